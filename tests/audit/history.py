@@ -66,6 +66,8 @@ class History:
             "correlation": key,
             **fields,
         }
+        values = {"parameters": {"service_name": "nginx"}, "effective": {"service_name": "nginx", "timeout": 60}}
+        known = {**values, "hidden": [], **known}
         event = journal.Requested(
             **self.stamp(known.pop("correlation")),
             operation_id=operation,
@@ -74,9 +76,6 @@ class History:
             risk="change",
             idempotent=False,
             key="U" + "A" * 55,
-            parameters={"service_name": "nginx"},
-            effective={"service_name": "nginx", "timeout": 60},
-            hidden=[],
             parameters_digest="0" * 64,
             fingerprint="0" * 64,
             verdict=ALLOWED,

@@ -7,6 +7,7 @@ import pytest
 from tests.audit.history import History
 from tests.audit.replica import ask, policy, replica, search
 
+from writ_audit import hidden_values
 from writ_bus.port import Bus
 from writ_contracts.history.audit import SearchReply
 from writ_contracts.ids import operation_id
@@ -22,7 +23,8 @@ def scripted() -> ScriptedPolicy:
 
 
 @pytest.fixture
-async def bus(tmp_path: Path, scripted: ScriptedPolicy) -> AsyncIterator[MemoryBus]:
+async def bus(tmp_path: Path, scripted: ScriptedPolicy, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MemoryBus]:
+    monkeypatch.setattr(hidden_values, "TIMEOUT", 0.3)  # most tests have no executor
     bus = MemoryBus()
     await scripted.serve(bus)
     async with replica(bus, tmp_path, scripted.key.public):
@@ -138,8 +140,12 @@ async def test_the_beginning_of_an_id_finds_what_one_may_read(
     assert await found(bus, "bob", operation_prefix=whole[:6]) == [B1]
     assert await found(bus, "alice", operation_prefix=whole) == [B1]
     assert await found(bus, "bob", operation_prefix="a" * 26) == []
+    whole_correlation = (await search(bus, "alice", operation_prefix=whole)).rows[0].correlation_id
+    assert B1 in await found(bus, "alice", correlation_prefix=whole_correlation[:4])
+    assert await found(bus, "alice", correlation_prefix=f"{whole_correlation}x") == []
     scripted.effects["audit_read"] = "deny"
     assert await found(bus, "alice", operation_prefix=whole[:6]) == []
+    assert B1 not in await found(bus, "alice", correlation_prefix=whole_correlation[:4])
 
 
 async def test_own_records_need_no_decision_of_policy(

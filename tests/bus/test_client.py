@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from nats.protocol.command import hpub_cmd, pub_cmd
 
 from writ_bus.errors import TimedOut, Unreachable
 from writ_bus.nats import connection as connections
 from writ_bus.nats.bus import NatsBus, connect
 from writ_bus.nats.client.direct import DirectClient
+from writ_bus.nats.client.outgoing import LONG, message_parts
 from writ_bus.nats.client.watchdog import Watchdog
 from writ_bus.port import Message
 from writ_nats_server.config import render
@@ -33,9 +35,10 @@ def direct(bus: NatsBus) -> DirectClient:
 
 
 @pytest.fixture
-async def bus(tmp_path: Path) -> AsyncIterator[NatsBus]:
+async def bus(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[NatsBus]:
+    """Yield a bus over the direct client, or over the one that a test names."""
     async with open_server(tmp_path) as (_, url):
-        bus = await connect(anybody(url))
+        bus = await connect(anybody(url, client=getattr(request, "param", "direct")))
         yield bus
         await bus.close()
 
@@ -66,6 +69,16 @@ async def test_messages_larger_than_the_socket_buffer_arrive_in_order(bus: NatsB
     for number in range(100):
         await bus.publish("large", b"%08d" % number + bytes(500_000))
     assert await all_of(arrived, 100) == list(range(100))
+
+
+@pytest.mark.parametrize("reply", ["", "_INBOX.a"])
+@pytest.mark.parametrize("block", [b"", b"NATS/1.0\r\nA: b\r\n\r\n"], ids=["no headers", "headers"])
+def test_long_payload_is_written_as_by_nats_py_and_not_copied(reply: str, block: bytes) -> None:
+    payload = bytes(LONG)
+    parts = message_parts("a.b", reply, block, payload)
+    assert any(part is payload for part in parts)
+    expected = hpub_cmd("a.b", reply, block, payload) if block else pub_cmd("a.b", reply, payload)
+    assert b"".join(parts) == expected
 
 
 async def test_first_message_of_a_turn_is_written_before_the_turn_ends(bus: NatsBus) -> None:
@@ -228,6 +241,7 @@ MALFORMED = (b"\r\n", b"X", b"NATS/1.0", b"NATS/1.0 ", b"NATS/1.0\r", b"NATS/1.0
 
 
 @pytest.mark.parametrize("times", [1, 40])
+@pytest.mark.parametrize("bus", ["direct", "plain"], indirect=True)
 async def test_subject_that_is_not_utf_8_does_not_end_the_connection(bus: NatsBus, times: int) -> None:
     """A principal chooses tokens of subjects on which a service listens, and nats-server takes any bytes."""
     arrived = await heard(bus, "request.*")

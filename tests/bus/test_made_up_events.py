@@ -8,7 +8,9 @@ import pytest
 
 from writ_bus.nats import tail as tail_module
 from writ_bus.port import Bus
+from writ_testing.eventually import eventually
 from writ_testing.peers.nats_server import writ_server
+from writ_testing.suites.bus_fixture import SOON
 from writ_testing.suites.journal import an_operation, append_many, take
 
 
@@ -62,4 +64,60 @@ async def test_tail_returns_the_true_event_also_if_a_flood_displaced_it(
                 await publish_as_stream(thief, 1)
             await append_many(thief, 2, first=2)
             found = await take(tail, 3)
+    assert [(record.sequence, record.data == b"made up") for record in found] == [(2, False), (3, False), (4, False)]
+
+
+async def test_tail_returns_no_event_twice_where_the_connection_breaks_while_it_reads_a_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tail_module, "AHEAD", 16)
+    async with writ_server(tmp_path) as server:
+        writer, reader = await server.bus("executor"), await server.bus("executor")
+        await append_many(writer, 1)
+        async with aclosing(reader.journal.tail(0)) as tail:
+            assert [record.sequence for record in await take(tail, 1)] == [1]
+            following = asyncio.create_task(take(tail, 1))
+            await append_many(writer, 1, first=1)
+            assert [record.sequence for record in await following] == [2]
+            await append_many(writer, 40, first=2)  # more than wait for a slow reader
+            await reader.connection.round_trip(SOON)
+            assert [record.sequence for record in await take(tail, 1)] == [3]
+            for callback in reader.connection.on_back:
+                callback()
+            await append_many(writer, 1, first=42)
+            assert [record.sequence for record in await take(tail, 40)] == list(range(4, 44))
+
+
+async def test_made_up_event_far_ahead_is_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tail_module, "SILENCE", 0.3)
+    async with writ_server(tmp_path) as server:
+        thief, honest = await server.bus("executor"), await server.bus("executor")
+        await append_many(honest, 1)
+        async with aclosing(honest.journal.tail(0)) as tail:
+            assert [record.sequence for record in await take(tail, 1)] == [1]
+            following = asyncio.create_task(take(tail, 3))
+            await publish_as_stream(thief, 4)
+
+            async def dropped() -> bool:
+                return "tail.not_in_the_stream" in caplog.text
+
+            await eventually(dropped, within=SOON)
+            await append_many(honest, 3, first=1)
+            found = await following
+    assert [(record.sequence, record.data == b"made up") for record in found] == [(2, False), (3, False), (4, False)]
+
+
+async def test_tail_that_is_not_live_returns_no_made_up_event(tmp_path: Path) -> None:
+    async with writ_server(tmp_path) as server:
+        thief, honest = await server.bus("executor"), await server.bus("executor")
+        await append_many(honest, 1)
+        async with aclosing(honest.journal.tail(0, live=False)) as tail:
+            assert [record.sequence for record in await take(tail, 1)] == [1]
+            following = asyncio.create_task(take(tail, 3))
+            for sequence in (1, 2, 3, 4, 1_000_000):
+                await publish_as_stream(thief, sequence)
+            await append_many(honest, 3, first=1)
+            found = await following
     assert [(record.sequence, record.data == b"made up") for record in found] == [(2, False), (3, False), (4, False)]

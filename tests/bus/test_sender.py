@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from nats.aio.msg import Msg
 
+from writ_bus.nats.bus import connect
 from writ_bus.port import Message
 from writ_bus.sender import REQUEST_INFO, sender_key
 from writ_testing.eventually import eventually
@@ -37,7 +38,8 @@ def made_up(forged: bytes) -> list[bytes]:
     return [beginning + head + end for beginning in beginnings for head in heads for end in ends]
 
 
-async def test_headers_name_no_other_key_than_the_connections(tmp_path: Path) -> None:
+@pytest.mark.parametrize("client", ["direct", "plain"])
+async def test_headers_name_no_other_key_than_the_connections(tmp_path: Path, client: str) -> None:
     heard: dict[str, Message] = {}
 
     def hear(message: Msg) -> None:
@@ -45,7 +47,7 @@ async def test_headers_name_no_other_key_than_the_connections(tmp_path: Path) ->
 
     async with writ_server(tmp_path, pools=()) as server:
         alice, bob = (server.keys[name].public for name in ("alice", "bob"))
-        receiver, sender = await server.bus("executor"), await server.bus("alice")
+        receiver, sender = await connect(server.options("executor", client=client)), await server.bus("alice")
         await receiver.connection.listen(SUBJECT, hear)
         await receiver.connection.round_trip(5.0)
         blocks = made_up(json.dumps({"acc": "P_bob", "user": bob, "name": "x"}).encode())
@@ -59,7 +61,8 @@ async def test_headers_name_no_other_key_than_the_connections(tmp_path: Path) ->
         async def all_heard() -> bool:
             return "last" in heard
 
-        await eventually(all_heard)
+        await eventually(all_heard, within=20.0)
+        await receiver.close()
     keys = {number: sender_key(message) for number, message in heard.items()}
     assert keys.pop("0") == keys.pop("last") == alice
     assert set(keys.values()) <= {alice, ""}, {blocks[int(one) - 1] for one, key in keys.items() if key == bob}

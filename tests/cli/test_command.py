@@ -77,7 +77,11 @@ async def test_the_beginning_of_an_id_is_enough(command: Command, served: Script
     for words in (["op", "get"], ["trace"], ["op", "watch"]):
         done = await command(*words, ids[0][:8])
         assert done.exit_code == 0, done.stderr
-    assert ids[0] in (await command("op", "get", ids[0][:8])).stdout
+    for word in ("show", "get"):
+        assert ids[0] in (await command("op", word, ids[0][:8])).stdout
+    whole = json.loads((await command("op", "show", ids[0], "-o", "json")).stdout)["correlation_id"]
+    assert ids[0] in (await command("trace", whole[:8])).stdout
+    assert ids[0] in (await command("audit", "search", "--correlation-id", whole[:8])).stdout
     for prefix, why in (
         (alike, "several operation ids begin with"),
         ("zz22zz", "no operation id begins with 'zz22zz'"),
@@ -117,6 +121,29 @@ async def test_a_trace_reads_as_a_timeline(command: Command, served: ScriptedApi
     }
     nothing = await command("trace", "nothing-like-it")
     assert (nothing.exit_code, nothing.stdout) == (2, "")
+
+
+async def test_security_events_are_listed_without_control_characters(command: Command, served: ScriptedApi) -> None:
+    assert (await command("audit", "security")).stdout == "no such event is on record\n"
+    served.security.append(
+        journal.SecurityEvent(
+            id="s",
+            at=1_795_000_000.0,
+            correlation_id="c1",
+            kind="permission_violation",
+            detail="NATS refused \x1b[31mbot",
+            principal="bot",
+        )
+    )
+    shown = await command("audit", "security", "--principal", "bot", "--kind", "permission_violation", "--since", "1h")
+    assert (shown.exit_code, "\x1b" in shown.stdout) == (0, False)
+    heading, _, row = shown.stdout.splitlines()
+    assert heading.split() == ["sequence", "when", "kind", "who", "detail"]
+    assert row.split()[3:7] == ["permission_violation", "bot", "NATS", "refused"]
+    [event] = json.loads((await command("audit", "security", "-o", "json")).stdout)["events"]
+    assert event["body"]["principal"] == "bot"
+    misspelt = await command("audit", "security", "--kind", "permission_violations")
+    assert (misspelt.exit_code, "permission_violation" in misspelt.stderr) == (2, True)
 
 
 async def test_search_lists_what_was(command: Command, served: ScriptedApi) -> None:

@@ -68,6 +68,22 @@ def test_every_command_loads_and_has_a_help_text() -> None:
     assert [path for path, command in found.items() if not command.help] == []
 
 
+def test_help_of_every_group_has_whole_sentences_in_80_columns() -> None:
+    groups = [path for path, command in commands(cli) if isinstance(command, click.Group)]
+    assert ("credential", "root") in groups
+    for path in groups:
+        shown = CliRunner().invoke(cli, [*path, "--help"], prog_name="writ").output
+        rows = shown.partition("Commands:")[2].splitlines()
+        assert [row for row in rows if len(row) > COLUMNS or row.endswith("...")] == [], path
+
+
+def test_every_list_has_quiet_and_watch() -> None:
+    named = ("list", "search", "history", "operations", "targets")
+    lists = {path: command for path, command in commands(cli) if path[-1] in named}
+    lacking = {path for path, one in lists.items() if not {"quiet", "watch"} <= {each.name for each in one.params}}
+    assert lacking == set()
+
+
 @pytest.mark.parametrize(
     ("words", "hint"),
     [

@@ -58,3 +58,22 @@ def test_control_characters_of_a_host_do_not_reach_the_terminal(
     hostile = [{"name": "a\x1b[31m", "bad\x1b]0;": "b\nc"}]
     for width in (80, 12):
         assert not any("\x1b" in line for line in lines(capsys, monkeypatch, width, found=hostile))
+
+
+def test_long_values_wrap_beneath_their_name(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = "systemd does not reply on this host: start it, then request the operation again"
+    shown = lines(capsys, monkeypatch, 40, unavailable=long, log=f"first\n{long}")
+    assert shown[0] == "    unavailable: systemd does not reply"
+    assert all(line.startswith("      ") and len(line) <= 40 for line in shown[1:3])
+    assert shown[3:5] == ["    log:", "      first"]
+    assert shown[5].startswith("      systemd")
+    assert all(line.startswith("        ") and len(line) <= 40 for line in shown[6:])
+
+
+def test_word_longer_than_a_line_stays_whole_for_copying(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = "/srv/" + "long/" * 10 + "name.seed"
+    assert f"      {path}" in lines(capsys, monkeypatch, 40, key=path)

@@ -10,7 +10,12 @@ import pytest
 from tests.cli.commands import Command
 from tests.client.scripted_api import ScriptedApi
 
-from writ_contracts.requests import TargetView
+from writ_cli.operations.running.many_targets import RunResults
+from writ_cli.operations.running.target_choice import TargetChoice
+from writ_cli.terminal.output import Screen
+from writ_client.operations.target_runs import TargetResult
+from writ_contracts.agents import Progress
+from writ_contracts.requests import Failure, RequestReply, TargetView, Verdict
 
 RESTART = ("run", "service_restart", "service_name=nginx")
 
@@ -114,6 +119,74 @@ async def test_people_get_a_line_for_each_target_and_a_recap_by_outcome(command:
     assert "--retry roll" in lines[-1]
 
 
+def awaiting(number: str) -> RequestReply:
+    reason = "'ask' demands one of role approver; could approve: bob"
+    verdict = Verdict(decision="require_approval", rules=["ask"], reason=reason, code="approval_needed")
+    return RequestReply(operation_id=number * 26, correlation_id="c", state="awaiting_approval", verdict=verdict)
+
+
+async def test_an_approval_that_targets_wait_for_is_reported_at_once(command: Command, served: ScriptedApi) -> None:
+    """As by a run on one target."""
+    served.script.extend([awaiting("a"), awaiting("b")])
+    done = await command(*RESTART, "-t", "web-*", "--serial", "1", "--timeout", "1s")
+    why = "waits for an approval: 'ask' demands one of role approver; could approve: bob"
+    assert done.stderr.splitlines() == [
+        f"writ: web-1 {why}",
+        "writ: they can use `writ approvals list`",
+        f"writ: web-2 {why}",
+    ]
+    assert done.exit_code == 4
+
+
+async def test_a_retry_is_offered_only_where_it_would_act(command: Command, served: ScriptedApi) -> None:
+    served.outcomes = {"web-1": None}
+    done = await command(*RESTART, "-t", "web-*", "--correlation-id", "roll", "--timeout", "1s")
+    assert done.exit_code == 4
+    assert done.stdout.splitlines()[-1] == "the record: writ audit search --correlation-id roll"
+    refused = await command(*RESTART, "--retry", "roll")
+    assert "no target of run roll needs to be tried again" in refused.stderr
+
+
+async def test_without_waiting_an_accepted_request_is_enough(command: Command, served: ScriptedApi) -> None:
+    """As for one target."""
+    served.outcome = None
+    done = await command(*RESTART, "-t", "web-*", "--no-wait")
+    assert (done.exit_code, "2 targets: 2 pending" in done.stdout) == (0, True)
+    served.script.append(Failure(code="full", message="the journal is full"))
+    assert (await command(*RESTART, "-t", "web-*", "--no-wait")).exit_code == 1
+
+
+def progress(message: str, number: str = "a" * 26) -> Progress:
+    return Progress(operation_id=number, principal="alice", message=message)
+
+
+def test_progress_names_what_targets_wait_for_until_they_go_on() -> None:
+    choice = TargetChoice(
+        targets=("web-*",),
+        roles=(),
+        tags=(),
+        everything=False,
+        yes=False,
+        serial=None,
+        max_failures=None,
+        only=(),
+        retry=None,
+    )
+    shown = RunResults(Screen("table"), choice, 2)
+    shown.event(progress("half of it is done"))
+    assert shown.progress().plain == "0 of 2 targets, 0 without success"
+    shown.event(progress("waits for web-1: backup_create holds its lock"))
+    waiting = "0 of 2 targets, 0 without success; one waits for web-1: backup_create holds its lock"
+    assert shown.progress().plain == waiting
+    shown.event(progress("waits for an agent of pool ssh: none is online", "b" * 26))
+    both = "0 of 2 targets, 0 without success; 2 wait, one for an agent of pool ssh: none is online"
+    assert shown.progress().plain == both
+    shown.event(progress("half of it is done", "b" * 26))
+    assert shown.progress().plain == waiting
+    shown.add(TargetResult(target="web-1", outcome="succeeded", operation_id="a" * 26))
+    assert shown.progress().plain == "1 of 2 targets, 0 without success"
+
+
 async def test_programs_get_a_json_line_for_each_target_and_one_for_the_run(
     command: Command, served: ScriptedApi
 ) -> None:
@@ -139,7 +212,7 @@ async def test_a_retry_acts_on_what_did_not_succeed_under_the_same_run(command: 
     await command(*RESTART, "-t", "*", "--correlation-id", "roll")
     served.requests.clear()
     served.outcomes = {}
-    done = await command(*RESTART, "--retry", "roll")
+    done = await command(*RESTART, "--retry", "rol")
     assert done.exit_code == 0
     assert acted_on(served) == ["web-1"]
     assert served.requests[0][1].correlation_id == "roll"
@@ -148,6 +221,34 @@ async def test_a_retry_acts_on_what_did_not_succeed_under_the_same_run(command: 
     assert acted_on(served) == ["db-1"]
     over = await command(*RESTART, "--retry", "roll")
     assert (over.exit_code, "no target of run roll needs" in over.stderr) == (2, True)
+
+
+async def test_a_preview_of_a_retry_leaves_its_targets_to_the_retry(command: Command, served: ScriptedApi) -> None:
+    served.outcomes = {"web-1": "failed"}
+    await command(*RESTART, "-t", "web-*", "--correlation-id", "roll")
+    served.outcomes = {"web-1": "previewed"}
+    assert (await command(*RESTART, "--retry", "roll", "--dry-run")).exit_code == 0
+    served.requests.clear()
+    served.outcomes = {}
+    assert (await command(*RESTART, "--retry", "roll")).exit_code == 0
+    assert acted_on(served) == ["web-1"]
+
+
+async def test_a_dry_run_is_not_retried_as_a_run(command: Command, served: ScriptedApi) -> None:
+    served.outcome = "previewed"
+    await command(*RESTART, "-t", "web-*", "--correlation-id", "roll", "--dry-run")
+    refused = await command(*RESTART, "--retry", "roll")
+    assert (refused.exit_code, "run roll was a dry run: leave out --retry" in refused.stderr) == (2, True)
+
+
+async def test_a_target_whose_request_was_an_error_is_retried_by_that_name(
+    command: Command, served: ScriptedApi
+) -> None:
+    served.script.append(Failure(code="full", message="the journal is full"))
+    await command(*RESTART, "-t", "web-*", "--serial", "1", "--correlation-id", "roll")
+    served.requests.clear()
+    done = await command(*RESTART, "-t", "web-*", "--retry", "roll", "--only", "error")
+    assert (done.exit_code, acted_on(served)) == (0, ["web-1"])
 
 
 async def test_ctrl_c_shows_what_goes_on(served: ScriptedApi, environ: dict[str, str]) -> None:

@@ -30,6 +30,20 @@ def test_malformed_span_is_refused(text: str) -> None:
         times.seconds(text)
 
 
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("15m", 900), ("30d", 2_592_000)])
+def test_lifetime_has_a_unit(text: str, seconds: float) -> None:
+    assert times.lifetime("--for", text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("30", "--for 30: the unit is missing: 30s, 30m, 30h or 30d?"), ("soon", "--for: 'soon' is")]
+)
+def test_lifetime_without_a_unit_is_refused(text: str, message: str) -> None:
+    with pytest.raises(errors.Invalid) as refused:
+        times.lifetime("--for", text)
+    assert message in str(refused.value)
+
+
 def test_instants_are_spans_before_now_or_iso_times() -> None:
     assert times.instant("2h", now=10_000.0) == 2800.0
     assert times.instant("2026-11-25T14:30:00Z", now=0) == 1795617000.0

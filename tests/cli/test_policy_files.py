@@ -177,6 +177,16 @@ def test_malformed_question_is_refused(bare: CliRunner) -> None:
     assert "--policy" in lists_alone.stderr
 
 
+def test_policy_without_a_suite_is_named_with_the_file_to_write(bare: CliRunner, tmp_path: Path) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("policies: {}")
+    refused = bare.invoke(cli, ["policy", "test", str(policy)])
+    assert refused.exit_code == 2
+    assert refused.stderr == f"writ: {policy} has no suite: write its cases into {tmp_path / 'policy_test.yaml'}\n"
+    refused = bare.invoke(cli, ["policy", "test", str(tmp_path)])
+    assert refused.stderr == f"writ: {tmp_path} has no suite: a file such as policy_test.yaml beside policy.yaml\n"
+
+
 def test_without_files_and_without_a_running_writ_it_says_what_to_do(bare: CliRunner) -> None:
     refused = writ(bare, "can-i", *RESTART, "-t", "prod-web-1")
     assert refused.exit_code == 2

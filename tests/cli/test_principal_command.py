@@ -48,6 +48,15 @@ def test_removal_of_a_principal_is_confirmed(home: Home) -> None:
     assert not home.seed_file("principal-bob").exists()
 
 
+def test_new_key_is_named_with_its_effect(home: Home) -> None:
+    assert writ(home, "add", "bob").exit_code == 0
+    done = writ(home, "rotate", "bob")
+    assert done.stdout.splitlines() == [
+        f"bob has a new key: {home.seed_file('principal-bob')}",
+        "  a running Writ refuses the old key within a second: copy the new one to its client",
+    ]
+
+
 @pytest.mark.parametrize("words", [("remove", "--yes"), ("show",), ("disable",), ("rotate",), ("roles",)])
 def test_a_misspelt_principal_is_named_with_the_nearest(home: Home, words: tuple[str, ...]) -> None:
     refused = writ(home, *words, "operatr")
@@ -84,6 +93,15 @@ def test_a_policy_that_cannot_be_read_refuses_no_role(home: Home) -> None:
 def test_a_misspelt_human_to_act_for_is_named_with_the_nearest(home: Home) -> None:
     refused = writ(home, "add", "bot", "--kind", "agent", "--acts-for", "operatr")
     assert (refused.exit_code, "did you mean 'operator'?" in refused.stderr) == (2, True), refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"), [(("agent",), True), (("agent", "--acts-for", "operator"), False), (("service",), False)]
+)
+def test_an_agent_that_acts_for_no_human_is_pointed_out(home: Home, words: tuple[str, ...], hint: bool) -> None:
+    done = writ(home, "add", "bot", "--kind", *words)
+    line = "  it acts for no human on record: `writ principal acts-for bot HUMAN` names one"
+    assert (done.exit_code, line in done.stdout.splitlines()) == (0, hint)
 
 
 @pytest.mark.parametrize("words", [("disable",), ("remove", "--yes"), ("roles",)])

@@ -5,15 +5,17 @@ import io
 
 import click
 import pytest
+from rich.console import Console
 from rich.text import Text
 
 from writ_cli.arguments.id_prefix import one_of
-from writ_cli.operations.records.audit import unsearchable
-from writ_cli.operations.records.search_rows import COLUMNS, DROPPED, WIDE, chosen_columns, csv_text
+from writ_cli.operations.records.audit import hidden_advice, unsearchable
+from writ_cli.operations.records.search_rows import COLUMNS, DROPPED, WIDE, chosen_columns, csv_text, show_rows
 from writ_cli.operations.running import output_labels
+from writ_cli.terminal.output import Screen
 from writ_cli.terminal.table_widths import fitted
 from writ_contracts.errors import ConfigError, Invalid
-from writ_contracts.history.audit import SearchRow
+from writ_contracts.history.audit import HiddenValues, SearchReply, SearchRow
 
 
 def row(**changed: object) -> SearchRow:
@@ -45,10 +47,19 @@ def shown(rows: list[SearchRow], width: int) -> list[str]:
 def test_columns_are_dropped_until_a_row_fits() -> None:
     rows = [row(), row(code="auth_failed")]
     assert shown(rows, 200) == ["when", "operation", "who", "what", "target", "outcome", "parameters", "code"]
-    narrow = shown(rows, 80)
-    assert {"operation", "who", "what", "outcome"} <= set(narrow)
-    assert "parameters" not in narrow
-    assert shown(rows, 20) == ["operation", "who", "what", "outcome"]
+    assert shown(rows, 90) == ["when", "operation", "who", "what", "outcome"]
+    assert shown(rows, 20) == ["when", "operation", "who"]
+
+
+def test_narrow_terminal_keeps_the_time_of_each_operation() -> None:
+    for width, when in ((80, "1970-01-01 00:16"), (132, "1970-01-01 00:16:40+0000")):
+        paper, screen = io.StringIO(), Screen("table")
+        screen.out = Console(file=paper, highlight=False, markup=False, width=width, force_terminal=False)
+        show_rows(screen, SearchReply(rows=[row(), row(requested_at=900.0)]), [])
+        heading, _, first, _ = paper.getvalue().splitlines()
+        assert heading.split()[:5] == ["when", "operation", "who", "what", *(["target"] if width > 80 else ["outcome"])]
+        assert first.startswith(f"{when}  {'a' * 26}  alice  service_restart  ")
+        assert "succeeded" in first
 
 
 def test_csv_has_every_field_and_no_formula() -> None:
@@ -66,8 +77,26 @@ def test_a_parameter_that_no_search_finds_is_explained() -> None:
     assert list(unsearchable(["service_name", "file_path"])) == []
     assert list(unsearchable(["file_pth", "content"])) == [
         "no operation known here has a parameter 'file_pth'; did you mean 'file_path'?",
-        "content is not public: its values are not on record, and no search finds them",
+        "values of content cannot be searched: a search would confirm guesses of a secret",
     ]
+
+
+@pytest.mark.parametrize(
+    ("hidden", "expected"),
+    [
+        (None, []),
+        (HiddenValues(since=1_000.0), ["hidden values can be found in requests since 1970-01-01 00:16:40+0000"]),
+        (HiddenValues(), ["no request on record has hidden values that a search can find"]),
+        (HiddenValues(problem="no executor"), ["hidden values were not searched: no executor"]),
+    ],
+)
+def test_search_without_a_result_says_since_when_hidden_values_can_be_found(
+    hidden: HiddenValues | None, expected: list[str]
+) -> None:
+    assert list(hidden_advice(SearchReply(hidden=hidden), ["service_name"])) == expected
+    assert list(hidden_advice(SearchReply(hidden=hidden), [])) == [one for one in expected if "not searched" in one]
+    found = SearchReply(rows=[row()], hidden=hidden)
+    assert list(hidden_advice(found, ["service_name"])) == [one for one in expected if "not searched" in one]
 
 
 def test_broken_plugin_does_not_make_a_search_without_a_result_fail(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,6 +78,18 @@ def test_a_host_out_of_reach_is_shown_and_degrades_nothing(capsys: pytest.Captur
     assert "agent-ssh: targets: 1 of 2 cannot be reached: web1 (unreachable)" in out
 
 
+def test_operations_that_fail_on_their_hosts_are_shown_and_degrade_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    failing = {"success": "11 of the 11 operations that ended within 5 minutes did not succeed"}
+    one = ProcessStatus(name="executor", ready=True, state="ready", pid=2, restarts=0, failing=failing)
+    usage = Usage(messages=1, bytes=1, max_bytes=10, last_sequence=1)
+    status = InstallationStatus(home="here", state="ready", url="nats://x", ready=True, processes=[one], journal=usage)
+    assert degradations(status) == {}
+    _show_status(Screen("table"), status)
+    out = capsys.readouterr().out
+    assert out.startswith("here: ready, NATS at")
+    assert f"executor: success: {failing['success']}\n" in out
+
+
 def test_restarted_process_shows_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
     one = ProcessStatus(
         name="executor",

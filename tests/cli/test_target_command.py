@@ -67,7 +67,7 @@ def test_show_gives_the_entry_and_its_pool(inventory: Path) -> None:
 def test_an_unknown_target_is_refused_with_the_nearest_one(inventory: Path, words: tuple[str, ...]) -> None:
     done = _writ(inventory, *words)
     assert done.exit_code == 2
-    assert "there is no target wbe1 in the inventory; did you mean 'web1'?" in done.stderr
+    assert "there is no target 'wbe1' in the inventory; did you mean 'web1'?" in done.stderr
     assert inventory.read_text() == INVENTORY
 
 
@@ -301,7 +301,7 @@ sys.stdout.buffer.write(key.export_private_key("pkcs8-pem", passphrase="one two"
         (["file_roots=[srv]"], "the file root 'srv' is not an absolute path"),
         (["connection.prot=22"], "connection: unknown key 'prot'; did you mean 'port'?"),
         (["connection.port=70000"], "connection.port: 70000 is not from 1 to 65535"),
-        (["connection.port=ssh"], "connection.port: expected integer, got 'ssh'"),
+        (["connection.port=ssh"], "connection.port: expected a whole number, got 'ssh'"),
         (["connection.become=sodo"], "connection.become: 'sodo' is none of sudo"),
         (["connection.become={operatons: [file_read]}"], "connection.become: unknown key 'operatons'; did you mean"),
         (["connection.jump=[{host: a, usr: b}]"], "connection.jump[0]: unknown key 'usr'; did you mean 'user'?"),

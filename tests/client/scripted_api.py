@@ -48,6 +48,8 @@ class ScriptedApi:
         self.recorded: dict[str, object] = {"state": "active"}
         self.waiting: requests.WaitingReason | None = None
         self.queries: Counter[str] = Counter()
+        self.most_open: int | None = None
+        """More operations than these at once are refused."""
         self.at_once = False
         """Dispatch operations with their requests."""
         self.mute = False
@@ -85,6 +87,8 @@ class ScriptedApi:
             if isinstance(reaction, Failure):
                 return encode(RequestReply(error=reaction))
             return encode(reaction if isinstance(reaction, RequestReply) else await reaction())
+        if self.most_open is not None and len(self._open()) >= self.most_open:
+            return encode(RequestReply(error=Failure(code="too_many_open", message=f"{self.most_open} are open")))
         return encode(await self.accept(principal, operation, request))
 
     async def accept(self, principal: str, operation: str, request: requests.Request) -> RequestReply:
@@ -190,8 +194,10 @@ class ScriptedApi:
             return encode(requests.OperationReply(error=Failure(code=error.code, message=str(error))))
 
     async def _operations(self, message: Message) -> bytes:
-        views = [self.view(number) for number in self.lives]
-        return encode(requests.OperationsReply(operations=[view for view in views if view.outcome is None]))
+        return encode(requests.OperationsReply(operations=self._open()))
+
+    def _open(self) -> list[OperationView]:
+        return [view for view in map(self.view, self.lives) if view.outcome is None]
 
     async def _result(self, message: Message) -> bytes:
         operation_id = decode(message.data, requests.OperationQuery).operation_id
@@ -233,6 +239,8 @@ class ScriptedApi:
             for sequence, event in events
             if responders.operation_id in (None, number) and responders.correlation_id in (None, event.correlation_id)
         ]
+        if responders.security is not None:
+            events = []
         events += [
             audit.TraceEvent(sequence=0, subject="", kind="security", at=event.at, body=_plain(event))
             for event in self.security
@@ -261,6 +269,8 @@ class ScriptedApi:
             if responders.correlation_id in (None, view.correlation_id)
             and responders.operation in (None, view.operation)
             and view.operation_id.startswith(responders.operation_prefix or "")
+            and view.correlation_id.startswith(responders.correlation_prefix or "")
+            and responders.before is None
         ]
         return encode(audit.SearchReply(rows=rows))
 

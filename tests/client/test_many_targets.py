@@ -11,7 +11,8 @@ from writ_client.operations import target_runs
 from writ_client.operations.target_runs import ManyTargets, TargetResult, each_request
 from writ_client.operations.target_selection import TargetSelector
 from writ_contracts.errors import Invalid
-from writ_contracts.requests import Failure, RequestReply, TargetView
+from writ_contracts.requests import Failure, OperationView, RequestReply, TargetView
+from writ_testing.eventually import eventually
 from writ_testing.memory.bus import MemoryBus
 from writ_trust.keys import Key, generate_seed
 
@@ -82,6 +83,35 @@ async def test_a_refusal_is_the_result_of_its_target_alone(
     assert {one.outcome for one in others} == {"succeeded"}
 
 
+async def test_targets_wait_for_the_room_that_the_runs_own_operations_take(writ: Writ, executor: ScriptedApi) -> None:
+    """As with a large file on many targets: the bytes of one principal's open operations are limited."""
+    executor.outcome, executor.most_open = None, 2
+    running = asyncio.create_task(writ.run_on("service_restart", HOSTS[:4]))
+    for requests, opened in ((4, 2), (5, 2), (6, 2), (6, 1)):  # each end is followed by one request
+        await executor.wait_for_requests(requests)
+
+        async def as_many() -> list[OperationView] | None:
+            found = await writ.open_operations()
+            return found if len(found) == opened else None  # noqa: B023 - awaited below
+
+        await executor.end((await eventually(as_many))[0].operation_id, "succeeded")
+    assert (await asyncio.wait_for(running, 10)).counts == {"succeeded": 4}
+    assert len(executor.requests) == 6
+
+
+async def test_others_operations_are_waited_for_a_while(
+    writ: Writ, executor: ScriptedApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(target_runs, "BUSY_SECONDS", 0.01)
+    monkeypatch.setattr(target_runs, "MOST_BUSY", 3)
+    too_many = Failure(code="too_many_open", message="principal alice has 1000 open operations")
+    executor.script.extend([too_many] * 2)
+    assert (await writ.run_on("service_restart", HOSTS[:1])).counts == {"succeeded": 1}
+    executor.script.extend([too_many] * 9)
+    [result] = (await writ.run_on("service_restart", HOSTS[:1])).results
+    assert (result.outcome, result.code, len(executor.script)) == ("error", "too_many_open", 5)
+
+
 async def test_a_denial_that_is_only_counted_is_an_error_and_nothing_that_goes_on(
     writ: Writ, executor: ScriptedApi
 ) -> None:
@@ -102,6 +132,22 @@ async def test_a_cancelled_run_shows_what_goes_on_and_what_was_not_begun(writ: W
     assert many.recap.counts == {"skipped": 4, "succeeded": 1, "pending": 1}
     [pending] = [one for one in many.recap.results if one.outcome == "pending"]
     assert (await writ.open_operations())[0].operation_id == pending.operation_id
+
+
+async def test_a_target_that_was_not_accepted_before_the_cancel_is_skipped(writ: Writ, executor: ScriptedApi) -> None:
+    executor.script.extend(Failure(code="rate_limited", message="too fast") for _ in HOSTS)
+    many = ManyTargets(writ, each_request("service_restart"), HOSTS[:2])
+    running = asyncio.create_task(many.run())
+    await executor.wait_for_requests(2)
+
+    async def both_are_refused() -> bool:
+        return many.recap.counts == {"skipped": 2}
+
+    await eventually(both_are_refused)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert many.recap.counts == {"skipped": 2}
+    assert await writ.open_operations() == []
 
 
 async def test_the_same_key_is_the_same_operations(writ: Writ, executor: ScriptedApi) -> None:

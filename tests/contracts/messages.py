@@ -72,7 +72,7 @@ TEXTS = {
 }
 """One text that fits, by pattern."""
 
-LEFT_OUT: dict[type[Struct], tuple[str, ...]] = {audit.TraceQuery: ("correlation_id",)}
+LEFT_OUT: dict[type[Struct], tuple[str, ...]] = {audit.TraceQuery: ("correlation_id", "security")}
 """Fields that exclude another one."""
 
 

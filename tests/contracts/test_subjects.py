@@ -149,6 +149,7 @@ BUILT = [
     subjects.approval("p"),
     subjects.approval_event("p"),
     subjects.AUDIT_STANDING,
+    subjects.SEARCH_DIGESTS,
     *(subjects.operation_event("p", ID, kind) for kind in sorted(EVENTS)),
     subjects.operation_event("p", ID, "dispatched", pool="l", target="t"),
     subjects.operation_event("p", ID, "requested", pool="l", target="t"),

@@ -13,8 +13,9 @@ from tests.contracts.messages import file_name, messages, sample
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import GRAMMAR
 from writ_contracts.journal import JournalEvent
+from writ_contracts.large_texts import LARGE, written_texts
 from writ_contracts.requests import Request
-from writ_contracts.wire import JSON, MSGPACK, canonical, decode, decode_event, encode
+from writ_contracts.wire import JSON, MSGPACK, canonical, decode, decode_event, decode_with_texts, encode
 
 REQUEST = b'{"target":"web-1","parameters":{"service_name":"nginx"}}'
 values = st.recursive(
@@ -216,6 +217,16 @@ def test_duplicate_name_beside_a_large_text_is_refused(parameters: str) -> None:
 def test_large_text_beside_different_names_is_accepted(parameters: str) -> None:
     data = f'{{"target": "web-1", "parameters": {parameters}}}'.encode()
     assert decode(data, Request, content_type=JSON).parameters == json.loads(parameters)
+
+
+@pytest.mark.parametrize("content_type", [JSON, MSGPACK])
+def test_large_texts_of_a_request_come_with_it_as_json(content_type: str) -> None:
+    request = {"target": "web-1", "parameters": {"content": "\u00e9\n" * LARGE, "note": "small", "more": "x" * LARGE}}
+    data = encode(request) if content_type == JSON else msgspec.msgpack.encode(request)
+    decoded, texts = decode_with_texts(data, Request, content_type=content_type)
+    assert decoded == decode(data, Request, content_type=content_type)
+    assert texts == written_texts(decoded.parameters)
+    assert list(texts) == ["content", "more"]
 
 
 def test_same_name_in_several_objects_is_accepted() -> None:

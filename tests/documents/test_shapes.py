@@ -63,40 +63,40 @@ rules:
 deny_by_defualt: false
 """
     assert problems_of(text) == [
-        "p:2:11: expected `str` of length >= 1",
+        "p:2:11: expected a text with a length of at least 1",
         "p:3:5: unknown key 'allowd'; did you mean 'allowed'?",
-        "p:4:14: expected `bool`, got `str`",
+        "p:4:14: expected true or false, got a text",
         "p:5:5: the key 'name' is missing",
-        "p:6:16: expected `str`, got `int`",
-        "p:7:19: expected `int` <= 7",
-        "p:7:22: expected `int`, got `str`",
-        "p:8:17: expected `int`, got `str`",
-        "p:8:23: expected `str` matching regex '^[a-z]+$'",
+        "p:6:16: expected a text, got a whole number",
+        "p:7:19: expected a whole number of at most 7",
+        "p:7:22: expected a whole number, got a text",
+        "p:8:17: expected a whole number, got a text",
+        "p:8:23: expected a text of the form '^[a-z]+$'",
         "p:9:11: the key 'start' is missing",
         "p:9:12: unknown key 'strat'; did you mean 'start'?",
-        "p:10:19: expected `str | object`, got `int`",
-        "p:10:30: expected `str`, got `int`",
+        "p:10:19: expected a text or a mapping, got a whole number",
+        "p:10:30: expected a text, got a whole number",
         "p:11:11: 'robot' is none of human, agent",
-        "p:12:5: expected `object`, got `int`",
+        "p:12:5: expected a mapping, got a whole number",
         "p:13:1: unknown key 'deny_by_defualt'; did you mean 'deny_by_default'?",
     ]
 
 
 def test_a_document_of_another_kind_is_one_mistake() -> None:
-    assert problems_of("- 1") == ["p:1:1: expected `object`, got `array`"]
+    assert problems_of("- 1") == ["p:1:1: expected a mapping, got a list"]
     assert problems_of("") == ["p:1:1: is empty"]
-    assert problems_of("rules: 3") == ["p:1:8: expected `array`, got `int`"]
+    assert problems_of("rules: 3") == ["p:1:8: expected a list, got a whole number"]
 
 
 def test_a_list_or_a_mapping_where_a_word_belongs_is_one_mistake() -> None:
-    assert problems_of("rules: [{name: a, kind: [human]}]") == ["p:1:25: expected `str | null`, got `array`"]
-    assert problems_of("rules: [{name: a, kind: {human: agent}}]") == ["p:1:25: expected `str | null`, got `object`"]
-    assert problems_of("rules: [{name: a, kind: [[agent], 1]}]") == ["p:1:25: expected `str | null`, got `array`"]
+    assert problems_of("rules: [{name: a, kind: [human]}]") == ["p:1:25: expected a text, got a list"]
+    assert problems_of("rules: [{name: a, kind: {human: agent}}]") == ["p:1:25: expected a text, got a mapping"]
+    assert problems_of("rules: [{name: a, kind: [[agent], 1]}]") == ["p:1:25: expected a text, got a list"]
 
 
 def test_a_list_where_a_mapping_belongs_is_one_mistake_and_so_is_the_reverse() -> None:
-    assert problems_of("rules: [{name: a, limits: [b]}]") == ["p:1:27: expected `object`, got `array`"]
-    assert problems_of("rules: [{name: a, windows: {start: x}}]") == ["p:1:28: expected `array`, got `object`"]
+    assert problems_of("rules: [{name: a, limits: [b]}]") == ["p:1:27: expected a mapping, got a list"]
+    assert problems_of("rules: [{name: a, windows: {start: x}}]") == ["p:1:28: expected a list, got a mapping"]
 
 
 def test_an_unknown_key_like_no_other_is_reported_with_the_known_ones() -> None:

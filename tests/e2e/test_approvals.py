@@ -286,6 +286,19 @@ async def test_no_service_but_policy_can_append_an_approval(installation: Runnin
         await alice.cancel(operation_id)
 
 
+async def test_command_asks_nobody_to_confirm_who_may_not_approve(installation: RunningInstallation) -> None:
+    async with people(installation, "alice", "bob") as (alice, bob):
+        operation_id = await submitted(alice)
+        own = await installation.writ("approvals", "approve", operation_id, "--as", "alice", stdin=b"y\n")
+        assert (own.status, "Approve" in own.err) == (3, False)
+        assert own.err.startswith("writ: not approved: it waits for ")
+        assert own.err.endswith(", which does not include alice\n")
+        await approve(installation, bob, operation_id)
+        late = await installation.writ("approvals", "approve", operation_id, "--as", "bob", stdin=b"y\n")
+        assert (late.status, "Approve" in late.err) == (1, False)
+        assert "so it waits for no approval" in late.err
+
+
 async def test_the_command_shows_rejects_and_refuses_another_digest(installation: RunningInstallation) -> None:
     async with people(installation, "alice") as (alice,):
         operation_id = await submitted(alice)

@@ -15,7 +15,12 @@ from writ_contracts import subjects
 from writ_contracts.journal import SecurityEvent
 from writ_documents.readers import read_agents
 from writ_testing.eventually import eventually
-from writ_testing.installations.installation import RunningInstallation, prepare, running_installation
+from writ_testing.installations.installation import (
+    RunningInstallation,
+    open_policy,
+    prepare,
+    running_installation,
+)
 from writ_trust.keys import generate_seed
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
@@ -28,7 +33,8 @@ MOST_EVENTS = 8
 async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
     """Yield an installation with a principal that forges requests of `operator`."""
     folder = tmp_path_factory.mktemp("forged")
-    home = prepare(folder, principals=[("bot", {}), ("mallory", {}), ("alice", {})])
+    reads = {"name": "reads", "operations": ["audit_read"], "allowed": True, "users": ["operator"]}
+    home = prepare(folder, policy=open_policy(reads), principals=[("bot", {}), ("mallory", {}), ("alice", {})])
     async with running_installation(folder, home=home) as running:
         yield running
 
@@ -92,13 +98,25 @@ async def test_violation_by_an_agents_key_names_its_pool(installation: RunningIn
     assert (event.pool, event.principal) == (pool, None)
 
 
-async def test_violation_by_the_executors_key_is_a_security_event(
+@pytest.mark.parametrize("name", ["executor", "policy", "audit", "keeper", "status", "bootstrap"])
+async def test_violation_by_the_key_of_any_service_is_a_security_event(
+    installation: RunningInstallation, record: Bus, name: str
+) -> None:
+    key = installation.home.key(name).public
+    async with holding(installation, name) as thief:
+        await thief.publish(subjects.request("operator", "service_restart"), b"{}")
+        event = await alarm(record, "permission_violation", text=key)
+    assert "NATS refused account " in event.detail
+
+
+async def test_security_events_are_listed_for_a_reader_of_the_record_alone(
     installation: RunningInstallation, record: Bus
 ) -> None:
-    async with holding(installation, "executor") as thief:
-        await thief.publish(subjects.request("operator", "service_restart"), b"{}")
-        event = await alarm(record, "permission_violation", text="account EXECUTOR")
-    assert installation.home.key("executor").public in event.detail
+    await forge(installation, "bot")
+    await alarm(record, "permission_violation", text="principal bot")
+    listed = await installation.writ("audit", "security", "--kind", "permission_violation", "--principal", "bot")
+    assert (listed.status, "writ.request.operator.service_restart" in listed.out) == (0, True), listed
+    assert (await installation.writ("audit", "security", "--as", "bot")).status == 3
 
 
 async def test_reply_that_the_executors_thief_forges_is_a_security_event(

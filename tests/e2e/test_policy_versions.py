@@ -109,6 +109,23 @@ async def test_a_published_version_decides_the_very_next_request_and_is_on_recor
     assert history.more
 
 
+async def test_rule_for_a_role_that_nobody_has_is_a_warning_of_diff_and_publish(
+    installation: RunningInstallation, writ: Writ, tmp_path: Path
+) -> None:
+    await closed_and_open_again(writ)
+    absent = {"name": "web-team", "operations": ["test_noop"], "allowed": True, "user_roles": ["web-team"]}
+    file = tmp_path / "policy.yaml"
+    file.write_text(open_policy(CONTROLS, absent))
+    for words in (("diff", str(file)), ("publish", str(file), "-r", "for the web team")):
+        shown = await installation.writ("policy", *words, environ={"COLUMNS": "250"})
+        assert shown.status == 0, shown
+        assert "warning: no principal has role 'web-team'" in shown.out
+        assert f"{file}:" in shown.out
+    again = await installation.writ("policy", "publish", str(file), "-r", "once more", environ={"COLUMNS": "250"})
+    assert "warning" not in again.out, "the version before has the same warnings"
+    await closed_and_open_again(writ)
+
+
 async def test_invalid_or_outdated_policy_is_refused_with_all_its_mistakes(writ: Writ) -> None:
     before = await closed_and_open_again(writ)
     with pytest.raises(Invalid) as caught:

@@ -178,6 +178,8 @@ async def test_a_run_shows_its_diff(installation: RunningInstallation, file: Pat
     done = await installation.writ("run", *run, "--diff")
     assert (done.status, file.read_text()) == (0, NEW)
     assert "    -old-canary;" in done.out.splitlines()
+    same = await installation.writ("run", *run, "--diff")
+    assert (same.status, same.out.splitlines()[-1]) == (0, "    the content stays the same")
 
 
 def digest_of(text: str) -> str:

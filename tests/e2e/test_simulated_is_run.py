@@ -28,14 +28,14 @@ from writ_testing.installations.installation import (
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
 CATALOGUE = load_catalogue()
-TARGETS = ("web-1", "web-2", "far", "nowhere", "writ")
+TARGETS = ("web-1", "web-2", "far", "box", "cluster", "nowhere", "writ")
 DENIED = ("file_delete", "package_install")
 APPROVED = ("service_stop", "operation_cancel")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
-    """`web-1` has an agent here, `web-2` one whose pool has none, `far` is reached by SSH."""
+    """`web-1` has an agent here, `web-2` one whose pool has none; the agents of the other backends reach no host."""
     folder = tmp_path_factory.mktemp("installation")
     deny = {"name": "never", "operations": list(DENIED), "allowed": False}
     ask = {"name": "asks", "operations": list(APPROVED), "allowed": True, "requires_approval": True}
@@ -44,6 +44,8 @@ async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
         local_target("web-1", folder),
         local_target("web-2", folder, connection={"host": "elsewhere"}),
         {"id": "far", "role": "development", "backend": "ssh", "connection": {"host": "127.0.0.1", "user": "nobody"}},
+        {"id": "box", "role": "development", "backend": "docker", "connection": {"socket": str(folder / "none.sock")}},
+        {"id": "cluster", "role": "development", "backend": "proxmox", "connection": {"host": "127.0.0.1", "port": 1}},
     ]
     home = prepare(folder, targets=targets, policy=open_policy(deny, ask, controls))
     rates = {"WRIT_BURST": "100000", "WRIT_REFUSAL_BURST": "100000"}
@@ -76,9 +78,11 @@ def _value(kind: Any) -> Any:
             return "a" * 26
 
 
-async def simulated(writ: Writ, operation: str, target: str, arguments: dict[str, Any]) -> tuple[Exit, str]:
+async def simulated(
+    writ: Writ, operation: str, target: str, arguments: dict[str, Any], *, dry_run: bool = True
+) -> tuple[Exit, str]:
     try:
-        verdict = (await writ.simulate(operation, target, arguments, dry_run=True)).verdict
+        verdict = (await writ.simulate(operation, target, arguments, dry_run=dry_run)).verdict
     except WritError as error:
         return of_error(error), error.code
     assert verdict is not None
@@ -93,8 +97,10 @@ async def checked(writ: Writ, operation: str, target: str, arguments: dict[str, 
     return of_decision(answer.decision), answer.code
 
 
-async def run(writ: Writ, operation: str, target: str, arguments: dict[str, Any]) -> tuple[Exit, str]:
-    answer = await writ.submit(operation, target, arguments, dry_run=True)
+async def run(
+    writ: Writ, operation: str, target: str, arguments: dict[str, Any], *, dry_run: bool = True
+) -> tuple[Exit, str]:
+    answer = await writ.submit(operation, target, arguments, dry_run=dry_run)
     if answer.verdict is not None and answer.verdict.decision == "require_approval":
         return of_decision(answer.verdict.decision), answer.verdict.code
     if answer.outcome in (None, "previewed"):
@@ -113,8 +119,22 @@ async def test_a_simulated_request_gets_the_answer_of_the_request_itself(writ: W
             assert await simulated(writ, name, target, arguments) == answer, (name, arguments)
             assert await checked(writ, name, target, arguments) == answer, (name, arguments)
             exits.add(answer[0])
-    expected = {"web-1": {Exit.DONE, Exit.INVALID, Exit.DENIED, Exit.PENDING}, "nowhere": {Exit.INVALID}}
+    served = {Exit.DONE, Exit.INVALID}
+    expected = {"web-1": {*served, Exit.DENIED, Exit.PENDING}, "far": served, "box": served, "cluster": served}
     assert exits >= expected.get(target, {Exit.INVALID})
+
+
+@pytest.mark.parametrize("target", TARGETS)
+async def test_a_request_that_would_not_run_gets_the_same_answer_without_a_dry_run(writ: Writ, target: str) -> None:
+    """Operations that would run are left out: this machine would be changed."""
+    exits: set[Exit] = set()
+    for name, operation in CATALOGUE.items():
+        for arguments in (parameters(operation), {"nothing_like_it": 1}):
+            verdict = await simulated(writ, name, target, arguments, dry_run=False)
+            exits.add(verdict[0])
+            if verdict[0] is not Exit.DONE:
+                assert await run(writ, name, target, arguments, dry_run=False) == verdict, (name, arguments)
+    assert exits >= ({Exit.INVALID, Exit.DENIED, Exit.PENDING} if target == "web-1" else {Exit.INVALID})
 
 
 @pytest.mark.parametrize(

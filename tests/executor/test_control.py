@@ -74,6 +74,27 @@ async def test_a_cancel_of_nothing_is_invalid(world: World) -> None:
     assert cancel.error.code == "not_found"
 
 
+@pytest.mark.parametrize(
+    ("operation", "parameters", "command"),
+    [
+        ("audit_read", {"query": "search"}, "writ audit search"),
+        ("backend_test", {"target": "web-1"}, "writ backends test"),
+        (
+            "approval_decide",
+            {"operation_id": "a" * 26, "decision_digest": "0" * 64, "verdict": "approve"},
+            "writ approvals approve",
+        ),
+    ],
+)
+async def test_a_control_operation_that_only_names_a_permission_is_refused_with_its_command(
+    world: World, operation: str, parameters: dict[str, Any], command: str
+) -> None:
+    await world.executor()
+    answer = await world.ask(operation, target="writ", parameters=parameters)
+    assert answer.error is not None
+    assert (answer.error.code, f"use `{command}`" in answer.error.message) == ("unsupported", True)
+
+
 async def test_a_stop_is_a_control_event_and_later_questions_name_its_sequence(world: World) -> None:
     one = await world.executor()
     stop = await world.ask("stop_set", target="writ", parameters={"reason": "something is wrong"})

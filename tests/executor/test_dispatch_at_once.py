@@ -212,6 +212,25 @@ async def test_policy_or_audit_of_an_earlier_release_causes_two_events(world: Wo
     assert await world.kinds(answer.operation_id or "") == ["requested", "dispatched"]
 
 
+async def test_policy_replica_of_an_earlier_release_that_decided_lately_causes_two_events(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await replica(world)
+    for level, kinds in (
+        (REQUESTS_DISPATCH, ["requested"]),
+        (REQUESTS_DISPATCH - 1, ["requested", "dispatched"]),
+        (REQUESTS_DISPATCH, ["requested", "dispatched"]),  # the other replica may grant its start
+    ):
+        world.policy.level = level
+        answer = await world.ask("service_status", **STATUS)
+        await world.work(answer.operation_id or "")
+        assert await world.kinds(answer.operation_id or "") == kinds
+    monkeypatch.setattr("writ_executor.policy.client.LEVEL_REMEMBERED", 0.0)
+    answer = await world.ask("service_status", **STATUS)
+    await world.work(answer.operation_id or "")
+    assert await world.kinds(answer.operation_id or "") == ["requested"]
+
+
 async def test_until_audit_is_heard_there_are_two_events(world: World) -> None:
     one = await world.executor()
     await heartbeat(world, requests=True, also=OPERATIONS)

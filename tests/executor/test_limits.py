@@ -66,6 +66,18 @@ async def request_many(world: World, operation: str, count: int, *, targets: Ite
     return [answer.operation_id or "" for answer in answers]
 
 
+@pytest.mark.parametrize("limits", [[], [THREE]])
+async def test_dispatch_is_not_older_than_its_locks(world: World, limits: list[RuleLimit]) -> None:
+    world.policy.limits["service_restart"] = limits
+    await world.executor()
+    [operation_id] = await request_many(world, "service_restart", 1)
+    await world.work(operation_id)
+    locks = await world.events("writ.journal.limit.>")
+    [sent] = [one for one in await world.events() if isinstance(one, Dispatched)]
+    assert len(locks) == 1 + len(limits)
+    assert all(one.at <= sent.at for one in locks)
+
+
 async def dispatched(world: World) -> list[str]:
     """Return the ids in the order of their dispatch."""
     events = [decode_event(record.data) for record in await world.records("writ.journal.op.*.*.dispatched.>")]

@@ -5,6 +5,8 @@ Whoever can publish in the account of the executors can make up an event there, 
 
 import time
 
+import pytest
+from msgspec import structs
 from tests.executor.conftest import World
 from tests.executor.test_lagging_replica import RESTART, ask_at
 
@@ -14,8 +16,11 @@ from writ_contracts import subjects
 from writ_contracts.history.records import Record
 from writ_contracts.journal import Finished, SecurityEvent
 from writ_contracts.wire import encode
-from writ_executor.journal.snapshots import SNAPSHOT_KEY
+from writ_executor.journal.index import Index
+from writ_executor.journal.snapshots import SNAPSHOT_KEY, IndexSnapshot
 from writ_executor.service import Executor
+from writ_runtime.journal.journal_guard import CONFIRMED
+from writ_testing.eventually import eventually
 
 
 async def dispatched(world: World) -> tuple[Executor, str]:
@@ -56,6 +61,26 @@ async def assert_target_is_locked(world: World, operation_id: str) -> None:
     assert await world.kinds(second.operation_id or "") == ["requested"]
 
 
+async def test_executor_that_read_a_made_up_end_reads_the_journal_again(world: World) -> None:
+    one, operation_id = await dispatched(world)
+    used = one.admission.quotas.used_ratios()
+    await make_up_end(world, one, operation_id)
+    assert [life.requested.operation_id for life in one.index.open()] == []
+    for _ in range(CONFIRMED):
+        assert await one.follower._guard.compare()
+
+    async def trusts_again() -> bool:
+        return one.follower._guard.problem is None
+
+    await eventually(trusts_again, within=20.0)
+    assert [life.requested.operation_id for life in one.index.open()] == [operation_id]
+    assert one.admission.quotas.used_ratios() == used
+    second = await ask_at(one, "service_restart", **RESTART)
+    assert second.error is None
+    assert await world.kinds(second.operation_id or "") == ["requested"]
+    assert "Replace the executors' key" in str(await one.checks()["journal"]())
+
+
 async def test_snapshot_with_an_end_that_the_guard_has_not_compared_yet_is_not_stored(world: World) -> None:
     one, operation_id = await dispatched(world)
     stored = await world.bus.params.get(SNAPSHOT_KEY)
@@ -87,3 +112,21 @@ async def test_snapshot_is_not_stored_while_the_journal_cannot_be_asked(world: W
     del one.follower._guard._journal.usage
     assert await world.bus.params.get(SNAPSHOT_KEY) == stored
     await assert_target_is_locked(world, operation_id)
+
+
+@pytest.mark.parametrize(
+    ("first", "said", "not_said"),
+    [(5, "snapshot.of_archived_events", "snapshot.of_other_events"), (1, "snapshot.of_other_events", "archived")],
+)
+async def test_snapshot_of_archived_events_is_no_warning(
+    world: World, caplog: pytest.LogCaptureFixture, first: int, said: str, not_said: str
+) -> None:
+    one, operation_id = await dispatched(world)
+    caplog.set_level("INFO")
+    snapshot = IndexSnapshot(sequence=1, control_sequence=0, open=[("alice", operation_id)], last="0" * 64)
+    index, usage = Index(), structs.replace(await world.bus.journal.usage(), first_sequence=first)
+    await one.follower._restore_verified(index, snapshot, usage)
+    assert index.sequence == 0
+    assert said in caplog.text
+    assert not_said not in caplog.text
+    assert ("WARNING" in caplog.text) == (first == 1)

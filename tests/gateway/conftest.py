@@ -56,11 +56,18 @@ RULES: list[dict[str, Any]] = [
         "requires_approval": True,
     },
     {"name": "windows_need_a_yes", "operations": ["window_request"], "allowed": True, "requires_approval": True},
+    {
+        "name": "readers_read_the_policy",
+        "operations": ["audit_read"],
+        "user_roles": ["reader"],
+        "allowed": True,
+        "parameter_constraints": {"query": {"type": "string", "allowed_values": ["policy"]}},
+    },
     {"name": "production_stays", "operations": ["test_count"], "allowed": False, "target_roles": ["production"]},
 ]
 PRINCIPALS: list[tuple[str, dict[str, Any]]] = [
     ("alice", {"roles": ["operator", "approver"]}),
-    ("carol", {"roles": ["approver"]}),
+    ("carol", {"roles": ["approver", "reader"]}),
     ("gateway", {"kind": "gateway", "roles": []}),
     ("bot", {"kind": "agent", "acts_for": "alice", "via": "gateway"}),
     ("tidy", {"kind": "service", "via": "gateway"}),

@@ -168,6 +168,22 @@ async def test_a_token_is_limited_to_its_operations_targets_and_rate(
     assert "12 a minute" in listed
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--operation", "file_raed"), "--operation file_raed: no operation has this name; did you mean 'file_read'?"),
+        (("--operation", "none_*"), "--operation none_*: no operation has this name; `writ operations` lists them"),
+        (("--expires", "30"), "--expires 30: the unit is missing: 30s, 30m, 30h or 30d?"),
+        (("--expires", "soon"), "--expires: 'soon' is not a time span such as 90s, 15m, 2h or 7d"),
+    ],
+)
+async def test_a_token_with_a_mistake_in_its_limits_is_refused(
+    installation: RunningInstallation, words: tuple[str, ...], message: str
+) -> None:
+    refused = await installation.writ("token", "create", "bot", *words)
+    assert (refused.status, refused.err) == (2, f"writ: {message}\n")
+
+
 async def test_a_token_is_refused_for_a_principal_that_no_gateway_serves(installation: RunningInstallation) -> None:
     refused = await installation.writ("token", "create", "local")
     assert refused.status == 2

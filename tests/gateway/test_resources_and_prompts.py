@@ -30,7 +30,6 @@ async def test_resources_are_listed_and_are_what_the_tools_return(installation: 
         assert [one.uri for one in (await client.list_resources()).resources] == [
             "writ://operations",
             "writ://targets",
-            "writ://policy",
         ]
         templates = (await client.list_resource_templates()).resource_templates
         assert [one.uri_template for one in templates] == [
@@ -48,6 +47,9 @@ async def test_the_policy_is_a_resource_for_those_who_may_read_it(installation: 
         with pytest.raises(MCPError) as refused:
             await client.read_resource("writ://policy")
         assert refused.value.data["code"] == "no_rule"
+    async with serving(installation, principal="carol") as client:
+        assert "writ://policy" in [one.uri for one in (await client.list_resources()).resources]
+        assert (await read(client, "writ://policy"))["document"] == installation.home.policy.read_text()
 
 
 @pytest.mark.parametrize("uri", ["writ://nothing", "file:///etc/passwd", "writ://trace/a/../b", "writ://operations/"])

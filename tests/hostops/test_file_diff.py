@@ -61,7 +61,28 @@ def test_diff_names_large_and_binary_content_without_showing_it(ask: Ask, srv: P
     (srv / "b").write_text("x\n" * 10)
     long = ask("file_write", "preview", file_path=f"{srv}/b", content="yy\n" * 60_000, **whole)["output"]
     assert long["cut"] is True
-    assert len(long["diff"]) == diff.MOST_SHOWN
+    *shown, last = long["diff"].splitlines()
+    assert diff.MOST_SHOWN - diff.LAST_LINE - 4 < len(long["diff"]) <= diff.MOST_SHOWN
+    assert shown[-1] == "+yy"
+    added = sum(line == "+yy" for line in shown)
+    assert last == f"… {60_000 - added} more lines of this diff are not shown"
+
+
+def test_a_line_longer_than_a_diff_may_be_is_not_shown_in_part(ask: Ask, srv: Path) -> None:
+    (srv / "a").write_text("x\n")
+    output = ask("file_write", "preview", request={"diff": True}, file_path=f"{srv}/a", content="y" * 200_000)["output"]
+    *_, removed, last = output["diff"].splitlines()
+    assert (removed, output["cut"]) == ("-x", True)
+    assert last == "… 2 more lines of this diff are not shown"
+
+
+def test_binary_content_of_a_file_that_may_not_be_read_has_no_size_before(ask: Ask, srv: Path) -> None:
+    (srv / "a").write_text("old-canary\n")
+    output = ask("file_write", "preview", file_path=f"{srv}/a", content="AAA=", encoding="base64")["output"]
+    assert output["diff"].splitlines() == [
+        "the requester may not read this file: its present content is not shown",
+        "binary: 2 bytes after",
+    ]
 
 
 def test_a_preview_quotes_the_present_content_only_where_the_grant_says_so(ask: Ask, srv: Path) -> None:

@@ -1,6 +1,8 @@
 """Settle an operation after its connection broke at the very moment in which it begins or ends."""
 
 import json
+import signal
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -54,3 +56,16 @@ def test_a_mark_that_is_being_written_is_of_one_that_runs(state: Path, monkeypat
 def test_a_mark_that_a_crash_has_torn_is_of_one_that_is_lost(state: Path) -> None:
     (state / f"{named(1)}.1.begun").write_text('{"oper')
     assert settle(state)["seen"] == "lost"
+
+
+def test_process_that_has_ended_the_operation_and_serves_another_is_left_alone(state: Path) -> None:
+    """`end` without the mark would kill a process that carries out another operation by now."""
+    markers = Markers(str(state))
+    with subprocess.Popen(["sleep", "60"]) as reused:
+        who = {**processes.identity(), "pid": reused.pid, "start": processes._start(reused.pid)}
+        markers.begin(named(1), 1, "file_write", {})
+        markers.end(named(1), 1, RESULT)
+        assert processes.end(who, named(1), 0.0, lambda: markers.has_ended(named(1), 1))
+        assert reused.poll() is None
+        assert processes.end(who, named(1), 0.0)
+        assert reused.wait() in (-signal.SIGTERM, -signal.SIGKILL)

@@ -1,4 +1,6 @@
-"""Processes behind one kept connection: reads follow each other in one process, each change has its own."""
+"""Processes behind one kept connection: reads and changes of files follow each other in one, any other change has its
+own.
+"""
 
 import json
 import os
@@ -49,8 +51,11 @@ supervisor.fork = fork_if_there_is_room
 fsync = os.fsync
 
 def sync_unless_held(fd):
-    while os.readlink(f"/proc/self/fd/{fd}").endswith(".ended.tmp") and os.path.exists(sys.argv[1] + ".held"):
+    is_end = os.readlink(f"/proc/self/fd/{fd}").endswith(".ended.tmp")
+    while is_end and os.path.exists(sys.argv[1] + ".held"):
         time.sleep(0.02)
+    if is_end and os.path.exists(sys.argv[1] + ".broken"):
+        raise OSError(5, "Input/output error")
     fsync(fd)
 
 os.fsync = sync_unless_held
@@ -194,6 +199,75 @@ async def test_change_has_a_process_of_its_own_which_ends_with_it(kept: Kept) ->
         return not set(map(str, pids)) & set(kept.children())
 
     await eventually(gone)
+
+
+class ChangedFiles:
+    """Changes of one file through the supervisor."""
+
+    def __init__(self, kept: Kept, folder: Path) -> None:
+        folder.mkdir()
+        self._kept, self._folder, self._count = kept, folder.resolve(), 0
+
+    def begin(self, operation: str) -> int:
+        """Request the next change; return its tag. A file that is deleted is one that was written before."""
+        self._count += 1
+        path = f"{self._folder}/a"
+        more: dict[str, Any] = {"content": f"{self._count}"} if operation == "file_write" else {}
+        if operation == "file_copy":
+            more, path = {"source_path": path, "dest_path": f"{path}{self._count}"}, ""
+        named: dict[str, Any] = {"file_path": path} if path else {}
+        return self._kept.begin(operation, target={"file_roots": [{"path": str(self._folder)}]}, **named, **more)
+
+    def change(self, operation: str) -> None:
+        """Carry out one change."""
+        reported = self._kept.result(self.begin(operation))
+        assert reported["outcome"] == "succeeded", reported
+
+
+def test_changes_of_files_follow_each_other_in_the_process_of_reads(kept: Kept, tmp_path: Path) -> None:
+    reader, files = kept.pid(), ChangedFiles(kept, tmp_path / "files")
+    for operation in ("file_write", "file_copy", "file_delete", "file_write"):
+        files.change(operation)
+        assert kept.pid() == reader
+
+
+async def test_process_ends_with_a_change_whose_end_could_not_be_marked(kept: Kept, tmp_path: Path) -> None:
+    """Its life would mean that the change still runs."""
+    reader, files = kept.pid(), ChangedFiles(kept, tmp_path / "files")
+    (tmp_path / "marks.broken").touch()
+    tag = files.begin("file_write")
+    assert kept.result(tag)["outcome"] == "succeeded"
+    (tmp_path / "marks.broken").unlink()
+    assert kept.pid() != reader
+
+    async def is_lost() -> bool:
+        message = {"id": f"op{tag - 1}", "attempt": 1}
+        return bool(kept.result(kept.post(frames.SETTLE, message))["seen"] == "lost")
+
+    await eventually(is_lost, within=WITHIN, what="the end of the process")
+
+
+@pytest.mark.parametrize("by_frame", [True, False])
+async def test_process_that_was_signalled_during_a_change_of_a_file_ends_with_it(
+    kept: Kept, tmp_path: Path, by_frame: bool
+) -> None:
+    """The signal may come late, and must not reach the next request. Another connection sends it without a frame."""
+    reader, files, held = kept.pid(), ChangedFiles(kept, tmp_path / "files"), tmp_path / "marks.held"
+    held.touch()
+    tag = files.begin("file_write")
+
+    async def took_effect() -> bool:
+        return (tmp_path / "files" / "a").exists()
+
+    await eventually(took_effect, within=WITHIN, what="the effect")
+    if by_frame:
+        kept.post(frames.STOP, {"of": tag, "grace": 10 * WITHIN})
+        kept.result(kept.post(frames.PING, {}))
+    else:
+        os.kill(reader, signal.SIGTERM)
+    held.unlink()
+    assert kept.result(tag)["outcome"] == "succeeded"
+    assert kept.pid() != reader
 
 
 @pytest.mark.parametrize("operation", ["file_write", "file_delete"])

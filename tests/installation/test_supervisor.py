@@ -182,6 +182,7 @@ async def test_a_taken_port_is_a_clear_error(tmp_path: Path) -> None:
         one = await start(Home(tmp_path / "home"), tmp_path / "said", nats_port=port)
         assert await asyncio.wait_for(one.process.wait(), WITHIN) == 6
     assert f"port {port} on 127.0.0.1 is taken" in one.printed
+    assert "; `writ up --nats-port 0` takes a free port\n" in one.printed
     assert "Traceback" not in one.printed
 
 

@@ -13,10 +13,16 @@ from msgspec import json
 from writ_bus.errors import BusError
 from writ_client.client import Writ
 from writ_contracts.errors import Unreachable, WritError
+from writ_contracts.history.audit import SearchQuery
 from writ_installation.status.control import InstallationStatus, status
 from writ_nats_server.streams import Sizes
 from writ_testing.eventually import eventually
-from writ_testing.installations.installation import RunningInstallation, prepare, running_installation
+from writ_testing.installations.installation import (
+    RunningInstallation,
+    open_policy,
+    prepare,
+    running_installation,
+)
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(180)]
 MEGABYTE = 1 << 20
@@ -70,7 +76,8 @@ def filled(folder: Path) -> Iterator[None]:
 
 @pytest.fixture(params=["tmpfs", "ext4"])
 async def installation(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[RunningInstallation]:
-    home = prepare(tmp_path)
+    reads = {"name": "reads", "operations": ["audit_read"], "allowed": True}
+    home = prepare(tmp_path, policy=open_policy(reads))
     with mounted(request.param, home.nats):
         (home.nats / "sizes.json").write_bytes(json.encode(SIZES))
         async with running_installation(tmp_path, home=home, environ={"WRIT_SWEEP": "0.2"}) as running:
@@ -115,6 +122,10 @@ async def test_a_full_disk_is_reported_at_once_and_what_follows_is_done_by_itsel
             error, took = await refusal(writ)
             assert (type(error), error.code) == (Unreachable, "not_stored"), error
             assert took < 2.5
+        began = time.monotonic()
+        with pytest.raises(Unreachable) as unread:  # others' records, so the read would be recorded
+            await writ.search(SearchQuery(principal="alice"))
+        assert (unread.value.code, time.monotonic() - began < 2.5) == ("not_stored", True)
 
         async def is_reported() -> bool:
             now = await current_status(installation)

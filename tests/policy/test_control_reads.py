@@ -2,21 +2,26 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
-from tests.policy.replica import RULES, files, replica
+from tests.policy.replica import RULES, Asking, files, replica
 
 from writ_bus import tasks
 from writ_bus.port import Entry
 from writ_contracts import subjects
+from writ_contracts.decisions import Decision
 from writ_contracts.errors import Unreachable
 from writ_contracts.history.records import Record
+from writ_contracts.signing import Signed
+from writ_policy.decisions.signer import DecisionSigner
 from writ_policy.state.control_reads import ControlReads
 from writ_testing.memory.broker import Broker
 from writ_testing.memory.bus import MemoryBus
 from writ_testing.memory.journal import Disk, MemoryJournal
+from writ_trust.statements import read
 
 
 class SlowJournal:
@@ -148,3 +153,67 @@ async def test_a_start_of_a_read_is_said_to_have_one_event_and_of_a_change_two(t
         for operation in ("service_restart", "service_status"):
             assert (await asking.granted(asking.subject(operation))).grant is not None
     assert counting.at_least == [2, 1]
+
+
+class WaitingJournal(MemoryJournal):
+    """Replies to the read of an operation once policy has signed a decision since, and stores a stop before that if the
+    test says so.
+    """
+
+    def __init__(self, disk: Disk) -> None:
+        super().__init__(disk)
+        self.signed = asyncio.Event()
+        self.meanwhile: Callable[[], Awaitable[object]] | None = None
+
+    async def read(self, filter: str, *, after: int = 0, limit: int | None = None, at_least: int = 1) -> list[Record]:
+        if filter.startswith("writ.journal.op.") and at_least == 2:
+            self.signed.clear()
+            async with asyncio.timeout(5):
+                await self.signed.wait()
+        return await super().read(filter, after=after, limit=limit, at_least=at_least)
+
+    async def last(self, filter: str) -> Record | None:
+        if filter == subjects.CONTROL and (meanwhile := self.meanwhile) is not None:
+            self.meanwhile = None
+            await self.signed.wait()
+            await meanwhile()
+        return await super().last(filter)
+
+
+@pytest.fixture
+async def waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Asking, WaitingJournal]]:
+    broker = Broker()
+    bus = MemoryBus(broker)
+    bus.journal = journal = WaitingJournal(broker.disk)
+    sign = DecisionSigner.sign
+
+    def noted(signer: DecisionSigner, decision: Decision) -> Signed:
+        journal.signed.set()
+        return sign(signer, decision)
+
+    async with replica(bus, MemoryBus(broker), files(tmp_path)) as asking:
+        monkeypatch.setattr(DecisionSigner, "sign", noted)
+        yield asking, journal
+
+
+async def test_a_start_is_decided_while_its_record_is_read(waiting: tuple[Asking, WaitingJournal]) -> None:
+    asking, _ = waiting
+    assert (await asking.granted(asking.subject())).grant is not None
+
+
+async def test_a_stop_that_is_stored_after_the_early_decision_prevents_the_start(
+    waiting: tuple[Asking, WaitingJournal],
+) -> None:
+    asking, journal = waiting
+    subject = asking.subject()
+    await asking.record(subject)
+    journal.meanwhile = partial(asking.control, "stop_set", {"reason": "it burns"})
+    answer = await asking.granted_as_recorded(subject)
+    assert answer.grant is None
+    assert answer.decision is not None
+    assert read(answer.decision, Decision).code == "stopped"
+    own = subjects.operation_filter(subject.principal, subject.operation_id)
+    assert [record.subject.split(".")[5] for record in await asking.bus.journal.read(own)] == [
+        "requested",
+        "dispatched",
+    ]

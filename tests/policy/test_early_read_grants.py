@@ -31,6 +31,16 @@ async def test_early_read_grant_is_for_all_parameters_and_one_minute(asking: Ask
     assert look.expires_at == asking.clock.now + READ_GRANT_SECONDS
 
 
+async def test_early_read_grant_of_a_file_is_for_its_path_and_range(asking: Asking) -> None:
+    asking.files.policy(*RULES, {"name": "reads", "operations": ["file_read"], "allowed": True})
+    look = await decided_grant(asking, "file_read", parameters={"file_path": "/srv/x", "offset": 5})
+    assert look is not None
+    assert (look.actions, look.operation) == (["ahead"], "file_read")
+    assert look.target.file_roots == ["/srv"]
+    read = {"file_path": "/srv/x", "encoding": "utf-8", "offset": 5, "max_bytes": 1024 * 1024, "timeout": 30}
+    assert look.parameters_digest == keyed_digest(LOOK_KEY, read)
+
+
 async def test_early_read_grant_is_given_only_on_request(asking: Asking) -> None:
     assert await decided_grant(asking, ask={"look_until": None}) is None
     assert await decided_grant(asking, ask={"look": ["preview"]}) is None

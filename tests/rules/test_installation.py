@@ -70,6 +70,15 @@ def test_lint_reports_names_that_the_files_lack(keys: dict[str, Any], message: l
     assert found({**rule("a", "service_restart"), **keys}) == message
 
 
+def test_missing_operation_is_reported_at_its_place_in_the_list() -> None:
+    one = rule("a", "service_status", "container_inspect", targets=["web-2"])
+    targets = [Target(id="web-2", role="production", backend="local")]
+    file = file_of(global_policies=[one])
+    (reply,) = lint_with(file, CATALOGUE, targets=targets, principals=PEOPLE)
+    assert reply.message == "no target that 'a' is about has container_inspect"
+    assert reply.keys == ("policies", "global_policies", 0, "operations", 1)
+
+
 def test_a_deny_by_an_attribute_that_nothing_has_denies_all_in_its_scope() -> None:
     (reply,) = found(rule("a", "service_restart", allowed=False, target_attributes={"cost": 2}))
     assert reply == "warning: no target has this attribute: denies all in its scope"

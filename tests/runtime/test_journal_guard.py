@@ -1,5 +1,6 @@
 """A replaced journal is noticed, at once and after a restart; a lagging copy is no alarm."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from writ_bus.port import Entry
 from writ_contracts.errors import ConfigError
 from writ_contracts.history.records import Record
 from writ_runtime.files.state_file import StateFile
+from writ_runtime.journal import journal_guard
 from writ_runtime.journal.journal_guard import CONFIRMED, JournalGuard, JournalMark
 from writ_runtime.metrics import Metrics
 from writ_testing.memory.broker import Broker
@@ -29,9 +31,10 @@ class Watched:
         data = str(number).encode()
         await self.bus.journal.append(Entry(subject=line, data=data, event_id=f"e{number}", filter=line, expected=0))
 
-    def guard(self, lost: int = 0) -> JournalGuard:
-        file = StateFile(self.path, JournalMark)
-        return JournalGuard(self.bus.journal, Metrics(()), self.alarms.append, file=file, lost=lost)
+    def guard(self, lost: int = 0, acknowledged: int = 0) -> JournalGuard:
+        file, known = StateFile(self.path, JournalMark), lambda: acknowledged
+        alarm = self.alarms.append
+        return JournalGuard(self.bus.journal, Metrics(()), alarm, file=file, lost=lost, acknowledged=known)
 
 
 @pytest.fixture
@@ -132,7 +135,58 @@ async def test_an_event_that_the_journal_does_not_have_is_noticed_and_no_mark_of
     assert not await watched.guard().compare()
 
 
-async def test_two_events_of_one_sequence_are_noticed_at_once_and_for_as_long_as_the_process_runs(
+async def misled(guard: JournalGuard) -> bool:
+    """Return whether a reader may begin again after the confirmations."""
+    for _ in range(CONFIRMED):
+        assert not guard.misled.is_set()
+        assert await guard.compare()
+    return guard.misled.is_set()
+
+
+async def test_reader_of_a_made_up_event_may_begin_again_once_the_journal_is_known_to_be_the_same(
+    watched: Watched,
+) -> None:
+    guard = watched.guard(acknowledged=3)
+    await guard.compare()
+    guard.read(Record(4, "writ.journal.control.stop_lift", b"made up", {}, 1.0))
+    assert await misled(guard)
+    guard.begin_again()
+    assert (guard.problem, guard.misled.is_set()) == (None, False)
+    await watched.append(3)
+    guard.read(watched.broker.disk.records[3])
+    assert not await guard.compare()
+    guard.contradict(4)
+    assert await misled(guard)
+
+
+async def test_reader_of_a_journal_that_was_cut_does_not_begin_again(watched: Watched) -> None:
+    guard = watched.guard()
+    await guard.compare()
+    guard.read(Record(4, "writ.journal.control.stop_lift", b"lost", {}, 1.0))
+    del watched.broker.disk.records[2:]
+    assert not await misled(guard)
+
+
+async def test_reader_does_not_begin_again_where_the_journal_lacks_what_it_acknowledged(watched: Watched) -> None:
+    guard = watched.guard(acknowledged=4)
+    await guard.compare()
+    guard.read(Record(4, "writ.journal.control.stop_lift", b"lost a moment after it was stored", {}, 1.0))
+    assert not await misled(guard)
+
+
+async def test_contradiction_is_compared_without_a_pause(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal_guard, "CHECK_EVERY", 1000.0)
+    monkeypatch.setattr(journal_guard, "AGAIN_AFTER", 0.01)
+    guard = watched.guard()
+    watching = asyncio.create_task(guard.watch())
+    await asyncio.sleep(0)
+    guard.contradict(3)
+    async with asyncio.timeout(20.0):
+        await guard.misled.wait()
+    watching.cancel()
+
+
+async def test_two_events_of_one_sequence_are_noticed_at_once_and_until_the_reader_has_begun_again(
     watched: Watched,
 ) -> None:
     guard = watched.guard(lost=3)

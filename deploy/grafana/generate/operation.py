@@ -16,7 +16,7 @@ OPERATION = TextBoxVariable("operation").label("Operation").default_value("")
 RECORD = """\
 ```
 writ trace $operation        # every event of it, who, what, which rules, and the digests that tie it together
-writ op get $operation       # how it is now
+writ op show $operation      # how it is now
 ```
 Dots are steps of this operation that Prometheus has as examples; each names its trace, too (`trace_id`). The lines are
 all operations.

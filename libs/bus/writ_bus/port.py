@@ -166,9 +166,12 @@ class Journal(EventStore, Protocol):
     async def append_together(self, entries: Sequence[Entry]) -> int:
         """Store all or none; return the last one's sequence. Raises as `append` does."""
 
-    def tail(self, after: int) -> Tail:
+    def tail(self, after: int, *, live: bool = True) -> Tail:
         """Return every event after a sequence, in order, none missing, none twice. It waits for new ones, through
         reconnects, without a limit. A second event of a sequence differs from the first: one of them is made up.
+
+        `live`: whether events may come as they are republished, where another key of the account can make one up.
+        Without it all are read from the stream, one request later.
         """
 
     async def usage(self) -> Usage: ...
@@ -177,14 +180,18 @@ class Journal(EventStore, Protocol):
 class Store(Protocol):
     """Bytes by key, for a limited time. A key is one or more subject tokens."""
 
-    async def put(self, key: str, data: bytes, *, ttl: float) -> None:
-        """Store it for `ttl` seconds (rounded up to whole ones), replacing an earlier value. Durable on return."""
+    async def put(self, key: str, data: bytes, *, ttl: float, only_new: bool = False) -> int:
+        """Store it for `ttl` seconds (rounded up to whole ones), replacing an earlier value. Durable on return.
+
+        Return its version, a number that no other value of the store gets. With `only_new`, raises Conflict if there
+        is a value.
+        """
 
     async def get(self, key: str) -> bytes | None:
         """Return the value, or None if there is none or it has expired."""
 
-    async def delete(self, key: str) -> None:
-        """Delete the value now."""
+    async def delete(self, key: str, *, version: int | None = None) -> None:
+        """Delete the value now. With a `version` a later value is kept."""
 
 
 class Bus(Protocol):
@@ -236,7 +243,7 @@ class Bus(Protocol):
         self, subject: str, data: bytes, *, timeout: float, headers: Mapping[str, str] | None = None
     ) -> list[Message]:
         """Send a request to all listeners; return all replies within `timeout` (for discovery). An empty list without a
-        listener.
+        listener. Raises Forbidden, Unreachable, and TimedOut if the connection was lost meanwhile.
         """
 
     async def subscribe(

@@ -80,8 +80,8 @@ class TracedJournal:
     async def last(self, filter: str) -> Record | None:
         return await self._journal.last(filter)
 
-    def tail(self, after: int) -> Tail:
-        return self._journal.tail(after)
+    def tail(self, after: int, *, live: bool = True) -> Tail:
+        return self._journal.tail(after, live=live)
 
     async def usage(self) -> Usage:
         return await self._journal.usage()
@@ -98,17 +98,17 @@ class TracedStore:
     def __init__(self, store: Store, what: str) -> None:
         self._store, self._what = store, what
 
-    async def put(self, key: str, data: bytes, *, ttl: float) -> None:
+    async def put(self, key: str, data: bytes, *, ttl: float, only_new: bool = False) -> int:
         with _sending(f"put {self._what}", self._what):
-            await self._store.put(key, data, ttl=ttl)
+            return await self._store.put(key, data, ttl=ttl, only_new=only_new)
 
     async def get(self, key: str) -> bytes | None:
         with _sending(f"get {self._what}", self._what):
             return await self._store.get(key)
 
-    async def delete(self, key: str) -> None:
+    async def delete(self, key: str, *, version: int | None = None) -> None:
         with _sending(f"delete {self._what}", self._what):
-            await self._store.delete(key)
+            await self._store.delete(key, version=version)
 
 
 class TracedBus:

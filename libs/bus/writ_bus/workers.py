@@ -5,8 +5,9 @@ nats-py runs the callbacks of one subscription one after another, so handlers ge
 
 import asyncio
 import logging
-from collections import Counter, OrderedDict, deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine
+from functools import partial
 from math import ceil
 
 from writ_bus import tasks
@@ -29,12 +30,13 @@ class Workers:
 
     def __init__(self, limit: int, backlog: int, on_free: Callable[[], None] | None = None) -> None:
         self._limit = limit
+        self._most_running = ceil(limit * MOST_RUNNING)
         self._backlog = backlog
         self._on_free = on_free
         self._lines: OrderedDict[str, deque[Job]] = OrderedDict()
         self._waiting = 0
         self._running: set[asyncio.Task[None]] = set()
-        self._running_of: Counter[str] = Counter()
+        self._running_of: dict[str, int] = {}
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -64,14 +66,15 @@ class Workers:
         return True
 
     def _may_run(self, sender: str) -> bool:
-        return not sender or self._running_of[sender] < ceil(self._limit * MOST_RUNNING)
+        return not sender or self._running_of.get(sender, 0) < self._most_running
 
     def _start(self, job: Job, sender: str) -> None:
         task = tasks.start(job(), "handler")
         self._running.add(task)
-        self._running_of[sender] += 1
+        if sender:
+            self._running_of[sender] = self._running_of.get(sender, 0) + 1
         self._idle.clear()
-        task.add_done_callback(lambda task: self._done(task, sender))
+        task.add_done_callback(partial(self._done, sender))
 
     def _start_next(self) -> None:
         sender = next((one for one in self._lines if self._may_run(one)), None)
@@ -84,18 +87,25 @@ class Workers:
         if not line:
             del self._lines[sender]
 
-    def _done(self, task: asyncio.Task[None], sender: str) -> None:
+    def _done(self, sender: str, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
-        self._running_of[sender] -= 1
-        if not self._running_of[sender]:
-            del self._running_of[sender]
+        if sender:
+            self._leave(sender)
         if not task.cancelled() and (error := task.exception()):
             _logger.error("handler.raised", exc_info=error)
-        self._start_next()
+        if self._lines:
+            self._start_next()
         if not self._running:
             self._idle.set()
         if self._on_free:
             self._on_free()
+
+    def _leave(self, sender: str) -> None:
+        left = self._running_of[sender] - 1
+        if left:
+            self._running_of[sender] = left
+        else:
+            del self._running_of[sender]
 
     async def finish(self) -> None:
         """Wait until all jobs taken so far have ended."""

@@ -107,6 +107,10 @@ class Requested(Event, frozen=True, kw_only=True, tag="requested"):
     """The operation was dispatched with its request, since it waits for nothing. The subject then names pool and
     target.
     """
+    search_digests: list[str] = field(default_factory=list)
+    """Digests of values that are neither in `parameters` nor in `effective`, under a key of executors. A search finds
+    the operation by them. Values of secret parameters have none.
+    """
 
     @property
     def first_dispatch(self) -> "Dispatched | None":
@@ -155,6 +159,8 @@ class Refused(Event, frozen=True, kw_only=True, tag="refused"):
     dry_run: bool = False
     statement: Signed | None = None
     client: ClientInfo | None = None
+    search_digests: list[str] = field(default_factory=list)
+    """As in `requested`."""
 
 
 class AwaitingApproval(Event, frozen=True, kw_only=True, tag="awaiting_approval"):
@@ -358,6 +364,8 @@ class RecordRead(Event, frozen=True, kw_only=True, tag="record_read"):
     principal: str
     query: dict[str, Any]
     decision: Signed
+    sought: list[str] = field(default_factory=list)
+    """The parameters by whose values it searched; never the values."""
 
 
 class RefusedSummary(Event, frozen=True, kw_only=True, tag="refused_summary"):

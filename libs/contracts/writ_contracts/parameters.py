@@ -34,6 +34,9 @@ KEYED = Meta(extra={"writ_class": Class.KEYED})
 SENSITIVE = Meta(extra={"writ_class": Class.SENSITIVE})
 CONTENTS = Meta(extra={"writ_class": Class.PUBLIC, "writ_contents": True})
 """Of an output that tells of contents: a preview shows it only to those who may read them."""
+CONTENTS_DIGEST = Meta(extra={"writ_class": Class.SENSITIVE, "writ_unsearchable": True})
+"""Of a parameter that is a digest of contents. It has no search digest: a search would confirm guesses of the contents.
+"""
 BREAKOUT = Meta(extra={"writ_class": Class.PUBLIC, "writ_breakout": True})
 """Of a flag that is refused by default: a rule allows a request with the flag only where it names the parameter."""
 
@@ -106,6 +109,20 @@ def telling(struct: type[Struct]) -> frozenset[str]:
     hints = get_type_hints(struct, include_extras=True)
     marked = {name for name in struct.__struct_fields__ if CONTENTS in get_args(hints[name])}
     return frozenset(marked | keyed_names(struct))
+
+
+@cache
+def searchable(struct: type[Struct]) -> frozenset[str]:
+    """Return the names of the parameters whose values a search may find though the journal does not have them: public
+    and sensitive ones, without digests of contents. `timeout` has a field of its own in events.
+    """
+    hints = get_type_hints(struct, include_extras=True)
+    kinds = (Class.PUBLIC, Class.SENSITIVE)
+    return frozenset(
+        name
+        for name, kind in classes(struct).items()
+        if kind in kinds and name != "timeout" and CONTENTS_DIGEST not in get_args(hints[name])
+    )
 
 
 def hidden(struct: type[Struct], values: Mapping[str, Any]) -> list[str]:

@@ -77,7 +77,7 @@ QUESTIONS = (
         answered_by="audit",
         message=audit.TraceQuery,
         answer=audit.TraceReply,
-        summary="All events of an operation or a correlation id.",
+        summary="All events of an operation or a correlation id, or security events.",
     ),
     QueryKind(
         kind="search",

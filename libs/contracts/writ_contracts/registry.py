@@ -13,7 +13,7 @@ from writ_contracts import agents, decisions, journal, notices, requests
 from writ_contracts.channels import Channel as Channel
 from writ_contracts.channels import Role as Role
 from writ_contracts.channels import Style as Style
-from writ_contracts.history import audit
+from writ_contracts.history import audit, search_digests
 from writ_contracts.installation import enrolment, provisioning
 from writ_contracts.people import approvals, directory
 from writ_contracts.policy import facts, listing, versions
@@ -208,6 +208,16 @@ CHANNELS: tuple[Channel, ...] = (
         senders=(R.AUDIT,),
         receivers=(R.EXECUTOR,),
         message=audit.AuditStanding,
+    ),
+    Channel(
+        name="search_digests",
+        address="writ.search.digests",
+        summary="A request for the search digests of values that the journal does not have in clear.",
+        style=S.REQUEST,
+        senders=(R.AUDIT,),
+        receivers=(R.EXECUTOR,),
+        message=search_digests.SearchDigestsRequest,
+        answer=search_digests.SearchDigestsReply,
     ),
     Channel(
         name="claim",

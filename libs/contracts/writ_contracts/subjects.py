@@ -42,6 +42,7 @@ NOTICE_POLICY = "writ.notice.policy"
 NOTICE_AUDIT = "writ.notice.audit"
 NOTICE_PROVISIONER = "writ.notice.keeper"
 AUDIT_STANDING = "writ.audit.standing"
+SEARCH_DIGESTS = "writ.search.digests"
 
 _TOKEN = re.compile(TOKEN_PATTERN)
 _CLAIMED = re.compile(r"[^A-Za-z0-9_-]")

@@ -5,17 +5,18 @@ per type, made once. Every fault of the bytes (syntax, schema, size, depth) is o
 """
 
 import json
+from collections.abc import Mapping
 from functools import cache, lru_cache
 from typing import Any, TypeVar, get_args
 
 import msgspec
-from msgspec import Struct, structs
+from msgspec import Raw, Struct, structs
 
 from writ_contracts.bounds import check, is_free, is_plain_json
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import in_words
 from writ_contracts.journal import KINDS, OPERATION_KINDS, Carried, JournalEvent
-from writ_contracts.large_texts import large_texts
+from writ_contracts.large_texts import written_texts
 from writ_contracts.people.approvals import SignedApproval
 from writ_contracts.signing import Signed
 from writ_contracts.subjects import EventSubject, parse_event
@@ -67,6 +68,19 @@ def decode(data: bytes, kind: type[T], *, content_type: str | None = None, limit
     With a `content_type` it comes from outside, and JSON with a duplicate name is refused: readers differ in which of
     the two they take.
     """
+    return _decoded(data, kind, content_type, limit)[0]
+
+
+def decode_with_texts(
+    data: bytes, kind: type[T], *, content_type: str, limit: int = 2_000_000
+) -> tuple[T, dict[str, Raw]]:
+    """Return the same as `decode`, and the large texts of its parameters as JSON, encoded once for the search for
+    duplicate names and for the caller.
+    """
+    return _decoded(data, kind, content_type, limit)
+
+
+def _decoded(data: bytes, kind: type[T], content_type: str | None, limit: int) -> tuple[T, dict[str, Raw]]:
     if len(data) > limit:
         raise Invalid(f"{len(data)} bytes; at most {limit} are allowed", code="oversize")
     try:
@@ -76,36 +90,40 @@ def decode(data: bytes, kind: type[T], *, content_type: str | None = None, limit
         decoded = _json(kind).decode(text)  # type: ignore[arg-type]
         if _is_free(kind) and not is_plain_json(text):  # type: ignore[arg-type]
             check(decoded)
+        written = {} if content_type is None else _texts_of(decoded)
         if content_type is not None:
-            _refuse_duplicates(text, decoded)
-        return decoded  # type: ignore[no-any-return]
+            _refuse_duplicates(text, written)
+        return decoded, written
     except RecursionError as error:
         raise Invalid("nested too deeply") from error
     except (msgspec.DecodeError, ValueError) as error:
         raise Invalid(_readable(str(error), data)[:LONGEST_MESSAGE]) from error
 
 
-def _refuse_duplicates(text: bytes, decoded: Any) -> None:
-    """Raises Invalid for an object with a name that occurs twice.
+def _texts_of(decoded: Any) -> dict[str, Raw]:
+    parameters = getattr(decoded, "parameters", None)
+    return written_texts(parameters) if isinstance(parameters, dict) else {}
+
+
+def _refuse_duplicates(text: bytes, texts: Mapping[str, Raw]) -> None:
+    """Raises Invalid for an object with a name that occurs twice. `texts`: its large ones, as we write them.
 
     It takes a second reading, in which a large text would take most of the time, so it is left out where that is safe.
     """
     try:
-        json.loads(_without_large_text(text, decoded), object_pairs_hook=_refuse_twice)
+        json.loads(_without_large_text(text, texts), object_pairs_hook=_refuse_twice)
     except ValueError:
         json.loads(text, object_pairs_hook=_refuse_twice)
 
 
-def _without_large_text(text: bytes, decoded: Any) -> bytes:
+def _without_large_text(text: bytes, texts: Mapping[str, Raw]) -> bytes:
     """Return the JSON with "" in place of its first large parameter, where that is written as we write it.
 
     What is taken out is the whole value of a member: it follows on a colon, and what it ends is no name. A quotation
     mark within a text follows on a backslash.
     """
-    parameters = getattr(decoded, "parameters", None)
-    large = large_texts(parameters) if isinstance(parameters, dict) else {}
-    for value in large.values():
-        written = _encoder.encode(value)
+    for value in texts.values():
+        written = bytes(value)
         start = text.find(written[:64])
         end = start + len(written)
         before, after = text[max(start - 2, 0) : max(start, 0)], text[end : end + 1]

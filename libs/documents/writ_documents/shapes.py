@@ -15,8 +15,8 @@ import msgspec
 from msgspec import UNSET, Meta, Struct
 from msgspec.structs import fields
 
-from writ_contracts.ids import in_words
 from writ_contracts.nearest_name import near
+from writ_contracts.type_words import plain_words
 from writ_documents.document import MOST, Document, FileErrors, FileProblem, Keys
 
 Shape = TypeVar("Shape")
@@ -166,5 +166,4 @@ def _in_quotes(value: Any, kind: Any) -> str:
 
 
 def _readable(error: msgspec.ValidationError) -> str:
-    text = in_words(str(error).partition(" - at `")[0])
-    return text[:1].lower() + text[1:]
+    return plain_words(str(error).partition(" - at `")[0])

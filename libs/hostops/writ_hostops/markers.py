@@ -68,6 +68,10 @@ class Markers:
             begun = folder.get(_name(operation_id, attempt, "begun"))
             return begun, folder.get(_name(operation_id, attempt, "ended"))
 
+    def has_ended(self, operation_id: str, attempt: int) -> bool:
+        """Return whether the result is kept."""
+        return os.path.exists(os.path.join(self._path, _name(operation_id, attempt, "ended")))
+
 
 class MarkSync:
     """The sync of a new mark to disk: in a thread beside the preparation of the effect, or in `wait`."""

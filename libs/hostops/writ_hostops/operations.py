@@ -107,6 +107,9 @@ PREPARING = frozenset({"file_write"})
 digests the old file, and writes and syncs the new content beside it.
 """
 
+REUSABLE = frozenset({"file_write", "file_copy", "file_delete"})
+"""Changes after which their process may serve another request. They start no program and keep nothing in memory."""
+
 
 def silent(message: str) -> None: ...
 

@@ -10,7 +10,7 @@ import contextlib
 import os
 import signal
 import time
-from typing import Any, Dict, List, Mapping
+from typing import Any, Callable, Dict, List, Mapping
 
 MARK = "WRIT_OPERATION_ID"
 _POLL = 0.02
@@ -75,20 +75,28 @@ def kill_group(leader: int, number: int) -> None:
         os.killpg(leader, number)
 
 
-def end(who: Mapping[str, Any], operation_id: str, grace: float) -> bool:
+def _not_ended() -> bool:
+    return False
+
+
+def end(who: Mapping[str, Any], operation_id: str, grace: float, has_ended: Callable[[], bool] = _not_ended) -> bool:
     """Send SIGTERM, and SIGKILL after the grace, to a process, its group and its kin. Return whether all are seen to
-    be gone.
+    be gone, or the process `has_ended` the operation and serves another.
     """
     began, killed = time.monotonic(), 0.0
-    if alive(who):
+
+    def runs() -> bool:
+        return alive(who) and not has_ended()
+
+    if runs():
         kill([int(who["pid"])], signal.SIGTERM)
-    while alive(who) or living(operation_id):
+    while runs() or living(operation_id):
         now = time.monotonic()
         if killed and now - killed > _FORCE:
             return False
-        if now - began >= grace or not alive(who):
+        if now - began >= grace or not runs():
             killed = killed or now
-            if alive(who):
+            if runs():
                 kill_group(int(who["pid"]), signal.SIGKILL)
             kill(marked(operation_id), signal.SIGKILL)
         time.sleep(_POLL)

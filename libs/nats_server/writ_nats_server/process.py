@@ -29,6 +29,10 @@ MONITOR_ANSWERS_WITHIN = 2.0
 _POLL = 0.02
 
 
+class PortTaken(Unreachable):
+    """Raised when another process listens on a port that the server needs."""
+
+
 def find_binary() -> Path:
     """Return the nats-server to run. Raises Unreachable if there is none."""
     beside = shutil.which("nats-server", path=sysconfig.get_path("scripts"))
@@ -75,7 +79,7 @@ class ServerProcess:
     ) -> "ServerProcess":
         """Start it, and return when it serves clients.
 
-        Raises BusRefused (bad file), Unreachable (port in use, it died). `through`: a command that becomes the server,
+        Raises BusRefused (bad file), PortTaken, Unreachable (it died). `through`: a command that becomes the server,
         such as nice or one that ties it to its parent. `environ`: its environment, by default ours;
         it gets a memory limit if it names none.
         """
@@ -178,7 +182,7 @@ async def _must_be_free(host: str, port: int) -> None:
     try:
         listener = await asyncio.get_running_loop().create_server(asyncio.Protocol, host, port)
     except OSError as error:
-        raise Unreachable(f"port {port} on {host} is taken: {_reason(error)}") from error
+        raise PortTaken(f"port {port} on {host} is taken: {_reason(error)}") from error
     listener.close()
     await listener.wait_closed()
 

@@ -6,7 +6,7 @@ by a decision on the control operation `audit_read`, which counts only if policy
 
 import asyncio
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -56,10 +56,13 @@ class ReadPermission:
         self._trusted = policy_keys
         self._installation = installation
 
-    async def check(self, reader: QueryReader, owner: str | None, parameters: dict[str, Any]) -> None:
+    async def check(
+        self, reader: QueryReader, owner: str | None, parameters: dict[str, Any], sought: Sequence[str] = ()
+    ) -> None:
         """Raise Denied unless the reader may read the records of `owner` (None: everybody's).
 
-        An allowed read is recorded first. Raises the errors of that append.
+        An allowed read is recorded first, with the names of the parameters by whose values it searches (`sought`).
+        Raises the errors of that append.
         """
         last = await self._bus.journal.last(subjects.CONTROL)
         request = RecordReadRequest(
@@ -76,16 +79,22 @@ class ReadPermission:
         if decision.effect != "allow" or decided.decision is None:
             raise Denied(decision.reason, code=decision.code or "denied")
         if owner != reader.principal:
-            await self._reads.record(reader.principal, parameters, decided.decision)
+            await self._reads.record(reader.principal, parameters, decided.decision, sought)
 
     async def allows(
-        self, reader: QueryReader, owner: str | None, parameters: dict[str, Any], *, explicit: bool = True
+        self,
+        reader: QueryReader,
+        owner: str | None,
+        parameters: dict[str, Any],
+        sought: Sequence[str] = (),
+        *,
+        explicit: bool = True,
     ) -> bool:
         """Return the decision of `check`. A refusal is recorded if the reader requested this very record (`asked_for`),
         not if the record is only left out of a list.
         """
         try:
-            await self.check(reader, owner, parameters)
+            await self.check(reader, owner, parameters, sought)
         except Denied as error:
             if explicit:
                 about = ", ".join(f"{name} {value}" for name, value in sorted(parameters.items()))

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from writ_contracts import journal
 from writ_contracts.errors import Invalid
+from writ_contracts.history.search_digests import LONGEST_TERM, MOST_DIGESTS, search_texts
 from writ_contracts.life import TABLE, State
 from writ_contracts.signing import Signed
 from writ_contracts.subjects import parse_event
@@ -18,10 +19,10 @@ from writ_contracts.wire import event_of, kind_of
 
 UNREADABLE = "unreadable"
 SECURITY = "security"
-MOST_SHOWN, MOST_TERM, MOST_TERMS = 500, 200, 100
-"""The most characters of a text, characters of a term, and terms of an operation: enough for a search. A trace has
-everything.
-"""
+DIGEST, DIGEST_KEY = "digest", "digest_key"
+"""Kinds of terms: a search digest, and the executors' key under which an operation's digests are."""
+MOST_SHOWN, MOST_TERMS = 500, 100
+"""The most characters of a text, and terms of an operation: enough for a search. A trace has everything."""
 
 STATE_AFTER: dict[str, State] = {event: after for (_, event), after in TABLE.items()}
 """The state after each kind of event. It does not depend on the state before, since the writer has checked the order.
@@ -93,7 +94,9 @@ class OutcomeRow(Struct, frozen=True, kw_only=True):
 
 
 class TermRow(Struct, frozen=True):
-    """A value by which an operation can be searched: of `rule`, or of a public parameter, `p:<name>`."""
+    """A value by which an operation can be searched: of `rule`, of a recorded parameter, `p:<name>`, or the `digest` of
+    a hidden one.
+    """
 
     kind: str
     value: str
@@ -210,15 +213,22 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
+def parameter_term(name: str, text: str) -> tuple[str, str]:
+    """Return kind and value of the term of a parameter that is on record."""
+    return f"p:{name}", text[:LONGEST_TERM]
+
+
 def _terms(row: EventRow, event: journal.OperationEvent) -> Iterator[TermRow]:
     """Yield the terms of a request, each once; for a list, one term for each item."""
     if not isinstance(event, journal.Requested | journal.Refused):
         return
     terms = dict.fromkeys([("rule", rule) for rule in _rules(event)])
     for name, value in _parameters(event).items():
-        values = value if isinstance(value, list) else [value]
-        terms |= dict.fromkeys((f"p:{name}", _text(one)[:MOST_TERM]) for one in values)
-    for kind, value in list(terms)[:MOST_TERMS]:
+        terms |= dict.fromkeys(parameter_term(name, text) for text in search_texts(value))
+    digests = event.search_digests[:MOST_DIGESTS]
+    if digests and isinstance(event, journal.Requested):
+        yield TermRow(DIGEST_KEY, event.parameter_key, row.sequence)
+    for kind, value in [*list(terms)[:MOST_TERMS], *((DIGEST, digest) for digest in dict.fromkeys(digests))]:
         yield TermRow(kind, value, row.sequence)
 
 

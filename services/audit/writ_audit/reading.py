@@ -12,15 +12,19 @@ from typing import Any
 
 import msgspec
 
+from writ_audit.hidden_values import HiddenValueSearch, SoughtDigests
 from writ_audit.index import AuditIndex, LinkedEvent, OperationOwner
 from writ_audit.index_follower import IndexFollower
 from writ_audit.permission import QueryReader, ReadPermission
 from writ_audit.projection import SECURITY, project
+from writ_audit.search_conditions import sought_values
 from writ_bus.port import Journal
 from writ_contracts.errors import Denied, Invalid
 from writ_contracts.history.audit import (
+    HiddenValues,
     SearchQuery,
     SearchReply,
+    SecurityFilter,
     TraceEvent,
     TraceQuery,
     TraceReply,
@@ -43,15 +47,23 @@ class AuditQueryEndpoint:
     """Serves queries of principals."""
 
     def __init__(
-        self, journal: Journal, index: AuditIndex, follower: IndexFollower, permission: ReadPermission
+        self,
+        journal: Journal,
+        index: AuditIndex,
+        follower: IndexFollower,
+        permission: ReadPermission,
+        hidden: HiddenValueSearch,
     ) -> None:
         self._journal = journal
         self._index = index
         self._follower = follower
         self._permission = permission
+        self._hidden = hidden
 
     async def trace(self, reader: QueryReader, query: TraceQuery) -> TraceReply:
-        """Return the events of an operation or of a correlation id. Raises WritError."""
+        """Return the events of an operation or of a correlation id, or security events. Raises WritError."""
+        if query.security is not None:
+            return await self._security(reader, query.security)
         if query.operation_id is not None:
             records = await self._operation(reader, query.operation_id)
             return self._trace_answer([record for record in records if record.sequence > query.after], withheld=0)
@@ -61,13 +73,22 @@ class AuditQueryEndpoint:
         """Return operations, the newest first. Those of other principals need policy's permission. Raises WritError."""
         await self._follower.current(CATCH_UP)
         only_of = await self._limited_to(reader, query)
-        rows = await asyncio.to_thread(self._index.search, query, only_of)
+        by_parameters = any(sought_values(query))
+        sought = await self._hidden.digests(reader.principal, query) if by_parameters else SoughtDigests()
+        rows = await asyncio.to_thread(self._index.search, query, only_of, sought.digests)
         others = [name for name in names_of(query, "principal") if name != reader.principal]
         if not rows and only_of is not None and others:
             raise Denied(f"you may not read the record of {', '.join(others)}")
         more = len(rows) > query.limit
         unknown = [] if rows else await asyncio.to_thread(self._unknown, query, only_of)
-        return SearchReply(rows=rows[: query.limit], more=more, as_of=self._follower.position, unknown=unknown)
+        hidden = await asyncio.to_thread(self._hidden_values, sought, bool(rows)) if by_parameters else None
+        return SearchReply(
+            rows=rows[: query.limit], more=more, as_of=self._follower.position, unknown=unknown, hidden=hidden
+        )
+
+    def _hidden_values(self, sought: SoughtDigests, found: bool) -> HiddenValues:
+        since = None if found or sought.problem else self._index.searchable_since(sought.keys)
+        return HiddenValues(since=since, problem=sought.problem)
 
     def _unknown(self, query: SearchQuery, only_of: str | None) -> list[UnknownName]:
         """Return names in the query that occur in no record."""
@@ -89,7 +110,8 @@ class AuditQueryEndpoint:
         target = targets[0] if len(targets) == 1 else None
         parameters = {"query": "search", "principal": owner, "target": target}
         chosen = {name: value for name, value in parameters.items() if value is not None}
-        allowed = await self._permission.allows(reader, owner, chosen, explicit=bool(principals))
+        sought = sorted({name for name, _ in sought_values(query)})
+        allowed = await self._permission.allows(reader, owner, chosen, sought, explicit=bool(principals))
         return None if allowed else reader.principal
 
     async def _operation(self, reader: QueryReader, operation_id: str) -> list[Record]:
@@ -118,6 +140,18 @@ class AuditQueryEndpoint:
         have = {record.sequence for record in records}
         rest = await self._fetch([sequence for sequence in linked if sequence not in have])
         return sorted([*records, *rest], key=_sequence)
+
+    async def _security(self, reader: QueryReader, query: SecurityFilter) -> TraceReply:
+        """Return the newest first: `more` then means older ones. They name everybody, so one permission covers all."""
+        parameters: dict[str, Any] = {"query": "security"}
+        if query.principal is not None:
+            parameters["principal"] = query.principal
+        if not await self._permission.allows(reader, None, parameters):
+            raise Denied("you may not read the security events")
+        await self._follower.current(CATCH_UP)
+        found = await asyncio.to_thread(self._index.security, query, query.limit + 1)
+        records = await self._fetch(sorted(found[: query.limit]))
+        return self._trace_answer(records[::-1], withheld=0, more=len(found) > query.limit)
 
     async def _correlation(self, reader: QueryReader, correlation_id: str, after: int) -> TraceReply:
         await self._follower.current(CATCH_UP)

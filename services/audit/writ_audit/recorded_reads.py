@@ -2,14 +2,15 @@
 sent.
 """
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from writ_bus import tracing
 from writ_bus.port import Entry, Journal
 from writ_contracts import subjects
-from writ_contracts.errors import Conflict
+from writ_contracts.errors import Conflict, Unreachable, WritError
 from writ_contracts.journal import RecordRead
 from writ_contracts.signing import Signed
 from writ_contracts.wire import canonical, encode
@@ -18,6 +19,12 @@ AGAIN = 60.0
 """The same query of the same principal within so many seconds counts as one read."""
 MOST_REMEMBERED = 1_000
 ATTEMPTS = 8
+UNANSWERED = 1.2
+"""Seconds without an answer to the append. After a full disk NATS answers none until it restarts, and all else as
+before; the reader gets the error within two seconds, as requesters do from executors.
+"""
+ANSWERS = 0.5
+"""Seconds in which the server answers another question, if it answers at all."""
 
 
 class RecordedReads:
@@ -29,13 +36,19 @@ class RecordedReads:
         self._clock = clock
         self._recent: dict[bytes, float] = {}
 
-    async def record(self, principal: str, query: dict[str, Any], decision: Signed) -> None:
-        """Record a read, unless the same one was recorded within `AGAIN` seconds. Raises the errors of the append."""
-        key = canonical([principal, query])
+    async def record(self, principal: str, query: dict[str, Any], decision: Signed, sought: Sequence[str] = ()) -> None:
+        """Record a read, unless the same one was recorded within `AGAIN` seconds. Raises the errors of the append, and
+        Unreachable (`not_stored`) where NATS stores nothing.
+
+        `sought`: the parameters by whose values it searches.
+        """
+        key = canonical([principal, query, sought])
         now = time.monotonic()
         if now - self._recent.get(key, float("-inf")) < AGAIN:
             return
-        event = RecordRead(**tracing.stamp(self._clock()), principal=principal, query=query, decision=decision)
+        event = RecordRead(
+            **tracing.stamp(self._clock()), principal=principal, query=query, decision=decision, sought=list(sought)
+        )
         await self._append(event)
         if len(self._recent) >= MOST_REMEMBERED:
             self._recent.clear()
@@ -48,8 +61,29 @@ class RecordedReads:
             expected = last.sequence if last else 0
             entry = Entry(subject=subject, data=encode(event), event_id=event.id, filter=subject, expected=expected)
             try:
-                await self._journal.append(entry)
+                await self._stored(entry)
             except Conflict:
                 continue
             return
         raise Conflict(f"{ATTEMPTS} others wrote {subject} first")
+
+    async def _stored(self, entry: Entry) -> None:
+        try:
+            async with asyncio.timeout(UNANSWERED):
+                await self._journal.append(entry)
+            return
+        except TimeoutError:
+            if await self._stores_nothing():
+                raise Unreachable(
+                    "this read cannot be recorded, so its results are not shown: NATS replies but stores nothing",
+                    code="not_stored",
+                ) from None
+        await self._journal.append(entry)  # the same event: it is stored once
+
+    async def _stores_nothing(self) -> bool:
+        """Return whether the server answers all the same. Several copies may be about to elect their leader."""
+        try:
+            async with asyncio.timeout(ANSWERS):
+                return (await self._journal.usage()).copies == 1
+        except (WritError, TimeoutError):
+            return False

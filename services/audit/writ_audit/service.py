@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from writ_audit.config import AuditConfig
 from writ_audit.decision_samples import DecisionSamples
 from writ_audit.handlers import service
+from writ_audit.hidden_values import HiddenValueSearch
 from writ_audit.index import AuditIndex
 from writ_audit.index_follower import IndexFollower
 from writ_audit.metrics import AuditMeasures
@@ -86,7 +87,7 @@ class Audit:
         self._deliveries = self._make_deliveries(config, measured)
         reads = RecordedReads(bus.journal, self._time.now)
         permission = ReadPermission(bus, keys.live, config.installation, self._notifier.queue, reads)
-        reading = AuditQueryEndpoint(bus.journal, self._index, self._follower, permission)
+        reading = AuditQueryEndpoint(bus.journal, self._index, self._follower, permission, HiddenValueSearch(bus))
         self._service = service(VERSION, reading, Observer(Log("writ.audit"), measured))
         self._serving: Serving | None = None
         self._instance = encode_id(os.urandom(16))

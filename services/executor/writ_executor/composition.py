@@ -23,9 +23,11 @@ from writ_executor.journal.storage_watch import StorageWatch
 from writ_executor.policy.client import PolicyClient
 from writ_executor.replicas import ExecutorReplicas
 from writ_executor.requests.backend_tests import BackendTests
+from writ_executor.requests.early_storage import EarlyStorage
 from writ_executor.requests.intake import RequestEndpoint
 from writ_executor.requests.queries import QueryEndpoint
 from writ_executor.requests.screening import RequestScreening
+from writ_executor.requests.sought_values import SoughtValuesEndpoint
 from writ_executor.requests.visible import TargetVisibility
 from writ_executor.requests.waiting_reasons import WaitingReasons
 from writ_executor.rounds.accepted_operations import AcceptedOperations
@@ -67,6 +69,7 @@ class Components:
     receipts: ReceiptEndpoint
     queries: QueryEndpoint
     notices: NoticeEndpoint
+    sought_values: SoughtValuesEndpoint
     audit_services: AuditServices
     replicas: ExecutorReplicas
     policy: PolicyClient
@@ -91,9 +94,7 @@ def compose(base: Foundation) -> Components:
     """Compose all parts over the foundation; nothing runs yet."""
     config, bus, measures, time = base.config, base.bus, base.measures, base.time
     audit_services = AuditServices(time.clocks.boot)
-    replicas = ExecutorReplicas(
-        bus, lambda: config.dispatch_at_once and base.presence.any_reads_requests(), time.clocks.boot
-    )
+    replicas = _replicas(base)
     steps = _steps(base, audit_services, replicas)
     index, recorder, lives, outcomes = base.index, base.recorder, base.lives, steps.outcomes
     generations = Generations(bus.journal, index, audit_services, config.journal_keep, config.full_at, recorder.clock)
@@ -121,6 +122,7 @@ def compose(base: Foundation) -> Components:
         receipts=_receipts(base, steps),
         queries=_queries(base, screening, generations),
         notices=NoticeEndpoint(recorder),
+        sought_values=SoughtValuesEndpoint(base.catalogue, base.vault.search_keys),
         audit_services=audit_services,
         replicas=replicas,
         policy=base.policy,
@@ -128,6 +130,13 @@ def compose(base: Foundation) -> Components:
         guard=base.guard,
         restored=RestoreRecovery(config.restored, bus.journal, index, lives, recorder, outcomes),
     )
+
+
+def _replicas(base: Foundation) -> ExecutorReplicas:
+    def read_requests() -> bool:
+        return base.config.dispatch_at_once and base.presence.any_reads_requests()
+
+    return ExecutorReplicas(base.bus, read_requests, base.time.clocks.boot)
 
 
 def _steps(base: Foundation, audit_services: AuditServices, replicas: ExecutorReplicas) -> _Steps:
@@ -214,6 +223,7 @@ def _intake(
         base.recorder,
         base.lives,
         base.vault,
+        EarlyStorage(base.config, base.audit_detail, base.admission, base.vault, base.background),
         base.policy,
         accepted,
         dispatcher,

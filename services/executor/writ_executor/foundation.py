@@ -72,8 +72,8 @@ def lay_foundation(
     """Compose the parts which need no others than these."""
     index, background, presence = Index(), BackgroundTasks(), AgentPresence(config.lease, time.clocks.boot)
     storage = StorageWatch(bus.journal.usage, time.now)
-    recorder = Recorder(WatchedJournal(bus.journal, storage), index, measures, time.now)
-    guard = _guard(config, bus, recorder, background, measured)
+    recorder = Recorder(journal := WatchedJournal(bus.journal, storage), index, measures, time.now)
+    guard = _guard(config, journal, recorder, background, measured)
     trusted = PolicyKeys(config.policy_key, config.keyring).live
     keys, alarms = AgentKeys(agents), SecurityEventRecorder(recorder)
     return Foundation(
@@ -113,9 +113,14 @@ def _key_use(
 
 
 def _guard(
-    config: ExecutorConfig, bus: Bus, recorder: Recorder, background: BackgroundTasks, measured: Metrics
+    config: ExecutorConfig,
+    journal: WatchedJournal,
+    recorder: Recorder,
+    background: BackgroundTasks,
+    measured: Metrics,
 ) -> JournalGuard:
     def alarm(why: str) -> None:
         background.spawn("journal replaced", recorder.security("journal_replaced", f"reported by an executor: {why}"))
 
-    return JournalGuard(bus.journal, measured, alarm, lost=config.journal_lost)
+    lost, acknowledged = config.journal_lost, lambda: journal.acknowledged
+    return JournalGuard(journal, measured, alarm, lost=lost, acknowledged=acknowledged)

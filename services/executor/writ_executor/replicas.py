@@ -18,10 +18,14 @@ NAME = "executor"
 METADATA = {"level": str(LEVEL)}
 """What an executor of this release replies with."""
 WITHIN = 0.5
-EVERY = 5.0
+EVERY = 1.0
+"""Seconds between the rounds. An executor of the release before that starts refuses claims of what is dispatched with
+its request until the next one.
+"""
 IDLE = 0.25
 """Seconds until the next round while nothing depends on the levels."""
-VALID = 3 * EVERY
+VALID = 15.0
+"""Seconds for which the latest replies count where no later round has succeeded."""
 _log = Log("writ.executor")
 
 

@@ -11,6 +11,7 @@ from writ_contracts import subjects, wire
 from writ_contracts.agents import Acknowledgement, ClaimReply, Heartbeat, Progress
 from writ_contracts.errors import Invalid, WritError
 from writ_contracts.history.audit import AuditStanding, JournalReply
+from writ_contracts.history.search_digests import SearchDigestsReply
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.inventory import Agents, Inventory
 from writ_contracts.journal import RefusedSummary
@@ -86,6 +87,7 @@ class Executor:
         self.follower, self.recorder, self.admission = parts.follower, parts.recorder, parts.admission
         self.sweep, self.intake, self.claims = parts.sweep, parts.intake, parts.claims
         self.receipts, self.queries, self.notices = parts.receipts, parts.queries, parts.notices
+        self.sought_values = parts.sought_values
         self._key_use, self._people_notices = parts.key_use, PeopleNotices(bus, parts.presence)
         self.replicas = parts.replicas
         self._audit_services, self._generations = parts.audit_services, parts.generations
@@ -231,8 +233,8 @@ class Executor:
             return f"{last - self.index.sequence} events behind the journal"
         if self.admission.fill >= 1:
             return f"the journal is {self.admission.fill:.0%} full"
-        full = self.admission.full()
-        return Attention(full) if full else None
+        reason = self.admission.full() or self.follower.misled
+        return Attention(reason) if reason else None
 
     async def _inventory_check(self) -> str | None:
         problem = next((file.problem for file in self._files if file.problem), None)
@@ -263,6 +265,7 @@ class Executor:
             "notice_policy": (self.notices.of_policy, NoticeReply),
             "notice_keeper": (self.notices.of_provisioner, NoticeReply),
             "notice_audit": (self.notices.of_audit, NoticeReply),
+            "search_digests": (self.sought_values.digests, SearchDigestsReply),
         }
         served = [one for one in CHANNELS if Role.EXECUTOR in one.receivers and one.style is Style.REQUEST]
         return [

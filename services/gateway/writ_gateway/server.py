@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from typing import Any
+from collections.abc import Awaitable
+from typing import Any, TypeVar
 
 import msgspec
 from mcp.server.lowlevel import Server
@@ -33,18 +34,19 @@ from mcp.types import Tool as McpTool
 from writ_bus import tasks
 from writ_client.operations.operation_events import Event
 from writ_contracts.errors import WritError
-from writ_contracts.operations import Operation
 from writ_contracts.version import VERSION
 from writ_gateway import resources, results, toolbox
 from writ_gateway.context import Context, SessionOf
 from writ_gateway.prompts import PROMPTS
-from writ_gateway.resources import RESOURCES
+from writ_gateway.resources import POLICY, RESOURCES
 from writ_gateway.schemas import slim
-from writ_gateway.session import PrincipalSession, ToolCall
+from writ_gateway.session import ToolCall
 from writ_gateway.tasks import WAIT_SECONDS, TaskHandlers, declared, is_open
 from writ_gateway.tool import Profile, Result, Tool
 from writ_gateway.toolbox import Toolbox
 from writ_runtime.logs import Log
+
+T = TypeVar("T")
 
 LIST_MILLISECONDS = 30_000
 LONGEST_ARGUMENTS = 1_500_000
@@ -95,7 +97,8 @@ class McpHandlers:
     async def list_tools(self, context: Context, params: PaginatedRequestParams | None) -> ListToolsResult:
         """List the tools whose operations the caller may request."""
         session = await self._session_of(context)
-        listed = [described(tool, self._tools.profile) for tool in self._tools.listed(await _permitted(session))]
+        permitted = await _permitted(session.listed())
+        listed = [described(tool, self._tools.profile) for tool in self._tools.listed(permitted)]
         return ListToolsResult(tools=listed, ttl_ms=LIST_MILLISECONDS, cache_scope="private")
 
     async def call_tool(self, context: Context, params: CallToolRequestParams) -> CallToolResult | dict[str, Any]:
@@ -119,13 +122,14 @@ class McpHandlers:
         return tool_result(result)
 
     async def list_resources(self, context: Context, params: PaginatedRequestParams | None) -> ListResourcesResult:
-        """List the resources with a fixed address."""
+        """List the resources with a fixed address. That of the policy needs the permission to read it."""
+        reads_policy = await _permitted((await self._session_of(context)).reads_policy())
         listed = [
             McpResource(uri=uri, name=one.name, description=one.description, mime_type="application/json")
             for uri, one in RESOURCES.items()
-            if "{" not in uri
+            if "{" not in uri and (uri != POLICY or reads_policy)
         ]
-        return ListResourcesResult(resources=listed, ttl_ms=LIST_MILLISECONDS)
+        return ListResourcesResult(resources=listed, ttl_ms=LIST_MILLISECONDS, cache_scope="private")
 
     async def list_templates(
         self, context: Context, params: PaginatedRequestParams | None
@@ -164,10 +168,10 @@ class McpHandlers:
         return GetPromptResult(description=prompt.description, messages=[message])
 
 
-async def _permitted(session: PrincipalSession) -> list[Operation]:
+async def _permitted(reply: Awaitable[T]) -> T:
     """Raises MCPError where the policy does not answer: a longer list would be as wrong as a shorter one."""
     try:
-        return await session.listed()
+        return await reply
     except WritError as error:
         raise MCPError(
             -32000, f"policy did not reply with the operations that you may request: {error}", {"code": error.code}

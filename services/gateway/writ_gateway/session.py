@@ -35,6 +35,10 @@ class PrincipalSession:
             (one for one in self.catalogue.values() if one.name in may and not one.control), key=lambda one: one.name
         )
 
+    async def reads_policy(self) -> bool:
+        """Return whether the caller may read the policy in force."""
+        return await self._permissions.reads_policy()
+
     async def listed(self) -> list[Operation]:
         """Return the operations by which tools are listed: the permitted ones, and `window_request` if permitted."""
         permitted = await self.permitted()

@@ -1,21 +1,26 @@
 """Grants: read the operation, decide again, sign, append `granted` at the sequence that was read, and only then reply.
 
-The read may be stale, and time passes until the append. The expected sequence covers both: any write in between makes
-the append fail, and then nothing has started.
+The decision is made while NATS replies to the reads, and counts only if they confirm it. A read may be stale, and time
+passes until the append. The expected sequence covers both: any write in between makes the append fail, and then nothing
+has started.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
+from msgspec import Struct, structs
+
+from writ_bus import tasks
 from writ_bus.port import Bus, Entry, Journal
 from writ_contracts import subjects
 from writ_contracts.agents import Claim
 from writ_contracts.decisions import DecideRequest, Decision, GrantReply, GrantRequest
-from writ_contracts.errors import Conflict, Invalid, Unreachable
+from writ_contracts.errors import Conflict, Invalid, Unreachable, WritError
 from writ_contracts.history.records import Record
 from writ_contracts.journal import MAX_EVENT_BYTES, Granted, LimitHolder
 from writ_contracts.people.approvals import ApprovalEvent
+from writ_contracts.signing import Signed
 from writ_contracts.wire import encode
 from writ_policy.approvals.approver_events import announce
 from writ_policy.approvals.previews import moved_since, recorded_preview
@@ -37,6 +42,7 @@ from writ_policy.starts import (
 from writ_policy.state.control_reads import ControlReads
 from writ_policy.windows.open_windows import CountedFirst, OpenWindows
 from writ_runtime.faults import fault
+from writ_runtime.logs import Log
 from writ_trust.keys import Key
 from writ_trust.statements import sign
 
@@ -45,8 +51,24 @@ DISPATCHED = 2
 """The least number of events of an operation that waits for its start: `requested` and `dispatched`. They may be one
 event for what only reads.
 """
+NO_APPROVALS = CountedApprovals()
+TURNS_TO_SEND = 2
+"""Turns of the event loop after which the requests of a read were written to the socket."""
 Gather = Callable[[GrantRequest | DecideRequest, Judge], Awaitable[KnownFacts]]
 """Returns the checked facts of a request, together with those that policy has itself."""
+
+
+_log = Log("writ.policy")
+
+
+class Draft(Struct, frozen=True, kw_only=True):
+    """A decision on a claim with its inputs. `decision` is its signed form, if it was signed already."""
+
+    judge: Judge
+    claim: Claim
+    known: KnownFacts
+    ruled: RuledRequest
+    decision: Signed | None = None
 
 
 class GrantEndpoint:
@@ -78,6 +100,7 @@ class GrantEndpoint:
         self._signer = signer
         self._limits = RuleLimits(journal, key.installation)
         self._keys = keys
+        self._running = 0
 
     async def recorded(self, ask: DecideRequest, judge: Judge) -> CountedApprovals | None:
         """Return the recorded approvals of the operation, or None if it is not recorded.
@@ -98,11 +121,15 @@ class GrantEndpoint:
         Raises Unreachable if others are always first: the operation has not moved on, and the agent sends the claim
         again later.
         """
-        for _ in range(MOST_TRIES):
-            try:
-                return await self._grant(ask)
-            except CountedFirst:
-                continue
+        self._running += 1
+        try:
+            for _ in range(MOST_TRIES):
+                try:
+                    return await self._grant(ask)
+                except CountedFirst:
+                    continue
+        finally:
+            self._running -= 1
         raise Unreachable(f"{MOST_TRIES} times another start was counted first: try again")
 
     async def _grant(self, ask: GrantRequest) -> tuple[GrantReply, RuledRequest]:
@@ -114,22 +141,22 @@ class GrantEndpoint:
         subject = ask.subject
         if subject.simulate:
             raise Invalid("a simulation gets no grant")
-        own = subjects.operation_filter(subject.principal, subject.operation_id)
-        reading = self._control.begin()  # a stop that was stored meanwhile counts
-        least_events = 1 if self._judging.only_reads(subject.operation) else DISPATCHED
-        records = await self._journal.read(own, at_least=least_events)
-        least = max(ask.control_sequence, await asyncio.shield(reading))
-        judge = await self._judging.at(least, target=subject.target)
-        claim = check_claim(ask, judge.world)
+        early, (records, control) = await self._read_and_decide(ask)
+        least = max(ask.control_sequence, control)
+        if early is not None and early.judge.control.sequence != least:
+            early = None
+        judge = early.judge if early else await self._judging.at(least, target=subject.target)
+        claim = early.claim if early else check_claim(ask, judge.world)
         recorded = recorded_of(records, subject)
         first = check_first_decision(recorded, subject, self._keys, self._signer.open)
         operation, agents = judge.catalogue.find(subject.operation), judge.world.agents[claim.pool]
         check_start(recorded, first, claim, operation, agents, self._keys.keys(), judge.now)
         counted = approvals_of(recorded, records, judge.world)
-        ruled = await self._rule(ask, judge, recorded, first, records, claim, counted)
+        draft = early if early and counted == NO_APPROVALS else await self._draft(ask, judge, claim, counted)
+        ruled = await self._rule(ask, draft, recorded, first, records)
         if ruled.ruling.effect != "allow":
             return self._refused(ask, ruled), ruled
-        decision = self._signer.sign(ruled.decision)
+        decision = draft.decision if draft.decision and ruled is draft.ruled else self._signer.sign(ruled.decision)
         permit = grant(ask, claim, ruled, decision, counted if ruled.decision.approvals else None)
         writ = sign(self._key, permit)
         event = granted_event(ask, claim, ruled, permit, decision, writ, recorded.requested.correlation_id)
@@ -140,27 +167,72 @@ class GrantEndpoint:
         effective, approvals = dict(ruled.ruling.effective), list(counted.signed) if permit.approvals else []
         return GrantReply(grant=writ, decision=decision, effective=effective, approvals=approvals), ruled
 
-    async def _rule(
-        self,
-        ask: GrantRequest,
-        judge: Judge,
-        recorded: RecordedOperation,
-        first: Decision,
-        records: Sequence[Record],
-        claim: Claim,
-        counted: CountedApprovals,
-    ) -> RuledRequest:
+    async def _read_and_decide(self, ask: GrantRequest) -> tuple[Draft | None, tuple[Sequence[Record], int]]:
+        """Read the record. A start that is alone is decided meanwhile; among others, the processor has work in any
+        case.
+        """
+        if self._running > 1:
+            return None, await self._read(ask)
+        reading = tasks.start(self._read(ask), "start read")
+        try:
+            return await self._decide_early(ask), await reading
+        finally:
+            reading.cancel()
+
+    async def _read(self, ask: GrantRequest) -> tuple[Sequence[Record], int]:
+        """Return the events of the operation, and the last control event: a stop that was stored meanwhile counts."""
+        reading = self._control.begin()
+        own = subjects.operation_filter(ask.subject.principal, ask.subject.operation_id)
+        least_events = 1 if self._judging.only_reads(ask.subject.operation) else DISPATCHED
+        records = await self._journal.read(own, at_least=least_events)
+        return records, await asyncio.shield(reading)
+
+    async def _decide_early(self, ask: GrantRequest) -> Draft | None:
+        """Decide while the record is read, as for an operation without approvals. Return None if it must be read first.
+
+        Nothing is stored, granted or sent. The draft counts only if the record and the last control event confirm it.
+        """
+        for _ in range(TURNS_TO_SEND):
+            await asyncio.sleep(0)
+        try:
+            judge = await self._judging.at(ask.control_sequence, target=ask.subject.target)
+            claim = check_claim(ask, judge.world)
+            draft = await self._draft(ask, judge, claim, NO_APPROVALS, early=True)
+        except WritError as error:  # the record may explain it better: it is raised again after the read
+            _log.debug("grant.early", error=str(error))
+            return None
+        if draft.ruled.ruling.effect != "allow":
+            return draft if draft.ruled.ruling.effect == "deny" else None
+        return structs.replace(draft, decision=self._signer.sign(draft.ruled.decision))
+
+    async def _draft(
+        self, ask: GrantRequest, judge: Judge, claim: Claim, counted: CountedApprovals, *, early: bool = False
+    ) -> Draft:
         """Decide again for the start, by the approvals of the operation or of a window, and under all names of the
-        object.
+        object. `early`: without windows.
         """
         subject = ask.subject
         known = await self._gather(ask, judge)
         rule = partial(judge.rule, subject, known, starting=True, recorded=True, traced=ask.traced)
-        ruled = await self._windows.apply(judge, subject, rule(approvals=counted), rule)
+        ruled = rule(approvals=counted)
+        if not early:
+            ruled = await self._windows.apply(judge, subject, ruled, rule)
         if not ruled.request.operation.baseline:
             ruled = judge.under_listed_names(ruled, subject, known, ask.traced)
         if ruled.ruling.effect == "allow":
             ruled = judge.under_other_names(ruled, subject, claim.baseline.get("names"), known, ask.traced)
+        return Draft(judge=judge, claim=claim, known=known, ruled=ruled)
+
+    async def _rule(
+        self,
+        ask: GrantRequest,
+        draft: Draft,
+        recorded: RecordedOperation,
+        first: Decision,
+        records: Sequence[Record],
+    ) -> RuledRequest:
+        """Return the ruling of the draft, or a denial if the operation differs from the recorded one."""
+        subject, judge, claim, known, ruled = ask.subject, draft.judge, draft.claim, draft.known, draft.ruled
         changed = changed_parameters(subject, first, ruled.decision)
         if changed and ruled.ruling.effect == "allow":
             ruled = judge.stale(ruled, subject, known, changed, ask.traced)

@@ -226,15 +226,27 @@ class NatsConnection:
         await self.client.forget(subscription)
 
     async def round_trip(self, timeout: float) -> None:
-        """Wait until the server has processed everything sent. Raises TimedOut, Unreachable."""
+        """Wait until the server has processed everything sent. Raises TimedOut, Unreachable.
+
+        nats-py forgets the pongs that a lost connection owes, so their futures would never be done.
+        """
         if not self.connected:
             raise Unreachable("not connected")
+        lost = asyncio.Event()
+        self.on_lost.append(lost.set)
+        answered = tasks.start(self.client.round_trip(timeout), "nats round trip")
+        losing = tasks.start(lost.wait(), "nats loss")
         try:
-            done = await self.client.round_trip(timeout)
+            await asyncio.wait({answered, losing}, return_when=asyncio.FIRST_COMPLETED)
+            done = answered.done() and answered.result()
         except DOWN as error:
             raise Unreachable(f"not connected: {error}") from error
+        finally:
+            self.forget(lost.set)
+            answered.cancel()
+            losing.cancel()
         if not done:
-            raise TimedOut(f"no pong in {timeout:g} s")
+            raise Unreachable("the connection was lost") if lost.is_set() else TimedOut(f"no pong in {timeout:g} s")
 
     async def close(self) -> None:
         """Close at once; nothing reconnects or is waited for."""

@@ -256,8 +256,8 @@ class NatsJournal:
         ask_leader = partial(leader_get, self._replies, self._stream, request, LEADER)
         return await patiently(ask_leader, self._connection.wait_up)
 
-    def tail(self, after: int) -> NatsTail:
-        return NatsTail(self._connection, self.page, self._subjects, self._republished, after)
+    def tail(self, after: int, *, live: bool = True) -> NatsTail:
+        return NatsTail(self._connection, self.page, self._subjects, self._republished, after, live=live)
 
     async def usage(self) -> Usage:
         info = await call_subject(self._replies, USAGE, {})

@@ -80,7 +80,7 @@ class PullWorker:
         self._requested = 0
         self._last_sign = 0.0
         self._wake = asyncio.Event()
-        self._workers = Workers(slots, slots, on_free=self._wake.set)
+        self._workers = Workers(slots, slots, on_free=self._on_free)
         self._pauses = backoff(most=2.0)
         self._pause = 0.0
         self._puller: asyncio.Task[None] | None = None
@@ -129,6 +129,10 @@ class PullWorker:
             await delivery.nak(1.0)
         except BusError:
             _logger.debug("pull.nak", exc_info=True)  # then it comes again after the ack wait
+
+    def _on_free(self) -> None:
+        if self._requested <= 0:  # otherwise free slots change nothing
+            self._wake.set()
 
     def _give_up(self) -> None:
         self._requested = 0

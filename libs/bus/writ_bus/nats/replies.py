@@ -7,7 +7,6 @@ come: there is one timer for all, and none is made or cancelled for each request
 
 import asyncio
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from itertools import count
 from math import inf
 from typing import Any, Self
@@ -70,9 +69,8 @@ class Replies:
 
     def _ring(self) -> None:
         self._rings, self._timer = inf, None
-        now = asyncio.get_running_loop().time() + TICK
         for expected in self._waiting.values():
-            if expected.due <= now:
+            if expected.is_due():
                 expected.fail(TimedOut(f"no answer from {expected.subject} in {expected.timeout:g} s"))
         soonest = min((one.due for one in self._waiting.values() if not one.future.done()), default=inf)
         if soonest < inf:
@@ -107,11 +105,17 @@ class Replies:
     async def everybody(
         self, subject: str, data: bytes, *, timeout: float, headers: Mapping[str, str] | None = None
     ) -> list[Msg]:
-        """Return all replies within `timeout`. Raises Forbidden, Unreachable (not connected)."""
+        """Return all replies within `timeout`. Raises Forbidden, Unreachable (not connected), and TimedOut if the
+        connection was lost meanwhile: replies may be missing.
+        """
         answers: list[Msg] = []
-        with _ExpectedReply(self, subject, timeout, answers.append) as over, suppress(TimedOut):
+        with _ExpectedReply(self, subject, timeout, answers.append) as over:
             await self._connection.publish(subject, data, over.reply, headers)
-            await over.future
+            try:
+                await over.future
+            except TimedOut:
+                if not over.is_due():
+                    raise
         return [answer for answer in answers if not is_status(answer, NO_RESPONDERS)]
 
 
@@ -144,6 +148,10 @@ class _ExpectedReply:
         self._take = None  # it knows us, and has all the answers: without this they would stay for the collector
         if not self.future.cancel() and not self.future.cancelled():
             self.future.exception()  # seen, even where the caller had given up before
+
+    def is_due(self) -> bool:
+        """Return whether its time is over."""
+        return self.due <= asyncio.get_running_loop().time() + TICK
 
     def take(self, message: Msg) -> None:
         (self._take or self.end)(message)

@@ -22,13 +22,14 @@ class NatsStore:
         self._stream = stream
         self._prefix = prefix
 
-    async def put(self, key: str, data: bytes, *, ttl: float) -> None:
-        subject, headers = self._subject(key), tracing.outgoing({"Nats-TTL": f"{max(1, ceil(ttl))}s"})
+    async def put(self, key: str, data: bytes, *, ttl: float, only_new: bool = False) -> int:
+        expected = {"Nats-Expected-Last-Subject-Sequence": "0"} if only_new else {}
+        subject, headers = self._subject(key), tracing.outgoing({"Nats-TTL": f"{max(1, ceil(ttl))}s", **expected})
 
         async def attempt() -> int:
             return stored(await self._replies.one(subject, data, timeout=ANSWER, headers=headers), f"put {key}")
 
-        await patiently(attempt, self._connection.wait_up)
+        return await patiently(attempt, self._connection.wait_up)
 
     async def get(self, key: str) -> bytes | None:
         try:
@@ -41,8 +42,11 @@ class NatsStore:
             found = await leader_get(self._replies, self._stream, {"last_by_subj": self._subject(key)}, ANSWER)
         return None if found is None else found.data
 
-    async def delete(self, key: str) -> None:
-        await call_subject(self._replies, purge_of(self._stream), {"filter": self._subject(key)}, timeout=ANSWER)
+    async def delete(self, key: str, *, version: int | None = None) -> None:
+        purged: dict[str, object] = {"filter": self._subject(key)}
+        if version is not None:
+            purged["seq"] = version + 1  # the server purges what is before it
+        await call_subject(self._replies, purge_of(self._stream), purged, timeout=ANSWER)
 
     def _subject(self, key: str) -> str:
         return check_subject(f"{self._prefix}.{key}")

@@ -10,6 +10,7 @@ import click
 from writ_cli.approvals.card_text import refusals, show_card
 from writ_cli.approvals.passkey_approval import CHALLENGE, challenge_of, signed_challenge
 from writ_cli.arguments import completion
+from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.id_prefix import WHOLE, one_of, operation_of
 from writ_cli.arguments.options import asking, listing
 from writ_cli.context.settings import Settings
@@ -21,7 +22,7 @@ from writ_cli.terminal.output import Screen
 from writ_client.client import Writ
 from writ_client.people.approval_card import Card
 from writ_client.people.ssh_keygen import SshKey, read_ssh_key
-from writ_contracts.errors import Denied, Invalid
+from writ_contracts.errors import Conflict, Denied, Invalid
 from writ_contracts.people.approvals import ApprovalEvent, ApprovalReply, PendingApproval, short_digest
 from writ_runtime.plugins.entry_points import load_catalogue
 
@@ -50,7 +51,7 @@ UNVERIFIED = click.option("--unverified", is_flag=True, help="Approve even if si
 REASON = click.option("--reason", "-r", default="", help="Why, for the record and for the requester.")
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def approvals() -> None:
     """Requests that wait for a person: see them, approve or reject them."""
 
@@ -180,8 +181,10 @@ async def approve(
         _check_approvable(card, unverified=unverified)
         signed = await signed_challenge(writ, challenge_file, assertion, prompts=not yes)
         by = _signer(card, ssh_key) if signed is None else None
-        if not yes and not _confirmed(card):
-            return Exit.PENDING
+        if not yes:
+            _check_turn(card, writ.principal)
+            if not _confirmed(card):
+                return Exit.PENDING
         if signed is not None:
             answer = await writ.approvals.approve_challenge(card, *signed)
         else:
@@ -271,6 +274,18 @@ def _check_approvable(card: Card, *, unverified: bool) -> None:
         raise Denied(f"not approved: {card.unverified[0]}; give --policy-key, or --unverified")
     if why := refusals(card):
         raise Denied(f"not approved: {'; '.join(why)}")
+
+
+def _check_turn(card: Card, who: str) -> None:
+    """Raises Conflict or Denied, as policy would after the confirmation, for a person who may not approve it now."""
+    number = card.requested.operation_id
+    if card.state != "awaiting_approval":
+        raise Conflict(f"not approved: {number} is {card.state}, so it waits for no approval", code="decided")
+    if who in (one.approver for one in card.approvals):
+        raise Conflict(f"not approved: {who} has approved it already", code="decided")
+    if not card.step:
+        reason = f"it waits for {card.waits_for}, which does not include {who}"
+        raise Denied(f"not approved: {reason}", code="not_approver")
 
 
 def _check_digest(card: Card, expected: str | None) -> None:

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 import click
 
+from writ_cli.arguments.command_group import CommandGroup
 
-class ContextGroup(click.Group):
+
+class ContextGroup(CommandGroup):
     """A group for which the name of a principal, or nothing, stands for `show`."""
 
     def completed(self, words: Sequence[str]) -> list[str]:

@@ -8,7 +8,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "simulate": "show the decision on a request, and do nothing",
         "operations": "list the operations, or show one",
         "targets": "list the targets and their agents",
-        "op": "get, list, watch or cancel operations",
+        "op": "show, list, watch or cancel operations",
         "trace": "show the record of an operation",
         "audit": "search the record",
     },

@@ -7,8 +7,10 @@ from typing import Any
 import click
 from click.exceptions import NoSuchCommand
 
+from writ_cli.arguments.command_group import CommandGroup
 
-class LazyGroup(click.Group):
+
+class LazyGroup(CommandGroup):
     """`places` has the `module:command` of each subcommand by its name, in the order of their use."""
 
     def __init__(self, name: str | None = None, *, places: Mapping[str, str], **settings: Any) -> None:

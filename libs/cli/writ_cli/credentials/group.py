@@ -8,6 +8,7 @@ from typing import BinaryIO, cast
 
 import click
 
+from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.options import listing, local
 from writ_cli.context.settings import Settings
 from writ_cli.credentials import enrolment_files
@@ -47,7 +48,7 @@ from writ_installation.files.home import Home
 from writ_trust.people import Directory, needs_endorsement, read_enrolment
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def credential() -> None:
     """Security keys and passkeys of people, as proof of a person's approval."""
 

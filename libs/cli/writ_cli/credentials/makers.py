@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.options import listing, local
 from writ_cli.context.settings import Settings
 from writ_cli.credentials.options import FILE, PEOPLE_KEY_FILE
@@ -18,7 +19,7 @@ from writ_trust.presence.certificates import der_of, fingerprint, read_authority
 from writ_trust.presence.passkeys import decoded
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def root() -> None:
     """Makers of security keys whose attestations count: their root certificates."""
 

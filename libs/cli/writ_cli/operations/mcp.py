@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import click
 
+from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.options import asking, local
 from writ_cli.context.settings import Settings
 from writ_contracts.errors import Invalid, Unreachable
@@ -22,7 +23,7 @@ GATEWAY = "writ_gateway"
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def mcp() -> None:
     """Tools for AI agents (Model Context Protocol)."""
 

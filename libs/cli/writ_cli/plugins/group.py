@@ -7,7 +7,8 @@ import click
 import msgspec
 from msgspec import Struct
 
-from writ_cli.arguments.options import local
+from writ_cli.arguments.command_group import CommandGroup
+from writ_cli.arguments.options import listing, local
 from writ_cli.context.settings import Settings
 from writ_cli.plugins.checks import declared_problems, in_source_tree, suite_problems
 from writ_cli.plugins.skeleton import files_of
@@ -19,7 +20,7 @@ from writ_runtime.plugins.descriptors import installed_plugins
 from writ_runtime.plugins.entry_points import load_catalogue
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def plugin() -> None:
     """Operations, backends and conditions by other packages (docs/plugins.md)."""
 
@@ -42,7 +43,7 @@ class PluginRow(Struct, frozen=True, kw_only=True):
 
 
 @plugin.command("list")
-@local
+@listing(local)
 async def list_(settings: Settings) -> int:
     """List the installed plugins. None of their handlers is imported."""
     found = [_row(one) for one in installed_plugins()]

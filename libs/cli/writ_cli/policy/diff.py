@@ -12,13 +12,16 @@ from rich.text import Text
 
 from writ_cli.arguments.options import asking
 from writ_cli.context.settings import Settings
+from writ_cli.policy.added_warnings import added_warnings
 from writ_cli.policy.decision_text import names
 from writ_cli.policy.files import INVENTORY, PRINCIPALS, found_among, text_of
 from writ_cli.policy.problems import of_files, show_problems
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
 from writ_cli.terminal.output import Screen
+from writ_client.client import Writ
 from writ_contracts.policy.access import PolicyChange, PolicyDiffReply
+from writ_contracts.policy.questions import PolicyProblem
 from writ_documents import yaml_file
 from writ_documents.document import Document
 from writ_rules.loading import checked_document
@@ -55,6 +58,7 @@ async def diff(
     files are compared without a server. Each change comes with one concrete request that shows it. Without an inventory
     and principals, synthetic ones are derived from the policies.
     """
+    warnings = list[PolicyProblem]()
     before, after = (None, _side(old)) if new is None else (_side(old), _side(new))
     if isinstance(before, Path) and isinstance(after, Path):
         answer = _offline(settings, before, after, inventory, principals)
@@ -63,12 +67,15 @@ async def diff(
             raise click.UsageError("--inventory and --principals go with two files; else the running Writ has them")
         async with await settings.connect() as writ:
             answer = await writ.policy.diff(_sent(after), None if before is None else _sent(before))
+            if not settings.screen.json and not answer.problems:
+                warnings = await added_warnings(writ, await _document(writ, before), await _document(writ, after))
         titles = {"old": _name(before), "new": _name(after)}
         answer = structs.replace(answer, problems=of_files(answer.problems, titles))
     if settings.screen.json:
         settings.screen.data(answer)
     else:
         _show(settings.screen, answer)
+        show_problems(settings.screen, of_files(warnings, {"policy": _name(after)}))
     if answer.problems:
         return Exit.INVALID
     return Exit.FAILED if exit_code and (answer.changes or answer.notes) else Exit.DONE
@@ -80,6 +87,11 @@ def _side(text: str) -> Side:
 
 def _sent(side: Side) -> int | str:
     return side if isinstance(side, int) else text_of(side)
+
+
+async def _document(writ: Writ, side: Side | None) -> str:
+    """Return the text of a side; None is the policy in force."""
+    return text_of(side) if isinstance(side, Path) else (await writ.policy_show(side)).document
 
 
 def _name(side: Side | None) -> str:

@@ -45,7 +45,7 @@ async def evaluate(
     requests: str,
     files: PolicyFiles | None,
 ) -> int:
-    """Decide many questions, as JSON lines.
+    """Decide many requests, as JSON lines.
 
     One JSON object a line in, one a line out.
 

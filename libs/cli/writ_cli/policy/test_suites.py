@@ -121,12 +121,14 @@ def _suites(paths: Iterable[Path]) -> Iterator[Path]:
         if path.is_dir():
             found = suites_in(path)
             if not found:
-                raise Invalid(f"{path}: has no suites (*_test.yaml)")
+                raise Invalid(f"{path.absolute()} has no suite: a file such as policy_test.yaml beside policy.yaml")
             yield from found
         elif is_suite(path) or not path.exists():
             yield path
-        else:
+        elif default_suite_path(path).exists():
             yield default_suite_path(path)
+        else:
+            raise Invalid(f"{path} has no suite: write its cases into {default_suite_path(path)}")
 
 
 def _prepared(suites: list[Path], policy: Path | None, mode: Mode) -> list[PreparedSuite]:

@@ -6,20 +6,21 @@ from pathlib import Path
 import click
 from rich.text import Text
 
-from writ_cli.arguments.options import asking
+from writ_cli.arguments.options import asking, listing
 from writ_cli.context.settings import Settings
 from writ_cli.operations.controls.stops import reach
 from writ_cli.operations.running.requests import show_view
 from writ_cli.policy import local_file
+from writ_cli.policy.added_warnings import added_warnings, reads_policy
 from writ_cli.policy.files import FILE, text_of
-from writ_cli.policy.problems import show_problems
+from writ_cli.policy.problems import of_files, show_problems
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit, of_outcome
 from writ_cli.terminal.output import Screen, visible
 from writ_client.client import Writ
 from writ_contracts.errors import Denied, Invalid
 from writ_contracts.policy.questions import PolicyProblem
-from writ_contracts.policy.versions import MAX_HISTORY, PolicyStatusReply, PolicyVersionView
+from writ_contracts.policy.versions import MAX_HISTORY, PolicyHistoryReply, PolicyStatusReply, PolicyVersionView
 from writ_contracts.requests import OperationView
 from writ_documents.document import Document, Position
 
@@ -75,23 +76,27 @@ def _show_status(screen: Screen, found: PolicyStatusReply) -> None:
 @click.command()
 @click.option("--limit", type=click.IntRange(1, MAX_HISTORY), default=20, show_default=True)
 @click.option("--before", type=click.IntRange(1), metavar="N", help="The next page: versions before this one.")
-@asking
+@listing(asking)
 async def history(settings: Settings, limit: int, before: int | None) -> int:
     """List the versions of the policy, newest first."""
     async with await settings.connect() as writ:
         found = await writ.policy_history(limit=limit, before=before)
-    screen = settings.screen
-    if screen.json:
-        screen.data(found)
-        return Exit.DONE
+    if settings.screen.json:
+        settings.screen.data(found)
+    else:
+        _show_history(settings.screen, found)
+    return Exit.DONE
+
+
+def _show_history(screen: Screen, found: PolicyHistoryReply) -> None:
     screen.table(
-        ("version", "", "when", "author", "from", "why", "digest", "problem"),
+        ("version", "", "when", "author", "from", "digest", "problem", "reason"),
         map(_row, found.versions),
-        drop=("from", "digest", "why", "author"),
+        drop=("digest", "from", "author"),
+        spill=True,
     )
     if found.more:
         screen.line(f"there are more: --before {found.versions[-1].number}")
-    return Exit.DONE
 
 
 def _row(version: PolicyVersionView) -> tuple[object, ...]:
@@ -99,7 +104,7 @@ def _row(version: PolicyVersionView) -> tuple[object, ...]:
     in_force = Text("in force", style="bold green") if version.in_force else ""
     when = times.date(version.at) if version.at else ""
     digest = version.digest[:12]
-    return version.number, in_force, when, version.author, origin, version.reason, digest, version.problem
+    return version.number, in_force, when, version.author, origin, digest, version.problem, version.reason
 
 
 @click.command()
@@ -136,6 +141,7 @@ async def publish(settings: Settings, file: Path, reason: str, replaces: int | N
     try:
         async with await settings.connect() as writ:
             before = await _digest_in_force(writ)
+            warnings = await _warnings(settings, writ, document) if before else []
             view = await writ.policy_publish(document, reason=reason, replaces=replaces)
     except Invalid as error:
         if not error.problems:
@@ -143,9 +149,17 @@ async def publish(settings: Settings, file: Path, reason: str, replaces: int | N
         show_problems(settings.screen, _problems(document, str(file), error))
         raise Invalid(f"{file} is not published: {error}", code=error.code) from error
     status = _show_result(settings.screen, view)
+    show_problems(settings.screen, of_files(warnings, {"policy": str(file)}))
     if view.outcome == "succeeded":
         local_file.update(settings, document, before)
     return status
+
+
+async def _warnings(settings: Settings, writ: Writ, document: str) -> list[PolicyProblem]:
+    """Return the warnings that the document adds, for people who may read the policy in force."""
+    if settings.screen.json or not await reads_policy(writ):
+        return []
+    return await added_warnings(writ, (await writ.policy_show()).document, document)
 
 
 async def _document_of(writ: Writ, version: int) -> str:

@@ -9,5 +9,7 @@ STYLES = {"+": "green", "-": "red", "@": "cyan"}
 
 def show_diff(screen: Screen, diff: str) -> None:
     """Show a diff, line by line; control characters are made visible."""
+    if not diff:
+        screen.line("    the content stays the same")
     for line in diff.splitlines():
         screen.line(Text(f"    {visible(line)}", style=STYLES.get(line[:1], "")))

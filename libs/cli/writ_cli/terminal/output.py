@@ -3,6 +3,7 @@
 Text from outside (messages, outputs, names) never reaches the terminal as control characters or as markup.
 """
 
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import click
 import msgspec
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
@@ -23,6 +25,7 @@ from writ_documents import yaml_file
 
 _ANY = 10_000
 """Wider than any table."""
+_word = re.compile(r"\S+\s*").finditer
 _AS_WRITTEN = frozenset(("parameters", "effective", "output", "body", "payload", "details", "schema"))
 _COLOURS = {
     "succeeded": "green",
@@ -87,11 +90,11 @@ class Screen:
                 "--field is for one result, and this command has many: use -o json, one line for each"
             )
 
-    def line(self, *parts: str | Text) -> None:
-        """Write one line for people."""
-        if self.quiet:
-            return
-        self.out.print(Text.assemble(*(visible(part) if isinstance(part, str) else part for part in parts)))
+    def line(self, *parts: str | Text, hang: int | None = None) -> None:
+        """Write one line for people. Where it wraps, its further lines begin at column `hang`."""
+        if not self.quiet:
+            text = Text.assemble(*(visible(part) if isinstance(part, str) else part for part in parts))
+            self._wrapped(text, hang)
 
     def whole(self, text: str) -> None:
         """Write one line to be copied: never wrapped."""
@@ -104,7 +107,22 @@ class Screen:
                 self._items(name, value, indent)
             elif value not in (None, "", [], {}):
                 text = cell(name, value) if is_moment(name, value) else shown(value, indent + 2)
-                self.out.print(Text.assemble(" " * indent, (f"{name}: ", "dim"), text))
+                self._wrapped(Text.assemble(" " * indent, (f"{name}: ", "dim"), text))
+
+    def _wrapped(self, text: Text, hang: int | None = None) -> None:
+        """Print lines whose further lines begin at column `hang`. A word that is longer than a line stays whole, so
+        that a path or a key can be copied: the terminal breaks it.
+        """
+        width = self.out.width
+        for line in text.split("\n"):
+            first = len(line.plain) - len(line.plain.lstrip(" "))
+            further = first + SPACE if hang is None else hang
+            fits = width == _ANY or cell_len(line.plain) <= width or further + SPACE > width
+            offsets = [] if fits else _breaks(line.plain, first, width, width - further)
+            for number, part in enumerate(line.divide(offsets)):
+                if offsets:
+                    part.rstrip()
+                self.out.print(Text.assemble(" " * further if number else "", part), soft_wrap=True)
 
     def _items(self, name: str, items: Any, indent: int) -> None:
         """Print a list of mappings as a table; where that is too wide, each after the other with its names."""
@@ -190,6 +208,19 @@ def _beside(value: Any) -> Any:
 
 def _json(value: object) -> str:
     return harmless(msgspec.json.encode(value).decode())
+
+
+def _breaks(text: str, start: int, width: int, further: int) -> list[int]:
+    """Return the offsets of the words that begin further lines. `start`: the offset of the first word; `width`: the
+    columns of the first line, `further` those of the others.
+    """
+    found, used = list[int](), start
+    for word in _word(text, start):
+        if word.start() > start and used + cell_len(word[0].rstrip()) > (further if found else width):
+            found.append(word.start())
+            used = 0
+        used += cell_len(word[0])
+    return found
 
 
 def _fits(widths: Sequence[ColumnWidth], most: int) -> bool:

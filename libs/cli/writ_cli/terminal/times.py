@@ -23,6 +23,19 @@ def seconds(text: str) -> float:
     return value
 
 
+def lifetime(option: str, text: str) -> float:
+    """Return a duration with its unit in seconds: a bare number may have been meant as minutes or days. Raises
+    Invalid.
+    """
+    if text.isascii() and text.isdigit():
+        short = text[:20]
+        raise Invalid(f"{option} {short}: the unit is missing: {short}s, {short}m, {short}h or {short}d?")
+    try:
+        return seconds(text)
+    except Invalid as error:
+        raise Invalid(f"{option}: {error}") from None
+
+
 def instant(text: str, *, now: float) -> float:
     """Return the Unix seconds of an ISO 8601 time (local time without a zone), or of a duration before `now`."""
     if _span(text):
@@ -41,6 +54,11 @@ def clock(at: float) -> str:
 def date(at: float) -> str:
     """Return date and time of day in local time, with its offset."""
     return datetime.fromtimestamp(at, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S%z")
+
+
+def minute(at: float) -> str:
+    """Return date and time of day in local time, to the minute."""
+    return datetime.fromtimestamp(at, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
 
 
 def iso(at: float) -> str:

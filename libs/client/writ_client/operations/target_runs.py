@@ -7,7 +7,7 @@ than `max_failures`.
 import asyncio
 import hashlib
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -24,6 +24,8 @@ AT_ONCE = 64
 """Operations of one run that are open at once: a principal has a bounded number of them, and others want a turn."""
 BUSY_SECONDS, MOST_BUSY = 1.0, 120
 """A run of thousands is faster than one principal may ask: it waits and goes on."""
+BUSY = frozenset({"rate_limited", "too_many_open"})
+"""The second one also where the run's own operations have parameters of many bytes: their ends make room."""
 OK = frozenset({"succeeded", "previewed"})
 SKIPPED, PENDING, ERROR = "skipped", "pending", "error"
 
@@ -73,6 +75,39 @@ class EachRequest(Struct, frozen=True, kw_only=True):
     wait: bool = True
 
 
+class AwaitedOperations:
+    """The operations of a run that have not ended yet. Each end makes room for one more request."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._waiters: deque[asyncio.Future[None]] = deque()
+
+    def begin(self) -> None:
+        """Count one more."""
+        self._count += 1
+
+    def end(self) -> None:
+        """Count one less."""
+        self._count -= 1
+
+    def wake(self) -> None:
+        """Wake the first that waits for room: a target has its result, so there may be some."""
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+
+    async def room(self) -> bool:
+        """Wait until another target has its result; return False at once if none of them is open."""
+        if not self._count:
+            return False
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        await waiter
+        return True
+
+
 class ManyTargets:
     """A run over many targets. `recap` tells how it stands at any time, also after it was cancelled."""
 
@@ -85,10 +120,11 @@ class ManyTargets:
         serial: int | None = None,
         max_failures: int | None = None,
         on_result: Callable[[TargetResult], None] = lambda _: None,
+        on_accepted: Callable[[str, RequestReply], None] = lambda _target, _answer: None,
         on_event: OnEvent = lambda _: None,
     ) -> None:
         """`serial`: so many targets at a time, the next ones when all of these have ended. `max_failures`: once so many
-        have failed, no other target is begun.
+        have failed, no other target is begun. `on_accepted`: called with a target's reply, if its outcome is awaited.
         """
         self._writ = writ
         self._each = each
@@ -96,8 +132,10 @@ class ManyTargets:
         self._serial = serial or len(self._targets)
         self._most = max_failures
         self._on_result = on_result
+        self._on_accepted = on_accepted
         self._on_event = on_event
         self._slots = asyncio.Semaphore(AT_ONCE)
+        self._awaited = AwaitedOperations()
         self._begun: set[str] = set()
         self._results: dict[str, TargetResult] = {}
         self._failures = 0
@@ -123,34 +161,46 @@ class ManyTargets:
 
     async def _one(self, target: str) -> None:
         async with self._slots:
-            if self._most is not None and self._failures >= self._most:
+            result = await self._outcome(target, time.monotonic())
+            self._awaited.wake()
+            if result is None:
                 return
-            self._begun.add(target)
-            began = time.monotonic()
-            result = await self._outcome(target, began)
             self._results[target] = result
             self._failures += not result.ok and result.outcome != PENDING
             self._on_result(result)
 
-    async def _outcome(self, target: str, began: float) -> TargetResult:
+    @property
+    def _stopped(self) -> bool:
+        return self._most is not None and self._failures >= self._most
+
+    async def _outcome(self, target: str, began: float) -> TargetResult | None:
+        """Return the result; None for a target that was not begun."""
         try:
             answer = await self._submitted(target)
         except errors.TimedOut as error:  # it may have been taken
             return self._failed(target, "unknown", error)
         except errors.WritError as error:
             return self._failed(target, ERROR, error)
+        if answer is None:
+            return None
         if not self._each.wait and answer.outcome is None:
             return _requested(target, answer)
+        self._on_accepted(target, answer)
+        self._awaited.begin()
         try:
             number = answer.operation_id or self._id(target)
             view = await self._writ.wait(number, timeout=self._each.timeout, on_event=self._on_event)
         except errors.WritError as error:
             return self._failed(target, PENDING, error)
+        finally:
+            self._awaited.end()
         return _ended(view, time.monotonic() - began)
 
-    async def _submitted(self, target: str) -> RequestReply:
-        each = self._each
-        for _ in range(MOST_BUSY):
+    async def _submitted(self, target: str) -> RequestReply | None:
+        """Return the reply; None if too many failed before a request was accepted."""
+        each, busy = self._each, 0
+        while not self._stopped:
+            self._begun.add(target)
             try:
                 return await self._writ.submit(
                     each.operation,
@@ -163,10 +213,14 @@ class ManyTargets:
                     sign=each.sign,
                 )
             except errors.Full as error:
-                if error.code != "rate_limited":
+                if error.code not in BUSY or busy >= MOST_BUSY:
                     raise
-            await asyncio.sleep(BUSY_SECONDS)
-        raise errors.Full(f"it was not accepted in {MOST_BUSY * BUSY_SECONDS:g} s", code="rate_limited")
+                refused = error.code
+            self._begun.discard(target)  # a run that is cancelled now has left nothing of it
+            if refused == "rate_limited" or not await self._awaited.room():
+                busy += 1
+                await asyncio.sleep(BUSY_SECONDS)
+        return None
 
     def _failed(self, target: str, outcome: str, error: errors.WritError) -> TargetResult:
         number = "" if outcome == ERROR else self._id(target)

@@ -116,6 +116,10 @@ class Queries:
             events = [*events, *answer.events]
         return structs.replace(answer, events=events)
 
+    async def security_events(self, query: audit.SecurityFilter) -> audit.TraceReply:
+        """Return security events, newest first. Raises Denied."""
+        return await self._query("trace", audit.TraceQuery(security=query), audit.TraceReply)
+
     async def search(self, query: audit.SearchQuery) -> audit.SearchReply:
         """Return operations, newest first."""
         return await self._query("search", query, audit.SearchReply)
@@ -133,6 +137,24 @@ class Queries:
                 shown = ", ".join(f"{row.operation_id} ({row.operation} on {row.target})" for row in rows)
                 raise errors.Invalid(f"several operation ids begin with {prefix!r}: {shown}")
         raise errors.Invalid(f"no operation id begins with {prefix!r} among those that you may read", code="not_found")
+
+    async def find_correlation(self, prefix: str) -> str:
+        """Return the one correlation id that begins so among the operations that one may read. Raises Invalid
+        (`not_found`), also where several ids begin so.
+        """
+        query, found = audit.SearchQuery(correlation_prefix=prefix, limit=1000), set[str]()
+        while rows := (await self.search(query)).rows:
+            found |= {row.correlation_id for row in rows}
+            if prefix in found:
+                return prefix
+            if len(found) > 1:
+                shown = ", ".join(sorted(found)[:SHOWN_IDS])
+                raise errors.Invalid(f"several correlation ids begin with {prefix!r}: {shown}")
+            query = structs.replace(query, before=rows[-1].first_sequence)
+        if not found:
+            text = f"no operation or correlation id begins with {prefix!r} among those that you may read"
+            raise errors.Invalid(text, code="not_found")
+        return found.pop()
 
     async def policy_status(self) -> versions.PolicyStatusReply:
         """Return the policy in force in the replying replica, with the problems of its files."""

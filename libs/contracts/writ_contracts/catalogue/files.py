@@ -7,7 +7,7 @@ from msgspec import Meta, field
 from writ_contracts.backends import HOSTS
 from writ_contracts.catalogue.grammar import FileMode, FilePath, Flag, Sha256, check_bytes
 from writ_contracts.operations import Operation, Risk
-from writ_contracts.parameters import CONTENTS, KEYED, PUBLIC, SENSITIVE, Output, Parameters, Timeout
+from writ_contracts.parameters import CONTENTS, CONTENTS_DIGEST, KEYED, PUBLIC, Output, Parameters, Timeout
 
 MAX_CONTENT_BYTES = 1024 * 1024
 MAX_OFFSET = 2**53 - 1
@@ -34,7 +34,7 @@ class FileWrite(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     content: Annotated[str, Meta(max_length=MAX_CONTENT_BASE64, description="at most 1 MiB when decoded")]
     encoding: Annotated[Encoding, PUBLIC] = "utf-8"
     mode: Annotated[FileMode | None, PUBLIC] = None
-    if_digest: Annotated[Sha256 | None, SENSITIVE] = None
+    if_digest: Annotated[Sha256 | None, CONTENTS_DIGEST] = None
     timeout: Annotated[Timeout, Meta(le=300)] = 60
 
     def __post_init__(self) -> None:
@@ -58,7 +58,7 @@ class FileDelete(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The file. `if_digest`: only if it still has this SHA-256."""
 
     file_path: Annotated[FilePath, PUBLIC]
-    if_digest: Annotated[Sha256 | None, SENSITIVE] = None
+    if_digest: Annotated[Sha256 | None, CONTENTS_DIGEST] = None
     timeout: Annotated[Timeout, Meta(le=60)] = 30
 
 
@@ -137,6 +137,7 @@ OPERATIONS = (
         risk=Risk.READ,
         backends=HOSTS,
         idempotent=True,
+        ahead=True,
     ),
     Operation(
         name="file_write",

@@ -13,17 +13,29 @@ from writ_contracts.journal import Outcome
 from writ_contracts.requests import Failure
 
 
+class SecurityFilter(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Security events, the newest first, with or without an operation."""
+
+    kind: Annotated[str, Meta(pattern=TOKEN_PATTERN)] | None = None
+    principal: PrincipalId | None = None
+    since: Seconds | None = None
+    before: Count | None = None
+    """Sequence to page on from: that of the last event received."""
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 50
+
+
 class TraceQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """All events of an operation or of a correlation id; exactly one of the two."""
+    """All events of an operation or of a correlation id, or security events; exactly one of the three."""
 
     operation_id: OperationId | None = None
     correlation_id: CorrelationId | None = None
+    security: SecurityFilter | None = None
     after: Count = 0
-    """Sequence to page on from: that of the last event received."""
+    """Sequence to page on from: that of the last event received. Not for security events."""
 
     def __post_init__(self) -> None:
-        if (self.operation_id is None) == (self.correlation_id is None):
-            raise ValueError("give either operation_id or correlation_id")
+        if [self.operation_id, self.correlation_id, self.security].count(None) != 2:
+            raise ValueError("give one of operation_id, correlation_id and security")
 
 
 class TraceEvent(Struct, frozen=True, kw_only=True):
@@ -60,7 +72,8 @@ class SearchQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     """A search for operations; all given fields must match, of several values of a filter one. Times are Unix seconds;
     newest first.
 
-    `parameters`: public parameters, as text, by name; `parameter_values`: likewise, each with any of several values.
+    `parameters`: values of parameters, as text, by name; `parameter_values`: likewise, each with any of several values.
+    Values that the journal does not have are found by their search digests, those of secret parameters not at all.
     `rule`: a deciding rule; `rules`: any of these. `reason` matches a part of the
     requester's reason; `text` matches a part of the reason, message, code or a parameter. Case is ignored.
     """
@@ -87,6 +100,8 @@ class SearchQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     correlation_id: CorrelationId | None = None
     operation_prefix: Annotated[str, Meta(pattern=PREFIX_PATTERN)] | None = None
     """The beginning of an operation id, or all of it."""
+    correlation_prefix: CorrelationId | None = None
+    """The beginning of a correlation id, or all of it."""
     emergency: Annotated[str, Meta(pattern=TOKEN_PATTERN)] | None = None
     """Whose decisions name this emergency: it covered the target, whether or not its rules decided."""
     client: Annotated[str, Meta(max_length=100)] | None = None
@@ -128,13 +143,25 @@ class UnknownName(Struct, frozen=True, kw_only=True):
     nearest: list[str] = field(default_factory=list)
 
 
+class HiddenValues(Struct, frozen=True, kw_only=True):
+    """The part of hidden values in a search by parameters. `since`: where nothing was found, the time of the first
+    request whose hidden values can be found (Unix seconds; None: there is none). `problem`: why they were left out.
+    """
+
+    since: float | None = None
+    problem: str = ""
+
+
 class SearchReply(Struct, frozen=True, kw_only=True):
-    """The rows; `more`: there are further ones. `unknown`: misspelt names, where nothing was found."""
+    """The rows; `more`: there are further ones. `unknown`: misspelt names, where nothing was found. `hidden`: only for
+    a search by parameters.
+    """
 
     rows: list[SearchRow] = field(default_factory=list)
     more: bool = False
     as_of: int = 0
     unknown: list[UnknownName] = field(default_factory=list)
+    hidden: HiddenValues | None = None
     error: Failure | None = None
 
 

@@ -12,6 +12,8 @@ from writ_hostops.files.replacement import ExistingFile
 MOST_READ = 1024 * 1024
 MOST_SHOWN = 131_072
 """Characters of a diff."""
+LAST_LINE = 100
+"""Characters kept free for the line that counts those not shown."""
 MOST_COMPARED = 1_000
 """Lines on each side that difflib compares: its time grows with their product. Longer changes are one block."""
 CONTEXT = 3
@@ -24,14 +26,22 @@ def file_diff(path: str, old: Optional[ExistingFile], new: bytes, quotes: bool) 
     before = present(path, old) if quotes else b""
     if before is None:
         return {"diff": f"the present file is larger than {MOST_READ} bytes: no diff", "cut": True}
+    hidden = old is not None and not quotes
+    head = "the requester may not read this file: its present content is not shown\n" if hidden else ""
     texts = decoded(before), decoded(new)
     if texts[0] is None or texts[1] is None:
-        return {"diff": f"binary: {len(before)} bytes before, {len(new)} bytes after"}
-    head = "" if quotes or old is None else "the requester may not read this file: its present content is not shown\n"
-    shown = head + unified(path, texts[0], texts[1])
-    if len(shown) > MOST_SHOWN:
-        return {"diff": shown[:MOST_SHOWN], "cut": True}
-    return {"diff": shown}
+        was = "" if hidden else f"{len(before)} bytes before, "
+        return {"diff": f"{head}binary: {was}{len(new)} bytes after"}
+    return _bounded(head + unified(path, texts[0], texts[1]))
+
+
+def _bounded(diff: str) -> Dict[str, object]:
+    """Return whole lines only: a part of a line would pass for all of it."""
+    if len(diff) <= MOST_SHOWN:
+        return {"diff": diff}
+    shown = diff[: diff.rfind("\n", 0, MOST_SHOWN - LAST_LINE) + 1]
+    left = diff.count("\n", len(shown))
+    return {"diff": f"{shown}… {left} more lines of this diff are not shown\n", "cut": True}
 
 
 def present(path: str, old: Optional[ExistingFile]) -> Optional[bytes]:

@@ -1,7 +1,8 @@
-"""One request in a process of its own, forked in advance: it waits, carries the request out, reports, and ends.
+"""A process that carries out one request at a time, forked in advance.
 
-Reads follow each other in one process. SIGTERM cancels the request. The process leads a session of its own, holds no
-descriptor of the others, and bears the mark of its operation, so all its descendants can be found.
+Reads and changes of files follow each other in one process; any other change is the last of its process.
+SIGTERM cancels the request. The process leads a session of its own, holds no descriptor of the others, and bears the
+mark of its operation, so all its descendants can be found.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import Any, Dict, Mapping, NamedTuple, Optional
 
 from writ_hostops import processes
 from writ_hostops.errors import HostError
-from writ_hostops.operations import changes, run
+from writ_hostops.markers import Markers
+from writ_hostops.operations import REUSABLE, changes, run
 from writ_hostops.protocol import MAX_MESSAGE, parse_request
 from writ_hostops.stop import CancelToken
 from writ_hostops.supervised import frames
@@ -83,32 +85,51 @@ def _alone(requests: int, replies: int) -> None:
 
 
 def _live(requests: int, replies: int, folders: HostFolders) -> int:
-    """Serve requests. Another may follow a read; a change is the last of its process."""
+    """Serve requests until one is the last."""
     while True:
         open_ahead()
         frame = frames.read_frame(requests, frames.REQUEST + frames.SETTLE)
-        if frame is None:
+        if frame is None or not _serve(frame, replies, folders):
             return 0
-        message = frame.message()
-        tag = message["tag"]
-        if frame.kind == frames.SETTLE:
-            answer = settle(message, folders.state_dir)
-        else:
-            answer = _carry_out(message["request"], tag, replies, folders, message.get("parameters"))
-        _write(replies, frames.pack(frames.RESULT, {**answer, "tag": tag}))
-        if is_last(frame.kind, message):
-            return 0
+        del frame  # its buffers, before the wait for the next one
 
 
-def is_last(kind: bytes, message: Mapping[str, Any]) -> bool:
-    """Return whether a child ends after this request. Parent and child must agree on it."""
+def _serve(frame: frames.Frame, replies: int, folders: HostFolders) -> bool:
+    """Reply to one request. Return whether another may follow."""
+    message = frame.message()
+    tag = message["tag"]
+    if frame.kind == frames.SETTLE:
+        _write(replies, frames.pack(frames.RESULT, {**settle(message, folders.state_dir), "tag": tag}))
+        return False
+    request = message["request"]
+    answer, reusable = _carry_out(request, tag, replies, folders, message.get("parameters"))
+    _write(replies, frames.pack(frames.RESULT, {**answer, "tag": tag}))
+    if is_read(frame.kind, message):
+        return True
+    if not reusable or not _has_ended(request, folders):
+        return False
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _write(replies, frames.pack(frames.FREE, {}))
+    return True
+
+
+def is_read(kind: bytes, message: Mapping[str, Any]) -> bool:
+    """Return whether the result of this request frees its child for another. A child that made a change says so itself
+    (FREE), or ends. Parent and child must agree on it.
+    """
     request = message.get("request") or {}
-    return kind != frames.REQUEST or changes(str(request.get("action")), str(request.get("operation")))
+    return kind == frames.REQUEST and not changes(str(request.get("action")), str(request.get("operation")))
+
+
+def _has_ended(request: Mapping[str, Any], folders: HostFolders) -> bool:
+    """Return whether the mark of its end is there. Without one, this process's life means that the operation runs."""
+    return Markers(folders.state_dir).has_ended(str(request["id"]), int(request.get("attempt", 1)))
 
 
 def _carry_out(
     request: Dict[str, Any], tag: int, replies: int, folders: HostFolders, parameters: Optional[Dict[str, Any]]
-) -> Dict[str, Any]:
+) -> "tuple[Dict[str, Any], bool]":
+    """Return the result, and whether this process may carry out another change: it was not signalled meanwhile."""
     request["parameters"] = parameters or {}
     request["target"] = {**request.get("target", {}), "state_dir": folders.state_dir}
     forbidden = request["target"].get("forbidden_paths", [])
@@ -122,18 +143,20 @@ def _carry_out(
         try:
             timeout = parse_request(request).timeout
         except HostError:
-            return run(request)
+            return run(request), False
         os.environ[processes.MARK] = str(request["id"])
         with CancelToken(timeout) as stop:
             signal.signal(signal.SIGTERM, lambda *_: stop.cancel())
             signal.signal(signal.SIGALRM, lambda *_: _end_all(str(request["id"])))
             signal.alarm(int(timeout) + LATE)
             try:
-                return run(request, progress, stop)
+                answer = run(request, progress, stop)
+                return answer, request["operation"] in REUSABLE and bool(answer["certain"]) and not stop.cancelled
             finally:
                 signal.alarm(0)
-                if not changes(str(request["action"]), str(request["operation"])):  # the next one's are its own
-                    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                # The next one's are its own. A change whose mark says that it ended still has to reply.
+                is_change = changes(str(request["action"]), str(request["operation"]))
+                signal.signal(signal.SIGTERM, signal.SIG_IGN if is_change else signal.SIG_DFL)
 
 
 def _end_all(operation_id: str) -> None:

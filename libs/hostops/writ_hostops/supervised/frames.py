@@ -19,6 +19,8 @@ REQUEST, SETTLE, STOP, PING = b"Q", b"T", b"S", b"P"
 """Kinds of requests: to hostops; to the marks; to end a request; for a sign of life."""
 HELLO, PROGRESS, RESULT, LOG = b"H", b"G", b"R", b"L"
 """Kinds of replies. Every request, settle, stop and ping gets one RESULT with its `tag`."""
+FREE = b"F"
+"""A child's frame for its parent alone: after the result of a change, it waits for another request."""
 MOST, MOST_HEAD = 8 * 1024 * 1024, 4 * 1024 * 1024
 """Bytes of a frame with a request or result, and of its JSON; a stream that announces more is ended."""
 MOST_OF_OTHERS = 64 * 1024

@@ -28,7 +28,10 @@ def settle(message: Mapping[str, Any], state_dir: str) -> Dict[str, Any]:
         who = begun.get("process") or {}
         certain = True
         if not ended and begun.get("operation") != NEVER and message.get("end"):
-            certain = processes.end(who, operation_id, float(message.get("grace", 1.0)))
+            markers = Markers(state_dir)
+            certain = processes.end(
+                who, operation_id, float(message.get("grace", 1.0)), lambda: markers.has_ended(operation_id, attempt)
+            )
             ended = Markers(state_dir).read(operation_id, attempt)[1] or {}
         runs = not ended and bool(processes.alive(who) or processes.living(operation_id))
         if not ended and not runs:  # it may have ended, and kept its result, since that was looked for

@@ -17,7 +17,7 @@ from writ_hostops import processes
 from writ_hostops.errors import HostError
 from writ_hostops.protocol import DEFAULT_TIMEOUT, MAX_TIMEOUT, failure, result
 from writ_hostops.supervised import frames
-from writ_hostops.supervised.child import ChildProcess, HostFolders, fork, is_last
+from writ_hostops.supervised.child import ChildProcess, HostFolders, fork, is_read
 
 SILENCE = 90.0
 """Seconds without a frame after which the other end counts as gone: it pings more often."""
@@ -26,7 +26,7 @@ LATE = 3.0
 MOST_AT_ONCE = 64
 _FULL = f"this host carries out {MOST_AT_ONCE} requests of this agent already; nothing was done"
 MOST_SPARES, MOST_USES = 4, 200
-"""Waiting children, and the reads that one of them serves."""
+"""Waiting children, and the requests that one of them serves."""
 _FORCE = 2.0
 _SPARE_AGAIN = 1.0
 _MOST_WAITING = 8 * 1024 * 1024
@@ -38,11 +38,12 @@ class _Job:
     it.
     """
 
-    def __init__(self, tag: int, operation_id: str, child: ChildProcess, last: bool, deadline: float) -> None:
-        """`last`: it may change something, and its child ends with it."""
-        self.tag, self.operation_id, self.child, self.last = tag, operation_id, child, last
-        self.cutter = frames.Cutter(frames.PROGRESS + frames.RESULT + frames.LOG)
+    def __init__(self, tag: int, operation_id: str, child: ChildProcess, is_read: bool, deadline: float) -> None:
+        """`is_read`: it changes nothing, and its result frees the child."""
+        self.tag, self.operation_id, self.child, self.is_read = tag, operation_id, child, is_read
+        self.cutter = frames.Cutter(frames.PROGRESS + frames.RESULT + frames.LOG + frames.FREE)
         self.has_result = False
+        self.is_free = False
         self.stop_at: Optional[float] = deadline
         self.kill_at: Optional[float] = None
         self.give_up_at: Optional[float] = None
@@ -161,7 +162,7 @@ class ChildSupervisor:
             no_process = HostError("unavailable", f"no process could be started: {error.strerror}; nothing was done")
             self._reply(tag, result(operation_id, failure(no_process)))
             return
-        job = _Job(tag, operation_id, child, is_last(frame.kind, message), limit)
+        job = _Job(tag, operation_id, child, is_read(frame.kind, message), limit)
         self._jobs[child.out] = job
         self._ready.register(child.out, selectors.EVENT_READ)
         self._incomplete = job if frame.missing else None
@@ -184,8 +185,10 @@ class ChildSupervisor:
         try:
             for frame in job.cutter.feed(data):
                 job.has_result = job.has_result or frame.kind == frames.RESULT
-                self._send(frame.raw())
-            if data and job.has_result and not job.last:
+                job.is_free = job.has_result if job.is_read else frame.kind == frames.FREE
+                if frame.kind != frames.FREE:
+                    self._send(frame.raw())
+            if data and job.is_free:
                 if job.undisturbed:
                     self._free(job)
                     return
@@ -196,7 +199,7 @@ class ChildSupervisor:
             self._ended(job)
 
     def _free(self, job: _Job) -> None:
-        """Keep its child for the next read, unless enough children wait or it has served many."""
+        """Keep its child for the next request, unless enough children wait or it has served many."""
         self._ready.unregister(job.child.out)
         del self._jobs[job.child.out]
         uses = self._uses[job.child.pid] = self._uses.get(job.child.pid, 0) + 1
@@ -214,7 +217,7 @@ class ChildSupervisor:
         self._uses.pop(job.child.pid, None)
         self._forget(job)
         # A killed child leaves its processes behind, which nothing watches any more.
-        doubtful = job.operation_id and (job.stops or (job.last and not job.has_result))
+        doubtful = job.operation_id and (job.stops or not (job.is_read or job.has_result))
         self._close(job, certain=not doubtful or processes.end({}, job.operation_id, 0.0))
 
     def _close(self, job: _Job, certain: bool) -> None:
@@ -259,7 +262,7 @@ class ChildSupervisor:
         self._listening = False
         self._ready.unregister(self._source)
         for job in self._jobs.values():
-            if not job.last or job is self._incomplete:
+            if job.is_read or job is self._incomplete:
                 processes.kill_group(job.child.pid, signal.SIGKILL)
 
     def _reply(self, tag: int, answer: Dict[str, Any]) -> None:

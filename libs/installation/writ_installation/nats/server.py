@@ -36,7 +36,7 @@ from writ_installation.server_access.server_options import options_of
 from writ_installation.server_access.server_tls import encrypted, exposure, is_on, renew, server_files
 from writ_nats_server.config import SERVICES, GatewayUser, ServerPlan, render
 from writ_nats_server.leaf import LeafListener
-from writ_nats_server.process import READY_WITHIN, ServerProcess, check_config
+from writ_nats_server.process import READY_WITHIN, PortTaken, ServerProcess, check_config
 from writ_nats_server.streams import ELECTED_WITHIN, Sizes, provision
 
 MEGABYTE = 1 << 20
@@ -187,7 +187,10 @@ class BundledServer:
         for warning in filter(None, (self._renew(), exposure(self._home, self.address.host), self._shortage())):
             self.warning = warning
             self._show(warning)
-        await self._spawn()
+        try:
+            await self._spawn()
+        except PortTaken as error:
+            raise PortTaken(f"{error}; `writ up --nats-port 0` takes a free port") from error
         self._watcher = tasks.keep("keep nats", self._keep_running)
 
     def _shortage(self) -> str:

@@ -75,15 +75,17 @@ class InstallationStatus(Struct, frozen=True, kw_only=True):
     """The reason for which others may read what goes to NATS."""
 
 
-ABOUT_HOSTS = "targets"
-"""The check of agents that names hosts out of reach: these are shown, and Writ is not degraded by them."""
+NOT_OF_WRIT = ("targets", "success")
+"""The checks whose cause is a host or a request: hosts out of reach, and operations that did not succeed. `status`
+shows them, and Writ is not degraded by them.
+"""
 
 
 def degradations(status: InstallationStatus) -> dict[str, list[str]]:
     """Return the reasons why the installation is not ready, each once, with its processes."""
     found = dict[str, list[str]]()
     for one in status.processes:
-        reasons = [f"{check}: {why}" for check, why in one.failing.items() if not (one.ready and check == ABOUT_HOSTS)]
+        reasons = [f"{check}: {why}" for check, why in one.failing.items() if not (one.ready and check in NOT_OF_WRIT)]
         for reason in reasons or ([] if one.ready else [one.state]):
             found.setdefault(reason, []).append(one.name)
     if status.problem and not any(status.problem in reason for reason in found):

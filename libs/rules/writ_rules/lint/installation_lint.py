@@ -11,6 +11,7 @@ from msgspec import structs
 from writ_contracts.inventory import WRIT, Principal, Target
 from writ_contracts.operations import Catalogue, Risk
 from writ_contracts.people.credentials import KEY, Presence
+from writ_documents.document import Keys
 from writ_rules.engine.clauses.case import show
 from writ_rules.engine.clauses.patterns import glob
 from writ_rules.engine.people import People, people_of
@@ -131,7 +132,7 @@ class _Targets:
             yield LintFinding(Severity.LINT, (*rule.placed_rule.keys, "operations"), text)
         elif missing:
             text = f"no target that '{rule.name}' is about has {_named(missing)}"
-            yield LintFinding(Severity.WARNING, (*rule.placed_rule.keys, "operations"), text)
+            yield LintFinding(Severity.WARNING, _place_of(rule, missing[0]), text)
 
     def _scope(self, rule: RuleReading) -> list[Target]:
         entry = rule.entry
@@ -155,6 +156,13 @@ class _Targets:
             return {one for one in self._ids if pattern.covers(one)}
 
         return _cached(self._globs, text, named)
+
+
+def _place_of(rule: RuleReading, operation: str) -> Keys:
+    """Return the place of an operation in the rule's list; that of the list where a group has it."""
+    keys: Keys = (*rule.placed_rule.keys, "operations")
+    written = rule.entry.operations
+    return (*keys, written.index(operation)) if operation in written else keys
 
 
 class _Principals:

@@ -49,15 +49,18 @@ class JournalGuard:
         *,
         file: StateFile[JournalMark] | None = None,
         lost: int = 0,
+        acknowledged: Callable[[], int] = lambda: 0,
     ) -> None:
         """`alarm` is called once with the reason, when the loss is certain. `file`: the stored mark.
 
-        `lost`: events up to this one are given up, since their journal was lost. Raises ConfigError for a damaged file.
+        `lost`: events up to this one are given up, since their journal was lost. `acknowledged`: the last sequence that
+        the journal itself acknowledged to this service. Raises ConfigError for a damaged file.
         """
         self._journal = journal
         self._alarm = alarm
         self._file = file
         self._lost = lost
+        self._acknowledged = acknowledged
         self._mark = (file.read() if file else None) or JournalMark()
         self._kept = self._read_mark = self._mark
         self._latest: Record | None = None
@@ -66,6 +69,11 @@ class JournalGuard:
         self._comparing = asyncio.Lock()
         self.problem: str | None = None
         """The reason why nothing may be taken from this journal, from the first differing read on."""
+        self.misled = asyncio.Event()
+        """Set once it is certain that a reader took in an event that this journal does not have, and that the journal
+        is the known one: a reader can begin again.
+        """
+        self._contradicted = asyncio.Event()
         declare(measured, lambda: float(self._found >= CONFIRMED))
 
     @property
@@ -99,9 +107,16 @@ class JournalGuard:
 
     def contradict(self, sequence: int) -> None:
         """Note that a reader took in one event of this sequence and then received another. What it knows by the made-up
-        one cannot be taken back: only a new process, which reads the journal itself, trusts it again.
+        one cannot be taken back: the reader has to begin again with the journal itself.
         """
         self._contradiction = self.problem = f"two different events {sequence} were received: one of them is made up"
+        self._contradicted.set()
+
+    def begin_again(self) -> None:
+        """Trust the known journal again: the reader has forgotten what it knew, and read the journal itself."""
+        self._contradiction = self._latest = self.problem = None
+        self._read_mark, self._found = self._mark, 0
+        self.misled.clear()
 
     async def compare(self) -> bool:
         """Return whether the journal is another than the marked one, unless its loss was accepted. Raises errors of
@@ -118,13 +133,19 @@ class JournalGuard:
         self.problem = (None if is_given_up else other) or self._contradiction
         if self.problem is None:
             self._found = 0
-            await self._remember(usage, anew=other is not None)
+            await self._remember(usage, again=other is not None)
             return other is not None
         self._found += 1
         if self._found == CONFIRMED:
             _log.error("journal.replaced", reason=self.problem, effect="its events are not used")
             self._alarm(self.problem)
+        if self._found >= CONFIRMED and await self._is_known(usage):
+            self.misled.set()
         return True
+
+    async def _is_known(self, usage: Usage) -> bool:
+        """Return whether the journal has all that it was seen to have, and all that it acknowledged."""
+        return usage.last_sequence >= self._acknowledged() and await self._difference(self._mark, usage) is None
 
     async def has_event(self, sequence: int, digest: str) -> bool:
         """Return whether the journal has exactly this event now. Raises errors of the bus."""
@@ -143,10 +164,10 @@ class JournalGuard:
             return f"{known}; another event, or none, has this sequence now: was the journal restored?"
         return None
 
-    async def _remember(self, usage: Usage, *, anew: bool) -> None:
+    async def _remember(self, usage: Usage, *, again: bool) -> None:
         last = await self._journal.last(JOURNAL)
         sequence, digest = (last.sequence, digest_of(last)) if last else (0, "")
-        if anew or sequence > self._mark.sequence or not self._mark.created:
+        if again or sequence > self._mark.sequence or not self._mark.created:
             self._mark = self._read_mark = JournalMark(created=usage.created, sequence=sequence, digest=digest)
         if self._file is not None and self._mark != self._kept:
             try:
@@ -158,11 +179,20 @@ class JournalGuard:
     async def watch(self) -> None:
         """Compare until cancelled. Failures are logged and tried again."""
         while True:
-            await asyncio.sleep(AGAIN_AFTER if 0 < self._found < CONFIRMED else CHECK_EVERY)
+            await self._pause()
             try:
                 await self.compare()
             except WritError as error:
                 _log.warning("journal.not_compared", error=str(error))
+
+    async def _pause(self) -> None:
+        """Wait for the next comparison; a contradiction is the time for it."""
+        try:
+            async with asyncio.timeout(AGAIN_AFTER if 0 < self._found < CONFIRMED else CHECK_EVERY):
+                await self._contradicted.wait()
+        except TimeoutError:
+            return
+        self._contradicted.clear()
 
 
 def declare(measured: Metrics, read: Callable[[], float]) -> None:

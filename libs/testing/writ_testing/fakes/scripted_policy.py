@@ -1,5 +1,6 @@
 """A policy that decides by script. It signs for real, with a key of its own: checks of production hold here too."""
 
+import asyncio
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -56,7 +57,8 @@ def accepted_builds(catalogue: Catalogue) -> dict[str, list[str]]:
 class ScriptedPolicy:
     """Allows everything, unless `effects`, `errors` or `grant_effects` name the operation.
 
-    `needs`: listings it asks for before it decides. `limits`: limits in its decisions.
+    `needs`: listings it asks for before it decides. `limits`: limits in its decisions. While `decides_now` is cleared,
+    decisions wait; `waiting`: their number.
     """
 
     def __init__(self, catalogue: Catalogue, targets: Mapping[str, Target]) -> None:
@@ -68,6 +70,9 @@ class ScriptedPolicy:
         self.needs: dict[str, list[str]] = {}
         self.limits: dict[str, list[RuleLimit]] = {}
         self.decides: list[DecideRequest] = []
+        self.decides_now = asyncio.Event()
+        self.decides_now.set()
+        self.waiting = 0
         self.grants: list[GrantRequest] = []
         self.lifetime = 30.0
         self.level = LEVEL
@@ -125,6 +130,9 @@ class ScriptedPolicy:
         return self._decided(DecideRequest(subject=subject, control_sequence=request.control_sequence))
 
     async def _decide(self, message: Message) -> bytes:
+        self.waiting += 1
+        await self.decides_now.wait()
+        self.waiting -= 1
         return self._decided(decode(message.data, DecideRequest))
 
     def _decided(self, ask: DecideRequest) -> bytes:

@@ -23,6 +23,8 @@ class Disk:
         self.max_bytes = max_bytes
         self.ack_wait = ack_wait
         self.kept: dict[str, tuple[bytes, float]] = {}
+        self.versions: dict[str, int] = {}
+        """Versions of what is kept, from one count for all."""
         self.consumers: dict[str, MemoryConsumer] = {}
         self.online = asyncio.Event()
         self.online.set()
@@ -135,7 +137,8 @@ class MemoryJournal:
         sequence = self._disk.last_sequence(check_filter(filter))
         return self._disk.records[sequence - 1] if sequence else None
 
-    def tail(self, after: int) -> "MemoryTail":
+    def tail(self, after: int, *, live: bool = True) -> "MemoryTail":
+        """Return the tail; nobody can make up an event here."""
         return MemoryTail(self._disk, after)
 
     async def usage(self) -> Usage:
@@ -215,19 +218,25 @@ class MemoryStore:
         self._disk = disk
         self._prefix = prefix
 
-    async def put(self, key: str, data: bytes, *, ttl: float) -> None:
+    async def put(self, key: str, data: bytes, *, ttl: float, only_new: bool = False) -> int:
         await self._disk.until_online(PATIENCE)
         await self._disk.stores.wait()
-        self._disk.kept[self._name(key)] = (data, time.monotonic() + ttl)
+        if only_new and await self.get(key) is not None:
+            raise Conflict(f"put {key}: there is a value")
+        name, version = self._name(key), max(self._disk.versions.values(), default=0) + 1
+        self._disk.kept[name], self._disk.versions[name] = (data, time.monotonic() + ttl), version
+        return version
 
     async def get(self, key: str) -> bytes | None:
         await self._disk.until_online(PATIENCE)
         data, until = self._disk.kept.get(self._name(key), (None, 0.0))
         return data if time.monotonic() < until else None
 
-    async def delete(self, key: str) -> None:
+    async def delete(self, key: str, *, version: int | None = None) -> None:
         await self._disk.until_online(PATIENCE)
-        self._disk.kept.pop(self._name(key), None)
+        name = self._name(key)
+        if version is None or self._disk.versions.get(name) == version:
+            self._disk.kept.pop(name, None)
 
     def _name(self, key: str) -> str:
         return check_subject(f"{self._prefix}.{key}")

@@ -228,6 +228,19 @@ class JournalSuite:
             await append_many(executor, 20, first=5)
             assert [record.sequence for record in await following] == list(range(6, 26))
 
+    async def test_a_tail_that_is_not_live_has_all_events_too(self, ground: BusFixture) -> None:
+        executor, other = await ground.bus("executor"), await ground.bus("executor")
+        await append_many(executor, 5)
+        async with aclosing(other.journal.tail(2, live=False)) as tail:
+            assert [record.sequence for record in await take(tail, 3)] == [3, 4, 5]
+            for number in range(6, 12):
+                following = asyncio.create_task(take(tail, 1))
+                await append_many(executor, 1, first=number)
+                assert [record.sequence for record in await following] == [number]
+            following = asyncio.create_task(take(tail, 300))
+            await append_many(executor, 300, first=20)
+            assert [record.sequence for record in await following] == list(range(12, 312))
+
     async def test_a_tail_misses_nothing_while_its_reader_is_slow(self, ground: BusFixture) -> None:
         executor, other = await ground.bus("executor"), await ground.bus("executor")
         async with aclosing(other.journal.tail(0)) as tail:

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from writ_bus.errors import Conflict
 from writ_bus.port import Bus, Delivery, Entry
 from writ_contracts import subjects
 from writ_testing.eventually import eventually
@@ -191,6 +192,27 @@ class WorkSuite:
             assert await store.get(key) is None
             await store.delete("never")
         assert await executor.results.get("alice.b") == b"neighbour"
+
+    async def test_store_keeps_a_value_from_who_expects_none(self, ground: BusFixture) -> None:
+        params = (await ground.bus("executor")).params
+        first = await params.put("a", b"first", ttl=60, only_new=True)
+        with pytest.raises(Conflict):
+            await params.put("a", b"second", ttl=60, only_new=True)
+        assert await params.get("a") == b"first"
+        await params.delete("a")
+        assert await params.put("a", b"second", ttl=60, only_new=True) > first
+        assert await params.get("a") == b"second"
+
+    async def test_store_deletes_one_version_and_no_later_one(self, ground: BusFixture) -> None:
+        params = (await ground.bus("executor")).params
+        first = await params.put("a", b"first", ttl=60)
+        second = await params.put("a", b"second", ttl=60)
+        await params.put("b", b"neighbour", ttl=60)
+        await params.delete("a", version=first)
+        assert await params.get("a") == b"second"
+        await params.delete("a", version=second)
+        assert await params.get("a") is None
+        assert await params.get("b") == b"neighbour"
 
     async def test_store_forgets_after_the_configured_time(self, ground: BusFixture) -> None:
         executor = await ground.bus("executor")

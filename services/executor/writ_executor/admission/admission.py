@@ -93,6 +93,12 @@ class Admission:
             self._count_exceeded(requested.principal, error)
             raise
 
+    @contextmanager
+    def reserve_bytes(self, principal: str, hidden_bytes: int) -> Iterator[None]:
+        """Take room for hidden parameters that are stored before the decision. Raises Full; nothing is counted."""
+        with self.quotas.reserve({"principal": principal}, {"hidden_bytes": hidden_bytes}):
+            yield
+
     def _count_exceeded(self, principal: str, error: QuotaExceeded) -> None:
         self.count_refusal(principal, error.code)
         self._measures.quota_exceeded(error.quota.owner, error.quota.amount)

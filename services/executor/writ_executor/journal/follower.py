@@ -2,16 +2,20 @@
 
 A new replica starts from the latest snapshot (the operations open at one sequence) and reads on from there, so its
 start does not depend on the journal's length.
+
+Where it has read a made-up event, it forgets all, begins as a new replica does, and then reads the stream alone.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from typing import Any
 
 from msgspec import structs
 
-from writ_bus.port import Bus
+from writ_bus import tasks
+from writ_bus.backoff import backoff
+from writ_bus.port import Bus, Usage
 from writ_bus.tracing import EVENT_ID
 from writ_contracts.errors import Conflict, Invalid, WritError
 from writ_contracts.history.records import Record
@@ -46,6 +50,8 @@ class JournalFollower:
         self._snapshot_at = 0
         self._last_digest = ""
         self._last_record: Record | None = None
+        self.misled: str | None = None
+        """What the operator should know after a made-up event, until the executor is restarted."""
         self.on_event: Callable[[AcceptedLife, str], None] | None = None
         """Called with each operation and the kind of event that just came, but not for what was read at the start."""
         self.damaged = 0
@@ -62,23 +68,73 @@ class JournalFollower:
         if snapshot is not None and strange:
             fields = {"sequence": snapshot.sequence, "last": usage.last_sequence}
             _log.warning("snapshot.of_another_journal", **fields, effect="the whole journal is read")
-        elif snapshot is not None and not await self._is_verified(snapshot):
-            _log.warning("snapshot.of_other_events", sequence=snapshot.sequence, effect="the whole journal is read")
         elif snapshot is not None:
-            await self._restore(snapshot)
-        while self._index.sequence < usage.last_sequence:
-            records = await self._bus.journal.read("writ.journal.>", after=self._index.sequence, limit=2_000)
-            if not records:
-                break
-            for record in records:
-                self._apply_record(record)
+            await self._restore_verified(self._index, snapshot, usage)
+        async for record in self._later(self._index.sequence, usage):
+            self._apply_record(record)
         if strange or restored:  # before this journal is as long, and the snapshot passes for one of its own
             await self.save()
 
     async def follow(self) -> None:
         """Take in every new record until cancelled; write a snapshot now and then."""
+        live = True
+        while not await self._has_ended(live=live):
+            await self._begin_again()
+            live = False
+
+    async def _has_ended(self, *, live: bool) -> bool:
+        """Follow the tail. Return whether it has ended; else what was read is not what the journal has."""
+        following = tasks.start(self._follow_tail(live=live), "journal tail")
+        misled = tasks.start(self._guard.misled.wait(), "journal misled")
+        try:
+            await asyncio.wait({following, misled}, return_when=asyncio.FIRST_COMPLETED)
+            if following.done():
+                following.result()
+            return following.done()
+        finally:
+            following.cancel()
+            misled.cancel()
+            await asyncio.gather(following, misled, return_exceptions=True)
+
+    async def _begin_again(self) -> None:
+        """Replace the index by one that was read from the stream. Until then nothing is accepted or started."""
+        reason = self._guard.problem
+        for pause in backoff():
+            try:
+                self._index.replace_with(await self._read_again())
+                break
+            except WritError as error:
+                _log.warning("journal.not_read_again", error=str(error))
+            await asyncio.sleep(pause)
+        self._guard.begin_again()
+        self.misled = f"{reason}. Replace the executors' key, then restart the executors"
+        _log.warning("journal.read_again", reason=reason, sequence=self._index.sequence)
+        self._wake_waiters(self._index.sequence)
+
+    async def _read_again(self) -> Index:
+        """Return what the journal has now. Raises errors of the bus."""
+        index, snapshot, usage = Index(), await self._snapshots.load(), await self._bus.journal.usage()
+        self._last_digest, self._last_record = "", None
+        if snapshot is not None and snapshot.sequence <= usage.last_sequence:
+            await self._restore_verified(index, snapshot, usage)
+        async for record in self._later(index.sequence, usage):
+            with self._readable(sequence=record.sequence, subject=record.subject):
+                self._take_in(index, record)
+        return index
+
+    async def _later(self, after: int, usage: Usage) -> AsyncIterator[Record]:
+        """Yield the events after a sequence, up to the present end at least."""
+        while after < usage.last_sequence:
+            records = await self._bus.journal.read("writ.journal.>", after=after, limit=2_000)
+            if not records:
+                return
+            for record in records:
+                yield record
+            after = records[-1].sequence
+
+    async def _follow_tail(self, *, live: bool) -> None:
         position = self._index.sequence
-        async with aclosing(self._bus.journal.tail(position)) as tail:
+        async with aclosing(self._bus.journal.tail(position, live=live)) as tail:
             async for record in tail:
                 if record.sequence <= position:
                     self._guard.contradict(record.sequence)
@@ -146,15 +202,18 @@ class JournalFollower:
 
     def _apply_record(self, record: Record) -> None:
         self._guard.read(record)
-        self._last_record = record
         try:
-            event_id = record.headers.get(EVENT_ID, "")
-            self._index.read(record.sequence, record.subject, record.data, event_id, record.time)
+            self._take_in(self._index, record)
             where = parse_event(record.subject)
             if where is not None and where.event in _ENDS and (life := self._index.get(where.operation_id)) is not None:
                 self._success.ended(record.time, life.outcome or "")
         except (Invalid, Conflict) as error:
             self._count_unreadable(error, sequence=record.sequence, subject=record.subject)
+
+    def _take_in(self, index: Index, record: Record) -> None:
+        self._last_record = record
+        event_id = record.headers.get(EVENT_ID, "")
+        index.read(record.sequence, record.subject, record.data, event_id, record.time)
 
     def _notify(self, record: Record) -> None:
         where = parse_event(record.subject)
@@ -170,18 +229,28 @@ class JournalFollower:
                 waiter.set_result(None)
         self._waiters = [pair for pair in self._waiters if not pair[1].done()]
 
-    async def _restore(self, snapshot: IndexSnapshot) -> None:
+    async def _restore_verified(self, index: Index, snapshot: IndexSnapshot, usage: Usage) -> None:
+        """Begin with the snapshot if the journal has its last event."""
+        found = {"sequence": snapshot.sequence, "effect": "the whole journal is read"}
+        if await self._is_verified(snapshot):
+            await self._restore(index, snapshot)
+        elif snapshot.sequence < usage.first_sequence:
+            _log.info("snapshot.of_archived_events", **found, first=usage.first_sequence)
+        else:
+            _log.warning("snapshot.of_other_events", **found)
+
+    async def _restore(self, index: Index, snapshot: IndexSnapshot) -> None:
         for at in range(0, len(snapshot.open), RECALLS):
-            await asyncio.gather(*(self._recall(*named) for named in snapshot.open[at : at + RECALLS]))
+            await asyncio.gather(*(self._recall(index, *named) for named in snapshot.open[at : at + RECALLS]))
         for record in await self._bus.journal.read(ARCHIVES):
             with self._readable(sequence=record.sequence, subject=record.subject):
-                self._index.release(record.sequence, record.data)
-        self._index.sequence = self._snapshot_at = snapshot.sequence
-        self._index.control_sequence, self._last_digest = snapshot.control_sequence, snapshot.last
+                index.release(record.sequence, record.data)
+        index.sequence = self._snapshot_at = snapshot.sequence
+        index.control_sequence, self._last_digest = snapshot.control_sequence, snapshot.last
 
-    async def _recall(self, principal: str, operation_id: str) -> None:
+    async def _recall(self, index: Index, principal: str, operation_id: str) -> None:
         with self._readable(operation_id=operation_id):  # one damaged history must not keep a replica from starting
-            self._index.put(await read_life(self._bus, principal, operation_id))
+            index.put(await read_life(self._bus, principal, operation_id))
 
     @contextmanager
     def _readable(self, **named: Any) -> Iterator[None]:

@@ -8,10 +8,12 @@ import msgspec
 from msgspec import Raw, Struct
 
 from writ_bus.port import Bus
-from writ_contracts.errors import Unreachable
+from writ_contracts.bounds import check_values
+from writ_contracts.errors import Invalid, Unreachable
 from writ_contracts.journal import Requested
 from writ_contracts.large_texts import large_texts
 from writ_contracts.people.previews import PreviewDetails
+from writ_contracts.wire import decode
 from writ_executor.journal.shared_keys import OperationKeys, SharedKeys
 from writ_executor.journal.storage_watch import StorageWatch
 from writ_runtime.logs import Log
@@ -23,6 +25,8 @@ PLACE = "writ.place"
 """Name of a result's own place within it. A result without it, or of another place, is not shown: who can write to the
 store, but has not the key, would copy what is another's to a place of their own and have an executor decrypt it.
 """
+MOST_RESULT = 4 * 1024 * 1024
+"""Bytes as JSON, more than a message of an agent may have."""
 MOST_RECENT, RECENT_SECONDS = 8 * 1024 * 1024, 30.0
 """Large parameters stored a moment ago, which need not be read back: most are claimed at once."""
 
@@ -79,6 +83,10 @@ class Vault:
         """Return the keys of an operation under each shared key, the one in use first."""
         return self._keys.each(operation_id)
 
+    def search_keys(self) -> dict[str, bytes]:
+        """Return the key for search digests under each shared key, by its name."""
+        return self._keys.search_keys()
+
     def keys_of(self, requested: Requested) -> OperationKeys:
         """Return the keys under which the operation was recorded. Raises ParametersLost."""
         found = self._keys.find(requested.operation_id, requested.parameter_key)
@@ -92,12 +100,28 @@ class Vault:
 
     async def store(self, requested: Requested, prepared: PreparedParameters, seconds: float) -> None:
         """Keep the requester's parameters until the outcome, at most for `seconds`."""
+        await self._store(_place(requested), prepared, seconds, only_new=False)
+
+    async def store_new(self, operation_id: str, fingerprint: str, prepared: PreparedParameters, seconds: float) -> int:
+        """Keep the parameters of an operation that is not recorded yet. Return the version for `discard`. Raises
+        Conflict if its place is taken, Full.
+        """
+        return await self._store(_place_of(operation_id, fingerprint), prepared, seconds, only_new=True)
+
+    async def _store(self, place: str, prepared: PreparedParameters, seconds: float, *, only_new: bool) -> int:
         parameters, encrypted = prepared.parameters, prepared.encrypt()
         async with self._watch.storing():
-            await self._bus.params.put(_place(requested), encrypted.data, ttl=seconds)
+            version = await self._bus.params.put(place, encrypted.data, ttl=seconds, only_new=only_new)
         if texts := large_texts(parameters):
             size = max(encrypted.plain_bytes, sum(map(sys.getsizeof, texts.values())))
-            self._recent.put(_place(requested), parameters, size)
+            self._recent.put(place, parameters, size)
+        return version
+
+    async def discard(self, operation_id: str, fingerprint: str, version: int) -> None:
+        """Delete one stored version of parameters. A later one is another request's, and stays."""
+        place = _place_of(operation_id, fingerprint)
+        self._recent.drop(place)
+        await self._bus.params.delete(place, version=version)
 
     async def parameters(self, requested: Requested) -> dict[str, Any]:
         """Return the requester's whole parameters. Raises ParametersLost."""
@@ -155,8 +179,21 @@ class Vault:
     async def keep_result(self, principal: str, operation_id: str, output: dict[str, Any]) -> None:
         """Keep a full output for its requester."""
         place = f"{principal}.{operation_id}"
-        data = self._keys.encrypt(msgspec.json.encode({**output, PLACE: place}))
-        await self._bus.results.put(place, data, ttl=RESULT_SECONDS)
+        await self._keep_result(place, msgspec.json.encode({**output, PLACE: place}))
+
+    async def keep_large_result(self, principal: str, operation_id: str, output: bytes) -> None:
+        """Keep a full output that is JSON, as an agent sent it. Raises Invalid if it is no object.
+
+        The place is its last member: of members with one name a reader takes the last.
+        """
+        if not (output.startswith(b"{") and output.endswith(b"}")):
+            raise Invalid("the full output is no object")
+        place = f"{principal}.{operation_id}"
+        member = msgspec.json.encode({PLACE: place})[1:]
+        await self._keep_result(place, b"".join((memoryview(output)[:-1], b",", member)))
+
+    async def _keep_result(self, place: str, output: bytes) -> None:
+        await self._bus.results.put(place, self._keys.encrypt(output), ttl=RESULT_SECONDS)
 
     async def result(self, principal: str, operation_id: str) -> dict[str, Any] | None:
         """Return a full output while it is kept."""
@@ -164,7 +201,12 @@ class Vault:
         data = await self._bus.results.get(place)
         if data is None:
             return None
-        output = dict(msgspec.json.decode(self._keys.decrypt(data)))
+        try:
+            output = decode(self._keys.decrypt(data), dict[str, Any], limit=MOST_RESULT)
+            check_values(output)
+        except Invalid as error:  # a large output of an agent
+            _log.error("result.unreadable", place=place, error=str(error), effect="it is not shown")
+            return None
         if (own := output.pop(PLACE, None)) != place:
             _log.error("result.misplaced", place=place, own=str(own)[:300], effect="it is not shown")
             return None
@@ -180,4 +222,8 @@ def _place(requested: Requested) -> str:
     """Return the storage key. The fingerprint is part of it: another request with the same idempotency key must not
     overwrite these parameters.
     """
-    return f"{requested.operation_id}.{requested.fingerprint}"
+    return _place_of(requested.operation_id, requested.fingerprint)
+
+
+def _place_of(operation_id: str, fingerprint: str) -> str:
+    return f"{operation_id}.{fingerprint}"

@@ -73,6 +73,14 @@ class Index:
         finally:
             del self._own[event.id]
 
+    def replace_with(self, other: "Index") -> None:
+        """Take over what another index has read, and forget all else. The other one is not used any more."""
+        self.sequence, self.control_sequence, self.archived = other.sequence, other.control_sequence, other.archived
+        self.locks = other.locks
+        self.principals.replace_with(other.principals)
+        self.pools.replace_with(other.pools)
+        self._open, self._ended, self._unknown, self._lines = other._open, other._ended, other._unknown, other._lines
+
     def get(self, operation_id: str) -> Life | None:
         """Return the life of an open or lately ended operation."""
         return self._open.get(operation_id) or self._unknown.get(operation_id) or self._ended.get(operation_id)

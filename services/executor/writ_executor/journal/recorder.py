@@ -80,7 +80,7 @@ class Recorder:
     async def take_lock(self, requested: journal.Requested, lock: Lock | None) -> None:
         """Take the target's lock for this operation, unless it was taken since `lock`. Raises as `append`."""
         line = subjects.target_lock(requested.target)
-        sequence = await self._journal.append(self._taken(requested, line, lock))
+        sequence = await self._journal.append(self._taken(requested, line, lock, self.clock()))
         self._index.locks[line] = Lock(requested.operation_id, sequence)
 
     async def dispatch_with_locks(
@@ -91,7 +91,7 @@ class Recorder:
         """
         requested = life.requested
         after = apply(life, event, life.sequence + 1)
-        taken = [self._taken(requested, line, lock) for line, lock in locks.items()]
+        taken = [self._taken(requested, line, lock, event.at) for line, lock in locks.items()]
         entries = [*taken, self._entry(life, after, event)]
         with self._measures.stage("record", requested.pool, requested.operation_id):
             sequence = await self._journal.append_together(entries)
@@ -99,9 +99,9 @@ class Recorder:
             self._index.locks.pop(line, None)
         self._remember(life, event, sequence)
 
-    def _taken(self, requested: journal.Requested, line: str, lock: Lock | None) -> Entry:
+    def _taken(self, requested: journal.Requested, line: str, lock: Lock | None, at: float) -> Entry:
         who = {
-            **self.stamp(requested.correlation_id),
+            **tracing.stamp(at, requested.correlation_id),
             "target": requested.target,
             "operation_id": requested.operation_id,
             "principal": requested.principal,

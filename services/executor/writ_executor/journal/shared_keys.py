@@ -46,6 +46,11 @@ class OperationKeys:
         """Return the key for the digest in a read grant. Agents learn it; it opens nothing else."""
         return derive(self._key, "look", self._operation_id)
 
+    @property
+    def search(self) -> bytes:
+        """Return the key for search digests, which is the same for all operations."""
+        return _search_key(self._key)
+
 
 class SharedKeys:
     """All keys of the file: the one in use, former ones, and the next one."""
@@ -82,6 +87,11 @@ class SharedKeys:
         """Return the keys of an operation under every shared key."""
         self._refresh()
         return [OperationKeys(key, key_id, operation_id) for key_id, key in self._known.items()]
+
+    def search_keys(self) -> dict[str, bytes]:
+        """Return the key for search digests under every shared key, by the name of the shared key."""
+        self._refresh()
+        return {key_id: _search_key(key) for key_id, key in self._known.items()}
 
     def encrypt(self, data: bytes) -> bytes:
         """Return `data` encrypted under the key in use."""
@@ -120,3 +130,7 @@ class SharedKeys:
             _log.error("keys.refused", error=str(error), effect="the last good version stays")
             return False
         return True
+
+
+def _search_key(key: bytes) -> bytes:
+    return bytes.fromhex(derive(key, "search", ""))

@@ -131,16 +131,22 @@ class WatchedJournal:
     def __init__(self, journal: Journal, watch: StorageWatch) -> None:
         self._journal = journal
         self._watch = watch
+        self.acknowledged = 0
+        """The last sequence of the events that were stored through it."""
 
     async def append(self, entry: Entry) -> int:
         """Raises Unreachable (`not_stored`) too."""
         async with self._watch.storing():
-            return await self._journal.append(entry)
+            return self._stored(await self._journal.append(entry))
 
     async def append_together(self, entries: Sequence[Entry]) -> int:
         """Raises Unreachable (`not_stored`) too."""
         async with self._watch.storing():
-            return await self._journal.append_together(entries)
+            return self._stored(await self._journal.append_together(entries))
+
+    def _stored(self, sequence: int) -> int:
+        self.acknowledged = max(self.acknowledged, sequence)
+        return sequence
 
     async def read(self, filter: str, *, after: int = 0, limit: int | None = None, at_least: int = 1) -> list[Record]:
         return await self._journal.read(filter, after=after, limit=limit, at_least=at_least)
@@ -148,8 +154,8 @@ class WatchedJournal:
     async def last(self, filter: str) -> Record | None:
         return await self._journal.last(filter)
 
-    def tail(self, after: int) -> Tail:
-        return self._journal.tail(after)
+    def tail(self, after: int, *, live: bool = True) -> Tail:
+        return self._journal.tail(after, live=live)
 
     async def usage(self) -> Usage:
         return await self._journal.usage()

@@ -35,6 +35,10 @@ class OwnerUsage:
             self._open.pop(owner, None)
             del self._hidden[owner]
 
+    def replace_with(self, other: "OwnerUsage") -> None:
+        """Take over what another one has counted."""
+        self.written, self._open, self._hidden = other.written, other._open, other._hidden
+
     def operations(self, owner: str) -> Collection[str]:
         """Return the ids of the owner's open operations."""
         return self._open.get(owner, {}).keys()

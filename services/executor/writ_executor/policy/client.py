@@ -44,6 +44,8 @@ TIMEOUT = 4.0
 Answered = TypeVar("Answered", DecideReply, GrantReply, PeopleReply, VisibleReply)
 WithFacts = TypeVar("WithFacts", DecideReply, GrantReply)
 REMEMBERED = 60.0
+LEVEL_REMEMBERED = 600.0
+"""Seconds for which the level of a reply counts: the replica that sent it answers some of the later questions too."""
 NOTHING_WRITTEN: Mapping[str, Raw] = MappingProxyType({})
 NO_ANSWER = frozenset({"internal", "denied"})
 """Codes of grant errors without information on the operation: a defect of policy, or an append that NATS refused.
@@ -66,7 +68,7 @@ class CheckedDecision(Struct, frozen=True, kw_only=True):
     grant_body: Grant | None = None
     approvals: list[SignedApproval] = field(default_factory=list)
     level: int = 0
-    """The level of messages that the deciding policy reads."""
+    """The lowest level of messages that policy has named in its latest decisions: any replica may grant the start."""
 
 
 class PolicyClient:
@@ -91,6 +93,8 @@ class PolicyClient:
         self._silent: tuple[float, str] | None = None
         self._people: Signed | None = None
         self._effective = EffectiveParameters()
+        self._levels: dict[int, float] = {}
+        """When each level was last named in a decision."""
 
     def problem(self) -> str | None:
         """Return a reason for attention if policy did not answer the last question, within the last minute."""
@@ -121,8 +125,16 @@ class PolicyClient:
             effective=effective,
             look=_preflight_grant(reply),
             look_key=request.look_key or "",
-            level=reply.level,
+            level=self._lowest_level(reply.level),
         )
+
+    def _lowest_level(self, level: int) -> int:
+        """Return the lowest level of the latest decisions, this one included."""
+        now = time.monotonic()
+        if self._levels.keys() - {level}:
+            self._levels = {known: at for known, at in self._levels.items() if now - at < LEVEL_REMEMBERED}
+        self._levels[level] = now
+        return min(self._levels)
 
     def expect(self, subject: Subject, effective: Mapping[str, object], written: Mapping[str, Raw]) -> None:
         """Compute what is needed to check a decision on these effective parameters, before it is here."""

@@ -12,12 +12,12 @@ from writ_bus.sender import sender_key
 from writ_contracts import wire
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import TargetId, encode_id, operation_id
-from writ_contracts.large_texts import written_texts
 from writ_contracts.operations import Operation
 from writ_contracts.requests import MAX_REQUEST_BYTES, Request
 from writ_contracts.signing import Signed
 from writ_executor.journal.audit_level import AuditDetail
 from writ_executor.journal.hidden_values import request_fingerprint
+from writ_executor.journal.search_digests import hidden_digests
 from writ_executor.journal.shared_keys import OperationKeys
 
 STATEMENT_BYTES = 4_096
@@ -47,7 +47,7 @@ class DecodedAttempt(Attempt, frozen=True, kw_only=True):
     request: Request
     keys: OperationKeys
     """For the operation's digests, also those that are recorded later: the key in use may be another by then."""
-    written: dict[str, Raw]
+    written: Mapping[str, Raw]
     """The large texts of the parameters as JSON, encoded once for all uses."""
 
     def with_fingerprint(self) -> Self:
@@ -73,7 +73,8 @@ class CheckedAttempt(DecodedAttempt, frozen=True, kw_only=True):
 
     def recorded(self, detail: AuditDetail) -> dict[str, Any]:
         shown, hidden = detail.refused(self.definition, self.parameters)
-        return {**super().recorded(detail), "parameters": shown, "hidden": hidden}
+        digests = hidden_digests(self.keys, self.definition, shown, self.parameters)
+        return {**super().recorded(detail), "parameters": shown, "hidden": hidden, "search_digests": digests}
 
 
 def new_attempt(principal: str, operation: str, message: Message) -> Attempt:
@@ -117,12 +118,12 @@ def fingerprint(keys: OperationKeys, operation: str, request: Request, written: 
         raise Invalid("nested too deeply") from error
 
 
-def decoded(attempt: Attempt, request: Request, keys: OperationKeys) -> DecodedAttempt:
-    """Return the next stage of the attempt. The id is the one chosen by the idempotency key.
+def decoded(attempt: Attempt, request: Request, keys: OperationKeys, written: Mapping[str, Raw]) -> DecodedAttempt:
+    """Return the next stage of the attempt. The id is the one chosen by the idempotency key. `written`: the large texts
+    of the parameters as JSON.
 
     A large request gets its fingerprint later, while policy decides. Raises Invalid if it is nested too deeply.
     """
-    written = written_texts(request.parameters)
     fields = {
         **structs.asdict(attempt),
         "operation_id": chosen_id(attempt, request),

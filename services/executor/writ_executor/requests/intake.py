@@ -30,6 +30,7 @@ from writ_executor.journal.audit_level import LEVELS
 from writ_executor.journal.hidden_values import PreparedParameters, Vault
 from writ_executor.journal.lookup import OperationTable
 from writ_executor.journal.recorder import Recorder
+from writ_executor.journal.search_digests import hidden_digests
 from writ_executor.policy.client import CheckedDecision, PolicyClient
 from writ_executor.requests.attempt import (
     Attempt,
@@ -42,6 +43,7 @@ from writ_executor.requests.attempt import (
     fingerprint,
     new_attempt,
 )
+from writ_executor.requests.early_storage import EarlyCopy, EarlyStorage
 from writ_executor.requests.screening import RequestScreening
 from writ_executor.requests.views import reply_of, verdict
 from writ_executor.rounds.accepted_operations import AcceptedOperations
@@ -65,6 +67,7 @@ class RequestEndpoint:
         recorder: Recorder,
         lives: OperationTable,
         vault: Vault,
+        early: EarlyStorage,
         policy: PolicyClient,
         accepted: AcceptedOperations,
         dispatcher: Dispatcher,
@@ -79,6 +82,7 @@ class RequestEndpoint:
         self._recorder = recorder
         self._lives = lives
         self._vault = vault
+        self._early = early
         self._policy = policy
         self._accepted = accepted
         self._dispatcher = dispatcher
@@ -101,11 +105,12 @@ class RequestEndpoint:
                 principal, request.key, request.definition, request.target, request.parameters
             )
             prepared = self._vault.prepared(request.parameters, request.written)
-            decided, request = await self._decided(self._question(request, owner), request, prepared)
-            denial = _denial(request, decided.decision)
-            if denial is not None:
-                return await self._deny(request, decided, *denial)
-            return await self._accept(request, decided, prepared)
+            with self._early.copy() as early:
+                decided, request = await self._decided(self._question(request, owner), request, prepared, early)
+                denial = _denial(request, decided.decision)
+                if denial is not None:
+                    return await self._deny(request, decided, *denial)
+                return await self._accept(request, decided, prepared, early)
         except Untrusted as error:
             await self._recorder.security_of(error, attempt.operation_id, attempt.principal, attempt.correlation_id)
             raise
@@ -116,10 +121,12 @@ class RequestEndpoint:
 
     def _decode(self, attempt: Attempt, message: Message) -> DecodedAttempt:
         content_type = message.headers.get("Content-Type", wire.JSON)
-        request = wire.decode(message.data, Request, content_type=content_type, limit=MAX_REQUEST_BYTES)
+        request, written = wire.decode_with_texts(
+            message.data, Request, content_type=content_type, limit=MAX_REQUEST_BYTES
+        )
         request = structs.replace(request, dry_run=self._screening.dry(request.dry_run))
         keys = self._vault.new_keys(chosen_id(attempt, request))
-        return decoded(attempt, request, keys)
+        return decoded(attempt, request, keys, written)
 
     def _earlier(self, attempt: DecodedAttempt) -> RequestReply | None:
         """Return the answer to an identical earlier request, if its operation is known without reading the journal."""
@@ -179,27 +186,26 @@ class RequestEndpoint:
         return self._recorder.clock() + self._config.queue_window
 
     async def _decided(
-        self, question: DecideRequest, attempt: CheckedAttempt, prepared: PreparedParameters
+        self, question: DecideRequest, attempt: CheckedAttempt, prepared: PreparedParameters, early: EarlyCopy
     ) -> tuple[CheckedDecision, CheckedAttempt]:
-        """Return policy's decision, and the attempt with its fingerprint.
-
-        What large parameters need besides is computed while policy decides.
-        """
+        """Return policy's decision, and the attempt with its fingerprint. Large parameters are stored meanwhile."""
         if not attempt.written:
             return await self._policy.decide(question), attempt
         deciding = tasks.start(self._policy.decide(question, attempt.written), "decide")
         try:
             await asyncio.sleep(0)  # the question is sent
-            self._policy.expect(question.subject, attempt.definition.check(attempt.parameters), attempt.written)
-            await asyncio.sleep(0)  # the rest of it, which the socket did not take at once
             fingerprinted = attempt.with_fingerprint()
+            await asyncio.sleep(0)  # the rest of it, which the socket did not take at once
             prepared.encrypt()
+            early.begin(fingerprinted, prepared)
+            await asyncio.sleep(0)  # it is sent to the store
+            self._policy.expect(question.subject, attempt.definition.check(attempt.parameters), attempt.written)
             return await deciding, fingerprinted
         finally:
             deciding.cancel()
 
     async def _accept(
-        self, attempt: CheckedAttempt, decided: CheckedDecision, prepared: PreparedParameters
+        self, attempt: CheckedAttempt, decided: CheckedDecision, prepared: PreparedParameters, early: EarlyCopy
     ) -> RequestReply:
         definition = attempt.definition
         target = WRIT if definition.control else await self._targets.find(attempt.target)
@@ -208,10 +214,12 @@ class RequestEndpoint:
             event = structs.replace(event, hidden_bytes=prepared.encrypt().plain_bytes)
         if decided.level >= REQUESTS_DISPATCH:
             event = self._dispatcher.at_once(event)
+        keep = seconds_kept(decided.decision, event.timeout, self._config)
+        stored = await early.lasts(keep)
         with self._admission.reserve(event, control=definition.control):
-            if event.hidden:
-                keep = seconds_kept(decided.decision, event.timeout, self._config)
+            if event.hidden and not stored:
                 await self._vault.store(event, prepared, keep)
+            early.keep(attempt)
             fault("executor.params_kept")
             try:
                 try:
@@ -237,9 +245,8 @@ class RequestEndpoint:
 
     def _requested(self, attempt: CheckedAttempt, decided: CheckedDecision, target: Target) -> Requested:
         definition, request, decision = attempt.definition, attempt.request, decided.decision
-        shown, hidden = self._audit_detail.sent(definition, attempt.parameters)
-        effective = self._audit_detail.effective(definition, decided.effective)
-        ahead = decided.look if definition.ahead and effective == decided.effective else None
+        values = self._recorded_values(attempt, decided)
+        ahead = decided.look if definition.ahead and values["effective"] == decided.effective else None
         look = None if definition.ahead else decided.look
         return Requested(
             **(stamp := self._recorder.stamp(attempt.correlation_id)),
@@ -251,9 +258,7 @@ class RequestEndpoint:
             risk=definition.risk,
             idempotent=definition.idempotent,
             key=attempt.key,
-            parameters=shown,
-            effective=effective,
-            hidden=hidden,
+            **values,
             parameters_digest=decision.parameters_digest,
             fingerprint=attempt.fingerprint,
             verdict=verdict(decision),
@@ -274,6 +279,14 @@ class RequestEndpoint:
             client=request.client,
             parameter_key=attempt.keys.key_id,
         )
+
+    def _recorded_values(self, attempt: CheckedAttempt, decided: CheckedDecision) -> dict[str, Any]:
+        definition = attempt.definition
+        shown, hidden = self._audit_detail.sent(definition, attempt.parameters)
+        effective = self._audit_detail.effective(definition, decided.effective)
+        recorded, values = {**effective, **shown}, {**decided.effective, **attempt.parameters}
+        digests = hidden_digests(attempt.keys, definition, recorded, values)
+        return {"parameters": shown, "effective": effective, "hidden": hidden, "search_digests": digests}
 
     async def _deny(self, attempt: CheckedAttempt, decided: CheckedDecision, code: str, reason: str) -> RequestReply:
         event = Refused(

@@ -22,6 +22,14 @@ from writ_runtime.logs import Log
 _log = Log("writ.executor")
 
 
+COMMANDS = {
+    "approval_decide": "writ approvals approve",
+    "audit_read": "writ audit search",
+    "backend_test": "writ backends test",
+}
+"""Control operations that only name a permission: people use it by these commands."""
+
+
 class AcceptedOperations:
     """The first step after `requested`. The sweep repeats it if a replica died before."""
 
@@ -56,7 +64,7 @@ class AcceptedOperations:
         if not definition.control:
             return None
         if definition.name not in self._controls.offered:
-            raise Invalid(f"{definition.name} is not offered by this installation", code="unsupported")
+            raise Invalid(_by_its_own_way(definition.name), code="unsupported")
         if "operation_id" not in parameters:
             return None
         principal, _ = await self._lives.find_any(str(parameters["operation_id"]))
@@ -87,3 +95,10 @@ class AcceptedOperations:
             self._background.spawn("control", self._controls.carry_out(life))
             return life
         return await self._dispatcher.start(life)
+
+
+def _by_its_own_way(operation: str) -> str:
+    command = COMMANDS.get(operation)
+    if command is None:
+        return f"{operation} is not offered by this installation"
+    return f"{operation} names a permission, and is no operation to request: use `{command}`"

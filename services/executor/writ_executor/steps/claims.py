@@ -13,7 +13,7 @@ from writ_bus import tasks, tracing
 from writ_bus.port import Message
 from writ_contracts import subjects
 from writ_contracts.agents import TEXTS_APART, TEXTS_HEADER, Claim, ClaimMessage, named_start
-from writ_contracts.decisions import Grant, GrantRequest
+from writ_contracts.decisions import DecideRequest, Grant, GrantRequest
 from writ_contracts.errors import Conflict, Denied, Invalid, Unreachable, Untrusted
 from writ_contracts.installation.agent_hosts import check_host
 from writ_contracts.inventory import Target
@@ -45,6 +45,7 @@ from writ_runtime.endpoint_frame import Reply
 from writ_runtime.faults import fault
 from writ_runtime.journal.journal_guard import JournalGuard
 from writ_trust.approvals import approval_digest
+from writ_trust.digests import keyed_digest, same
 from writ_trust.sealing import has_aes
 from writ_trust.statements import open_signed, read
 
@@ -245,15 +246,33 @@ class ClaimEndpoint:
         under_way = life.state in (State.STARTED, State.CANCELLING)
         if not under_way or not isinstance(life, GrantedLife) or life.started.claim != received.signed:
             raise Denied(f"{claim.operation_id} is {life.state}: there is nothing to start", code="gone")
-        started, requested = life.started, life.requested
-        await self._check_target(requested, read(started.grant, Grant).target)
+        started, requested, grant = life.started, life.requested, read(life.started.grant, Grant)
+        await self._check_target(requested, grant.target)
         parameters = await self._vault.parameters(requested)
-        effective = self._definition(requested).check({**started.parameters, **parameters})
-        grant = read(started.grant, Grant)
+        effective = await self._granted_parameters(life, grant, parameters)
         approvals = [one for one in life.approvals if approval_digest(one) in grant.approvals]
         people = await self._policy.people(grant)
         sealing = self._sealing(requested, received, parameters)
         return self._reply(started.grant, sealing.of(effective), approvals, people)
+
+    async def _granted_parameters(self, life: GrantedLife, grant: Grant, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Return the effective parameters of a grant on record. The record lacks what a rule has filled in for a hidden
+        parameter, so policy is asked for it. Raises Denied (`gone`) where policy fills in something else by now.
+        """
+        requested = life.requested
+        effective = self._definition(requested).check({**life.started.parameters, **parameters})
+        keys = self._vault.keys_of(requested)
+        if same(keyed_digest(keys.parameters, effective), grant.parameters_digest):
+            return effective
+        question = DecideRequest(
+            subject=subject_of(requested, parameters, keys.parameters),
+            control_sequence=self._index.control_sequence,
+            look_key=keys.read_grant,
+        )
+        decided = await self._policy.decide(question)
+        if not same(decided.decision.parameters_digest, grant.parameters_digest):
+            raise Denied(f"the parameters granted to {requested.operation_id} are not known any more", code="gone")
+        return dict(decided.effective)
 
     async def _check_target(self, requested: Requested, granted: Target) -> None:
         """Raises Unreachable, and records it, unless the grant's target is the one of this replica's own inventory: a

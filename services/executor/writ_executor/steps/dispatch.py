@@ -137,6 +137,7 @@ class Dispatcher:
             lock = locks[subjects.target_lock(requested.target)]
             if lock is None or lock.operation_id != requested.operation_id:
                 await self._recorder.take_lock(requested, lock)
+                event = structs.replace(event, at=self._recorder.clock())  # after its lock, in times as in sequences
             fault("executor.locked")
             await self._recorder.append(life, event)
         except Conflict:

@@ -22,9 +22,17 @@ MOST_REMEMBERED = 20_000
 
 def seconds_kept(decision: Decision, timeout: float, config: ExecutorConfig) -> float:
     """Return how long the parameters of an operation are kept, counted from now."""
-    decide = seconds_of(decision.demands)
-    start = config.queue_window + 3 * (config.start_window + timeout)
+    decide, start = seconds_of(decision.demands), _seconds_of_starts(timeout, config)
     return decide + start + (PENDING_SLACK if decide else SLACK)
+
+
+def seconds_kept_without_approval(timeout: float, config: ExecutorConfig) -> float:
+    """Return the same for an operation that needs no approval."""
+    return _seconds_of_starts(timeout, config) + SLACK
+
+
+def _seconds_of_starts(timeout: float, config: ExecutorConfig) -> float:
+    return config.queue_window + 3 * (config.start_window + timeout)
 
 
 class ParameterRetention:

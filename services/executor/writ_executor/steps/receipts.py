@@ -1,12 +1,16 @@
 """Receipts and security reports of agents: verified, stored, and only then acknowledged."""
 
-from typing import Literal
+from typing import Any, Literal
+
+from msgspec import Raw, Struct
 
 from writ_bus.port import Message
 from writ_contracts import subjects
-from writ_contracts.agents import Acknowledgement, Progress, Receipt, ReceiptMessage, ReportMessage, SecurityReport
+from writ_contracts.agents import Acknowledgement, Progress, Receipt, ReportMessage, SecurityReport
+from writ_contracts.bounds import Label, check_values
 from writ_contracts.errors import Conflict, Untrusted
 from writ_contracts.journal import Granted, Requested, Resolved
+from writ_contracts.large_texts import LARGE
 from writ_contracts.life import MOST_ATTEMPTS, AcceptedLife, DispatchedLife, GrantedLife, Life, State
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode
@@ -24,6 +28,14 @@ from writ_trust.statements import digest, open_signed
 _CERTAIN = ("succeeded", "failed", "cancelled")
 """Outcomes of agents that end an operation. One that only a newer release knows leaves the effect unknown here."""
 _HEARD = (State.DISPATCHED, State.STARTED, State.CANCELLING, State.UNKNOWN)
+
+
+class ReceivedReceipt(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A ReceiptMessage whose full output is not decoded yet."""
+
+    receipt: Signed
+    principal: Label
+    full_output: Raw = Raw(b"{}")
 
 
 class ReceiptEndpoint:
@@ -53,7 +65,7 @@ class ReceiptEndpoint:
         """Acknowledge a receipt stored now, stored before, or not needed. Raises WritError if the agent must keep it or
         has no right to send it.
         """
-        body = decode(message.data, ReceiptMessage)
+        body = decode(message.data, ReceivedReceipt)
         pool = subjects.parse_pool(message.subject)
         try:
             receipt = open_signed(body.receipt, Receipt, await self._keys.of(pool), self._installation)
@@ -80,12 +92,11 @@ class ReceiptEndpoint:
         waits = isinstance(life, GrantedLife) and life.state is State.STARTED and _names_grant(life.started, receipt)
         return life if waits else None
 
-    async def _apply_receipt(self, life: Life, receipt: Receipt, body: ReceiptMessage) -> None:
+    async def _apply_receipt(self, life: Life, receipt: Receipt, body: ReceivedReceipt) -> None:
         if not isinstance(life, DispatchedLife) or not await self._belongs(life, receipt, body.receipt.key):
             return
         requested = life.requested
-        if body.full_output and body.full_output != receipt.output:
-            await self._vault.keep_result(requested.principal, requested.operation_id, body.full_output)
+        await self._keep_result(requested, receipt, bytes(body.full_output))
         fault("executor.receipt")
         if receipt.outcome == "unknown" or receipt.outcome not in _CERTAIN:
             await self._unclear(life, receipt, body.receipt)
@@ -106,6 +117,19 @@ class ReceiptEndpoint:
                 receipt=body.receipt,
             )
         fault("executor.finished")
+
+    async def _keep_result(self, requested: Requested, receipt: Receipt, full_output: bytes) -> None:
+        """Keep the output for its requester where the record has not all of it. A large one is kept as it came, and
+        checked when it is read: the record has at most a part of it.
+        """
+        place = (requested.principal, requested.operation_id)
+        if len(full_output) >= LARGE:
+            await self._vault.keep_large_result(*place, full_output)
+            return
+        output = decode(full_output, dict[str, Any])
+        check_values(output)
+        if output and output != receipt.output:
+            await self._vault.keep_result(*place, output)
 
     async def _belongs(self, life: DispatchedLife, receipt: Receipt, key: str) -> bool:
         """Return whether the receipt is news, comes from the instance and key of the claim, and names its grant."""

@@ -26,6 +26,7 @@ from writ_policy.state.snapshot import PolicySnapshot
 from writ_rules.engine.clauses.case import DecisionRequest
 from writ_rules.engine.control import ControlState, Emergency
 from writ_rules.engine.decisions.ruling import Ruling
+from writ_rules.engine.policy_file.times import duration_text
 
 PEOPLE_ONLY = frozenset(
     {
@@ -112,7 +113,7 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
         if until <= self.now:
             raise Invalid("the emergency would end before it begins", code="invalid_parameters")
         if until > latest + TOLERANCE:
-            reason = f"policy '{self.world.policy.name}' allows emergencies of {terms.longest:g} s at most"
+            reason = f"policy '{self.world.policy.name}' allows emergencies of at most {duration_text(terms.longest)}"
             return denied_control(ruling, "too_long", reason)
         if (own := next((one for one in self.control.emergencies if one.person == person), None)) is not None:
             reason = (

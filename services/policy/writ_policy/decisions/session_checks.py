@@ -9,6 +9,7 @@ from writ_policy.decisions.control_denial import denied_control
 from writ_policy.state.snapshot import PolicySnapshot
 from writ_rules.engine.clauses.case import DecisionRequest
 from writ_rules.engine.decisions.ruling import Ruling
+from writ_rules.engine.policy_file.times import duration_text
 from writ_trust.sessions import Session, open_sessions
 
 
@@ -38,7 +39,7 @@ def check_session(world: PolicySnapshot, request: DecisionRequest, ruling: Rulin
     """
     parameters, terms = request.effective, world.policy.session_terms
     if parameters["seconds"] > terms.longest:
-        reason = f"policy '{world.policy.name}' allows sessions of {terms.longest:g} s at most"
+        reason = f"policy '{world.policy.name}' allows sessions of at most {duration_text(terms.longest)}"
         return denied_control(ruling, "too_long", reason)
     sessions = open_sessions(world.sessions, request.principal.id, now)
     if len(sessions) >= terms.most:

@@ -13,6 +13,7 @@ from writ_rules.engine.compile import Policy
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.decisions.ruling import Ruling
 from writ_rules.engine.policy_file.approval_windows import ApprovalWindow
+from writ_rules.engine.policy_file.times import duration_text
 
 
 def check_window(world: PolicySnapshot, catalogue: Catalogue, request: DecisionRequest, ruling: Ruling) -> Ruling:
@@ -21,7 +22,7 @@ def check_window(world: PolicySnapshot, catalogue: Catalogue, request: DecisionR
     """
     window, terms = request.effective, world.policy.window_terms
     if window["seconds"] > terms.longest:
-        reason = f"policy '{world.policy.name}' allows approval windows of {terms.longest:g} s at most"
+        reason = f"policy '{world.policy.name}' allows approval windows of at most {duration_text(terms.longest)}"
         return denied_control(ruling, "too_long", reason)
     if window["uses"] > terms.most_uses:
         reason = f"policy '{world.policy.name}' allows {terms.most_uses} uses of an approval window at most"

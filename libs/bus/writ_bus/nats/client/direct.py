@@ -22,12 +22,12 @@ from typing import Any, cast
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import MaxPayloadError
-from nats.protocol.command import hpub_cmd, pub_cmd
 from nats.protocol.parser import AWAITING_CONTROL_LINE
 
 from writ_bus import tasks
 from writ_bus.nats.client.frames import Frame, is_begun, whole_messages
 from writ_bus.nats.client.headers import BEGINNING, HeaderClient, header_block, status_headers
+from writ_bus.nats.client.outgoing import message_parts
 from writ_bus.nats.client.port import OnMessage
 from writ_bus.nats.client.watchdog import Watchdog, limit_silence, send_ping
 
@@ -68,8 +68,6 @@ class DirectClient(HeaderClient):
 
     _given_up = False
     _sent_this_turn = False
-    _dropped = 0
-    """Messages whose subject, reply subject or headers are not UTF-8."""
     _parsing: asyncio.Task[None] | None = None
     _late: bytearray
     _part = b""
@@ -167,12 +165,6 @@ class DirectClient(HeaderClient):
         sink.set_result(Msg(self, subject_text, reply_text, payload, found or None, _sid=sid))
         return True
 
-    def _drop(self, subject: bytes) -> None:
-        """Count the message. The log has one line for each doubling: its sender decides how many there are."""
-        self._dropped += 1
-        if self._dropped.bit_count() == 1:
-            _logger.warning("nats.message_not_text", extra={"subject": repr(subject[:80]), "messages": self._dropped})
-
     async def _parse_on(self, parse: Coroutine[Any, Any, None], waits_for: Any) -> None:
         """Finish a parse which had to wait, and the bytes received since."""
         try:
@@ -194,12 +186,7 @@ class DirectClient(HeaderClient):
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
         if self._is_taken((sid, subject, reply, headers or b"", data, 0)):
             return
-        try:
-            await super()._process_msg(sid, subject, reply, data, headers)
-        except (ValueError, IndexError):
-            # Headers that are no text, or shorter than a status line. The server passes on any bytes, and nats-py's
-            # reading task would end by the error, so that one message by a stolen key would make a service deaf.
-            self._drop(subject)
+        await super()._process_msg(sid, subject, reply, data, headers)
 
     async def publish(
         self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
@@ -217,11 +204,11 @@ class DirectClient(HeaderClient):
         if block is None or queue is None or not (plain and unlimited) or len(payload) > self._max_payload:
             await super().publish(subject, payload, reply, headers)
             return
-        message = hpub_cmd(subject, reply, block, payload) if block else pub_cmd(subject, reply, payload)
+        parts = message_parts(subject, reply, block, payload)
         self.stats["out_msgs"] += 1
         self.stats["out_bytes"] += len(payload)
-        self._pending.append(message)
-        self._pending_data_size += len(message)
+        self._pending += parts
+        self._pending_data_size += sum(map(len, parts))
         if queue.empty() and not self._goes_out():
             await super()._flush_pending()
 

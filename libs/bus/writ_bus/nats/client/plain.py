@@ -1,9 +1,7 @@
-"""The client by nats-py's public interface alone: slower, and independent of nats-py's internals.
+"""The client by nats-py's public interface: slower, and independent of nats-py's internals but for a few guards.
 
 It cannot look into nats-py's buffers. A message not sent before a disconnect is sent after it, and the receiver drops
-it as late (`Writ-Timeout`), and a dead connection is noticed by nats-py's own pings, after 30 s at most. nats-py stops
-reading at a subject that is not UTF-8: a principal can cut off a service with this client for those 30 s, again and
-again. The direct client drops such a message.
+it as late (`Writ-Timeout`), and a dead connection is noticed by nats-py's own pings, after 30 s at most.
 """
 
 import asyncio
@@ -16,7 +14,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from writ_bus import tasks
-from writ_bus.nats.client.encrypted import EncryptedClient
+from writ_bus.nats.client.guarded import GuardedClient
 from writ_bus.nats.client.port import DOWN, OnMessage
 
 _logger = logging.getLogger("writ.bus")
@@ -30,14 +28,14 @@ the late pong ends nats-py's reader on it.
 
 
 class PlainClient:
-    """nats-py's client, unchanged but for the TLS that it insists on."""
+    """nats-py's client, unchanged but for the TLS that it insists on, and for malformed messages that it drops."""
 
     clustered = True
     """Nothing public tells; reads that must not be stale go to a stream's leader."""
     waiting_bytes = 0
 
     def __init__(self) -> None:
-        self._client = EncryptedClient()
+        self._client = GuardedClient()
 
     @property
     def is_connected(self) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from writ_bus.nats.tls import tls_of
+from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.id_prefix import one_of
 from writ_cli.arguments.options import listing, local
 from writ_cli.context.settings import Settings
@@ -29,7 +30,7 @@ LONGEST = 7 * 86400.0
 KEPT = 7 * 86400.0
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def agent() -> None:
     """Agents on other hosts: enrol them by one-time tokens."""
 
@@ -60,7 +61,7 @@ async def issue_token(
     if pool not in pools:
         hint = near(pool, pools) or "; give one this pool first"
         raise Invalid(f"no target of {home.inventory} has pool {pool!r}{hint}")
-    span, now = times.seconds(expires), time.time()
+    span, now = times.lifetime("--expires", expires), time.time()
     if not 0 < span <= LONGEST:
         raise Invalid(f"a token is valid for at most {times.span(LONGEST)}")
     where = public_url(home) if url is None else with_scheme(home, checked_servers(url))

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from writ_cli.arguments.options import local
+from writ_cli.arguments.command_group import CommandGroup
+from writ_cli.arguments.options import listing, local
 from writ_cli.context.settings import Settings
 from writ_cli.installation.access.agents import issue_token
 from writ_cli.terminal import times
@@ -36,13 +37,13 @@ RETIRED = {
 }
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def keys() -> None:
     """Keys of services, agents, principals and people."""
 
 
 @keys.command("list")
-@local
+@listing(local)
 async def show(settings: Settings) -> int:
     """List every key: its owner, public half, file, age and use.
 
@@ -152,4 +153,4 @@ def _next(settings: Settings, name: str) -> None:
 def _row(one: ListedKey, now: float) -> list[object]:
     state = f"{one.state} until event {one.last_event}" if one.last_event else one.state
     age = times.span(now - one.since) if one.since is not None else ""
-    return [one.name, state, one.public[:SHORT], age, one.used_by, one.file]
+    return [one.name, state, f"{one.public[:SHORT]}…", age, one.used_by, one.file]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.options import listing, local
 from writ_cli.context.settings import Settings
 from writ_cli.terminal.exit_status import Exit
@@ -14,7 +15,7 @@ from writ_installation.server_access.server_tls import check_exposed
 PORT = click.IntRange(1, 65535)
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def leaf() -> None:
     """Sites behind NAT: their agents connect to a leaf node there, which connects to the NATS server here."""
 

@@ -6,6 +6,7 @@ from typing import Any
 import click
 import msgspec
 
+from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.options import asking, listing
 from writ_cli.context.settings import Settings
 from writ_cli.installation.access.lockout_warning import warn_of_lockout
@@ -19,6 +20,7 @@ from writ_contracts.ids import PrincipalId
 from writ_contracts.inventory import Principal
 from writ_contracts.nearest_name import near
 from writ_contracts.people.principal_changes import is_active
+from writ_contracts.type_words import plain_words
 from writ_documents.atomic_files import write_atomically
 from writ_installation.administration.principals import (
     ADMITTED_WITHIN,
@@ -34,7 +36,7 @@ KINDS = click.Choice(["human", "agent", "service"])
 NAME = click.argument("name")
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def principal() -> None:
     """Principals: humans, AI agents and services with the right to send requests.
 
@@ -59,7 +61,7 @@ async def _change(settings: Settings, action: str, name: str, *, request: bool, 
     try:
         change = msgspec.convert({"action": action, "principal_id": name, **known}, PrincipalManage)
     except msgspec.ValidationError as error:
-        raise Invalid(str(error)) from None
+        raise Invalid(plain_words(str(error))) from None
     if not request:
         if action != "remove":  # it has been warned of before it was confirmed
             warn_of_lockout(settings, change)
@@ -68,11 +70,14 @@ async def _change(settings: Settings, action: str, name: str, *, request: bool, 
         return show_requested(settings.screen, await writ.principals.change(action, name, known, reason=reason))
 
 
-def _show_changed(settings: Settings, name: str, after: Principal | None) -> int:
+def _show_changed(settings: Settings, name: str, after: Principal | None, *, rotated: bool = False) -> int:
     if settings.screen.json:
         settings.screen.data({"principal": after})
     elif after is None:
         settings.screen.line(f"{name} is removed, and its key with it; a running Writ ends its access within a second")
+    elif rotated:
+        settings.screen.line(f"{name} has a new key: {settings.home.seed_file(f'principal-{name}')}")
+        settings.screen.line("  a running Writ refuses the old key within a second: copy the new one to its client")
     else:
         state = "disabled" if after.disabled else f"roles: {', '.join(after.roles) or 'none'}"
         settings.screen.line(f"{name} is changed ({state}); a running Writ follows within a second")
@@ -132,6 +137,8 @@ async def add(
     else:
         settings.screen.line(f"{name} may send requests now; its key is {added.key_file}")
         settings.screen.line(f"  writ context {name}    the settings for its client")
+        if kind == "agent" and acts_for is None:
+            settings.screen.line(f"  it acts for no human on record: `writ principal acts-for {name} HUMAN` names one")
         if added.admitted is None:
             settings.screen.line("  Writ is not running here: the principal is used from the next `writ up` on")
     if added.admitted is False:
@@ -200,10 +207,7 @@ async def rotate(settings: Settings, name: str, key: str | None, request: bool, 
         return await _with_key(settings, "rotate", name, key, reason, {})
     if key is not None:
         return await _change(settings, "rotate", name, request=False, reason=reason, key=key)
-    after = rotate_principal(settings.home, name)
-    if not settings.screen.json:
-        settings.screen.line(f"its new key is {settings.home.seed_file(f'principal-{name}')}")
-    return _show_changed(settings, name, after)
+    return _show_changed(settings, name, rotate_principal(settings.home, name), rotated=True)
 
 
 @principal.command("roles")

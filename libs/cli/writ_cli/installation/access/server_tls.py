@@ -4,6 +4,7 @@ import time
 
 import click
 
+from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.options import local
 from writ_cli.context.settings import Settings
 from writ_cli.terminal import times
@@ -12,7 +13,7 @@ from writ_contracts.errors import Invalid
 from writ_installation.server_access import server_tls
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def tls() -> None:
     """TLS of NATS: its certificate, and the CA that clients trust."""
 

@@ -1,11 +1,14 @@
 """`writ token`: bearer tokens for clients of the MCP gateway over HTTP."""
 
 import time
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from typing import Any
 
 import click
 import msgspec
 
+from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.id_prefix import one_of
 from writ_cli.arguments.options import listing, local
 from writ_cli.context.settings import Settings
@@ -13,13 +16,15 @@ from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
 from writ_contracts.errors import Invalid
 from writ_contracts.installation.gateway_tokens import GatewayToken, Glob
+from writ_contracts.nearest_name import near
 from writ_documents.readers import read_principals
 from writ_installation.files.gateway_tokens import create_token, read_tokens, revoke_token
+from writ_runtime.plugins.entry_points import load_catalogue
 
 LONGEST = 366 * 86_400.0
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def token() -> None:
     """Bearer tokens of the MCP gateway (`writ mcp http`)."""
 
@@ -46,12 +51,13 @@ async def create(
     Its digest alone is stored. Only an AI agent or a service can have one, with a gateway as its `via`; a person
     cannot. The limits narrow the operations allowed to PRINCIPAL by the policy.
     """
-    lifetime = times.seconds(expires)
+    lifetime = times.lifetime("--expires", expires)
     if not 0 < lifetime <= LONGEST:
         raise Invalid(f"--expires {expires}: more than 0s and at most 366d")
     _check_principal(settings, name)
     for glob in (*operations, *targets):
         _check_glob(glob)
+    _refuse_unknown(operations)
     limits: dict[str, Any] = {"operations": operations, "targets": targets, "rate": rate}
     path = settings.home.gateway_tokens
     made, entry = create_token(path, name, now=time.time(), lifetime=lifetime, note=note[:200], **limits)
@@ -79,6 +85,15 @@ def _check_glob(text: str) -> None:
         msgspec.convert(text, Glob)
     except msgspec.ValidationError:
         raise Invalid(f"{text[:80]!r} is not a glob of names: letters, digits, -, _, * and ?") from None
+
+
+def _refuse_unknown(globs: Iterable[str]) -> None:
+    """Raises Invalid for a glob that fits no operation: its token could do nothing."""
+    catalogue = load_catalogue()
+    for glob in globs:
+        if not any(fnmatchcase(name, glob) for name in catalogue):
+            hint = near(glob, catalogue) or "; `writ operations` lists them"
+            raise Invalid(f"--operation {glob}: no operation has this name{hint}", code="unknown_operation")
 
 
 @token.command("list")

@@ -20,7 +20,8 @@ from writ_installation.status.scrape_targets import scrape_targets
 async def status(settings: Settings) -> int:
     """Show each process, what is degraded and why, and the journal's usage.
 
-    Exit status 1 where anything is degraded, also where every process is ready. `-o prometheus` prints the addresses of
+    Exit status 1 where anything is degraded, also where every process is ready. Hosts out of reach and operations that
+    fail on their hosts are shown, and do not degrade Writ. `-o prometheus` prints the addresses of
     metrics for `file_sd_configs`; `writ up --health-port` fixes their ports.
     """
     status = await control.status(settings.home, settings.environ)
@@ -55,11 +56,7 @@ def _show_status(screen: Screen, status: control.InstallationStatus) -> None:
         screen.line("agents: `writ targets` counts them for each target")
     for reason, names in degraded.items():
         screen.line(Text(f"{', '.join(names)}: {reason}" if names else reason, style="red"))
-    for one in status.processes:
-        if one.ready and control.ABOUT_HOSTS in one.failing:
-            text = f"{one.name}: {control.ABOUT_HOSTS}: {one.failing[control.ABOUT_HOSTS]}"
-            screen.line(Text(text, style="yellow"))
-    for note in (*policy_notes(status), *_refusals_notes(status), *_restarts(status)):
+    for note in (*_notes_not_of_writ(status), *policy_notes(status), *_refusals_notes(status), *_restarts(status)):
         screen.line(Text(note, style="yellow"))
     for notice in dict.fromkeys(one.details["control"] for one in status.processes if "control" in one.details):
         screen.line(Text(notice, style="bold yellow"))
@@ -74,6 +71,16 @@ def _show_status(screen: Screen, status: control.InstallationStatus) -> None:
     screen.line(
         f"journal: {usage.messages} events, {usage.bytes / 1e6:.1f} MB, {share:.1%} of {usage.max_bytes / 1e6:.0f} MB"
     )
+
+
+def _notes_not_of_writ(observed: control.InstallationStatus) -> list[str]:
+    """Return the failing checks of ready processes whose cause is a host or a request."""
+    return [
+        f"{one.name}: {check}: {one.failing[check]}"
+        for one in observed.processes
+        for check in control.NOT_OF_WRIT
+        if one.ready and check in one.failing
+    ]
 
 
 def _restarts(observed: control.InstallationStatus) -> list[str]:

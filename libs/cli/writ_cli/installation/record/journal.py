@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.options import INPUT_FILE, asking, local
 from writ_cli.context.settings import Settings
 from writ_cli.terminal import times
@@ -28,7 +29,7 @@ _POLICY_KEYS = click.option(
 )
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def journal() -> None:
     """The journal: its usage, and archives of it."""
 

@@ -20,6 +20,15 @@ JSON_TYPES: Mapping[str, tuple[type, ...]] = {
     "object": (dict,),
     "null": (type(None),),
 }
+IN_WORDS: Mapping[str, str] = {
+    "string": "a text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "array": "a list",
+    "object": "a mapping",
+    "null": "nothing",
+}
 
 
 def mistakes(path: str, value: Any, schema: Schema, definitions: Mapping[str, Schema]) -> Iterator[str]:
@@ -30,7 +39,7 @@ def mistakes(path: str, value: Any, schema: Schema, definitions: Mapping[str, Sc
             expected = ", ".join(map(str, schema["enum"]))
             yield f"{path}: {value!r} is none of {expected}{near(str(value), map(str, schema['enum']))}"
     elif not _is_of_type(value, schema.get("type")):
-        yield f"{path}: expected {schema['type']}, got {value!r}"
+        yield f"{path}: expected {IN_WORDS[schema['type']]}, got {value!r}"
     elif isinstance(value, dict):
         yield from _in_mapping(path, value, schema, definitions)
     elif isinstance(value, list):

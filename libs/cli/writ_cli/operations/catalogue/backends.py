@@ -8,6 +8,7 @@ import click
 from msgspec import Struct
 from rich.text import Text
 
+from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.options import asking
 from writ_cli.context.settings import Settings
 from writ_cli.operations.catalogue.target_advice import advice
@@ -41,7 +42,7 @@ class TargetRow(Struct, frozen=True, kw_only=True):
     visit: TargetReport | None = None
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def backends() -> None:
     """Backends: how agents reach targets."""
 

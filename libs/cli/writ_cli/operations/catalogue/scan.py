@@ -9,6 +9,7 @@ import click
 import msgspec
 from msgspec import Struct
 
+from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.options import asking
 from writ_cli.context.settings import Settings
 from writ_cli.operations.catalogue import scan_process
@@ -17,13 +18,14 @@ from writ_cli.terminal.exit_status import Exit
 from writ_contracts.errors import Invalid, WritError
 from writ_contracts.policy.facts import MOST_REPORT_BYTES, ScanReport
 from writ_contracts.scanners import Scanner
+from writ_contracts.type_words import plain_words
 from writ_contracts.wire import decode, encode
 from writ_runtime.plugins.entry_points import load_scanners
 
 SCAN_SECONDS = 300.0
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def scan() -> None:
     """Reports of scanners."""
 
@@ -90,7 +92,7 @@ def _options(name: str, one: Scanner, words: Sequence[str]) -> Struct:
     try:
         return msgspec.convert(parse(words, one.options), one.options)
     except msgspec.ValidationError as error:
-        raise Invalid(f"the options of {name} (--with KEY=VALUE): {error}") from error
+        raise Invalid(f"the options of {name} (--with KEY=VALUE): {plain_words(str(error))}") from error
 
 
 async def _scanned(settings: Settings, scanner: str, target: str, options: Struct) -> ReportRow:

@@ -7,10 +7,12 @@ from pathlib import Path
 import click
 from rich.text import Text
 
+from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.id_prefix import WHOLE, one_of
 from writ_cli.arguments.options import asking, listing
 from writ_cli.context.settings import Settings
 from writ_cli.operations.controls.stops import REASON
+from writ_cli.operations.records.search_rows import request_time
 from writ_cli.operations.running.operation_check import warn_of_globs_without_targets
 from writ_cli.operations.running.requests import show_view
 from writ_cli.terminal import times
@@ -33,7 +35,7 @@ SSH_KEY = click.option(
 ID = click.argument("emergency", metavar="EMERGENCY")
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def emergency() -> None:
     """Declare, confirm, end and review emergencies, in which the policy's emergency rules apply."""
 
@@ -50,7 +52,7 @@ async def declare(settings: Settings, reason: str, targets: tuple[str, ...], spa
     Another person has to confirm it in time, or it lapses; until then its rules do not count for you. When it is over,
     another person reviews what was done; before that you cannot declare another one.
     """
-    until = time.time() + times.seconds(span)
+    until = time.time() + times.lifetime("--for", span)
     async with await settings.connect() as writ:
         view = await writ.emergency_declare(list(targets), reason=reason, until=until, by=_signer(ssh_key))
         if view.outcome != "succeeded":
@@ -163,7 +165,7 @@ async def list_all(settings: Settings) -> int:
 @ID
 @asking
 async def report(settings: Settings, emergency: str) -> int:
-    """Everything that was requested on its targets while it was in force, for its review.
+    """Show everything that was requested on its targets while it was in force, for its review.
 
     Of others' operations it has what you may read in the record (`audit_read`).
     """
@@ -178,8 +180,11 @@ async def report(settings: Settings, emergency: str) -> int:
         settings.screen.line(Text(f"emergency {one.id}", style="bold"))
         _show(settings.screen, one)
     settings.screen.line(f"{len(rows)} operations were decided while it was in force")
+    when = request_time(settings.screen)
     settings.screen.table(
-        ("operation", "when", "who", "what", "target", "outcome"), map(_row, rows), drop=("when", "target")
+        ("operation", "when", "who", "what", "target", "outcome"),
+        [_row(row, when(row)) for row in rows],
+        drop=("target", "outcome", "what"),
     )
     return Exit.DONE
 
@@ -195,6 +200,5 @@ async def _under(writ: Writ, emergency: str) -> AsyncIterator[SearchRow]:
         before = answer.rows[-1].first_sequence
 
 
-def _row(row: SearchRow) -> tuple[object, ...]:
-    when = times.date(row.requested_at)
+def _row(row: SearchRow, when: str) -> tuple[object, ...]:
     return row.operation_id, when, row.principal, row.operation, row.target, outcome(row.outcome or row.state)

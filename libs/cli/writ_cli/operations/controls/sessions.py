@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
+from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.id_prefix import WHOLE, one_of
-from writ_cli.arguments.options import asking
+from writ_cli.arguments.options import asking, listing
 from writ_cli.context.connecting import CONNECT_SECONDS
 from writ_cli.context.session_files import SessionFile
 from writ_cli.context.settings import Settings
@@ -63,7 +64,7 @@ async def login(settings: Settings, span: str, ssh_key: Path | None) -> int:
 
 def _session_seconds(span: str) -> int:
     """Return the seconds of `--for`. Raises UsageError for a span that the service would refuse, on record."""
-    seconds = int(times.seconds(span))
+    seconds = int(times.lifetime("--for", span))
     if not SHORTEST <= seconds <= LONGEST:
         raise click.UsageError(f"--for {span}: a session lasts from {SHORTEST // 60}m to {LONGEST // 86_400}d")
     return seconds
@@ -88,14 +89,14 @@ async def logout(settings: Settings) -> int:
     return Exit.DONE
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def sessions() -> None:
     """Sessions: short-lived keys of principals."""
 
 
 @sessions.command("list")
 @click.option("--all", "everybody", is_flag=True, help="The sessions of all principals, for auditors.")
-@asking
+@listing(asking)
 async def list_all(settings: Settings, everybody: bool) -> int:
     """List your open sessions, and those of your agents."""
     async with await settings.connect() as writ:

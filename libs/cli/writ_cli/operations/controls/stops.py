@@ -7,6 +7,7 @@ import click
 from msgspec import structs
 from rich.text import Text
 
+from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.id_prefix import one_of
 from writ_cli.arguments.options import asking, listing
 from writ_cli.arguments.suggestions import suggestion
@@ -25,7 +26,7 @@ REASON = click.option("--reason", "-r", required=True, help="Why, for the record
 SPAN = click.option("--for", "span", metavar="SPAN", help="Duration (15m, 2h).")
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def stop() -> None:
     """Hold up changes, of everything or a part; reads, the record and the lifting of stops go on."""
 
@@ -54,7 +55,7 @@ async def set_stop(
     It counts from its storage on, also for accepted operations that have not started. Running ones go on, unless
     --cancel-running is given: each cancel is an operation of its own, decided by the policy.
     """
-    until = None if span is None else time.time() + times.seconds(span)
+    until = None if span is None else time.time() + times.lifetime("--for", span)
     async with await settings.connect() as writ:
         for operation in operations:
             await refuse_unknown(writ, operation)

@@ -2,6 +2,7 @@
 
 import click
 
+from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.id_prefix import one_of
 from writ_cli.arguments.options import asking, listing
 from writ_cli.context.settings import Settings
@@ -13,7 +14,7 @@ from writ_contracts.errors import Invalid
 from writ_contracts.policy.versions import WindowView
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def window() -> None:
     """Approval windows: approvals ahead, for some uses of operations on targets, for a time."""
 
@@ -33,7 +34,7 @@ async def request(
     Once it is approved, so many of these operations of yours start without an approval of their own. Rules, stops and
     limits hold as ever. Operations of risk admin are covered only where a rule says `approval: {windows: true}`.
     """
-    seconds = int(times.seconds(span))
+    seconds = int(times.lifetime("--for", span))
     async with await settings.connect() as writ:
         for operation in operations:
             await refuse_unknown(writ, operation)

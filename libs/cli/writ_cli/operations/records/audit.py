@@ -1,14 +1,16 @@
 """`writ trace`, `writ audit search` and `writ audit redecide`: queries of the journal."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
+from writ_cli.arguments.command_group import CommandGroup
+from writ_cli.arguments.correlation_option import checked_correlation
 from writ_cli.arguments.id_prefix import WHOLE, is_prefix
 from writ_cli.arguments.options import INPUT_FILE, asking, asking_rows, listing, packed
 from writ_cli.context.settings import Settings
@@ -17,19 +19,22 @@ from writ_cli.operations.records.search_rows import COLUMNS, chosen_columns, sho
 from writ_cli.operations.running.output_labels import catalogue
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
+from writ_cli.terminal.output import Screen
+from writ_client.client import Writ
+from writ_contracts.agents import SecurityKind
 from writ_contracts.errors import Invalid
-from writ_contracts.history.audit import SearchQuery, TraceReply, UnknownName
+from writ_contracts.history.audit import SearchQuery, SearchReply, SecurityFilter, TraceEvent, TraceReply, UnknownName
 from writ_contracts.ids import PrincipalId, TargetId
 from writ_contracts.journal import Outcome
 from writ_contracts.nearest_name import near
-from writ_contracts.parameters import Class, classes
+from writ_contracts.parameters import classes, searchable
 
 if TYPE_CHECKING:
     from writ_installation.administration.second_decisions import SecondDecisions
 
 
 @click.command()
-@click.argument("number", metavar="OPERATION_OR_CORRELATION_ID")
+@click.argument("number", metavar="OPERATION_OR_CORRELATION_ID", callback=checked_correlation)
 @click.option(
     "--archive",
     type=INPUT_FILE,
@@ -79,9 +84,19 @@ async def _query(settings: Settings, number: str) -> TraceReply:
             if error.code != "not_found":
                 raise
             answer = TraceReply()
-        if answer.events or not is_prefix(number):
-            return answer
-        return await writ.trace(operation_id=await writ.find_operation(number))
+        return answer if answer.events else await _by_prefix(writ, number)
+
+
+async def _by_prefix(writ: Writ, text: str) -> TraceReply:
+    """Return the trace of the one operation, or of the one correlation id, that begins so. Raises Invalid."""
+    try:
+        if is_prefix(text):
+            return await writ.trace(operation_id=await writ.find_operation(text))
+        return await writ.trace(correlation_id=await writ.find_correlation(text))
+    except Invalid as error:
+        if error.code != "not_found" or not is_prefix(text):
+            raise
+        return await writ.trace(correlation_id=await writ.find_correlation(text))
 
 
 class SearchOptions(Struct, frozen=True, kw_only=True):
@@ -142,7 +157,7 @@ class SearchOptions(Struct, frozen=True, kw_only=True):
         )
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def audit() -> None:
     """Audit: searches in the journal."""
 
@@ -158,12 +173,12 @@ def audit() -> None:
     "words",
     metavar="KEY=VALUE",
     multiple=True,
-    help="A public parameter. Others are not on record: a search would confirm guesses.",
+    help="The value of a parameter, also where the journal does not have it. Secret ones cannot be searched.",
 )
 @click.option("--rule", multiple=True, metavar="RULE", help="A rule that decided.")
 @click.option("--reason", metavar="TEXT", help="A part of the request's reason.")
 @click.option("--text", metavar="TEXT", help="A part of reason, message, code or parameters.")
-@click.option("--correlation-id", metavar="ID", help="The correlation id.")
+@click.option("--correlation-id", metavar="ID", callback=checked_correlation, help="The correlation id.")
 @click.option("--client", metavar="NAME", help="The name that the requesting program gave itself.")
 @click.option("--session", metavar="ID", help="One run of that program, or the token that it used.")
 @click.option("--since", metavar="WHEN", help="2h, 7d, or 2026-11-25T14:30.")
@@ -184,14 +199,73 @@ async def search(settings: Settings, filters: SearchOptions, columns: str | None
     """
     query, chosen = filters.query(now=time.time()), chosen_columns(columns)
     async with await settings.connect() as writ:
-        answer = await writ.search(query)
+        answer = await _found(writ, query)
     for one in answer.unknown:
         click.echo(f"writ: nothing on record has {one.filter} {one.name!r}{_nearest(one)}", err=True)
-    if not answer.rows:
-        for advice in unsearchable(filters.parameter_filters()):
-            click.echo(f"writ: {advice}", err=True)
+    for advice in hidden_advice(answer, filters.parameter_filters()):
+        click.echo(f"writ: {advice}", err=True)
     show_rows(settings.screen, answer, chosen)
     return Exit.DONE
+
+
+async def _found(writ: Writ, query: SearchQuery) -> SearchReply:
+    """Return the rows; where no operation has the correlation id, those of the one that begins so."""
+    answer = await writ.search(query)
+    if answer.rows or query.correlation_id is None:
+        return answer
+    try:
+        correlation_id = await writ.find_correlation(query.correlation_id)
+    except Invalid as error:
+        if error.code != "not_found":
+            raise
+        return answer
+    return await writ.search(structs.replace(query, correlation_id=correlation_id))
+
+
+@audit.command("security")
+@click.option("--kind", type=click.Choice(get_args(SecurityKind)), metavar="KIND", help="One kind, as in an alert.")
+@click.option("--principal", "named", metavar="NAME", help="The principal that an event names.")
+@click.option("--since", metavar="WHEN", help="2h, 7d, or 2026-11-25T14:30.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
+@click.option(
+    "--before", type=click.IntRange(1), metavar="N", help="The next page: the sequence of the last row of this one."
+)
+@asking
+async def security(
+    settings: Settings, kind: str | None, named: str | None, since: str | None, limit: int, before: int | None
+) -> int:
+    """List security events, newest first: forgeries, refusals of NATS, floods. Needs `audit_read`.
+
+    docs/runbooks.md has the next step for each kind.
+    """
+    if named is not None:
+        _check_names("--principal", PrincipalId, [named])
+    begin = None if since is None else times.instant(since, now=time.time())
+    query = SecurityFilter(kind=kind, principal=named, since=begin, limit=limit, before=before)
+    async with await settings.connect() as writ:
+        answer = await writ.security_events(query)
+    _show_security(settings.screen, answer)
+    return Exit.DONE
+
+
+def _show_security(screen: Screen, answer: TraceReply) -> None:
+    if screen.json:
+        screen.data(answer)
+    elif not answer.events:
+        screen.line("no such event is on record")
+    else:
+        columns = ("sequence", "when", "kind", "who", "operation", "detail")
+        screen.table(columns, map(_security_row, answer.events), drop=("operation", "who"), spill=True)
+        if answer.more:
+            screen.line(f"older ones: --before {answer.events[-1].sequence}")
+
+
+def _security_row(event: TraceEvent) -> tuple[object, ...]:
+    body = event.body
+    pool = f"pool {body['pool']}" if body.get("pool") else ""
+    who = body.get("principal") or pool
+    about = (who, body.get("operation_id") or "", body.get("detail", ""))
+    return str(event.sequence), times.date(event.at), body.get("kind", ""), *about
 
 
 @audit.command("redecide")
@@ -227,16 +301,32 @@ def _show_decided(settings: Settings, found: "SecondDecisions") -> None:
     screen.line(f"events {found.first} to {found.last}: {total} ({found.same} same, {found.differs} different)")
 
 
+def hidden_advice(answer: SearchReply, names: Collection[str]) -> Iterator[str]:
+    """Yield what a search by these parameters could not find."""
+    hidden = answer.hidden
+    if hidden is not None and hidden.problem:
+        yield f"hidden values were not searched: {hidden.problem}"
+    if answer.rows or not names:
+        return
+    unknown = list(unsearchable(names))
+    yield from unknown
+    if hidden is not None and not hidden.problem and not unknown:
+        if hidden.since is None:
+            yield "no request on record has hidden values that a search can find"
+        else:
+            yield f"hidden values can be found in requests since {times.date(hidden.since)}"
+
+
 def unsearchable(names: Iterable[str]) -> Iterator[str]:
-    """Yield why a search by a parameter finds nothing: it is not known here, or its values are not on record."""
-    all_classes = [classes(operation.parameters) for operation in catalogue().values()]
-    known = {name for found in all_classes for name in found}
-    public = {name for found in all_classes for name, kind in found.items() if kind is Class.PUBLIC}
+    """Yield why a search by a parameter finds nothing: it is not known here, or its values cannot be searched."""
+    parameters = [operation.parameters for operation in catalogue().values()]
+    known = {name for one in parameters for name in classes(one)}
+    found = {name for one in parameters for name in searchable(one)} | {"timeout"}
     for name in names:
         if name not in known:
             yield f"no operation known here has a parameter {name!r}{near(name, known)}"
-        elif name not in public:
-            yield f"{name} is not public: its values are not on record, and no search finds them"
+        elif name not in found:
+            yield f"values of {name} cannot be searched: a search would confirm guesses of a secret"
 
 
 def _check_names(option: str, kind: Any, names: Iterable[str]) -> None:

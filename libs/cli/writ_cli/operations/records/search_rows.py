@@ -34,6 +34,12 @@ COLUMNS: Mapping[str, Cell] = MappingProxyType(
 )
 
 
+def request_time(screen: Screen) -> Callable[[SearchRow], str]:
+    """Return the cell with the time of a request: to the minute on a narrow terminal."""
+    shown = times.date if screen.out.width >= WHOLE_TIMES else times.minute
+    return lambda row: shown(row.requested_at)
+
+
 def _in_iso(moment: Callable[[SearchRow], float]) -> Cell:
     return lambda row: times.iso(moment(row))
 
@@ -48,8 +54,10 @@ def _fields() -> Iterator[tuple[str, Cell]]:
 FIELDS: Mapping[str, Cell] = MappingProxyType(dict(_fields()))
 """All of a row; each Unix time in ISO 8601 too, as in JSON."""
 WIDE = ("when", "operation", "who", "what", "target", "outcome", "parameters", "code", "security")
-DROPPED = ("security", "code", "parameters", "when", "target")
-"""What is left has the id, which finds the rest."""
+DROPPED = ("security", "code", "parameters", "target", "outcome", "what")
+"""What is left has the id, which finds the rest, and the time, which no other column implies."""
+WHOLE_TIMES = 100
+"""Columns of a terminal from which on times have seconds and offset."""
 
 
 def chosen_columns(words: str | None) -> list[str]:
@@ -97,7 +105,8 @@ def _plain(cell: object) -> str:
 
 def _table(screen: Screen, answer: SearchReply, columns: Sequence[str]) -> None:
     names = columns or WIDE
-    rows = [[COLUMNS[name](row) for name in names] for row in answer.rows]
+    cells = COLUMNS if columns else {**COLUMNS, "when": request_time(screen)}
+    rows = [[cells[name](row) for name in names] for row in answer.rows]
     screen.table(names, rows, drop=() if columns else DROPPED)
     if reported := [row.operation_id for row in answer.rows if row.security_events]:
         screen.line(Text(f"security events about {len(reported)} of these: writ trace {reported[0]}", style="bold red"))

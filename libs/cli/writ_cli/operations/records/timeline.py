@@ -80,7 +80,8 @@ def _show_event(screen: Screen, event: TraceEvent, began: float, problem: str, o
     typed = read_body(event.kind, event.body)
     after = f"+{times.span(max(event.at - began, 0.0))}"
     head = f"  {times.clock(event.at)}  {after:>10}  "
-    screen.line(head, Text(f"{event.kind:18}", style="bold"), _headline(typed, event), f"   #{event.sequence}")
+    kind = Text(f"{event.kind:18}", style="bold")
+    screen.line(head, kind, _headline(typed, event), f"   #{event.sequence}", hang=len(head))
     if problem:
         screen.line(" " * len(head), Text(f"{INVALID_SIGNATURE}: {problem}", style="bold red"))
     screen.fields(_details(typed, operation), indent=len(head))

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 import click
-import msgspec
+from msgspec import structs
 from rich.text import Text
 
 from writ_cli.context.settings import Settings
@@ -12,13 +12,18 @@ from writ_cli.operations.running.operation_check import refuse_unknown
 from writ_cli.operations.running.target_choice import TargetChoice, offered
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit, of_outcome
-from writ_cli.terminal.output import Screen, outcome
+from writ_cli.terminal.output import Screen, outcome, visible
 from writ_client.client import Writ
+from writ_client.operations.operation_events import Event
 from writ_client.operations.target_runs import OK, PENDING, SKIPPED, EachRequest, ManyTargets, RunRecap, TargetResult
+from writ_contracts.agents import Progress
 from writ_contracts.errors import Invalid
 from writ_contracts.history.audit import SearchQuery
+from writ_contracts.requests import RequestReply
 
 PAGE = 1000
+NOT_AGAIN = OK | {PENDING, "unknown"}
+"""Outcomes of targets that a retry leaves out: they are well, or may still run."""
 _STATUS = {PENDING: Exit.PENDING, SKIPPED: Exit.FAILED, "error": Exit.FAILED}
 
 
@@ -27,7 +32,11 @@ async def run_many(settings: Settings, each: EachRequest, choice: TargetChoice) 
     settings.screen.refuse_field()
     async with await settings.connect() as writ:
         await refuse_unknown(writ, each.operation)
-        targets = await _chosen(writ, each.operation, choice)
+        if choice.retry is not None:
+            run = await _whole(writ, choice.retry)
+            again = run if each.correlation_id == choice.retry else each.correlation_id
+            each, choice = structs.replace(each, correlation_id=again), structs.replace(choice, retry=run)
+        targets = await _chosen(writ, each, choice)
         choice.confirm(each.operation, targets)
         shown = RunResults(settings.screen, choice, len(targets))
         many = ManyTargets(
@@ -37,6 +46,8 @@ async def run_many(settings: Settings, each: EachRequest, choice: TargetChoice) 
             serial=choice.batch(len(targets)),
             max_failures=choice.max_failures,
             on_result=shown.add,
+            on_accepted=shown.accepted,
+            on_event=shown.event,
         )
         with shown:
             try:
@@ -44,14 +55,26 @@ async def run_many(settings: Settings, each: EachRequest, choice: TargetChoice) 
             except asyncio.CancelledError:
                 shown.interrupted = True
         shown.recap(many.recap)
-    return Exit.PENDING if shown.interrupted else status_of(many.recap)
+    return Exit.PENDING if shown.interrupted else status_of(many.recap, wait=each.wait)
 
 
-async def _chosen(writ: Writ, operation: str, choice: TargetChoice) -> list[str]:
+async def _whole(writ: Writ, run: str) -> str:
+    """Return the id of the run that begins so; an unknown one as it is. Raises Invalid where several begin so."""
+    if (await writ.search(SearchQuery(correlation_id=run, limit=1))).rows:
+        return run
+    try:
+        return await writ.find_correlation(run)
+    except Invalid as error:
+        if error.code != "not_found":
+            raise
+        return run
+
+
+async def _chosen(writ: Writ, each: EachRequest, choice: TargetChoice) -> list[str]:
     known = offered(await writ.targets())
     if choice.retry is None:
         return choice.selector.of(known)
-    before = await _outcomes(writ, operation, choice.retry)
+    before = await _outcomes(writ, each, choice.retry)
     unselected = not (choice.targets or choice.roles or choice.tags or choice.everything)
     among = sorted(before) if unselected else choice.selector.of(known)
     left = [target for target in among if _again(before.get(target, SKIPPED), choice)]
@@ -63,31 +86,40 @@ async def _chosen(writ: Writ, operation: str, choice: TargetChoice) -> list[str]
 def _again(before: str | None, choice: TargetChoice) -> bool:
     """Return true if the target is to be tried again. An unknown one may have run, so it needs an explicit request."""
     if choice.only:
-        return (before or PENDING) in choice.only
-    return before is not None and before not in OK and before != "unknown"
+        # A target without a record was skipped, or its request was an error.
+        return (before or PENDING) in choice.only or (before == SKIPPED and "error" in choice.only)
+    return (before or PENDING) not in NOT_AGAIN
 
 
-async def _outcomes(writ: Writ, operation: str, run: str) -> dict[str, str | None]:
-    """Return the latest outcome on each target of a run; None while it goes on. Raises Invalid (`not_found`)."""
-    query = SearchQuery(principal=writ.principal, operation=operation, correlation_id=run, limit=PAGE)
+async def _outcomes(writ: Writ, each: EachRequest, run: str) -> dict[str, str | None]:
+    """Return the latest outcome on each target of a run; None while it goes on. A preview changed nothing, so it counts
+    for another dry run alone. Raises Invalid (`not_found`).
+    """
+    query = SearchQuery(principal=writ.principal, operation=each.operation, correlation_id=run, limit=PAGE)
     found: dict[str, str | None] = {}
+    previews = 0
     while True:
         answer = await writ.search(query)
         for row in answer.rows:
-            found.setdefault(row.target, row.outcome)
+            if row.outcome == "previewed" and not each.dry_run:
+                previews += 1
+            else:
+                found.setdefault(row.target, row.outcome)
         if not answer.more:
             break
-        query = msgspec.structs.replace(query, before=answer.rows[-1].first_sequence)
+        query = structs.replace(query, before=answer.rows[-1].first_sequence)
     if not found:
-        raise Invalid(f"run {run} has no {operation} of yours", code="not_found")
+        why = "was a dry run: leave out --retry" if previews else f"has no {each.operation} of yours"
+        raise Invalid(f"run {run} {why}", code="not_found")
     return found
 
 
-def status_of(recap: RunRecap) -> Exit:
+def status_of(recap: RunRecap, *, wait: bool = True) -> Exit:
     """Return the exit status: 0 where all are well; the status of those that are not, if it is one; 7 if one is
-    unknown; else 1.
+    unknown; else 1. Without `wait` an accepted one is well.
     """
-    statuses = {_STATUS.get(one.outcome) or of_outcome(one.outcome) for one in recap.results if not one.ok}
+    well = OK if wait else OK | {PENDING}
+    statuses = {_STATUS.get(one.outcome) or of_outcome(one.outcome) for one in recap.results if one.outcome not in well}
     if Exit.UNKNOWN in statuses:
         return Exit.UNKNOWN
     return statuses.pop() if len(statuses) == 1 else Exit.FAILED if statuses else Exit.DONE
@@ -102,8 +134,10 @@ class RunResults:
         self._count = count
         self._ended: set[str] = set()
         self._bad = 0
+        self._waits: dict[str, str] = {}
+        self._approvals = 0
         self.interrupted = False
-        self._status = screen.err.status(self._progress(), spinner="dots") if screen.live else None
+        self._status = screen.err.status(self.progress(), spinner="dots") if screen.live else None
 
     def __enter__(self) -> "RunResults":
         if self._status is not None:
@@ -114,17 +148,46 @@ class RunResults:
         if self._status is not None:
             self._status.stop()
 
-    def _progress(self) -> Text:
-        return Text(f"{len(self._ended)} of {self._count} targets, {self._bad} without success")
+    def progress(self) -> Text:
+        """Return the line about all targets."""
+        return Text(f"{len(self._ended)} of {self._count} targets, {self._bad} without success{self._waiting()}")
+
+    def _waiting(self) -> str:
+        if not self._waits:
+            return ""
+        latest = next(reversed(self._waits.values()))
+        if len(self._waits) == 1:
+            return f"; one {latest}"
+        return f"; {len(self._waits)} wait, one {latest.removeprefix('waits ')}"
+
+    def _update(self) -> None:
+        if self._status is not None:
+            self._status.update(self.progress())
+
+    def accepted(self, target: str, answer: RequestReply) -> None:
+        """Report a wait for people on standard error, also where nobody watches: they have to know of it."""
+        if answer.state != "awaiting_approval" or answer.verdict is None or self._screen.json:
+            return
+        click.echo(visible(f"writ: {target} waits for an approval: {answer.verdict.reason}"), err=True)
+        if not self._approvals:
+            click.echo("writ: they can use `writ approvals list`", err=True)
+        self._approvals += 1
+
+    def event(self, event: Event) -> None:
+        """Show what operations wait for, until their next event."""
+        self._waits.pop(event.operation_id, None)
+        if isinstance(event, Progress) and event.message.startswith("waits for "):
+            self._waits[event.operation_id] = visible(event.message)
+        self._update()
 
     def add(self, result: TargetResult) -> None:
         """Add the result of a target that has ended, or that is not waited for."""
         self._ended.add(result.target)
+        self._waits.pop(result.operation_id, None)
         self._bad += not result.ok
         if self._choice.shows(result.outcome, ok=result.ok):
             self._show(result)
-        if self._status is not None:
-            self._status.update(self._progress())
+        self._update()
 
     def _show(self, result: TargetResult) -> None:
         if self._screen.json:
@@ -148,9 +211,9 @@ class RunResults:
         self._by_outcome(recap.results)
         if not all(one.ok for one in recap.results):
             run = recap.correlation_id
-            self._screen.line(
-                f"the record: writ audit search --correlation-id {run}; again: the same with --retry {run}"
-            )
+            again = any(one.outcome not in NOT_AGAIN for one in recap.results)
+            hint = f"; again: the same with --retry {run}" if again else ""
+            self._screen.line(f"the record: writ audit search --correlation-id {run}{hint}")
         if self.interrupted:
             self._say_what_goes_on(recap)
 

@@ -5,6 +5,7 @@ import time
 import click
 
 from writ_cli.arguments import completion
+from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.id_prefix import operation_of
 from writ_cli.arguments.options import asking, listing
 from writ_cli.context.settings import Settings
@@ -18,15 +19,22 @@ from writ_contracts.agents import Progress
 from writ_contracts.requests import OperationView
 
 
-@click.group()
+class OwnOperationsGroup(CommandGroup):
+    """`op show`, also by its earlier name `op get`."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return super().get_command(ctx, "show" if cmd_name == "get" else cmd_name)
+
+
+@click.group(cls=OwnOperationsGroup)
 def op() -> None:
     """Your own operations."""
 
 
-@op.command("get")
+@op.command("show")
 @click.argument("operation", shell_complete=completion.open_operations)
 @asking
-async def get(settings: Settings, operation: str) -> int:
+async def show(settings: Settings, operation: str) -> int:
     """Show the state of one operation, with its output while that is stored."""
     async with await settings.connect() as writ:
         recorded = await writ.get(await operation_of(writ, operation))

@@ -4,10 +4,10 @@ import asyncio
 from typing import Any
 
 import click
-import msgspec
 from msgspec import Struct, structs, to_builtins
 
 from writ_cli.arguments import completion
+from writ_cli.arguments.correlation_option import checked_correlation
 from writ_cli.arguments.options import asking, packed
 from writ_cli.arguments.suggestions import suggestion
 from writ_cli.context.settings import Settings
@@ -32,7 +32,7 @@ from writ_client.operations import request_signing
 from writ_client.operations.operation_wait import RecordedRequest
 from writ_client.operations.target_runs import EachRequest, each_request
 from writ_contracts import errors
-from writ_contracts.ids import WRIT_TARGET, CorrelationId, operation_id
+from writ_contracts.ids import WRIT_TARGET, operation_id
 from writ_contracts.requests import OperationView, RequestReply, SimulateReply, Verdict
 from writ_runtime.plugins.entry_points import load_catalogue
 
@@ -97,14 +97,6 @@ def refuse_control(operation: str) -> None:
         raise click.UsageError(f"{operation} acts on Writ itself, not on targets")
 
 
-def _correlation_id(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
-    """Return the id. Raises BadParameter for one that the service would refuse, on record."""
-    try:
-        return None if value is None else msgspec.convert(value, CorrelationId)
-    except msgspec.ValidationError:
-        raise click.BadParameter("it takes 1 to 128 letters, digits, ., :, - and _", context, option) from None
-
-
 @click.command()
 @click.argument("operation", shell_complete=completion.operations)
 @click.argument("words", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=completion.parameters)
@@ -117,7 +109,7 @@ def _correlation_id(context: click.Context, option: click.Parameter, value: str 
 @click.option("--timeout", metavar="SPAN", help="Longest time to wait for the outcome (90s, 15m).")
 @click.option("--idempotency-key", metavar="KEY", help="A request with the same key is the same operation.")
 @click.option(
-    "--correlation-id", metavar="ID", callback=_correlation_id, help="An id that groups operations in the record."
+    "--correlation-id", metavar="ID", callback=checked_correlation, help="An id that groups operations in the record."
 )
 @click.option("--unsigned", is_flag=True, help="Do not sign the request: only the NATS server identifies its sender.")
 @asking
@@ -126,7 +118,7 @@ def _correlation_id(context: click.Context, option: click.Parameter, value: str 
 async def run(
     settings: Settings, operation: str, words: tuple[str, ...], choice: TargetChoice, options: RunCommandOptions
 ) -> int:
-    """Ask for an operation and wait for its outcome, on one target or on many.
+    """Request an operation and wait for its outcome, on one target or on many.
 
     Several values of --target, --role or --tag are "or"; different options are "and". Each target has an operation and
     a decision of its own.

@@ -6,6 +6,7 @@ import click
 from msgspec import Struct
 
 from writ_cli.arguments import completion
+from writ_cli.arguments.correlation_option import checked_correlation
 from writ_cli.arguments.options import Body, packed
 from writ_cli.terminal.confirmation import confirm
 from writ_client.operations.target_selection import TargetSelector
@@ -45,7 +46,9 @@ OPTIONS = (
         metavar="OUTCOME",
         help="Show targets with this outcome alone; with --retry, try these alone.",
     ),
-    click.option("--retry", metavar="RUN", help="The targets of this run that did not succeed."),
+    click.option(
+        "--retry", metavar="RUN", callback=checked_correlation, help="The targets of this run that did not succeed."
+    ),
 )
 
 

@@ -34,7 +34,7 @@ class WordIndex(Struct, Generic[Item], frozen=True, eq=False):
 
 
 class TextIndex(Struct, Generic[Item], frozen=True, eq=False):
-    """Clauses requiring a whole text, a prefix or a suffix; `text` returns a request's text, None where it has none."""
+    """Clauses requiring a whole text, a prefix or a suffix; `text` returns the request's text or None."""
 
     text: Callable[[Case], str | None]
     whole: Mapping[str, tuple[Item, ...]]

@@ -219,6 +219,14 @@ def duration(text: str) -> int:
     return int(match[1]) * _unit[match[2]]
 
 
+def duration_text(seconds: float) -> str:
+    """Return a duration as a policy has it: `12h` for 43,200 seconds."""
+    for letter in ("d", "h", "m"):
+        if seconds >= _unit[letter] and not seconds % _unit[letter]:
+            return f"{seconds // _unit[letter]:g}{letter}"
+    return f"{seconds:g}s"
+
+
 def age(value: float | str) -> float:
     """Return the seconds of a number, or of a duration; raises ValueError."""
     if isinstance(value, str):

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from writ_contracts.evaluators import Evaluator
+from writ_contracts.type_words import plain_words
 from writ_rules.engine.clauses.case import show
 from writ_rules.engine.clauses.checks import Check, checks, values_of
 from writ_rules.engine.clauses.conditions import (
@@ -131,7 +132,7 @@ class ConditionCompiler:
         try:
             options = msgspec.convert(entry.with_, evaluator.options)
         except msgspec.ValidationError as error:
-            raise ValueError(f"'{entry.name}' can't take these options: {error}") from error
+            raise ValueError(f"'{entry.name}' can't take these options: {plain_words(str(error))}") from error
         return EvaluatorCondition(entry.name, evaluator, options, evaluator.summary[:160])
 
 

@@ -1,0 +1,56 @@
+"""nats-py's client against malformed messages: none ends its reading, and only the server names a sender.
+
+The server passes on any bytes in subjects and headers. A principal chooses some of them.
+"""
+
+import logging
+
+from nats.aio.client import Client
+
+from writ_bus.nats.client.encrypted import EncryptedClient
+from writ_bus.sender import REQUEST_INFO
+
+_logger = logging.getLogger("writ.bus")
+_SERVERS_LINE = f"{REQUEST_INFO}: ".encode()
+BLANK = " \t\n\r\x0b\x0c"
+
+
+class GuardedClient(EncryptedClient):
+    """A client that drops what nats-py cannot read; otherwise like its base."""
+
+    _dropped = 0
+    """Messages whose subject, reply subject or headers are not UTF-8."""
+
+    @staticmethod
+    def _parse_header_lines(raw: bytes) -> dict[str, str]:
+        found: dict[str, str] = Client._parse_header_lines(raw)
+        if REQUEST_INFO in found:
+            take_from_server(found, raw)
+        return found
+
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+        try:
+            await super()._process_msg(sid, subject, reply, data, headers)
+        except (ValueError, IndexError):
+            # No text, or headers shorter than a status line. nats-py's reading task would end by the error, so that one
+            # message by a stolen key would make a service deaf.
+            self._drop(subject)
+
+    def _drop(self, subject: bytes) -> None:
+        """Count the message. The log has one line for each doubling: its sender decides how many there are."""
+        self._dropped += 1
+        if self._dropped.bit_count() == 1:
+            _logger.warning("nats.message_not_text", extra={"subject": repr(subject[:80]), "messages": self._dropped})
+
+
+def take_from_server(found: dict[str, str], raw: bytes) -> None:
+    """Keep the server's own REQUEST_INFO, and no other.
+
+    nats-server appends it as the last line, after it has removed one of this name. A sender whose headers do not end
+    with a line break has it appended to a line of their own, so that another one of theirs would count.
+    """
+    last = raw.rstrip(b"\r\n").rpartition(b"\r\n")[2]
+    if last.startswith(_SERVERS_LINE):
+        found[REQUEST_INFO] = last[len(_SERVERS_LINE) :].decode().strip(BLANK)
+    else:
+        del found[REQUEST_INFO]

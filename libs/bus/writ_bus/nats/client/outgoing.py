@@ -1,0 +1,19 @@
+"""Messages to the server, byte for byte as nats-py writes them; tests/bus/test_client.py compares the two."""
+
+from nats.protocol.command import hpub_cmd, pub_cmd
+
+LONG = 65_536
+"""Bytes from which on a payload is not copied."""
+
+
+def message_parts(subject: str, reply: str, block: bytes, payload: bytes) -> list[bytes]:
+    """Return the message as nats-py writes it. A long payload is a part of its own: nats-py copies it twice, into
+    memory that costs a process more time than the copies if it has to get it from the kernel.
+    """
+    if len(payload) < LONG:
+        return [hpub_cmd(subject, reply, block, payload) if block else pub_cmd(subject, reply, payload)]
+    if block:
+        line = f"HPUB {subject} {reply} {len(block)} {len(block) + len(payload)}\r\n"
+    else:
+        line = f"PUB {subject} {reply} {len(payload)}\r\n"
+    return [line.encode() + block, payload, b"\r\n"]

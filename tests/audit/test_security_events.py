@@ -1,0 +1,102 @@
+"""Security events are listed for those whom policy allows it, also events without an operation."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from tests.audit.history import History
+from tests.audit.replica import policy, replica, trace
+
+from writ_contracts import journal, subjects
+from writ_contracts.history.audit import SecurityFilter, TraceReply
+from writ_contracts.wire import encode
+from writ_testing.fakes.scripted_policy import ScriptedPolicy
+from writ_testing.memory.bus import MemoryBus
+
+
+@pytest.fixture
+def ruling() -> ScriptedPolicy:
+    return policy("allow")
+
+
+@pytest.fixture
+async def bus(tmp_path: Path, ruling: ScriptedPolicy) -> AsyncIterator[MemoryBus]:
+    bus = MemoryBus()
+    await ruling.serve(bus)
+    async with replica(bus, tmp_path, ruling.key.public):
+        yield bus
+    await bus.close()
+
+
+@pytest.fixture
+async def stored(bus: MemoryBus) -> list[int]:
+    """Two refusals of NATS about bot and mallory, between ordinary events and one of an operation; their sequences."""
+    history = History(bus)
+    operation = await history.carried_out("alice", "k")
+    first = await refusal(history, "bot", at=1_000.0)
+    second = await history.security(operation=operation, principal="alice")
+    await history.carried_out("alice", "l")
+    return [first, second, await refusal(history, "mallory", at=2_000.0)]
+
+
+async def refusal(history: History, principal: str, at: float) -> int:
+    stamp = {**history.stamp(""), "at": at}
+    event = journal.SecurityEvent(**stamp, kind="permission_violation", detail="writ.request.x", principal=principal)
+    return await history.raw(subjects.security_event(event.kind), encode(event), event.id)
+
+
+async def listed(bus: MemoryBus, **fields: Any) -> TraceReply:
+    return await trace(bus, "anna", security=SecurityFilter(**fields))
+
+
+def sequences(answer: TraceReply) -> list[int]:
+    assert answer.error is None, msgspec.to_builtins(answer.error)
+    return [event.sequence for event in answer.events]
+
+
+async def test_security_events_come_newest_first_with_their_content(bus: MemoryBus, stored: list[int]) -> None:
+    answer = await listed(bus)
+    assert (sequences(answer), answer.more) == (stored[::-1], False)
+    body = answer.events[0].body
+    assert (body["kind"], body["principal"], body["detail"]) == ("permission_violation", "mallory", "writ.request.x")
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"kind": "permission_violation"}, [2, 0]),
+        ({"principal": "bot"}, [0]),
+        ({"kind": "forged_grant", "principal": "bot"}, []),
+        ({"since": 1_500.0, "kind": "permission_violation"}, [2]),
+    ],
+)
+async def test_filters_of_security_events_restrict(
+    bus: MemoryBus, stored: list[int], fields: dict[str, Any], expected: list[int]
+) -> None:
+    assert sequences(await listed(bus, **fields)) == [stored[at] for at in expected]
+
+
+async def test_security_events_are_paged_to_the_oldest(bus: MemoryBus, stored: list[int]) -> None:
+    found: list[int] = []
+    before = None
+    while True:
+        page = await listed(bus, limit=1, before=before)
+        found += sequences(page)
+        if not page.more:
+            break
+        before = found[-1]
+    assert found == stored[::-1]
+
+
+async def test_security_events_are_hidden_from_those_without_permission(
+    bus: MemoryBus, ruling: ScriptedPolicy, stored: list[int]
+) -> None:
+    """Also those about the reader: a thief would learn that it is noticed."""
+    assert len(sequences(await listed(bus))) == len(stored)
+    ruling.effects["audit_read"] = "deny"
+    for fields in ({}, {"principal": "anna"}):
+        answer = await listed(bus, **fields)
+        assert answer.error is not None
+        assert (answer.error.code, answer.events) == ("denied", [])
