@@ -11,7 +11,8 @@ import pytest
 from msgspec import structs
 from tests.audit import killed_writer
 
-from writ_audit.index import AuditIndex, IndexDamaged, IndexPosition
+from writ_audit.index import AuditIndex, IndexPosition
+from writ_audit.index_file import IndexDamaged
 from writ_audit.projection import EventRow, OperationRow, OutcomeRow, RecordChange, TermRow
 from writ_contracts.errors import Unreachable
 from writ_contracts.history.audit import SearchQuery

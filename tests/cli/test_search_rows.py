@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from writ_cli.arguments.id_prefix import one_of
-from writ_cli.operations.records.audit import hidden_advice, unsearchable
+from writ_cli.operations.records.search_advice import hidden_advice, unsearchable
 from writ_cli.operations.records.search_rows import COLUMNS, DROPPED, WIDE, chosen_columns, csv_text, show_rows
 from writ_cli.operations.running import output_labels
 from writ_cli.terminal.output import Screen

@@ -1,4 +1,4 @@
-"""The index of the journal: one SQLite file. No other module imports sqlite3.
+"""The index of the journal: one SQLite file. Only this module and `index_file` import sqlite3.
 
 All of its content can be rebuilt from the journal. A batch of changes and the position after it are one transaction, so
 an index that was killed at any moment is complete up to its position.
@@ -11,50 +11,17 @@ WAL mode: readers and the one writer do not block each other (https://www.sqlite
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from msgspec import Struct, structs
 
+from writ_audit.index_file import IndexDamaged, connect, errors, prepare
 from writ_audit.projection import DIGEST_KEY, OperationRow, RecordChange
 from writ_audit.search_conditions import NO_DIGESTS, Digests, Term, search_conditions, search_terms
-from writ_contracts.errors import Unreachable, WritError
 from writ_contracts.history.audit import SearchQuery, SearchRow, SecurityFilter
 from writ_contracts.subjects import security_event
 
-SCHEMA_VERSION = 5
-_SCHEMA = """
-CREATE TABLE place (id INTEGER PRIMARY KEY CHECK (id = 1), position INTEGER NOT NULL, origin TEXT NOT NULL,
-    last TEXT NOT NULL);
-INSERT INTO place VALUES (1, 0, '', '');
-CREATE TABLE operations (operation_id TEXT PRIMARY KEY, first_sequence INTEGER NOT NULL, principal TEXT NOT NULL,
-    acts_for TEXT NOT NULL, operation TEXT NOT NULL, target TEXT NOT NULL, requested_at REAL NOT NULL,
-    correlation_id TEXT NOT NULL, emergency TEXT NOT NULL, client TEXT NOT NULL, session TEXT NOT NULL,
-    sequence INTEGER NOT NULL, state TEXT NOT NULL, outcome TEXT,
-    code TEXT NOT NULL, updated_at REAL NOT NULL, reason TEXT NOT NULL, rules TEXT NOT NULL, parameters TEXT NOT NULL,
-    message TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE terms (kind TEXT NOT NULL, value TEXT NOT NULL, first_sequence INTEGER NOT NULL,
-    PRIMARY KEY (kind, value, first_sequence)) WITHOUT ROWID;
-CREATE INDEX operations_by_time ON operations (requested_at, first_sequence) WHERE state != 'archived';
-CREATE INDEX archived_operations ON operations (state) WHERE state = 'archived';
-CREATE INDEX operations_by_sequence ON operations (first_sequence);
-CREATE INDEX operations_by_principal ON operations (principal, first_sequence);
-CREATE INDEX operations_by_human ON operations (acts_for, first_sequence) WHERE acts_for != '';
-CREATE INDEX operations_by_target ON operations (target, first_sequence);
-CREATE INDEX operations_by_name ON operations (operation, first_sequence);
-CREATE INDEX operations_by_outcome ON operations (outcome, first_sequence);
-CREATE INDEX operations_by_correlation ON operations (correlation_id, first_sequence);
-CREATE INDEX operations_by_emergency ON operations (emergency, first_sequence) WHERE emergency != '';
-CREATE INDEX operations_by_client ON operations (client, first_sequence) WHERE client != '';
-CREATE INDEX operations_by_session ON operations (session, first_sequence) WHERE session != '';
-CREATE TABLE events (sequence INTEGER PRIMARY KEY, subject TEXT NOT NULL, kind TEXT NOT NULL, at REAL NOT NULL,
-    operation_id TEXT NOT NULL, correlation_id TEXT NOT NULL, principal TEXT NOT NULL);
-CREATE INDEX events_by_operation ON events (operation_id, sequence) WHERE operation_id != '';
-CREATE INDEX events_by_correlation ON events (correlation_id, sequence) WHERE correlation_id != '';
-CREATE INDEX security_events ON events (sequence) WHERE kind = 'security';
-CREATE INDEX security_by_correlation ON events (correlation_id) WHERE kind = 'security' AND operation_id = '';
-"""
 _SEARCH = """
 SELECT operation_id, o.first_sequence, principal, operation, target, state, outcome, code, requested_at, updated_at,
     correlation_id,
@@ -106,13 +73,6 @@ WHERE operation_id = :operation_id AND sequence < :sequence
 """
 
 
-class IndexDamaged(WritError):
-    """The file is not an index, or one of another version. It has to be rebuilt."""
-
-    default_code = "unavailable"
-    retry = True
-
-
 class IndexPosition(Struct, frozen=True):
     """A position in the journal, with the journal's identity: digests of its first record and of the record at
     `position`.
@@ -157,11 +117,11 @@ class AuditIndex:
             self.reset(str(error))
 
     def _open(self) -> None:
-        with _errors():
-            self._writer = _connect(self._path)
+        with errors():
+            self._writer = connect(self._path)
             try:
-                _prepare(self._writer)
-                self._reader = _connect(self._path)
+                prepare(self._writer)
+                self._reader = connect(self._path)
             except BaseException:
                 self._writer.close()
                 raise
@@ -182,7 +142,7 @@ class AuditIndex:
 
     def apply(self, changes: Sequence[RecordChange], place: IndexPosition) -> None:
         """Apply the changes and move to `place` in one transaction."""
-        with self._write_lock, _errors(), self._writer:
+        with self._write_lock, errors(), self._writer:
             self._writer.execute("BEGIN IMMEDIATE")
             _insert(self._writer, "events", [change.event for change in changes])
             _insert(self._writer, "operations", list(_operations(changes)))
@@ -281,7 +241,7 @@ class AuditIndex:
         return [int(row[0]) for row in self._read(_SECURITY, {**values, "limit": limit})]
 
     def _read(self, sql: str, values: Sequence[object] | Mapping[str, object]) -> list[tuple[Any, ...]]:
-        with self._read_lock, _errors():
+        with self._read_lock, errors():
             return self._reader.execute(sql, values).fetchall()
 
     def close(self) -> None:
@@ -294,26 +254,6 @@ class AuditIndex:
             connection = getattr(self, name, None)
             if connection is not None:
                 connection.close()
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-    except sqlite3.Error:
-        connection.close()
-        raise
-    return connection
-
-
-def _prepare(connection: sqlite3.Connection) -> None:
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-    if version == 0 and tables == 0:
-        connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-    elif version != SCHEMA_VERSION:
-        raise IndexDamaged(f"its schema is version {version}, this program's is {SCHEMA_VERSION}")
 
 
 def _read_place(connection: sqlite3.Connection) -> IndexPosition:
@@ -346,14 +286,3 @@ def _insert(connection: sqlite3.Connection, table: str, rows: Sequence[Struct]) 
         # INSERT OR IGNORE: an operation id can begin only once, so an operation that was read before stays unchanged.
         sql = f"INSERT OR IGNORE INTO {table} ({', '.join(names)}) VALUES ({slots})"  # noqa: S608
         connection.executemany(sql, [structs.astuple(row) for row in rows])
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR):
-            raise IndexDamaged(f"SQLite: {error}") from error
-        raise Unreachable(f"the index cannot be used now: {error}") from error

@@ -12,7 +12,8 @@ from contextlib import suppress
 from time import time_ns
 from typing import Any
 
-from writ_audit.index import AuditIndex, IndexDamaged, IndexPosition
+from writ_audit.index import AuditIndex, IndexPosition
+from writ_audit.index_file import IndexDamaged
 from writ_audit.irregular_events import IrregularEvent, OperationHistories
 from writ_audit.projection import RecordChange, project
 from writ_bus import tasks, tracing

@@ -12,14 +12,13 @@ from writ_bus import tasks
 from writ_bus.errors import Forbidden
 from writ_bus.port import Message
 from writ_contracts import wire
-from writ_contracts.decisions import DecideRequest, Decision, Subject
+from writ_contracts.decisions import DecideRequest, Subject
 from writ_contracts.errors import Conflict, Invalid, Untrusted
 from writ_contracts.failures import failure_of
 from writ_contracts.inventory import WRIT, Target
 from writ_contracts.journal import Refused, Requested
 from writ_contracts.life import AcceptedLife, Life, is_open
 from writ_contracts.operations import Catalogue
-from writ_contracts.people.approvals import can_be_met
 from writ_contracts.requests import MAX_REQUEST_BYTES, Failure, Request, RequestReply
 from writ_contracts.subjects import parse_request, printable
 from writ_contracts.version import REQUESTS_DISPATCH
@@ -43,6 +42,7 @@ from writ_executor.requests.attempt import (
     fingerprint,
     new_attempt,
 )
+from writ_executor.requests.denials import denial_of
 from writ_executor.requests.early_storage import EarlyCopy, EarlyStorage
 from writ_executor.requests.screening import RequestScreening
 from writ_executor.requests.views import reply_of, verdict
@@ -107,7 +107,7 @@ class RequestEndpoint:
             prepared = self._vault.prepared(request.parameters, request.written)
             with self._early.copy() as early:
                 decided, request = await self._decided(self._question(request, owner), request, prepared, early)
-                denial = _denial(request, decided.decision)
+                denial = denial_of(request, decided.decision)
                 if denial is not None:
                     return await self._deny(request, decided, *denial)
                 return await self._accept(request, decided, prepared, early)
@@ -330,20 +330,6 @@ class RequestEndpoint:
             "fingerprint": attempt.fingerprint,
             **attempt.recorded(self._audit_detail),
         }
-
-
-def _denial(attempt: CheckedAttempt, decision: Decision) -> tuple[str, str] | None:
-    """Return code and reason where the decision ends the request: a deny, or approvals nobody can give."""
-    if decision.effect == "deny":
-        return decision.code, decision.reason
-    if decision.effect == "require_approval" and not attempt.request.dry_run and not _can_be_approved(decision):
-        return "approval_unavailable", decision.reason
-    return None
-
-
-def _can_be_approved(decision: Decision) -> bool:
-    """Return true if there are people to wait for."""
-    return bool(decision.demands and decision.could_approve) and can_be_met(decision.demands)
 
 
 def with_problems(answered: RequestReply, error: Invalid) -> RequestReply:

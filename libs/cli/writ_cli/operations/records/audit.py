@@ -1,7 +1,7 @@
 """`writ trace`, `writ audit search` and `writ audit redecide`: queries of the journal."""
 
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -15,19 +15,17 @@ from writ_cli.arguments.id_prefix import WHOLE, is_prefix
 from writ_cli.arguments.options import INPUT_FILE, asking, asking_rows, listing, packed
 from writ_cli.context.settings import Settings
 from writ_cli.operations.records import timeline
+from writ_cli.operations.records.search_advice import hidden_advice, nearest
 from writ_cli.operations.records.search_rows import COLUMNS, chosen_columns, show_rows
-from writ_cli.operations.running.output_labels import catalogue
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
 from writ_cli.terminal.output import Screen
 from writ_client.client import Writ
 from writ_contracts.agents import SecurityKind
 from writ_contracts.errors import Invalid
-from writ_contracts.history.audit import SearchQuery, SearchReply, SecurityFilter, TraceEvent, TraceReply, UnknownName
+from writ_contracts.history.audit import SearchQuery, SearchReply, SecurityFilter, TraceEvent, TraceReply
 from writ_contracts.ids import PrincipalId, TargetId
 from writ_contracts.journal import Outcome
-from writ_contracts.nearest_name import near
-from writ_contracts.parameters import classes, searchable
 
 if TYPE_CHECKING:
     from writ_installation.administration.second_decisions import SecondDecisions
@@ -201,7 +199,7 @@ async def search(settings: Settings, filters: SearchOptions, columns: str | None
     async with await settings.connect() as writ:
         answer = await _found(writ, query)
     for one in answer.unknown:
-        click.echo(f"writ: nothing on record has {one.filter} {one.name!r}{_nearest(one)}", err=True)
+        click.echo(f"writ: nothing on record has {one.filter} {one.name!r}{nearest(one)}", err=True)
     for advice in hidden_advice(answer, filters.parameter_filters()):
         click.echo(f"writ: {advice}", err=True)
     show_rows(settings.screen, answer, chosen)
@@ -301,34 +299,6 @@ def _show_decided(settings: Settings, found: "SecondDecisions") -> None:
     screen.line(f"events {found.first} to {found.last}: {total} ({found.same} same, {found.differs} different)")
 
 
-def hidden_advice(answer: SearchReply, names: Collection[str]) -> Iterator[str]:
-    """Yield what a search by these parameters could not find."""
-    hidden = answer.hidden
-    if hidden is not None and hidden.problem:
-        yield f"hidden values were not searched: {hidden.problem}"
-    if answer.rows or not names:
-        return
-    unknown = list(unsearchable(names))
-    yield from unknown
-    if hidden is not None and not hidden.problem and not unknown:
-        if hidden.since is None:
-            yield "no request on record has hidden values that a search can find"
-        else:
-            yield f"hidden values can be found in requests since {times.date(hidden.since)}"
-
-
-def unsearchable(names: Iterable[str]) -> Iterator[str]:
-    """Yield why a search by a parameter finds nothing: it is not known here, or its values cannot be searched."""
-    parameters = [operation.parameters for operation in catalogue().values()]
-    known = {name for one in parameters for name in classes(one)}
-    found = {name for one in parameters for name in searchable(one)} | {"timeout"}
-    for name in names:
-        if name not in known:
-            yield f"no operation known here has a parameter {name!r}{near(name, known)}"
-        elif name not in found:
-            yield f"values of {name} cannot be searched: a search would confirm guesses of a secret"
-
-
 def _check_names(option: str, kind: Any, names: Iterable[str]) -> None:
     """Raises UsageError for what can be no name: a search takes no globs."""
     for name in names:
@@ -345,11 +315,3 @@ def _term(word: str) -> tuple[str, str]:
     if not name or not equals:
         raise click.UsageError(f"--param {word}: write KEY=VALUE")
     return name, value
-
-
-def _nearest(unknown: UnknownName) -> str:
-    """Return the suggestion: for a misspelt operation that of the catalogue, which may not be on record yet."""
-    known = catalogue()
-    if unknown.filter == "operation" and unknown.name not in known and (hint := near(unknown.name, known)):
-        return hint
-    return f"; did you mean {', '.join(unknown.nearest)}?" if unknown.nearest else ""

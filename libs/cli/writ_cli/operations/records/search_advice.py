@@ -1,0 +1,45 @@
+"""What `writ audit search` says where it found nothing: values that cannot be searched, and names that are misspelt."""
+
+from collections.abc import Collection, Iterable, Iterator
+
+from writ_cli.operations.running.output_labels import catalogue
+from writ_cli.terminal import times
+from writ_contracts.history.audit import SearchReply, UnknownName
+from writ_contracts.nearest_name import near
+from writ_contracts.parameters import classes, searchable
+
+
+def hidden_advice(answer: SearchReply, names: Collection[str]) -> Iterator[str]:
+    """Yield what a search by these parameters could not find."""
+    hidden = answer.hidden
+    if hidden is not None and hidden.problem:
+        yield f"hidden values were not searched: {hidden.problem}"
+    if answer.rows or not names:
+        return
+    unknown = list(unsearchable(names))
+    yield from unknown
+    if hidden is not None and not hidden.problem and not unknown:
+        if hidden.since is None:
+            yield "no request on record has hidden values that a search can find"
+        else:
+            yield f"hidden values can be found in requests since {times.date(hidden.since)}"
+
+
+def unsearchable(names: Iterable[str]) -> Iterator[str]:
+    """Yield why a search by a parameter finds nothing: it is not known here, or its values cannot be searched."""
+    parameters = [operation.parameters for operation in catalogue().values()]
+    known = {name for one in parameters for name in classes(one)}
+    found = {name for one in parameters for name in searchable(one)} | {"timeout"}
+    for name in names:
+        if name not in known:
+            yield f"no operation known here has a parameter {name!r}{near(name, known)}"
+        elif name not in found:
+            yield f"values of {name} cannot be searched: a search would confirm guesses of a secret"
+
+
+def nearest(unknown: UnknownName) -> str:
+    """Return the suggestion: for a misspelt operation that of the catalogue, which may not be on record yet."""
+    known = catalogue()
+    if unknown.filter == "operation" and unknown.name not in known and (hint := near(unknown.name, known)):
+        return hint
+    return f"; did you mean {', '.join(unknown.nearest)}?" if unknown.nearest else ""
