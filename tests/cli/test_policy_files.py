@@ -242,7 +242,9 @@ def test_many_combinations_are_simulated_at_once(bare: CliRunner) -> None:
         ("alice", "deny"),
         ("bob", "require_approval"),
     }
-    assert writ(bare, "simulate", *RESTART, "-t", "prod-*", "--principal", "dora", *FILES).exit_code == 3
+    denied = writ(bare, "simulate", *RESTART, "-t", "prod-*", "--principal", "dora", *FILES)
+    assert denied.exit_code == 3
+    assert re.search(r"dora +prod-db-1, prod-web-1 +deny ", denied.stdout)
     assert writ(bare, "simulate", *RESTART, "-t", "nope*", "--principal", "dora", *FILES).exit_code == 2
 
 

@@ -159,7 +159,7 @@ def test_diff_distinguishes_dry_runs_from_requests() -> None:
 
 
 def test_a_policy_that_does_not_compile_is_refused() -> None:
-    with pytest.raises(Invalid, match="stands here 2 times"):
+    with pytest.raises(Invalid, match="2 rules have the name"):
         compared([RESTART, RESTART], [])
 
 

@@ -102,7 +102,7 @@ HOSTILE: dict[str, tuple[str | bytes, str]] = {
         HEAD + _rule("time_restrictions: [" + _often("{timezone: Europe/Berlim}", FULL // 4) + "]"),
         "no time zone",
     ),
-    "one name for all rules": (HEAD + _often(_rule("enabled: true"), FULL // 4, ""), "stands here"),
+    "one name for all rules": (HEAD + _often(_rule("enabled: true"), FULL // 4, ""), "rules have the name"),
     "a pattern that grows": (
         HEAD + _rule("parameter_constraints: {service_name: {pattern: '((a{1000}){1000}){1000}'}}"),
         "repetition",

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 from tests.architecture.tree import ROOT
 from tests.rules.asking import ALICE, CATALOGUE, NOBODYS_KEY, file_of, rule
 
@@ -81,6 +82,15 @@ def test_missing_operation_is_reported_at_its_place_in_the_list() -> None:
 def test_a_deny_by_an_attribute_that_nothing_has_denies_all_in_its_scope() -> None:
     (reply,) = found(rule("a", "service_restart", allowed=False, target_attributes={"cost": 2}))
     assert reply == "warning: no target has this attribute: denies all in its scope"
+
+
+def test_a_deny_by_an_attribute_that_some_targets_lack_names_them() -> None:
+    bare = structs.replace(TARGETS[0], id="web-2", attributes={})
+    deny = rule("a", "service_restart", allowed=False, target_attributes={"tier": 2})
+    lacks = ["warning: web-2 lacks this attribute: 'a' denies all in its scope there"]
+    assert found(deny, targets=[*TARGETS, bare]) == lacks
+    assert found({**deny, "targets": ["web-1"]}, targets=[*TARGETS, bare]) == []
+    assert found({**deny, "allowed": True}, targets=[*TARGETS, bare]) == []
 
 
 def test_lint_reports_operations_that_no_target_in_scope_has() -> None:

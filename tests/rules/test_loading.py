@@ -247,7 +247,7 @@ def test_an_open_default_is_warned_of() -> None:
 def test_two_rules_of_one_name_are_refused() -> None:
     one = "{name: a, operations: [service_stop], allowed: true}"
     text = f"policies: {{global_policies: [{one}], emergency_policies: [{one}]}}"
-    assert [finding.partition(": ")[2] for finding in refused(text)] == ["the name 'a' stands here 2 times"] * 2
+    assert [finding.partition(": ")[2] for finding in refused(text)] == ["2 rules have the name 'a'"] * 2
 
 
 @pytest.mark.parametrize("text", ["", "[]", "7", "policies:", "policies: []", "rules: {}", "policies: {rules: []}"])

@@ -219,3 +219,28 @@ def test_mistakes_of_a_suite_come_in_the_order_of_its_lines(folder: Path) -> Non
     lines = [int(reply.partition(":")[0]) for reply in refused(written(folder, [rule("a", "service_restart")], wrong))]
     assert lines == sorted(lines)
     assert len(lines) == 4
+
+
+def test_rules_of_demands_and_limits_and_lists_of_facts_must_exist(folder: Path) -> None:
+    wrong = case(
+        demands={"restart": {"timeout": "soon"}, "require_approval_for_admin": {}},
+        limits={"restart": {"max_targets": 2}},
+        facts={"listings": {"list_servces": []}},
+    )
+    assert [
+        line.partition(": ")[2] for line in refused(written(folder, [rule("restarts", "service_restart")], wrong))
+    ] == [
+        "there is no enabled rule 'restart'; did you mean 'restarts'?",
+        "'soon' is not a duration such as 30m",
+        "there is no enabled rule 'restart'; did you mean 'restarts'?",
+        "there is no list 'list_servces'; did you mean 'list_services'?",
+    ]
+
+
+def test_a_case_may_say_whether_approval_windows_count(folder: Path) -> None:
+    rules = [rule("may", "service_restart", approval={"windows": False})]
+    right, wrong = (case("require_approval", demands={"may": keys}) for keys in ({"windows": False}, {}))
+    assert run(written(folder, rules, right)).failed == 0
+    (failure,) = run(written(folder, rules, wrong)).suites[0].failures
+    asks = "may: one of role approver within 60 min"
+    assert failure.wrong == [f"demands: expected {asks}, got {asks}, approval windows do not count"]

@@ -123,7 +123,7 @@ def _terms(ruling: Ruling) -> dict[str, object]:
         limits.setdefault(limit.rule, {})[limit.kind] = limit.most
     return {
         "timeout": ruling.timeout,
-        "demands": {demand.rule: demand.text for demand in ruling.demands},
+        "demands": {demand.rule: demand.terms for demand in ruling.demands},
         "limits": limits,
         "effective": dict(ruling.effective),
     }

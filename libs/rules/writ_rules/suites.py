@@ -14,6 +14,7 @@ from msgspec import Meta, Struct, field
 from writ_contracts.ids import PrincipalId
 from writ_contracts.inventory import Attribute, Kind, Name, Principal, Target
 from writ_contracts.nearest_name import near
+from writ_contracts.policy.facts import LISTING_SOURCES
 from writ_contracts.policy.questions import SuppliedFacts
 from writ_documents import shapes
 from writ_documents.document import Document, FileErrors, FileProblem, Keys
@@ -22,7 +23,7 @@ from writ_rules.coverage import rule_places
 from writ_rules.engine.facts import NO_FACTS
 from writ_rules.engine.policy_file.format import ApprovalEntry
 from writ_rules.engine.policy_file.times import duration, instant
-from writ_rules.engine.rules.obligations import Demand
+from writ_rules.engine.rules.obligations import ADMIN_DEMAND, APPROVAL_MINUTES, Demand
 from writ_rules.engine.rules.rule import presence_of, steps_of
 from writ_rules.setting import AccessQuestion, PolicySource, Setting
 from writ_rules.supplied_facts import facts_of
@@ -163,10 +164,11 @@ def cases_of(document: Document, suite: SuiteEntry, source: PolicySource, settin
     cases: list[SuiteCase] = []
     for at, entry in enumerate(suite.cases):
         keys: Keys = ("cases", at)
-        problems += _unknown(document, keys, entry, known)
+        problems += [*_unknown(document, keys, entry, known), *_unknown_keys(document, keys, entry, rules)]
+        terms = _terms(document, keys, entry, problems)
         instants = list(_instants(document, keys, entry, suite, problems))
         try:
-            cases += _combined(entry, instants, document.problem(keys, entry.name))
+            cases += _combined(entry, instants, terms, document.problem(keys, entry.name))
         except ValueError as error:
             problems.append(document.problem((*keys, "facts"), str(error)))
         if len(cases) > MOST_CASES:
@@ -187,6 +189,20 @@ def _unknown(
                 yield document.problem((*keys, key, at), f"there is no {NOUNS[key]} '{name}'{near(name, names)}")
 
 
+def _unknown_keys(document: Document, keys: Keys, entry: CaseEntry, rules: Iterable[str]) -> Iterator[FileProblem]:
+    """Yield the unknown rules of demands and limits, and the unknown lists of facts."""
+    listings = () if entry.facts is None else entry.facts.listings
+    for place, noun, given, known in (
+        (("demands",), "enabled rule", entry.demands or (), {*rules, ADMIN_DEMAND.rule}),
+        (("limits",), "enabled rule", entry.limits or (), rules),
+        (("facts", "listings"), "list", listings, LISTING_SOURCES),
+    ):
+        for name in given:
+            if name not in known:
+                text = f"there is no {noun} '{name}'{near(name, known)}"
+                yield document.problem((*keys, *place, name), text, at_key=True)
+
+
 def _instants(
     document: Document, keys: Keys, entry: CaseEntry, suite: SuiteEntry, problems: list[FileProblem]
 ) -> Iterator[tuple[str, float]]:
@@ -200,8 +216,10 @@ def _instants(
                 problems.append(problem)
 
 
-def _combined(entry: CaseEntry, instants: list[tuple[str, float]], place: FileProblem) -> Iterator[SuiteCase]:
-    sets, terms = _listed(entry.parameters), _terms(entry)
+def _combined(
+    entry: CaseEntry, instants: list[tuple[str, float]], terms: Mapping[str, Any], place: FileProblem
+) -> Iterator[SuiteCase]:
+    sets = _listed(entry.parameters)
     matrix = product(entry.callers, entry.targets, entry.operations, enumerate(sets), instants)
     for caller, target, operation, (number, parameters), (text, at) in matrix:
         more = f", parameters {number + 1}" if len(sets) > 1 else ""
@@ -228,16 +246,18 @@ def _combined(entry: CaseEntry, instants: list[tuple[str, float]], place: FilePr
         )
 
 
-def _terms(entry: CaseEntry) -> dict[str, Any]:
-    """Return the expected terms. Raises ValueError for a bad time."""
+def _terms(document: Document, keys: Keys, entry: CaseEntry, problems: list[FileProblem]) -> dict[str, Any]:
+    """Return the expected terms; a bad time of a demand is added to the problems."""
     terms = {"timeout": entry.timeout, "limits": entry.limits, "effective": entry.effective}
-    if entry.demands is not None:
-        terms["demands"] = {
-            rule: Demand(
-                rule, steps_of(one), 3600 if one.timeout is None else duration(one.timeout), presence_of(one)
-            ).text
-            for rule, one in entry.demands.items()
-        }
+    demands: dict[str, str] = {}
+    for rule, one in (entry.demands or {}).items():
+        try:
+            seconds = APPROVAL_MINUTES * 60 if one.timeout is None else duration(one.timeout)
+        except ValueError as error:
+            problems.append(document.problem((*keys, "demands", rule, "timeout"), str(error)))
+            continue
+        demands[rule] = Demand(rule, steps_of(one), seconds, presence_of(one), one.windows).terms
+    terms["demands"] = None if entry.demands is None else demands
     return {name: value for name, value in terms.items() if value is not None}
 
 

@@ -94,18 +94,16 @@ def _show(screen: Screen, simulated: Simulated) -> None:
     if screen.json:
         screen.data([_joined(request, answer) for request, answer in simulated])
         return
+    alike: dict[tuple[str, str, str, str, str], list[str]] = {}
+    for request, answer in simulated:
+        at = "" if request.at is None else times.date(datetime.fromisoformat(request.at).timestamp())
+        key = (request.principal, at, answer.decision, ", ".join(answer.rules), answer.reason)
+        alike.setdefault(key, []).append(request.target)
     rows = [
-        (
-            request.principal,
-            request.target,
-            "" if request.at is None else times.date(datetime.fromisoformat(request.at).timestamp()),
-            decision(answer.decision),
-            answer.rules,
-            answer.reason,
-        )
-        for request, answer in simulated
+        (who, ", ".join(targets), at, decision(word), rules, reason)
+        for (who, at, word, rules, reason), targets in alike.items()
     ]
-    screen.table(("principal", "target", "at", "decision", "rules", "why"), rows, drop=("why", "at", "rules"))
+    screen.table(("principal", "targets", "at", "decision", "rules", "why"), rows, drop=("rules", "at"))
 
 
 def _joined(request: EvalRequest, answer: EvalResult) -> dict[str, Any]:

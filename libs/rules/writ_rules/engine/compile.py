@@ -161,7 +161,7 @@ def _inherited(rules: Iterable[Rule]) -> dict[str, tuple[Rule, ...]]:
 def _named_twice(every: Iterable[PlacedRule]) -> list[LintFinding]:
     counts = Counter(item.entry.name for item in every)
     return [
-        LintFinding(Severity.ERROR, (*item.keys, "name"), f"the name '{item.entry.name}' stands here {many} times")
+        LintFinding(Severity.ERROR, (*item.keys, "name"), f"{many} rules have the name '{item.entry.name}'")
         for item in every
         if (many := counts[item.entry.name]) > 1
     ]

@@ -92,8 +92,23 @@ class _Targets:
                     yield LintFinding(
                         Severity.WARNING, (*rule.placed_rule.keys, "target_attributes", name), text, at_key=True
                     )
+                else:
+                    yield from self._lacking(rule, name)
                 yield from self._other_kinds(rule, name)
             yield from self._reach(rule)
+
+    def _lacking(self, rule: RuleReading, name: str) -> Iterator[LintFinding]:
+        """Yield a finding for targets without the attribute of a deny rule, which denies everything there."""
+        lacking = [
+            one.id
+            for one in self._scope(rule)
+            if name not in one.attributes and any(_offers(one, self._known[verb]) for verb in rule.operations)
+        ]
+        if lacking and not rule.entry.allowed:
+            lack = "lacks" if len(lacking) == 1 else "lack"
+            text = f"{_named(lacking)} {lack} this attribute: '{rule.name}' denies all in its scope there"
+            keys = (*rule.placed_rule.keys, "target_attributes", name)
+            yield LintFinding(Severity.WARNING, keys, text, at_key=True)
 
     def _other_kinds(self, rule: RuleReading, name: str) -> Iterator[LintFinding]:
         """Yield findings for targets whose attribute is of a kind the rule can't compare: text "1" and the number 1."""

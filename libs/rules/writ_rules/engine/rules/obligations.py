@@ -48,6 +48,12 @@ class Demand(Struct, frozen=True):
         proof = "" if self.presence == KEY else f" by {self.presence}"
         return f"{', then '.join(map(str, self.steps))}{proof} {limit_text(self.seconds)}"
 
+    @property
+    def terms(self) -> str:
+        """Return the text, and whether approvals of a window count where the rule says so."""
+        windows = "" if self.windows is None else f", approval windows {'count' if self.windows else 'do not count'}"
+        return self.text + windows
+
     def __str__(self) -> str:
         return f"'{self.rule}' demands {self.text}"
 
