@@ -31,7 +31,6 @@ from writ_client.context import Context, open_bus
 from writ_contracts.ids import encode_id
 from writ_contracts.inventory import Target
 from writ_runtime.plugins.entry_points import load_catalogue
-from writ_runtime.service import keep_freed_memory
 from writ_testing.installations.installation import RunningInstallation, prepare, running_installation
 
 WARM, COLD, NEW, FILES, ROUNDS = 150, 6, 10, 20, 5
@@ -93,7 +92,6 @@ class Agent:
 
 async def run() -> dict[str, object]:
     """Return all figures."""
-    keep_freed_memory()  # as the process of an agent does
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         async with place(scratch) as host:
