@@ -46,6 +46,6 @@ class Buckets:
         return bucket.take(now)
 
     def _forget_full(self, now: float) -> None:
-        """Forget buckets that are as new. The next time is when twice as many are left, so each costs a bounded time."""
+        """Forget buckets that are as new. It happens again once there are twice as many as are left now."""
         self._by_principal = {name: one for name, one in self._by_principal.items() if not one.is_full(now)}
         self._most = max(MOST, 2 * len(self._by_principal))
