@@ -104,8 +104,9 @@ class EarlyCopy:
             self._begun = attempt, storing
 
     async def lasts(self, seconds: float) -> bool:
-        """Return whether the parameters are stored, and kept for so long. Their room is free then: the caller takes that
-        of the operation, before anything else can run. Raises errors of the store.
+        """Return whether the parameters are stored, and kept for so long. Raises errors of the store.
+
+        Their room is free then: the caller takes that of the operation, before anything else can run.
         """
         if self._begun is None:
             return False
