@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.audit.history import History
-from tests.audit.replica import policy, replica, search
+from tests.audit.replica import policy, replica, search, trace
 
 from writ_audit import hidden_values
 from writ_bus.errors import Forbidden
@@ -115,6 +115,17 @@ async def test_own_hidden_values_are_found_without_permission(
     await serve_executor(bus, shared)
     rows = (await search(bus, "dora", parameters={"service_name": "nginx"})).rows
     assert [(row.principal, row.operation) for row in rows] == [("dora", "service_status")]
+
+
+async def test_trace_shows_no_search_digests(bus: MemoryBus, recorded: History) -> None:
+    """With them a reader of others' traces would confirm guesses by requests of its own."""
+    shared = served_keys(secrets.token_bytes(32))
+    operation = await hidden_request(recorded, "dora", "d1", shared)
+    (record,) = await bus.journal.read(subjects.any_operation_filter(operation))
+    assert b"search_digests" in record.data
+    (event,) = (await trace(bus, "carol", operation_id=operation)).events
+    assert event.body["hidden"] == ["service_name"]
+    assert "search_digests" not in event.body
 
 
 async def test_search_without_a_result_says_since_when_hidden_values_are_found(

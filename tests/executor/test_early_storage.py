@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from msgspec import structs
 from tests.executor.conftest import World
 from tests.executor.test_parameter_retention import SECONDS, demanding
 
@@ -135,6 +136,25 @@ async def test_nothing_is_stored_early_beyond_a_principals_quota(world: World) -
     assert error is not None
     assert error.code == "too_many_open"
     assert stored(world) == {first}
+
+
+async def test_an_early_copy_takes_a_principals_room_until_policy_has_decided(world: World) -> None:
+    other = structs.replace(world.targets[0], id="web-2")
+    world.targets.append(other)
+    world.policy.know([other])
+    one = await world.executor(most_hidden=LARGE * 7 // 2)
+    await accepted(world)
+    assert (await ask(world, target="web-2")).error is None
+    async with undecided(world, {}, {"target": "web-2"}) as asking:
+        await policy_is_asked(world, 2)
+        await number_stored(world, 3)
+    answers = [task.result() for task in asking]
+    assert [answer.error.code for answer in answers if answer.error] == ["too_many_open"]
+    await number_stored(world, 3)
+    world.policy.effects["file_write"] = "deny"
+    assert [(await ask(world)).outcome for _ in range(2)] == ["denied", "denied"]
+    await number_stored(world, 3)
+    assert one.admission.quotas._reserved["principal"].of("alice", "hidden_bytes") == 0
 
 
 async def test_parameters_are_stored_for_longer_where_the_decision_demands_an_approval(

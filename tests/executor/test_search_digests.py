@@ -136,7 +136,7 @@ async def test_guesses_are_limited_for_each_principal_and_in_all(world: World, m
     for name in ("RATE", "TOTAL_RATE"):
         monkeypatch.setattr(sought_values, name, 0.0)
     monkeypatch.setattr(sought_values, "BURST", 2.0)
-    monkeypatch.setattr(sought_values, "TOTAL_BURST", 6.0)
+    monkeypatch.setattr(sought_values, "TOTAL_BURST", 5.0)
     await world.executor()
 
     async def code(principal: str) -> str:
@@ -147,6 +147,19 @@ async def test_guesses_are_limited_for_each_principal_and_in_all(world: World, m
     assert [await code("bob") for _ in range(2)] == ["", ""]
     assert await code("carol") == ""
     assert await code("dora") == "rate_limited"
+
+
+async def test_principal_beyond_its_rate_takes_nothing_from_the_others(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RATE", "TOTAL_RATE"):
+        monkeypatch.setattr(sought_values, name, 0.0)
+    monkeypatch.setattr(sought_values, "BURST", 2.0)
+    monkeypatch.setattr(sought_values, "TOTAL_BURST", 6.0)
+    await world.executor()
+    for _ in range(10):
+        await sought(world, "service_name", "guess")
+    assert (await sought(world, "service_name", "guess", principal="bob")).error is None
 
 
 async def test_malformed_request_for_digests_is_invalid(world: World) -> None:

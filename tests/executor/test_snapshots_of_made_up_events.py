@@ -19,7 +19,7 @@ from writ_contracts.wire import encode
 from writ_executor.journal.index import Index
 from writ_executor.journal.snapshots import SNAPSHOT_KEY, IndexSnapshot
 from writ_executor.service import Executor
-from writ_runtime.journal.journal_guard import CONFIRMED
+from writ_runtime.journal.journal_guard import CONFIRMED, digest_of
 from writ_testing.eventually import eventually
 
 
@@ -111,6 +111,18 @@ async def test_snapshot_is_not_stored_while_the_journal_cannot_be_asked(world: W
     await one.follower.save_known()
     del one.follower._guard._journal.usage
     assert await world.bus.params.get(SNAPSHOT_KEY) == stored
+    await assert_target_is_locked(world, operation_id)
+
+
+async def test_output_of_an_operation_is_no_snapshot(world: World) -> None:
+    """An agent makes up the output, and a thief of the executors' key, who has not params.key, copies it."""
+    one, operation_id = await dispatched(world)
+    last = (await world.bus.journal.read(subjects.JOURNAL))[-1]
+    snapshot = IndexSnapshot(sequence=last.sequence, control_sequence=0, open=[], last=digest_of(last))
+    await one.intake._vault.keep_result("alice", operation_id, structs.asdict(snapshot))
+    copied = await world.bus.results.get(f"alice.{operation_id}")
+    assert copied is not None
+    await world.bus.params.put(SNAPSHOT_KEY, copied, ttl=60)
     await assert_target_is_locked(world, operation_id)
 
 

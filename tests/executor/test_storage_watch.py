@@ -7,12 +7,12 @@ from contextlib import suppress
 import pytest
 from tests.executor.conftest import World
 
-from writ_bus.port import Usage
+from writ_bus.port import Entry, Usage
 from writ_contracts import subjects
 from writ_contracts.errors import TimedOut, Unreachable
 from writ_contracts.journal import RefusedSummary
 from writ_executor.journal import storage_watch
-from writ_executor.journal.storage_watch import StorageWatch
+from writ_executor.journal.storage_watch import StorageWatch, WatchedJournal
 from writ_executor.metrics import metrics
 from writ_executor.service import Executor
 from writ_testing.eventually import eventually
@@ -127,3 +127,23 @@ async def test_copies_that_elect_a_leader_are_no_full_disk(
         may_end.set()
         await storing
         watching.cancel()
+
+
+async def test_the_latest_acknowledged_events_are_known_each_by_the_first_one_of_its_sequence(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage_watch, "MOST_ACKNOWLEDGED", 3)
+    journal = WatchedJournal(world.bus.journal, StorageWatch(world.bus.journal.usage, time.time))
+
+    def entry(number: int) -> Entry:
+        line = subjects.security_event(f"k{number}")
+        return Entry(subject=line, data=b"{}", event_id=f"e{number}", filter=line, expected=0)
+
+    await journal.append(entry(1))
+    await journal.append_together([entry(2), entry(3)])
+    world.broker.disk.records.pop()
+    await journal.append(entry(4))
+    assert journal.acknowledged == {1: "e1", 3: "e3"}
+    for number in (5, 6):
+        await journal.append(entry(number))
+    assert journal.acknowledged == {3: "e3", 4: "e5", 5: "e6"}

@@ -10,6 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.hostops.conftest import Ask, names
 
+from writ_hostops.files import read
+
 
 def test_the_whole_file_comes_with_its_digest(ask: Ask, srv: Path) -> None:
     (srv / "a").write_text("grüße\n")
@@ -35,14 +37,36 @@ def test_the_whole_file_comes_with_its_digest(ask: Ask, srv: Path) -> None:
 @given(text=st.text(st.characters(exclude_categories=["Cs"]), max_size=60), step=st.integers(4, 20))
 def test_pieces_joined_are_the_file(ask: Ask, srv: Path, text: str, step: int) -> None:
     (srv / "a").write_bytes(text.encode())
-    read, offset = "", 0
+    joined, offset = "", 0
     while True:
         output = ask("file_read", file_path=f"{srv}/a", offset=offset, max_bytes=step)["output"]
-        read += output["content"]
+        joined += output["content"]
         offset += output["length"]
         if output["end"]:
             break
-    assert read == text
+    assert joined == text
+
+
+@pytest.mark.parametrize("length", [4, 8, 9], ids=["piece", "all of it", "more than all"])
+def test_a_file_that_changes_once_its_piece_is_read_has_no_version_of_another_read(
+    ask: Ask, srv: Path, monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
+    file, piece = srv / "a", read._piece
+    file.write_bytes(b"old text")
+
+    def before_a_change(fd: int, offset: int, limit: int, size: int) -> bytearray:
+        data = piece(fd, offset, limit, size)
+        file.write_bytes(b"new text")
+        return data
+
+    with monkeypatch.context() as patched:
+        patched.setattr(read, "_piece", before_a_change)
+        first = ask("file_read", file_path=f"{srv}/a", max_bytes=length)
+    assert first["output"]["content"] == "old text"[:length]
+    version = first["state"]["version"]
+    assert "+" in version
+    later = ask("file_read", file_path=f"{srv}/a", offset=4)
+    assert (later["output"]["content"], later["state"]["version"]) == ("text", version.partition("+")[2])
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="gives a folder to another user")

@@ -1,6 +1,7 @@
 """A replaced journal is noticed, at once and after a restart; a lagging copy is no alarm."""
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from writ_contracts.errors import ConfigError
 from writ_contracts.history.records import Record
 from writ_runtime.files.state_file import StateFile
 from writ_runtime.journal import journal_guard
-from writ_runtime.journal.journal_guard import CONFIRMED, JournalGuard, JournalMark
+from writ_runtime.journal.journal_guard import CONFIRMED, NOTHING, JournalGuard, JournalMark
 from writ_runtime.metrics import Metrics
 from writ_testing.memory.broker import Broker
 from writ_testing.memory.bus import MemoryBus
@@ -31,7 +32,7 @@ class Watched:
         data = str(number).encode()
         await self.bus.journal.append(Entry(subject=line, data=data, event_id=f"e{number}", filter=line, expected=0))
 
-    def guard(self, lost: int = 0, acknowledged: int = 0) -> JournalGuard:
+    def guard(self, lost: int = 0, acknowledged: Mapping[int, str] = NOTHING) -> JournalGuard:
         file, known = StateFile(self.path, JournalMark), lambda: acknowledged
         alarm = self.alarms.append
         return JournalGuard(self.bus.journal, Metrics(()), alarm, file=file, lost=lost, acknowledged=known)
@@ -146,7 +147,7 @@ async def misled(guard: JournalGuard) -> bool:
 async def test_reader_of_a_made_up_event_may_begin_again_once_the_journal_is_known_to_be_the_same(
     watched: Watched,
 ) -> None:
-    guard = watched.guard(acknowledged=3)
+    guard = watched.guard(acknowledged={2: "e1", 3: "e2"})
     await guard.compare()
     guard.read(Record(4, "writ.journal.control.stop_lift", b"made up", {}, 1.0))
     assert await misled(guard)
@@ -168,10 +169,43 @@ async def test_reader_of_a_journal_that_was_cut_does_not_begin_again(watched: Wa
 
 
 async def test_reader_does_not_begin_again_where_the_journal_lacks_what_it_acknowledged(watched: Watched) -> None:
-    guard = watched.guard(acknowledged=4)
+    guard = watched.guard(acknowledged={4: "e3"})
     await guard.compare()
     guard.read(Record(4, "writ.journal.control.stop_lift", b"lost a moment after it was stored", {}, 1.0))
     assert not await misled(guard)
+
+
+@pytest.mark.parametrize("page", [1, 1_000])
+@pytest.mark.parametrize("lost", [4, 5])
+async def test_reader_does_not_begin_again_where_others_took_the_place_of_what_was_acknowledged(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch, lost: int, page: int
+) -> None:
+    """The journal loses its latest events, and is as long as before when that is noticed."""
+    monkeypatch.setattr(journal_guard, "PAGE", page)
+    guard, records = watched.guard(acknowledged={4: "e3", 5: "e4"}), watched.broker.disk.records
+    await guard.compare()
+    for number in (3, 4):
+        await watched.append(number)
+    guard.read(records[4])
+    del records[lost - 1 :]
+    for number in range(100, 103):
+        await watched.append(number)
+    guard.contradict(5)
+    assert not await misled(guard)
+    assert guard.problem is not None
+
+
+@pytest.mark.parametrize("page", [1, 1_000])
+async def test_reader_begins_again_where_the_journal_has_all_that_it_acknowledged(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch, page: int
+) -> None:
+    monkeypatch.setattr(journal_guard, "PAGE", page)
+    guard = watched.guard(acknowledged={4: "e3", 6: "e5"})
+    await guard.compare()
+    for number in range(3, 7):
+        await watched.append(number)
+    guard.contradict(5)
+    assert await misled(guard)
 
 
 async def test_contradiction_is_compared_without_a_pause(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,9 @@
 
 from msgspec import Struct
 
+MOST = 10_000
+"""Buckets from which on full ones are forgotten: a key of a service can name any principal."""
+
 
 class Bucket(Struct):
     """A token bucket: `rate` a second on average, `burst` at once."""
@@ -20,6 +23,10 @@ class Bucket(Struct):
         self.tokens -= 1.0
         return True
 
+    def is_full(self, now: float) -> bool:
+        """Return whether it has all its tokens."""
+        return self.tokens + max(0.0, now - self.at) * self.rate >= self.burst
+
 
 class Buckets:
     """A bucket for each principal."""
@@ -27,8 +34,18 @@ class Buckets:
     def __init__(self, rate: float, burst: float) -> None:
         self._rate, self._burst = rate, burst
         self._by_principal: dict[str, Bucket] = {}
+        self._most = MOST
 
     def take(self, principal: str, now: float) -> bool:
         """Take one token of this principal, if there is one. Return whether there was."""
-        bucket = self._by_principal.setdefault(principal, Bucket(self._rate, self._burst, self._burst, now))
+        bucket = self._by_principal.get(principal)
+        if bucket is None:
+            if len(self._by_principal) >= self._most:
+                self._forget_full(now)
+            bucket = self._by_principal[principal] = Bucket(self._rate, self._burst, self._burst, now)
         return bucket.take(now)
+
+    def _forget_full(self, now: float) -> None:
+        """Forget buckets that are as new. It happens again once there are twice as many as are left now."""
+        self._by_principal = {name: one for name, one in self._by_principal.items() if not one.is_full(now)}
+        self._most = max(MOST, 2 * len(self._by_principal))

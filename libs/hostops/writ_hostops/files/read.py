@@ -39,7 +39,7 @@ def run(call: OperationCall) -> HostReply:
             facts = FileFacts(digest, status.st_size, stat.S_IMODE(status.st_mode), version_of(status))
         else:
             facts = facts_of(fd, call.stop)
-        after = version_of(os.fstat(fd))
+        before, after = version_of(status), version_of(os.fstat(fd))
     content, length = _encoded(data, encoding, at_end)
     output: Dict[str, Any] = {
         "file_path": path,
@@ -53,7 +53,7 @@ def run(call: OperationCall) -> HostReply:
         "mode": mode_text(facts.mode),
     }
     # A file that is written while it is read has no version that another read could find again.
-    version = facts.version if after == facts.version else f"{facts.version}+{after}"
+    version = before if after == before else f"{before}+{after}"
     return HostReply(output=output, state={**facts.as_state(), "version": version})
 
 

@@ -7,11 +7,13 @@ there: an attacker who replaces the journal has to change that file as well.
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from msgspec import Struct
 
 from writ_bus.port import Journal, Usage
+from writ_bus.tracing import EVENT_ID
 from writ_contracts.errors import Unreachable, WritError
 from writ_contracts.history.records import Record
 from writ_contracts.subjects import JOURNAL
@@ -25,6 +27,8 @@ CONFIRMED = 3
 """Differing reads in a row before an alarm: in a cluster, a leader that has just been deposed may answer for a
 moment, without the latest events.
 """
+PAGE = 1_000
+NOTHING: Mapping[int, str] = MappingProxyType({})
 FILE = "journal.json"
 
 _log = Log("writ.journal")
@@ -49,12 +53,12 @@ class JournalGuard:
         *,
         file: StateFile[JournalMark] | None = None,
         lost: int = 0,
-        acknowledged: Callable[[], int] = lambda: 0,
+        acknowledged: Callable[[], Mapping[int, str]] = lambda: NOTHING,
     ) -> None:
         """`alarm` is called once with the reason, when the loss is certain. `file`: the stored mark.
 
-        `lost`: events up to this one are given up, since their journal was lost. `acknowledged`: the last sequence that
-        the journal itself acknowledged to this service. Raises ConfigError for a damaged file.
+        `lost`: events up to this one are given up, since their journal was lost. `acknowledged`: the latest events that
+        the journal itself acknowledged to this service, ids by sequence. Raises ConfigError for a damaged file.
         """
         self._journal = journal
         self._alarm = alarm
@@ -145,7 +149,20 @@ class JournalGuard:
 
     async def _is_known(self, usage: Usage) -> bool:
         """Return whether the journal has all that it was seen to have, and all that it acknowledged."""
-        return usage.last_sequence >= self._acknowledged() and await self._difference(self._mark, usage) is None
+        return await self._difference(self._mark, usage) is None and await self._has_acknowledged(usage)
+
+    async def _has_acknowledged(self, usage: Usage) -> bool:
+        """Return whether the journal has each acknowledged event after the mark, and no other in its place."""
+        position = max(self._mark.sequence, usage.first_sequence - 1)
+        expected = {sequence: known for sequence, known in self._acknowledged().items() if sequence > position}
+        while expected:
+            page = await self._journal.read(JOURNAL, after=position, limit=PAGE)
+            found = {one.sequence: one.headers.get(EVENT_ID, "") for one in page}
+            position = max(found, default=max(expected))
+            if any(found.get(sequence) != known for sequence, known in expected.items() if sequence <= position):
+                return False
+            expected = {sequence: known for sequence, known in expected.items() if sequence > position}
+        return True
 
     async def has_event(self, sequence: int, digest: str) -> bool:
         """Return whether the journal has exactly this event now. Raises errors of the bus."""

@@ -11,6 +11,7 @@ from msgspec import Struct, structs
 
 from writ_bus.port import Bus
 from writ_contracts.errors import Untrusted, WritError
+from writ_executor.journal.hidden_values import PLACE
 from writ_executor.journal.shared_keys import SharedKeys
 from writ_runtime.journal.journal_guard import JournalMark
 from writ_runtime.logs import Log
@@ -95,10 +96,19 @@ class IndexSnapshots:
         if data is None:
             return None
         try:
-            return msgspec.json.decode(self._keys.decrypt(data), type=kind)
-        except (Untrusted, msgspec.DecodeError) as error:
+            plain = self._keys.decrypt(data)
+            if _is_result(plain):
+                raise Untrusted("it is the output of an operation, which was copied here")
+            return msgspec.json.decode(plain, type=kind)
+        except (Untrusted, msgspec.DecodeError, RecursionError) as error:
             _log.warning("snapshot.unreadable", key=key, error=str(error), effect="more events are read")
             return None
+
+
+def _is_result(plain: bytes) -> bool:
+    """Return whether this is a full output. An agent chooses its other members: they could name any open operations."""
+    decoded = msgspec.json.decode(plain)
+    return isinstance(decoded, dict) and PLACE in decoded
 
 
 def _part_key(sequence: int, number: int) -> str:

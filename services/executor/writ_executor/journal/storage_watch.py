@@ -24,6 +24,8 @@ ANSWERS = 0.5
 """Seconds in which the server answers another question, if it answers at all."""
 CHECK_EVERY = 0.2
 PROBE = 2.0
+MOST_ACKNOWLEDGED = 4_096
+"""Events of more than the time between two comparisons of the journal."""
 PROBLEM = "NATS replies but stores nothing: read its log; after a full disk make room and restart NATS"
 
 _log = Log("writ.executor")
@@ -131,21 +133,25 @@ class WatchedJournal:
     def __init__(self, journal: Journal, watch: StorageWatch) -> None:
         self._journal = journal
         self._watch = watch
-        self.acknowledged = 0
-        """The last sequence of the events that were stored through it."""
+        self.acknowledged: dict[int, str] = {}
+        """The ids, by sequence, of the latest events that were stored through it; of several stored together the last.
+        """
 
     async def append(self, entry: Entry) -> int:
         """Raises Unreachable (`not_stored`) too."""
         async with self._watch.storing():
-            return self._stored(await self._journal.append(entry))
+            return self._stored(entry, await self._journal.append(entry))
 
     async def append_together(self, entries: Sequence[Entry]) -> int:
         """Raises Unreachable (`not_stored`) too."""
         async with self._watch.storing():
-            return self._stored(await self._journal.append_together(entries))
+            return self._stored(entries[-1], await self._journal.append_together(entries))
 
-    def _stored(self, sequence: int) -> int:
-        self.acknowledged = max(self.acknowledged, sequence)
+    def _stored(self, entry: Entry, sequence: int) -> int:
+        # The first event of a sequence counts: where there is another, the journal has lost the first.
+        self.acknowledged.setdefault(sequence, entry.event_id)
+        if len(self.acknowledged) > MOST_ACKNOWLEDGED:
+            del self.acknowledged[next(iter(self.acknowledged))]
         return sequence
 
     async def read(self, filter: str, *, after: int = 0, limit: int | None = None, at_least: int = 1) -> list[Record]:

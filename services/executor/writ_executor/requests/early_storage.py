@@ -7,6 +7,7 @@ stored early, and one for each accepted one.
 
 import asyncio
 from collections import OrderedDict
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
@@ -55,33 +56,37 @@ class EarlyStorage:
         if len(self._accepted) > MOST_REMEMBERED:
             self._accepted.popitem(last=False)
 
-    def begin(self, attempt: CheckedAttempt, prepared: PreparedParameters) -> asyncio.Task[int] | None:
-        """Begin to store the parameters of this request; None if they are stored after the decision."""
+    def begin(self, attempt: CheckedAttempt, prepared: PreparedParameters, room: ExitStack) -> asyncio.Task[int] | None:
+        """Begin to store the parameters of this request; None if they are stored after the decision. `room`: what they
+        take of the principal's, as long as no operation is recorded.
+        """
         _, hidden = self._audit_detail.sent(attempt.definition, attempt.parameters)
         request = _request(attempt)
         if not hidden or attempt.definition.control or request not in self._accepted:
             return None
+        try:
+            room.enter_context(self._admission.reserve_bytes(attempt.principal, prepared.encrypt().plain_bytes))
+        except Full:
+            return None
         del self._accepted[request]  # until the decision accepts this one, too
-        return tasks.start(self._store(attempt, prepared), "store early")
-
-    async def _store(self, attempt: CheckedAttempt, prepared: PreparedParameters) -> int:
-        with self._admission.reserve_bytes(attempt.principal, prepared.encrypt().plain_bytes):
-            return await self._vault.store_new(attempt.operation_id, attempt.fingerprint, prepared, self._seconds)
+        storing = self._vault.store_new(attempt.operation_id, attempt.fingerprint, prepared, self._seconds)
+        return tasks.start(storing, "store early")
 
     def lasts(self, seconds: float) -> bool:
         """Return whether an early copy is kept for so long."""
         return seconds <= self._seconds
 
-    def discard(self, attempt: CheckedAttempt, storing: asyncio.Task[int]) -> None:
-        """Delete a copy that no operation needs, once it is stored. After a crash it expires."""
-        self._background.spawn("discard early copy", self._discard(attempt, storing))
+    def discard(self, attempt: CheckedAttempt, storing: asyncio.Task[int], room: ExitStack) -> None:
+        """Delete a copy that no operation needs, once it is stored; then its room is free. After a crash it expires."""
+        self._background.spawn("discard early copy", self._discard(attempt, storing, room))
 
-    async def _discard(self, attempt: CheckedAttempt, storing: asyncio.Task[int]) -> None:
-        try:
-            version = await storing
-        except (Conflict, Full):  # nothing of it was stored
-            return
-        await self._vault.discard(attempt.operation_id, attempt.fingerprint, version)
+    async def _discard(self, attempt: CheckedAttempt, storing: asyncio.Task[int], room: ExitStack) -> None:
+        with room:
+            try:
+                version = await storing
+            except (Conflict, Full):  # nothing of it was stored
+                return
+            await self._vault.discard(attempt.operation_id, attempt.fingerprint, version)
 
 
 class EarlyCopy:
@@ -89,16 +94,20 @@ class EarlyCopy:
 
     def __init__(self, storage: EarlyStorage) -> None:
         self._storage = storage
+        self._room = ExitStack()
         self._begun: tuple[CheckedAttempt, asyncio.Task[int]] | None = None
 
     def begin(self, attempt: CheckedAttempt, prepared: PreparedParameters) -> None:
         """Store the parameters if that may be done before the decision."""
-        storing = self._storage.begin(attempt, prepared)
+        storing = self._storage.begin(attempt, prepared, self._room)
         if storing is not None:
             self._begun = attempt, storing
 
     async def lasts(self, seconds: float) -> bool:
-        """Return whether the parameters are stored, and kept for so long. Raises errors of the store."""
+        """Return whether the parameters are stored, and kept for so long. Raises errors of the store.
+
+        Their room is free then: the caller takes that of the operation, before anything else can run.
+        """
         if self._begun is None:
             return False
         try:
@@ -106,6 +115,8 @@ class EarlyCopy:
         except (Conflict, Full):  # another request has the same place, or there is no room: the decision counts first
             self._begun = None
             return False
+        finally:
+            self._room.close()
         return self._storage.lasts(seconds)
 
     def keep(self, attempt: CheckedAttempt) -> None:
@@ -120,7 +131,7 @@ class EarlyCopy:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._begun is not None:
-            self._storage.discard(*self._begun)
+            self._storage.discard(*self._begun, self._room.pop_all())
 
 
 def _request(attempt: CheckedAttempt) -> _Request:

@@ -199,7 +199,7 @@ class RequestEndpoint:
             prepared.encrypt()
             early.begin(fingerprinted, prepared)
             await asyncio.sleep(0)  # it is sent to the store
-            if not deciding.done():
+            if not deciding.done():  # a denial has dropped what would be kept here
                 self._policy.expect(question.subject, attempt.definition.check(attempt.parameters), attempt.written)
             return await deciding, fingerprinted
         finally:

@@ -37,7 +37,8 @@ class SoughtValuesEndpoint:
         """Return the digests. Raises Full (`rate_limited`), and Invalid for a secret parameter."""
         request = decode(message.data, SearchDigestsRequest, limit=LARGEST)
         now = time.monotonic()
-        if not self._total.take("audit", now) or not self._buckets.take(request.principal, now):
+        # A principal beyond its own rate takes nothing from the others.
+        if not self._buckets.take(request.principal, now) or not self._total.take("audit", now):
             raise Full("too many searches by values of parameters: retry later", code="rate_limited")
         self._refuse_secrets(request)
         keys = self._keys()

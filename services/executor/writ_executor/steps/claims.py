@@ -270,9 +270,10 @@ class ClaimEndpoint:
             look_key=keys.read_grant,
         )
         decided = await self._policy.decide(question)
-        if not same(decided.decision.parameters_digest, grant.parameters_digest):
+        effective = {**parameters, **decided.effective}  # unchecked if policy denies by now
+        if not same(keyed_digest(keys.parameters, effective), grant.parameters_digest):
             raise Denied(f"the parameters granted to {requested.operation_id} are not known any more", code="gone")
-        return dict(decided.effective)
+        return effective
 
     async def _check_target(self, requested: Requested, granted: Target) -> None:
         """Raises Unreachable, and records it, unless the grant's target is the one of this replica's own inventory: a
