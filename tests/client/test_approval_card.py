@@ -134,7 +134,7 @@ def test_a_request_that_shows_something_else_is_refused(changed: dict[str, Any])
 
 def test_card_of_a_decision_without_approvals_names_its_parameters_as_unverified() -> None:
     """Policy signs the digest of the public parameters only where it demands approvals."""
-    allowed = {"effect": "allow", "demands": [], "public_digest": None}
+    allowed: dict[str, Any] = {"effect": "allow", "demands": [], "public_digest": None}
     opened = open_card(card(decided=allowed), [POLICY.public])
     assert opened.requested.effective == EFFECTIVE
     assert opened.unverified == ["the parameters with defaults: policy signs them only where it demands an approval"]
