@@ -107,8 +107,8 @@ async def test_earlier_audit_finds_whole_correlation_ids_and_the_command_says_so
         done = await command(*words)
         assert done.exit_code == 2
         assert done.stderr == (
-            f"writ: nothing with correlation id {whole[:1]!r} is on record, or you may not read it; the audit service is "
-            "of an earlier release, which finds such ids only as a whole\n"
+            f"writ: nothing with correlation id {whole[:1]!r} is on record, or you may not read it; the audit service "
+            "is of an earlier release, which finds such ids only as a whole\n"
         )
 
 
