@@ -7,7 +7,8 @@ import pytest
 from msgspec.structs import replace
 from tests.agent_docker.engine_host import EngineHost
 
-from writ_contracts.errors import WritError
+from writ_agent.backends import connection_retries
+from writ_contracts.errors import Unreachable, WritError
 from writ_contracts.ids import encode_id
 from writ_testing.eventually import eventually
 from writ_testing.suites.backend import BackendSuite
@@ -89,6 +90,25 @@ async def test_an_engine_that_is_away_is_said_and_nothing_is_done(host: EngineHo
     assert [standing.reason for _, standing in host.backend.target_health] == ["unreachable"]
     found = await host.backend.test_target(host.target)
     assert (found.code, [step.name for step in found.steps if not step.well]) == ("unreachable", ["connection"])
+
+
+async def test_an_engine_out_of_reach_is_tried_again_before_a_claim_as_its_target_says(
+    host: EngineHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_retries, "FIRST_PAUSE", 0.001)
+    host.engine.put("web")
+    await host.engine.stop()
+    task = host.task("container_start", ID, container_name="web")
+    with pytest.raises(Unreachable):
+        await host.backend.baseline(task)
+    patient = replace(task, target=replace(host.target, connection={**host.target.connection, "connect_retries": 100}))
+    reads = [asyncio.create_task(read(patient)) for read in (host.backend.baseline, host.backend.preview)]
+    listed = asyncio.create_task(host.backend.listing(patient.target, "list_containers"))
+    with pytest.raises(Unreachable):  # after a claim there is one attempt
+        await asyncio.wait_for(host.backend.run(patient, print), 2.0)
+    await host.engine.start()
+    assert all(await asyncio.gather(*reads))
+    assert await listed == ["web"]
 
 
 @pytest.mark.parametrize("kind", ["hang", "cut_body", "half_close", "garble", "cut"])

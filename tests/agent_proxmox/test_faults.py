@@ -2,17 +2,22 @@
 
 import asyncio
 import time
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from tests.agent_proxmox.cluster import Cluster
 
+from writ_agent.backends import connection_retries
 from writ_agent_proxmox.connection.api import Api
+from writ_agent_proxmox.connection.session import ApiSession
 from writ_agent_proxmox.settings import ProxmoxConnection
 from writ_agent_proxmox.tasks import work
 from writ_agent_proxmox.tasks.guests import Guest, all_guests, find_guest, guests_of
 from writ_agent_proxmox.tasks.upid import end_of, parse_upid, percent_of
 from writ_contracts.errors import Conflict, Denied, Invalid, Unreachable, Untrusted, WritError
 from writ_testing.eventually import eventually
+from writ_testing.peers.nats_server import free_port
 from writ_testing.peers.proxmox import ProxmoxFault
 from writ_testing.suites.backend import ProgressRecorder
 
@@ -48,6 +53,37 @@ async def test_a_task_of_before_is_not_taken_for_the_one_that_was_sent(
     cluster.web.status = "stopped"
     cluster.server.pve.fail("POST", START, 596, "no reply")
     assert (await cluster.done("container_start", container_name="web")).outcome == "unknown"
+
+
+@pytest.mark.parametrize("retries", [0, 2])
+async def test_a_node_out_of_reach_is_tried_again_before_a_claim_as_its_target_says(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, retries: int
+) -> None:
+    monkeypatch.setattr(connection_retries, "FIRST_PAUSE", 0.001)
+    calls: list[str] = []
+    real = ApiSession.call
+
+    def counted(session: ApiSession, method: str, path: Any, parameters: Any) -> Any:
+        calls.append(method)
+        return real(session, method, path, parameters)
+
+    monkeypatch.setattr(ApiSession, "call", counted)
+    away = {**cluster.target.connection, "port": free_port(), "connect_retries": retries}
+    task = cluster.task("container_start", container_name="web")
+    task = replace(task, target=replace(task.target, connection=away))
+    for read in (cluster.backend.baseline(task), cluster.backend.preview(task)):
+        calls.clear()
+        with pytest.raises(Unreachable):
+            await read
+        assert calls == ["get"] * (retries + 1)
+    calls.clear()
+    with pytest.raises(Unreachable):
+        await cluster.backend.listing(task.target, "list_containers")
+    assert calls == ["get"] * (retries + 1)
+    calls.clear()
+    with pytest.raises(Unreachable):  # after a claim there is one attempt
+        await cluster.backend.run(task, ProgressRecorder())
+    assert calls == ["get"]
 
 
 async def test_an_offline_node_is_named_and_blocks_no_other(cluster: Cluster) -> None:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 from tests.agent_ssh.conftest import SshHost
 
-from writ_agent_ssh.host_sessions import pool
+from writ_agent.backends import connection_retries
 from writ_agent_ssh.host_sessions.recent_failures import FIRST_PAUSE, LONGEST_PAUSE, MOST_TARGETS, RecentFailures
 from writ_agent_ssh.host_sessions.session import HostSession
 from writ_contracts.errors import Invalid, Unreachable
@@ -150,7 +150,7 @@ async def test_a_target_says_how_often_its_connection_is_tried_again(
         tried.append(eager)
         raise Unreachable("refused", code="unreachable")
 
-    monkeypatch.setattr(pool, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(connection_retries, "FIRST_PAUSE", 0.001)
     monkeypatch.setattr(host.pool, "_session", refused)
     target = host.server.target(connection={**host.server.connection(), "connect_retries": retries})
     with pytest.raises(Unreachable):

@@ -79,6 +79,21 @@ async def test_the_current_context_is_used_where_nothing_else_is_named(
     assert (await command("targets", **unset)).exit_code == 2
 
 
+async def test_removed_context_is_gone_and_no_longer_current(
+    command: Command, served: ScriptedApi, elsewhere: Path
+) -> None:
+    for name in ("site-a", "site-b"):
+        assert (await command("context", "save", name)).exit_code == 0
+    await command("context", "use", "site-a")
+    assert (await command("context", "remove", "site-b")).stdout == "site-b is removed\n"
+    assert ContextFolder(os.environ).current == "site-a"
+    assert (await command("context", "remove", "site-a")).exit_code == 0
+    assert ContextFolder(os.environ).current is None
+    assert (await command("context", "list", "-q")).stdout == ""
+    again = await command("context", "remove", "site-a")
+    assert (again.exit_code, "there is no context 'site-a'" in again.stderr) == (2, True)
+
+
 def test_an_installation_is_searched_upwards(elsewhere: Path) -> None:
     home = elsewhere.parent / ".writ"
     home.mkdir(mode=0o700)

@@ -1,4 +1,4 @@
-"""Each command that reads a file ends with status 2 where it is missing, and names it."""
+"""Each command that reads or writes a file ends with status 2 where it, or its folder, is missing, and names it."""
 
 from tests.cli.commands import Command
 
@@ -27,3 +27,14 @@ async def test_a_missing_file_to_read_is_a_usage_error(command: Command) -> None
         done = await command(*words)
         assert done.exit_code == 2, (words, done.stdout, done.stderr)
         assert "/nonexistent" in done.stderr
+
+
+async def test_a_missing_folder_of_a_file_to_write_is_a_usage_error(command: Command) -> None:
+    for words in (
+        ("backup", "/nonexistent/writ.tar"),
+        ("journal", "archive", "/nonexistent/writ.tar"),
+        ("policy", "test", "--junit", "/nonexistent/results.xml"),
+    ):
+        done = await command(*words)
+        assert done.exit_code == 2, (words, done.stdout, done.stderr)
+        assert "there is no folder /nonexistent" in done.stderr

@@ -86,7 +86,7 @@ def test_a_parameter_that_no_search_finds_is_explained() -> None:
     [
         (None, []),
         (HiddenValues(since=1_000.0), ["hidden values can be found in requests since 1970-01-01 00:16:40+0000"]),
-        (HiddenValues(), ["no request on record has hidden values that a search can find"]),
+        (HiddenValues(), ["hidden values can be found in requests of this release: none on record has any"]),
         (HiddenValues(problem="no executor"), ["hidden values were not searched: no executor"]),
     ],
 )

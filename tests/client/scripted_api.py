@@ -54,6 +54,8 @@ class ScriptedApi:
         """Dispatch operations with their requests."""
         self.mute = False
         self.audit_away = False
+        self.audit_is_older = False
+        """It refuses fields of searches that its release does not have."""
         self.silent_policy = False
         self.security: list[journal.SecurityEvent] = []
         self._changed = asyncio.Condition()
@@ -250,6 +252,9 @@ class ScriptedApi:
 
     async def _search(self, message: Message) -> bytes:
         responders = decode(message.data, audit.SearchQuery)
+        if self.audit_is_older and responders.correlation_prefix is not None:
+            text = "Object contains unknown field `correlation_prefix`"
+            return encode(audit.SearchReply(error=Failure(code="invalid", message=text)))
         views = [self.view(number) for number in reversed(self.lives)]
         rows = [
             audit.SearchRow(

@@ -34,15 +34,18 @@ def card(  # long: one sample of every signed part
     signs_reason: bool = True,
     preview: Signed | None = None,
     vouched: dict[str, Any] | None = None,
+    decided: dict[str, Any] | None = None,
     **shown: Any,
 ) -> ApprovalCard:
-    """Return the card of a request; `shown` overrides the executor's fields, `hidden` is absent from the journal."""
+    """Return the card of a request; `shown` overrides the executor's fields, `decided` those of policy's decision, and
+    `hidden` is absent from the journal.
+    """
     of: dict[str, Any] = {"principal": "alice", "operation": "service_restart", "target": "web-1"}
     parameters = {**PARAMETERS, **(hidden or {})}
     reason = structs.asdict(sample(Requested))["reason"] if signs_reason else None
     about = {**of, "parameters_digest": keyed_digest(SALT, parameters), "idempotency_key": "k", "reason": reason}
     statement = sign(ALICE, structs.replace(sample(RequestStatement), **about))
-    decision = structs.replace(
+    made = structs.replace(
         sample(Decision),
         **of,
         operation_id=OPERATION,
@@ -52,6 +55,7 @@ def card(  # long: one sample of every signed part
         statement_digest=digest(statement) if signed else None,
         public_digest=hashlib.sha256(canonical(EFFECTIVE)).hexdigest(),
     )
+    decision = structs.replace(made, **(decided or {}))
     requested = structs.replace(
         sample(Requested),
         **of,
@@ -126,6 +130,21 @@ def test_a_true_card_is_verified_whole() -> None:
 def test_a_request_that_shows_something_else_is_refused(changed: dict[str, Any]) -> None:
     with pytest.raises(Untrusted):
         open_card(card(**changed), [POLICY.public])
+
+
+def test_card_of_a_decision_without_approvals_names_its_parameters_as_unverified() -> None:
+    """Policy signs the digest of the public parameters only where it demands approvals."""
+    allowed: dict[str, Any] = {"effect": "allow", "demands": [], "public_digest": None}
+    opened = open_card(card(decided=allowed), [POLICY.public])
+    assert opened.requested.effective == EFFECTIVE
+    assert opened.unverified == ["the parameters with defaults: policy signs them only where it demands an approval"]
+    with pytest.raises(Untrusted, match="in target"):
+        open_card(card(decided=allowed, target="web-2"), [POLICY.public])
+
+
+def test_demanded_approvals_without_a_digest_of_parameters_are_refused() -> None:
+    with pytest.raises(Untrusted, match="in effective parameters"):
+        open_card(card(decided={"public_digest": None}), [POLICY.public])
 
 
 def test_a_decision_that_policy_did_not_sign_is_refused() -> None:

@@ -67,6 +67,14 @@ def details(event: journal.JournalEvent) -> dict[str, Any]:
     return {name: str(value) for name, value in _details(event)}
 
 
+def test_value_that_is_recorded_for_reads_before_a_change_is_shown_and_not_called_absent() -> None:
+    """At audit level minimal a request has no values as sent. An agent's reads need those of a change all the same."""
+    sent = {"parameters": {}, "hidden": ["content", "file_path"], "effective": {"file_path": "/a", "timeout": 60}}
+    lines = dict(_details(structs.replace(REQUESTED, **sent)))
+    assert lines["parameters"] == {"file_path": "/a"}
+    assert lines["not on record"] == "content"
+
+
 def test_valid_signature_is_shown_with_its_signer() -> None:
     shown = {**details(REQUESTED), **details(GRANTED), **details(FINISHED)}
     assert shown["signed by"] == ALICE.public

@@ -136,26 +136,36 @@ async def test_the_bare_client_of_the_readme_works_as_it_stands(installation: Ru
     script = next(block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "import nats" in block)
     assert "import writ" not in script
     assert "from writ" not in script
-    assert len(script.splitlines()) <= 28
+    assert len(script.splitlines()) <= 36
     (files / "bare").write_text("x")
+    copy = ("file_copy", "web-1", f"source_path={files / 'bare'}", f"dest_path={files / 'bare-copy'}")
+    status, out, err = await _by_bare_client(script, installation, "alice", *copy)
+    assert status == 0, err
+    assert "finished" in out
+    assert (files / "bare-copy").read_text() == "x"
+    status, out, err = await _by_bare_client(script, installation, "bob", *copy)
+    assert (status, out) == (1, "")
+    assert 'permissions violation for publish to "writ.request.bob.file_copy"' in err
+    assert "Traceback" not in err
+
+
+async def _by_bare_client(
+    script: str, installation: RunningInstallation, me: str, *words: str
+) -> tuple[int | None, str, str]:
+    """Return status and output of the client of the README, with the key of alice."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
         script,
         installation.url,
         str(installation.home.seed_file("principal-alice")),
-        "alice",
-        "file_copy",
-        "web-1",
-        f"source_path={files / 'bare'}",
-        f"dest_path={files / 'bare-copy'}",
+        me,
+        *words,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
     out, err = await asyncio.wait_for(process.communicate(), 30)
-    assert process.returncode == 0, err.decode()
-    assert "finished" in out.decode()
-    assert (files / "bare-copy").read_text() == "x"
+    return process.returncode, out.decode(), err.decode()
 
 
 async def test_one_principal_cannot_speak_or_listen_as_another(installation: RunningInstallation) -> None:

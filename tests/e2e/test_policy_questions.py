@@ -120,6 +120,25 @@ async def test_a_recorded_request_is_explained_by_its_id_or_the_beginning_of_it(
     assert "not_found" in (await command(installation, "explain", "a" * 26, "-o", "json")).output
 
 
+async def test_recorded_request_with_hidden_values_is_explained_with_those_that_are_given(
+    installation: RunningInstallation, writ: Writ
+) -> None:
+    sent = {"file_path": "/srv/x", "content": "x"}
+    number = str((await writ.submit("file_write", "web-1", sent, dry_run=True)).operation_id)
+    refused = await command(installation, "explain", number)
+    assert refused.exit_code == 2
+    assert "file_write needs content; the record does not have content: add content=VALUE" in refused.stderr
+    for words, why in (
+        (("file_path=/y",), "the record has file_path: leave it out"),
+        (("mode=0600",), "it had no mode"),
+    ):
+        refused = await command(installation, "explain", number, *words)
+        assert refused.exit_code == 2
+        assert why in refused.stderr
+    explained = await run_json(installation, "explain", number, "content=x")
+    assert (explained["decision"], explained["parameters"]["file_path"]) == ("allow", "/srv/x")
+
+
 async def test_recorded_request_on_a_renamed_target_is_explained_by_its_present_name(
     installation: RunningInstallation, writ: Writ
 ) -> None:

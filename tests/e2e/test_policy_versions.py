@@ -94,6 +94,10 @@ async def test_a_published_version_decides_the_very_next_request_and_is_on_recor
     recorded = json.encode(await writ.trace(operation_id=done.operation_id)).decode()
     assert "policy_publish" in recorded
     assert CANARY not in recorded, "the document is in the record"
+    card = await installation.writ("approvals", "show", done.operation_id)
+    assert card.status == 0, card.err
+    assert "operator requests policy_publish on writ" in card.out
+    assert "not to approve" not in card.out
     shown = await writ.policy_show()
     assert (shown.document, shown.version and shown.version.author) == (CLOSED, "operator")
     undone = await writ.policy_rollback(before, reason="they do")

@@ -184,6 +184,13 @@ async def test_a_token_with_a_mistake_in_its_limits_is_refused(
     assert (refused.status, refused.err) == (2, f"writ: {message}\n")
 
 
+async def test_creation_of_a_token_warns_of_targets_that_do_not_exist(installation: RunningInstallation) -> None:
+    made = await installation.writ("token", "create", "bot", "--target", "wbe-1", "--target", "web-*")
+    assert made.status == 0
+    assert "writ: --target wbe-1: no target has this name; did you mean 'web-1'?\n" in made.err
+    assert "web-*" not in made.err
+
+
 async def test_a_token_is_refused_for_a_principal_that_no_gateway_serves(installation: RunningInstallation) -> None:
     refused = await installation.writ("token", "create", "local")
     assert refused.status == 2

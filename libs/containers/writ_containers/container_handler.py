@@ -4,16 +4,20 @@ A dead engine delays only its own operations: each target has a connection of it
 """
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
+from writ_agent.backends.connection_retries import retried
+from writ_agent.backends.hostops_requests import LISTING_SECONDS
 from writ_agent.backends.port import ProbeResult, Progress, Task, TaskResult
 from writ_agent.backends.running_tasks import RunningTasks
 from writ_containers import container_operations
 from writ_containers.engine.api import Engine
+from writ_containers.engine.connection import engine_address
 from writ_contracts.inventory import Target
 
+Result = TypeVar("Result")
 STOP_SECONDS = 1.0
 """Seconds beyond the grace for the container to show how far an operation came."""
 
@@ -48,20 +52,20 @@ class ContainerHandler:
         return run.done() and (run.cancelled() or run.exception() is not None or run.result().over)
 
     async def baseline(self, task: Task) -> dict[str, Any]:
-        async with self._engines.engine(task.target) as engine:
-            return await container_operations.baseline(engine, task)
+        return await self._read(task.target, task.timeout, lambda engine: container_operations.baseline(engine, task))
 
     async def preview(self, task: Task) -> dict[str, Any]:
-        async with self._engines.engine(task.target) as engine:
-            return await container_operations.preview(engine, task)
+        return await self._read(task.target, task.timeout, lambda engine: container_operations.preview(engine, task))
 
     async def probe(self, task: Task, baseline: Mapping[str, Any]) -> ProbeResult:
-        async with self._engines.engine(task.target) as engine:
-            return await container_operations.probe(engine, task, baseline)
+        return await self._read(
+            task.target, task.timeout, lambda engine: container_operations.probe(engine, task, baseline)
+        )
 
     async def listing(self, target: Target, source: str) -> list[str]:
-        async with self._engines.engine(target) as engine:
-            return await container_operations.listing(engine, target, source)
+        return await self._read(
+            target, LISTING_SECONDS, lambda engine: container_operations.listing(engine, target, source)
+        )
 
     async def close(self) -> None:
         await self._engines.close()
@@ -69,3 +73,12 @@ class ContainerHandler:
     async def _run(self, task: Task, progress: Progress) -> TaskResult:
         async with self._engines.engine(task.target) as engine:
             return await container_operations.run(engine, task, progress)
+
+    async def _read(self, target: Target, seconds: float, read: Callable[[Engine], Awaitable[Result]]) -> Result:
+        """Read on the target's engine. One out of reach is tried again for up to `seconds`: nothing is claimed yet."""
+
+        async def attempt() -> Result:
+            async with self._engines.engine(target) as engine:
+                return await read(engine)
+
+        return await retried(attempt, engine_address(target).connect_retries, seconds)

@@ -4,15 +4,18 @@ After a kill, the next agent finds the note, and asks the node for the task.
 """
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
 
+from writ_agent.backends.connection_retries import retried
+from writ_agent.backends.hostops_requests import LISTING_SECONDS
 from writ_agent.backends.port import ProbeResult, Progress, TargetTestResult, Task, TaskResult, cannot_list, lacks
 from writ_agent.backends.target_health import TargetHealth
 from writ_agent_proxmox.connection.api import Apis
 from writ_agent_proxmox.listings import LISTINGS
 from writ_agent_proxmox.operations.actions import Actions
 from writ_agent_proxmox.operations.table import OPERATIONS
+from writ_agent_proxmox.settings import connection_of
 from writ_agent_proxmox.target_test import find
 from writ_agent_proxmox.tasks.task_notes import Notes
 from writ_agent_proxmox.tasks.upid import TaskEnd, parse_upid
@@ -21,6 +24,7 @@ from writ_contracts.backends import PROXMOX
 from writ_contracts.errors import Conflict, Invalid, WritError
 from writ_contracts.inventory import Target
 
+Result = TypeVar("Result")
 SETTLE_SECONDS = 3.0
 LOG_CHARACTERS = 16_000
 _NOT_WELL = frozenset({"auth_failed", "certificate_changed", "no_credentials", "no_rights"})
@@ -74,24 +78,24 @@ class ProxmoxBackend:
         read = _actions(task).baseline
         if read is None:
             raise lacks(task, "baseline")
-        return await read(self._work(task, _silent))
+        return await _read(task.target, task.timeout, lambda: read(self._work(task, _silent)))
 
     async def preview(self, task: Task) -> dict[str, Any]:
         read = _actions(task).preview
         if read is None:
             raise lacks(task, "preview")
-        return await read(self._work(task, _silent))
+        return await _read(task.target, task.timeout, lambda: read(self._work(task, _silent)))
 
     async def probe(self, task: Task, baseline: Mapping[str, Any]) -> ProbeResult:
         read = _actions(task).probe
         if read is None:
             raise lacks(task, "probe")
-        return await read(self._work(task, _silent), baseline)
+        return await _read(task.target, task.timeout, lambda: read(self._work(task, _silent), baseline))
 
     async def listing(self, target: Target, source: str) -> list[str]:
         if source not in LISTINGS:
             raise cannot_list(source)
-        return await LISTINGS[source](self._apis.of(target), target)
+        return await _read(target, LISTING_SECONDS, lambda: LISTINGS[source](self._apis.of(target), target))
 
     async def test_target(self, target: Target) -> TargetTestResult:
         found = await find(self._apis, target, OPERATIONS)
@@ -129,6 +133,11 @@ class ProxmoxBackend:
 
     def _work(self, task: Task, progress: Progress) -> GuestWork:
         return GuestWork(self._apis.of(task.target), self._notes, task, progress)
+
+
+async def _read(target: Target, seconds: float, read: Callable[[], Awaitable[Result]]) -> Result:
+    """Read on the target. A node out of reach is tried again for up to `seconds`: nothing is claimed yet."""
+    return await retried(read, connection_of(target).connect_retries, seconds)
 
 
 def _actions(task: Task) -> Actions:

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from writ_agent.backends.connection_entry import typed_connection
+from writ_agent.backends.connection_retries import Retries
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Target
 
@@ -23,7 +24,7 @@ Storage = Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,62}(?!\n)$")]
 class ProxmoxConnection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`fingerprint`: the certificate's SHA-256, as Proxmox shows it. `ca`: certificates to believe instead, in PEM.
     Without either the authorities of the agent's own host count. `storage` and `bridge` are for guests created by
-    `container_create`, which names neither.
+    `container_create`, which names neither. `connect_retries`: further attempts at a node out of reach, before a claim.
     """
 
     host: Host
@@ -36,6 +37,7 @@ class ProxmoxConnection(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     storage: Storage | None = None
     bridge: Name | None = None
     connect_timeout: Annotated[float, Meta(gt=0, le=60)] = 5.0
+    connect_retries: Retries = 0
 
     def __post_init__(self) -> None:
         if self.fingerprint and self.ca:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from writ_agent.backends.connection_entry import typed_connection
+from writ_agent.backends.connection_retries import Retries
 from writ_contracts.inventory import Target
 
 Host = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,252}(?!\n)$")]
@@ -69,7 +70,7 @@ class SshConnection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     ciphers: list[str] | None = None
     macs: list[str] | None = None
     connect_timeout: Annotated[float, Meta(gt=0, le=120)] = 10.0
-    connect_retries: Annotated[int, Meta(ge=0, le=100)] | None = None
+    connect_retries: Retries | None = None
     keepalive: Annotated[float, Meta(gt=0, le=600)] = 15.0
     folder: Folder | None = None
     become: Literal["sudo"] | Become | None = None

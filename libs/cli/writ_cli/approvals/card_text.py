@@ -25,7 +25,7 @@ def show_card(screen: Screen, card: Card, now: float) -> None:
         show_diff(screen, card.preview.diff)
     for what in card.unverified:
         screen.line(Text(f"  UNVERIFIED: {shown(what)}", style="bold red"))
-    for why in refusals(card):
+    for why in refusals(card) if card.state == "awaiting_approval" else ():
         screen.line(Text(f"  not to approve: {shown(why)}", style="yellow"))
 
 

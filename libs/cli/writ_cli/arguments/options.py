@@ -26,6 +26,19 @@ Command = Callable[..., Any]
 INPUT_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 """A file to read: a missing one is a mistake of usage, before anything is done."""
 
+
+class _OutputFile(click.Path):
+    """A file to write. A missing folder is a mistake of usage, before anything is done."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        if not path.parent.is_dir():
+            self.fail(f"{path}: there is no folder {path.parent}", param, ctx)
+        return path
+
+
+OUTPUT_FILE = _OutputFile(dir_okay=False, path_type=Path)
+
 _FORMS = click.Choice(["table", "json", "yaml"])
 _OUTPUT = click.option("-o", "--output", "form", type=_FORMS, default="table", help="For people, or for programs.")
 _LONG_OUTPUT = click.option("--output", "form", type=_FORMS, default="table", help="For people, or for programs.")

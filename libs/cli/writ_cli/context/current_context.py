@@ -74,6 +74,13 @@ class ContextFolder:
         self.known(name)
         write_atomically(self._current, f"{name}\n".encode())
 
+    def remove(self, name: str) -> None:
+        """Remove a saved context; if it is the current one, none is afterwards. Raises Invalid."""
+        path = self.known(name)
+        if self.current == name:
+            self.use(None)
+        path.unlink()
+
     def save(self, name: str, content: bytes) -> Path:
         """Save a context under a name, for its owner alone."""
         path = self.file(name)

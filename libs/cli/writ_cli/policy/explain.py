@@ -64,8 +64,8 @@ async def explain(
 ) -> int:
     """Explain the decision on a request, or on a recorded one by its id in place of OPERATION.
 
-    A recorded request is decided as if it came at its time, by the policy in force now, with its public parameters. If
-    its target was renamed since, --target gives the present name.
+    A recorded request is decided as if it came at its time, by the policy in force now, with the parameters on record.
+    KEY=VALUE gives those that are not. If its target was renamed since, --target gives the present name.
 
     Shows the deciding rules, each other rule with its first failed clause (expected and actual), the nearest rule,
     possible approvers, the opening of a window or the end of a deny, and the decision in an emergency. Nothing is
@@ -76,11 +76,11 @@ async def explain(
         one = ExplainedRequest(
             operation, target_of(operation, target), parameters_of(operation, words), who, None, False
         )
-    elif words or who:
-        raise click.UsageError("the record of an operation has its principal and parameters: leave them out")
+    elif who:
+        raise click.UsageError("the record of an operation has its principal: leave it out")
     else:
-        one = await _recorded(settings, operation, target)
-    async with answering(settings, files) as source, _recorded_target_named(one):
+        one = await _recorded(settings, operation, target, words)
+    async with answering(settings, files) as source, _record_explained(one):
         found = await source.explain(
             one.operation,
             one.target,
@@ -99,7 +99,9 @@ async def explain(
 
 
 class ExplainedRequest(Struct, frozen=True):
-    """The request whose decision is explained. `at`: Unix seconds, None for now."""
+    """The request whose decision is explained. `at`: Unix seconds, None for now. `absent`: parameters of a recorded
+    request whose values the record does not have.
+    """
 
     operation: str
     target: str
@@ -108,14 +110,19 @@ class ExplainedRequest(Struct, frozen=True):
     at: float | None
     dry_run: bool
     target_recorded: bool = False
+    absent: tuple[str, ...] = ()
 
 
 @asynccontextmanager
-async def _recorded_target_named(one: ExplainedRequest) -> AsyncIterator[None]:
-    """Say of an unknown target that the record has it, and how to name the present one."""
+async def _record_explained(one: ExplainedRequest) -> AsyncIterator[None]:
+    """Say what the record does not have, or of an unknown target that it has it, and how to give the present one."""
     try:
         yield
     except Invalid as error:
+        if error.code == "invalid_parameters" and one.absent:
+            given = " ".join(f"{name}=VALUE" for name in one.absent)
+            text = f"{error}; the record does not have {', '.join(one.absent)}: add {given}"
+            raise Invalid(text, code=error.code) from error
         if error.code != "unknown_target" or not one.target_recorded:
             raise
         raise Invalid(
@@ -129,17 +136,33 @@ def _is_id(text: str) -> bool:
     return len(text) >= LEAST_ID and is_prefix(text) and text not in load_catalogue()
 
 
-async def _recorded(settings: Settings, text: str, target: str | None) -> ExplainedRequest:
-    """Return the recorded request of an operation, on another target where one is named. Raises NotFound, Invalid."""
+async def _recorded(settings: Settings, text: str, target: str | None, words: tuple[str, ...] = ()) -> ExplainedRequest:
+    """Return the recorded request of an operation, on another target where one is named, with the values that `words`
+    give of parameters which the record does not have. Raises Invalid.
+    """
     async with await settings.connect() as writ:
         operation_id = await operation_of(writ, text)
         answer = await writ.trace(operation_id=operation_id)
     first = next((event.body for event in answer.events if event.kind in ("requested", "refused")), None)
     if first is None:
         raise Invalid(f"the record has no request of {operation_id} that may be read", code="not_found")
-    parameters, dry_run = dict(first.get("parameters") or {}), bool(first.get("dry_run"))
-    on, who, at = target or first["target"], first["principal"], first["at"]
-    return ExplainedRequest(first["operation"], on, parameters, who, at, dry_run, target_recorded=target is None)
+    sent, hidden = first.get("parameters") or {}, first.get("hidden") or []
+    given = parameters_of(first["operation"], words)
+    for name in given:
+        if name not in hidden:
+            raise click.UsageError(f"the record has {name}: leave it out" if name in sent else f"it had no {name}")
+    known = {**(first.get("effective") or {}), **given}
+    parameters = {**sent, **{name: known[name] for name in hidden if name in known}}
+    return ExplainedRequest(
+        first["operation"],
+        target or first["target"],
+        parameters,
+        first["principal"],
+        first["at"],
+        bool(first.get("dry_run")),
+        target_recorded=target is None,
+        absent=tuple(name for name in hidden if name not in known),
+    )
 
 
 def _show(screen: Screen, found: Explanation) -> None:

@@ -7,7 +7,7 @@ import click
 from msgspec import Struct
 from rich.text import Text
 
-from writ_cli.arguments.options import asking
+from writ_cli.arguments.options import OUTPUT_FILE, asking
 from writ_cli.context.settings import Settings
 from writ_cli.policy.files import FILE, MODE, RUNNING, text_of
 from writ_cli.policy.problems import of_files, show_problems
@@ -53,7 +53,7 @@ class TestRunReport(Struct, frozen=True, kw_only=True):
 @click.command()
 @click.argument("paths", nargs=-1, metavar="[FILE|FOLDER]...", type=click.Path(path_type=Path))
 @click.option("--policy", "policy_file", type=FILE, metavar="FILE", help="Test this policy instead of the one named.")
-@click.option("--junit", "junit_file", type=FILE, metavar="FILE", help="Write the results there, as JUnit XML.")
+@click.option("--junit", "junit_file", type=OUTPUT_FILE, metavar="FILE", help="Write the results there, as JUnit XML.")
 @click.option("--coverage", is_flag=True, help="List the rules that no case covers.")
 @click.option("--fail-under", type=click.FloatRange(0, 100), metavar="PERCENT", help="Fail below this rule coverage.")
 @MODE

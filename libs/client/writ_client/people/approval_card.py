@@ -113,7 +113,7 @@ def open_card(
     """
     requested = _requested(answer.requested)
     decision, unverified = _decision(requested, policy_keys, installation)
-    _check_bound(requested, decision)
+    unverified += _check_bound(requested, decision)
     unverified += _statement(requested, decision, hidden, installation)
     facts = _facts(answer, decision, policy_keys, installation)
     preview = _preview(answer, facts, details, installation)
@@ -156,8 +156,8 @@ def _decision(requested: Requested, policy_keys: Collection[str], installation: 
     return read(requested.decision, Decision), ["policy's signature: its public key is not known here"]
 
 
-def _check_bound(requested: Requested, decision: Decision) -> None:
-    """Raises Untrusted unless the signed decision is on the shown request."""
+def _check_bound(requested: Requested, decision: Decision) -> list[str]:
+    """Return the facts that the decision does not bind. Raises Untrusted unless it is on the shown request."""
     pairs = {
         "operation id": (decision.operation_id, requested.operation_id),
         "principal": (decision.principal, requested.principal),
@@ -166,10 +166,15 @@ def _check_bound(requested: Requested, decision: Decision) -> None:
         "acts_for": (decision.acts_for, requested.acts_for),
         "dry run": (decision.dry_run, requested.dry_run),
     }
-    if requested.effective:  # an audit level may keep none: see _refusals
+    # Policy signs this digest for approvers alone: a decision that demands no approval has none.
+    undigested = decision.public_digest is None and not decision.demands
+    if requested.effective and not undigested:  # an audit level may keep none: see _refusals
         pairs["effective parameters"] = (decision.public_digest, sha256(canonical(requested.effective)).hexdigest())
     if different := [name for name, (signed, shown) in pairs.items() if signed != shown]:
         raise Untrusted(f"the request differs from policy's signed decision in {', '.join(different)}")
+    if requested.effective and undigested:
+        return ["the parameters with defaults: policy signs them only where it demands an approval"]
+    return []
 
 
 def _statement(

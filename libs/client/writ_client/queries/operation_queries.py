@@ -143,7 +143,7 @@ class Queries:
         (`not_found`), also where several ids begin so.
         """
         query, found = audit.SearchQuery(correlation_prefix=prefix, limit=1000), set[str]()
-        while rows := (await self.search(query)).rows:
+        while rows := await self._beginning_so(query):
             found |= {row.correlation_id for row in rows}
             if prefix in found:
                 return prefix
@@ -155,6 +155,16 @@ class Queries:
             text = f"no operation or correlation id begins with {prefix!r} among those that you may read"
             raise errors.Invalid(text, code="not_found")
         return found.pop()
+
+    async def _beginning_so(self, query: audit.SearchQuery) -> list[audit.SearchRow]:
+        try:
+            return (await self.search(query)).rows
+        except errors.Invalid as error:
+            if "unknown field `correlation_prefix`" not in str(error):
+                raise
+            text = f"nothing with correlation id {query.correlation_prefix!r} is on record, or you may not read it"
+            advice = "the audit service is of an earlier release, which finds such ids only as a whole"
+            raise errors.Invalid(f"{text}; {advice}") from error
 
     async def policy_status(self) -> versions.PolicyStatusReply:
         """Return the policy in force in the replying replica, with the problems of its files."""

@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from writ_agent.backends.connection_entry import typed_connection
+from writ_agent.backends.connection_retries import Retries
 from writ_contracts.backends import DOCKER
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import BackupRepository, Target
@@ -19,10 +20,12 @@ Seconds = Annotated[float, Meta(gt=0, le=120)]
 class EngineAddress(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The address of an engine. `socket`: its Unix socket on the engine's host; a longer path does not fit into a
     socket address (unix(7): 108 bytes). `connect_timeout`, `reply_timeout`: seconds to connect, and to answer a read.
+    `connect_retries`: further attempts at an engine out of reach, before a claim.
     """
 
     socket: SocketPath = SOCKET
     connect_timeout: Seconds = 5.0
+    connect_retries: Retries = 0
     reply_timeout: Seconds = 15.0
 
 

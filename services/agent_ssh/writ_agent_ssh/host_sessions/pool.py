@@ -4,13 +4,12 @@ Retries happen only before a claim. After it there is one attempt, and its true 
 """
 
 import asyncio
-import random
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from itertools import count
 
+from writ_agent.backends.connection_retries import retried
 from writ_agent.backends.target_health import TargetHealth
 from writ_agent_ssh.connection.credentials import SshCredentials
 from writ_agent_ssh.connection.host_keys import KnownHosts
@@ -25,8 +24,6 @@ from writ_agent_ssh.tailnet.tailscale import Tailnet
 from writ_bus import tasks
 from writ_contracts.errors import Invalid, Unreachable, WritError
 from writ_contracts.inventory import Target
-
-FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
 
 
 class _TargetSession:
@@ -100,18 +97,13 @@ class Pool:
         A target that just failed fails at once, unless `eager`: for what has begun there.
         """
         self._set_aside.check(target.id)
-        connection, until, pause = connection_of(target), time.monotonic() + patience, FIRST_PAUSE
+        connection = connection_of(target)
         root = connection.needs_root(operation)
-        for attempt in count():
-            try:
-                return await self._session(target.id, connection, eager=eager, root=root)
-            except Unreachable:
-                enough = attempt == connection.connect_retries and not eager
-                if enough or time.monotonic() + pause >= until:
-                    raise
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - so that many do not come at once
-            pause = min(pause * 2, LONGEST_PAUSE)
-        raise AssertionError  # it counts without an end
+
+        async def attempt() -> HostSession:
+            return await self._session(target.id, connection, eager=eager, root=root)
+
+        return await retried(attempt, None if eager else connection.connect_retries, patience)
 
     @asynccontextmanager
     async def lease(self, target: Target) -> AsyncIterator[SshLink]:

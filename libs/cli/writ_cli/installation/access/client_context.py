@@ -92,6 +92,19 @@ async def use(settings: Settings, name: str | None, nothing: bool) -> int:
     return Exit.DONE
 
 
+@context.command("remove")
+@click.argument("name")
+@local
+async def remove(settings: Settings, name: str) -> int:
+    """Remove the saved context NAME; the file of its key stays."""
+    ContextFolder(settings.environ).remove(name)
+    if settings.screen.json:
+        settings.screen.data({"name": name, "removed": True})
+    else:
+        settings.screen.line(f"{name} is removed")
+    return Exit.DONE
+
+
 @context.command("list")
 @listing(local)
 async def list_all(settings: Settings) -> int:

@@ -11,6 +11,7 @@ import msgspec
 from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.id_prefix import one_of
 from writ_cli.arguments.options import in_installation, listing
+from writ_cli.arguments.suggestions import inventory_targets
 from writ_cli.context.settings import Settings
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
@@ -58,6 +59,7 @@ async def create(
     for glob in (*operations, *targets):
         _check_glob(glob)
     _refuse_unknown(operations)
+    _warn_of_no_target(settings, targets)
     limits: dict[str, Any] = {"operations": operations, "targets": targets, "rate": rate}
     path = settings.home.gateway_tokens
     made, entry = create_token(path, name, now=time.time(), lifetime=lifetime, note=note[:200], **limits)
@@ -94,6 +96,15 @@ def _refuse_unknown(globs: Iterable[str]) -> None:
         if not any(fnmatchcase(name, glob) for name in catalogue):
             hint = near(glob, catalogue) or "; `writ operations` lists them"
             raise Invalid(f"--operation {glob}: no operation has this name{hint}", code="unknown_operation")
+
+
+def _warn_of_no_target(settings: Settings, globs: Iterable[str]) -> None:
+    """Warn of a glob that fits no target: it may be misspelt, or for targets to come."""
+    known = inventory_targets(settings) or []
+    for glob in globs if known else ():
+        if not any(fnmatchcase(name, glob) for name in known):
+            text = f"writ: --target {glob}: no target has this name{near(glob, known) or '; `writ targets` lists them'}"
+            settings.screen.err.print(text)
 
 
 @token.command("list")

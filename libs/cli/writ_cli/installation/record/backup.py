@@ -5,17 +5,15 @@ from pathlib import Path
 
 import click
 
-from writ_cli.arguments.options import INPUT_FILE, in_installation, local
+from writ_cli.arguments.options import INPUT_FILE, OUTPUT_FILE, in_installation, local
 from writ_cli.context.settings import Settings
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
 from writ_installation.archives.backup import BackupManifest, back_up, restore
 
-_FILE = click.Path(dir_okay=False, path_type=Path)
-
 
 @click.command()
-@click.argument("file", type=_FILE)
+@click.argument("file", type=OUTPUT_FILE)
 @in_installation
 async def backup(settings: Settings, file: Path) -> int:
     """Write $WRIT_HOME into FILE, also while Writ runs: keys, lists, the journal. The file then holds private keys."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from writ_cli.arguments.command_group import CommandGroup
-from writ_cli.arguments.options import INPUT_FILE, asking, local
+from writ_cli.arguments.options import INPUT_FILE, OUTPUT_FILE, asking, local
 from writ_cli.context.settings import Settings
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
@@ -19,7 +19,6 @@ from writ_installation.archives.journal import Archiver, bootstrapped
 from writ_installation.files.home import Home
 from writ_proof.archive import check
 
-_FILE = click.Path(dir_okay=False, path_type=Path)
 _POLICY_KEYS = click.option(
     "--policy-key",
     "policy_keys",
@@ -61,7 +60,7 @@ def _show(settings: Settings, answer: JournalReply) -> None:
 
 
 @journal.command()
-@click.argument("file", type=_FILE)
+@click.argument("file", type=OUTPUT_FILE)
 @click.option("--reason", "-r", required=True, help="Why, for the record.")
 @click.option("--until", metavar="WHEN", help="Only events before that: 30d, or 2026-11-25T14:30.")
 @click.option("--with-damage", "damage", is_flag=True, help="Also if signatures in the range are not valid.")

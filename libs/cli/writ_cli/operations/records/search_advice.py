@@ -20,7 +20,7 @@ def hidden_advice(answer: SearchReply, names: Collection[str]) -> Iterator[str]:
     yield from unknown
     if hidden is not None and not hidden.problem and not unknown:
         if hidden.since is None:
-            yield "no request on record has hidden values that a search can find"
+            yield "hidden values can be found in requests of this release: none on record has any"
         else:
             yield f"hidden values can be found in requests since {times.date(hidden.since)}"
 

@@ -132,7 +132,10 @@ def _headline(event: journal.JournalEvent | None, raw: TraceEvent) -> str | Text
 def _details(event: journal.JournalEvent | None, operation: str = "") -> Iterator[Line]:  # noqa: C901 - a table by type
     match event:
         case journal.Requested():
-            yield from _parameters(event.parameters, event.hidden)
+            # At audit level minimal a value may be absent as sent, and on record for the reads before a change.
+            recorded = {name: event.effective[name] for name in event.hidden if name in event.effective}
+            hidden = [name for name in event.hidden if name not in recorded]
+            yield from _parameters({**event.parameters, **recorded}, hidden)
             yield from _decided(
                 event.operation_id, event.verdict.rules, event.verdict.reason, event.decision, event.verdict.policy
             )

@@ -1,0 +1,35 @@
+"""Further attempts at a target out of reach. They happen before a claim only: after it there is one attempt, and its
+true result.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from itertools import count
+from typing import Annotated, TypeVar
+
+from msgspec import Meta
+
+from writ_contracts.errors import Unreachable
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
+Retries = Annotated[int, Meta(ge=0, le=100)]
+"""`connect_retries` in the `connection` of a target."""
+Result = TypeVar("Result")
+
+
+async def retried(attempt: Callable[[], Awaitable[Result]], retries: int | None, seconds: float) -> Result:
+    """Return the result of the attempt. One that raises Unreachable is repeated up to `retries` times (None: any
+    number), for `seconds`; then its error is raised.
+    """
+    until, pause = time.monotonic() + seconds, FIRST_PAUSE
+    for made in count():
+        try:
+            return await attempt()
+        except Unreachable:
+            if made == retries or time.monotonic() + pause >= until:
+                raise
+        await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - so that many do not come at once
+        pause = min(pause * 2, LONGEST_PAUSE)
+    raise AssertionError  # it counts without an end
