@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from nats.aio.msg import Msg
 
-from writ_bus.errors import TimedOut, Unreachable
+from writ_bus.errors import Conflict, TimedOut, Unreachable
 from writ_bus.nats.bus import NatsBus
 from writ_bus.port import Bus, Delivery
 from writ_testing.peers.nats_server import WritServer, writ_server
@@ -35,14 +35,14 @@ class NatsGround:
         await meanwhile()
         await self.server.start()
 
-    def lose_answers(self, bus: Bus, number: int) -> None:
+    def lose_answers(self, bus: Bus, number: int, prefix: str = "writ.journal.") -> None:
         assert isinstance(bus, NatsBus)
         ask, left = bus.replies.one, number
 
         async def lose(subject: str, data: bytes, **options: Any) -> Msg:
             nonlocal left
             answer = await ask(subject, data, **options)
-            if left and subject.startswith("writ.journal."):
+            if left and subject.startswith(prefix):
                 left -= 1
                 raise TimedOut("the answer got lost")
             return answer
@@ -58,6 +58,19 @@ async def ground(tmp_path: Path) -> AsyncIterator[NatsGround]:
 
 class TestNatsBus(BusSuite):
     """All tests of the suite, over the wire."""
+
+    async def test_value_that_was_stored_without_an_answer_is_not_taken_for_another_one(
+        self, ground: NatsGround
+    ) -> None:
+        bus = await ground.bus("executor")
+        ground.lose_answers(bus, 1, prefix="writ.params.")
+        version = await bus.params.put("a", b"first", ttl=60, only_new=True)
+        assert await bus.params.get("a") == b"first"
+        ground.lose_answers(bus, 1, prefix="writ.params.")
+        with pytest.raises(Conflict):
+            await bus.params.put("a", b"second", ttl=60, only_new=True)
+        await bus.params.delete("a", version=version)
+        assert await bus.params.get("a") is None
 
 
 @pytest.mark.parametrize("error", [Unreachable("gone"), RuntimeError("a defect")])

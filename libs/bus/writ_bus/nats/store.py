@@ -4,7 +4,7 @@ from math import ceil
 
 from writ_bus import tracing
 from writ_bus.backoff import patiently
-from writ_bus.errors import Unreachable
+from writ_bus.errors import Conflict, Unreachable
 from writ_bus.grammar import check_subject
 from writ_bus.nats.connection import NatsConnection
 from writ_bus.nats.jetstream import call_subject, direct_get_last, leader_get, purge_of, stored
@@ -26,10 +26,24 @@ class NatsStore:
         expected = {"Nats-Expected-Last-Subject-Sequence": "0"} if only_new else {}
         subject, headers = self._subject(key), tracing.outgoing({"Nats-TTL": f"{max(1, ceil(ttl))}s", **expected})
 
+        attempts = 0
+
         async def attempt() -> int:
-            return stored(await self._replies.one(subject, data, timeout=ANSWER, headers=headers), f"put {key}")
+            nonlocal attempts
+            attempts += 1
+            try:
+                return stored(await self._replies.one(subject, data, timeout=ANSWER, headers=headers), f"put {key}")
+            except Conflict:
+                if attempts > 1 and (version := await self._version_of(subject, data)) is not None:
+                    return version
+                raise
 
         return await patiently(attempt, self._connection.wait_up)
+
+    async def _version_of(self, subject: str, data: bytes) -> int | None:
+        """Return the version of this very value, which was stored by an attempt without an answer; None for another."""
+        found = await leader_get(self._replies, self._stream, {"last_by_subj": subject}, ANSWER)
+        return found.sequence if found is not None and found.data == data else None
 
     async def get(self, key: str) -> bytes | None:
         try:
