@@ -157,7 +157,7 @@ async def publish(settings: Settings, file: Path, reason: str, replaces: int | N
 
 async def _warnings(settings: Settings, writ: Writ, document: str) -> list[PolicyProblem]:
     """Return the warnings that the document adds, for people who may read the policy in force. Without them it is
-    published all the same: it may mend what keeps policy from comparing.
+    published all the same: it may repair what keeps policy from comparing.
     """
     if settings.screen.json:
         return []
