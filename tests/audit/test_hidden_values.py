@@ -18,7 +18,7 @@ from writ_contracts.history.audit import HiddenValues
 from writ_contracts.history.search_digests import SearchDigestsReply
 from writ_contracts.journal import RecordRead
 from writ_contracts.operations import Catalogue
-from writ_contracts.wire import decode_event
+from writ_contracts.wire import decode_event, encode
 from writ_executor.journal.search_digests import hidden_digests
 from writ_executor.journal.shared_keys import SharedKeys
 from writ_executor.requests import sought_values
@@ -190,6 +190,20 @@ async def test_forbidden_request_for_digests_is_not_repeated(
         assert len(answer.rows) == 3
         assert answer.hidden == HiddenValues(problem=hidden_values.FORBIDDEN)
     assert len(attempts) == 1
+
+
+@pytest.mark.parametrize("reply", [b"{", encode(SearchDigestsReply(digests=[], keys=["k"]))])
+async def test_unusable_reply_of_an_executor_is_no_mistake_of_the_search(
+    bus: MemoryBus, recorded: History, reply: bytes
+) -> None:
+    async def broken(_: Message) -> bytes:
+        return reply
+
+    serving = Endpoint(name="search_digests", subject=subjects.SEARCH_DIGESTS, handler=broken)
+    await bus.serve(Service(name="executor", version="1", description="", endpoints=[serving]))
+    answer = await search(bus, "carol", parameters={"service_name": "nginx"})
+    assert len(answer.rows) == 3
+    assert answer.hidden == HiddenValues(problem=hidden_values.UNREADABLE)
 
 
 async def test_recorded_search_names_the_parameter_and_no_value(bus: MemoryBus, recorded: History) -> None:

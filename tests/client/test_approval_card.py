@@ -181,6 +181,21 @@ def test_an_audit_level_without_values_leaves_the_requesters_signature_to_approv
     assert open_card(card(signed=False, **least), [POLICY.public]).refusals
 
 
+def test_effective_value_that_policy_signed_is_seen_although_the_journal_lacks_it_as_sent() -> None:
+    """At audit level minimal the reads before a change need its values, so the journal has them as effective ones."""
+    for signed in (True, False):
+        opened = open_card(card(hidden=PARAMETERS, signed=signed, parameters={}), [POLICY.public])
+        assert (opened.unseen, opened.refusals) == ([], [])
+    secret = card(hidden={**PARAMETERS, "content": "x"}, parameters={})
+    assert open_card(secret, [POLICY.public]).unseen == ["content"]
+    assert open_card(secret, [POLICY.public]).refusals[0].startswith("content is hidden")
+    assert open_card(secret, [POLICY.public], {"content": "x"}).refusals == []
+    with pytest.raises(Untrusted, match="other parameters"):
+        open_card(secret, [POLICY.public], {"content": "y"})
+    with pytest.raises(Untrusted, match="in effective parameters"):
+        open_card(card(hidden=PARAMETERS, parameters={}, effective={"service_name": "sshd"}), [POLICY.public])
+
+
 DIFF = PreviewDetails(salt="cd" * 32, values={"diff": "+new"})
 COMMITTED = keyed_digest(DIFF.salt, DIFF.values)
 

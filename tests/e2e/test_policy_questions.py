@@ -11,8 +11,10 @@ import pytest_asyncio
 from click.testing import CliRunner, Result
 
 from writ_cli.main import cli
+from writ_cli.policy import versions
 from writ_client.client import Writ
-from writ_contracts.errors import Denied
+from writ_contracts.errors import Denied, TimedOut
+from writ_contracts.policy.questions import PolicyProblem
 from writ_installation.files.create import default_policy
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation, open_policy, prepare, running_installation
@@ -194,6 +196,22 @@ async def test_a_policy_is_checked_tried_published_and_rolled_back(
     assert "nobody" not in installation.home.policy.read_text()
     assert (await command(installation, "can-i", "test_noop", "-t", "web-1")).exit_code == 0
     assert (await run_json(installation, "diff", 1, 3))["changes"] == []
+
+
+async def test_policy_is_published_also_where_its_warnings_cannot_be_compared(
+    installation: RunningInstallation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def busy(*_: object) -> list[PolicyProblem]:
+        raise TimedOut("policy did not reply within 20 s")
+
+    monkeypatch.setattr(versions, "added_warnings", busy)
+    policy = tmp_path / "new.yaml"
+    policy.write_text(open_policy(CONTROLS, NOBODY))
+    published = await command(installation, "publish", policy, "--reason", "urgent")
+    assert published.exit_code == 0, published.output
+    assert "is in force" in published.stdout
+    assert "the warnings that it adds are not known: policy did not reply within 20 s" in published.stderr
+    assert (await command(installation, "rollback", 1, "--reason", "for everybody")).exit_code == 0
 
 
 async def test_a_document_that_does_not_load_is_reported_with_every_place(

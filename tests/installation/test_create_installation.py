@@ -1,7 +1,9 @@
 """The first files of an installation, and entries added to files with edits by hand."""
 
+import errno
 import os
 import stat
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,37 @@ def test_creating_an_installation_again_changes_nothing(tmp_path: Path) -> None:
     before = {path: path.read_bytes() for path in home.root.rglob("*") if path.is_file()}
     assert not create_installation(home)
     assert {path: path.read_bytes() for path in home.root.rglob("*") if path.is_file()} == before
+
+
+def test_creation_that_failed_at_any_write_is_completed_by_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as on a full disk: a failed `writ up` leaves its folder."""
+    sync, left = os.fsync, 0
+
+    def failing(descriptor: int) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", failing)
+    for number in count(1):
+        home, left = Home(tmp_path / str(number)), number
+        try:
+            create_installation(home)
+        except OSError:
+            create_installation(home)
+            before = {path: path.read_bytes() for path in home.root.rglob("*") if path.is_file()}
+            assert not create_installation(home)
+            assert {path: path.read_bytes() for path in home.root.rglob("*") if path.is_file()} == before
+            assert [one.id for one in read_principals(home.principals).principals] == ["operator"]
+            assert [one.id for one in read_inventory(home.inventory).targets] == [host_token()]
+            assert home.key("principal-operator").public == read_principals(home.principals).principals[0].key
+        else:
+            assert number > 10, "each file is synced"
+            return
 
 
 def test_an_operators_own_files_are_kept(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from writ_contracts.wire import decode, encode
 TIMEOUT = 2.0
 FORBIDDEN = "NATS does not permit audit to request their digests; write the configuration of NATS again"
 FORBIDDEN_SECONDS = 600.0
+UNREADABLE = "the reply of an executor cannot be used"
 
 
 class SoughtDigests(Struct, frozen=True, kw_only=True):
@@ -54,8 +55,13 @@ class HiddenValueSearch:
             return SoughtDigests(problem=FORBIDDEN)
         except BusError as error:
             return SoughtDigests(problem=f"no executor replied ({error.code})")
-        reply = decode(message.data, SearchDigestsReply)
+        try:
+            reply = decode(message.data, SearchDigestsReply)
+        except Invalid:
+            return SoughtDigests(problem=UNREADABLE)
         if reply.error is None:
+            if len(reply.digests) != len(values):
+                return SoughtDigests(problem=UNREADABLE)
             return SoughtDigests(digests=dict(zip(values, reply.digests, strict=True)), keys=reply.keys)
         if reply.error.code == "invalid":
             raise Invalid(reply.error.message)

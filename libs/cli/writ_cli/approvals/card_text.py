@@ -37,7 +37,7 @@ def refusals(card: Card) -> list[str]:
 def _lines(card: Card, now: float) -> Iterator[Line]:
     decision, requested = card.decision, card.requested
     yield from (("parameter " + name, value) for name, value in requested.effective.items())
-    yield "not shown", ", ".join(requested.hidden)
+    yield "not shown", ", ".join(card.unseen)
     signed = "" if card.reason_is_signed else " (not signed)"
     yield "reason given", f"{requested.reason}{signed}" if requested.reason else ""
     yield "risk", requested.risk

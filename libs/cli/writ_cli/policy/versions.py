@@ -18,7 +18,7 @@ from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit, of_outcome
 from writ_cli.terminal.output import Screen, visible
 from writ_client.client import Writ
-from writ_contracts.errors import Denied, Invalid
+from writ_contracts.errors import Denied, Invalid, WritError
 from writ_contracts.policy.questions import PolicyProblem
 from writ_contracts.policy.versions import MAX_HISTORY, PolicyHistoryReply, PolicyStatusReply, PolicyVersionView
 from writ_contracts.requests import OperationView
@@ -156,10 +156,18 @@ async def publish(settings: Settings, file: Path, reason: str, replaces: int | N
 
 
 async def _warnings(settings: Settings, writ: Writ, document: str) -> list[PolicyProblem]:
-    """Return the warnings that the document adds, for people who may read the policy in force."""
-    if settings.screen.json or not await reads_policy(writ):
+    """Return the warnings that the document adds, for people who may read the policy in force. Without them it is
+    published all the same: it may repair what keeps policy from comparing.
+    """
+    if settings.screen.json:
         return []
-    return await added_warnings(writ, (await writ.policy_show()).document, document)
+    try:
+        if not await reads_policy(writ):
+            return []
+        return await added_warnings(writ, (await writ.policy_show()).document, document)
+    except WritError as error:
+        click.echo(visible(f"writ: the warnings that it adds are not known: {error}"), err=True)
+        return []
 
 
 async def _document_of(writ: Writ, version: int) -> str:

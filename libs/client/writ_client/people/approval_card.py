@@ -79,6 +79,11 @@ class Card(Struct, frozen=True, kw_only=True):
         return short_digest(self.digest)
 
     @property
+    def unseen(self) -> list[str]:
+        """Return the parameters whose values the card does not have."""
+        return unseen(self.requested)
+
+    @property
     def demands(self) -> list[DecisionDemand]:
         """Return the demands of the signed decision."""
         return self.decision.demands
@@ -143,6 +148,13 @@ def open_card(
     )
 
 
+def unseen(requested: Requested) -> list[str]:
+    """Return the hidden parameters without an effective value. At audit level minimal those of a change have one, for
+    the reads before it, and policy signed its digest.
+    """
+    return [name for name in requested.hidden if name not in requested.effective]
+
+
 def _requested(data: bytes) -> Requested:
     try:
         return decode(data, Requested)
@@ -196,7 +208,8 @@ def _statement(
     lacks = ["the reason: the requester did not sign it"] if requested.reason and signed.reason is None else []
     if requested.hidden and hidden is None:
         return lacks
-    parameters = {**requested.parameters, **(hidden or {})}
+    recorded = {name: requested.effective[name] for name in requested.hidden if name in requested.effective}
+    parameters = {**requested.parameters, **recorded, **(hidden or {})}
     if not same(signed.parameters_digest, keyed_digest(requested.salt or "", parameters)):
         raise Untrusted("the requester signed other parameters than these")
     return lacks
@@ -257,9 +270,9 @@ def _refusals(
     if preview is not None and preview.shows_hidden:
         return []
     if not signed:
-        unseen = requested.hidden or ([] if requested.effective else ["what it is about"])
-        return [f"{', '.join(unseen)} is hidden, and the requester did not sign it"] if unseen else []
-    missing = [name for name in requested.hidden if name not in hidden]
+        absent = unseen(requested) or ([] if requested.effective else ["what it is about"])
+        return [f"{', '.join(absent)} is hidden, and the requester did not sign it"] if absent else []
+    missing = [name for name in unseen(requested) if name not in hidden]
     if not missing:
         return []
     return [f"{', '.join(missing)} is hidden: reject it, or approve it with the values that the requester gives"]
