@@ -19,7 +19,8 @@ from writ_testing.installations.installation import RunningInstallation, open_po
 from writ_trust.keys import Key, generate_seed
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
-AT_ONCE = 1.0
+AT_ONCE = 3.0
+"""Seconds: as long as the operation that blocks the target takes."""
 GOVERN: dict[str, Any] = {
     "name": "admins_govern",
     "operations": [

@@ -30,6 +30,7 @@ def _event(record: Record, word: bytes, number: str) -> TraceEvent | None:
         return None
     if number not in (body.get("operation_id"), body.get("correlation_id")):
         return None
+    body.pop("search_digests", None)  # as in a trace of the journal
     kind, at = str(body.get("type", "")), body.get("at")
     when = float(at) if isinstance(at, int | float) else record.time
     return TraceEvent(sequence=record.sequence, subject=record.subject, kind=kind, at=when, body=body)
