@@ -13,7 +13,7 @@ from writ_bus.nats.bus import NatsBus, connect
 from writ_bus.nats.client.watchdog import UNACKNOWLEDGED_MS
 from writ_bus.nats.options import Options, next_server
 from writ_bus.nats.replies import Replies
-from writ_bus.port import Message
+from writ_bus.port import Bus, Message
 from writ_testing.eventually import eventually
 from writ_testing.peers.nats_server import WritServer, anybody, free_port, open_server, transport_info, writ_server
 from writ_testing.peers.tcp_proxy import TcpProxy, tcp_proxy
@@ -93,8 +93,8 @@ async def test_bus_buffers_nothing_while_the_server_is_away_and_works_afterwards
     assert (await alice.request(ASK, b"again", timeout=SOON)).data == b"again"
 
 
-async def test_request_in_flight_fails_at_once_if_the_connection_breaks(server: WritServer) -> None:
-    executor, alice = await server.bus("executor"), await server.bus("alice")
+async def unanswered(executor: Bus) -> asyncio.Event:
+    """Serve requests without ever answering one. Return the event that is set by the first."""
     began = asyncio.Event()
 
     async def never(message: Message) -> bytes:
@@ -103,6 +103,11 @@ async def test_request_in_flight_fails_at_once_if_the_connection_breaks(server: 
         return b""
 
     await executor.serve(service("executor", REQUESTS, never))
+    return began
+
+
+async def test_request_in_flight_fails_at_once_if_the_connection_breaks(server: WritServer) -> None:
+    alice, began = await server.bus("alice"), await unanswered(await server.bus("executor"))
     request = asyncio.create_task(alice.request(ASK, b"", timeout=60.0))
     await began.wait()
     await server.process.kill()
@@ -113,15 +118,7 @@ async def test_request_in_flight_fails_at_once_if_the_connection_breaks(server: 
 
 
 async def test_request_to_all_fails_if_the_connection_breaks_since_replies_may_be_missing(server: WritServer) -> None:
-    executor, alice = await server.bus("executor"), await server.bus("alice")
-    began = asyncio.Event()
-
-    async def never(message: Message) -> bytes:
-        began.set()
-        await asyncio.Event().wait()
-        return b""
-
-    await executor.serve(service("executor", REQUESTS, never))
+    alice, began = await server.bus("alice"), await unanswered(await server.bus("executor"))
     request = asyncio.create_task(alice.request_many(ASK, b"", timeout=60.0))
     await began.wait()
     await server.process.kill()
