@@ -24,7 +24,7 @@ from writ_agent.verification import (
     named_directory,
     verify_grant,
 )
-from writ_agent.work.claims import make_claim, send_claim
+from writ_agent.work.claims import SealKeys, make_claim, send_claim
 from writ_agent.work.detached_operations import DetachedOperations
 from writ_agent.work.early_read import EarlyRead
 from writ_agent.work.in_flight import InFlightOperation, InFlightOperations, RecentKeys
@@ -79,6 +79,7 @@ class Worker:
     def __init__(self, parts: WorkerParts) -> None:
         self._parts = parts
         self._nonces = RecentKeys()
+        self._seal_keys = SealKeys()
         self.detached = DetachedOperations(parts.waiting, parts.slots)
         self.stopping = False
 
@@ -111,13 +112,15 @@ class Worker:
             await entry.drop_early_read()
             self._parts.in_flight.drop(entry)
             self._parts.changed()
+            self._seal_keys.make_ahead()
 
     async def _claim_and_run(self, entry: InFlightOperation, delivery: Delivery) -> None:
         stages = self._parts.meters.stages
         with stages.time(entry.work.operation_id, stage="look"), tracing.span("look"):
             baseline = await self._parts.host_reads.baseline(entry.work)
         plugins = self._parts.trust.plugins(entry.work.operation)
-        claimed = make_claim(self._parts.identity, entry.work, baseline, self._boot(), plugins)
+        seal = self._seal_keys.take()
+        claimed = make_claim(self._parts.identity, entry.work, baseline, self._boot(), plugins, seal)
         entry.early_read = self._begin_early_read(entry.work)
         with stages.time(entry.work.operation_id, stage="claim"):
             answer = await self._claim(claimed, delivery)
