@@ -3,8 +3,11 @@
 import asyncio
 import json
 import os
+import pty
 import signal
+import socket
 import sys
+from asyncio.subprocess import DEVNULL
 from pathlib import Path
 
 import pytest
@@ -158,6 +161,28 @@ async def test_no_server_is_status_6(environ: dict[str, str]) -> None:
         assert done.stderr.count("\n") == 1
 
 
+async def test_a_person_at_a_terminal_reads_at_once_that_nats_does_not_answer(environ: dict[str, str]) -> None:
+    controller, terminal = pty.openpty()
+    with socket.create_server(("127.0.0.1", 0)) as hung:  # the kernel accepts, and nobody reads
+        url = f"nats://127.0.0.1:{hung.getsockname()[1]}"
+        called = [sys.executable, "-m", "writ_cli", "targets"]
+        process = await asyncio.create_subprocess_exec(
+            *called, env={**os.environ, **environ, "NATS_URL": url}, stdin=DEVNULL, stdout=DEVNULL, stderr=terminal
+        )
+        os.close(terminal)
+        async with asyncio.timeout(60):
+            status = await process.wait()
+        with os.fdopen(controller, "rb", buffering=0) as screen:
+            lines = screen.read(4096).decode().splitlines()
+    assert (status, lines) == (
+        6,
+        [
+            f"writ: no answer yet from NATS at {url}; trying for 3 s",
+            f"writ: {url} cannot be reached: no answer in 3 s",
+        ],
+    )
+
+
 async def test_a_key_that_is_not_known_is_status_6(command: Command, tmp_path: Path) -> None:
     stranger = tmp_path / "stranger.seed"
     stranger.write_bytes(generate_seed())
@@ -227,7 +252,7 @@ async def test_usage_errors_are_a_line_and_status_2(command: Command) -> None:
         (["run", "service_restart", "-t", "a", "service_name=x", "--correlation-id", "a b"], "it takes 1 to 128 lett"),
         (["audit", "search", "--outcome", "fail"], "'unknown'; did you mean 'failed'? (see"),
         (["policy", "who-can", "service_restart", "--role", "prod"], "'maintenance'; did you mean 'production'? (see"),
-        (["policy", "who-can", "service_restart", "--role", "xyz"], "'maintenance'. (see"),
+        (["policy", "who-can", "service_restart", "--role", "xyz"], "'maintenance' (see"),
         (["operations", "nothing"], "no operation 'nothing'"),
         (["run", "service_restrat", "-t", "a"], "no operation 'service_restrat'; did you mean 'service_restart'?"),
         (["run", "service_restart", "-t", "a", "service_nam=x"], "'service_nam'; did you mean 'service_name'?"),
