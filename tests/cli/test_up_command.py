@@ -32,12 +32,12 @@ class Shell:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("WRIT_", "NATS_", "SYSTEMM"))}
         self.environ = {**kept, "WRIT_NATS_PORT": "0"}
 
-    async def writ(self, *words: str, stdin: bytes = b"") -> WritResult:
+    async def writ(self, *words: str, stdin: bytes = b"", **environ: str) -> WritResult:
         """`writ …`, to its end."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "writ_cli", *words),
             cwd=self.folder,
-            env=self.environ,
+            env={**self.environ, **environ},
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -56,9 +56,10 @@ class Shell:
 async def test_the_first_quarter_of_an_hour(tmp_path: Path) -> None:
     shell = Shell(tmp_path)
     assert (await shell.writ("status")).status == 6
-    up = await shell.writ("up", "--detach")
+    up = await shell.writ("up", "--detach", WRIT_AUDIT_LEVEL="full")
     try:
         assert up.status == 0, up
+        assert "writ up: WRIT_AUDIT_LEVEL is not read; did you mean 'SYSTEMMANAGER_AUDIT_LEVEL'?\n" in up.err
         assert "Writ is ready on" in up.out
         await _look_around(shell)
         await _write_and_read(shell)
