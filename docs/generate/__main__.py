@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from deploy.grafana.generate import DASHBOARDS
+from msgspec import Struct
 
 from docs.generate import asyncapi, client_groups, inventory_keys, metrics_table, policy_keys, schemas
-from msgspec import Struct
 from writ_agent_docker.config import DockerAgentConfig
 from writ_agent_local.config import LocalAgentConfig
 from writ_agent_proxmox.config import ProxmoxAgentConfig
@@ -36,8 +36,8 @@ CONFIGURATION = """\
 # Configuration
 
 Each service reads its environment once, when it starts. A mistake is one line that names the variable, and exit status
-2. An empty variable counts as unset. `writ up` sets all of these for the services that it starts. Variables named `WRIT_…` or
-`SYSTEMMANAGER_…` that nothing reads and whose name is like one that is read are reported: in the log, and by `writ up`.
+2. An empty variable counts as unset. `writ up` sets all of these for the services that it starts. A variable `WRIT_…` or
+`SYSTEMMANAGER_…` that nothing reads is reported if its name is like one of these: in the log, and by `writ up`.
 
 *Made from the configuration structs by `make docs`.*
 """

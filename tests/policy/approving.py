@@ -182,7 +182,12 @@ async def awaiting(asking: Asking, subject: Subject) -> Pending:
     made.requested = encode(requested)
     await asking.append(subject, requested)
     waiting = AwaitingApproval(
-        **stamp(asking, "waiting"), operation_id=subject.operation_id, approvers=[], quorum=1, until=0.0
+        **stamp(asking, "waiting"),
+        operation_id=subject.operation_id,
+        approvers=[],
+        quorum=1,
+        until=0.0,
+        demands=decision.demands,
     )
     await asking.append(subject, waiting)
     return made
