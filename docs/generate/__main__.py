@@ -36,8 +36,8 @@ CONFIGURATION = """\
 # Configuration
 
 Each service reads its environment once, when it starts. A mistake is one line that names the variable, and exit status
-2. An empty variable counts as unset. `writ up` sets all of these for the services that it starts. A variable `WRIT_…` or
-`SYSTEMMANAGER_…` that nothing reads is reported if its name is like one of these: in the log, and by `writ up`.
+2. An empty variable counts as unset. `writ up` sets all of these for the services that it starts. A variable `WRIT_…`
+or `SYSTEMMANAGER_…` that nothing reads is reported if its name is like one of these: in the log, and by `writ up`.
 
 *Made from the configuration structs by `make docs`.*
 """
