@@ -13,8 +13,9 @@ import pytest
 from writ_contracts.errors import ConfigError
 from writ_installation.files.home import Home
 from writ_installation.files.site import Site
-from writ_installation.status.control import STATUS_SECONDS, private_log, status
+from writ_installation.status.control import STATUS_SECONDS, status
 from writ_installation.status.foreign_processes import health_addresses
+from writ_installation.supervisor.detached_start import private_log
 from writ_runtime.health import Attention, Check, Health, listening
 from writ_runtime.metrics import Metrics
 from writ_testing.installations.installation import RunningInstallation, prepare, running_installation

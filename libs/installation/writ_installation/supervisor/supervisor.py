@@ -17,11 +17,12 @@ from writ_bus.nats.tls import is_loopback_host
 from writ_contracts.errors import Conflict, Unreachable
 from writ_documents.readers import read_agents, read_inventory
 from writ_installation.files import tokens
-from writ_installation.files.create import add_missing_pools, create_installation, make_gateway
+from writ_installation.files.create import add_missing_pools, create_installation, make_gateway, undone_on_failure
 from writ_installation.files.home import Home
 from writ_installation.files.keyring import digest_of
 from writ_installation.files.lock import held
 from writ_installation.files.sessions import ObservedSession, lasting
+from writ_installation.nats import disk
 from writ_installation.nats.external_server import ExternalServer, Server, hint
 from writ_installation.nats.server import BundledServer, free_port, make_streams
 from writ_installation.processes import installed_distributions, services
@@ -113,20 +114,32 @@ class Supervisor:
         installed_distributions.require(self._table.core)
         os.umask(0o077)  # what any of its processes writes is for the owner alone, unless it says otherwise
         no_core_files()
+        existed = self._home.root.exists()
         self._home.make_folders()
         with held(self._home.lock):
-            first = create_installation(self._home)
-            if first:
-                self._show(f"made {self._home.root}: keys, policy.yaml, inventory.yaml, principals.yaml, agents.yaml")
-            if self._options.replicas.gateways:
-                make_gateway(self._home)
-            self._server = self._make_server()
+            with undone_on_failure(self._home, existed=existed):
+                self._server = await self._made()
             async with companion_task(follow(self._home.log, print) if self._options.verbose else None):
                 try:
                     await self._work(self._server, stop, on_ready)
                 finally:
                     self._show("stopping")
                     await self._down()
+
+    async def _made(self) -> Server:
+        """Make the missing files, and the server. A new installation is not begun on a full disk or a taken port."""
+        first = not self._home.principals.exists()
+        if first:
+            disk.check_room(self._home.root)
+        create_installation(self._home)
+        if self._options.replicas.gateways:
+            make_gateway(self._home)
+        server = self._make_server()
+        if first and self._options.nats_port and isinstance(server, BundledServer):
+            await server.check_port()
+        if first:
+            self._show(f"made {self._home.root}: keys, policy.yaml, inventory.yaml, principals.yaml, agents.yaml")
+        return server
 
     async def _work(self, server: Server, stop: StopSignal, on_ready: Callable[[InstallationReport], None]) -> None:
         observed = self._files()  # before they are read: what changes during the start is a change, too

@@ -25,6 +25,7 @@ from writ_installation.server_access.server_address import LOOPBACK, ServerAddre
 from writ_installation.server_access.server_tls import Mode
 from writ_installation.status import control
 from writ_installation.status.server_url import running_url
+from writ_installation.supervisor.detached_start import detach
 from writ_installation.supervisor.supervisor import Supervisor, SupervisorOptions
 from writ_runtime.signals import StopSignal
 from writ_runtime.unread_variables import unread_variables
@@ -125,7 +126,7 @@ def _first_health_port(chosen: int | None, nats_port: int) -> int:
 
 
 async def _up_detached(settings: Settings, options: SupervisorOptions) -> int:
-    report = await control.detach(settings.home, _arguments(settings, options))
+    report = await detach(settings.home, _arguments(settings, options))
     _ready(settings, report, detached=True)
     for note in policy_notes(await control.status(settings.home, settings.environ)):
         _show_line(note)
