@@ -3,11 +3,8 @@
 import asyncio
 import json
 import os
-import pty
 import signal
-import socket
 import sys
-from asyncio.subprocess import DEVNULL
 from pathlib import Path
 
 import pytest
@@ -159,28 +156,6 @@ async def test_no_server_is_status_6(environ: dict[str, str]) -> None:
         assert done.exit_code == 6
         assert done.stderr.startswith("writ: ")
         assert done.stderr.count("\n") == 1
-
-
-async def test_a_person_at_a_terminal_reads_at_once_that_nats_does_not_answer(environ: dict[str, str]) -> None:
-    controller, terminal = pty.openpty()
-    with socket.create_server(("127.0.0.1", 0)) as hung:  # the kernel accepts, and nobody reads
-        url = f"nats://127.0.0.1:{hung.getsockname()[1]}"
-        called = [sys.executable, "-m", "writ_cli", "targets"]
-        process = await asyncio.create_subprocess_exec(
-            *called, env={**os.environ, **environ, "NATS_URL": url}, stdin=DEVNULL, stdout=DEVNULL, stderr=terminal
-        )
-        os.close(terminal)
-        async with asyncio.timeout(60):
-            status = await process.wait()
-        with os.fdopen(controller, "rb", buffering=0) as screen:
-            lines = screen.read(4096).decode().splitlines()
-    assert (status, lines) == (
-        6,
-        [
-            f"writ: no answer yet from NATS at {url}; trying for 3 s",
-            f"writ: {url} cannot be reached: no answer in 3 s",
-        ],
-    )
 
 
 async def test_a_key_that_is_not_known_is_status_6(command: Command, tmp_path: Path) -> None:

@@ -181,7 +181,12 @@ async def awaiting(asking: Asking, subject: Subject) -> Pending:
     )
     made.requested = encode(requested)
     await asking.append(subject, requested)
-    waiting = AwaitingApproval(
+    await asking.append(subject, waiting(asking, subject, decision))
+    return made
+
+
+def waiting(asking: Asking, subject: Subject, decision: Decision) -> AwaitingApproval:
+    return AwaitingApproval(
         **stamp(asking, "waiting"),
         operation_id=subject.operation_id,
         approvers=[],
@@ -189,5 +194,3 @@ async def awaiting(asking: Asking, subject: Subject) -> Pending:
         until=0.0,
         demands=decision.demands,
     )
-    await asking.append(subject, waiting)
-    return made

@@ -13,7 +13,6 @@ from functools import partial
 from msgspec import Struct, structs
 
 from writ_bus.errors import BusError
-from writ_bus.nats.tls import is_loopback_host
 from writ_contracts.errors import Conflict, Unreachable
 from writ_documents.readers import read_agents, read_inventory
 from writ_installation.files import tokens
@@ -34,15 +33,8 @@ from writ_installation.processes.served_targets import credential_folders, serve
 from writ_installation.provisioner.enrolment_endpoint import EnrolmentEndpoint
 from writ_installation.provisioner.reconciler import Reconciler, Rounds, failure_text
 from writ_installation.server_access.server_address import LOOPBACK, ServerAddress
-from writ_installation.server_access.server_tls import (
-    Mode,
-    client_tls,
-    own_names,
-    read_settings,
-    set_up,
-    tls_state,
-    write_settings,
-)
+from writ_installation.server_access.server_tls import Mode, client_tls, tls_state
+from writ_installation.server_access.start_tls import set_up_for_start
 from writ_installation.supervisor.admission import keep_admitted
 from writ_installation.supervisor.companion_task import companion_task, unless
 from writ_installation.supervisor.log_output import follow
@@ -156,17 +148,8 @@ class Supervisor:
         options = self._options
         if options.nats_url is not None:
             return ExternalServer(self._home, options.nats_url, self._show)
-        self._set_up_tls(options)
+        set_up_for_start(self._home, options.tls, options.listen)
         return BundledServer(self._home, self._address(), self._show, self._environ)
-
-    def _set_up_tls(self, options: SupervisorOptions) -> None:
-        """Have NATS speak TLS where others reach it, unless the caller or `tls.yaml` says otherwise."""
-        mode, names = options.tls, own_names(options.listen)
-        if mode is not None:
-            settings = read_settings(self._home)
-            write_settings(self._home, mode, [*(settings.names if settings else ()), *names])
-        if mode is not None or self._home.tls_file.exists() or not is_loopback_host(options.listen):
-            set_up(self._home, mode or "required", names, time.time())
 
     def _address(self) -> ServerAddress:
         listen = self._options.listen
