@@ -166,9 +166,9 @@ class FrameChannel(asyncssh.SSHClientSession[bytes]):
         except UnicodeEncodeError:  # names the text, which may be a secret
             raise Invalid("a parameter has half of a surrogate pair", code="invalid_parameter") from None
         self._next, self._pending[tag] = tag, pending
-        for part in map(memoryview, parts):
+        for part in parts:
             for start in range(0, len(part), PIECE):
-                self._write(bytes(part[start : start + PIECE]))
+                self._write(bytes(memoryview(part)[start : start + PIECE]))
         return tag
 
     @property
