@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import threading
+import _thread
 from typing import Callable, Generic, List, Optional, TypeVar
 
 T = TypeVar("T")
 
 
 class ThreadCall(Generic[T]):
-    """One call, begun at once. It ends with the process, even where nobody waits for it."""
+    """One call, begun at once. The end of the process ends it."""
 
     def __init__(self, call: Callable[[], T]) -> None:
         self._call = call
         self._returned: List[T] = []
         self._error: Optional[Exception] = None
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
+        self._running = _thread.allocate_lock()
+        self._running.acquire()
+        _thread.start_new_thread(self._run, ())  # threading.Thread would wait until it runs
 
     def result(self) -> T:
         """Wait for the end of the call. Return what it returned, or raise its error, to each caller."""
@@ -27,10 +28,13 @@ class ThreadCall(Generic[T]):
 
     def wait(self) -> None:
         """Wait for the end of the call."""
-        self._thread.join()
+        with self._running:
+            return
 
     def _run(self) -> None:
         try:
             self._returned.append(self._call())
         except Exception as error:  # noqa: BLE001 - raised in `result`: an error of a thread is lost
             self._error = error
+        finally:
+            self._running.release()
