@@ -5,6 +5,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from typing import Any
 
 from msgspec import Struct
 
@@ -22,6 +23,7 @@ from writ_agent.verification import (
     VerificationContext,
     VerifiedGrant,
     named_directory,
+    open_parameters,
     verify_grant,
 )
 from writ_agent.work.claims import SealKeys, make_claim, send_claim
@@ -29,7 +31,7 @@ from writ_agent.work.detached_operations import DetachedOperations
 from writ_agent.work.early_read import EarlyRead
 from writ_agent.work.in_flight import InFlightOperation, InFlightOperations, RecentKeys
 from writ_agent.work.running import RunningOperation, not_begun
-from writ_bus import tracing
+from writ_bus import tasks, tracing
 from writ_bus.port import Bus, Delivery
 from writ_contracts import subjects
 from writ_contracts.agents import ClaimReply
@@ -48,6 +50,8 @@ from writ_trust.statements import digest
 
 LONGEST_DELAY = 10.0
 BUSY_DELAY = 1.0
+TURNS_TO_SYNC = 3
+"""Turns of the event loop from the start of a task to the thread that syncs its line of the spool."""
 _log = Log("writ.agent")
 
 
@@ -135,9 +139,9 @@ class Worker:
             verified = verify_grant(self._parts.trust, claimed, answer, people, used=self._nonces, now=self._boot())
             self._nonces.add(verified.grant.nonce)
             entry.owners = {verified.grant.principal, verified.grant.acts_for or verified.grant.principal}
-            await self._intend(verified, answer.grant)
+            parameters = await self._intend_and_open(claimed, answer, verified)
             with stages.time(entry.work.operation_id, stage="run"), tracing.span("run"):
-                done = await self._perform(entry, verified)
+                done = await self._perform(entry, verified, parameters)
             fault("agent.ran")
             await self._watch(verified, done)
             await self._send_receipt(_run(claimed, answer), done, verified.operation, began)
@@ -212,6 +216,27 @@ class Worker:
         operation = self._parts.trust.catalogue.get(work.operation)
         return operation is not None and operation.read_only
 
+    async def _intend_and_open(self, claimed: SentClaim, answer: ClaimReply, verified: VerifiedGrant) -> dict[str, Any]:
+        """Spool the intent, and return the opened parameters. Large ones take more than a millisecond to open, in which
+        the disk syncs the intent. Raises OSError, SecurityRefusal, Invalid.
+        """
+        trust = self._parts.trust
+        if not answer.texts:
+            parameters = open_parameters(trust, claimed, answer, verified)
+            await self._intend(verified, answer.grant)
+            return parameters
+        intending = tasks.start(self._intend(verified, answer.grant), "intent")
+        try:
+            for _ in range(TURNS_TO_SYNC):
+                await asyncio.sleep(0)
+            parameters = open_parameters(trust, claimed, answer, verified)
+        except WritError:
+            await asyncio.wait({intending})
+            intending.exception()  # nothing runs, so this error counts more than one of the disk
+            raise
+        await intending
+        return parameters
+
     async def _intend(self, verified: VerifiedGrant, signed: Signed | None) -> None:
         """Spool the intent before the effect. Reads need not wait for the disk. Raises OSError."""
         grant = verified.grant
@@ -234,9 +259,11 @@ class Worker:
             return None
         return EarlyRead(work, parts.backend, parts.trust, parts.reporter, parts.kill_grace, parts.time)
 
-    async def _perform(self, entry: InFlightOperation, verified: VerifiedGrant) -> TaskResult:
+    async def _perform(
+        self, entry: InFlightOperation, verified: VerifiedGrant, parameters: dict[str, Any]
+    ) -> TaskResult:
         """Run it, and wait. Raises SecurityRefusal if the grant expired while the disk was slow."""
-        task = _task(verified)
+        task = _task(verified, parameters)
         if entry.early_read is not None:
             await entry.early_read.settle(task)
         if entry.stopped is not None:
@@ -324,13 +351,13 @@ def _run(claimed: SentClaim, answer: ClaimReply | None) -> ReceiptSubject:
     )
 
 
-def _task(verified: VerifiedGrant) -> Task:
+def _task(verified: VerifiedGrant, parameters: dict[str, Any]) -> Task:
     return Task(
         operation_id=verified.grant.operation_id,
         attempt=verified.attempt,
         operation=verified.operation,
         target=verified.grant.target,
-        parameters=verified.parameters,
+        parameters=parameters,
         timeout=verified.grant.timeout,
         baseline=verified.baseline,
     )
