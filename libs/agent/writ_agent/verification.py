@@ -18,6 +18,7 @@ from writ_contracts.errors import Denied, Invalid, Untrusted
 from writ_contracts.ids import operation_id
 from writ_contracts.inventory import Target
 from writ_contracts.journal import Dispatched
+from writ_contracts.large_texts import texts_of_bytes
 from writ_contracts.operations import Catalogue, Operation, Risk, offers
 from writ_contracts.plugins import PluginDigests, digest_problem
 from writ_contracts.requests import RequestStatement
@@ -209,7 +210,7 @@ def _check_statement(trust: VerificationContext, grant: Grant, opened: SealedPar
 def _unsealed(claimed: SentClaim, answer: ClaimReply, grant: Grant) -> SealedParameters:
     try:
         opened = with_texts(decode(claimed.seal.open(answer.sealed), SealedParameters), answer.texts)
-    except (Untrusted, Invalid, UnicodeDecodeError):
+    except (Untrusted, Invalid):
         # Neither error may be shown: the second quotes what was inside.
         raise SecurityRefusal("mismatched_grant", "the parameters cannot be unsealed") from None
     if not same(keyed_digest(opened.parameters_key, opened.parameters), grant.parameters_digest):
@@ -218,18 +219,12 @@ def _unsealed(claimed: SentClaim, answer: ClaimReply, grant: Grant) -> SealedPar
 
 
 def with_texts(opened: SealedParameters, encrypted: bytes) -> SealedParameters:
-    """Return the parameters with their large texts, which came apart. Raises Untrusted, Invalid, UnicodeDecodeError."""
+    """Return the parameters with their large texts, which came apart. Raises Untrusted, Invalid."""
     if opened.texts_key is None:
         return opened
-    plain, start = decrypt_once(bytes.fromhex(opened.texts_key), encrypted), 0
-    texts: dict[str, str] = {}
-    for name, size in opened.texts:
-        if size < 0 or name in texts or name in opened.parameters:
-            raise Invalid("a text that is named twice, or has no size")
-        texts[name] = plain[start : start + size].decode()
-        start += size
-    if start != len(plain) or not texts.keys() >= set(opened.given_texts):
-        raise Invalid("texts of another size, or other ones")
+    texts = texts_of_bytes(opened.texts, decrypt_once(bytes.fromhex(opened.texts_key), encrypted), opened.parameters)
+    if not texts.keys() >= set(opened.given_texts):
+        raise Invalid("other texts than those sent")
     given = {name: texts[name] for name in opened.given_texts}
     return structs.replace(
         opened, parameters={**opened.parameters, **texts}, given={**opened.given, **given}, texts_key=None

@@ -348,6 +348,7 @@ def _run(claimed: SentClaim, answer: ClaimReply | None) -> ReceiptSubject:
         claim_digest=digest(claimed.signed),
         outputs=answer is None or answer.outputs,
         target=claimed.work.target,
+        attaches=answer is not None and answer.attaches,
     )
 
 
