@@ -18,7 +18,7 @@ from writ_agent.agent import Agent, AgentSettings
 from writ_agent.reporting.receipts import AgentIdentity
 from writ_agent.reporting.spool import ClaimSent, Spool
 from writ_agent.service import metrics, new_instance
-from writ_agent.work import claims, worker
+from writ_agent.work import claims, intents
 from writ_contracts.decisions import Decision, Grant, GrantRequest
 from writ_contracts.journal import Finished, SecurityEvent
 from writ_contracts.large_texts import LARGE
@@ -128,7 +128,7 @@ async def test_a_large_content_is_opened_while_the_intent_is_synced_and_run_afte
         return open_all(*arguments)
 
     monkeypatch.setattr(os, "fdatasync", synced_late)
-    monkeypatch.setattr(worker, "open_parameters", noted)
+    monkeypatch.setattr(intents, "open_parameters", noted)
     await installation.world.executor()
     await installation.agent()
     life = await installation.end(await installation.ask("file_write", file_path="/f", content="x" * LARGE))

@@ -16,29 +16,28 @@ from writ_agent.reporting.outbox import Outbox
 from writ_agent.reporting.progress import ProgressRelay
 from writ_agent.reporting.receipts import AgentIdentity, ReceiptSubject, receipt_message
 from writ_agent.reporting.security_reports import ALARMS, SecurityReporter
-from writ_agent.reporting.spool import ClaimSent, Intent, Parcel, Spool
+from writ_agent.reporting.spool import ClaimSent, Parcel, Spool
 from writ_agent.verification import (
     SecurityRefusal,
     SentClaim,
     VerificationContext,
     VerifiedGrant,
     named_directory,
-    open_parameters,
     verify_grant,
 )
 from writ_agent.work.claims import SealKeys, make_claim, send_claim
 from writ_agent.work.detached_operations import DetachedOperations
 from writ_agent.work.early_read import EarlyRead
 from writ_agent.work.in_flight import InFlightOperation, InFlightOperations, RecentKeys
+from writ_agent.work.intents import intend_and_open
 from writ_agent.work.running import RunningOperation, not_begun
-from writ_bus import tasks, tracing
+from writ_bus import tracing
 from writ_bus.port import Bus, Delivery
 from writ_contracts import subjects
 from writ_contracts.agents import ClaimReply
 from writ_contracts.errors import Invalid, TimedOut, Untrusted, WritError
 from writ_contracts.journal import Dispatched, Requested
 from writ_contracts.operations import Operation
-from writ_contracts.signing import Signed
 from writ_contracts.wire import decode
 from writ_runtime.clocks import ServerClock
 from writ_runtime.faults import fault
@@ -50,8 +49,6 @@ from writ_trust.statements import digest
 
 LONGEST_DELAY = 10.0
 BUSY_DELAY = 1.0
-TURNS_TO_SYNC = 3
-"""Turns of the event loop from the start of a task to the thread that syncs its line of the spool."""
 _log = Log("writ.agent")
 
 
@@ -139,7 +136,7 @@ class Worker:
             verified = verify_grant(self._parts.trust, claimed, answer, people, used=self._nonces, now=self._boot())
             self._nonces.add(verified.grant.nonce)
             entry.owners = {verified.grant.principal, verified.grant.acts_for or verified.grant.principal}
-            parameters = await self._intend_and_open(claimed, answer, verified)
+            parameters = await intend_and_open(self._parts.spool, self._parts.trust, claimed, answer, verified)
             with stages.time(entry.work.operation_id, stage="run"), tracing.span("run"):
                 done = await self._perform(entry, verified, parameters)
             fault("agent.ran")
@@ -215,43 +212,6 @@ class Worker:
     def _only_reads(self, work: Dispatched) -> bool:
         operation = self._parts.trust.catalogue.get(work.operation)
         return operation is not None and operation.read_only
-
-    async def _intend_and_open(self, claimed: SentClaim, answer: ClaimReply, verified: VerifiedGrant) -> dict[str, Any]:
-        """Spool the intent, and return the opened parameters. Large ones take more than a millisecond to open, in which
-        the disk syncs the intent. Raises OSError, SecurityRefusal, Invalid.
-        """
-        trust = self._parts.trust
-        if not answer.texts:
-            parameters = open_parameters(trust, claimed, answer, verified)
-            await self._intend(verified, answer.grant)
-            return parameters
-        intending = tasks.start(self._intend(verified, answer.grant), "intent")
-        try:
-            for _ in range(TURNS_TO_SYNC):
-                await asyncio.sleep(0)
-            parameters = open_parameters(trust, claimed, answer, verified)
-        except WritError:
-            await asyncio.wait({intending})
-            intending.exception()  # nothing runs, so this error counts more than one of the disk
-            raise
-        await intending
-        return parameters
-
-    async def _intend(self, verified: VerifiedGrant, signed: Signed | None) -> None:
-        """Spool the intent before the effect. Reads need not wait for the disk. Raises OSError."""
-        grant = verified.grant
-        intent = Intent(
-            operation_id=grant.operation_id,
-            attempt=verified.attempt,
-            principal=grant.principal,
-            instance=grant.instance,
-            operation=grant.operation,
-            grant_digest=verified.grant_digest,
-            grant=signed,
-        )
-        key = f"{grant.operation_id}.{verified.attempt}"
-        await self._parts.spool.put(key, intent, durable=not verified.operation.read_only)
-        fault("agent.intent")
 
     def _begin_early_read(self, work: Dispatched) -> EarlyRead | None:
         parts = self._parts
