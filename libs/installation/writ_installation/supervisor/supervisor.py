@@ -18,7 +18,7 @@ from writ_documents.readers import read_agents, read_inventory
 from writ_installation.files import tokens
 from writ_installation.files.create import add_missing_pools, create_installation, make_gateway, undone_on_failure
 from writ_installation.files.home import Home
-from writ_installation.files.keyring import digest_of
+from writ_installation.files.keyring import KeyDigests, key_digests
 from writ_installation.files.lock import held
 from writ_installation.files.sessions import ObservedSession, lasting
 from writ_installation.nats import disk
@@ -94,7 +94,7 @@ class Supervisor:
         self._health_ports = HealthPorts(options.health_port, environ, show)
         self._began = time.time()
         self._reported: InstallationReport | None = None
-        self._unwritten = self._keyring = ""
+        self._unwritten, self._keys = "", KeyDigests()
         self._disk_seen = 0.0
         self._taken_in: list[object] = []
 
@@ -135,9 +135,9 @@ class Supervisor:
 
     async def _work(self, server: Server, stop: StopSignal, on_ready: Callable[[InstallationReport], None]) -> None:
         observed = self._files()  # before they are read: what changes during the start is a change, too
-        keyring = digest_of(self._home.keyring_file)
+        keys = key_digests(self._home)
         await unless(stop, self._start(server))
-        self._keyring = keyring
+        self._keys = keys
         if not stop.is_requested:
             self._state = "ready"
             on_ready(self._report())
@@ -260,7 +260,7 @@ class Supervisor:
             await server.adapt()
             return
         self._taken_in = []
-        keyring = digest_of(self._home.keyring_file)
+        keys = key_digests(self._home)
         before = {agent.pool for agent in read_agents(self._home.agents).agents}
         changed = await server.adapt()  # first: a mistake in the inventory must not keep a removed principal's access
         added = set(add_missing_pools(self._home))
@@ -268,7 +268,7 @@ class Supervisor:
             self._show("principals and pools match the files again")
         async with self._admission(server, observed):
             await self._adapt_processes(server, before | added)
-        self._keyring, self._taken_in = keyring, files
+        self._keys, self._taken_in = keys, files
 
     def _admission(self, server: Server, admitted: ObservedSession) -> AbstractAsyncContextManager[None]:
         """`admitted`: the files before the server read them."""
@@ -323,7 +323,7 @@ class Supervisor:
             started_at=self._began,
             external=isinstance(self._server, ExternalServer),
             processes=[*map(_process, bundled), *map(_process, self._children)],
-            keyring=self._keyring,
+            **self._keys._asdict(),
         )
         if report != self._reported:
             self._write(report)

@@ -5,6 +5,7 @@ restart. An unusable file changes nothing.
 """
 
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 
 from writ_contracts.errors import ConfigError, Untrusted
@@ -13,7 +14,7 @@ from writ_runtime.files.watched_file import Stamp, stamp
 from writ_runtime.logs import Log
 from writ_trust.digests import derive
 from writ_trust.parameter_keys import ParameterKeys, shared_key_id
-from writ_trust.sealing import decrypt, encrypt
+from writ_trust.sealing import decrypt, encrypt, encrypt_large
 
 _log = Log("writ.keys")
 
@@ -29,7 +30,7 @@ class OperationKeys:
         self.key_id = key_id
         """Names the shared key; it is recorded with the operation."""
 
-    @property
+    @cached_property
     def parameters(self) -> str:
         """Return the key for digests of the operation's effective parameters."""
         return derive(self._key, "parameters", self._operation_id)
@@ -41,7 +42,7 @@ class OperationKeys:
         """
         return derive(self._key, "fingerprint", self._operation_id)
 
-    @property
+    @cached_property
     def read_grant(self) -> str:
         """Return the key for the digest in a read grant. Agents learn it; it opens nothing else."""
         return derive(self._key, "look", self._operation_id)
@@ -97,6 +98,11 @@ class SharedKeys:
         """Return `data` encrypted under the key in use."""
         self._refresh()
         return encrypt(self._known[self._in_use], data)
+
+    def encrypt_large(self, data: bytes) -> bytes:
+        """Return large `data` encrypted, by way of a key of its own. Executors of earlier releases do not read it."""
+        self._refresh()
+        return encrypt_large(self._known[self._in_use], data)
 
     def decrypt(self, data: bytes) -> bytes:
         """Return the plain bytes. Raises Untrusted where no key opens them."""

@@ -1,7 +1,8 @@
 """The seal of an operation's parameters for the agent that claims it.
 
-Large parameters take milliseconds to seal. So that is done while policy decides on the grant, for the effective
-parameters of the first decision, and once more only if the grant's are others.
+They are sealed while policy decides on the grant, for the effective parameters of the first decision, and once more
+only if the grant's are others. Large ones take milliseconds; also small ones take longer than any other step between
+the grant and its reply.
 """
 
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from msgspec import Raw, Struct, field
 from writ_contracts.agents import SealedParameters
 from writ_contracts.errors import Untrusted
 from writ_contracts.journal import Requested
-from writ_contracts.large_texts import large_texts, without_large_texts
+from writ_contracts.large_texts import large_texts, texts_as_bytes, without_large_texts
 from writ_contracts.people.approvals import SignedApproval
 from writ_contracts.signing import Signed
 from writ_contracts.wire import canonical, encode
@@ -28,6 +29,7 @@ class EncodedClaimReply(Struct, frozen=True, kw_only=True):
     outputs: bool
     approvals: list[SignedApproval] = field(default_factory=list)
     people: Signed | None = None
+    attaches: bool = False
 
 
 class Sealed(Struct, frozen=True):
@@ -70,13 +72,13 @@ class ParameterSeal:
         texts = large_texts(effective) if self._apart else {}
         if not texts:
             return Sealed(self._seal(SealedParameters(**self._inside(effective, given))))
-        parts = [(name, text.encode()) for name, text in texts.items()]
-        key, encrypted = encrypt_once(b"".join(part for _, part in parts))
+        sizes, plain = texts_as_bytes(texts)
+        key, encrypted = encrypt_once(plain)
         same = [name for name, text in texts.items() if given.get(name) == text]
         others = {name: value for name, value in effective.items() if name not in texts}
         inside = SealedParameters(
             **self._inside(others, {name: value for name, value in given.items() if name not in same}),
-            texts=[(name, len(part)) for name, part in parts],
+            texts=sizes,
             texts_key=key.hex(),
             given_texts=same,
         )
