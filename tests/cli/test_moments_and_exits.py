@@ -146,3 +146,18 @@ def test_json_for_a_terminal_is_the_same_json_and_commands_nothing(text: str) ->
     document = harmless(json.encode({"reason": text, "odd": "\x1b[31m\x9b2J\x7f\u202e\U000e0001"}).decode())
     assert document.isprintable()
     assert json.decode(document)["reason"] == text
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (bus_errors.Unreachable("nobody listens on writ.query.alice.targets"), Exit.UNREACHABLE),
+        (bus_errors.TimedOut("no answer from writ.query.alice.targets in 6 s"), Exit.PENDING),
+    ],
+)
+def test_service_that_does_not_reply_names_the_command_that_shows_which(
+    capsys: pytest.CaptureFixture[str], error: Exception, status: int
+) -> None:
+    assert refuse(error) == status
+    expected = f"writ: no service replied: {error}; `writ status` on its machine shows which is away\n"
+    assert capsys.readouterr().err == expected

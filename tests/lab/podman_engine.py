@@ -37,7 +37,9 @@ class PodmanEngine(Engine):
         files = {"CONTAINERS_STORAGE_CONF": STORAGE, "CONTAINERS_CONF": CONTAINERS}
         for name, text in files.items():
             (self.folder / name).write_text(text.format(folder=self.folder))
-        environ = {**self.environ, **{name: str(self.folder / name) for name in files}}
+        loaded = self.folder / "loaded"  # podman leaves there what it loads; by default in /var/tmp
+        loaded.mkdir(exist_ok=True)
+        environ = {**self.environ, **{name: str(self.folder / name) for name in files}, "TMPDIR": str(loaded)}
         apart = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(

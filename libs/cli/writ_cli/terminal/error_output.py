@@ -16,11 +16,13 @@ from click.exceptions import NoSuchCommand, NoSuchOption
 from writ_cli.terminal.exit_status import Exit, of_error
 from writ_cli.terminal.output import Screen, visible
 from writ_cli.terminal.output_option import DOCUMENTS
-from writ_contracts.errors import ConfigError, TimedOut, WritError
+from writ_contracts.errors import ConfigError, TimedOut, Unreachable, WritError
 from writ_contracts.nearest_name import did_you_mean, near
 from writ_documents.document import FileErrors
 
 INTERRUPTED = 130
+NO_SERVICE = ("nobody listens on writ.", "no answer from writ.")
+"""How a message of the bus begins where NATS replies and a service of ours does not."""
 
 
 class OperationGoesOn(TimedOut):
@@ -65,6 +67,9 @@ def described(error: BaseException) -> tuple[str, str, int]:
             return "invalid_document", f"{counted}:\n{error.explained()}", of_error(error)
         case TimedOut() if (number := _open_operation(error)) and not isinstance(error, OperationGoesOn):
             return error.code, f"{error}; it goes on: `writ op watch {number}`", of_error(error)
+        case Unreachable() | TimedOut() if str(error).startswith(NO_SERVICE):
+            advice = "`writ status` on its machine shows which is away"
+            return error.code, f"no service replied: {error}; {advice}", of_error(error)
         case WritError():
             return error.code, str(error), of_error(error)
         case OSError(filename=str(name), strerror=str(reason)):
