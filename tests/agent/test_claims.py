@@ -17,6 +17,7 @@ from writ_contracts.signing import Signed
 from writ_documents.atomic_files import write_atomically
 from writ_testing.fakes.scripted_executor import DispatchedOperation
 from writ_testing.memory.bus import MemoryBus
+from writ_trust.sealing import SealKey
 
 
 @pytest.mark.usefixtures("impatient")
@@ -227,3 +228,35 @@ async def test_a_refused_receipt_is_set_aside_once_the_disk_has_room(
     folder = world.folder / "state"
     await until(lambda: any(path.name.startswith("rejected-") for path in folder.iterdir()))
     assert await agent.spool_check() is None
+
+
+async def test_each_claim_has_a_key_of_its_own(world: World) -> None:
+    keys: list[str] = []
+
+    async def noted(dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply | None:
+        keys.append(claim.seal_to)
+        return await world.executor.grant(dispatched, claim, signed)
+
+    world.executor.answering = noted
+    await world.agent()
+    for number in range(3):
+        operation_id = await world.executor.dispatch("test_count", TARGET, path=f"/{number}")
+        assert (await world.executor.ended(operation_id)).outcome == "succeeded"
+    assert len(set(keys)) == len(keys) == 3
+
+
+def test_a_key_made_ahead_is_taken_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[SealKey] = []
+
+    class NotedKey(SealKey):
+        def __init__(self) -> None:
+            super().__init__()
+            made.append(self)
+
+    monkeypatch.setattr(claims, "SealKey", NotedKey)
+    keys = claims.SealKeys()
+    keys.make_ahead()
+    keys.make_ahead()
+    assert len(made) == 1
+    assert [keys.take(), keys.take()] == made
+    assert len({key.public for key in made}) == 2

@@ -14,9 +14,9 @@ from msgspec import inspect as types
 
 from writ_contracts import agents, decisions, inventory, journal, notices, requests, signing
 from writ_contracts.history import audit
-from writ_contracts.history.audit import PREFIX_PATTERN
 from writ_contracts.ids import (
     LINE_PATTERN,
+    PREFIX_PATTERN,
     TOKEN_PATTERN,
     CorrelationId,
     Digest,

@@ -53,8 +53,9 @@ def opened(key: SealKey, sealed: Sealed) -> dict[str, Any]:
     return decode(key.open(json.decode(sealed.parameters, type=bytes)), SealedParameters).parameters
 
 
-async def test_large_parameters_are_sealed_once_while_policy_decides_on_the_grant(
-    world: World, seals: list[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("content", [PARAMETERS["content"], "small"])
+async def test_parameters_are_sealed_once_while_policy_decides_on_the_grant(
+    world: World, seals: list[str], monkeypatch: pytest.MonkeyPatch, content: str
 ) -> None:
     executor = await world.executor()
     grant, prepare, prepared = executor._policy.grant, ParameterSeal.prepare, asyncio.Event()
@@ -70,9 +71,9 @@ async def test_large_parameters_are_sealed_once_while_policy_decides_on_the_gran
 
     monkeypatch.setattr(executor._policy, "grant", grant_afterwards)
     monkeypatch.setattr(ParameterSeal, "prepare", noted)
-    answer = await world.ask("file_write", parameters=PARAMETERS)
+    answer = await world.ask("file_write", parameters={**PARAMETERS, "content": content})
     claimed = await world.hands.claim(await world.work(answer.operation_id or ""))
-    assert claimed.parameters["content"] == PARAMETERS["content"]
+    assert claimed.parameters["content"] == content
     assert len(seals) == 1
 
 

@@ -13,10 +13,12 @@ from writ_bus.port import Entry
 from writ_contracts import subjects
 from writ_contracts.errors import Unreachable
 from writ_contracts.history.records import Record
+from writ_contracts.signing import Signed
 from writ_policy.state.control_reads import ControlReads
 from writ_testing.memory.broker import Broker
 from writ_testing.memory.bus import MemoryBus
 from writ_testing.memory.journal import Disk, MemoryJournal
+from writ_trust.statements import VerifiedSignature, verified
 
 
 class SlowJournal:
@@ -148,3 +150,38 @@ async def test_a_start_of_a_read_is_said_to_have_one_event_and_of_a_change_two(t
         for operation in ("service_restart", "service_status"):
             assert (await asking.granted(asking.subject(operation))).grant is not None
     assert counting.at_least == [2, 1]
+
+
+async def test_a_claim_is_verified_while_both_reads_of_its_start_are_under_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    broker = Broker()
+    bus = MemoryBus(broker)
+
+    class NotingJournal(MemoryJournal):
+        async def read(
+            self, filter: str, *, after: int = 0, limit: int | None = None, at_least: int = 1
+        ) -> list[Record]:
+            if filter.startswith("writ.journal.op."):
+                steps.append("operation read")
+                await turns()
+            return await super().read(filter, after=after, limit=limit, at_least=at_least)
+
+        async def last(self, filter: str) -> Record | None:
+            steps.append("control read")
+            await turns()
+            return await super().last(filter)
+
+    def noted(claim: Signed) -> VerifiedSignature:
+        steps.append("verified")
+        return verified(claim)
+
+    monkeypatch.setattr("writ_policy.decisions.grants.verified", noted)
+    bus.journal = NotingJournal(broker.disk)
+    async with replica(bus, MemoryBus(broker), files(tmp_path)) as asking:
+        subject = asking.subject()
+        await asking.record(subject)
+        steps.clear()
+        assert (await asking.granted_as_recorded(subject)).grant is not None
+    assert steps == ["control read", "operation read", "verified"]

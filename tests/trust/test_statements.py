@@ -17,7 +17,7 @@ from writ_contracts.errors import Untrusted
 from writ_contracts.signing import Signed
 from writ_contracts.wire import canonical, decode, encode
 from writ_trust.keys import Key, decode_public, generate_seed
-from writ_trust.statements import digest, open_signed, read, sign
+from writ_trust.statements import digest, open_signed, open_verified, read, sign, verified
 
 HERE = "text"
 KEY, OTHER = Key(generate_seed(), HERE), Key(generate_seed(), HERE)
@@ -56,6 +56,32 @@ def test_foreign_signature_under_a_trusted_name_does_not_hold() -> None:
     forged = structs.replace(sign(OTHER, CLAIM), key=KEY.public)
     with pytest.raises(Untrusted, match="is not valid"):
         open_signed(forged, Claim, {KEY.public}, HERE)
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        structs.replace(sign(OTHER, CLAIM), key=KEY.public),
+        structs.replace(sign(KEY, CLAIM), signature="x"),
+        structs.replace(sign(KEY, CLAIM), payload=sign(KEY, sample(Grant)).payload),
+    ],
+    ids=["foreign", "damaged", "of-other-bytes"],
+)
+def test_a_signature_that_does_not_hold_is_never_verified(forged: Signed) -> None:
+    with pytest.raises(Untrusted):
+        verified(forged)
+
+
+def test_a_verified_signature_opens_only_for_its_key_kind_and_installation() -> None:
+    signature = verified(sign(OTHER, CLAIM))
+    assert open_verified(signature, Claim, {OTHER.public}, HERE) == CLAIM
+    with pytest.raises(Untrusted, match="not trusted for this"):
+        open_verified(signature, Claim, {KEY.public}, HERE)
+    with pytest.raises(Untrusted, match="the signed bytes are not a"):
+        open_verified(signature, Grant, {OTHER.public}, HERE)
+    with pytest.raises(Untrusted, match="is for installation") as caught:
+        open_verified(signature, Claim, {OTHER.public}, "elsewhere")
+    assert caught.value.code == "other_installation"
 
 
 @given(st.data())

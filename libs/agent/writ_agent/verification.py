@@ -71,13 +71,14 @@ class SentClaim(Struct, frozen=True, kw_only=True):
 
 
 class VerifiedGrant(Struct, frozen=True, kw_only=True):
-    """A verified and opened grant. It may be run once, if it begins before `begin_by` (boot clock)."""
+    """A verified grant, for the parameters of its digest. It may be run once, if it begins before `begin_by` (boot
+    clock).
+    """
 
     grant: Grant
     grant_digest: str
     attempt: int
     operation: Operation
-    parameters: dict[str, Any]
     baseline: dict[str, Any]
     begin_by: float
 
@@ -91,8 +92,8 @@ def verify_grant(
     used: Collection[str],
     now: float,
 ) -> VerifiedGrant:
-    """Verify the answer to `claimed` and open it. `people`: the newest directory of people's credentials. Raises
-    SecurityRefusal, or Invalid if this agent cannot carry it out.
+    """Verify the grant in the answer to `claimed`; `open_parameters` is the rest. `people`: the newest directory of
+    people's credentials. Raises SecurityRefusal, or Invalid if this agent cannot carry it out.
     """
     if answer.grant is None:
         raise SecurityRefusal("forged_grant", "a reply without a grant")
@@ -107,22 +108,29 @@ def verify_grant(
             "expired_grant",
             f"{now - claimed.sent_at:.1f} s after the claim, and the grant is valid for {grant.lifetime:g} s",
         )
-    opened = _unsealed(claimed, answer, grant)
-    parameters = opened.parameters
-    operation = trust.operation(grant.operation, grant.target.backend, grant.target.capabilities)
-    operation.check(parameters)
-    _within_ceiling(trust, grant.operation, grant.target, parameters)
-    if operation.risk is Risk.ADMIN:
-        _check_statement(trust, grant, opened)
     return VerifiedGrant(
         grant=grant,
         grant_digest=digest(answer.grant),
         attempt=claimed.claim.attempt,
-        operation=operation,
-        parameters=parameters,
+        operation=trust.operation(grant.operation, grant.target.backend, grant.target.capabilities),
         baseline=claimed.claim.baseline,
         begin_by=begin_by,
     )
+
+
+def open_parameters(
+    trust: VerificationContext, claimed: SentClaim, answer: ClaimReply, verified: VerifiedGrant
+) -> dict[str, Any]:
+    """Return the parameters in the answer to `claimed`, which are those of its verified grant. Raises as
+    `verify_grant`.
+    """
+    grant, operation = verified.grant, verified.operation
+    opened = _unsealed(claimed, answer, grant)
+    operation.check(opened.parameters)
+    _within_ceiling(trust, grant.operation, grant.target, opened.parameters)
+    if operation.risk is Risk.ADMIN:
+        _check_statement(trust, grant, opened)
+    return opened.parameters
 
 
 def named_directory(trust: VerificationContext, claimed: SentClaim, answer: ClaimReply) -> Signed | None:

@@ -101,6 +101,8 @@ class Catalogue(Mapping[str, Operation]):
     ) -> None:
         self.plugins = tuple(plugins)
         self._by_name: dict[str, Operation] = {}
+        self._concerned: dict[tuple[str, str], PluginDigests] = {}
+        """By operation and backend: the result of `plugins_of`, which each decision and each claim needs."""
         self.evaluators: Mapping[str, Evaluator] = MappingProxyType(dict(evaluators or {}))
         for operation in operations:
             if operation.name in self._by_name:
@@ -132,7 +134,12 @@ class Catalogue(Mapping[str, Operation]):
 
     def plugins_of(self, operation: str, backend: str) -> PluginDigests:
         """Return the digests of the plugins which define the operation, or carry out operations on this backend."""
-        return digests_of(one for one in self.plugins if one.concerns(operation, backend))
+        known = self._concerned.get((operation, backend))
+        if known is None:
+            known = digests_of(one for one in self.plugins if one.concerns(operation, backend))
+            if operation in self._by_name:
+                self._concerned[operation, backend] = known
+        return known
 
 
 def offers(capabilities: list[str] | None, backend: str, operation: Operation) -> bool:

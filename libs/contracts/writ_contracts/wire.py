@@ -111,9 +111,9 @@ def _refuse_duplicates(text: bytes, texts: Mapping[str, Raw]) -> None:
     It takes a second reading, in which a large text would take most of the time, so it is left out where that is safe.
     """
     try:
-        json.loads(_without_large_text(text, texts), object_pairs_hook=_refuse_twice)
+        _unique_names.decode(_without_large_text(text, texts).decode())
     except ValueError:
-        json.loads(text, object_pairs_hook=_refuse_twice)
+        _unique_names.decode(text.decode())
 
 
 def _without_large_text(text: bytes, texts: Mapping[str, Raw]) -> bytes:
@@ -138,6 +138,9 @@ def _refuse_twice(pairs: list[tuple[str, Any]]) -> None:
     if len(names) < len(pairs):
         twice = next(name for name in names if sum(name == other for other, _ in pairs) > 1)
         raise Invalid(f"{ascii(twice)[:100]} occurs twice in one object")
+
+
+_unique_names = json.JSONDecoder(object_pairs_hook=_refuse_twice)
 
 
 def _readable(error: str, data: bytes) -> str:

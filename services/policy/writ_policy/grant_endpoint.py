@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
+from writ_bus import tasks
 from writ_bus.port import Bus, Entry, Journal
 from writ_contracts import subjects
 from writ_contracts.agents import Claim
@@ -20,7 +21,7 @@ from writ_contracts.wire import encode
 from writ_policy.approvals.approver_events import announce
 from writ_policy.approvals.previews import moved_since, recorded_preview
 from writ_policy.decisions.facts import KnownFacts
-from writ_policy.decisions.grants import check_claim, grant, granted_event, listing_grant
+from writ_policy.decisions.grants import check_claim, grant, granted_event, listing_grant, verified_claim
 from writ_policy.decisions.judge_factory import JudgeFactory
 from writ_policy.decisions.recorded_approvals import CountedApprovals, approvals_of
 from writ_policy.decisions.rulings import Judge, RuledRequest
@@ -38,7 +39,7 @@ from writ_policy.state.control_reads import ControlReads
 from writ_policy.windows.open_windows import CountedFirst, OpenWindows
 from writ_runtime.faults import fault
 from writ_trust.keys import Key
-from writ_trust.statements import sign
+from writ_trust.statements import VerifiedSignature, sign
 
 MOST_TRIES = 64
 DISPATCHED = 2
@@ -114,13 +115,11 @@ class GrantEndpoint:
         subject = ask.subject
         if subject.simulate:
             raise Invalid("a simulation gets no grant")
-        own = subjects.operation_filter(subject.principal, subject.operation_id)
         reading = self._control.begin()  # a stop that was stored meanwhile counts
-        least_events = 1 if self._judging.only_reads(subject.operation) else DISPATCHED
-        records = await self._journal.read(own, at_least=least_events)
+        signature, records = await self._read_while_verifying(ask)
         least = max(ask.control_sequence, await asyncio.shield(reading))
         judge = await self._judging.at(least, target=subject.target)
-        claim = check_claim(ask, judge.world)
+        claim = check_claim(ask, signature, judge.world)
         recorded = recorded_of(records, subject)
         first = check_first_decision(recorded, subject, self._keys, self._signer.open)
         operation, agents = judge.catalogue.find(subject.operation), judge.world.agents[claim.pool]
@@ -139,6 +138,19 @@ class GrantEndpoint:
             await announce(self._bus, ruled.decision.passed_over, _passed_over(ruled.decision))
         effective, approvals = dict(ruled.ruling.effective), list(counted.signed) if permit.approvals else []
         return GrantReply(grant=writ, decision=decision, effective=effective, approvals=approvals), ruled
+
+    async def _read_while_verifying(self, ask: GrantRequest) -> tuple[VerifiedSignature, list[Record]]:
+        """Return the claim's valid signature, and the events of the operation, which NATS reads meanwhile."""
+        subject = ask.subject
+        own = subjects.operation_filter(subject.principal, subject.operation_id)
+        least_events = 1 if self._judging.only_reads(subject.operation) else DISPATCHED
+        reading = tasks.start(self._journal.read(own, at_least=least_events), "operation read")
+        try:
+            await asyncio.sleep(0)  # the read of the last control event is sent: it takes longer
+            await asyncio.sleep(0)  # and so is this one
+            return verified_claim(ask), await reading
+        finally:
+            reading.cancel()
 
     async def _rule(
         self,
@@ -174,6 +186,8 @@ class GrantEndpoint:
     async def _counted(self, judge: Judge, ruled: RuledRequest, event: Granted) -> list[Entry]:
         """Return the entries to store with the start: its places under limits, and its use of a window."""
         decision = ruled.decision
+        if not decision.limits and not decision.window:
+            return []
         holder = LimitHolder(
             operation_id=decision.operation_id,
             principal=decision.principal,

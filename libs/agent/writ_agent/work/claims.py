@@ -44,11 +44,37 @@ _READS_TEXTS = {TEXTS_HEADER: TEXTS_APART} if has_aes() else {}
 _log = Log("writ.agent")
 
 
+class SealKeys:
+    """Makes the keys to which parameters are sealed, one for each claim. The next one is made ahead, when an operation
+    has ended, since nobody waits then.
+    """
+
+    def __init__(self) -> None:
+        self._next: SealKey | None = None
+
+    def take(self) -> SealKey:
+        """Return a key that nobody else gets."""
+        key, self._next = self._next, None
+        return SealKey() if key is None else key
+
+    def make_ahead(self) -> None:
+        """Make the key for the next claim, if there is none."""
+        if self._next is None:
+            self._next = SealKey()
+
+
 def make_claim(
-    identity: AgentIdentity, work: Dispatched, baseline: dict[str, Any], now: float, plugins: PluginDigests
+    identity: AgentIdentity,
+    work: Dispatched,
+    baseline: dict[str, Any],
+    now: float,
+    plugins: PluginDigests,
+    seal: SealKey,
 ) -> SentClaim:
-    """Make a unique claim: a fresh nonce, and a fresh key for the parameters. Its time runs from `now` (boot clock)."""
-    seal = SealKey()
+    """Make a unique claim with a fresh nonce. Its time runs from `now` (boot clock).
+
+    `seal`: the key for the parameters, of this claim alone.
+    """
     claim = Claim(
         operation_id=work.operation_id,
         attempt=work.attempt,
@@ -80,6 +106,7 @@ async def send_claim(
     try:
         for turn in range(1000):
             sent.add(tasks.start(_send_once(bus, claimed, body), "claim"))
+            await asyncio.sleep(0)  # it is sent
             answer, waited = await _next_reply(sent, uncertain, ASK_SECONDS if gave_up() else REPEAT_SECONDS)
             uncertain = uncertain or answer is None or bool(sent)
             soon = turn < 3 and boot() - claimed.sent_at < PATIENCE / 2

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from itertools import count
+from time import monotonic
 from typing import Protocol
 
 from nats.aio.msg import Msg
@@ -110,21 +111,21 @@ class NatsBus:
         self, subject: str, data: bytes, *, timeout: float, headers: Mapping[str, str] | None = None
     ) -> Message:
         check_subject(subject)
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout
-        give_up = loop.time() + min(timeout, NO_RESPONDERS_PATIENCE)
+        began = monotonic()
+        deadline = began + timeout
+        give_up = began + min(timeout, NO_RESPONDERS_PATIENCE)
         sent = tracing.outgoing(headers)
         for turn in count():
             try:
-                left = max(deadline - loop.time(), 0.001)
+                left = max(deadline - monotonic(), 0.001)
                 sent[TIMEOUT] = f"{left:.3f}"
                 return _message_of(await self.replies.one(subject, data, timeout=left, headers=sent))
             except Unreachable:
                 pause = pause_after(turn)
-                if loop.time() + pause >= give_up:
+                if monotonic() + pause >= give_up:
                     raise
                 await self.connection.wait_up(pause)
-                if loop.time() + SHORTEST >= deadline:
+                if monotonic() + SHORTEST >= deadline:
                     raise
         raise AssertionError("nothing else ends this")
 
@@ -201,7 +202,7 @@ async def connect(options: Options) -> NatsBus:
         replies = Replies(connection)
         try:
             await replies.open()
-        except BusError as error:
+        except BaseException as error:  # also a caller that gives up
             await connection.close()
             # NATS accepts a connection while it reloads its configuration, and may then cut it off.
             if not isinstance(error, Unreachable) or asyncio.get_running_loop().time() >= give_up:

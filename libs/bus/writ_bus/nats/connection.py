@@ -40,6 +40,8 @@ class NatsConnection:
         if not options.plaintext:
             check_encrypted(options.servers, options.tls)
         self.client = make_client(options.client)
+        self.loop = asyncio.get_running_loop()
+        """The event loop, for frequent use: to ask asyncio for it is a system call in Python 3.11."""
         self.up = asyncio.Event()
         self.closed = asyncio.Event()
         self.on_lost: list[Callable[[], None]] = []
@@ -90,6 +92,8 @@ class NatsConnection:
             return Unreachable(f"{where} cannot be reached: {text}")
         if self._refused.is_set():
             return Forbidden(f"{where} does not know the key of {self.options.name}")
+        if isinstance(error, ConnectionRefusedError):
+            return Unreachable(f"{where} cannot be reached: connection refused, so no server listens there")
         text = str(error or "").strip()  # "" for a timeout of asyncio, after a server that accepts and says nothing
         return Unreachable(f"{where} cannot be reached: {text or f'no answer in {self.options.wait:g} s'}")
 

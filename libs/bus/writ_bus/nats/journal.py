@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from itertools import count
+from time import monotonic
 from typing import Any, cast
 
 from nats.aio.msg import Msg
@@ -111,10 +112,10 @@ class NatsJournal:
 
     async def _settle(self, entries: Sequence[Entry], publish: Callable[[], Awaitable[int]]) -> int:
         """Publish until it is known whether they are stored. Publishing again is safe: the sequence guards it."""
-        give_up = asyncio.get_running_loop().time() + PATIENCE
+        give_up = monotonic() + PATIENCE
         ambiguous = False
         for turn in count():
-            late = asyncio.get_running_loop().time() > give_up
+            late = monotonic() > give_up
             try:
                 return await publish()
             except BusError as error:
@@ -177,20 +178,20 @@ class NatsJournal:
     async def read(self, filter: str, *, after: int = 0, limit: int | None = None, at_least: int = 1) -> list[Record]:
         check_filter(filter)
         found: list[Record] = []
-        moved, goal = asyncio.get_running_loop().time(), None
+        moved, goal = monotonic(), None
         while limit is None or len(found) < limit:
             most = None if limit is None else limit - len(found)
             page, more = await self._events(filter, after, most, max(at_least - len(found), 1))
             found += page
             if page:
-                after, moved = page[-1].sequence, asyncio.get_running_loop().time()
+                after, moved = page[-1].sequence, monotonic()
             if not (page and more):
                 # Later events are no part of this read, or under constant appends it would never end.
                 end = await self._end(filter)
                 goal = end if goal is None else min(goal, end)
                 if after >= goal:
                     break
-                if asyncio.get_running_loop().time() > moved + PATIENCE:
+                if monotonic() > moved + PATIENCE:
                     raise Unreachable(
                         f"the replica of {self._stream} that replied has no event of {filter} after {after}"
                     )
@@ -227,13 +228,13 @@ class NatsJournal:
         """Return a page as `page` does. Until a copy of the stream has answered once, a cluster is given time: those of
         a new stream answer a moment after it has its leader. Later a caller is better served by an error at once.
         """
-        give_up = asyncio.get_running_loop().time() + PATIENCE
+        give_up = monotonic() + PATIENCE
         for turn in count():
             try:
                 found = await self.page(filter, after, size)
             except Unreachable:
                 is_new = not self._has_answered and self._connection.clustered and self._connection.connected
-                if not is_new or asyncio.get_running_loop().time() > give_up:
+                if not is_new or monotonic() > give_up:
                     raise
             else:
                 self._has_answered = True

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from itertools import count
+from time import monotonic
 
 import msgspec
 from nats.aio.msg import Msg
@@ -93,7 +94,7 @@ class PullWorker:
         self._puller = tasks.keep("pull", self._pull)
 
     def _on_message(self, message: Msg) -> None:
-        self._last_sign = asyncio.get_running_loop().time()
+        self._last_sign = monotonic()
         status = message.headers.get("Status") if message.headers and not message.data else None
         if status is not None:
             self._on_status(message.subject[len(self._prefix) :], status, message)
@@ -141,7 +142,7 @@ class PullWorker:
     async def _pull(self) -> None:
         while True:
             self._wake.clear()
-            now = asyncio.get_running_loop().time()
+            now = monotonic()
             if self._requested > 0 and now - self._last_sign > 2 * HEARTBEAT:
                 self._requested = 0
             try:

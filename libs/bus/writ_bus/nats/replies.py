@@ -27,6 +27,7 @@ class Replies:
 
     def __init__(self, connection: NatsConnection) -> None:
         self._connection = connection
+        self.loop = connection.loop
         self._prefix = f"{connection.options.inbox_prefix}.{NUID().next().decode()}."
         self._next = count()
         self._waiting: dict[str, _ExpectedReply] = {}
@@ -65,13 +66,13 @@ class Replies:
     def _ring_at(self, when: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._rings, self._timer = when, asyncio.get_running_loop().call_at(when, self._ring)
+        self._rings, self._timer = when, self.loop.call_at(when, self._ring)
 
     def _ring(self) -> None:
         self._rings, self._timer = inf, None
         for expected in self._waiting.values():
             if expected.is_due():
-                expected.fail(TimedOut(f"no answer from {expected.subject} in {expected.timeout:g} s"))
+                expected.fail(TimedOut(f"no answer from {expected.subject} in {round(expected.timeout, 1):g} s"))
         soonest = min((one.due for one in self._waiting.values() if not one.future.done()), default=inf)
         if soonest < inf:
             self._ring_at(soonest)
@@ -133,7 +134,7 @@ class _ExpectedReply:
         self, replies: Replies, subject: str, timeout: float, take: Callable[[Msg], None] | None = None
     ) -> None:
         """`take` gets the replies, instead of the future."""
-        loop = asyncio.get_running_loop()
+        loop = replies.loop
         self._replies, self.subject, self.timeout = replies, subject, timeout
         self._take = take
         self.due = loop.time() + timeout
@@ -151,7 +152,7 @@ class _ExpectedReply:
 
     def is_due(self) -> bool:
         """Return whether its time is over."""
-        return self.due <= asyncio.get_running_loop().time() + TICK
+        return self.due <= self._replies.loop.time() + TICK
 
     def take(self, message: Msg) -> None:
         (self._take or self.end)(message)

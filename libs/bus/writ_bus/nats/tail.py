@@ -123,7 +123,7 @@ class NatsTail:
         elif (event := record(message)) is not None:
             self._take_in(event)
         # Not at once: a reply in the same read lets a caller go on, and goes first.
-        asyncio.get_running_loop().call_soon(self._arrived.set)
+        self._connection.loop.call_soon(self._arrived.set)
 
     def _take_in(self, event: Record) -> None:
         if self._is_live:
@@ -141,7 +141,7 @@ class NatsTail:
         several.
         """
         self._arrived.clear()
-        self._waits_since = asyncio.get_running_loop().time()
+        self._waits_since = self._connection.loop.time()
         if self._timer is None:
             self._ring_at(self._waits_since + SILENCE)
         try:
@@ -150,14 +150,14 @@ class NatsTail:
             self._waits_since = None
 
     def _ring_at(self, when: float) -> None:
-        self._timer = asyncio.get_running_loop().call_at(when, self._ring)
+        self._timer = self._connection.loop.call_at(when, self._ring)
 
     def _ring(self) -> None:
         self._timer = None
         if self._waits_since is None:
             return
         due = self._waits_since + SILENCE
-        if asyncio.get_running_loop().time() + TICK < due:
+        if self._connection.loop.time() + TICK < due:
             self._ring_at(due)
         else:
             self._behind = True
@@ -190,7 +190,7 @@ class NatsTail:
         if more or not self._live or self._live[0].sequence <= end + 1:
             self._absent = None
             return
-        first, now = self._live[0].sequence, asyncio.get_running_loop().time()
+        first, now = self._live[0].sequence, self._connection.loop.time()
         if self._absent is None or self._absent[0] != first:
             self._absent = first, now
         elif now - self._absent[1] > SILENCE:

@@ -56,7 +56,7 @@ class WatchedFile(Generic[Reading]):
 
     def begin(self) -> None:
         """Begin to read a changed file, for a `refresh` soon to come."""
-        if stamp(self._path) != self._stamp and not self._reading.locked():
+        if stamp(self._name) != self._stamp and not self._reading.locked():
             self._begun = tasks.spawn(self.refresh(), "read file")
 
     async def refresh(self, *, waits: bool = True) -> bool:
@@ -65,7 +65,7 @@ class WatchedFile(Generic[Reading]):
         `waits`: false lets `value` stay while a large file is read. A small one is read in less time than its callers
         would notice.
         """
-        now = stamp(self._path)
+        now = stamp(self._name)
         if now == self._stamp:
             return False
         if not waits and now is not None and now[1] > SMALL:
@@ -73,7 +73,7 @@ class WatchedFile(Generic[Reading]):
             return False
         readings = self._readings
         async with self._reading:
-            now = stamp(self._path)
+            now = stamp(self._name)
             if now != self._stamp:
                 await self._read_again()
                 self._stamp = now  # not before: a reading that is cancelled has not been one

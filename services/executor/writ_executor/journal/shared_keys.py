@@ -5,6 +5,7 @@ restart. An unusable file changes nothing.
 """
 
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 
 from writ_contracts.errors import ConfigError, Untrusted
@@ -29,7 +30,7 @@ class OperationKeys:
         self.key_id = key_id
         """Names the shared key; it is recorded with the operation."""
 
-    @property
+    @cached_property
     def parameters(self) -> str:
         """Return the key for digests of the operation's effective parameters."""
         return derive(self._key, "parameters", self._operation_id)
@@ -41,7 +42,7 @@ class OperationKeys:
         """
         return derive(self._key, "fingerprint", self._operation_id)
 
-    @property
+    @cached_property
     def read_grant(self) -> str:
         """Return the key for the digest in a read grant. Agents learn it; it opens nothing else."""
         return derive(self._key, "look", self._operation_id)

@@ -18,7 +18,6 @@ from writ_contracts.errors import Conflict, Denied, Invalid, Unreachable, Untrus
 from writ_contracts.installation.agent_hosts import check_host
 from writ_contracts.inventory import Target
 from writ_contracts.journal import Outcome, Requested
-from writ_contracts.large_texts import large_texts
 from writ_contracts.life import DispatchedLife, GrantedLife, Life, State
 from writ_contracts.operations import Catalogue, Operation
 from writ_contracts.people.approvals import SignedApproval
@@ -34,6 +33,7 @@ from writ_executor.journal.hidden_values import ParametersLost, Vault
 from writ_executor.journal.index import Index
 from writ_executor.journal.lookup import OperationTable
 from writ_executor.journal.recorder import ATTEMPTS, Recorder
+from writ_executor.journal.shared_keys import OperationKeys
 from writ_executor.journal.traces import going_on
 from writ_executor.metrics import ExecutorMeasures
 from writ_executor.policy.client import CheckedDecision, PolicyClient
@@ -154,9 +154,10 @@ class ClaimEndpoint:
         requested, claim, signed = life.requested, received.claim, received.signed
         self._definition(requested)  # before anything starts: without it the grant could not be repeated
         parameters = await self._parameters(life, received)
-        sealing = self._sealing(requested, received, parameters)
+        keys = self._vault.keys_of(requested)
+        sealing = _sealing(requested, received, parameters, keys)
         try:
-            granted = await self._grant(requested, parameters, signed, sealing)
+            granted = await self._grant(requested, parameters, keys, signed, sealing)
         except Untrusted as error:  # policy may know other keys than this replica: an alarm needs a key unknown to both
             await self._check(received, requested.pool)
             if error.code == ALTERED:
@@ -179,21 +180,24 @@ class ClaimEndpoint:
         return self._reply(granted.grant, sealing.of(effective), granted.approvals, people)
 
     async def _grant(
-        self, requested: Requested, parameters: dict[str, Any], signed: Signed, sealing: ParameterSeal
+        self,
+        requested: Requested,
+        parameters: dict[str, Any],
+        keys: OperationKeys,
+        signed: Signed,
+        sealing: ParameterSeal,
     ) -> CheckedDecision:
-        """Ask policy for a grant. Policy reads the last control event itself, and records the start before it
-        answers.
+        """Ask policy for a grant, and seal the parameters meanwhile. Policy reads the last control event itself, and
+        records the start before it answers.
         """
         request = GrantRequest(
-            subject=subject_of(requested, parameters, self._vault.keys_of(requested).parameters),
+            subject=subject_of(requested, parameters, keys.parameters),
             claim=signed,
             control_sequence=self._index.control_sequence,
-            look_key=self._vault.keys_of(requested).read_grant,
+            look_key=keys.read_grant,
             traced=self._audit_detail.traced,
             values=self._audit_detail.values,
         )
-        if not large_texts(parameters):
-            return await self._policy.grant(request, requested.parameters_digest)
         granting = tasks.start(self._policy.grant(request, requested.parameters_digest), "grant")
         try:
             await asyncio.sleep(0)  # the request is sent
@@ -236,10 +240,6 @@ class ClaimEndpoint:
         await self._check(received, life.requested.pool)
         await self._outcomes.not_started(life, outcome, code, message, decision)
 
-    def _sealing(self, requested: Requested, received: ReceivedClaim, parameters: dict[str, Any]) -> ParameterSeal:
-        key = self._vault.keys_of(requested).parameters
-        return ParameterSeal(received.claim.seal_to, key, requested, parameters, apart=received.apart)
-
     async def _repeat(self, life: Life, received: ReceivedClaim) -> EncodedClaimReply | Reply:
         """Return the grant of an earlier delivery of this very claim; any other claim finds nothing left."""
         claim = received.claim
@@ -252,7 +252,7 @@ class ClaimEndpoint:
         effective = await self._granted_parameters(life, grant, parameters)
         approvals = [one for one in life.approvals if approval_digest(one) in grant.approvals]
         people = await self._policy.people(grant)
-        sealing = self._sealing(requested, received, parameters)
+        sealing = _sealing(requested, received, parameters, self._vault.keys_of(requested))
         return self._reply(started.grant, sealing.of(effective), approvals, people)
 
     async def _granted_parameters(self, life: GrantedLife, grant: Grant, parameters: dict[str, Any]) -> dict[str, Any]:
@@ -304,6 +304,12 @@ class ClaimEndpoint:
             attaches=self._vault.all_read_attached(),
         )
         return Reply(body, attached=sealed.texts) if sealed.texts else body
+
+
+def _sealing(
+    requested: Requested, received: ReceivedClaim, parameters: dict[str, Any], keys: OperationKeys
+) -> ParameterSeal:
+    return ParameterSeal(received.claim.seal_to, keys.parameters, requested, parameters, apart=received.apart)
 
 
 def _waits_for(life: Life, claim: Claim) -> TypeGuard[DispatchedLife]:

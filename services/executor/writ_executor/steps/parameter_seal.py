@@ -1,7 +1,8 @@
 """The seal of an operation's parameters for the agent that claims it.
 
-Large parameters take milliseconds to seal. So that is done while policy decides on the grant, for the effective
-parameters of the first decision, and once more only if the grant's are others.
+They are sealed while policy decides on the grant, for the effective parameters of the first decision, and once more
+only if the grant's are others. Large ones take milliseconds; also small ones take longer than any other step between
+the grant and its reply.
 """
 
 from collections.abc import Mapping

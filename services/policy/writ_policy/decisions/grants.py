@@ -1,6 +1,7 @@
 """Make grants and read grants. A grant binds one decision to one claim; a read grant permits reads of a target."""
 
 from collections.abc import Iterable
+from typing import Final
 
 from writ_bus import tracing
 from writ_contracts.agents import Claim
@@ -19,8 +20,9 @@ from writ_policy.decisions.rulings import RuledRequest
 from writ_policy.state.snapshot import PolicySnapshot
 from writ_trust.approvals import approval_digest
 from writ_trust.digests import keyed_digest
-from writ_trust.statements import digest, open_signed
+from writ_trust.statements import VerifiedSignature, digest, open_verified, verified
 
+FORGED: Final = "forged_claim"
 GRANT_SECONDS = 15.0
 """Seconds after its claim in which an agent may begin, by the agent's boot clock (CLOCK_MONOTONIC stops during
 suspend).
@@ -28,15 +30,23 @@ suspend).
 READ_GRANT_SECONDS, LONGEST_READ_GRANT_SECONDS = 60.0, 86_400.0
 
 
-def check_claim(ask: GrantRequest, world: PolicySnapshot) -> Claim:
+def verified_claim(ask: GrantRequest) -> VerifiedSignature:
+    """Verify the signature of the claim; `check_claim` checks whose it is. Raises Untrusted."""
+    try:
+        return verified(ask.claim)
+    except Untrusted as error:
+        raise Untrusted(f"the claim is not signed: {error}", code=FORGED) from error
+
+
+def check_claim(ask: GrantRequest, signature: VerifiedSignature, world: PolicySnapshot) -> Claim:
     """Return the claim if an agent of the target's own pool signed it for this operation. Raises Untrusted."""
     pool = world.target(ask.subject.target).pool
     try:
-        claim = open_signed(ask.claim, Claim, world.agents.get(pool, frozenset()), world.installation)
+        claim = open_verified(signature, Claim, world.agents.get(pool, frozenset()), world.installation)
     except Untrusted as error:
-        raise Untrusted(f"the claim does not come from pool {pool}: {error}", code="forged_claim") from error
+        raise Untrusted(f"the claim does not come from pool {pool}: {error}", code=FORGED) from error
     if claim.pool != pool or claim.operation_id != ask.subject.operation_id:
-        raise Untrusted(f"the claim is for {claim.operation_id} in pool {claim.pool}", code="forged_claim")
+        raise Untrusted(f"the claim is for {claim.operation_id} in pool {claim.pool}", code=FORGED)
     check_host(claim, ask.claim.key, world.hosts)
     return claim
 

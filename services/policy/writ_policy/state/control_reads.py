@@ -31,7 +31,7 @@ class ControlReads:
         return self._next
 
     async def _read(self, before: asyncio.Task[int] | None) -> int:
-        if before is not None:
+        if before is not None and not before.done():
             await asyncio.wait({before})
         self._under_way, self._next = self._next, None
         last = await self._journal.last(subjects.CONTROL)

@@ -15,7 +15,6 @@ import logging
 import re
 from asyncio import StreamReader, StreamWriter
 from collections.abc import Coroutine, Generator
-from contextlib import suppress
 from functools import partial
 from typing import Any, cast
 
@@ -230,8 +229,10 @@ class DirectClient(HeaderClient):
         if waiting:
             self._sent_this_turn = True
             asyncio.get_running_loop().call_soon(self._after_turn)
-            with suppress(RuntimeError):  # closed, see DOWN: what was written a moment before is lost as well
+            try:
                 writer.writelines(waiting)
+            except RuntimeError:  # closed, see DOWN: what was written a moment before is lost as well
+                _logger.debug("nats.write", exc_info=True)
         return True
 
     @property

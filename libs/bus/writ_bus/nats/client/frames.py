@@ -15,7 +15,7 @@ Frame = tuple[int, bytes, bytes, bytes, bytes, int]
 def whole_messages(data: bytes) -> Iterator[Frame]:
     """Yield the messages at the beginning of the bytes, up to the first that is none, not whole or not plain."""
     place = 0
-    while (frame := _message_at(data, place)) is not None:
+    while place < len(data) and (frame := _message_at(data, place)) is not None:
         yield frame
         place = frame[5]
 

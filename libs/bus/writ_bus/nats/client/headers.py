@@ -17,9 +17,21 @@ BEGINNING = b"NATS/1.0\r\n"
 """Start of headers without a status."""
 _plain_name = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _status_line = re.compile(rb"NATS/1\.0 ([0-9]{3})(?: ([ -9;-~]+))?\r\n").match
-_names: dict[str, str] = {}
-"""Names that are known to be plain, as the start of a line."""
 MOST_NAMES, LONGEST_NAME = 256, 64
+
+
+class _Names(dict[str, str]):
+    """Names that are known to be plain, as the start of a line."""
+
+    def __missing__(self, name: str) -> str:
+        """Return the start of a line for a further name. Raises ValueError unless it is plain."""
+        if not _plain_name(name):
+            raise ValueError(name)
+        _remember(name)
+        return f"{name}: "
+
+
+_names = _Names()
 
 
 class HeaderClient(GuardedClient):
@@ -84,22 +96,12 @@ def status_headers(block: bytes) -> dict[str, str] | None:
 def header_block(headers: dict[str, Any]) -> bytes | None:
     """Return the headers in wire form; None where something is not plain."""
     try:
-        text = "".join([_beginning(name) + value.strip() + "\r\n" for name, value in headers.items()])
+        text = "".join([_names[name] + value.strip() + "\r\n" for name, value in headers.items()])
     except (AttributeError, TypeError, ValueError):
         return None
     if text.count("\r") != len(headers) or text.count("\n") != len(headers):
         return None
     return f"NATS/1.0\r\n{text}\r\n".encode()
-
-
-def _beginning(name: str) -> str:
-    beginning = _names.get(name)
-    if beginning is None:
-        if not _plain_name(name):
-            raise ValueError(name)
-        beginning = f"{name}: "
-        _remember(name)
-    return beginning
 
 
 def _remember(name: str) -> None:

@@ -31,7 +31,7 @@ class RuleTrace:
     __slots__ = ("_case", "_lifted", "_parts")
 
     def __init__(self, parts: Sequence[TraceSection] = (), case: Case | None = None, *, lifted: bool = False) -> None:
-        self._parts, self._case, self._lifted = parts, case, lifted
+        self._parts, self._case, self._lifted = [part for part in parts if part.rules], case, lifted
 
     def __len__(self) -> int:
         return sum(len(part.rules) for part in self._parts)
