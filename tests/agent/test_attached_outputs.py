@@ -9,7 +9,7 @@ from writ_agent.backends.port import Progress, Task, TaskResult
 from writ_contracts.agents import Receipt, ReceiptMessage
 from writ_contracts.large_texts import LARGE
 from writ_contracts.wire import canonical
-from writ_trust.digests import derive, keyed_digest, keyed_digest_of_parts
+from writ_trust.digests import derive, keyed_digest, plain_digest
 
 OUTPUT: dict[str, Any] = {"echo": '"é\n' * LARGE, "digest": "small"}
 BODY = OUTPUT["echo"].encode()
@@ -34,8 +34,8 @@ async def test_large_texts_are_attached_if_the_reply_permits_it(world: World, at
     assert message.full_output == OUTPUT
     assert attached == (BODY if attaches else b"")
     key, values = derive(world.key.seed, "writ.contents", TARGET.id), {"digest": "small"}
-    head = canonical({"texts": [("echo", len(BODY))], "values": values})
-    digests = {False: keyed_digest(key, OUTPUT), True: keyed_digest_of_parts(key, head, b"\0", BODY)}
+    head = {"texts": [("echo", len(BODY), plain_digest(BODY))], "values": values}
+    digests = {False: keyed_digest(key, OUTPUT), True: keyed_digest(key, head)}
     sizes = {False: len(canonical(OUTPUT)), True: len(BODY) + len(canonical(values))}
     assert (receipt.output_digest, receipt.output_bytes) == (digests[attaches], sizes[attaches])
 

@@ -14,6 +14,8 @@ from writ_contracts.agents import Receipt, ReceiptMessage
 from writ_contracts.errors import WritError
 from writ_contracts.inventory import Target
 from writ_contracts.wire import decode
+from writ_hostops.encoded_text import ComputedDigests
+from writ_hostops.supervised.frames import COMPUTED
 from writ_trust.keys import Key, generate_seed
 from writ_trust.statements import open_signed
 
@@ -74,6 +76,16 @@ def test_a_receipt_of_any_answer_can_be_read(answer: dict[str, Any]) -> None:
     message = receipt_message(identity, run, done_of(TASK, answer), TASK.operation, 0.1)
     signed = decode(message, ReceiptMessage).receipt
     assert open_signed(signed, Receipt, [KEY.public]).operation_id == "a" * 26
+
+
+def test_digest_of_a_text_counts_only_if_the_frames_reader_computed_it() -> None:
+    reply = {"outcome": "succeeded", "output": {"content": "x" * 100}}
+    assert done_of(TASK, {**reply, COMPUTED: {"content": "forged"}}).digests == {}
+    assert done_of(TASK, {**reply, COMPUTED: ComputedDigests(content="own")}).digests == {"content": "own"}
+    with_secret = {**reply, "output": {"path": f"/{TASK.parameters['content']}", "content": "x"}}
+    assert done_of(TASK, {**with_secret, COMPUTED: ComputedDigests(content="own", other="gone")}).digests == {
+        "content": "own"
+    }
 
 
 @pytest.mark.parametrize("names", [5, {"nginx": 1}, "nginx", ["nginx", None], [["nginx"]]])

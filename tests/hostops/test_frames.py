@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from writ_hostops.encoded_text import EncodedText
+from writ_hostops.encoded_text import EncodedText, TextDigest
 from writ_hostops.errors import HostError
 from writ_hostops.markers import Markers
 from writ_hostops.protocol import parse_line, parse_request
@@ -53,6 +53,10 @@ REFUSED = {
     "a place that is taken by no object": attaching(["output", "a", 1], attached=b"a", output=[]),
     "a name twice": attaching(["output", "a", 1], ["output", "a", 1], attached=b"ab"),
     "a name that is there": attaching(["output", "a", 1], attached=b"a", output={"a": "b"}),
+    "a digest without a name": attaching(["output", "a", 1, 1], attached=b"a"),
+    "two digests": attaching(["output", "a", 1, "b", "c"], attached=b"a"),
+    "a digest that is there": attaching(["output", "a", 1, "b"], attached=b"a", output={"b": ""}),
+    "a digest in place of its text": attaching(["output", "a", 1, "a"], attached=b"a"),
     "two words": attaching(["output", "a"], attached=b""),
     "an object for a list": framed(b'{"tag":1,"attached":{}}'),
     "many": attaching(*(["output", str(number), 0] for number in range(1000))),
@@ -76,6 +80,21 @@ REFUSED = {
     "progress of 1 MB": framed(json.dumps({"tag": 1, "message": "x" * MB}).encode(), kind=frames.PROGRESS),
     "a kind of the other end": framed(b"{}", kind=frames.REQUEST),
 }
+
+
+def test_reader_computes_the_digest_of_a_text() -> None:
+    text = EncodedText("é".encode() * 5)
+    packed = frames.pack(frames.RESULT, {"tag": 1, "output": {"a": text, "digest": TextDigest(text), "size": 10}})
+    [message] = read(packed)
+    sha256 = hashlib.sha256("é".encode() * 5).hexdigest()
+    assert message["output"] == {"a": "ééééé", "digest": sha256, "size": 10}
+    assert message[frames.COMPUTED] == {"a": sha256}
+    assert sha256.encode() not in packed
+
+
+def test_digests_that_the_sender_wrote_are_dropped() -> None:
+    [message] = read(framed(json.dumps({"tag": 1, frames.COMPUTED: {"a": "0" * 64}}).encode()))
+    assert message == {"tag": 1}
 
 
 @pytest.mark.parametrize("what", REFUSED)

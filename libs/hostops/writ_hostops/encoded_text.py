@@ -38,6 +38,22 @@ class EncodedText:
         return str(self.data, "utf-8")
 
 
+class TextDigest:
+    """The SHA-256 of a text of the same output. The reader of the frame computes it, so the text leaves at once."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: EncodedText) -> None:
+        self.text = text
+
+    def __str__(self) -> str:
+        return self.text.digest
+
+
+class ComputedDigests(Dict[str, str]):
+    """SHA-256 in hex of attached texts by name, computed by the reader of a frame: no JSON makes this type."""
+
+
 def decoded(result: Dict[str, Any]) -> Dict[str, Any]:
     """Return the result of a request with ordinary texts."""
     output = result["output"]
@@ -45,5 +61,8 @@ def decoded(result: Dict[str, Any]) -> Dict[str, Any]:
         return result
     return {
         **result,
-        "output": {name: str(value) if isinstance(value, EncodedText) else value for name, value in output.items()},
+        "output": {
+            name: str(value) if isinstance(value, (EncodedText, TextDigest)) else value
+            for name, value in output.items()
+        },
     }

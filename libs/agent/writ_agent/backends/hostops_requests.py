@@ -19,6 +19,8 @@ from writ_contracts.ids import encode_id
 from writ_contracts.inventory import Target
 from writ_contracts.parameters import hidden, recorded_names
 from writ_contracts.target_tests import TargetTestStep
+from writ_hostops.encoded_text import ComputedDigests
+from writ_hostops.supervised.frames import COMPUTED
 
 Action = Literal["run", "baseline", "probe", "preview"]
 LISTING_SECONDS = 10.0
@@ -190,7 +192,17 @@ def done_of(task: Task, reply: Mapping[str, Any] | None, over: bool = True) -> T
         message=result.message,
         effect=result.effect,
         over=result.certain,
+        digests=_computed_digests(reply or {}, result.output),
     )
+
+
+def _computed_digests(reply: Mapping[str, Any], output: Mapping[str, Any]) -> dict[str, str]:
+    """Return the digests that were computed from the frame, of texts that are in the output unchanged."""
+    computed = reply.get(COMPUTED)
+    if not isinstance(computed, ComputedDigests):  # a host may write anything else
+        return {}
+    received = reply["output"]
+    return {name: one for name, one in computed.items() if name in output and output[name] is received.get(name)}
 
 
 def without_word(task: Task, over: bool) -> TaskResult:

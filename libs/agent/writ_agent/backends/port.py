@@ -48,7 +48,8 @@ class Task(Struct, frozen=True, kw_only=True):
 class TaskResult(Struct, frozen=True, kw_only=True):
     """The outcome of a run. `output` is complete, with secrets; `state` and `message` are public.
 
-    `cancelled`: it was cancelled. `over`: nothing of it runs any more.
+    `cancelled`: it was cancelled. `over`: nothing of it runs any more. `digests`: SHA-256 in hex of large texts of the
+    output, as far as they were computed here.
     """
 
     outcome: ReceiptOutcome
@@ -58,6 +59,7 @@ class TaskResult(Struct, frozen=True, kw_only=True):
     message: str = ""
     effect: Effect = "none"
     over: bool = True
+    digests: Mapping[str, str] = field(default_factory=dict)
 
 
 class ProbeResult(Struct, frozen=True, kw_only=True):

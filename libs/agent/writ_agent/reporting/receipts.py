@@ -14,7 +14,7 @@ from writ_contracts.operations import Operation
 from writ_contracts.parameters import recorded
 from writ_contracts.signing import Signed
 from writ_contracts.wire import canonical, encode
-from writ_trust.digests import derive, keyed_digest, keyed_digest_of_parts
+from writ_trust.digests import derive, keyed_digest, plain_digest
 from writ_trust.keys import Key
 from writ_trust.statements import sign
 
@@ -38,14 +38,7 @@ class AgentIdentity(Struct, frozen=True, kw_only=True):
 
     def keyed(self, target: str, value: Any) -> str:
         """Return the digest of something secret of the target: nobody can guess it without this pool's key."""
-        return keyed_digest(self._contents_key(target), value)
-
-    def keyed_bytes(self, target: str, *parts: bytes) -> str:
-        """Return the digest of secret bytes of the target, as above."""
-        return keyed_digest_of_parts(self._contents_key(target), *parts)
-
-    def _contents_key(self, target: str) -> str:
-        return derive(self.key.seed, "writ.contents", target)
+        return keyed_digest(derive(self.key.seed, "writ.contents", target), value)
 
 
 class ReceiptSubject(Struct, frozen=True, kw_only=True):
@@ -67,8 +60,9 @@ class ReceiptSubject(Struct, frozen=True, kw_only=True):
 class FullOutput:
     """A complete output as it is sent: as JSON, or with its large texts attached as bytes."""
 
-    def __init__(self, output: dict[str, Any], *, attaches: bool) -> None:
+    def __init__(self, done: TaskResult, *, attaches: bool) -> None:
         """`attaches`: executors read attached texts."""
+        output, self._digests = done.output, done.digests
         self._texts, self._attached = texts_as_bytes(output) if attaches else ([], b"")
         self._values = canonical(without_large_texts(output) if self._texts else output)
         self.size = len(self._values) + len(self._attached)
@@ -81,8 +75,12 @@ class FullOutput:
         """Return the digest for the receipt."""
         if not self._texts:
             return identity.keyed(target, Raw(self._values))
-        head = canonical({"texts": self._texts, "values": Raw(self._values)})
-        return identity.keyed_bytes(target, head, b"\0", self._attached)
+        texts, start = [], 0
+        for name, size in self._texts:
+            known = self._digests.get(name)
+            texts.append((name, size, known or plain_digest(self._attached[start : start + size])))
+            start += size
+        return identity.keyed(target, {"texts": texts, "values": Raw(self._values)})
 
     def message(self, receipt: Signed, principal: str) -> bytes:
         """Return a ReceiptMessage."""
@@ -94,7 +92,7 @@ def receipt_message(
     identity: AgentIdentity, run: ReceiptSubject, done: TaskResult, operation: Operation | None, duration: float
 ) -> bytes:
     """Return a ReceiptMessage. `duration` in seconds. Without the operation no output counts as public."""
-    full = FullOutput(done.output, attaches=run.attaches)
+    full = FullOutput(done, attaches=run.attaches)
     keyed = partial(identity.keyed, run.target)
     shown = recorded(operation.output, done.output, keyed) if operation and run.outputs else {}
     receipt = Receipt(

@@ -7,9 +7,9 @@ import codecs
 import hashlib
 import os
 import stat
-from typing import Any, Dict
+from typing import Any, Dict, Union
 
-from writ_hostops.encoded_text import EncodedText
+from writ_hostops.encoded_text import EncodedText, TextDigest
 from writ_hostops.errors import HostError, system_errors
 from writ_hostops.fields import Fields
 from writ_hostops.files.content import CHUNK, FileFacts, facts_of, mode_text, version_of
@@ -34,13 +34,16 @@ def run(call: OperationCall) -> HostReply:
         status = os.fstat(fd)
         data = _piece(fd, offset, limit, status.st_size)
         at_end = len(data) < limit or not os.pread(fd, 1, offset + limit)
-        if at_end and not offset:
-            digest = hashlib.sha256(data).hexdigest()  # that was all of it
-            facts = FileFacts(digest, status.st_size, stat.S_IMODE(status.st_mode), version_of(status))
+        is_whole = at_end and not offset
+        if is_whole:
+            facts = FileFacts("", status.st_size, stat.S_IMODE(status.st_mode), version_of(status))
         else:
             facts = facts_of(fd, call.stop)
         before, after = version_of(status), version_of(os.fstat(fd))
     content, length = _encoded(data, encoding, at_end)
+    digest: Union[str, TextDigest] = facts.digest
+    if is_whole:
+        digest = TextDigest(content) if encoding == "utf-8" else hashlib.sha256(data).hexdigest()
     output: Dict[str, Any] = {
         "file_path": path,
         "content": content,
@@ -49,7 +52,7 @@ def run(call: OperationCall) -> HostReply:
         "length": length,
         "end": at_end,
         "size": facts.size,
-        "digest": facts.digest,
+        "digest": digest,
         "mode": mode_text(facts.mode),
     }
     # A file that is written while it is read has no version that another read could find again.

@@ -1,7 +1,7 @@
 """Frames on a byte stream: nine bytes (kind, length of the JSON, length of the attachment), then both.
 
 Long texts (the content of a file) travel attached as their bytes, not as JSON; `pack` takes them out of `parameters`
-and `output`, `unpack` puts them back.
+and `output`, `unpack` puts them back. With a text may come the name of a value that is its digest.
 
 Either end may be hostile. Reading a frame takes time and memory in proportion to its bytes, which its kind bounds. JSON
 that readers understand differently (depth, numbers, surrogates) is refused.
@@ -29,7 +29,7 @@ from typing import (
     Union,
 )
 
-from writ_hostops.encoded_text import Buffer, EncodedText
+from writ_hostops.encoded_text import Buffer, ComputedDigests, EncodedText, TextDigest
 
 REQUEST, SETTLE, STOP, PING = b"Q", b"T", b"S", b"P"
 """Kinds of requests: to hostops; to the marks; to end a request; for a sign of life."""
@@ -49,6 +49,8 @@ LONG = 4096
 HEADER = struct.Struct(">cII")
 _READ = 1 << 16
 _PLACES = ("parameters", "output")
+COMPUTED = "computed_digests"
+"""The name in a message of the ComputedDigests of its output."""
 _LARGE = REQUEST + RESULT
 
 
@@ -105,8 +107,10 @@ def parts(kind: bytes, message: Dict[str, Any]) -> List[Buffer]:
             if shown[folders] is message[folders]:
                 shown[folders] = dict(message[folders])
             data = value.data if isinstance(value, EncodedText) else value.encode("utf-8", errors)
-            del shown[folders][name]
-            names.append([folders, name, len(data)])
+            digests = [other for other, one in shown[folders].items() if _is_digest_of(one, value)]
+            for taken in (name, *digests):
+                del shown[folders][taken]
+            names.append([folders, name, len(data), *digests])
             attached.append(data)
     if names:
         shown["attached"] = names
@@ -131,6 +135,7 @@ def unpack(
         raise BrokenFrame("a frame without valid JSON")
     _check(message)
     names = message.pop("attached", [])
+    message.pop(COMPUTED, None)
     if attached is not None:
         _attach(message, names, attached, encoded(message), digest)
     return message
@@ -142,7 +147,7 @@ def _attach(message: Dict[str, Any], names: Any, attached: Buffer, encoded: Abst
         raise BrokenFrame("an attachment list that is no list of texts")
     offset = 0
     for entry in names:
-        folders, name, length = _attached_entry(entry)
+        folders, name, length, digest_name = _attached_entry(entry)
         values = message.setdefault(folders, {})
         if not isinstance(values, dict) or name in values or length > len(attached) - offset:
             raise BrokenFrame("a frame attaches a text that is not there, or twice")
@@ -155,16 +160,23 @@ def _attach(message: Dict[str, Any], names: Any, attached: Buffer, encoded: Abst
                 values[name] = str(data, "utf-8")
         except UnicodeDecodeError:
             raise BrokenFrame("an attachment that is no text") from None
+        if digest_name is not None:
+            if digest_name in values:
+                raise BrokenFrame("a frame names a digest twice")
+            values[digest_name] = digest if is_whole and digest else hashlib.sha256(data).hexdigest()
+            if folders == "output":
+                message.setdefault(COMPUTED, ComputedDigests())[name] = values[digest_name]
         offset += length
     if offset != len(attached):
         raise BrokenFrame("a frame with more attached bytes than listed")
 
 
-def _attached_entry(entry: Any) -> Tuple[str, str, int]:
-    if isinstance(entry, list) and len(entry) == 3:
-        folders, name, length = entry
-        if folders in _PLACES and isinstance(name, str) and type(length) is int and length >= 0:
-            return folders, name, length
+def _attached_entry(entry: Any) -> Tuple[str, str, int, Optional[str]]:
+    if isinstance(entry, list) and len(entry) in (3, 4):
+        folders, name, length, *digests = entry
+        texts = all(isinstance(one, str) for one in (name, *digests))
+        if folders in _PLACES and texts and type(length) is int and length >= 0:
+            return folders, name, length, digests[0] if digests else None
     raise BrokenFrame("a frame attaches something without place, name and length")
 
 
@@ -212,6 +224,10 @@ def _long(values: Any) -> List[Tuple[str, Union[str, EncodedText]]]:
         for name, value in values.items()
         if isinstance(value, EncodedText) or (isinstance(value, str) and len(value) > LONG)
     ]
+
+
+def _is_digest_of(value: Any, text: Union[str, EncodedText]) -> bool:
+    return isinstance(value, TextDigest) and value.text is text
 
 
 def read_frame(fd: int, kinds: bytes) -> Optional[Frame]:
