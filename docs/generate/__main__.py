@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from deploy.grafana.generate import DASHBOARDS
+from msgspec import Struct
 
 from docs.generate import asyncapi, client_groups, inventory_keys, metrics_table, policy_keys, schemas
 from writ_agent_docker.config import DockerAgentConfig
@@ -35,10 +36,16 @@ CONFIGURATION = """\
 # Configuration
 
 Each service reads its environment once, when it starts. A mistake is one line that names the variable, and exit status
-2. An empty variable counts as unset. `writ up` sets all of these for the services that it starts.
+2. An empty variable counts as unset. `writ up` sets all of these for the services that it starts. A variable `WRIT_…`
+or `SYSTEMMANAGER_…` that nothing reads is reported if its name is like one of these: in the log, and by `writ up`.
 
 *Made from the configuration structs by `make docs`.*
 """
+
+VARIABLE_NAMES = '''\
+"""The environment variables that services read. Made from the configuration structs by `make docs`."""
+
+'''
 
 CODES = """\
 # Codes
@@ -64,6 +71,14 @@ def configuration() -> str:
     return "\n".join(parts)
 
 
+def variable_names() -> str:
+    """Return the module with the names of all variables of services."""
+    configs: list[type[Struct]] = [*SERVICES.values(), GatewayConfig]
+    names = sorted({variable.name for config in configs for variable in describe(config)})
+    lines = "".join(f'        "{name}",\n' for name in names)
+    return f"{VARIABLE_NAMES}OF_SERVICES = frozenset(\n    (\n{lines}    )\n)\n"
+
+
 def subjects() -> str:
     """Return docs/asyncapi.yaml."""
     return "# Made from the registry of subjects by `make docs`.\n" + dump(asyncapi.document())
@@ -76,6 +91,7 @@ def codes() -> str:
 
 DOCUMENTS: dict[str, Callable[[], str]] = {
     "docs/configuration.md": configuration,
+    "libs/runtime/writ_runtime/variable_names.py": variable_names,
     "docs/asyncapi.yaml": subjects,
     "docs/codes.md": codes,
     "docs/policy-keys.md": policy_keys.document,

@@ -43,7 +43,7 @@ LOCAL = """\
 |---|---|---|---|---|
 | `host` | text | the target's id | the machine: its agent serves pool `local-<host>` | `web-1` |
 """
-RETRIES = "further attempts to connect for a preview and other reads before the grant"
+RETRIES = "further attempts to connect: for operations that read, and for previews and other reads before a change"
 ENGINE = {
     "socket": ("the engine's Unix socket on its host", "/run/podman/podman.sock"),
     "connect_timeout": ("seconds to connect", "5"),
@@ -95,7 +95,10 @@ MEANINGS: dict[str, dict[str, tuple[str, str]]] = {
         "ciphers": ("ciphers, if not the agent's", "[chacha20-poly1305@openssh.com]"),
         "macs": ("MACs, if not the agent's", "[hmac-sha2-256-etm@openssh.com]"),
         "connect_timeout": ("seconds for the login, and again for the start of the host's side", "10"),
-        "connect_retries": (f"{RETRIES}; without it as many as their time allows", "3"),
+        "connect_retries": (
+            f"{RETRIES}; without it as many before the grant as its time allows, and none after it",
+            "3",
+        ),
         "keepalive": ("seconds between keepalives", "15"),
         "folder": ("Writ's own folder on the host", "/var/lib/writ-hostops"),
         "become": ("`sudo`, or a mapping: operations that need root run as root", "sudo"),

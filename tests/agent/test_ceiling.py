@@ -15,6 +15,7 @@ from writ_agent.verification import (
     SentClaim,
     VerificationContext,
     VerifiedGrant,
+    open_parameters,
     verify_grant,
     verify_test_grant,
 )
@@ -116,7 +117,10 @@ def verified(
     sealed = seal(claim.seal_to, encode(SealedParameters(parameters=parameters, parameters_key=key, **inside)))
     trust = trusting(ceiling)
     sent = SentClaim(work=work, claim=claim, signed=signed, seal=seal_key, sent_at=0.0)
-    return verify_grant(trust, sent, ClaimReply(grant=sign(POLICY, grant), sealed=sealed), used=(), now=1.0)
+    answer = ClaimReply(grant=sign(POLICY, grant), sealed=sealed)
+    found = verify_grant(trust, sent, answer, used=(), now=1.0)
+    open_parameters(trust, sent, answer, found)
+    return found
 
 
 def refusal(**case: Any) -> str:

@@ -1,6 +1,9 @@
 """Agents with real executors: both sides agree about each operation."""
 
 import asyncio
+import errno
+import os
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -10,22 +13,25 @@ import pytest
 from msgspec import structs
 from tests.executor.conftest import POOL, World
 
+from writ_agent import verification
 from writ_agent.agent import Agent, AgentSettings
 from writ_agent.reporting.receipts import AgentIdentity
 from writ_agent.reporting.spool import ClaimSent, Spool
 from writ_agent.service import metrics, new_instance
-from writ_agent.work import claims
+from writ_agent.work import claims, intents
 from writ_contracts.decisions import Decision, Grant, GrantRequest
 from writ_contracts.journal import Finished, SecurityEvent
 from writ_contracts.large_texts import LARGE
 from writ_contracts.life import GrantedLife, Life
 from writ_contracts.signing import Signed
+from writ_executor.steps import parameter_seal
 from writ_runtime.files.people_directory import KnownDirectory
 from writ_runtime.files.state_file import StateFile
 from writ_runtime.plugins.entry_points import load_catalogue
 from writ_testing.fakes.backend import FakeBackend
 from writ_testing.fakes.scripted_policy import ScriptedPolicy
 from writ_testing.memory.bus import MemoryBus
+from writ_trust.sealing import encrypt_once
 from writ_trust.statements import digest
 
 SECRET = b"s" * 32
@@ -104,6 +110,61 @@ async def test_a_large_content_reaches_the_agent_as_it_was_sent(installation: In
     [task] = installation.backend.tasks
     assert task.parameters["content"] == content
     assert await installation.alarms() == []
+
+
+async def test_a_large_content_is_opened_while_the_intent_is_synced_and_run_after_both(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, steps, sync, open_all = threading.Event(), [], os.fdatasync, verification.open_parameters
+
+    def synced_late(fd: int) -> None:
+        assert opened.wait(10), "the parameters are opened meanwhile"
+        sync(fd)
+        steps.append(f"synced, {len(installation.backend.tasks)} run")
+
+    def noted(*arguments: Any) -> dict[str, Any]:
+        steps.append("opened")
+        opened.set()
+        return open_all(*arguments)
+
+    monkeypatch.setattr(os, "fdatasync", synced_late)
+    monkeypatch.setattr(intents, "open_parameters", noted)
+    await installation.world.executor()
+    await installation.agent()
+    life = await installation.end(await installation.ask("file_write", file_path="/f", content="x" * LARGE))
+    assert life.outcome == "succeeded"
+    assert steps[:2] == ["opened", "synced, 0 run"]
+
+
+async def test_a_large_content_that_is_not_the_granted_one_is_not_run(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of_another(data: bytes) -> tuple[bytes, bytes]:
+        return encrypt_once(data.replace(b"x", b"y"))
+
+    monkeypatch.setattr(parameter_seal, "encrypt_once", of_another)
+    await installation.world.executor()
+    await installation.agent()
+    life = await installation.end(await installation.ask("file_write", file_path="/f", content="x" * LARGE))
+    assert isinstance(life.end, Finished)
+    assert (life.outcome, life.end.code) == ("failed", "grant_refused")
+    assert installation.backend.tasks == []
+    await _alarm(installation, "mismatched_grant")
+
+
+async def test_a_large_content_is_not_run_where_the_disk_fails(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(fd: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fdatasync", broken)
+    await installation.world.executor()
+    await installation.agent()
+    life = await installation.end(await installation.ask("file_write", file_path="/f", content="x" * LARGE))
+    assert isinstance(life.end, Finished)
+    assert (life.outcome, life.end.code) == ("failed", "spool_failed")
+    assert installation.backend.tasks == []
 
 
 async def test_eight_executors_and_eight_agents_run_each_once(installation: Installation) -> None:

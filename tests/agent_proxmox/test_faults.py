@@ -81,9 +81,14 @@ async def test_a_node_out_of_reach_is_tried_again_before_a_claim_as_its_target_s
         await cluster.backend.listing(task.target, "list_containers")
     assert calls == ["get"] * (retries + 1)
     calls.clear()
-    with pytest.raises(Unreachable):  # after a claim there is one attempt
+    with pytest.raises(Unreachable):  # after a claim there is one attempt at a change
         await cluster.backend.run(task, ProgressRecorder())
     assert calls == ["get"]
+    calls.clear()
+    inspection = replace(cluster.task("container_inspect", container_name="web"), target=task.target)
+    with pytest.raises(Unreachable):
+        await cluster.backend.run(inspection, ProgressRecorder())
+    assert calls == ["get"] * (retries + 1)
 
 
 async def test_an_offline_node_is_named_and_blocks_no_other(cluster: Cluster) -> None:

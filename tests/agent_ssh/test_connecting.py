@@ -6,10 +6,13 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import asyncssh
 import pytest
+from asyncssh.constants import MSG_CHANNEL_DATA
 from tests.agent_ssh.conftest import ID, SshHost, ssh_host
 
 from writ_agent.backends.port import TaskResult
+from writ_agent_ssh.connection.algorithms import CIPHERS
 from writ_contracts.errors import WritError
 from writ_testing.eventually import eventually
 from writ_testing.peers.programs import program
@@ -25,6 +28,21 @@ async def code_of(host: SshHost, **connection: Any) -> str:
     except WritError as error:
         return error.code
     return done.code
+
+
+async def test_no_message_is_sent_for_the_host_to_ignore(host: SshHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent, send = [], asyncssh.SSHClientConnection.send_packet
+
+    def noted(self: asyncssh.SSHClientConnection, kind: int, *parts: bytes, **options: Any) -> None:
+        sent.append(kind)
+        send(self, kind, *parts, **options)
+
+    monkeypatch.setattr(asyncssh.SSHClientConnection, "send_packet", noted)
+    assert await code_of(host) == ""
+    sent.clear()
+    assert await code_of(host) == ""
+    assert set(sent) == {MSG_CHANNEL_DATA}
+    assert not any("cbc" in cipher for cipher in CIPHERS), "they defend this mode"
 
 
 async def test_a_changed_host_key_is_refused(host: SshHost) -> None:

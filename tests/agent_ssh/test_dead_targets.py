@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from msgspec.structs import replace
 from tests.agent_ssh.conftest import SshHost
 
 from writ_agent.backends import connection_retries
@@ -155,4 +156,45 @@ async def test_a_target_says_how_often_its_connection_is_tried_again(
     target = host.server.target(connection={**host.server.connection(), "connect_retries": retries})
     with pytest.raises(Unreachable):
         await host.pool.session(target, patience=60)
-    assert tried == [False] * attempts
+    assert tried == [False, *[True] * (attempts - 1)]
+
+
+@pytest.mark.parametrize(
+    ("operation", "retries", "attempts"),
+    [("service_status", 2, 3), ("service_status", None, 1), ("service_restart", 2, 1)],
+)
+async def test_a_read_that_runs_is_tried_again_as_its_connection_says_and_a_change_is_not(
+    host: SshHost, monkeypatch: pytest.MonkeyPatch, operation: str, retries: int | None, attempts: int
+) -> None:
+    tried: list[str] = []
+
+    async def refused(target: str, *_: object, eager: bool, root: bool) -> HostSession:
+        tried.append(target)
+        raise Unreachable("refused", code="unreachable")
+
+    monkeypatch.setattr(connection_retries, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(host.pool, "_session", refused)
+    target = host.server.target(connection={**host.server.connection(), "connect_retries": retries})
+    task = replace(host.task(operation, service_name="nginx"), target=target)
+    with pytest.raises(Unreachable):
+        await host.backend.run(task, print)
+    assert len(tried) == attempts
+
+
+async def test_further_attempts_reach_a_host_that_is_slow_to_fail(host: SshHost) -> None:
+    async with silent_server() as port:
+        target = dead(host, port)
+        target = replace(target, connection={**target.connection, "connect_retries": 1})
+        with stopwatch() as seconds, pytest.raises(Unreachable):
+            await host.pool.session(target, patience=60)
+        assert seconds() >= 1.5 * CONNECT_SECONDS
+
+
+async def test_further_attempts_of_a_read_end_within_its_time(host: SshHost) -> None:
+    async with silent_server() as port:
+        target = dead(host, port)
+        target = replace(target, connection={**target.connection, "connect_retries": 100})
+        task = replace(host.task("service_status", service_name="nginx"), target=target, timeout=3 * CONNECT_SECONDS)
+        with stopwatch() as seconds, pytest.raises(Unreachable):
+            await host.backend.run(task, print)
+        assert CONNECT_SECONDS < seconds() < 3 * CONNECT_SECONDS + 1

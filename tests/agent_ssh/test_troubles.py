@@ -7,6 +7,7 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -20,6 +21,7 @@ from tests.agent_ssh.test_breaks import begun, kill_sessions, workers
 from writ_agent.backends.port import Task, TaskResult
 from writ_agent.config import AgentConfig
 from writ_agent.work.running import RunningOperation
+from writ_agent_ssh.startup.archive import build
 from writ_contracts.errors import WritError
 from writ_contracts.ids import encode_id
 from writ_hostops.supervised import frames
@@ -29,6 +31,7 @@ from writ_testing.stopwatch import stopwatch
 from writ_testing.suites.backend import ProgressRecorder
 
 TIMEOUT, LATE = 2.0, 5.0
+BOOTSTRAP = 'exec(open(0,"rb",0,closefd=False).readline())'
 GRACE = next(field.default for field in fields(AgentConfig) if field.name == "kill_grace")
 ODD = """
 import json, os, struct, sys
@@ -199,3 +202,19 @@ async def test_many_connections_that_break_leave_nothing(host: SshHost) -> None:
 def full(most: int) -> str:
     """Return a host with a limit on file length, which acts like a full disk."""
     return f'ForceCommand exec prlimit --fsize={most} /bin/sh -c "$SSH_ORIGINAL_COMMAND"'
+
+
+def test_host_gets_no_bytecode_of_its_own_python(tmp_path: Path) -> None:
+    """On a full disk, a .pyc would be cut off, and break that module for every program on the host."""
+    opening = build(()).opening("nonce", str(tmp_path / "no-folder" / "of-it"))
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", BOOTSTRAP],
+        input=opening,
+        env={"PYTHONPYCACHEPREFIX": str(tmp_path / "cache")},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert b"WRIT-UNUSABLE nonce" in done.stdout, done
+    kept = {path.name.partition(".")[0] for path in (tmp_path / "cache").rglob("*.pyc")}
+    assert not kept & {"zipfile", "hashlib", "tempfile", "shutil"}

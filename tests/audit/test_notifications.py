@@ -254,7 +254,7 @@ def test_a_redirect_is_not_followed_and_a_receiver_that_is_not_there_is_named(re
         ({"secret_file": ""}, "secret_file"),
         ({"kind": "ntfy"}, "topic"),
         ({"kind": "ntfy", "with": {"topic": "writ", "buttons": []}}, "buttons"),
-        ({"kind": "webhok"}, "did you mean webhook"),
+        ({"kind": "webhok"}, "no notifier 'webhok'; did you mean 'webhook'"),
         ({"events": ["everything"]}, "everything"),
         ({"colour": "red"}, "colour"),
     ],

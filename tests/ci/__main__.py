@@ -157,6 +157,7 @@ def main() -> int:
     parser.add_argument("steps", nargs="+", choices=STEPS)
     parser.add_argument("--elapsed", type=float, default=0.0, help="seconds since the whole run began")
     parser.add_argument("--share-seconds", type=float, help="how long the share starts tests (else: what is left)")
+    parser.add_argument("--report", type=Path, help="also write here what failed")
     arguments = parser.parse_args()
     listed = tomllib.loads(FLAKY.read_text())
     with tempfile.TemporaryDirectory(prefix="writ-ci-") as folder:
@@ -165,7 +166,10 @@ def main() -> int:
             runner.take(STEPS[name])
             if runner.verdicts[-1].broken:
                 break
-    print(summary(runner.verdicts, listed), flush=True)
+    report = summary(runner.verdicts, listed)
+    print(report, flush=True)
+    if arguments.report is not None:
+        arguments.report.write_text(report + "\n")
     return 1 if reasons(runner.verdicts, listed) else 0
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 import msgspec
 
 MOST_FLAKY = 3
-LINES_SHOWN = 60
+LINES_SHOWN, CAUSE_SHOWN = 60, 300
 PASSED, TESTS_FAILED = 0, 1
 """Exit statuses of pytest under which its record is complete."""
 
@@ -47,9 +47,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Trouble(msgspec.Struct, frozen=True, kw_only=True):
-    """Tests with one reason of failure: one test, or all tests of a file with a failed shared fixture."""
+    """Tests with one reason of failure: one test, or all tests with a failed shared fixture."""
 
     tests: tuple[str, ...]
+    cause: str
     text: str
 
 
@@ -68,10 +69,12 @@ def troubles(failures: Iterable[Failure]) -> list[Trouble]:
     """Group failures by reason. The setup of a shared fixture fails once, and pytest reports it for each test."""
     groups: dict[tuple[str, ...], list[Failure]] = {}
     for failure in failures:
-        file = failure.test.partition("::")[0]
-        key = (file, failure.cause) if failure.when == "setup" else (failure.test,)
+        key = ("setup", failure.cause) if failure.when == "setup" else (failure.test,)
         groups.setdefault(key, []).append(failure)
-    return [Trouble(tests=tuple({one.test: None for one in group}), text=group[0].text) for group in groups.values()]
+    return [
+        Trouble(tests=tuple({one.test: None for one in group}), cause=group[0].cause, text=group[0].text)
+        for group in groups.values()
+    ]
 
 
 def judge(
@@ -115,7 +118,7 @@ def _incomplete(record: Record, whole: bool) -> Iterable[str]:
 def reasons(verdicts: Sequence[Verdict], listed: Collection[str]) -> list[str]:
     """Return the reasons why the run fails; none if it passes."""
     found = [f"{verdict.step}: {one}" for verdict in verdicts for one in verdict.broken]
-    found += [f"{_named(trouble)} failed" for verdict in verdicts for trouble in verdict.failed]
+    found += [f"{_named(one)} failed: {_shortened(one.cause)}" for verdict in verdicts for one in verdict.failed]
     flaky = [trouble for verdict in verdicts for trouble in verdict.flaky]
     found += [f"{_named(one)} is flaky and was listed before: mend it" for one in flaky if set(one.tests) & set(listed)]
     if len(flaky) > MOST_FLAKY:
@@ -148,6 +151,12 @@ def _shown(title: str, step: str, found: Iterable[Trouble]) -> list[str]:
 def _named(trouble: Trouble) -> str:
     more = len(trouble.tests) - 1
     return trouble.tests[0] + (f" and {more} more for the same reason" if more else "")
+
+
+def _shortened(cause: str) -> str:
+    """Return its first line, or as much of it as a summary has room for."""
+    line, *_ = [*cause.strip().splitlines(), ""]
+    return line if len(line) <= CAUSE_SHOWN else f"{line[:CAUSE_SHOWN]}…"
 
 
 def _escaped(test: str) -> str:

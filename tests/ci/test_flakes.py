@@ -30,15 +30,17 @@ def never(trouble: Trouble) -> bool:
 
 
 def flaky(*tests: str) -> Verdict:
-    return Verdict(step="make test", flaky=tuple(Trouble(tests=(test,), text="text") for test in tests))
+    return Verdict(
+        step="make test", flaky=tuple(Trouble(tests=(test,), cause="f.py:1: no", text="text") for test in tests)
+    )
 
 
 def test_flaky_is_what_passes_alone_and_failed_what_fails_twice() -> None:
     verdict = judge("make test", record(failure("t.py::a"), failure("t.py::b")), lambda one: one.tests == ("t.py::a",))
     assert [one.tests for one in verdict.flaky] == [("t.py::a",)]
     assert [one.tests for one in verdict.failed] == [("t.py::b",)]
-    assert reasons([verdict], ()) == ["t.py::b failed"]
-    assert summary([verdict], {}).endswith("error: t.py::b failed\n6 passed, 1 failed, 1 skipped, 1 flaky")
+    assert reasons([verdict], ()) == ["t.py::b failed: f.py:1: no"]
+    assert summary([verdict], {}).endswith("error: t.py::b failed: f.py:1: no\n6 passed, 1 failed, 1 skipped, 1 flaky")
 
 
 def test_flaky_test_is_shown_with_its_first_failure_and_the_run_holds() -> None:
@@ -47,6 +49,11 @@ def test_flaky_test_is_shown_with_its_first_failure_and_the_run_holds() -> None:
     assert reasons([verdict], ()) == []
     assert "=== FLAKY (failed, then passed alone), make lab: t.py::a\n    first\n    second\n" in shown
     assert '"t.py::a" = ' in shown
+
+
+def test_cause_of_a_failure_stands_in_one_line_of_the_reasons() -> None:
+    verdict = judge("make lab", record(failure("t.py::a", cause=f"t.py:7: {'x' * 400}\nmore")), fails)
+    assert reasons([verdict], ()) == [f"t.py::a failed: t.py:7: {'x' * 292}…"]
 
 
 def test_flaky_tests_beyond_three_fail_the_run() -> None:
@@ -88,7 +95,7 @@ def test_shared_fixture_that_fails_once_is_one_trouble() -> None:
     first, second = failure("t.py::a", "setup", "no installation"), failure("t.py::b", "setup", "no installation")
     assert [one.tests for one in troubles([first, second])] == [("t.py::a", "t.py::b")]
     assert len(troubles([first, failure("t.py::b", "setup", "no port")])) == 2
-    assert len(troubles([first, failure("other.py::a", "setup", "no installation")])) == 2
+    assert len(troubles([first, failure("other.py::a", "setup", "no installation")])) == 1
     assert len(troubles([failure("t.py::a"), failure("t.py::b")])) == 2
 
 

@@ -123,9 +123,12 @@ def test_test_that_fails_twice_fails_the_run_and_the_next_step_is_taken(project:
         "sound/test_fails.py",
         "import pytest\ndef test_fails(): assert 1 == 2\n@pytest.mark.lab\ndef test_lab(): pass\n",
     )
-    done = project.run("test", "lab")
+    report = project.folder / "report"
+    done = project.run("test", "lab", "--report", str(report))
     assert done.status == 1
-    assert "error: tests/sound/test_fails.py::test_fails failed" in done.output
+    assert "assert 1 == 2" in report.read_text()
+    assert report.read_text() in done.output
+    assert "error: tests/sound/test_fails.py::test_fails failed: " in done.output
     assert done.counts == "2 passed, 1 failed, 0 skipped, 0 flaky"
 
 

@@ -227,7 +227,7 @@ async def test_usage_errors_are_a_line_and_status_2(command: Command) -> None:
         (["run", "service_restart", "-t", "a", "service_name=x", "--correlation-id", "a b"], "it takes 1 to 128 lett"),
         (["audit", "search", "--outcome", "fail"], "'unknown'; did you mean 'failed'? (see"),
         (["policy", "who-can", "service_restart", "--role", "prod"], "'maintenance'; did you mean 'production'? (see"),
-        (["policy", "who-can", "service_restart", "--role", "xyz"], "'maintenance'. (see"),
+        (["policy", "who-can", "service_restart", "--role", "xyz"], "'maintenance' (see"),
         (["operations", "nothing"], "no operation 'nothing'"),
         (["run", "service_restrat", "-t", "a"], "no operation 'service_restrat'; did you mean 'service_restart'?"),
         (["run", "service_restart", "-t", "a", "service_nam=x"], "'service_nam'; did you mean 'service_name'?"),

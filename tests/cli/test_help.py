@@ -87,19 +87,32 @@ def test_every_list_has_quiet_and_watch() -> None:
 @pytest.mark.parametrize(
     ("words", "hint"),
     [
-        (("statsu",), "'status'"),
-        (("policy", "vaildate"), "'validate'"),
-        (("target", "renam"), "'rename'"),
+        (("statsu",), "'status', "),
+        (("policy", "vaildate"), "'validate' or "),
+        (("target", "renam"), "'rename' or "),
         (("explain",), "`writ policy explain`?"),
         (("publish",), "`writ policy publish`?"),
+        (("test",), "`writ target test` or `writ backends test` or `writ policy test`?"),
     ],
 )
 def test_unknown_command_names_the_nearest_or_the_group_that_has_it(words: tuple[str, ...], hint: str) -> None:
     done = CliRunner().invoke(cli, words, prog_name="writ")
     assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
-    assert done.stderr.startswith(f"writ: No such command {words[-1]!r}. ")
-    assert "Did you mean" in done.stderr
-    assert hint in done.stderr
+    assert done.stderr.startswith(f"writ: No such command {words[-1]!r}; did you mean {hint}")
+    assert "(see `writ" in done.stderr
+
+
+def test_unknown_option_names_the_nearest() -> None:
+    done = CliRunner().invoke(cli, ["run", "--reson", "x"], prog_name="writ")
+    assert done.exit_code == 2
+    expected = "writ: No such option '--reson'; did you mean '--reason', '--yes' or '--role'? (see `writ run --help`)\n"
+    assert done.stderr == expected
+
+
+def test_unknown_command_names_many_groups_once() -> None:
+    done = CliRunner().invoke(cli, ["list"], prog_name="writ")
+    assert done.exit_code == 2
+    assert done.stderr.startswith("writ: No such command 'list'; these have one: `writ agent`, `writ op`, ")
 
 
 def test_version_is_shown_by_a_command_too() -> None:

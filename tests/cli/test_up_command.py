@@ -15,7 +15,10 @@ from tests.installation.stand_in_installations import WITHIN, start
 
 from writ_cli.installation.processes import up
 from writ_client.client import Writ
+from writ_installation.files.create import default_policy
 from writ_installation.files.home import Home, host_token
+from writ_installation.files.lock import holder
+from writ_installation.supervisor.detached_start import detach
 from writ_nats_server.process import ServerProcess
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation, WritResult, prepare, running_installation
@@ -32,12 +35,12 @@ class Shell:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("WRIT_", "NATS_", "SYSTEMM"))}
         self.environ = {**kept, "WRIT_NATS_PORT": "0"}
 
-    async def writ(self, *words: str, stdin: bytes = b"") -> WritResult:
+    async def writ(self, *words: str, stdin: bytes = b"", **environ: str) -> WritResult:
         """`writ …`, to its end."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "writ_cli", *words),
             cwd=self.folder,
-            env=self.environ,
+            env={**self.environ, **environ},
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -56,9 +59,10 @@ class Shell:
 async def test_the_first_quarter_of_an_hour(tmp_path: Path) -> None:
     shell = Shell(tmp_path)
     assert (await shell.writ("status")).status == 6
-    up = await shell.writ("up", "--detach")
+    up = await shell.writ("up", "--detach", WRIT_AUDIT_LEVEL="full")
     try:
         assert up.status == 0, up
+        assert "writ up: WRIT_AUDIT_LEVEL is not read; did you mean 'SYSTEMMANAGER_AUDIT_LEVEL'?\n" in up.err
         assert "Writ is ready on" in up.out
         await _look_around(shell)
         await _write_and_read(shell)
@@ -81,6 +85,50 @@ async def test_the_first_quarter_of_an_hour(tmp_path: Path) -> None:
     unreachable = await shell.writ("targets")
     assert (unreachable.status, unreachable.out) == (6, "")
     assert "start it with `writ up`" in unreachable.err
+
+
+@pytest.mark.timeout(120)
+async def test_up_with_a_wrong_policy_file_names_the_mistake_in_one_line(tmp_path: Path) -> None:
+    shell = Shell(tmp_path)
+    policy = tmp_path / ".writ" / "policy.yaml"
+    policy.parent.mkdir(mode=0o700)
+    policy.write_text("policies: {nme: x}\n")
+    expected = f"writ: policy cannot start: {policy}:1:12: unknown key 'nme'; did you mean 'name'?\n"
+    detached = await shell.writ("up", "--detach")
+    assert (detached.status, detached.out, detached.err) == (2, "", expected)
+    up = await shell.writ("up")
+    assert (up.status, up.err.endswith(f"\n{expected}")) == (2, True), up
+    policy.write_bytes(default_policy())
+    assert (await shell.writ("up", "--detach")).status == 0
+    assert (await shell.writ("down")).status == 0
+
+
+@pytest.mark.timeout(120)
+async def test_interrupted_detached_start_leaves_no_process(tmp_path: Path) -> None:
+    home = Home(tmp_path / ".writ")
+    starting = asyncio.create_task(detach(home, ["--home", str(home.root), "--nats-port", "0"]))
+
+    async def is_begun() -> bool:
+        return home.root.exists() and holder(home.lock) is not None
+
+    await eventually(is_begun, what="the detached process")
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert holder(home.lock) is None
+    assert home.principals.exists()
+
+
+@pytest.mark.timeout(120)
+async def test_failed_first_start_leaves_nothing(tmp_path: Path) -> None:
+    shell = Shell(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        for words in (("up",), ("up", "--detach")):
+            up = await shell.writ(*words, "--nats-port", port)
+            assert (up.status, up.out, up.err.count("\n")) == (6, "", 1), up
+            assert up.err.startswith(f"writ: port {port} on 127.0.0.1 is taken")
+            assert list(tmp_path.iterdir()) == []
 
 
 async def _look_around(shell: Shell) -> None:

@@ -14,9 +14,9 @@ from msgspec import inspect as types
 
 from writ_contracts import agents, decisions, inventory, journal, notices, requests, signing
 from writ_contracts.history import audit
-from writ_contracts.history.audit import PREFIX_PATTERN
 from writ_contracts.ids import (
     LINE_PATTERN,
+    PREFIX_PATTERN,
     TOKEN_PATTERN,
     CorrelationId,
     Digest,
@@ -147,6 +147,8 @@ def _value(info: Any) -> Any:  # noqa: C901 - one line for each type there is
             return _value(next(part for part in info.types if not isinstance(part, types.NoneType)))
         case types.ListType():
             return [_value(info.item_type)]
+        case types.TupleType():
+            return tuple(map(_value, info.item_types))
         case types.DictType():
             return {"name": _value(info.value_type)}
         case types.StrType():

@@ -5,6 +5,7 @@ import hashlib
 import os
 import resource
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -172,8 +173,12 @@ def test_wrong_parameters_are_refused_without_showing_them(
 
 
 @pytest.fixture
-def small_files() -> Iterator[None]:
-    """A limit on the size of files, which the kernel enforces in the middle of a write, as a full disk does."""
+def small_files(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A limit on the size of files, which the kernel enforces in the middle of a write, as a full disk does. It would
+    also cut off a .pyc.
+    """
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
     yield

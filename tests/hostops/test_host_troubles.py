@@ -198,9 +198,13 @@ def test_an_operation_that_was_begun_here_is_not_begun_again(
 
 
 def limited(request: dict[str, Any], most: int) -> dict[str, Any]:
-    """Return the answer of `python -m writ_hostops` with a limit on file sizes, like a full disk."""
+    """Return the answer of `python -m writ_hostops` with a limit on file sizes, like a full disk.
+
+    -B: Python before 3.13 does not notice that it wrote only a part of a module's .pyc, and every later process that
+    imports the module fails.
+    """
     done = subprocess.run(
-        [sys.executable, "-m", "writ_hostops"],
+        [sys.executable, "-B", "-m", "writ_hostops"],
         input=json.dumps(request).encode() + b"\n",
         capture_output=True,
         timeout=100,

@@ -10,13 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from writ_contracts.errors import ConfigError, Conflict, Invalid
+from writ_contracts.errors import ConfigError, Conflict, Invalid, Unreachable
 from writ_contracts.ids import TOKEN_PATTERN
 from writ_documents import yaml_file
 from writ_documents.readers import read_agents, read_inventory, read_principals
 from writ_installation.files import list_edits
-from writ_installation.files.create import add_missing_pools, create_installation, default_policy
+from writ_installation.files.create import add_missing_pools, create_installation, default_policy, undone_on_failure
 from writ_installation.files.home import Home, host_token, is_here
+from writ_installation.nats import disk
+from writ_installation.nats.disk import check_room
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,10 +35,50 @@ def test_creating_an_installation_again_changes_nothing(tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in home.root.rglob("*") if path.is_file()} == before
 
 
-def test_creation_that_failed_at_any_write_is_completed_by_the_next_one(
+def test_creation_that_failed_at_any_write_is_undone_by_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Such as on a full disk: a failed `writ up` leaves its folder."""
+    """Such as on a full disk. What was there before stays, also where the folder is new to Writ."""
+    sync, left = os.fsync, 0
+
+    def failing(descriptor: int) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", failing)
+    for number in count(1):
+        folder = tmp_path / str(number)
+        home, left = Home(folder / "home"), number
+        if existed := number % 2 == 0:
+            home.root.mkdir(parents=True)
+            home.policy.write_bytes(default_policy())
+        before = sorted(folder.rglob("*"))
+        try:
+            with undone_on_failure(home, existed=existed):
+                create_installation(home)
+        except OSError:
+            assert sorted(folder.rglob("*")) == before
+        else:
+            with pytest.raises(Conflict), undone_on_failure(home, existed=True):
+                raise Conflict("of another installation, which was there")
+            assert home.principals.exists()
+            assert number > 10
+            return
+
+
+def test_new_installation_is_refused_on_a_disk_without_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_room(tmp_path)
+    monkeypatch.setattr(disk, "ROOM", 1 << 60)
+    with pytest.raises(Unreachable, match=r" MB free, and a new installation needs \d+ MB: nothing was made$"):
+        check_room(tmp_path)
+
+
+def test_creation_that_was_killed_at_any_write_is_completed_by_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sync, left = os.fsync, 0
 
     def failing(descriptor: int) -> None:

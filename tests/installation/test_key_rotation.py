@@ -1,5 +1,6 @@
 """The steps of a rotation in the files: each can be interrupted, and the next call continues."""
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from writ_bus.errors import Forbidden
 from writ_bus.nats.options import Options
 from writ_bus.nats.tls import TlsOptions
 from writ_client.context import Context, open_bus
-from writ_contracts.errors import Conflict, Invalid, Unreachable
+from writ_contracts.errors import Conflict, Invalid, TimedOut, Unreachable
 from writ_documents.readers import read_agents
 from writ_installation.administration import key_steps
 from writ_installation.administration.key_list import list_keys
@@ -24,12 +25,15 @@ from writ_installation.administration.key_rotation import (
     retire,
     switch,
 )
-from writ_installation.administration.key_steps import rotate
+from writ_installation.administration.key_steps import followed, rotate
 from writ_installation.files import list_edits
 from writ_installation.files.create import create_installation
 from writ_installation.files.home import Home, host_token
+from writ_installation.files.keyring import key_digests
+from writ_installation.files.lock import held
 from writ_installation.files.parameter_keys import id_in_use
 from writ_installation.nats.leaf_sites import NewSite, add_site, read_leaves
+from writ_installation.processes.report import InstallationReport, write_report
 from writ_installation.server_access.server_tls import set_up
 from writ_trust.keys import Key, generate_seed
 
@@ -148,3 +152,22 @@ async def test_end_of_a_former_key_is_read_over_tls_by_the_installation_s_own_ca
     with pytest.raises(Unreachable):
         await rotate(home, "policy", lambda _: None, settle=0.0)
     assert [one.tls for one in used] == [TlsOptions(ca=str(home.ca_file))]
+
+
+async def test_a_retired_key_counts_until_the_list_of_agents_is_in_force_too(home: Home) -> None:
+    """`retire_elsewhere` changes the keyring, then the list; a supervisor may apply the first change by itself."""
+    write_report(home.report_file, _report(home))
+    with held(home.lock, "a stand-in of `writ up` runs in"):
+        await followed(home, within=5.0)
+        (agent, *_) = read_agents(home.agents).agents
+        list_edits.replace(home.agents, "agents", None, unique="key", value=agent.key)
+        with pytest.raises(TimedOut, match="the keys are not in force after"):
+            await followed(home, within=0.2)
+        write_report(home.report_file, _report(home))
+        await followed(home, within=5.0)
+
+
+def _report(home: Home) -> InstallationReport:
+    return InstallationReport(
+        pid=os.getpid(), state="ready", url="nats://127.0.0.1:1", started_at=0.0, **key_digests(home)._asdict()
+    )

@@ -1,5 +1,6 @@
 """`writ status` of processes started by others: the system, or containers."""
 
+import asyncio
 import os
 import re
 import stat
@@ -12,13 +13,15 @@ import pytest
 from writ_contracts.errors import ConfigError
 from writ_installation.files.home import Home
 from writ_installation.files.site import Site
-from writ_installation.status.control import private_log, status
+from writ_installation.status.control import STATUS_SECONDS, status
 from writ_installation.status.foreign_processes import health_addresses
+from writ_installation.supervisor.detached_start import private_log
 from writ_runtime.health import Attention, Check, Health, listening
 from writ_runtime.metrics import Metrics
 from writ_testing.installations.installation import RunningInstallation, prepare, running_installation
 from writ_testing.peers.nats_server import free_port
 
+HELLO = b'INFO {"server_id":"x","version":"2.12.0","headers":true,"max_payload":1048576,"nonce":"abc","proto":1}\r\n'
 UNITS = Path(__file__).parents[2] / "deploy" / "systemd"
 
 
@@ -41,6 +44,65 @@ async def _file() -> str | None:
 
 async def _bus() -> str | None:
     return "not connected to NATS"
+
+
+async def _hangs() -> str | None:
+    await asyncio.Event().wait()
+    return None
+
+
+@asynccontextmanager
+async def silent_server(first: bytes = b"", pongs: int = 0) -> AsyncIterator[int]:
+    """Accept connections, send `first` and so many replies to PING, and nothing after it, as a stopped server does.
+
+    Yield the port.
+    """
+    ended = asyncio.Event()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(first)
+        for _ in range(pongs):
+            await reader.readuntil(b"PING\r\n")
+            writer.write(b"PONG\r\n")
+        await ended.wait()
+        writer.close()
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        ended.set()
+        server.close()
+
+
+async def test_status_replies_while_nats_and_processes_hang_and_names_them(tmp_path: Path) -> None:
+    home = prepare(tmp_path)
+    loop = asyncio.get_running_loop()
+    async with process({"bus": _hangs, "policy": _well}) as executor, silent_server() as audit, silent_server() as nats:
+        addresses = f"127.0.0.1:{executor} 127.0.0.1:{audit}"
+        before = loop.time()
+        observed = await status(home, {"WRIT_SERVICES": addresses, "NATS_URL": f"nats://127.0.0.1:{nats}"})
+        took = loop.time() - before
+    assert took < 2.7, "the whole command has 3 s, with its start"
+    assert [one.state for one in observed.processes] == ["not ready", "no answer"]
+    assert observed.processes[0].failing == {"bus": f"no answer within {STATUS_SECONDS:g} s"}
+    assert (observed.ready, observed.journal) == (False, None)
+
+
+@pytest.mark.parametrize("pongs", [0, 1, 2])
+async def test_status_replies_while_nats_hangs_after_it_began_to_serve_the_connection(
+    tmp_path: Path, pongs: int
+) -> None:
+    home = prepare(tmp_path)
+    loop = asyncio.get_running_loop()
+    async with process({"policy": _well}) as policy, silent_server(HELLO, pongs) as nats:
+        environ = {"WRIT_SERVICES": f"127.0.0.1:{policy}", "NATS_URL": f"nats://127.0.0.1:{nats}"}
+        before = loop.time()
+        observed = await status(home, environ)
+        took = loop.time() - before
+        left = [one.get_name() for one in asyncio.all_tasks() if one.get_name().startswith("nats")]
+    assert took < 2.4
+    assert (observed.ready, observed.journal, left) == (False, None, [])
 
 
 async def test_status_names_ill_and_silent_processes(tmp_path: Path) -> None:

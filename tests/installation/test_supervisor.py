@@ -183,7 +183,8 @@ async def test_a_taken_port_is_a_clear_error(tmp_path: Path) -> None:
         assert await asyncio.wait_for(one.process.wait(), WITHIN) == 6
     assert f"port {port} on 127.0.0.1 is taken" in one.printed
     assert "; `writ up --nats-port 0` takes a free port\n" in one.printed
-    assert "Traceback" not in one.printed
+    assert one.printed.count("\n") == 1, one.printed
+    assert not one.home.root.exists()
 
 
 async def test_a_chosen_port_that_somebody_takes_meanwhile_is_chosen_again(

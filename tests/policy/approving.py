@@ -181,8 +181,16 @@ async def awaiting(asking: Asking, subject: Subject) -> Pending:
     )
     made.requested = encode(requested)
     await asking.append(subject, requested)
-    waiting = AwaitingApproval(
-        **stamp(asking, "waiting"), operation_id=subject.operation_id, approvers=[], quorum=1, until=0.0
-    )
-    await asking.append(subject, waiting)
+    await asking.append(subject, waiting(asking, subject, decision))
     return made
+
+
+def waiting(asking: Asking, subject: Subject, decision: Decision) -> AwaitingApproval:
+    return AwaitingApproval(
+        **stamp(asking, "waiting"),
+        operation_id=subject.operation_id,
+        approvers=[],
+        quorum=1,
+        until=0.0,
+        demands=decision.demands,
+    )

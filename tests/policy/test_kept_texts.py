@@ -1,7 +1,9 @@
 """The question for a grant need not repeat the large texts of the decision, and stands for these texts alone."""
 
+import hmac
+
 import pytest
-from msgspec import structs
+from msgspec import Raw, structs
 from tests.policy.replica import Asking
 
 from writ_contracts.decisions import Decision, GrantRequest, Subject
@@ -9,8 +11,7 @@ from writ_contracts.errors import Invalid
 from writ_contracts.large_texts import LARGE, without_large_texts
 from writ_policy.decisions.kept_texts import KeptTexts
 from writ_runtime import recent_digests
-from writ_runtime.recent_digests import RecentDigests
-from writ_trust.digests import keyed_digest
+from writ_runtime.recent_digests import RecentDigests, begun_digest
 from writ_trust.statements import read
 
 
@@ -57,11 +58,11 @@ async def test_texts_of_simulations_and_denials_are_not_kept(asking: Asking) -> 
 async def test_grant_is_for_the_texts_that_were_decided_on(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
     computed: list[str] = []
 
-    def noted(key: str, value: object) -> str:
+    def noted(key: str, before: bytes, text: bytes | Raw) -> hmac.HMAC:
         computed.append(key)
-        return keyed_digest(key, value)
+        return begun_digest(key, before, text)
 
-    monkeypatch.setattr(recent_digests, "keyed_digest", noted)
+    monkeypatch.setattr(recent_digests, "begun_digest", noted)
     subject = written(asking)
     decided = await asking.decide(subject)
     assert decided.decision is not None

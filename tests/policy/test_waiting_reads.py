@@ -1,9 +1,11 @@
 """The list of pending operations is read on from the end of the journal: never again from the last such event."""
 
 from pathlib import Path
+from typing import Any
 
+import pytest
 from msgspec import json
-from tests.policy.approving import pending
+from tests.policy.approving import know, pending
 from tests.policy.replica import Asking, files, replica
 
 from writ_contracts import subjects
@@ -30,11 +32,38 @@ class WatchedJournal(MemoryJournal):
         return found
 
 
-async def ask(asking: Asking) -> None:
-    headers = {"Nats-Request-Info": json.encode({"user": asking.files.keys["bob"].public}).decode()}
-    query = encode(ApprovalsQuery())
-    answer = await asking.bus.request(subjects.query("bob", "approvals"), query, timeout=20, headers=headers)
-    assert decode(answer.data, ApprovalsReply).error is None
+async def ask(asking: Asking, who: str = "bob", **query: Any) -> ApprovalsReply:
+    headers = {"Nats-Request-Info": json.encode({"user": asking.files.keys[who].public}).decode()}
+    sent = encode(ApprovalsQuery(**query))
+    answer = await asking.bus.request(subjects.query(who, "approvals"), sent, timeout=20, headers=headers)
+    found = decode(answer.data, ApprovalsReply)
+    assert found.error is None
+    return found
+
+
+async def test_decided_operation_is_found_by_the_beginning_of_its_id(asking: Asking) -> None:
+    know(asking, "dave", dave=["lead"])
+    one = await pending(asking)
+    number = one.subject.operation_id
+    assert (await ask(asking, begins_with=number[:6])).ids == [number]
+    assert (await one.decide()).state == "approved"
+    assert (await ask(asking)).pending == []
+    assert (await ask(asking, begins_with=number[:6])).ids == [number]
+    assert (await ask(asking, "dave", begins_with=number[:6])).ids == []
+    another = "a" if number[0] != "a" else "b"
+    assert (await ask(asking, begins_with=another + number[1:6])).ids == []
+
+
+async def test_latest_former_operations_are_kept_and_the_oldest_forgotten(
+    asking: Asking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("writ_policy.approvals.pending.MOST_FORMER", 2)
+    decided = [await pending(asking) for _ in range(3)]
+    for one in decided:
+        await one.decide()
+        await ask(asking)
+    found = [(await ask(asking, begins_with=one.subject.operation_id[:20])).ids for one in decided]
+    assert found == [[], *([one.subject.operation_id] for one in decided[1:])]
 
 
 async def test_each_question_reads_only_what_came_since_the_last(tmp_path: Path) -> None:

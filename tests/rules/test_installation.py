@@ -70,6 +70,24 @@ def test_lint_reports_names_that_the_files_lack(keys: dict[str, Any], message: l
     assert found({**rule("a", "service_restart"), **keys}) == message
 
 
+@pytest.mark.parametrize(
+    ("keys", "reported"),
+    [
+        ({}, True),
+        ({"user_roles": ["assistant"]}, True),
+        ({"principal_kinds": ["human"]}, False),
+        ({"user_roles": ["operator"]}, False),
+        ({"allowed": False}, False),
+        ({"parameter_constraints": {"query": {"type": "string", "allowed_values": ["trace", "security"]}}}, False),
+    ],
+)
+def test_agents_that_may_read_security_events_by_an_open_rule_are_reported(
+    keys: dict[str, Any], reported: bool
+) -> None:
+    warning = "warning: 'a' lets bot read security events, too: constrain `query`, as in docs/policy.md"
+    assert found({**rule("a", "audit_read"), **keys}) == [warning] * reported
+
+
 def test_missing_operation_is_reported_at_its_place_in_the_list() -> None:
     one = rule("a", "service_status", "container_inspect", targets=["web-2"])
     targets = [Target(id="web-2", role="production", backend="local")]

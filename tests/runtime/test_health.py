@@ -86,6 +86,24 @@ async def test_readiness_names_each_check_and_its_reason(
     }
 
 
+async def test_readiness_within_less_time_names_the_check_and_leaves_the_metric(health: Health, port: int) -> None:
+    health.watch({"policy": fine, "disk": hanging})
+    status, _, body = await get(port, "/readyz?within=0.05")
+    assert (status, json.loads(body)["checks"]) == (503, {"policy": "ok", "disk": "no answer within 0.05 s"})
+    health.watch({"policy": fine})
+    await get(port, "/readyz")
+    health.watch({"policy": disconnected})
+    assert (await get(port, "/readyz?within=1"))[0] == 503
+    exposition, _ = health._metrics.exposition("")
+    assert b'writ_check_ok{check="policy"} 1.0' in exposition
+
+
+@pytest.mark.parametrize("query", ["within=", "within=x", "within=-1", "within=1e9", "within=nan"])
+async def test_readiness_within_no_number_takes_the_usual_time(health: Health, port: int, query: str) -> None:
+    health.watch({"policy": fine})
+    assert (await get(port, f"/readyz?{query}"))[0] == 200
+
+
 async def test_warning_is_shown_and_the_service_stays_ready(health: Health, port: int) -> None:
     async def old() -> str | None:
         return Attention("an old version is in force")

@@ -1,12 +1,15 @@
 """Digests of large parameters are computed once, and never taken for other values."""
 
+import hmac
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from writ_contracts.large_texts import LARGE, written_texts
 from writ_runtime import recent_digests
-from writ_runtime.recent_digests import RecentDigests
+from writ_runtime.recent_digests import MOST_OTHERS, RecentDigests, begun_digest
 from writ_trust.digests import keyed_digest
 
 KEY, OTHER_KEY = "ab" * 32, "cd" * 32
@@ -15,14 +18,19 @@ LARGE_VALUES = {"file_path": "/srv/a", "content": "x" * LARGE, "number": 1}
 
 @pytest.fixture
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return the key of each computed digest."""
+    """Return the key under which each large text was digested."""
     keys: list[str] = []
 
     def noted(key: str, value: Any) -> str:
         keys.append(key)
         return keyed_digest(key, value)
 
+    def begun(key: str, *parts: Any) -> hmac.HMAC:
+        keys.append(key)
+        return begun_digest(key, *parts)
+
     monkeypatch.setattr(recent_digests, "keyed_digest", noted)
+    monkeypatch.setattr(recent_digests, "begun_digest", begun)
     return keys
 
 
@@ -52,6 +60,46 @@ async def test_texts_that_are_json_already_have_the_same_digest(computed: list[s
     assert digests.of(KEY, values, written_texts(values)) == keyed_digest(KEY, values)
     assert digests.of(KEY, values) == keyed_digest(KEY, values)
     assert computed == [KEY]
+
+
+async def test_text_is_digested_once_for_parameters_that_differ_behind_it(computed: list[str]) -> None:
+    digests, given_ones = RecentDigests(), {"content": LARGE_VALUES["content"], "file_path": "/srv/a"}
+    with_defaults = {**given_ones, "encoding": "utf-8", "timeout": 60}
+    for values in (with_defaults, given_ones, with_defaults):
+        assert digests.of(KEY, values) == keyed_digest(KEY, values)
+    assert computed == [KEY]
+    before_it = {**given_ones, "a": 1}
+    assert digests.of(KEY, before_it) == keyed_digest(KEY, before_it)
+    assert computed == [KEY, KEY]
+
+
+async def test_parameters_with_several_large_texts_have_the_same_digest() -> None:
+    digests, values = RecentDigests(), {**LARGE_VALUES, "other": "y" * LARGE, "more": None}
+    for one in (values, {**values, "more": 1}, values, {**values, "other": "z" * LARGE}):
+        assert digests.of(KEY, one) == keyed_digest(KEY, one)
+
+
+@given(
+    values=st.lists(
+        st.dictionaries(st.text(max_size=8), st.integers() | st.text(max_size=8) | st.none(), max_size=4), max_size=5
+    ),
+    name=st.text(max_size=8),
+)
+async def test_digest_is_always_that_of_the_whole_parameters(values: list[dict[str, Any]], name: str) -> None:
+    digests = RecentDigests()
+    for others in values:
+        one = {**others, name: LARGE_VALUES["content"]}
+        assert digests.of(KEY, one) == keyed_digest(KEY, one)
+
+
+async def test_digests_of_one_text_are_bounded() -> None:
+    digests = RecentDigests()
+    for number in range(3 * MOST_OTHERS):
+        values = {**LARGE_VALUES, "number": number}
+        assert digests.of(KEY, values) == keyed_digest(KEY, values)
+    known = digests._recent.get(KEY)
+    assert known is not None
+    assert len(known.digests) <= MOST_OTHERS
 
 
 async def test_another_key_makes_another_digest(computed: list[str]) -> None:

@@ -124,6 +124,12 @@ def test_service_reports_ready_with_its_port_and_stops_in_order(samples: list[Sa
     assert not sample.run_file.exists()
 
 
+def test_service_logs_a_variable_that_it_does_not_read(samples: list[Sample], tmp_path: Path) -> None:
+    sample = start(samples, tmp_path, WRIT_AUDIT_LEVEL="minimal")
+    problem = sample.line("config.variable_not_read")["problem"]
+    assert problem == "WRIT_AUDIT_LEVEL is not read; did you mean 'SYSTEMMANAGER_AUDIT_LEVEL'?"
+
+
 def test_a_ready_service_freezes_its_objects_and_collects_garbage_as_often_as_it_says(
     samples: list[Sample], tmp_path: Path
 ) -> None:

@@ -1,13 +1,14 @@
 """Sealing to one reader and encrypting among holders of a key: no other reads it, and every changed bit is noticed."""
 
 import base64
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from writ_contracts.errors import Untrusted
-from writ_trust.sealing import SealKey, decrypt, decrypt_once, encrypt, encrypt_once, seal
+from writ_trust.sealing import SealKey, decrypt, decrypt_once, encrypt, encrypt_large, encrypt_once, seal
 
 READER = SealKey()
 KEY = b"k" * 32
@@ -47,16 +48,23 @@ def test_sealing_to_what_is_no_key_is_refused(public: str) -> None:
         seal(public, b"data")
 
 
-@given(st.binary(max_size=200))
-def test_encrypted_text_is_decrypted_under_the_same_key_alone(data: bytes) -> None:
+ENCRYPT = pytest.mark.parametrize("encrypt", [encrypt, encrypt_large])
+
+
+@ENCRYPT
+@given(data=st.binary(max_size=200))
+def test_encrypted_text_is_decrypted_under_the_same_key_alone(encrypt: Callable[..., bytes], data: bytes) -> None:
     hidden = encrypt(KEY, data)
     assert decrypt(KEY, hidden) == data
     with pytest.raises(Untrusted):
         decrypt(b"l" * 32, hidden)
 
 
-@given(st.data())
-def test_a_changed_or_missing_byte_of_what_is_encrypted_is_noticed(data: st.DataObject) -> None:
+@ENCRYPT
+@given(data=st.data())
+def test_a_changed_or_missing_byte_of_what_is_encrypted_is_noticed(
+    encrypt: Callable[..., bytes], data: st.DataObject
+) -> None:
     hidden = bytearray(encrypt(KEY, b"parameters"))
     place = data.draw(st.integers(0, len(hidden) - 1))
     with pytest.raises(Untrusted):

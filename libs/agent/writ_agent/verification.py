@@ -18,6 +18,7 @@ from writ_contracts.errors import Denied, Invalid, Untrusted
 from writ_contracts.ids import operation_id
 from writ_contracts.inventory import Target
 from writ_contracts.journal import Dispatched
+from writ_contracts.large_texts import texts_of_bytes
 from writ_contracts.operations import Catalogue, Operation, Risk, offers
 from writ_contracts.plugins import PluginDigests, digest_problem
 from writ_contracts.requests import RequestStatement
@@ -70,13 +71,14 @@ class SentClaim(Struct, frozen=True, kw_only=True):
 
 
 class VerifiedGrant(Struct, frozen=True, kw_only=True):
-    """A verified and opened grant. It may be run once, if it begins before `begin_by` (boot clock)."""
+    """A verified grant, for the parameters of its digest. It may be run once, if it begins before `begin_by` (boot
+    clock).
+    """
 
     grant: Grant
     grant_digest: str
     attempt: int
     operation: Operation
-    parameters: dict[str, Any]
     baseline: dict[str, Any]
     begin_by: float
 
@@ -90,8 +92,8 @@ def verify_grant(
     used: Collection[str],
     now: float,
 ) -> VerifiedGrant:
-    """Verify the answer to `claimed` and open it. `people`: the newest directory of people's credentials. Raises
-    SecurityRefusal, or Invalid if this agent cannot carry it out.
+    """Verify the grant in the answer to `claimed`; `open_parameters` is the rest. `people`: the newest directory of
+    people's credentials. Raises SecurityRefusal, or Invalid if this agent cannot carry it out.
     """
     if answer.grant is None:
         raise SecurityRefusal("forged_grant", "a reply without a grant")
@@ -106,22 +108,29 @@ def verify_grant(
             "expired_grant",
             f"{now - claimed.sent_at:.1f} s after the claim, and the grant is valid for {grant.lifetime:g} s",
         )
-    opened = _unsealed(claimed, answer, grant)
-    parameters = opened.parameters
-    operation = trust.operation(grant.operation, grant.target.backend, grant.target.capabilities)
-    operation.check(parameters)
-    _within_ceiling(trust, grant.operation, grant.target, parameters)
-    if operation.risk is Risk.ADMIN:
-        _check_statement(trust, grant, opened)
     return VerifiedGrant(
         grant=grant,
         grant_digest=digest(answer.grant),
         attempt=claimed.claim.attempt,
-        operation=operation,
-        parameters=parameters,
+        operation=trust.operation(grant.operation, grant.target.backend, grant.target.capabilities),
         baseline=claimed.claim.baseline,
         begin_by=begin_by,
     )
+
+
+def open_parameters(
+    trust: VerificationContext, claimed: SentClaim, answer: ClaimReply, verified: VerifiedGrant
+) -> dict[str, Any]:
+    """Return the parameters in the answer to `claimed`, which are those of its verified grant. Raises as
+    `verify_grant`.
+    """
+    grant, operation = verified.grant, verified.operation
+    opened = _unsealed(claimed, answer, grant)
+    operation.check(opened.parameters)
+    _within_ceiling(trust, grant.operation, grant.target, opened.parameters)
+    if operation.risk is Risk.ADMIN:
+        _check_statement(trust, grant, opened)
+    return opened.parameters
 
 
 def named_directory(trust: VerificationContext, claimed: SentClaim, answer: ClaimReply) -> Signed | None:
@@ -201,7 +210,7 @@ def _check_statement(trust: VerificationContext, grant: Grant, opened: SealedPar
 def _unsealed(claimed: SentClaim, answer: ClaimReply, grant: Grant) -> SealedParameters:
     try:
         opened = with_texts(decode(claimed.seal.open(answer.sealed), SealedParameters), answer.texts)
-    except (Untrusted, Invalid, UnicodeDecodeError):
+    except (Untrusted, Invalid):
         # Neither error may be shown: the second quotes what was inside.
         raise SecurityRefusal("mismatched_grant", "the parameters cannot be unsealed") from None
     if not same(keyed_digest(opened.parameters_key, opened.parameters), grant.parameters_digest):
@@ -210,18 +219,12 @@ def _unsealed(claimed: SentClaim, answer: ClaimReply, grant: Grant) -> SealedPar
 
 
 def with_texts(opened: SealedParameters, encrypted: bytes) -> SealedParameters:
-    """Return the parameters with their large texts, which came apart. Raises Untrusted, Invalid, UnicodeDecodeError."""
+    """Return the parameters with their large texts, which came apart. Raises Untrusted, Invalid."""
     if opened.texts_key is None:
         return opened
-    plain, start = decrypt_once(bytes.fromhex(opened.texts_key), encrypted), 0
-    texts: dict[str, str] = {}
-    for name, size in opened.texts:
-        if size < 0 or name in texts or name in opened.parameters:
-            raise Invalid("a text that is named twice, or has no size")
-        texts[name] = plain[start : start + size].decode()
-        start += size
-    if start != len(plain) or not texts.keys() >= set(opened.given_texts):
-        raise Invalid("texts of another size, or other ones")
+    texts = texts_of_bytes(opened.texts, decrypt_once(bytes.fromhex(opened.texts_key), encrypted), opened.parameters)
+    if not texts.keys() >= set(opened.given_texts):
+        raise Invalid("other texts than those sent")
     given = {name: texts[name] for name in opened.given_texts}
     return structs.replace(
         opened, parameters={**opened.parameters, **texts}, given={**opened.given, **given}, texts_key=None

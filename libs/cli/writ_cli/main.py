@@ -18,6 +18,8 @@ from writ_cli.terminal.output_option import form_of
 from writ_contracts.version import VERSION
 
 _INSTALLATION, _OPERATIONS = "writ_cli.installation", "writ_cli.operations"
+MOST_GROUPS = 3
+"""More groups than these are listed without the subcommand."""
 PLACES = {
     "init": f"{_INSTALLATION}.processes.init:init",
     "keep": f"{_INSTALLATION}.processes.provision:run_provisioner",
@@ -115,8 +117,7 @@ class WritGroup(LazyGroup):
             found = [group for group in self.list_commands(ctx) if self._has(ctx, group, error.command_name)]
             if not found:
                 raise
-            hint = " or ".join(f"`writ {group} {error.command_name}`" for group in found)
-            raise NoSuchCommand(error.command_name, f"{error.message} Did you mean {hint}?", ctx=ctx) from None
+            raise NoSuchCommand(error.command_name, _named_in_groups(error, found), ctx=ctx) from None
 
     def _has(self, ctx: click.Context, group: str, name: str) -> bool:
         command = self.get_command(ctx, group)
@@ -127,6 +128,14 @@ class WritGroup(LazyGroup):
         if not ctx.resilient_parsing:
             refuse_repeated(self, ctx.info_name or "writ", args, None)
         return super().parse_args(ctx, args)
+
+
+def _named_in_groups(error: NoSuchCommand, groups: Sequence[str]) -> str:
+    """Return the message of click, with the groups that have a subcommand of this name."""
+    message = error.message.removesuffix(".")
+    if len(groups) > MOST_GROUPS:
+        return f"{message}; these have one: {', '.join(f'`writ {group}`' for group in groups)}"
+    return f"{message}; did you mean {' or '.join(f'`writ {group} {error.command_name}`' for group in groups)}?"
 
 
 @click.group(

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, TypeVar
 
-from writ_agent.backends.connection_retries import retried
+from writ_agent.backends.connection_retries import retried, retry_seconds
 from writ_agent.backends.hostops_requests import LISTING_SECONDS
 from writ_agent.backends.port import ProbeResult, Progress, Task, TaskResult
 from writ_agent.backends.running_tasks import RunningTasks
@@ -71,11 +71,12 @@ class ContainerHandler:
         await self._engines.close()
 
     async def _run(self, task: Task, progress: Progress) -> TaskResult:
-        async with self._engines.engine(task.target) as engine:
-            return await container_operations.run(engine, task, progress)
+        address = engine_address(task.target)
+        seconds = retry_seconds(task, address.connect_retries, address.connect_timeout)
+        return await self._read(task.target, seconds, lambda engine: container_operations.run(engine, task, progress))
 
     async def _read(self, target: Target, seconds: float, read: Callable[[Engine], Awaitable[Result]]) -> Result:
-        """Read on the target's engine. One out of reach is tried again for up to `seconds`: nothing is claimed yet."""
+        """Read on the target's engine. One out of reach is tried again for up to `seconds`: a read changes nothing."""
 
         async def attempt() -> Result:
             async with self._engines.engine(target) as engine:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, cast, get_args
 
 from msgspec import Meta, Struct, field
 
-from writ_contracts.bounds import Attempt, Count, Label, Seconds, Signature, Text, Values
+from writ_contracts.bounds import LONGEST_NAME, Attempt, Count, Label, Seconds, Signature, Text, Values
 from writ_contracts.decisions import ReadAction
 from writ_contracts.extensible import Extensible
 from writ_contracts.ids import Digest, Hex32, InstanceId, OperationId, PoolId, PrincipalId
@@ -93,6 +93,8 @@ class ClaimReply(Struct, frozen=True, kw_only=True):
     """The encrypted large texts, which are attached to the reply's JSON and not in it; for an agent that requests it
     (`TEXTS_HEADER`).
     """
+    attaches: bool = False
+    """True if all executors read a ReceiptMessage with attached texts."""
     error: Failure | None = None
 
 
@@ -114,6 +116,9 @@ class SealedParameters(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     given_texts: list[str] = field(default_factory=list)
 
 
+MOST_TEXTS = 64
+TextSizes = Annotated[list[tuple[Annotated[str, Meta(max_length=LONGEST_NAME)], Count]], Meta(max_length=MOST_TEXTS)]
+"""Names and bytes of attached texts."""
 MOST_RUNNING = 4096
 """Operations that one instance names: it has at most 1024 slots."""
 MOST_TRUSTED = 8
@@ -125,7 +130,8 @@ ReceiptOutcome = Literal["succeeded", "failed", "cancelled", "unknown"]
 class Receipt(
     Statement, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.receipt.v1"
 ):
-    """The agent's signed report. `output` and `state` hold public fields only; `output_digest` covers the full output.
+    """The agent's signed report. `output` and `state` hold public fields only. `output_digest` covers the full output
+    as it was sent: its JSON, or the JSON of {texts, values}, a zero byte, and the attached texts.
 
     `effect`: `none` (nothing was changed), `done`, or `maybe`. `certain` false with `cancelled` never happens: the
     outcome is `unknown` then. `over`: no process of the operation runs any more. `grant_digest` is None without a
@@ -151,11 +157,16 @@ class Receipt(
 
 
 class ReceiptMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """On `writ.receipt.<pool>`: the receipt and the full output, which goes to the requester, not to the journal."""
+    """On `writ.receipt.<pool>`: the receipt and the full output, which goes to the requester, not to the journal.
+
+    `texts`: name and bytes (UTF-8) of each large text that is left out of `full_output`. They are attached to the
+    JSON one after the other (`writ_contracts.attached_bytes`), if the claim's reply permitted it (`attaches`).
+    """
 
     receipt: Signed
     principal: Label
     full_output: Values = field(default_factory=dict)
+    texts: TextSizes = field(default_factory=list)
 
 
 class Acknowledgement(Struct, frozen=True, kw_only=True):

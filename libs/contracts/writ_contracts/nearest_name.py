@@ -1,6 +1,6 @@
 """Suggestions for misspelt names."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 LEAST_BEGINNING = 3
@@ -18,4 +18,12 @@ def near(name: str, known: Iterable[str]) -> str:
     begun = [one for one in names if len(name) >= LEAST_BEGINNING and one.startswith(name)]
     if not found and len(begun) == 1:
         found = begun
-    return f"; did you mean '{found[0]}'?" if found else ""
+    return did_you_mean(found)
+
+
+def did_you_mean(names: Sequence[str]) -> str:
+    """Return `; did you mean 'a', 'b' or 'c'?`: the one form of suggestions in messages; nothing without a name."""
+    if not names:
+        return ""
+    *others, last = (f"'{name}'" for name in names)
+    return f"; did you mean {' or '.join([', '.join(others), last] if others else [last])}?"

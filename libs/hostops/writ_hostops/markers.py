@@ -15,12 +15,12 @@ import contextlib
 import json
 import os
 import stat
-import threading
 import time
 from typing import Any, BinaryIO, Dict, Mapping, NamedTuple, Optional, Tuple
 
 from writ_hostops import processes
 from writ_hostops.errors import HostError, system_errors
+from writ_hostops.thread_call import ThreadCall
 
 KEPT = 7 * 86400.0
 """Seconds; far longer than an operation may be retried."""
@@ -79,32 +79,25 @@ class MarkSync:
     def __init__(self, folder: _Folder, file: BinaryIO, opened: contextlib.ExitStack) -> None:
         """`opened` closes both."""
         self._folder, self._file, self._opened = folder, file, opened
-        self._thread: Optional[threading.Thread] = None
+        self._begun: Optional[ThreadCall[None]] = None
         self._is_done = False
-        self._error: Optional[Exception] = None
 
     def start(self) -> None:
         """Begin to sync."""
-        self._thread = threading.Thread(target=self._sync, daemon=True)
-        self._thread.start()
+        self._begun = ThreadCall(self._sync)
 
     def wait(self) -> None:
         """Return once the mark is on the disk. Raises HostError if it is not."""
-        if self._thread is not None:
-            self._thread.join()
+        if self._begun is not None:
+            self._begun.result()
         elif not self._is_done:
             self._sync()
-        if self._error is not None:
-            raise self._error
+            self._is_done = True
 
     def _sync(self) -> None:
-        try:
-            with self._opened:
-                self._folder.sync(self._file)
-                self._folder.sweep()
-        except Exception as error:  # noqa: BLE001 - raised in `wait`: an error of a thread is lost
-            self._error = error
-        self._is_done = True
+        with self._opened:
+            self._folder.sync(self._file)
+            self._folder.sweep()
 
 
 def _name(operation_id: str, attempt: int, what: str) -> str:

@@ -104,8 +104,8 @@ _EXPECT: Dict[str, Callable[[Dict[str, Any]], Dict[str, Any]]] = {"file_write": 
 
 
 PREPARING = frozenset({"file_write"})
-"""Operations whose mark is synced while they prepare: they call `OperationCall.before_effect`. A write first
-digests the old file, and writes and syncs the new content beside it.
+"""Operations whose mark is synced while they prepare: they call `OperationCall.before_effect`. A write digests the
+old file, and writes and syncs the new content beside it.
 """
 
 ENCODED = {"file_write": frozenset({"content"})}

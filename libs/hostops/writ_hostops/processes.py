@@ -7,6 +7,7 @@ A pid alone identifies nothing for long. With its start time and the boot id it 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import time
@@ -21,8 +22,9 @@ _EXEC = 0.5
 """Seconds for an exec under any load."""
 
 
+@functools.lru_cache(maxsize=1)
 def boot_id() -> str:
-    """Return the id of the present boot; "" if the kernel gives none."""
+    """Return the id of the present boot; "" if the kernel gives none. No process outlives its boot."""
     return _read("/proc/sys/kernel/random/boot_id").strip()
 
 

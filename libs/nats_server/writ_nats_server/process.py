@@ -85,7 +85,7 @@ class ServerProcess:
         """
         await check_config(config)
         for needed in (port, monitor_port):
-            await _must_be_free(host, needed)
+            await must_be_free(host, needed)
         command = [*through, str(find_binary()), "-c", str(config)]
         with log.open("ab") as output:
             # A session of its own: Ctrl-C on the terminal must not stop it before its clients.
@@ -178,7 +178,8 @@ class ServerProcess:
         os.kill(self.pid, signal.SIGCONT)
 
 
-async def _must_be_free(host: str, port: int) -> None:
+async def must_be_free(host: str, port: int) -> None:
+    """Raises PortTaken where another process listens there."""
     try:
         listener = await asyncio.get_running_loop().create_server(asyncio.Protocol, host, port)
     except OSError as error:

@@ -5,11 +5,13 @@ One request a connection, GET or HEAD, bounded in size, time and number: no clie
 """
 
 import asyncio
+import re
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any, Protocol
+from urllib.parse import parse_qs
 
 import msgspec
 from msgspec import Struct
@@ -37,6 +39,7 @@ REQUEST_SECONDS = 5.0
 CHECK_SECONDS = 2.0
 MOST_CONNECTIONS = 64
 
+_SECONDS = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3})?")
 _log = Log("writ.health")
 
 
@@ -75,25 +78,32 @@ class Health:
         """Return the response to one request. `accept`: its Accept header."""
         if method not in ("GET", "HEAD"):
             return _plain(HTTPStatus.METHOD_NOT_ALLOWED)
-        match path.partition("?")[0]:
+        name, _, query = path.partition("?")
+        match name:
             case "/healthz":
                 return HttpResponse(HTTPStatus.OK, b'{"status":"ok"}')
             case "/readyz":
-                return await self.readiness()
+                return await self.readiness(_within(query))
             case "/metrics":
                 await self.readiness()
                 return HttpResponse(HTTPStatus.OK, *self._metrics.exposition(accept))
             case _:
                 return _plain(HTTPStatus.NOT_FOUND)
 
-    async def readiness(self) -> HttpResponse:
-        """Return every check by name, in JSON: 200 if all pass, else 503."""
+    async def readiness(self, within: float | None = None) -> HttpResponse:
+        """Return every check by name, in JSON: 200 if all pass, else 503.
+
+        `within`: seconds for the checks, where the client has less time than they have. Such a reply is no metric:
+        a client with no time at all would raise an alert.
+        """
         checks = self._checks
-        reasons = await asyncio.gather(*(_judge(name, check) for name, check in checks.items()))
+        seconds = CHECK_SECONDS if within is None else min(within, CHECK_SECONDS)
+        reasons = await asyncio.gather(*(_judge(name, check, seconds) for name, check in checks.items()))
         results = dict(zip(checks, reasons, strict=True))
         ready = all(reason is None or isinstance(reason, Attention | Detail) for reason in reasons)
         well = {name: _is_well(reason) for name, reason in results.items()}
-        self._metrics.checked(well, ready=ready)
+        if within is None:
+            self._metrics.checked(well, ready=ready)
         body: dict[str, Any] = {
             "status": "ready" if ready else "not ready",
             "checks": {name: "ok" if well[name] else str(reason) for name, reason in results.items()},
@@ -181,15 +191,21 @@ def _is_well(reason: str | None) -> bool:
     return reason is None or isinstance(reason, Detail)
 
 
-async def _judge(name: str, check: Check) -> str | None:
+def _within(query: str) -> float | None:
+    """Return the seconds of `within=SECONDS` in a query; None without a number."""
+    [word, *_] = parse_qs(query).get("within") or [""]
+    return float(word) if _SECONDS.fullmatch(word) else None
+
+
+async def _judge(name: str, check: Check, seconds: float) -> str | None:
     """Return the reason of a failed check. A hanging or crashing check is a reason too; the cause of a crash is only
     in the log.
     """
     try:
-        async with asyncio.timeout(CHECK_SECONDS):
+        async with asyncio.timeout(seconds):
             return await check()
     except TimeoutError:
-        return f"no answer within {CHECK_SECONDS:g} s"
+        return f"no answer within {seconds:g} s"
     except Exception as error:  # noqa: BLE001 - any defect of a check means: not ready
         _log.error("health.check_broken", check=name, exception=error)
         return f"the check itself failed ({type(error).__name__})"

@@ -38,6 +38,7 @@ from writ_runtime.metrics import Metrics
 from writ_runtime.signals import StopSignal
 from writ_runtime.spans import exporting
 from writ_runtime.systemd_notify import READY, STOPPING, announce
+from writ_runtime.unread_variables import unread_variables
 
 FEW_CYCLES = (20_000, 20, 20)
 """Thresholds of the garbage collector for services whose messages leave no reference cycles behind."""
@@ -175,6 +176,8 @@ def run(
         _refuse(name, error)
     logs.configure(name, config.log_level, config.log_format, context=context)
     log = Log(f"writ.{name}")
+    for line in unread_variables(os.environ):
+        log.warning("config.variable_not_read", problem=line)
     no_core_files()
     sys.setswitchinterval(SWITCH_SECONDS)
     keep_freed_memory()

@@ -18,6 +18,14 @@ def keyed_digest(key: str, value: Any) -> str:
     return hmac.digest(bytes.fromhex(key), canonical(value), "sha256").hex()
 
 
+def keyed_digest_of_parts(key: str, *parts: bytes) -> str:
+    """Return the HMAC-SHA-256 under the hex `key` of these bytes, one after the other, in hex."""
+    whole = hmac.new(bytes.fromhex(key), digestmod="sha256")
+    for part in parts:
+        whole.update(part)
+    return whole.hexdigest()
+
+
 def plain_digest(data: bytes) -> str:
     """Return the SHA-256 in hex, for public or long data."""
     return hashlib.sha256(data).hexdigest()

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
-from writ_agent.backends.connection_retries import retried
+from writ_agent.backends.connection_retries import retried, retry_seconds
 from writ_agent.backends.hostops_requests import LISTING_SECONDS
 from writ_agent.backends.port import ProbeResult, Progress, TargetTestResult, Task, TaskResult, cannot_list, lacks
 from writ_agent.backends.target_health import TargetHealth
@@ -109,7 +109,7 @@ class ProxmoxBackend:
     async def _run(self, actions: Actions, work: GuestWork) -> TaskResult:
         task = work.task
         try:
-            output = await _followed(actions, work)
+            output = await _read(task.target, _retry_seconds(task), lambda: _followed(actions, work))
         except OperationEnded as ended:
             self.target_health.record(task.target.id, "")
             return ended.done
@@ -136,8 +136,13 @@ class ProxmoxBackend:
 
 
 async def _read(target: Target, seconds: float, read: Callable[[], Awaitable[Result]]) -> Result:
-    """Read on the target. A node out of reach is tried again for up to `seconds`: nothing is claimed yet."""
+    """Read on the target. A node out of reach is tried again for up to `seconds`: a read changes nothing."""
     return await retried(read, connection_of(target).connect_retries, seconds)
+
+
+def _retry_seconds(task: Task) -> float:
+    connection = connection_of(task.target)
+    return retry_seconds(task, connection.connect_retries, connection.connect_timeout)
 
 
 def _actions(task: Task) -> Actions:

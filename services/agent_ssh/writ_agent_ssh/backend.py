@@ -10,6 +10,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from writ_agent.backends.connection_retries import retry_seconds
 from writ_agent.backends.hostops_backend import HostopsBackend
 from writ_agent.backends.hostops_requests import (
     done_of,
@@ -25,6 +26,7 @@ from writ_agent_ssh.host_sessions.channel import ConnectionDropped
 from writ_agent_ssh.host_sessions.pool import Pool
 from writ_agent_ssh.host_sessions.session import HostSession
 from writ_agent_ssh.host_sessions.settlement import Settlement
+from writ_agent_ssh.settings import connection_of
 from writ_agent_ssh.target_test import find
 from writ_bus import tasks
 from writ_contracts.backends import SSH
@@ -60,7 +62,10 @@ class SshBackend(HostopsBackend):
         self._runs: dict[str, _RunningOperation] = {}
 
     async def run(self, task: Task, progress: Progress) -> TaskResult:
-        """Run on the host, after one attempt to reach it. Raises WritError for a failure before the begin."""
+        """Run on the host. For a change there is one attempt to reach it, for a read as many as its connection says.
+
+        Raises WritError for a failure before the begin.
+        """
         run = self._runs[task.operation_id] = _RunningOperation(task)
         until = time.monotonic() + task.timeout
         try:
@@ -132,7 +137,10 @@ class SshBackend(HostopsBackend):
 
     async def _connected(self, run: _RunningOperation) -> HostSession | None:
         """Return the session; None if the operation was stopped meanwhile."""
-        run.connecting = tasks.start(self._pool.session(run.task.target, run.task.operation.name), "ssh connect")
+        task, connection = run.task, connection_of(run.task.target)
+        patience = retry_seconds(task, connection.connect_retries, connection.connect_timeout)
+        session = self._pool.session(task.target, task.operation.name, patience=patience)
+        run.connecting = tasks.start(session, "ssh connect")
         try:
             return await run.connecting
         except asyncio.CancelledError:

@@ -4,16 +4,14 @@ A local socket, rather than a stream per request, because Docker's command line 
 """
 
 import asyncio
-import shutil
-import tempfile
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 from writ_agent_ssh.backend import SshBackend
 from writ_agent_ssh.connection.link import SocketForward, SshLink
 from writ_agent_ssh.host_sessions.pool import Pool
+from writ_agent_ssh.socket_folder import SocketFolder
 from writ_containers.compose.parse import LARGEST
 from writ_containers.engine.api import Engine
 from writ_containers.engine.connection import EngineAddress, engine_address
@@ -65,7 +63,7 @@ class ForwardedEngines:
 
     def __init__(self, pool: Pool, registries: Registries, stack_files: StackFiles) -> None:
         self._pool, self._registries, self._stack_files = pool, registries, stack_files
-        self._folder = Path(tempfile.mkdtemp(prefix="writ-engines-"))
+        self._folder = SocketFolder()
         self._forwarded: dict[str, _ForwardedEngine] = {}
         self._opening: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._made = 0
@@ -90,7 +88,7 @@ class ForwardedEngines:
         self._forwarded.clear()
         for one in forwarded:
             await one.close()
-        shutil.rmtree(self._folder)
+        self._folder.remove()
 
     async def _of(self, name: str, link: SshLink, address: EngineAddress) -> _ForwardedEngine:
         async with self._opening[name]:
@@ -109,7 +107,7 @@ class ForwardedEngines:
 
     async def _open(self, link: SshLink, address: EngineAddress) -> _ForwardedEngine:
         self._made += 1
-        path = str(self._folder / str(self._made))
+        path = str(self._folder.path / str(self._made))
         forward = await link.forward_socket(path, address.socket)
         try:
             engine = Engine(SocketEndpoint(path), address, self._registries, self._stack_files)

@@ -55,7 +55,8 @@ class SshConnection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     `host_keys`: "ssh-ed25519 AAAA…" or "@cert-authority ssh-ed25519 AAAA…", in place of the known_hosts file for this
     target. `jump`: jump hosts, in order. `connect_timeout`: seconds for the login, and again for the start of hostops.
-    `connect_retries`: further attempts at a host out of reach; else as many as the time before a claim allows.
+    `connect_retries`: further attempts at a host out of reach, for reads; else as many as the time before a claim
+    allows, and none after it.
     `folder`: Writ's own folder on the host. `become: sudo`: the operations that need root run as root. `via:
     tailscale`: the peer must have this node key and all of these tags; at least one of the two is pinned.
     """

@@ -47,6 +47,7 @@ from writ_executor.steps.receipts import ReceiptEndpoint
 from writ_runtime.buckets import Buckets
 from writ_runtime.journal.journal_guard import JournalGuard
 from writ_runtime.journal.stop_history import StopHistory
+from writ_trust.sealing import has_aes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,10 +134,13 @@ def compose(base: Foundation) -> Components:
 
 
 def _replicas(base: Foundation) -> ExecutorReplicas:
-    def read_requests() -> bool:
-        return base.config.dispatch_at_once and base.presence.any_reads_requests()
+    def matters() -> bool:
+        reads_requests = base.config.dispatch_at_once and base.presence.any_reads_requests()
+        return reads_requests or (has_aes() and bool(base.presence.all_agents()))
 
-    return ExecutorReplicas(base.bus, read_requests, base.time.clocks.boot)
+    replicas = ExecutorReplicas(base.bus, matters, base.time.clocks.boot)
+    base.vault.all_read_attached = replicas.all_read_attached
+    return replicas
 
 
 def _steps(base: Foundation, audit_services: AuditServices, replicas: ExecutorReplicas) -> _Steps:

@@ -4,7 +4,7 @@ Executors do not report to each other. Those of the release before reply to disc
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from msgspec import DecodeError, Struct, ValidationError, json
 
@@ -13,9 +13,12 @@ from writ_bus.port import Bus
 from writ_contracts.errors import WritError
 from writ_contracts.version import LEVEL
 from writ_runtime.logs import Log
+from writ_trust.sealing import has_aes
 
 NAME = "executor"
-METADATA = {"level": str(LEVEL)}
+READS_ATTACHED = {"attached": "aes"} if has_aes() else {}
+"""An executor with it reads attached texts of outputs, and what is stored under AES."""
+METADATA = {"level": str(LEVEL), **READS_ATTACHED}
 """What an executor of this release replies with."""
 WITHIN = 0.5
 EVERY = 1.0
@@ -30,11 +33,19 @@ _log = Log("writ.executor")
 
 
 class _Found(Struct):
-    metadata: Mapping[str, str] = {}
+    metadata: dict[str, str] = {}
+
+    @property
+    def level(self) -> int:
+        """Return the level of messages; 0 where none is named."""
+        try:
+            return int(self.metadata.get("level", "0"))
+        except ValueError:
+            return 0
 
 
 class ExecutorReplicas:
-    """The lowest level among the executors that replied lately, this one included."""
+    """What the executors that replied lately can read, this one included."""
 
     def __init__(self, bus: Bus, wanted: Callable[[], bool], clock: Callable[[], float]) -> None:
         """`wanted`: whether anything depends on the levels now. `clock`: the boot clock."""
@@ -42,8 +53,8 @@ class ExecutorReplicas:
         self._wanted = wanted
         self._clock = clock
         self._forbidden = False
-        self._lowest: tuple[float, int] | None = None
-        """The time of the latest replies, and the lowest level in them."""
+        self._latest: tuple[float, list[_Found]] | None = None
+        """The time of the latest replies, and what was found in them."""
 
     async def follow(self) -> None:
         """Look for executors now and then, until cancelled."""
@@ -60,25 +71,35 @@ class ExecutorReplicas:
             replies = await self._bus.request_many(f"$SRV.PING.{NAME}", b"", timeout=WITHIN)
         except Forbidden as error:  # NATS has the permissions of an earlier release, and records each refusal
             _log.warning("executors.not_found", error=str(error), effect="reads take one more event")
-            self._forbidden, self._lowest = True, None
+            self._forbidden, self._latest = True, None
             return
         except WritError as error:
             _log.warning("executors.not_found", error=str(error))
             return
-        levels = [_level(reply.data) for reply in replies]
-        self._lowest = (self._clock(), min(levels)) if levels else None
+        self._latest = (self._clock(), [_found(reply.data) for reply in replies])
 
     def all_read(self, level: int) -> bool:
         """Return whether all executors that replied lately read messages of this level, and any replied."""
-        if self._lowest is None:
-            return False
-        at, lowest = self._lowest
-        return self._clock() - at <= VALID and lowest >= level
+        replied = self._lately()
+        return bool(replied) and min(one.level for one in replied) >= level
+
+    def all_read_attached(self) -> bool:
+        """Return whether all executors that replied lately read attached texts of outputs, and what is stored under
+        AES; and any replied.
+        """
+        replied = self._lately()
+        reading = [one.metadata.items() >= READS_ATTACHED.items() for one in replied]
+        return bool(READS_ATTACHED and replied) and all(reading)
+
+    def _lately(self) -> list[_Found]:
+        if self._latest is None or self._clock() - self._latest[0] > VALID:
+            return []
+        return self._latest[1]
 
 
-def _level(reply: bytes) -> int:
-    """Return the level in a reply; 0 where it names none."""
+def _found(reply: bytes) -> _Found:
+    """Return what a reply says of its executor; nothing where it cannot be read."""
     try:
-        return int(json.decode(reply, type=_Found).metadata.get("level", "0"))
-    except (DecodeError, ValidationError, ValueError):
-        return 0
+        return json.decode(reply, type=_Found)
+    except (DecodeError, ValidationError):
+        return _Found()

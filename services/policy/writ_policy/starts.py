@@ -5,7 +5,7 @@ An executor's word is not enough for either. Pure: the records of the operation 
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Struct, structs
 
@@ -133,11 +133,15 @@ def check_first_decision(
     return decision
 
 
-def with_own_parameters(subject: Subject, decision: Decision) -> Decision:
-    """Return the decision with what a start needs to recognize the requester's own parameters."""
+def with_own_parameters(
+    subject: Subject, decision: Decision, digested: Callable[[str, Mapping[str, Any]], str]
+) -> Decision:
+    """Return the decision with what a start needs to recognize the requester's own parameters. `digested`:
+    `keyed_digest`, or one that computes it once.
+    """
     if decision.effect == "deny" or subject.statement is not None or subject.recorded or subject.simulate:
         return decision
-    return structs.replace(decision, own_parameters_digest=keyed_digest(subject.parameters_key, subject.parameters))
+    return structs.replace(decision, own_parameters_digest=digested(subject.parameters_key, subject.parameters))
 
 
 def changed_parameters(subject: Subject, first: Decision, present: Decision) -> str:

@@ -1,5 +1,5 @@
-"""Further attempts at a target out of reach. They happen before a claim only: after it there is one attempt, and its
-true result.
+"""Further attempts at a target out of reach: for reads, before a claim and after it. For an operation that changes
+something there is one attempt after the claim, and its true result.
 """
 
 import asyncio
@@ -11,12 +11,20 @@ from typing import Annotated, TypeVar
 
 from msgspec import Meta
 
+from writ_agent.backends.port import Task
 from writ_contracts.errors import Unreachable
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
 Retries = Annotated[int, Meta(ge=0, le=100)]
 """`connect_retries` in the `connection` of a target."""
 Result = TypeVar("Result")
+
+
+def retry_seconds(task: Task, retries: int | None, connect_timeout: float) -> float:
+    """Return the seconds in which a run may begin further attempts, which leave the last one the time to connect; 0
+    for a change, and where the target's connection does not ask for them.
+    """
+    return max(0.0, task.timeout - connect_timeout) if task.operation.read_only and retries else 0.0
 
 
 async def retried(attempt: Callable[[], Awaitable[Result]], retries: int | None, seconds: float) -> Result:

@@ -4,15 +4,17 @@ from functools import partial
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from writ_agent.backends.port import TaskResult
 from writ_contracts.agents import Receipt
+from writ_contracts.attached_bytes import attach
+from writ_contracts.large_texts import texts_as_bytes, without_large_texts
 from writ_contracts.operations import Operation
 from writ_contracts.parameters import recorded
 from writ_contracts.signing import Signed
 from writ_contracts.wire import canonical, encode
-from writ_trust.digests import derive, keyed_digest
+from writ_trust.digests import derive, keyed_digest, keyed_digest_of_parts
 from writ_trust.keys import Key
 from writ_trust.statements import sign
 
@@ -36,7 +38,14 @@ class AgentIdentity(Struct, frozen=True, kw_only=True):
 
     def keyed(self, target: str, value: Any) -> str:
         """Return the digest of something secret of the target: nobody can guess it without this pool's key."""
-        return keyed_digest(derive(self.key.seed, "writ.contents", target), value)
+        return keyed_digest(self._contents_key(target), value)
+
+    def keyed_bytes(self, target: str, *parts: bytes) -> str:
+        """Return the digest of secret bytes of the target, as above."""
+        return keyed_digest_of_parts(self._contents_key(target), *parts)
+
+    def _contents_key(self, target: str) -> str:
+        return derive(self.key.seed, "writ.contents", target)
 
 
 class ReceiptSubject(Struct, frozen=True, kw_only=True):
@@ -51,15 +60,41 @@ class ReceiptSubject(Struct, frozen=True, kw_only=True):
     outputs: bool = True
     """True if the receipt shows the public output and state."""
     target: str = ""
+    attaches: bool = False
+    """True if all executors read attached texts."""
+
+
+class FullOutput:
+    """A complete output as it is sent: as JSON, or with its large texts attached as bytes."""
+
+    def __init__(self, output: dict[str, Any], *, attaches: bool) -> None:
+        """`attaches`: executors read attached texts."""
+        self._texts, self._attached = texts_as_bytes(output) if attaches else ([], b"")
+        self._values = canonical(without_large_texts(output) if self._texts else output)
+        self.size = len(self._values) + len(self._attached)
+        """Bytes of the JSON and of the attached texts."""
+        if self.size > MAX_FULL_BYTES:
+            self._texts, self._attached = [], b""
+            self._values = canonical({"omitted_bytes": self.size})
+
+    def digest(self, identity: AgentIdentity, target: str) -> str:
+        """Return the digest for the receipt."""
+        if not self._texts:
+            return identity.keyed(target, Raw(self._values))
+        head = canonical({"texts": self._texts, "values": Raw(self._values)})
+        return identity.keyed_bytes(target, head, b"\0", self._attached)
+
+    def message(self, receipt: Signed, principal: str) -> bytes:
+        """Return a ReceiptMessage."""
+        head = _EncodedMessage(receipt=receipt, principal=principal, full_output=Raw(self._values), texts=self._texts)
+        return attach(encode(head), self._attached) if self._texts else encode(head)
 
 
 def receipt_message(
     identity: AgentIdentity, run: ReceiptSubject, done: TaskResult, operation: Operation | None, duration: float
 ) -> bytes:
     """Return a ReceiptMessage. `duration` in seconds. Without the operation no output counts as public."""
-    output = canonical(done.output)
-    size = len(output)
-    full = output if size <= MAX_FULL_BYTES else canonical({"omitted_bytes": size})
+    full = FullOutput(done.output, attaches=run.attaches)
     keyed = partial(identity.keyed, run.target)
     shown = recorded(operation.output, done.output, keyed) if operation and run.outputs else {}
     receipt = Receipt(
@@ -71,8 +106,8 @@ def receipt_message(
         outcome="unknown" if done.outcome == "cancelled" and not done.over else done.outcome,
         code=done.code[:64],
         message=_short(done.message),
-        output_digest=keyed(msgspec.Raw(full)),
-        output_bytes=size,
+        output_digest=full.digest(identity, run.target),
+        output_bytes=full.size,
         output=_bounded(shown, MAX_RECEIPT_BYTES // 2),
         state=_bounded(done.state if run.outputs else {}, MAX_RECEIPT_BYTES // 4),
         effect=done.effect,
@@ -80,16 +115,16 @@ def receipt_message(
         over=done.over,
         claim_digest=run.claim_digest,
     )
-    signed = sign(identity.key, receipt)
-    return encode(_EncodedMessage(receipt=signed, principal=run.principal, full_output=msgspec.Raw(full)))
+    return full.message(sign(identity.key, receipt), run.principal)
 
 
-class _EncodedMessage(Struct, frozen=True, kw_only=True):
+class _EncodedMessage(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A ReceiptMessage whose full output is JSON already: large ones are encoded once for all uses."""
 
     receipt: Signed
     principal: str
-    full_output: msgspec.Raw
+    full_output: Raw
+    texts: list[tuple[str, int]] = []
 
 
 def _short(message: str) -> str:

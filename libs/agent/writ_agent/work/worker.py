@@ -5,6 +5,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from typing import Any
 
 from msgspec import Struct
 
@@ -15,7 +16,7 @@ from writ_agent.reporting.outbox import Outbox
 from writ_agent.reporting.progress import ProgressRelay
 from writ_agent.reporting.receipts import AgentIdentity, ReceiptSubject, receipt_message
 from writ_agent.reporting.security_reports import ALARMS, SecurityReporter
-from writ_agent.reporting.spool import ClaimSent, Intent, Parcel, Spool
+from writ_agent.reporting.spool import ClaimSent, Parcel, Spool
 from writ_agent.verification import (
     SecurityRefusal,
     SentClaim,
@@ -28,6 +29,7 @@ from writ_agent.work.claims import SealKeys, make_claim, send_claim
 from writ_agent.work.detached_operations import DetachedOperations
 from writ_agent.work.early_read import EarlyRead
 from writ_agent.work.in_flight import InFlightOperation, InFlightOperations, RecentKeys
+from writ_agent.work.intents import intend_and_open
 from writ_agent.work.running import RunningOperation, not_begun
 from writ_bus import tracing
 from writ_bus.port import Bus, Delivery
@@ -36,7 +38,6 @@ from writ_contracts.agents import ClaimReply
 from writ_contracts.errors import Invalid, TimedOut, Untrusted, WritError
 from writ_contracts.journal import Dispatched, Requested
 from writ_contracts.operations import Operation
-from writ_contracts.signing import Signed
 from writ_contracts.wire import decode
 from writ_runtime.clocks import ServerClock
 from writ_runtime.faults import fault
@@ -135,9 +136,9 @@ class Worker:
             verified = verify_grant(self._parts.trust, claimed, answer, people, used=self._nonces, now=self._boot())
             self._nonces.add(verified.grant.nonce)
             entry.owners = {verified.grant.principal, verified.grant.acts_for or verified.grant.principal}
-            await self._intend(verified, answer.grant)
+            parameters = await intend_and_open(self._parts.spool, self._parts.trust, claimed, answer, verified)
             with stages.time(entry.work.operation_id, stage="run"), tracing.span("run"):
-                done = await self._perform(entry, verified)
+                done = await self._perform(entry, verified, parameters)
             fault("agent.ran")
             await self._watch(verified, done)
             await self._send_receipt(_run(claimed, answer), done, verified.operation, began)
@@ -212,31 +213,17 @@ class Worker:
         operation = self._parts.trust.catalogue.get(work.operation)
         return operation is not None and operation.read_only
 
-    async def _intend(self, verified: VerifiedGrant, signed: Signed | None) -> None:
-        """Spool the intent before the effect. Reads need not wait for the disk. Raises OSError."""
-        grant = verified.grant
-        intent = Intent(
-            operation_id=grant.operation_id,
-            attempt=verified.attempt,
-            principal=grant.principal,
-            instance=grant.instance,
-            operation=grant.operation,
-            grant_digest=verified.grant_digest,
-            grant=signed,
-        )
-        key = f"{grant.operation_id}.{verified.attempt}"
-        await self._parts.spool.put(key, intent, durable=not verified.operation.read_only)
-        fault("agent.intent")
-
     def _begin_early_read(self, work: Dispatched) -> EarlyRead | None:
         parts = self._parts
         if not work.ahead:
             return None
         return EarlyRead(work, parts.backend, parts.trust, parts.reporter, parts.kill_grace, parts.time)
 
-    async def _perform(self, entry: InFlightOperation, verified: VerifiedGrant) -> TaskResult:
+    async def _perform(
+        self, entry: InFlightOperation, verified: VerifiedGrant, parameters: dict[str, Any]
+    ) -> TaskResult:
         """Run it, and wait. Raises SecurityRefusal if the grant expired while the disk was slow."""
-        task = _task(verified)
+        task = _task(verified, parameters)
         if entry.early_read is not None:
             await entry.early_read.settle(task)
         if entry.stopped is not None:
@@ -321,16 +308,17 @@ def _run(claimed: SentClaim, answer: ClaimReply | None) -> ReceiptSubject:
         claim_digest=digest(claimed.signed),
         outputs=answer is None or answer.outputs,
         target=claimed.work.target,
+        attaches=answer is not None and answer.attaches,
     )
 
 
-def _task(verified: VerifiedGrant) -> Task:
+def _task(verified: VerifiedGrant, parameters: dict[str, Any]) -> Task:
     return Task(
         operation_id=verified.grant.operation_id,
         attempt=verified.attempt,
         operation=verified.operation,
         target=verified.grant.target,
-        parameters=verified.parameters,
+        parameters=parameters,
         timeout=verified.grant.timeout,
         baseline=verified.baseline,
     )

@@ -202,7 +202,7 @@ async def connect(options: Options) -> NatsBus:
         replies = Replies(connection)
         try:
             await replies.open()
-        except BusError as error:
+        except BaseException as error:  # also a caller that gives up
             await connection.close()
             # NATS accepts a connection while it reloads its configuration, and may then cut it off.
             if not isinstance(error, Unreachable) or asyncio.get_running_loop().time() >= give_up:

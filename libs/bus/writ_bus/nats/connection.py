@@ -92,6 +92,8 @@ class NatsConnection:
             return Unreachable(f"{where} cannot be reached: {text}")
         if self._refused.is_set():
             return Forbidden(f"{where} does not know the key of {self.options.name}")
+        if isinstance(error, ConnectionRefusedError):
+            return Unreachable(f"{where} cannot be reached: connection refused, so no server listens there")
         text = str(error or "").strip()  # "" for a timeout of asyncio, after a server that accepts and says nothing
         return Unreachable(f"{where} cannot be reached: {text or f'no answer in {self.options.wait:g} s'}")
 

@@ -11,7 +11,7 @@ from writ_cli.approvals.card_text import refusals, show_card
 from writ_cli.approvals.passkey_approval import CHALLENGE, challenge_of, signed_challenge
 from writ_cli.arguments import completion
 from writ_cli.arguments.command_group import CommandGroup
-from writ_cli.arguments.id_prefix import WHOLE, one_of, operation_of
+from writ_cli.arguments.id_prefix import WHOLE, is_prefix, one_of, operation_of
 from writ_cli.arguments.options import asking, listing
 from writ_cli.context.settings import Settings
 from writ_cli.credentials.options import ASSERTION
@@ -227,10 +227,14 @@ def _show_event(screen: Screen, event: ApprovalEvent) -> None:
 
 
 async def _whole(writ: Writ, text: str) -> str:
-    """Return the id of the request: one that is pending, or else one on record."""
-    pending = [] if len(text) == WHOLE else [one.operation_id for one in await every_pending(writ)]
+    """Return the id of the request: one that is pending, else one decided by people of one's roles, or on record."""
+    if len(text) == WHOLE or not is_prefix(text):
+        return await operation_of(writ, text)
+    pending = [one.operation_id for one in await every_pending(writ)]
     if any(one.startswith(text) for one in pending):
         return one_of(text, pending, "pending request")
+    if decided := await writ.approvals.beginning_with(text):
+        return one_of(text, decided, "decided request")
     return await operation_of(writ, text)
 
 

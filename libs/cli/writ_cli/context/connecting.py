@@ -4,7 +4,14 @@ The principal's key is in WRIT_KEY_FILE or in `$WRIT_HOME/keys`, unless `writ lo
 is at NATS_URL, or at the address of the running `writ up`. `--context` gives both, and the principal.
 """
 
+import asyncio
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import click
 
 from writ_bus.private_files import read_private
 from writ_cli.context.settings import Settings
@@ -16,6 +23,8 @@ from writ_installation.server_access.server_tls import pinned_ca
 from writ_installation.status.server_url import running_url
 
 CONNECT_SECONDS = 3.0
+NOTICE_SECONDS = 1.0
+"""A person at a terminal reads after this time what the command waits for."""
 
 
 def context_of(settings: Settings) -> Context:
@@ -42,13 +51,31 @@ async def connect(settings: Settings) -> Writ:
     session = None if settings.environ.get("WRIT_KEY_FILE") else settings.sessions.find(context)
     if session is None:
         return await connect_by_own_key(settings)
-    return await Writ.within(context, session.seed.encode(), wait=CONNECT_SECONDS)
+    return await _connected(context, session.seed.encode())
 
 
 async def connect_by_own_key(settings: Settings) -> Writ:
     """Connect by the principal's own key."""
     context = context_of(settings)
-    return await Writ.within(context, read_private(Path(context.key_file)), wait=CONNECT_SECONDS)
+    return await _connected(context, read_private(Path(context.key_file)))
+
+
+async def _connected(context: Context, seed: bytes) -> Writ:
+    with _noticed(f"writ: no answer yet from NATS at {context.url}; trying for {CONNECT_SECONDS:g} s"):
+        return await Writ.within(context, seed, wait=CONNECT_SECONDS)
+
+
+@contextmanager
+def _noticed(text: str) -> Iterator[None]:
+    """Write this line to a terminal if the block takes longer than usual; a completion writes nothing."""
+    if not sys.stderr.isatty() or os.environ.get("_WRIT_COMPLETE"):
+        yield
+        return
+    notice = asyncio.get_running_loop().call_later(NOTICE_SECONDS, click.echo, text, None, True, True)
+    try:
+        yield
+    finally:
+        notice.cancel()
 
 
 def _own_key(settings: Settings, principal: str) -> Path:

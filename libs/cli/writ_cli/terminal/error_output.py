@@ -11,12 +11,13 @@ import traceback
 from typing import Any
 
 import click
+from click.exceptions import NoSuchCommand, NoSuchOption
 
 from writ_cli.terminal.exit_status import Exit, of_error
 from writ_cli.terminal.output import Screen, visible
 from writ_cli.terminal.output_option import DOCUMENTS
 from writ_contracts.errors import ConfigError, TimedOut, WritError
-from writ_contracts.nearest_name import near
+from writ_contracts.nearest_name import did_you_mean, near
 from writ_documents.document import FileErrors
 
 INTERRUPTED = 130
@@ -58,10 +59,7 @@ def described(error: BaseException) -> tuple[str, str, int]:
         case click.ClickException():
             context = error.ctx if isinstance(error, click.UsageError) else None
             hint = f" (see `{context.command_path} --help`)" if context else ""
-            message = " ".join(error.format_message().split())  # click lists choices one a line
-            if suggested := _nearest_choice(error):
-                message = message.removesuffix(".") + suggested
-            return "usage", message + hint, Exit.INVALID
+            return "usage", _usage_text(error) + hint, Exit.INVALID
         case FileErrors(found=found):
             counted = f"{len(found)} mistakes" if len(found) > 1 else "a mistake"
             return "invalid_document", f"{counted}:\n{error.explained()}", of_error(error)
@@ -81,6 +79,14 @@ def described(error: BaseException) -> tuple[str, str, int]:
 def _open_operation(error: BaseException) -> str:
     """Return the operation that goes on: of the client's StillOpen, too, whose module takes long to import."""
     return str(getattr(error, "operation_id", "")) if isinstance(error, TimedOut) else ""
+
+
+def _usage_text(error: click.ClickException) -> str:
+    """Return the message in one line, without the last period, and with a suggestion in our form, not click's."""
+    if isinstance(error, NoSuchOption | NoSuchCommand):
+        return error.message.removesuffix(".") + did_you_mean(error.possibilities or [])
+    text = " ".join(error.format_message().split())  # click lists choices one a line
+    return text.removesuffix(".") + _nearest_choice(error)
 
 
 def _nearest_choice(error: click.ClickException) -> str:

@@ -6,7 +6,7 @@ from the first event to the last, stands for its reply.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from msgspec import Struct
 
@@ -18,6 +18,9 @@ from writ_contracts.history import views
 from writ_contracts.requests import OperationView, RequestReply
 
 POLL_SECONDS = 2.0
+SILENT_SECONDS = 3.0
+"""A query without a reply for that long is passed on, as the reason for which nothing new is known."""
+SILENT = "no reply from NATS or an executor; the operation goes on"
 SILENCE_SECONDS = 60.0
 """After this time without a reply the executors count as unreachable."""
 LAG_SECONDS = 0.02
@@ -67,7 +70,7 @@ async def outcome(
                     if history.whole:
                         return history.view()
                     ended, pause = True, LAG_SECONDS / 2
-                view = await poll() or view
+                view = await state_now(poll, operation_id, queries.principal, on_event) or view
                 history.waits(view)
                 if view is not None and view.outcome is not None:
                     return view
@@ -75,6 +78,26 @@ async def outcome(
     except TimeoutError:
         state = _still(view) if view is not None else "has no outcome that was seen"
         raise StillOpen(f"operation {operation_id} {state} after {timeout:g} s", operation_id) from None
+
+
+async def state_now(
+    poll: Callable[[], Awaitable[OperationView | None]], operation_id: str, principal: str, on_event: OnEvent
+) -> OperationView | None:
+    """Return the operation, or None without a reply. Pass on that none came for `SILENT_SECONDS`, and a later one."""
+
+    def pass_on(message: str) -> None:
+        on_event(Progress(operation_id=operation_id, principal=principal, message=message))
+
+    loop = asyncio.get_running_loop()
+    silent = loop.call_later(SILENT_SECONDS, pass_on, SILENT)
+    try:
+        view = await poll()
+    finally:
+        late = loop.time() >= silent.when()
+        silent.cancel()
+    if late and view is not None:
+        pass_on(f"replies come again: it is {view.state}")
+    return view
 
 
 def _still(view: OperationView) -> str:

@@ -61,6 +61,13 @@ class Approvals:
         raise_for(answer)
         return answer
 
+    async def beginning_with(self, beginning: str) -> list[str]:
+        """Return the ids of operations that begin so, pending or decided, on which the caller's roles may decide."""
+        question = approvals.ApprovalsQuery(begins_with=beginning)
+        answer: approvals.ApprovalsReply = await self._query("approvals", question, approvals.ApprovalsReply)
+        raise_for(answer)
+        return answer.ids
+
     async def card(
         self, operation_id: str, policy_keys: Collection[str] = (), hidden: Mapping[str, Any] | None = None
     ) -> Card:

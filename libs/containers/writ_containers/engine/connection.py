@@ -20,7 +20,7 @@ Seconds = Annotated[float, Meta(gt=0, le=120)]
 class EngineAddress(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The address of an engine. `socket`: its Unix socket on the engine's host; a longer path does not fit into a
     socket address (unix(7): 108 bytes). `connect_timeout`, `reply_timeout`: seconds to connect, and to answer a read.
-    `connect_retries`: further attempts at an engine out of reach, before a claim.
+    `connect_retries`: further attempts at an engine out of reach, for reads.
     """
 
     socket: SocketPath = SOCKET

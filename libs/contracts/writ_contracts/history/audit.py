@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct, field
 
 from writ_contracts.bounds import Count, Seconds
-from writ_contracts.ids import TOKEN_PATTERN, CorrelationId, OperationId, PrincipalId, TargetId
+from writ_contracts.ids import TOKEN_PATTERN, CorrelationId, OperationId, OperationPrefix, PrincipalId, TargetId
 from writ_contracts.journal import Outcome
 from writ_contracts.requests import Failure
 
@@ -64,7 +64,6 @@ class TraceReply(Struct, frozen=True, kw_only=True):
 
 MOST_NAMES, MOST_TERMS = 20, 8
 OperationText = Annotated[str, Meta(pattern=TOKEN_PATTERN)]
-PREFIX_PATTERN = r"^[a-z2-7]{1,26}(?!\n)$"
 Term = Annotated[str, Meta(max_length=200)]
 
 
@@ -98,7 +97,7 @@ class SearchQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     reason: Term | None = None
     text: Term | None = None
     correlation_id: CorrelationId | None = None
-    operation_prefix: Annotated[str, Meta(pattern=PREFIX_PATTERN)] | None = None
+    operation_prefix: OperationPrefix | None = None
     """The beginning of an operation id, or all of it."""
     correlation_prefix: CorrelationId | None = None
     """The beginning of a correlation id, or all of it."""

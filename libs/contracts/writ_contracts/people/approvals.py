@@ -10,7 +10,7 @@ from msgspec import Meta, Raw, Struct, field, structs
 
 from writ_contracts.bounds import Count, Seconds
 from writ_contracts.extensible import Extensible
-from writ_contracts.ids import TOKEN_PATTERN, Digest, Hex32, OperationId, PrincipalId
+from writ_contracts.ids import TOKEN_PATTERN, Digest, Hex32, OperationId, OperationPrefix, PrincipalId
 from writ_contracts.people.credentials import KEY, Evidence, Presence, Proof
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed, Statement
@@ -106,9 +106,10 @@ class ApprovalReply(Struct, frozen=True, kw_only=True):
 
 class ApprovalsQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Ask for the pending operations the caller may approve or reject (`….approvals`). `after`: the `sequence` of the
-    last one on the page before.
+    last one on the page before. `begins_with`: ask for `ids` instead, the operations with this beginning.
     """
 
+    begins_with: OperationPrefix | None = None
     after: Count = 0
     limit: Annotated[int, Meta(ge=1, le=MOST_PENDING)] = MOST_PENDING
 
@@ -132,11 +133,15 @@ class PendingApproval(Struct, frozen=True, kw_only=True):
 
 
 class ApprovalsReply(Struct, frozen=True, kw_only=True):
-    """The pending operations in the order of their requests. `more`: ask again `after` the last `sequence`."""
+    """The pending operations in the order of their requests. `more`: ask again `after` the last `sequence`.
+
+    `ids`: operations that begin so, the latest first, pending or decided, on which the caller's roles may decide.
+    """
 
     pending: list[PendingApproval] = field(default_factory=list)
     more: bool = False
     last: int = 0
+    ids: list[OperationId] = field(default_factory=list)
     error: Failure | None = None
 
 

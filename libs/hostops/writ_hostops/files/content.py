@@ -11,6 +11,7 @@ import stat
 from dataclasses import dataclass
 from typing import Any, Dict, Iterator, Optional
 
+from writ_hostops.encoded_text import Buffer
 from writ_hostops.errors import HostError, system_errors
 from writ_hostops.files.open_beneath import FolderEntry, open_existing, opened_place
 from writ_hostops.protocol import OperationCall
@@ -86,6 +87,16 @@ def sha256_of(fd: int, stop: Optional[CancelToken]) -> str:
     for chunk in chunks(fd, stop):
         digest.update(chunk)
     return digest.hexdigest()
+
+
+def has_content(fd: int, content: Buffer, stop: CancelToken) -> bool:
+    """Return whether the whole file has these bytes. It is read up to the first chunk that differs."""
+    left = memoryview(content)
+    for chunk in chunks(fd, stop):
+        if left[: len(chunk)] != chunk:
+            return False
+        left = left[len(chunk) :]
+    return not left
 
 
 def facts_of(fd: int, stop: CancelToken, always_hash: bool = False, largest: int = HASHED_UNASKED) -> FileFacts:

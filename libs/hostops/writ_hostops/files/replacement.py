@@ -20,17 +20,18 @@ import posixpath
 import shlex
 import stat
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Callable, Dict, Iterator, List, Optional
 
 from writ_hostops import syscalls
 from writ_hostops.encoded_text import Buffer
 from writ_hostops.errors import HostError, RacedChange, system_errors
-from writ_hostops.files.content import FileFacts, facts_of, sha256_of, written_version_of
+from writ_hostops.files.content import HASHED_UNASKED, FileFacts, facts_of, sha256_of, written_version_of
 from writ_hostops.files.file_locks import beside, remove
 from writ_hostops.files.open_beneath import FolderEntry, open_existing
 from writ_hostops.protocol import at_once
 from writ_hostops.stop import CancelToken
+from writ_hostops.thread_call import ThreadCall
 
 DEFAULT_MODE = 0o644
 _FLAG_UNKNOWN = (errno.EINVAL, errno.ENOSYS, errno.EPERM)
@@ -80,8 +81,12 @@ def _refuse_closed(place: FolderEntry) -> None:
 
 
 @contextmanager
-def opened_old(place: FolderEntry, stop: CancelToken, must_be: str) -> Iterator[Optional[ExistingFile]]:
-    """Open the present file after checking that it may be replaced or deleted; None if there is none."""
+def opened_old(
+    place: FolderEntry, stop: CancelToken, must_be: str, largest: int = HASHED_UNASKED
+) -> Iterator[Optional[ExistingFile]]:
+    """Open the present file after checking that it may be replaced or deleted; None if there is none. One larger than
+    `largest` bytes is not hashed without `must_be`.
+    """
     fd = open_existing(place)
     if fd is None:
         if must_be:
@@ -90,20 +95,35 @@ def opened_old(place: FolderEntry, stop: CancelToken, must_be: str) -> Iterator[
         return
     try:
         with system_errors(place.path):
-            old = _examined(place, fd, stop, must_be)
+            old = _examined(place, fd, stop, must_be, largest)
         yield old
     finally:
         os.close(fd)
 
 
-def _examined(place: FolderEntry, fd: int, stop: CancelToken, must_be: str) -> ExistingFile:
+def _examined(place: FolderEntry, fd: int, stop: CancelToken, must_be: str, largest: int) -> ExistingFile:
     status = os.fstat(fd)
     if status.st_nlink != 1:
         raise HostError("not_a_regular_file", f"{place.path} has {status.st_nlink} names (hard links)")
-    facts = facts_of(fd, stop, always_hash=bool(must_be))
+    facts = facts_of(fd, stop, always_hash=bool(must_be), largest=largest)
     if must_be and facts.digest != must_be:
         raise HostError("digest_mismatch", f"{place.path} has another digest than if_digest")
     return ExistingFile(fd, status, facts, must_be)
+
+
+@contextmanager
+def digested_beside(old: Optional[ExistingFile], stop: CancelToken) -> Iterator[Callable[[], Optional[FileFacts]]]:
+    """Digest the old file beside the caller's work, if it was not digested and is not too large for it. The yielded
+    function waits for that and returns the facts. Raises HostError if the file cannot be read.
+    """
+    if old is None or old.facts.digest or old.facts.size > HASHED_UNASKED:
+        yield lambda: old.facts if old else None
+        return
+    digest = ThreadCall(lambda: sha256_of(old.fd, stop))
+    try:
+        yield lambda: replace(old.facts, digest=digest.result())
+    finally:
+        digest.wait()  # it reads from the descriptor, which is closed afterwards
 
 
 def put(

@@ -7,21 +7,34 @@ import binascii
 import hashlib
 import re
 import stat
-from dataclasses import dataclass
-from typing import Any, Dict, Optional, Union
+from dataclasses import dataclass, replace
+from typing import Any, Callable, Dict, Optional, Union
 
 from writ_hostops.encoded_text import Buffer, EncodedText
-from writ_hostops.errors import HostError, RacedChange
+from writ_hostops.errors import HostError, RacedChange, system_errors
 from writ_hostops.fields import Fields
-from writ_hostops.files.content import FileFacts, mode_text, named_facts, state_at, state_of, version_of
+from writ_hostops.files.content import FileFacts, has_content, mode_text, named_facts, state_at, state_of, version_of
 from writ_hostops.files.diff import file_diff
 from writ_hostops.files.file_locks import locked
 from writ_hostops.files.open_beneath import FolderEntry, opened_place
-from writ_hostops.files.replacement import DEFAULT_MODE, ExistingFile, opened_old, put, shown_put, write_all
+from writ_hostops.files.replacement import (
+    DEFAULT_MODE,
+    ExistingFile,
+    digested_beside,
+    opened_old,
+    put,
+    shown_put,
+    write_all,
+)
 from writ_hostops.protocol import HostReply, OperationCall, verdict
+from writ_hostops.stop import CancelToken
 
 MAX_CONTENT = 1024 * 1024
 ATTEMPTS = 5
+DIGESTED_FIRST = 64 * 1024
+"""Largest old file, in bytes, that is digested before the new content is written. A larger one is digested meanwhile,
+in a thread, which costs about as much as the digest of so many bytes.
+"""
 DIGEST = re.compile(r"[0-9a-f]{64}")
 _MODE = re.compile(r"0?[0-7]{3}")
 
@@ -37,14 +50,14 @@ class WriteArguments:
     digest: str
     """The SHA-256 of the content in hex."""
 
-    def is_there(self, facts: Optional[FileFacts]) -> bool:
+    def is_there(self, old: Optional[ExistingFile], stop: CancelToken) -> bool:
         """Return whether the file already has this content and mode."""
-        return (
-            facts is not None
-            and facts.size == len(self.content)
-            and facts.digest == self.digest
-            and (self.mode is None or self.mode == facts.mode)
-        )
+        if old is None or old.facts.size != len(self.content) or self.mode not in (None, old.facts.mode):
+            return False
+        if old.facts.digest:
+            return old.facts.digest == self.digest
+        with system_errors(self.path):
+            return has_content(old.fd, self.content, stop)
 
 
 def run(call: OperationCall) -> HostReply:
@@ -66,10 +79,10 @@ def preview(call: OperationCall) -> HostReply:
         opened_place(call.target, arguments.path, "file_path") as place,
         opened_old(place, call.stop, arguments.if_digest) as old,
     ):
-        before = old.facts if old else None
-        commands = [] if arguments.is_there(before) else shown_put(place, len(arguments.content), bool(old))
+        before, is_there = old.facts if old else None, arguments.is_there(old, call.stop)
+        commands = [] if is_there else shown_put(place, len(arguments.content), bool(old))
         diff = file_diff(arguments.path, old, bytes(arguments.content), call.diff)
-    would = "nothing" if arguments.is_there(before) else "replace" if before else "create"
+    would = "nothing" if is_there else "replace" if before else "create"
     return HostReply(
         output={"would": would, "commands": commands, **_output(arguments, before), **diff}, state=state_of(before)
     )
@@ -102,21 +115,35 @@ def probe(call: OperationCall) -> HostReply:
 
 
 def _write(call: OperationCall, place: FolderEntry, arguments: WriteArguments) -> HostReply:
-    with locked(place, call.stop) as temporary, opened_old(place, call.stop, arguments.if_digest) as old:
-        before = old.facts if old else None
-        if arguments.is_there(before):
-            return HostReply(output={"changed": False, **_output(arguments, before)}, state=state_of(before))
-        after = _put(call, place, temporary, old, arguments)
-    return HostReply(output={"changed": True, **_output(arguments, before)}, state=after.as_state(), effect="done")
+    with (
+        locked(place, call.stop) as temporary,
+        opened_old(place, call.stop, arguments.if_digest, DIGESTED_FIRST) as old,
+    ):
+        if old is not None and arguments.is_there(old, call.stop):
+            before = replace(old.facts, digest=arguments.digest)
+            return HostReply(output={"changed": False, **_output(arguments, before)}, state=before.as_state())
+        with digested_beside(old, call.stop) as former:
+            after = _put(call, place, temporary, old, arguments, former)
+            output = {"changed": True, **_output(arguments, former())}
+    return HostReply(output=output, state=after.as_state(), effect="done")
 
 
 def _put(
-    call: OperationCall, place: FolderEntry, temporary: str, old: Optional[ExistingFile], arguments: WriteArguments
+    call: OperationCall,
+    place: FolderEntry,
+    temporary: str,
+    old: Optional[ExistingFile],
+    arguments: WriteArguments,
+    former: Callable[[], Optional[FileFacts]],
 ) -> FileFacts:
     def fill(fd: int) -> None:
         write_all(fd, arguments.content, call.stop)
 
-    status = put(place, temporary, old, arguments.mode, fill, call.stop, call.before_effect)
+    def before_effect() -> None:
+        former()  # an old file that cannot be read stays
+        call.before_effect()
+
+    status = put(place, temporary, old, arguments.mode, fill, call.stop, before_effect)
     return FileFacts(arguments.digest, status.st_size, stat.S_IMODE(status.st_mode), version_of(status))
 
 

@@ -20,10 +20,10 @@ from writ_installation.administration.key_rotation import (
     switch,
 )
 from writ_installation.files.home import Home
-from writ_installation.files.keyring import digest_of
+from writ_installation.files.keyring import KeyDigests, key_digests
 from writ_installation.files.lock import held, holder
 from writ_installation.initialise import refresh_environment
-from writ_installation.processes.report import read_report
+from writ_installation.processes.report import InstallationReport, read_report
 from writ_installation.server_access.server_options import options_of
 from writ_installation.server_access.server_tls import client_tls
 from writ_installation.status.server_url import running_url
@@ -72,11 +72,11 @@ async def _step(home: Home, name: str, settle: float, hosts_ready: bool) -> Rota
 
 
 async def followed(home: Home, within: float = FOLLOWED_WITHIN) -> None:
-    """Return once a running `writ up` has the keyring in force, or where none runs. Raises TimedOut."""
-    expected, deadline = digest_of(home.keyring_file), time.monotonic() + within
+    """Return once a running `writ up` has the present keys in force, or where none runs. Raises TimedOut."""
+    deadline = time.monotonic() + within
     while not home.split and holder(home.lock) is not None:
-        report = read_report(home.report_file)
-        if report is not None and report.state == "ready" and report.keyring == expected:
+        report, present = read_report(home.report_file), key_digests(home)
+        if report is not None and report.state == "ready" and _in_force(report, present):
             return
         if time.monotonic() > deadline:
             problem = report.problem if report is not None else ""
@@ -84,6 +84,14 @@ async def followed(home: Home, within: float = FOLLOWED_WITHIN) -> None:
                 f"the keys are not in force after {within:g} s: {problem or 'see its log'}. Repeat the command"
             )
         await asyncio.sleep(PAUSE)
+
+
+def _in_force(report: InstallationReport, present: KeyDigests) -> bool:
+    """Return whether both files are. Between the changes of the two, the supervisor may apply the first.
+
+    A `writ up` of an earlier release does not report `agents.yaml`.
+    """
+    return report.keyring == present.keyring and report.agents in {"", present.agents}
 
 
 async def _ends(home: Home, settle: float) -> LastRecords:

@@ -4,6 +4,9 @@ Existing files are never changed: an operator's file outlives every `writ up`.
 """
 
 import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -48,6 +51,35 @@ def create_installation(home: Home) -> bool:
     make_files(home)
     add_missing_pools(home)
     return new
+
+
+@contextmanager
+def undone_on_failure(home: Home, *, existed: bool) -> Iterator[None]:
+    """Remove what the block made of a new installation, if it fails. The caller holds the lock.
+
+    `existed`: whether the folder was there before the caller made it. An installation that was there is left as it is.
+    """
+    new, sandbox = not home.principals.exists(), home.sandbox.exists()
+    before = {*home.root.rglob("*")}
+    try:
+        yield
+    except BaseException:
+        if new:
+            _remove_new(home.root, before)
+            if not sandbox:
+                with suppress(OSError):  # it was not made, or is in use
+                    home.sandbox.rmdir()
+            if not existed:
+                shutil.rmtree(home.root, ignore_errors=True)
+        raise
+
+
+def _remove_new(root: Path, before: set[Path]) -> None:
+    for path in sorted({*root.rglob("*")} - before, reverse=True):  # what is in a folder comes before it
+        if path.is_dir() and not path.is_symlink():
+            path.rmdir()
+        else:
+            path.unlink(missing_ok=True)
 
 
 def make_gateway(home: Home, name: str = GATEWAY) -> None:

@@ -3,18 +3,29 @@
 import shutil
 from pathlib import Path
 
+from writ_contracts.errors import Unreachable
 from writ_nats_server.streams import Sizes
 
 MEGABYTE = 1 << 20
 LEAST = MEGABYTE
 """With less than that free, the next block of a stream may not fit."""
 ROOM = 16 * MEGABYTE
-"""So much must be free before a server that could not write is started again."""
+"""So much must be free before a server that could not write is started again, and for a new installation."""
 
 
 def free(folder: Path) -> int:
     """Return the free bytes of the folder's disk."""
     return shutil.disk_usage(folder).free
+
+
+def check_room(folder: Path) -> None:
+    """Raises Unreachable where the disk of the folder has too little room for a new installation."""
+    left = free(folder)
+    if left < ROOM:
+        text = (
+            f"the disk of {folder} has {left // MEGABYTE} MB free, and a new installation needs {ROOM // MEGABYTE} MB"
+        )
+        raise Unreachable(f"{text}: nothing was made")
 
 
 def shortage(folder: Path, sizes: Sizes) -> str:

@@ -8,8 +8,8 @@ import random
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from itertools import chain
 
 import msgspec
@@ -36,7 +36,7 @@ from writ_installation.server_access.server_options import options_of
 from writ_installation.server_access.server_tls import encrypted, exposure, is_on, renew, server_files
 from writ_nats_server.config import SERVICES, GatewayUser, ServerPlan, render
 from writ_nats_server.leaf import LeafListener
-from writ_nats_server.process import READY_WITHIN, PortTaken, ServerProcess, check_config
+from writ_nats_server.process import READY_WITHIN, PortTaken, ServerProcess, check_config, must_be_free
 from writ_nats_server.streams import ELECTED_WITHIN, Sizes, provision
 
 MEGABYTE = 1 << 20
@@ -143,6 +143,15 @@ async def make_streams(
         await bus.drain(1.0)
 
 
+@contextmanager
+def _port_advice() -> Iterator[None]:
+    """Add the way out to the error of a taken port."""
+    try:
+        yield
+    except PortTaken as error:
+        raise PortTaken(f"{error}; `writ up --nats-port 0` takes a free port") from error
+
+
 class BundledServer:
     """A nats-server of our own: a child process that is restarted when it dies."""
 
@@ -181,16 +190,19 @@ class BundledServer:
     def _url(self) -> str:
         return encrypted(self.address.url) if self.encrypted else self.address.url
 
+    async def check_port(self) -> None:
+        """Raises PortTaken where another process has the port for clients."""
+        with _port_advice():
+            await must_be_free(self.address.host, self.address.port)
+
     async def start(self) -> None:
         """Returns when it serves. Raises BusError: a port is taken, or in the server's own words."""
         self._home.store.mkdir(parents=True, exist_ok=True)
         for warning in filter(None, (self._renew(), exposure(self._home, self.address.host), self._shortage())):
             self.warning = warning
             self._show(warning)
-        try:
+        with _port_advice():
             await self._spawn()
-        except PortTaken as error:
-            raise PortTaken(f"{error}; `writ up --nats-port 0` takes a free port") from error
         self._watcher = tasks.keep("keep nats", self._keep_running)
 
     def _shortage(self) -> str:

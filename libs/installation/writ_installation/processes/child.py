@@ -5,6 +5,7 @@ It is in a session of its own, so that a Ctrl-C reaches only the supervisor, and
 
 import asyncio
 import os
+import re
 import signal
 import sys
 import time
@@ -12,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from writ_bus import tasks
-from writ_contracts.errors import Unreachable
+from writ_contracts.errors import ConfigError, Unreachable
 from writ_installation.files.home import Home
 from writ_installation.processes.readiness import probe
 from writ_installation.processes.report import ProcessReport
@@ -82,7 +83,7 @@ class Child:
 
     async def start(self) -> None:
         """Start it; return when it is ready. Raises Unreachable with the end of its log when it isn't within 30 s, or
-        ended.
+        ended, and ConfigError where it ended for a mistake in its files or variables.
         """
         await self._spawn()
         await self._ready()
@@ -130,6 +131,8 @@ class Child:
         deadline = time.monotonic() + self._start_seconds
         while not (readiness := await probe(self.run_file, self.pid)).ready:
             if self.pid is None:
+                if self._process is not None and self._process.returncode == 2 and (mistake := _mistake(self.log)):
+                    raise ConfigError(f"{self.name} cannot start: {mistake}")
                 raise Unreachable(f"{self.name} {self._how_it_ended()} at its start{self._last_words()}")
             if time.monotonic() > deadline:
                 why = ", ".join(f"{name}: {reason}" for name, reason in readiness.failing.items()) or readiness.status
@@ -162,7 +165,7 @@ class Child:
             try:
                 await self._ready()
                 self._show(f"{self.name} is ready again")
-            except Unreachable as error:
+            except (ConfigError, Unreachable) as error:
                 self._show(str(error))
 
     def _how_it_ended(self) -> str:
@@ -181,6 +184,12 @@ def rotate_log(log: Path) -> None:
     """Start a new log when it has grown too large, and keep the old one."""
     if log.exists() and log.stat().st_size > LARGEST_LOG:
         log.replace(log.with_suffix(".log.1"))
+
+
+def _mistake(log: Path) -> str:
+    """Return the mistake in a service's last line, which it writes before it ends with status 2; "" for another."""
+    lines = log.read_bytes()[-8192:].decode(errors="replace").splitlines()
+    return found[1] if lines and (found := re.match(r"writ [\w.]+: (.*)", lines[-1])) else ""
 
 
 def quoted(log: Path, lines: int = 5, *, since: int = 0) -> str:

@@ -9,6 +9,8 @@ from msgspec import Struct
 from writ_runtime.files.run_file import RunFile
 
 PROBE_SECONDS = 3.0
+REPLY_SECONDS = 0.5
+"""Time for the reply beside that of the checks. A process of a release before `within` takes two seconds for them."""
 NO_ANSWER = "no answer"
 
 
@@ -44,27 +46,28 @@ def read_run_file(path: Path, pid: int | None) -> RunFile | None:
     return found if found.pid == pid else None
 
 
-async def probe(run_file: Path, pid: int | None, host: str = "127.0.0.1") -> Readiness:
-    """Ask the process itself; without a reply it is not ready."""
+async def probe(run_file: Path, pid: int | None, host: str = "127.0.0.1", *, within: float | None = None) -> Readiness:
+    """Ask the process itself; without a reply it is not ready. `within`: as in `fetch_readiness`."""
     found = read_run_file(run_file, pid)
     if found is None:
         return Readiness("starting")
-    return await fetch_readiness(host, found.health_port)
+    return await fetch_readiness(host, found.health_port, within)
 
 
-async def fetch_readiness(host: str, port: int) -> Readiness:
-    """Return the reply of `/readyz` at this address."""
+async def fetch_readiness(host: str, port: int, within: float | None = None) -> Readiness:
+    """Return the reply of `/readyz` at this address. `within`: seconds for its checks, if less than usual."""
+    path = "/readyz" if within is None else f"/readyz?within={within:g}"
     try:
-        async with asyncio.timeout(PROBE_SECONDS):
-            return await _probe_once(host, port)
+        async with asyncio.timeout(PROBE_SECONDS if within is None else within + REPLY_SECONDS):
+            return await _probe_once(host, port, path)
     except (OSError, TimeoutError, msgspec.DecodeError):
         return Readiness(NO_ANSWER)
 
 
-async def _probe_once(host: str, port: int) -> Readiness:
+async def _probe_once(host: str, port: int, path: str) -> Readiness:
     reader, writer = await asyncio.open_connection(host, port)
     try:
-        writer.write(f"GET /readyz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
         answer = await reader.read(-1)  # the server closes
         return msgspec.json.decode(answer.partition(b"\r\n\r\n")[2], type=Readiness)
     finally:

@@ -36,6 +36,8 @@ class InstallationReport(Struct, frozen=True, kw_only=True):
     processes: list[ProcessReport] = []
     keyring: str = ""
     """Digest of the `keyring.json` that is in force; empty without one."""
+    agents: str = ""
+    """Digest of the `agents.yaml` that is in force; empty without one, and from a release that did not report it."""
 
 
 def write_report(path: Path, report: InstallationReport) -> None:

@@ -45,9 +45,9 @@ async def health_addresses(home: Home, environ: Mapping[str, str]) -> list[Healt
     return [HealthAddress("keeper", LOOPBACK, PROVISIONER_PORT), gateway, *units]
 
 
-async def probe_readiness(endpoint: HealthAddress) -> Readiness | None:
-    """Return its readiness; None where it is absent and may be."""
-    reply = await fetch_readiness(endpoint.host, endpoint.port)
+async def probe_readiness(endpoint: HealthAddress, within: float) -> Readiness | None:
+    """Return its readiness, by checks of so many seconds; None where it is absent and may be."""
+    reply = await fetch_readiness(endpoint.host, endpoint.port, within)
     return reply if reply.answered or endpoint.expected else None
 
 

@@ -13,15 +13,15 @@ from functools import partial
 from msgspec import Struct, structs
 
 from writ_bus.errors import BusError
-from writ_bus.nats.tls import is_loopback_host
 from writ_contracts.errors import Conflict, Unreachable
 from writ_documents.readers import read_agents, read_inventory
 from writ_installation.files import tokens
-from writ_installation.files.create import add_missing_pools, create_installation, make_gateway
+from writ_installation.files.create import add_missing_pools, create_installation, make_gateway, undone_on_failure
 from writ_installation.files.home import Home
-from writ_installation.files.keyring import digest_of
+from writ_installation.files.keyring import KeyDigests, key_digests
 from writ_installation.files.lock import held
 from writ_installation.files.sessions import ObservedSession, lasting
+from writ_installation.nats import disk
 from writ_installation.nats.external_server import ExternalServer, Server, hint
 from writ_installation.nats.server import BundledServer, free_port, make_streams
 from writ_installation.processes import installed_distributions, services
@@ -33,15 +33,8 @@ from writ_installation.processes.served_targets import credential_folders, serve
 from writ_installation.provisioner.enrolment_endpoint import EnrolmentEndpoint
 from writ_installation.provisioner.reconciler import Reconciler, Rounds, failure_text
 from writ_installation.server_access.server_address import LOOPBACK, ServerAddress
-from writ_installation.server_access.server_tls import (
-    Mode,
-    client_tls,
-    own_names,
-    read_settings,
-    set_up,
-    tls_state,
-    write_settings,
-)
+from writ_installation.server_access.server_tls import Mode, client_tls, tls_state
+from writ_installation.server_access.start_tls import set_up_for_start
 from writ_installation.supervisor.admission import keep_admitted
 from writ_installation.supervisor.companion_task import companion_task, unless
 from writ_installation.supervisor.log_output import follow
@@ -101,7 +94,7 @@ class Supervisor:
         self._health_ports = HealthPorts(options.health_port, environ, show)
         self._began = time.time()
         self._reported: InstallationReport | None = None
-        self._unwritten = self._keyring = ""
+        self._unwritten, self._keys = "", KeyDigests()
         self._disk_seen = 0.0
         self._taken_in: list[object] = []
 
@@ -113,14 +106,11 @@ class Supervisor:
         installed_distributions.require(self._table.core)
         os.umask(0o077)  # what any of its processes writes is for the owner alone, unless it says otherwise
         no_core_files()
+        existed = self._home.root.exists()
         self._home.make_folders()
         with held(self._home.lock):
-            first = create_installation(self._home)
-            if first:
-                self._show(f"made {self._home.root}: keys, policy.yaml, inventory.yaml, principals.yaml, agents.yaml")
-            if self._options.replicas.gateways:
-                make_gateway(self._home)
-            self._server = self._make_server()
+            with undone_on_failure(self._home, existed=existed):
+                self._server = await self._made()
             async with companion_task(follow(self._home.log, print) if self._options.verbose else None):
                 try:
                     await self._work(self._server, stop, on_ready)
@@ -128,11 +118,26 @@ class Supervisor:
                     self._show("stopping")
                     await self._down()
 
+    async def _made(self) -> Server:
+        """Make the missing files, and the server. A new installation is not begun on a full disk or a taken port."""
+        first = not self._home.principals.exists()
+        if first:
+            disk.check_room(self._home.root)
+        create_installation(self._home)
+        if self._options.replicas.gateways:
+            make_gateway(self._home)
+        server = self._make_server()
+        if first and self._options.nats_port and isinstance(server, BundledServer):
+            await server.check_port()
+        if first:
+            self._show(f"made {self._home.root}: keys, policy.yaml, inventory.yaml, principals.yaml, agents.yaml")
+        return server
+
     async def _work(self, server: Server, stop: StopSignal, on_ready: Callable[[InstallationReport], None]) -> None:
         observed = self._files()  # before they are read: what changes during the start is a change, too
-        keyring = digest_of(self._home.keyring_file)
+        keys = key_digests(self._home)
         await unless(stop, self._start(server))
-        self._keyring = keyring
+        self._keys = keys
         if not stop.is_requested:
             self._state = "ready"
             on_ready(self._report())
@@ -143,17 +148,8 @@ class Supervisor:
         options = self._options
         if options.nats_url is not None:
             return ExternalServer(self._home, options.nats_url, self._show)
-        self._set_up_tls(options)
+        set_up_for_start(self._home, options.tls, options.listen)
         return BundledServer(self._home, self._address(), self._show, self._environ)
-
-    def _set_up_tls(self, options: SupervisorOptions) -> None:
-        """Have NATS speak TLS where others reach it, unless the caller or `tls.yaml` says otherwise."""
-        mode, names = options.tls, own_names(options.listen)
-        if mode is not None:
-            settings = read_settings(self._home)
-            write_settings(self._home, mode, [*(settings.names if settings else ()), *names])
-        if mode is not None or self._home.tls_file.exists() or not is_loopback_host(options.listen):
-            set_up(self._home, mode or "required", names, time.time())
 
     def _address(self) -> ServerAddress:
         listen = self._options.listen
@@ -264,7 +260,7 @@ class Supervisor:
             await server.adapt()
             return
         self._taken_in = []
-        keyring = digest_of(self._home.keyring_file)
+        keys = key_digests(self._home)
         before = {agent.pool for agent in read_agents(self._home.agents).agents}
         changed = await server.adapt()  # first: a mistake in the inventory must not keep a removed principal's access
         added = set(add_missing_pools(self._home))
@@ -272,7 +268,7 @@ class Supervisor:
             self._show("principals and pools match the files again")
         async with self._admission(server, observed):
             await self._adapt_processes(server, before | added)
-        self._keyring, self._taken_in = keyring, files
+        self._keys, self._taken_in = keys, files
 
     def _admission(self, server: Server, admitted: ObservedSession) -> AbstractAsyncContextManager[None]:
         """`admitted`: the files before the server read them."""
@@ -327,7 +323,7 @@ class Supervisor:
             started_at=self._began,
             external=isinstance(self._server, ExternalServer),
             processes=[*map(_process, bundled), *map(_process, self._children)],
-            keyring=self._keyring,
+            **self._keys._asdict(),
         )
         if report != self._reported:
             self._write(report)

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from msgspec import structs
 
+from writ_contracts.catalogue.control import AUDIT_READ
 from writ_contracts.inventory import WRIT, Principal, Target
 from writ_contracts.operations import Catalogue, Risk
 from writ_contracts.people.credentials import KEY, Presence
@@ -183,6 +184,7 @@ class _Principals:
             yield from _unknown(rule, "principal_kinds", self._kinds.__contains__, "no principal is")
             if self._scope(rule):
                 yield from self._approval(rule)
+                yield from self._security_reads(rule)
             else:
                 text = f"no principal is one that '{rule.name}' is about"
                 yield LintFinding(Severity.LINT, rule.placed_rule.keys, text)
@@ -204,6 +206,17 @@ class _Principals:
         elif unable:
             text = f"nobody can give this approval to {_named([one.id for one in unable])}"
             yield LintFinding(Severity.WARNING, keys, text)
+
+    def _security_reads(self, rule: RuleReading) -> Iterator[LintFinding]:
+        """Yield a finding for agents that may read security events by a rule that does not name the queries.
+
+        Such a rule is often older than this query. The events say who tried what, and how it was found out.
+        """
+        agents = [one.id for one in self._scope(rule) if one.kind == "agent"]
+        if rule.entry.allowed and AUDIT_READ in rule.operations and "query" not in rule.constraints and agents:
+            text = f"'{rule.name}' lets {_named(agents)} read security events, too"
+            text += ": constrain `query`, as in docs/policy.md"
+            yield LintFinding(Severity.WARNING, _place_of(rule, AUDIT_READ), text)
 
     def _admin(self, rules: Iterable[RuleReading]) -> Iterator[LintFinding]:
         """Yield findings for principals with operations of risk admin and no possible approver besides themselves."""

@@ -30,11 +30,13 @@ from writ_contracts.agents import (
     SealedParameters,
     SecurityReport,
 )
+from writ_contracts.attached_bytes import detach
 from writ_contracts.decisions import Decision, Grant, PolicyVersion, ReadAction, ReadGrant
 from writ_contracts.ids import encode_id
 from writ_contracts.ids import operation_id as id_of
 from writ_contracts.inventory import Target
 from writ_contracts.journal import Dispatched, Requested
+from writ_contracts.large_texts import texts_of_bytes
 from writ_contracts.operations import Catalogue, Risk
 from writ_contracts.parameters import public
 from writ_contracts.requests import Failure, RequestStatement
@@ -82,7 +84,11 @@ class ScriptedExecutor:
         self.answering: Answering = self.grant
         self.refusing: Failure | None = None
         self.operations: dict[str, DispatchedOperation] = {}
+        self.attaches = False
+        """Whether its replies to claims permit attached texts."""
         self.receipts: list[ReceiptMessage] = []
+        """With their attached texts in `full_output`; `attached`: the bytes of these, as they came."""
+        self.attached: list[bytes] = []
         self.reports: list[SecurityReport] = []
         self.heartbeats: list[Heartbeat] = []
         self.request_of: Callable[[Dispatched], Requested] | None = None
@@ -193,7 +199,7 @@ class ScriptedExecutor:
         inside = SealedParameters(parameters=parameters or dispatched.parameters, parameters_key=dispatched.key)
         if self.catalogue[dispatched.work.operation].risk is Risk.ADMIN:
             inside = structs.replace(inside, **self.statement(dispatched))
-        return ClaimReply(grant=grant, sealed=seal(claim.seal_to, encode(inside)))
+        return ClaimReply(grant=grant, sealed=seal(claim.seal_to, encode(inside)), attaches=self.attaches)
 
     def statement(self, dispatched: DispatchedOperation) -> dict[str, Any]:
         """Return the principal's signature on the request, with what opens it."""
@@ -302,7 +308,13 @@ class ScriptedExecutor:
         return encode(answer)
 
     async def _receipt(self, message: Message) -> bytes:
-        receipt_message = decode(message.data, ReceiptMessage)
+        content, attached = detach(message.data)
+        receipt_message = decode(content, ReceiptMessage)
+        values = receipt_message.full_output
+        self.attached.append(attached)
+        receipt_message = structs.replace(
+            receipt_message, full_output={**values, **texts_of_bytes(receipt_message.texts, attached, values)}
+        )
         if self.refusing is not None:
             return encode(Acknowledgement(error=self.refusing))
         self.receipts.append(receipt_message)

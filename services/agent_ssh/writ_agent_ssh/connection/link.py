@@ -16,7 +16,7 @@ from asyncssh.kex import get_kex_algs
 from asyncssh.mac import get_mac_algs
 from asyncssh.packet import PacketDecodeError
 
-from writ_agent_ssh.connection import algorithms
+from writ_agent_ssh.connection import algorithms, ignored_messages
 from writ_agent_ssh.connection.algorithm_offer import listen
 from writ_agent_ssh.connection.client_keys import client_key
 from writ_agent_ssh.connection.credentials import SshCredentials
@@ -180,11 +180,13 @@ async def _hop(
     tunnel = hops[-1] if hops else ()
     with translated(where, trusted):
         try:
-            return await asyncssh.connect(address.host, address.port, username=address.user, tunnel=tunnel, **options)
+            hop = await asyncssh.connect(address.host, address.port, username=address.user, tunnel=tunnel, **options)
         except (asyncssh.ConnectionLost, ConnectionResetError):
             if options.get("sock") is None:
                 await tell_why(where, await _raw(hops, address), options)
             raise
+        ignored_messages.leave_out(hop)
+        return hop
 
 
 async def tell_why(

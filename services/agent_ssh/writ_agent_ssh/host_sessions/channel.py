@@ -25,6 +25,8 @@ MOST_LOG = 8192
 """Characters of a request's log, as many as hostops itself writes."""
 MOST_UNSENT = 16 * 1024 * 1024
 """Bytes waiting for a host to read them."""
+PIECE = 32 * 1024
+"""Bytes that asyncssh gets at once: those of one packet to OpenSSH. It copies a longer part as a whole before."""
 NO_SUCH_COMMAND = 127
 PACED = frozenset({frames.PROGRESS, frames.LOG})
 Progress = Callable[[str], None]
@@ -165,7 +167,8 @@ class FrameChannel(asyncssh.SSHClientSession[bytes]):
             raise Invalid("a parameter has half of a surrogate pair", code="invalid_parameter") from None
         self._next, self._pending[tag] = tag, pending
         for part in parts:
-            self._write(bytes(part))
+            for start in range(0, len(part), PIECE):
+                self._write(bytes(memoryview(part)[start : start + PIECE]))
         return tag
 
     @property

@@ -8,6 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from itertools import count
 
 from writ_agent.backends.connection_retries import retried
 from writ_agent.backends.target_health import TargetHealth
@@ -94,14 +95,18 @@ class Pool:
         """Return the target's session, root's for operations that need root. An unreachable host is tried again for
         `patience` seconds. Raises WritError.
 
-        A target that just failed fails at once, unless `eager`: for what has begun there.
+        A target that just failed fails at once, unless `eager`: for what has begun there. Further attempts of its
+        `connect_retries` are such, too: a host that is slow to fail would else use them up by remembered failures.
         """
         self._set_aside.check(target.id)
         connection = connection_of(target)
         root = connection.needs_root(operation)
 
+        attempts = count()
+
         async def attempt() -> HostSession:
-            return await self._session(target.id, connection, eager=eager, root=root)
+            further = next(attempts) > 0 and connection.connect_retries is not None
+            return await self._session(target.id, connection, eager=eager or further, root=root)
 
         return await retried(attempt, None if eager else connection.connect_retries, patience)
 

@@ -26,6 +26,10 @@ COMMAND = """python3 -I -S -c 'exec(open(0,"rb",0,closefd=False).readline())'"""
 """The one command that a host's shell ever gets. Within single quotes sh, bash, dash, fish, zsh and csh read it
 alike, as long as it has no quote, backslash or exclamation mark.
 """
+_BEFORE_IMPORTS = "import sys\nsys.dont_write_bytecode = True\n"
+"""A host gets no file outside Writ's folder. On a full disk, Python before 3.13 would keep a .pyc that is cut off, and
+each later import of that module would fail.
+"""
 _WHEN = (1980, 1, 1, 0, 0, 0)
 
 
@@ -48,7 +52,7 @@ class Archive(Struct, frozen=True, kw_only=True):
             "contents": self.contents,
             "carried": self.carried,
         }
-        text = f"{inspect.getsource(bootstrap)}\nmain()\n"
+        text = f"{_BEFORE_IMPORTS}{inspect.getsource(bootstrap)}\nmain()\n"
         return f"exec({json.dumps(text)})\n{json.dumps(requested)}\n".encode("ascii")
 
 

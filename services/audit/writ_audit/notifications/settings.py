@@ -1,7 +1,6 @@
 """The file notifications.yaml: destinations, and the kinds of notifications for each. Secrets are in separate files."""
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -11,6 +10,7 @@ from msgspec import Meta, Struct, field
 
 from writ_bus.private_files import read_private
 from writ_contracts.errors import ConfigError
+from writ_contracts.nearest_name import near
 from writ_contracts.notifications import KINDS, HttpRequest, Kind, Notification, Notifier, Receiver
 from writ_documents import shapes, yaml_file
 from writ_documents.document import Document, FileErrors
@@ -87,8 +87,8 @@ def _problems(one: Destination, notifiers: Mapping[str, Notifier]) -> list[tuple
     """Yield each problem with the key that has it."""
     notifier = notifiers.get(one.kind)
     if notifier is None:
-        near = get_close_matches(one.kind, notifiers, 1)
-        return [("kind", f"no notifier {one.kind!r}: {f'did you mean {near[0]}?' if near else ', '.join(notifiers)}")]
+        known = near(one.kind, notifiers) or f": installed are {', '.join(notifiers) or 'none'}"
+        return [("kind", f"no notifier {one.kind!r}{known}")]
     problems, parts = list[tuple[str, str]](), urlsplit(one.url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
         problems.append(("url", "must be http:// or https://, with a host and without a password"))

@@ -1,17 +1,18 @@
 """Parameters and outputs kept out of the journal: encrypted under the executors' shared keys, for a limited time."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, field
 
 from writ_bus.port import Bus
+from writ_contracts.attached_bytes import attach, detach
 from writ_contracts.bounds import check_values
 from writ_contracts.errors import Invalid, Unreachable
 from writ_contracts.journal import Requested
-from writ_contracts.large_texts import large_texts
+from writ_contracts.large_texts import LARGE, check_sizes, large_texts, texts_of_bytes
 from writ_contracts.people.previews import PreviewDetails
 from writ_contracts.wire import decode
 from writ_executor.journal.shared_keys import OperationKeys, SharedKeys
@@ -22,11 +23,14 @@ from writ_trust.digests import keyed_digest, same
 
 RESULT_SECONDS = 3600.0
 PLACE = "writ.place"
-"""Name of a result's own place within it. A result without it, or of another place, is not shown: who can write to the
-store, but has not the key, would copy what is another's to a place of their own and have an executor decrypt it.
+"""Name of a result's own place within it, where it is JSON alone. A result without its place, or of another place, is
+not shown: who can write to the store, but has not the key, would copy what is another's to a place of their own and
+have an executor decrypt it.
 """
 MOST_RESULT = 4 * 1024 * 1024
 """Bytes as JSON, more than a message of an agent may have."""
+MOST_SHOWN = 1_800_000
+"""Bytes as JSON of an output in a reply: the server takes messages of 2 MB."""
 MOST_RECENT, RECENT_SECONDS = 8 * 1024 * 1024, 30.0
 """Large parameters stored a moment ago, which need not be read back: most are claimed at once."""
 
@@ -48,12 +52,22 @@ class EncryptedParameters(Struct, frozen=True, kw_only=True):
     plain_bytes: int
 
 
+class StoredOutput(Struct, frozen=True, kw_only=True):
+    """An output as it is stored if its large texts are attached. `values`: the others."""
+
+    place: str
+    values: dict[str, Any]
+    texts: list[tuple[str, int]] = field(default_factory=list)
+
+
 class PreparedParameters:
     """The parameters of a request and their stored form, which is made once, when it is first needed."""
 
-    def __init__(self, keys: SharedKeys, parameters: dict[str, Any], written: Mapping[str, Raw]) -> None:
+    def __init__(
+        self, encrypt: Callable[[bytes], bytes], parameters: dict[str, Any], written: Mapping[str, Raw]
+    ) -> None:
         """`written`: the large texts among them as JSON."""
-        self._keys = keys
+        self._encrypt = encrypt
         self._written = written
         self._encrypted: EncryptedParameters | None = None
         self.parameters = parameters
@@ -62,7 +76,7 @@ class PreparedParameters:
         """Return the stored form."""
         if self._encrypted is None:
             plain = msgspec.json.encode({**self.parameters, **self._written})
-            self._encrypted = EncryptedParameters(data=self._keys.encrypt(plain), plain_bytes=len(plain))
+            self._encrypted = EncryptedParameters(data=self._encrypt(plain), plain_bytes=len(plain))
         return self._encrypted
 
 
@@ -74,6 +88,10 @@ class Vault:
         self._keys = keys
         self._watch = watch
         self._recent: RecentValues[dict[str, Any]] = RecentValues(MOST_RECENT, RECENT_SECONDS)
+        self.all_read_attached: Callable[[], bool] = lambda: False
+        """Whether all executors read attached texts of outputs, and what is stored under AES. Set once: to find the
+        others, an executor needs parts that need the vault.
+        """
 
     def new_keys(self, operation_id: str) -> OperationKeys:
         """Return the keys for the digests of an operation that is not recorded yet."""
@@ -96,7 +114,7 @@ class Vault:
 
     def prepared(self, parameters: dict[str, Any], written: Mapping[str, Raw]) -> PreparedParameters:
         """Return parameters that are perhaps stored later. `written`: the large texts among them as JSON."""
-        return PreparedParameters(self._keys, parameters, written)
+        return PreparedParameters(self._encrypt, parameters, written)
 
     async def store(self, requested: Requested, prepared: PreparedParameters, seconds: float) -> None:
         """Keep the requester's parameters until the outcome, at most for `seconds`."""
@@ -192,8 +210,29 @@ class Vault:
         member = msgspec.json.encode({PLACE: place})[1:]
         await self._keep_result(place, b"".join((memoryview(output)[:-1], b",", member)))
 
+    async def keep_attached_result(
+        self,
+        principal: str,
+        operation_id: str,
+        values: dict[str, Any],
+        texts: Sequence[tuple[str, int]],
+        attached: bytes,
+    ) -> None:
+        """Keep a full output whose large texts an agent attached, as it sent them. Raises Invalid."""
+        if not self.all_read_attached():  # any more
+            await self.keep_result(principal, operation_id, _joined(values, texts, attached))
+            return
+        check_sizes(texts, attached, values)
+        place = f"{principal}.{operation_id}"
+        head = msgspec.json.encode(StoredOutput(place=place, values=values, texts=list(texts)))
+        await self._keep_result(place, attach(head, attached))
+
     async def _keep_result(self, place: str, output: bytes) -> None:
-        await self._bus.results.put(place, self._keys.encrypt(output), ttl=RESULT_SECONDS)
+        await self._bus.results.put(place, self._encrypt(output), ttl=RESULT_SECONDS)
+
+    def _encrypt(self, plain: bytes) -> bytes:
+        fast = len(plain) >= LARGE and self.all_read_attached()
+        return self._keys.encrypt_large(plain) if fast else self._keys.encrypt(plain)
 
     async def result(self, principal: str, operation_id: str) -> dict[str, Any] | None:
         """Return a full output while it is kept."""
@@ -202,15 +241,32 @@ class Vault:
         if data is None:
             return None
         try:
-            output = decode(self._keys.decrypt(data), dict[str, Any], limit=MOST_RESULT)
+            output, own = _stored_output(self._keys.decrypt(data))
             check_values(output)
         except Invalid as error:  # a large output of an agent
             _log.error("result.unreadable", place=place, error=str(error), effect="it is not shown")
             return None
-        if (own := output.pop(PLACE, None)) != place:
+        if own != place:
             _log.error("result.misplaced", place=place, own=str(own)[:300], effect="it is not shown")
             return None
         return output
+
+
+def _stored_output(plain: bytes) -> tuple[dict[str, Any], str | None]:
+    """Return a stored output and its own place. Raises Invalid."""
+    head, attached = detach(plain)
+    if attached:
+        stored = decode(head, StoredOutput, limit=MOST_RESULT)
+        return _joined(stored.values, stored.texts, attached), stored.place
+    output = decode(plain, dict[str, Any], limit=MOST_RESULT)
+    return output, output.pop(PLACE, None)
+
+
+def _joined(values: dict[str, Any], texts: Sequence[tuple[str, int]], attached: bytes) -> dict[str, Any]:
+    """Return an output with its large texts, or its size if it is too large as JSON. Raises Invalid."""
+    output = {**values, **texts_of_bytes(texts, attached, values)}
+    size = len(msgspec.json.encode(output))
+    return output if size <= MOST_SHOWN else {"omitted_bytes": size}
 
 
 def request_fingerprint(key: str, operation: str, target: str, parameters: Mapping[str, Any], dry_run: bool) -> str:

@@ -14,7 +14,7 @@ from writ_runtime.files.watched_file import Stamp, stamp
 from writ_runtime.logs import Log
 from writ_trust.digests import derive
 from writ_trust.parameter_keys import ParameterKeys, shared_key_id
-from writ_trust.sealing import decrypt, encrypt
+from writ_trust.sealing import decrypt, encrypt, encrypt_large
 
 _log = Log("writ.keys")
 
@@ -98,6 +98,11 @@ class SharedKeys:
         """Return `data` encrypted under the key in use."""
         self._refresh()
         return encrypt(self._known[self._in_use], data)
+
+    def encrypt_large(self, data: bytes) -> bytes:
+        """Return large `data` encrypted, by way of a key of its own. Executors of earlier releases do not read it."""
+        self._refresh()
+        return encrypt_large(self._known[self._in_use], data)
 
     def decrypt(self, data: bytes) -> bytes:
         """Return the plain bytes. Raises Untrusted where no key opens them."""

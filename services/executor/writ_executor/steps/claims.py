@@ -295,6 +295,7 @@ class ClaimEndpoint:
             outputs=self._audit_detail.outputs,
             approvals=approvals,
             people=people,
+            attaches=self._vault.all_read_attached(),
         )
         return Reply(body, attached=sealed.texts) if sealed.texts else body
 

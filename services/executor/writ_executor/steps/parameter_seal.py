@@ -14,7 +14,7 @@ from msgspec import Raw, Struct, field
 from writ_contracts.agents import SealedParameters
 from writ_contracts.errors import Untrusted
 from writ_contracts.journal import Requested
-from writ_contracts.large_texts import large_texts, without_large_texts
+from writ_contracts.large_texts import large_texts, texts_as_bytes, without_large_texts
 from writ_contracts.people.approvals import SignedApproval
 from writ_contracts.signing import Signed
 from writ_contracts.wire import canonical, encode
@@ -29,6 +29,7 @@ class EncodedClaimReply(Struct, frozen=True, kw_only=True):
     outputs: bool
     approvals: list[SignedApproval] = field(default_factory=list)
     people: Signed | None = None
+    attaches: bool = False
 
 
 class Sealed(Struct, frozen=True):
@@ -71,13 +72,13 @@ class ParameterSeal:
         texts = large_texts(effective) if self._apart else {}
         if not texts:
             return Sealed(self._seal(SealedParameters(**self._inside(effective, given))))
-        parts = [(name, text.encode()) for name, text in texts.items()]
-        key, encrypted = encrypt_once(b"".join(part for _, part in parts))
+        sizes, plain = texts_as_bytes(texts)
+        key, encrypted = encrypt_once(plain)
         same = [name for name, text in texts.items() if given.get(name) == text]
         others = {name: value for name, value in effective.items() if name not in texts}
         inside = SealedParameters(
             **self._inside(others, {name: value for name, value in given.items() if name not in same}),
-            texts=[(name, len(part)) for name, part in parts],
+            texts=sizes,
             texts_key=key.hex(),
             given_texts=same,
         )

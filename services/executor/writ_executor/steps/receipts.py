@@ -2,11 +2,12 @@
 
 from typing import Any, Literal
 
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, structs
 
 from writ_bus.port import Message
 from writ_contracts import subjects
-from writ_contracts.agents import Acknowledgement, Progress, Receipt, ReportMessage, SecurityReport
+from writ_contracts.agents import Acknowledgement, Progress, Receipt, ReportMessage, SecurityReport, TextSizes
+from writ_contracts.attached_bytes import detach
 from writ_contracts.bounds import Label, check_values
 from writ_contracts.errors import Conflict, Untrusted
 from writ_contracts.journal import Granted, Requested, Resolved
@@ -31,11 +32,13 @@ _HEARD = (State.DISPATCHED, State.STARTED, State.CANCELLING, State.UNKNOWN)
 
 
 class ReceivedReceipt(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A ReceiptMessage whose full output is not decoded yet."""
+    """A ReceiptMessage whose full output is not decoded yet. `attached`: its large texts, beside the JSON."""
 
     receipt: Signed
     principal: Label
     full_output: Raw = Raw(b"{}")
+    texts: TextSizes = []
+    attached: bytes = b""
 
 
 class ReceiptEndpoint:
@@ -65,7 +68,7 @@ class ReceiptEndpoint:
         """Acknowledge a receipt stored now, stored before, or not needed. Raises WritError if the agent must keep it or
         has no right to send it.
         """
-        body = decode(message.data, ReceivedReceipt)
+        body = _received(message.data)
         pool = subjects.parse_pool(message.subject)
         try:
             receipt = open_signed(body.receipt, Receipt, await self._keys.of(pool), self._installation)
@@ -96,7 +99,7 @@ class ReceiptEndpoint:
         if not isinstance(life, DispatchedLife) or not await self._belongs(life, receipt, body.receipt.key):
             return
         requested = life.requested
-        await self._keep_result(requested, receipt, bytes(body.full_output))
+        await self._keep_result(requested, receipt, body)
         fault("executor.receipt")
         if receipt.outcome == "unknown" or receipt.outcome not in _CERTAIN:
             await self._unclear(life, receipt, body.receipt)
@@ -118,11 +121,17 @@ class ReceiptEndpoint:
             )
         fault("executor.finished")
 
-    async def _keep_result(self, requested: Requested, receipt: Receipt, full_output: bytes) -> None:
+    async def _keep_result(self, requested: Requested, receipt: Receipt, body: ReceivedReceipt) -> None:
         """Keep the output for its requester where the record has not all of it. A large one is kept as it came, and
         checked when it is read: the record has at most a part of it.
         """
         place = (requested.principal, requested.operation_id)
+        full_output = bytes(body.full_output)
+        if body.texts or body.attached:
+            others = decode(full_output, dict[str, Any])
+            check_values(others)
+            await self._vault.keep_attached_result(*place, others, body.texts, body.attached)
+            return
         if len(full_output) >= LARGE:
             await self._vault.keep_large_result(*place, full_output)
             return
@@ -226,6 +235,12 @@ class ReceiptEndpoint:
         if not isinstance(life, AcceptedLife):
             return False
         return (life.requested.pool, life.requested.principal) == (pool, progress.principal)
+
+
+def _received(data: bytes) -> ReceivedReceipt:
+    """Return the message. Raises Invalid."""
+    content, attached = detach(data)
+    return structs.replace(decode(content, ReceivedReceipt), attached=attached)
 
 
 def _names_grant(started: Granted, receipt: Receipt) -> bool:

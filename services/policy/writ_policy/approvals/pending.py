@@ -1,7 +1,8 @@
 """Approvers' queries: the operations that wait for them, and one of these with everything that an approver verifies.
 
 Pending operations are found by their `awaiting_approval` events. Each query reads the events since the last one. An
-operation is dropped when its time to decide is over, which bounds the memory.
+operation no longer waits when its time to decide is over, which bounds the memory. The latest ones that no longer wait
+are kept, so that they can be found by the beginning of an id.
 """
 
 from collections.abc import Callable
@@ -40,6 +41,8 @@ from writ_trust.statements import sign
 
 AWAITING = every_operation_filter("awaiting_approval")
 BATCH = 1_000
+MOST_FORMER = 10_000
+MOST_IDS = 5
 
 _log = Log("writ.policy")
 
@@ -76,6 +79,7 @@ class PendingApprovals:
         self._key = key
         self._read = 0
         self._waiting: dict[str, WaitingOperation] = {}
+        self._former: dict[str, WaitingOperation] = {}
 
     def by_name(self) -> dict[str, QueryHandler]:
         """Return the handler of each query, by its channel's name."""
@@ -87,6 +91,8 @@ class PendingApprovals:
         judge, who = await self._judging.now(), parse_query(message.subject)[0]
         judge.world.principal(who, sender_key(message))
         await self._read_on()
+        if query.begins_with is not None:
+            return ApprovalsReply(ids=await self._beginning_with(query.begins_with, who, judge.world))
         pending, last = list[PendingApproval](), query.after
         for one in sorted(self._waiting.values(), key=lambda one: one.sequence):
             if one.sequence <= query.after or not _concerns(one, who, judge.world):
@@ -117,6 +123,29 @@ class PendingApprovals:
         card = _card(standing, records[0].data, who, judge.world)
         return ApprovalCardReply(card=await self._vouched(card, standing, recorded_preview(records), who, judge))
 
+    async def _beginning_with(self, beginning: str, who: str, world: PolicySnapshot) -> list[str]:
+        known = {**self._former, **self._waiting}
+        matching = [one for number, one in known.items() if number.startswith(beginning)]
+        matching = [one for one in matching if _entitled(one.demands, who, world)]
+        latest = sorted(matching, key=lambda one: -one.sequence)[:MOST_IDS]
+        return [one.operation_id for one in latest if await self._may_be_shown(one, who, world)]
+
+    async def _may_be_shown(self, one: WaitingOperation, who: str, world: PolicySnapshot) -> bool:
+        """Return whether the demands in policy's own decision, not only those in the event, name a role of theirs."""
+        try:
+            standing = await self._standings.of(one.principal, one.operation_id, world)
+        except WritError as error:
+            _log.warning("approvals.unreadable", operation_id=one.operation_id, error=str(error))
+            return False
+        return _entitled(standing.demands, who, world)
+
+    def _no_longer_waits(self, operation_id: str) -> None:
+        one = self._waiting.pop(operation_id, None)
+        if one is not None:
+            self._former[operation_id] = one
+        if len(self._former) > MOST_FORMER:
+            del self._former[next(iter(self._former))]
+
     async def _vouched(
         self, card: ApprovalCard, standing: PendingOperation, preview: Signed | None, who: str, judge: Judge
     ) -> ApprovalCard:
@@ -133,7 +162,7 @@ class PendingApprovals:
             _log.warning("approvals.unreadable", operation_id=one.operation_id, error=str(error))
             return None
         if standing.life.state is not State.AWAITING_APPROVAL:
-            self._waiting.pop(one.operation_id, None)
+            self._no_longer_waits(one.operation_id)
             return None
         return _listed(one, standing, who, judge)
 
@@ -155,7 +184,7 @@ class PendingApprovals:
         over = [one for one in self._waiting.values() if one.until < now]
         for one in over:
             if one.until + await self._standings.stopped(one.since, now) < now:
-                del self._waiting[one.operation_id]
+                self._no_longer_waits(one.operation_id)
 
     def _take(self, record: Record) -> None:
         try:

@@ -126,7 +126,7 @@ class DecisionEndpoints:
             else read_grant(ask, ruled, judge.world, quoting="preview" in ask.look and judge.may_quote(ruled, known))
         )
         reply = DecideReply(
-            decision=self._signer.sign(with_own_parameters(ask.subject, ruled.decision)),
+            decision=self._signer.sign(with_own_parameters(ask.subject, ruled.decision, judge.keyed_digest)),
             effective=dict(ruled.ruling.effective),
             look=None if grant is None else sign(self._key, grant),
             needs=ruled.sources,

@@ -25,8 +25,10 @@ from writ_installation.server_access.server_address import LOOPBACK, ServerAddre
 from writ_installation.server_access.server_tls import Mode
 from writ_installation.status import control
 from writ_installation.status.server_url import running_url
+from writ_installation.supervisor.detached_start import detach
 from writ_installation.supervisor.supervisor import Supervisor, SupervisorOptions
 from writ_runtime.signals import StopSignal
+from writ_runtime.unread_variables import unread_variables
 
 REPLICAS = click.IntRange(1, 32)
 
@@ -96,6 +98,8 @@ async def up(
         return _write_server_config(settings, config_file, listen, nats_port)
     if running_url(home) is not None and holder(home.lock) is not None:
         return _already_up(settings)
+    for line in unread_variables(os.environ):
+        _show_line(line)
     options = SupervisorOptions(
         nats_port=nats_port,
         health_port=_first_health_port(health_port, nats_port),
@@ -122,7 +126,7 @@ def _first_health_port(chosen: int | None, nats_port: int) -> int:
 
 
 async def _up_detached(settings: Settings, options: SupervisorOptions) -> int:
-    report = await control.detach(settings.home, _arguments(settings, options))
+    report = await detach(settings.home, _arguments(settings, options))
     _ready(settings, report, detached=True)
     for note in policy_notes(await control.status(settings.home, settings.environ)):
         _show_line(note)

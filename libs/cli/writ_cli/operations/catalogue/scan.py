@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import Any, BinaryIO
 
 import click
@@ -16,6 +15,7 @@ from writ_cli.operations.catalogue import scan_process
 from writ_cli.operations.catalogue.parameter_words import parse
 from writ_cli.terminal.exit_status import Exit
 from writ_contracts.errors import Invalid, WritError
+from writ_contracts.nearest_name import near
 from writ_contracts.policy.facts import MOST_REPORT_BYTES, ScanReport
 from writ_contracts.scanners import Scanner
 from writ_contracts.type_words import plain_words
@@ -83,9 +83,8 @@ def _scanner(name: str) -> Scanner:
     scanners = load_scanners()
     if name in scanners:
         return scanners[name]
-    near = get_close_matches(name, scanners, 1)
-    known = f"did you mean {near[0]}?" if near else f"installed are {', '.join(scanners) or 'none'}"
-    raise Invalid(f"no scanner {name} is installed here: {known} (writ plugin list)")
+    known = near(name, scanners) or f": installed are {', '.join(scanners) or 'none'} (`writ plugin list`)"
+    raise Invalid(f"no scanner {name!r} is installed here{known}")
 
 
 def _options(name: str, one: Scanner, words: Sequence[str]) -> Struct:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Iterator
 from writ_cli.operations.running.output_labels import catalogue
 from writ_cli.terminal import times
 from writ_contracts.history.audit import SearchReply, UnknownName
-from writ_contracts.nearest_name import near
+from writ_contracts.nearest_name import did_you_mean, near
 from writ_contracts.parameters import classes, searchable
 
 
@@ -42,4 +42,4 @@ def nearest(unknown: UnknownName) -> str:
     known = catalogue()
     if unknown.filter == "operation" and unknown.name not in known and (hint := near(unknown.name, known)):
         return hint
-    return f"; did you mean {', '.join(unknown.nearest)}?" if unknown.nearest else ""
+    return did_you_mean(unknown.nearest)

@@ -1,0 +1,86 @@
+"""A start of `writ up` in a session of its own, which is awaited. If it fails or is interrupted, nothing goes on."""
+
+import asyncio
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from writ_contracts.errors import Invalid, Unreachable
+from writ_installation.backends import MODULE
+from writ_installation.files.home import Home
+from writ_installation.nats import disk
+from writ_installation.processes.child import quoted
+from writ_installation.processes.report import InstallationReport, read_report
+
+UP_WITHIN = 90.0
+END_WITHIN = 30.0
+PAUSE = 0.05
+
+
+def private_log(path: Path) -> BinaryIO:
+    """Open a log to append to, which nobody else may read or write, whatever the umask is."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    os.fchmod(descriptor, 0o600)
+    return os.fdopen(descriptor, "ab")
+
+
+async def detach(home: Home, arguments: Sequence[str], within: float = UP_WITHIN) -> InstallationReport:
+    """Start `writ up` in a session of its own, and return when it is ready. Raises Unreachable with its error, or
+    Invalid where it ended with status 2: a user's mistake.
+    """
+    existed = home.root.exists()
+    home.make_folders()
+    log = home.log / "up.log"
+    with private_log(log) as output:
+        before = output.tell()
+        process = subprocess.Popen(  # noqa: ASYNC220 - returns at once
+            [*MODULE, "writ_cli", "up", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        return await _ready(home, process, log, before, within)
+    except BaseException:
+        await _end(process)
+        if not existed and not home.installation_file.exists():
+            shutil.rmtree(home.root, ignore_errors=True)  # it undid the rest
+        raise
+
+
+async def _ready(
+    home: Home, process: subprocess.Popen[bytes], log: Path, before: int, within: float
+) -> InstallationReport:
+    deadline = time.monotonic() + within
+    while (report := read_report(home.report_file)) is None or report.pid != process.pid or report.state != "ready":
+        if process.poll() is not None:
+            kind = Invalid if process.returncode == 2 else Unreachable
+            raise kind(_why_it_ended(home, process.returncode, log, before))
+        if time.monotonic() > deadline:
+            raise Unreachable(f"writ up is not ready after {within:g} s{quoted(log, since=before)}")
+        await asyncio.sleep(PAUSE)
+    return report
+
+
+async def _end(process: subprocess.Popen[bytes]) -> None:
+    """Have it stop everything in order, and wait for that: an interrupted user expects that nothing goes on."""
+    deadline = time.monotonic() + END_WITHIN
+    if process.poll() is None:
+        process.terminate()
+    while process.poll() is None and time.monotonic() < deadline:  # noqa: ASYNC110 - another process ends
+        await asyncio.sleep(PAUSE)
+
+
+def _why_it_ended(home: Home, status: int, log: Path, before: int) -> str:
+    """Return the error of a detached `writ up`: the full disk, its own last words, or the end of its log."""
+    if place := disk.full(home.log):  # its own log is cut then
+        return f"writ up ended with status {status}, since {place}"
+    written = log.read_bytes()[before:].decode(errors="replace")
+    own = re.split(r"^writ: ", written, flags=re.MULTILINE)[1:]
+    return own[-1].strip() if own else f"writ up ended with status {status}{quoted(log, since=before)}"

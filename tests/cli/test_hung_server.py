@@ -1,0 +1,30 @@
+"""A command says what it waits for where a server accepts a connection and stays silent."""
+
+import asyncio
+import os
+import pty
+import socket
+import sys
+from asyncio.subprocess import DEVNULL
+
+
+async def test_a_person_at_a_terminal_reads_at_once_that_nats_does_not_answer(environ: dict[str, str]) -> None:
+    controller, terminal = pty.openpty()
+    with socket.create_server(("127.0.0.1", 0)) as hung:  # the kernel accepts, and nobody reads
+        url = f"nats://127.0.0.1:{hung.getsockname()[1]}"
+        called = [sys.executable, "-m", "writ_cli", "targets"]
+        process = await asyncio.create_subprocess_exec(
+            *called, env={**os.environ, **environ, "NATS_URL": url}, stdin=DEVNULL, stdout=DEVNULL, stderr=terminal
+        )
+        os.close(terminal)
+        async with asyncio.timeout(60):
+            status = await process.wait()
+        with os.fdopen(controller, "rb", buffering=0) as screen:
+            lines = screen.read(4096).decode().splitlines()
+    assert (status, lines) == (
+        6,
+        [
+            f"writ: no answer yet from NATS at {url}; trying for 3 s",
+            f"writ: {url} cannot be reached: no answer in 3 s",
+        ],
+    )

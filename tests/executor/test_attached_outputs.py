@@ -1,0 +1,158 @@
+"""A large output comes with its texts attached, and is stored under AES, once all executors read both."""
+
+from typing import Any
+
+import pytest
+from tests.executor.agent_requests import heartbeat
+from tests.executor.conftest import World
+from tests.executor.test_large_results import shown
+
+from writ_bus.port import Service
+from writ_contracts import subjects
+from writ_contracts.agents import Acknowledgement, ReceiptMessage
+from writ_contracts.attached_bytes import attach
+from writ_contracts.errors import Untrusted
+from writ_contracts.large_texts import LARGE
+from writ_contracts.wire import decode, encode
+from writ_executor.service import Executor
+from writ_testing.eventually import eventually
+from writ_testing.memory.bus import MemoryBus
+
+TEXT = '"quoted"\té, a line\n' * (LARGE // 8)
+BODY = TEXT.encode()
+
+
+async def replica(world: World) -> Executor:
+    """Return an executor that has found itself alone."""
+    one = await world.executor()
+    await heartbeat(world, also=("file_read",))
+
+    async def found() -> bool:
+        return one.replicas.all_read_attached()
+
+    await eventually(found)
+    return one
+
+
+async def add_earlier_release(world: World, one: Executor) -> None:
+    """Add an executor that replies as the release before does."""
+    metadata = {"level": "2"}
+    await MemoryBus(world.broker).serve(
+        Service(name="executor", version="0.1.0", description="", endpoints=[], metadata=metadata)
+    )
+    await one.replicas.look()
+
+
+async def reported(
+    world: World, values: dict[str, Any], texts: list[tuple[str, int]], attached: bytes
+) -> tuple[str, Acknowledgement]:
+    """Return the id of an operation whose agent reports this output, and the reply to the agent."""
+    answer = await world.ask("file_read", parameters={"file_path": "/srv/app/f"})
+    work = await world.work(answer.operation_id or "")
+    held = await world.hands.claim(work)
+    signed = world.hands.receipt_for(work, held, output={"length": 1})
+    head = encode(ReceiptMessage(receipt=signed, principal=work.principal, full_output=values, texts=texts))
+    reply = await world.bus.request(subjects.receipt(world.hands.pool), attach(head, attached), timeout=20)
+    return work.operation_id, decode(reply.data, Acknowledgement)
+
+
+async def claimed(world: World) -> bool:
+    """Return whether the reply to a claim permits attached texts."""
+    answer = await world.ask("file_read", parameters={"file_path": "/srv/app/f"})
+    return (await world.hands.claim(await world.work(answer.operation_id or ""))).answer.attaches
+
+
+async def stored(world: World, operation_id: str) -> bytes:
+    return await world.bus.results.get(f"alice.{operation_id}") or b""
+
+
+async def test_requester_gets_the_output_whose_texts_were_attached(world: World) -> None:
+    await replica(world)
+    assert await claimed(world)
+    values = {"encoding": "utf-8", "length": len(BODY)}
+    operation_id, acknowledged = await reported(world, values, [("content", len(BODY))], BODY)
+    assert acknowledged.stored
+    assert await shown(world, operation_id) == {**values, "content": TEXT}
+    assert len(await stored(world, operation_id)) < len(BODY) + 500  # as it came, and not as JSON
+    assert b"quoted" not in await stored(world, operation_id)
+
+
+async def test_executor_of_the_release_before_is_enough_for_the_former_form(world: World) -> None:
+    one = await replica(world)
+    await add_earlier_release(world, one)
+    assert not await claimed(world)
+    operation_id, acknowledged = await reported(world, {"length": 1}, [("content", len(BODY))], BODY)
+    assert acknowledged.stored  # an agent may have its permission from before
+    plain = world.shared.decrypt(await stored(world, operation_id))
+    assert decode(plain, dict[str, Any])["content"] == TEXT
+    assert await shown(world, operation_id) == {"length": 1, "content": TEXT}
+
+
+async def test_large_parameters_are_stored_under_aes_once_all_executors_read_it(world: World) -> None:
+    one = await replica(world)
+    plain = b"x" * LARGE
+    fast = one.intake._vault._encrypt(plain)
+    await add_earlier_release(world, one)
+    former = one.intake._vault._encrypt(plain)
+    assert (len(fast), len(former)) == (len(world.shared.encrypt_large(plain)), len(world.shared.encrypt(plain)))
+    assert world.shared.decrypt(fast) == world.shared.decrypt(former) == plain
+
+
+@pytest.mark.parametrize(
+    ("values", "texts", "attached"),
+    [
+        ({}, [("content", 1)], b"xy"),
+        ({}, [("content", 3)], b"xy"),
+        ({}, [], b"xy"),
+        ({"content": ""}, [("content", 2)], b"xy"),
+        ({}, [("a", 1), ("a", 1)], b"xy"),
+    ],
+    ids=["too many bytes", "too few", "no text", "a value of the same name", "two of one name"],
+)
+async def test_receipt_with_other_texts_than_it_names_is_refused(
+    world: World, values: dict[str, Any], texts: list[tuple[str, int]], attached: bytes
+) -> None:
+    await replica(world)
+    operation_id, acknowledged = await reported(world, values, texts, attached)
+    assert acknowledged.error is not None
+    assert (acknowledged.error.code, acknowledged.error.retry) == ("invalid", False)
+    assert "finished" not in await world.kinds(operation_id)
+
+
+@pytest.mark.parametrize(
+    "attached",
+    [b"\xff" * LARGE, b"\xed\xa0\x80" * LARGE, "é".encode() * LARGE + b"\xc3"],
+    ids=["no text", "half a pair", "cut off"],
+)
+async def test_attached_text_that_readers_refuse_is_not_shown(world: World, attached: bytes) -> None:
+    await replica(world)
+    operation_id, acknowledged = await reported(world, {}, [("content", len(attached))], attached)
+    assert acknowledged.stored
+    assert await shown(world, operation_id) == {"length": 1}
+
+
+async def test_result_copied_to_the_place_of_another_one_is_not_shown(world: World) -> None:
+    await replica(world)
+    secret, _ = await reported(world, {}, [("content", len(BODY))], BODY)
+    other, _ = await reported(world, {}, [("content", LARGE)], b"x" * LARGE)
+    await world.bus.results.put(f"alice.{other}", await stored(world, secret), ttl=60.0)
+    assert await shown(world, other) == {"length": 1}
+
+
+@pytest.mark.parametrize("alone", [True, False])
+async def test_output_that_no_reply_can_hold_is_named_by_its_size(world: World, alone: bool) -> None:
+    one = await replica(world)
+    if not alone:
+        await add_earlier_release(world, one)
+    operation_id, acknowledged = await reported(world, {}, [("content", 1_000_000)], b"\1" * 1_000_000)
+    assert acknowledged.stored
+    assert await shown(world, operation_id) == {"omitted_bytes": 6_000_014}
+
+
+def test_changed_byte_of_a_stored_value_is_noticed(world: World) -> None:
+    hidden = bytearray(world.shared.encrypt_large(b"x" * LARGE))
+    for place in (0, 8, 9, 40, 100, len(hidden) - 1):
+        changed = bytearray(hidden)
+        changed[place] ^= 1
+        with pytest.raises(Untrusted):
+            world.shared.decrypt(bytes(changed))
