@@ -100,3 +100,34 @@ async def test_ended_tasks_are_a_metric() -> None:
 @given(st.integers(0, 200))
 def test_pauses_between_restarts_are_bounded(turn: int) -> None:
     assert 0 < pause_after(turn, first=0.2, most=tasks.LONGEST_PAUSE) <= tasks.LONGEST_PAUSE
+
+
+async def test_work_done_soon_comes_after_the_present_turn_and_gives_its_result() -> None:
+    steps: list[str] = []
+
+    def work() -> str:
+        steps.append("work")
+        return "result"
+
+    done = tasks.soon(work)
+    steps.append("turn")
+    assert await done == "result"
+    assert steps == ["turn", "work"]
+
+
+async def test_error_of_work_done_soon_is_raised_where_it_is_awaited() -> None:
+    def work() -> None:
+        raise ValueError("broke")
+
+    done = tasks.soon(work)
+    await asyncio.sleep(0)
+    with pytest.raises(ValueError, match="broke"):
+        await done
+
+
+async def test_work_done_soon_is_left_out_once_it_is_cancelled() -> None:
+    worked: list[bool] = []
+    done = tasks.soon(lambda: worked.append(True))
+    done.cancel()
+    await asyncio.sleep(0)
+    assert not worked

@@ -1,7 +1,7 @@
 """Background tasks, of which none ends unnoticed. Nothing else starts a task outside a TaskGroup.
 
-`start` is for tasks whose caller waits for the result, `spawn` for those which end without a waiting caller, `keep` and
-`unending` for work which must go on until cancelled.
+`start` is for tasks whose caller waits for the result, `spawn` for those which end without a waiting caller, `soon` for
+a step without waiting that needs no task, `keep` and `unending` for work which must go on until cancelled.
 """
 
 import asyncio
@@ -34,6 +34,26 @@ def spawn(work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
     task = start(work, name)
     task.add_done_callback(_note_end)
     return task
+
+
+def soon(work: Callable[[], T]) -> asyncio.Future[T]:
+    """Do work that waits for nothing once this turn of the event loop has sent its messages. Await the future for the
+    result, or for its error, which otherwise goes unnoticed.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def run() -> None:
+        if done.cancelled():
+            return
+        try:
+            done.set_result(work())
+        except Exception as error:  # noqa: BLE001 - raised where the future is awaited
+            done.set_exception(error)
+            done.exception()  # retrieved, also where its caller had to give up before
+
+    loop.call_soon(run)
+    return done
 
 
 def keep(name: str, work: Callable[[], Coroutine[Any, Any, object]]) -> asyncio.Task[None]:

@@ -144,13 +144,10 @@ class GrantEndpoint:
         subject = ask.subject
         own = subjects.operation_filter(subject.principal, subject.operation_id)
         least_events = 1 if self._judging.only_reads(subject.operation) else DISPATCHED
-        reading = tasks.start(self._journal.read(own, at_least=least_events), "operation read")
-        try:
-            await asyncio.sleep(0)  # the read of the last control event is sent: it takes longer
-            await asyncio.sleep(0)  # and so is this one
-            return verified_claim(ask), await reading
-        finally:
-            reading.cancel()
+        await asyncio.sleep(0)  # the read of the last control event is sent first: it takes longer
+        verifying = tasks.soon(partial(verified_claim, ask))
+        records = await self._journal.read(own, at_least=least_events)
+        return await verifying, records
 
     async def _rule(
         self,

@@ -4,7 +4,6 @@ sealed parameters.
 A repeated claim gets the same grant again, since a reply may get lost. Two claims never both start.
 """
 
-import asyncio
 from typing import Any, Final, TypeGuard
 
 from msgspec import Struct
@@ -198,13 +197,8 @@ class ClaimEndpoint:
             traced=self._audit_detail.traced,
             values=self._audit_detail.values,
         )
-        granting = tasks.start(self._policy.grant(request, requested.parameters_digest), "grant")
-        try:
-            await asyncio.sleep(0)  # the request is sent
-            sealing.prepare()
-            return await granting
-        finally:
-            granting.cancel()
+        tasks.soon(sealing.prepare)
+        return await self._policy.grant(request, requested.parameters_digest)
 
     async def _parameters(self, life: DispatchedLife, received: ReceivedClaim) -> dict[str, Any]:
         try:
