@@ -36,6 +36,7 @@ async def detach(home: Home, arguments: Sequence[str], within: float = UP_WITHIN
     Invalid where it ended with status 2: a user's mistake.
     """
     existed = home.root.exists()
+    disk.check_room_for_new(home)
     home.make_folders()
     log = home.log / "up.log"
     with private_log(log) as output:
