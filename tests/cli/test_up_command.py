@@ -6,6 +6,7 @@ import os
 import socket
 import stat
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from tests.installation.stand_in_installations import WITHIN, start
 
 from writ_cli.installation.processes import up
 from writ_client.client import Writ
+from writ_contracts.errors import Invalid
 from writ_installation.files.create import default_policy
 from writ_installation.files.home import Home, host_token
-from writ_installation.files.lock import holder
+from writ_installation.files.lock import held, holder
 from writ_installation.supervisor.detached_start import detach
 from writ_nats_server.process import ServerProcess
 from writ_testing.eventually import eventually
@@ -117,6 +119,16 @@ async def test_interrupted_detached_start_leaves_no_process(tmp_path: Path) -> N
         await starting
     assert holder(home.lock) is None
     assert home.principals.exists()
+
+
+@pytest.mark.parametrize("another_begins", [True, False])
+async def test_failed_detached_start_leaves_the_folder_to_another_one(tmp_path: Path, another_begins: bool) -> None:
+    home = Home(tmp_path / ".writ")
+    failing = asyncio.create_task(detach(home, ["--home", str(home.root), "--no-such-option"]))
+    await asyncio.sleep(0)  # it has made the folders, and its process starts
+    with held(home.lock) if another_begins else nullcontext(), pytest.raises(Invalid, match="--no-such-option"):
+        await failing
+    assert home.root.exists() is another_begins
 
 
 @pytest.mark.timeout(120)

@@ -9,8 +9,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
 from tests.installation import standin
 
+from writ_contracts.errors import ConfigError
 from writ_installation.files.home import Home
 from writ_installation.processes.child import Child, tie
 from writ_installation.processes.services import ServiceProcess
@@ -60,6 +62,16 @@ async def test_child_with_removed_folders_is_started_again(tmp_path: Path) -> No
         await killed(child)
         assert child.log.parent.stat().st_mode & 0o777 == 0o700
     assert lines[-1] == "audit is ready again"
+
+
+@pytest.mark.parametrize("name", ["policy", "agent-local", "agent-ssh"])
+async def test_mistake_in_the_configuration_of_a_child_is_named_without_its_log(tmp_path: Path, name: str) -> None:
+    home = Home(tmp_path / "home")
+    home.make_folders()
+    script = f"import sys; print('a log line'); print('writ {name}: WRIT_SLOTS: no number'); sys.exit(2)"
+    service = ServiceProcess(name=f"{name}-1", argv=(sys.executable, "-c", script), env={}, stop_at=0)
+    with pytest.raises(ConfigError, match=f"^{name}-1 cannot start: WRIT_SLOTS: no number$"):
+        await Child(service, home, os.environ, print).start()
 
 
 def test_timers_are_late_by_no_more_than_they_may_be() -> None:

@@ -18,7 +18,10 @@ from writ_installation.files import list_edits
 from writ_installation.files.create import add_missing_pools, create_installation, default_policy, undone_on_failure
 from writ_installation.files.home import Home, host_token, is_here
 from writ_installation.nats import disk
-from writ_installation.nats.disk import check_room
+from writ_installation.nats.disk import check_room_for_new
+from writ_installation.supervisor.detached_start import detach
+from writ_installation.supervisor.supervisor import Supervisor, SupervisorOptions
+from writ_runtime.signals import StopSignal
 
 ROOT = Path(__file__).parents[2]
 
@@ -69,11 +72,19 @@ def test_creation_that_failed_at_any_write_is_undone_by_the_start(
             return
 
 
-def test_new_installation_is_refused_on_a_disk_without_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    check_room(tmp_path)
+async def test_new_installation_is_refused_on_a_disk_without_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Home(tmp_path / "new" / ".writ")
+    check_room_for_new(home)
     monkeypatch.setattr(disk, "ROOM", 1 << 60)
-    with pytest.raises(Unreachable, match=r" MB free, and a new installation needs \d+ MB: nothing was made$"):
-        check_room(tmp_path)
+    options = SupervisorOptions(nats_port=0)
+    for start in (detach(home, []), Supervisor(home, options, {}, print).run(StopSignal(), print)):
+        with pytest.raises(Unreachable, match=r" MB free, and a new installation needs \d+ MB: nothing was made$"):
+            await start
+        assert list(tmp_path.iterdir()) == []
+    create_installation(home)
+    check_room_for_new(home)
 
 
 def test_creation_that_was_killed_at_any_write_is_completed_by_the_next_one(

@@ -36,8 +36,11 @@ _BY_REST = {name.removeprefix(prefix): name for prefix in PREFIXES for name in _
 
 
 def unread_variables(environ: Mapping[str, str]) -> list[str]:
-    """Return a line for each variable that is not read and whose name is like a known one. Values are not shown."""
-    found = {name: _meant(name) for name in sorted(environ) if name.startswith(PREFIXES) and name not in _KNOWN}
+    """Return a line for each variable that is not read and whose name is like a known one. Values are not shown; an
+    empty one counts as unset, as everywhere.
+    """
+    names = sorted(name for name, value in environ.items() if value and name.startswith(PREFIXES))
+    found = {name: _meant(name) for name in names if name not in _KNOWN}
     return [f"{name} is not read{did_you_mean([meant])}" for name, meant in found.items() if meant]
 
 

@@ -20,7 +20,7 @@ from writ_contracts.requests import OperationView, RequestReply
 POLL_SECONDS = 2.0
 SILENT_SECONDS = 3.0
 """A query without a reply for that long is passed on, as the reason for which nothing new is known."""
-SILENT = "no reply from NATS or an executor; the operation goes on"
+SILENT = "no reply from NATS or an executor; still waiting"
 SILENCE_SECONDS = 60.0
 """After this time without a reply the executors count as unreachable."""
 LAG_SECONDS = 0.02

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 from writ_contracts.errors import Unreachable
+from writ_installation.files.home import Home
 from writ_nats_server.streams import Sizes
 
 MEGABYTE = 1 << 20
@@ -18,14 +19,16 @@ def free(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-def check_room(folder: Path) -> None:
-    """Raises Unreachable where the disk of the folder has too little room for a new installation."""
-    left = free(folder)
+def check_room_for_new(home: Home) -> None:
+    """Raises Unreachable where there is no installation yet, and too little room for one. Nothing is made before: on a
+    full disk even a folder may fail.
+    """
+    if home.principals.exists():
+        return
+    left = free(next(one for one in (home.root, *home.root.parents) if one.exists()))
     if left < ROOM:
-        text = (
-            f"the disk of {folder} has {left // MEGABYTE} MB free, and a new installation needs {ROOM // MEGABYTE} MB"
-        )
-        raise Unreachable(f"{text}: nothing was made")
+        text = f"the disk of {home.root} has {left // MEGABYTE} MB free"
+        raise Unreachable(f"{text}, and a new installation needs {ROOM // MEGABYTE} MB: nothing was made")
 
 
 def shortage(folder: Path, sizes: Sizes) -> str:

@@ -189,7 +189,7 @@ def rotate_log(log: Path) -> None:
 def _mistake(log: Path) -> str:
     """Return the mistake in a service's last line, which it writes before it ends with status 2; "" for another."""
     lines = log.read_bytes()[-8192:].decode(errors="replace").splitlines()
-    return found[1] if lines and (found := re.match(r"writ [\w.]+: (.*)", lines[-1])) else ""
+    return found[1] if lines and (found := re.match(r"writ [\w.-]+: (.*)", lines[-1])) else ""
 
 
 def quoted(log: Path, lines: int = 5, *, since: int = 0) -> str:

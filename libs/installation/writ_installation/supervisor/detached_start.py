@@ -7,12 +7,14 @@ import shutil
 import subprocess
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from writ_contracts.errors import Invalid, Unreachable
+from writ_contracts.errors import Conflict, Invalid, Unreachable
 from writ_installation.backends import MODULE
 from writ_installation.files.home import Home
+from writ_installation.files.lock import held
 from writ_installation.nats import disk
 from writ_installation.processes.child import quoted
 from writ_installation.processes.report import InstallationReport, read_report
@@ -34,6 +36,7 @@ async def detach(home: Home, arguments: Sequence[str], within: float = UP_WITHIN
     Invalid where it ended with status 2: a user's mistake.
     """
     existed = home.root.exists()
+    disk.check_room_for_new(home)
     home.make_folders()
     log = home.log / "up.log"
     with private_log(log) as output:
@@ -49,9 +52,16 @@ async def detach(home: Home, arguments: Sequence[str], within: float = UP_WITHIN
         return await _ready(home, process, log, before, within)
     except BaseException:
         await _end(process)
-        if not existed and not home.installation_file.exists():
-            shutil.rmtree(home.root, ignore_errors=True)  # it undid the rest
+        if not existed:
+            _remove_unused(home)
         raise
+
+
+def _remove_unused(home: Home) -> None:
+    """Remove the folder, from which the process removed the rest, unless it is or becomes that of an installation."""
+    with suppress(OSError, Conflict), held(home.lock):  # another start may have begun meanwhile
+        if not home.installation_file.exists():
+            shutil.rmtree(home.root, ignore_errors=True)
 
 
 async def _ready(

@@ -102,6 +102,7 @@ class Supervisor:
         """Start everything, run until a stop is requested, and stop everything. Raises Conflict if it is up."""
         if self._home.split:
             raise Conflict(f"the services of {self._home.root} are started by the system: systemctl start writ.target")
+        disk.check_room_for_new(self._home)
         installed_distributions.refuse_former()
         installed_distributions.require(self._table.core)
         os.umask(0o077)  # what any of its processes writes is for the owner alone, unless it says otherwise
@@ -119,10 +120,8 @@ class Supervisor:
                     await self._down()
 
     async def _made(self) -> Server:
-        """Make the missing files, and the server. A new installation is not begun on a full disk or a taken port."""
+        """Make the missing files, and the server. A new installation is not begun on a taken port."""
         first = not self._home.principals.exists()
-        if first:
-            disk.check_room(self._home.root)
         create_installation(self._home)
         if self._options.replicas.gateways:
             make_gateway(self._home)

@@ -19,7 +19,7 @@ class ProgressLine:
     """`with Live(screen) as live: live.show(event)`."""
 
     def __init__(self, screen: Screen) -> None:
-        self._status = screen.err.status("asking", spinner="dots") if screen.live else None
+        self._status = screen.err.status("waiting for a reply", spinner="dots") if screen.live else None
 
     def __enter__(self) -> Self:
         if self._status is not None:
