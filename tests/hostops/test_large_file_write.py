@@ -1,5 +1,6 @@
 """file_write over a large old file: it is digested beside the work, and before it is replaced."""
 
+import _thread
 import errno
 import hashlib
 import os
@@ -78,3 +79,17 @@ def test_a_large_file_that_cannot_be_read_to_its_end_is_not_replaced(
     assert (result["outcome"], result["effect"]) == ("failed", "none")
     assert (srv / "a").read_text() == large("a")
     assert litter(srv) == []
+
+
+def test_large_file_is_replaced_on_a_host_that_permits_no_further_thread(
+    ask: Ask, srv: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (srv / "a").write_text(large("a"))
+
+    def refused(call: object, arguments: object) -> int:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(_thread, "start_new_thread", refused)
+    result = ask("file_write", file_path=f"{srv}/a", content=large("b"))
+    assert (result["outcome"], result["output"]["digest_before"]) == ("succeeded", sha256(large("a").encode()))
+    assert (srv / "a").read_text() == large("b")

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -90,3 +91,17 @@ async def test_a_process_of_somebody_else_is_no_part_of_an_operation_whatever_it
         finally:
             own.kill()
             other.kill()
+
+
+UNREADABLE_ONCE = """
+from writ_hostops import processes
+
+real, processes._read = processes._read, lambda path: ""
+first, processes._read = processes.boot_id(), real
+print([first, processes.boot_id()])
+"""
+
+
+def test_boot_id_that_could_not_be_read_is_read_again() -> None:
+    done = subprocess.run([sys.executable, "-c", UNREADABLE_ONCE], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(["", Path("/proc/sys/kernel/random/boot_id").read_text().strip()])

@@ -6,8 +6,10 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nacl.exceptions import UnavailableError
 
-from writ_contracts.errors import Untrusted
+from writ_contracts.errors import Unreachable, Untrusted
+from writ_trust import sealing
 from writ_trust.sealing import SealKey, decrypt, decrypt_once, encrypt, encrypt_large, encrypt_once, seal
 
 READER = SealKey()
@@ -46,6 +48,12 @@ def test_any_bytes_as_sealed_are_refused(data: bytes) -> None:
 def test_sealing_to_what_is_no_key_is_refused(public: str) -> None:
     with pytest.raises(Untrusted, match="not an X25519 public key"):
         seal(public, b"data")
+
+
+@pytest.mark.parametrize("point", [bytes(32), b"\1" + bytes(31)], ids=["0", "1"])
+def test_sealing_to_a_point_of_low_order_is_refused(point: bytes) -> None:
+    with pytest.raises(Untrusted, match="not an X25519 public key"):
+        seal(base64.b64encode(point).decode(), b"data")
 
 
 ENCRYPT = pytest.mark.parametrize("encrypt", [encrypt, encrypt_large])
@@ -90,3 +98,17 @@ def test_text_under_a_key_of_its_own_is_read_with_that_key_alone(text: bytes, da
     for wrong_key, wrong in [(other, encrypted), (key[1:], encrypted), (key, bytes(changed)), (key, b"")]:
         with pytest.raises(Untrusted):
             decrypt_once(wrong_key, wrong)
+
+
+def test_processor_without_aes_leaves_a_large_text_to_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    hidden = encrypt_large(KEY, b"parameters")
+
+    def absent(*_: object) -> bytes:
+        raise UnavailableError("crypto_aead_aes256gcm is not available")
+
+    monkeypatch.setattr(sealing, "crypto_aead_aes256gcm_decrypt", absent)
+    with pytest.raises(Unreachable, match="AES, which this processor does not have") as raised:
+        decrypt(KEY, hidden)
+    assert raised.value.retry
+    with pytest.raises(Untrusted):
+        decrypt(b"l" * 32, hidden)

@@ -14,7 +14,7 @@ from writ_agent.ceiling import NO_CEILING, Ceiling, beyond, target_beyond
 from writ_agent.refusals import SecurityRefusal as SecurityRefusal
 from writ_contracts.agents import CancelRequest, Claim, ClaimReply, ReadRequest, SealedParameters, SecurityKind
 from writ_contracts.decisions import Decision, Grant, ReadAction, ReadGrant
-from writ_contracts.errors import Denied, Invalid, Untrusted
+from writ_contracts.errors import Denied, Invalid, Unreachable, Untrusted
 from writ_contracts.ids import operation_id
 from writ_contracts.inventory import Target
 from writ_contracts.journal import Dispatched
@@ -210,8 +210,8 @@ def _check_statement(trust: VerificationContext, grant: Grant, opened: SealedPar
 def _unsealed(claimed: SentClaim, answer: ClaimReply, grant: Grant) -> SealedParameters:
     try:
         opened = with_texts(decode(claimed.seal.open(answer.sealed), SealedParameters), answer.texts)
-    except (Untrusted, Invalid):
-        # Neither error may be shown: the second quotes what was inside.
+    except (Untrusted, Invalid, Unreachable):
+        # No error may be shown: that of Invalid quotes what was inside. Unreachable: texts under AES, not requested.
         raise SecurityRefusal("mismatched_grant", "the parameters cannot be unsealed") from None
     if not same(keyed_digest(opened.parameters_key, opened.parameters), grant.parameters_digest):
         raise SecurityRefusal("mismatched_grant", "a grant for other parameters")
@@ -219,7 +219,7 @@ def _unsealed(claimed: SentClaim, answer: ClaimReply, grant: Grant) -> SealedPar
 
 
 def with_texts(opened: SealedParameters, encrypted: bytes) -> SealedParameters:
-    """Return the parameters with their large texts, which came apart. Raises Untrusted, Invalid."""
+    """Return the parameters with their large texts, which came apart. Raises Untrusted, Invalid, Unreachable."""
     if opened.texts_key is None:
         return opened
     texts = texts_of_bytes(opened.texts, decrypt_once(bytes.fromhex(opened.texts_key), encrypted), opened.parameters)

@@ -131,7 +131,8 @@ class Receipt(
     Statement, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.receipt.v1"
 ):
     """The agent's signed report. `output` and `state` hold public fields only. `output_digest` covers the full output
-    as it was sent: its JSON, or that of {texts, values}, with name, bytes and SHA-256 of each attached text.
+    as it was first sent: its JSON, or that of {texts, values}, with name, bytes and SHA-256 of each attached
+    text.
 
     `effect`: `none` (nothing was changed), `done`, or `maybe`. `certain` false with `cancelled` never happens: the
     outcome is `unknown` then. `over`: no process of the operation runs any more. `grant_digest` is None without a

@@ -22,10 +22,21 @@ _EXEC = 0.5
 """Seconds for an exec under any load."""
 
 
-@functools.lru_cache(maxsize=1)
 def boot_id() -> str:
-    """Return the id of the present boot; "" if the kernel gives none. No process outlives its boot."""
-    return _read("/proc/sys/kernel/random/boot_id").strip()
+    """Return the id of the present boot; "" if the kernel gives none now, for want of descriptors, say."""
+    try:
+        return _known_boot_id()
+    except LookupError:
+        return ""
+
+
+@functools.lru_cache(maxsize=1)
+def _known_boot_id() -> str:
+    """Return the id of the present boot. No process outlives its boot. Raises LookupError, which is not remembered."""
+    found = _read("/proc/sys/kernel/random/boot_id").strip()
+    if not found:
+        raise LookupError("no boot id")
+    return found
 
 
 def boot_time() -> float:

@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class ThreadCall(Generic[T]):
-    """One call, begun at once. The end of the process ends it."""
+    """One call, begun at once. The end of the process ends it. Where no thread can be had, the caller makes it."""
 
     def __init__(self, call: Callable[[], T]) -> None:
         self._call = call
@@ -17,7 +17,10 @@ class ThreadCall(Generic[T]):
         self._error: Optional[Exception] = None
         self._running = _thread.allocate_lock()
         self._running.acquire()
-        _thread.start_new_thread(self._run, ())  # threading.Thread would wait until it runs
+        try:
+            _thread.start_new_thread(self._run, ())  # threading.Thread would wait until it runs
+        except RuntimeError:  # the host permits no further thread: it takes longer
+            self._run()
 
     def result(self) -> T:
         """Wait for the end of the call. Return what it returned, or raise its error, to each caller."""

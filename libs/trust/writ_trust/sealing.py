@@ -11,7 +11,7 @@ import nacl.secret
 from nacl.bindings import crypto_aead_aes256gcm_decrypt, crypto_aead_aes256gcm_encrypt
 from nacl.exceptions import CryptoError, UnavailableError
 
-from writ_contracts.errors import Untrusted
+from writ_contracts.errors import Unreachable, Untrusted
 
 _KEY_BYTES = 32
 _NONCE = bytes(12)
@@ -40,9 +40,9 @@ def seal(public: str, data: bytes) -> bytes:
     """Return `data` sealed for the holder of `public` (base64 X25519); raises Untrusted."""
     try:
         reader = nacl.public.PublicKey(base64.b64decode(public, validate=True))
+        return bytes(nacl.public.SealedBox(reader).encrypt(data))  # refuses points of low order, as RFC 7748 permits
     except (CryptoError, ValueError, binascii.Error, TypeError) as error:
         raise Untrusted("not an X25519 public key", code="invalid") from error
-    return bytes(nacl.public.SealedBox(reader).encrypt(data))
 
 
 def encrypt(key: bytes, data: bytes) -> bytes:
@@ -51,9 +51,7 @@ def encrypt(key: bytes, data: bytes) -> bytes:
 
 
 def decrypt(key: bytes, data: bytes) -> bytes:
-    """Return the plain bytes of `encrypt` or `encrypt_large`; raises Untrusted if the key is another or a bit was
-    changed.
-    """
+    """Return the plain bytes of `encrypt` or `encrypt_large`. Raises as `decrypt_once`."""
     if data.startswith(_LARGE_MARK):
         return _decrypt_large(key, data)
     try:
@@ -73,10 +71,7 @@ def encrypt_large(key: bytes, data: bytes) -> bytes:
 def _decrypt_large(key: bytes, data: bytes) -> bytes:
     start = len(_LARGE_MARK)
     end = start + _ENCRYPTED_KEY_BYTES
-    try:
-        return decrypt_once(decrypt(key, data[start:end]), data[end:])
-    except UnavailableError as error:
-        raise Untrusted("encrypted with AES, which this processor does not have", code="invalid") from error
+    return decrypt_once(decrypt(key, data[start:end]), data[end:])
 
 
 def encrypt_once(data: bytes) -> tuple[bytes, bytes]:
@@ -86,11 +81,15 @@ def encrypt_once(data: bytes) -> tuple[bytes, bytes]:
 
 
 def decrypt_once(key: bytes, data: bytes) -> bytes:
-    """Return the plain bytes; raises Untrusted if the key is another or a bit was changed."""
+    """Return the plain bytes. Raises Untrusted if the key is another or a bit was changed, and Unreachable without AES:
+    the process of another host may have it.
+    """
     if len(key) != _KEY_BYTES:
         raise Untrusted("not a key of 32 bytes", code="invalid")
     try:
         return crypto_aead_aes256gcm_decrypt(data, None, _NONCE, key)
+    except UnavailableError as error:  # before CryptoError, of which it is one
+        raise Unreachable("encrypted with AES, which this processor does not have") from error
     except (CryptoError, ValueError) as error:
         raise Untrusted("encrypted under another key, or damaged", code="invalid") from error
 

@@ -1,13 +1,17 @@
 """Messages which must reach an executor (receipts, security reports): spooled, and sent until acknowledged.
 
 An acknowledged message is forgotten. After anything else it is sent again, also after a restart. Only a final refusal
-moves it aside, with an error in the log.
+moves it aside, with an error in the log. Before that, a receipt with attached texts is sent without these: an executor
+of an earlier release cannot read it, and may have started since the claim.
 """
 
 import asyncio
 import random
 from collections.abc import Callable
 
+from msgspec import structs
+
+from writ_agent.reporting.receipts import without_attached
 from writ_agent.reporting.spool import Parcel, Spool
 from writ_bus import tasks
 from writ_bus.port import Bus
@@ -133,6 +137,8 @@ class Outbox:
             _log.warning("outbox.not_sent", key=key, code=error.code, error=str(error))
             return False
         if answer.error is not None and not answer.error.retry:
+            if answer.error.code == Invalid.default_code and (body := without_attached(parcel.body)) is not None:
+                return await self._sent(key, structs.replace(parcel, body=body))
             _log.error("outbox.refused", key=key, code=answer.error.code, error=answer.error.message)
             await self._keep_unspooled(key)
             await self._synced(key)

@@ -100,7 +100,7 @@ class IndexSnapshots:
             if _is_result(plain):
                 raise Untrusted("it is the output of an operation, which was copied here")
             return msgspec.json.decode(plain, type=kind)
-        except (Untrusted, msgspec.DecodeError, RecursionError) as error:
+        except (WritError, msgspec.DecodeError, RecursionError) as error:
             _log.warning("snapshot.unreadable", key=key, error=str(error), effect="more events are read")
             return None
 
