@@ -77,6 +77,8 @@ def parts(kind: inspect.Type, path: str, above: frozenset[type]) -> Iterator[tup
             yield path, kind.type
         case inspect.ListType() | inspect.VarTupleType() | inspect.SetType():
             yield f"{path}[]", kind.item_type
+        case inspect.TupleType():
+            yield from ((f"{path}[{at}]", one) for at, one in enumerate(kind.item_types))
         case inspect.DictType():
             yield from [(f"{path}{{}}", kind.key_type), (f"{path}{{}}", kind.value_type)]
         case inspect.UnionType():
@@ -89,6 +91,7 @@ KNOWN = (
     inspect.Metadata,
     inspect.UnionType,
     inspect.ListType,
+    inspect.TupleType,
     inspect.VarTupleType,
     inspect.SetType,
     inspect.DictType,
