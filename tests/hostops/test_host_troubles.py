@@ -155,6 +155,8 @@ def test_program_reports_lines_while_it_runs_and_a_cancel_ends_it(stand_ins: Sta
 
 
 def test_no_setting_of_ours_changes_what_a_program_does(stand_ins: StandIns, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("WRIT")]:
+        monkeypatch.delenv(name)
     monkeypatch.setenv("RESTIC_PASSWORD", "ours")
     monkeypatch.setenv("APT_CONFIG", "/tmp/ours")
     monkeypatch.setenv("WRIT_OPERATION_ID", "marked")

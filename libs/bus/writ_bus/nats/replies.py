@@ -72,7 +72,7 @@ class Replies:
         self._rings, self._timer = inf, None
         for expected in self._waiting.values():
             if expected.is_due():
-                expected.fail(TimedOut(f"no answer from {expected.subject} in {round(expected.timeout, 1):g} s"))
+                expected.fail(TimedOut(f"no answer from {expected.subject} in {round(expected.timeout, 2):g} s"))
         soonest = min((one.due for one in self._waiting.values() if not one.future.done()), default=inf)
         if soonest < inf:
             self._ring_at(soonest)
