@@ -4,6 +4,7 @@ It starts inside the lab's network: its containers reach the hosts of the lab an
 images are made here, from `base_image` and from programs of this machine.
 """
 
+import fcntl
 import json
 import os
 import shutil
@@ -71,6 +72,10 @@ class Engine:
 
     def start(self) -> None:
         """Start it and wait until it answers; after `stop` it starts like a rebooted machine, without old processes."""
+        with _alone():
+            self._start()
+
+    def _start(self) -> None:
         (self.folder / "pid").unlink(missing_ok=True)
         shutil.rmtree(self.folder / "exec", ignore_errors=True)
         config = self.folder / "daemon.json"
@@ -135,6 +140,16 @@ class Engine:
             (context / "Dockerfile").write_text(recipe)
             yield context
             self.docker("build", "--quiet", "--tag", image, folder, timeout=300)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Let one engine of the lab start at a time. All are in one network namespace, and each one deletes Docker's chains
+    of iptables and makes them anew: of two that do so at once, both fail.
+    """
+    with Path(os.environ["LAB_KEYS"]).with_name("engine.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def lab_folder(name: str) -> Path:
