@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
@@ -38,10 +39,9 @@ def test_creating_an_installation_again_changes_nothing(tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in home.root.rglob("*") if path.is_file()} == before
 
 
-def test_creation_that_failed_at_any_write_is_undone_by_the_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Such as on a full disk. What was there before stays, also where the folder is new to Writ."""
+@pytest.fixture
+def fail_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Return a function: the sync with this number from now on fails, counted from 1, as on a full disk."""
     sync, left = os.fsync, 0
 
     def failing(descriptor: int) -> None:
@@ -51,10 +51,22 @@ def test_creation_that_failed_at_any_write_is_undone_by_the_start(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         sync(descriptor)
 
+    def set_number(number: int) -> None:
+        nonlocal left
+        left = number
+
     monkeypatch.setattr(os, "fsync", failing)
+    return set_number
+
+
+def test_creation_that_failed_at_any_write_is_undone_by_the_start(
+    tmp_path: Path, fail_at: Callable[[int], None]
+) -> None:
+    """Such as on a full disk. What was there before stays, also where the folder is new to Writ."""
     for number in count(1):
         folder = tmp_path / str(number)
-        home, left = Home(folder / "home"), number
+        home = Home(folder / "home")
+        fail_at(number)
         if existed := number % 2 == 0:
             home.root.mkdir(parents=True)
             home.policy.write_bytes(default_policy())
@@ -88,20 +100,11 @@ async def test_new_installation_is_refused_on_a_disk_without_room(
 
 
 def test_creation_that_was_killed_at_any_write_is_completed_by_the_next_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, fail_at: Callable[[int], None]
 ) -> None:
-    sync, left = os.fsync, 0
-
-    def failing(descriptor: int) -> None:
-        nonlocal left
-        left -= 1
-        if left == 0:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        sync(descriptor)
-
-    monkeypatch.setattr(os, "fsync", failing)
     for number in count(1):
-        home, left = Home(tmp_path / str(number)), number
+        home = Home(tmp_path / str(number))
+        fail_at(number)
         try:
             create_installation(home)
         except OSError:
