@@ -145,7 +145,7 @@ def named_directory(trust: VerificationContext, claimed: SentClaim, answer: Clai
 
 
 def verify_spooled_grant(trust: VerificationContext, signed: Signed, operation_id: str) -> tuple[Grant, Operation]:
-    """Verify the grant under which an earlier process of this agent began an operation. It serves only to ask for
+    """Verify the grant under which an earlier process of this agent began an operation. It permits only to find out
     the outcome. Raises SecurityRefusal, Invalid.
     """
     grant = _signed_by_policy(trust, signed, Grant, "forged_grant")

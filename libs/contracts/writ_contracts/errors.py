@@ -133,7 +133,7 @@ CODES: dict[str, str] = {
     "people_only": "only a person may do this, not an agent or a service",
     "too_long": "its duration is longer than the policy allows",
     "no_window": "by the policy, an approval window does not count for this operation",
-    "too_many_uses": "it asks for more uses than the policy allows",
+    "too_many_uses": "it requests more uses than the policy allows",
     "window_over": "its approval window is over or has no use left",
     "review_pending": "this person's last emergency is not over, or its review is not signed off",
     "own_emergency": "the person who declared the emergency may not do this; another one must",

@@ -77,7 +77,7 @@ class IndexFollower:
         self._query_waits = asyncio.Event()
         self._last = 0
         self.problem: str | None = None
-        """The reason why the index takes in no events at present; "" if it does."""
+        """The reason why the index stores no events at present; "" if it does."""
 
     @property
     def position(self) -> int:

@@ -216,7 +216,7 @@ class NatsConnection:
         finally:
             self.on_refused.remove(refuse)
         if refused.done():
-            await self.client.forget(subscription)  # or each reconnect would ask for it again
+            await self.client.forget(subscription)  # or each reconnect would subscribe again
             await refused
         return subscription
 

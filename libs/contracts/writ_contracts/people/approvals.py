@@ -105,8 +105,8 @@ class ApprovalReply(Struct, frozen=True, kw_only=True):
 
 
 class ApprovalsQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Ask for the pending operations the caller may approve or reject (`….approvals`). `after`: the `sequence` of the
-    last one on the page before. `begins_with`: ask for `ids` instead, the operations with this beginning.
+    """Query the pending operations the caller may approve or reject (`….approvals`). `after`: the `sequence` of the
+    last one on the page before. `begins_with`: query `ids` instead, the operations whose ids begin so.
     """
 
     begins_with: OperationPrefix | None = None

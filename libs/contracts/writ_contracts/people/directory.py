@@ -101,7 +101,7 @@ class PeopleDirectory(
     attestation_roots: Annotated[list[AttestationRoot], Meta(max_length=MOST_ROOTS)] = field(default_factory=list)
     relying_parties: Annotated[list[RelyingParty], Meta(max_length=MOST_RELYING_PARTIES)] = field(default_factory=list)
     successions: Annotated[list[Signed], Meta(max_length=MOST_SUCCESSIONS)] = field(default_factory=list)
-    """PeopleKeySuccession, each signed by the people-key of before, from the first one on."""
+    """PeopleKeySuccession, each signed by the people-key that it replaces, the oldest first."""
 
 
 class NamedDirectory(Struct, frozen=True, kw_only=True):

@@ -1,7 +1,7 @@
 """Remove an installation from this machine: its plan, and the removal.
 
 Only paths that Writ itself makes are removed, by their names in its own folders. Other files stay and are listed.
-The record stays unless it is asked for: the journal, and the public keys by which its signatures are verified.
+The record stays without `--records`: the journal, and the public keys by which its signatures are verified.
 """
 
 import os

@@ -136,7 +136,7 @@ async def probe(work: GuestWork, before: Mapping[str, Any]) -> ProbeResult:
 
 
 async def probe_restore(work: GuestWork, before: Mapping[str, Any]) -> ProbeResult:
-    """Return no outcome: nothing on a guest tells whether it was restored."""
+    """Return `unknown`: nothing on a guest shows whether it was restored."""
     return ProbeResult(verdict="unknown")
 
 

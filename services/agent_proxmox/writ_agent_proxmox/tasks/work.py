@@ -221,7 +221,7 @@ class GuestWork:
         )
 
     async def _read_log(self, upid: Upid, start: int) -> int:
-        """Read on in the log, tell the percentage, return the next line's number."""
+        """Read on in the log, report the percentage, and return the next line's number."""
         try:
             rows = await self.api.get("nodes", upid.node, "tasks", upid.text, "log", start=start, limit=LOG_PAGE)
         except WritError:  # the log is read for people; the outcome does not depend on it

@@ -24,7 +24,7 @@ Probe = Callable[[], Awaitable[ProbeResult | None]]
 
 
 async def _no_probe() -> None:
-    """Do not probe: an executor will ask for it, with its baseline."""
+    """Do not probe: an executor will request a probe with the baseline."""
 
 
 class Settlement:
@@ -39,7 +39,7 @@ class Settlement:
         self._certain: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
     async def wait(self, until: float, probe: Probe) -> TaskResult:
-        """Return the outcome, at the latest at `until` (monotonic) or after `end`. Until then the host is asked
+        """Return the outcome, at the latest at `until` (monotonic) or after `end`. Until then query the host
         repeatedly.
         """
         done = await self._settled(until, probe)

@@ -52,7 +52,7 @@ NO_ANSWER = frozenset({"internal", "denied"})
 Denials come as decisions. `internal` is passed on: agents then assume that the start may be stored.
 """
 NOT_KEPT = frozenset({"texts_needed", "invalid"})
-"""Codes of a replica that needs the large texts: it does not have them, or is of a release that does not know of it."""
+"""Codes of a replica that needs the large texts: it does not have them, or its release cannot keep them."""
 BEHIND_DELAYS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
 
 

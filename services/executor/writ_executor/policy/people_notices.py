@@ -50,7 +50,7 @@ class PeopleNotices:
         self._sent: dict[str, SentNotice] = {}
 
     async def run(self) -> None:
-        """Send what is due every few seconds, until cancelled. Nothing is asked while no agent pins a people-key."""
+        """Send due notices every few seconds, until cancelled; none while no agent pins a people-key."""
         while True:
             await asyncio.sleep(EVERY)
             try:

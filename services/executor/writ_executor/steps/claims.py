@@ -251,7 +251,7 @@ class ClaimEndpoint:
 
     async def _granted_parameters(self, life: GrantedLife, grant: Grant, parameters: dict[str, Any]) -> dict[str, Any]:
         """Return the effective parameters of a grant on record. The record lacks what a rule has filled in for a hidden
-        parameter, so policy is asked for it. Raises Denied (`gone`) where policy fills in something else by now.
+        parameter, so policy fills it in again. Raises Denied (`gone`) where policy now fills in another value.
         """
         requested = life.requested
         effective = self._definition(requested).check({**life.started.parameters, **parameters})
