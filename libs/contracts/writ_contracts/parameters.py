@@ -20,7 +20,7 @@ from writ_contracts.parameter_problems import each_problem, parameter_problems
 class Class(StrEnum):
     """The visibility of a value: the journal has public ones in full, a digest of sensitive ones, and nothing of secret
     ones. Keyed ones are digests of something secret: the journal has a digest of them under a key for the target, so
-    that equal ones can be seen and none can be guessed.
+    that readers can see which are equal, and guess none.
     """
 
     PUBLIC = "public"

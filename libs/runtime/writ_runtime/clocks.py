@@ -74,7 +74,7 @@ class ServerClock:
         """True for permissions of an earlier release: each question that the server refuses is a security event."""
 
     def over(self, bus: Bus) -> None:
-        """Ask by this bus from now on."""
+        """Send requests by this bus from now on."""
         self._bus = bus
 
     def now(self) -> float:

@@ -75,7 +75,7 @@ class NatsJournal:
         self._batch_ids = NUID()
         self._has_answered = False
         self._end_seen: int | None = None
-        """The journal's last sequence, as last heard. A journal has no more subjects than events."""
+        """The journal's last sequence, as last reported. A journal has no more subjects than events."""
 
     async def append(self, entry: Entry) -> int:
         check_subject(entry.subject)

@@ -112,13 +112,13 @@ class NamedDirectory(Struct, frozen=True, kw_only=True):
 
 
 class PeopleRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """An executor asks policy for the directory (`writ.policy.people`), of at least this version."""
+    """An executor requests the directory from policy (`writ.policy.people`), of at least this version."""
 
     number: Count
 
 
 class PeopleQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Ask for the directory of people's credentials (`….people`)."""
+    """Query the directory of people's credentials (`….people`)."""
 
 
 class PeopleReply(Struct, frozen=True, kw_only=True):

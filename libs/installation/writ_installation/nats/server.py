@@ -145,7 +145,7 @@ async def make_streams(
 
 @contextmanager
 def _port_advice() -> Iterator[None]:
-    """Add the way out to the error of a taken port."""
+    """Add the remedy to the error of a taken port."""
     try:
         yield
     except PortTaken as error:

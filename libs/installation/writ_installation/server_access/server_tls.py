@@ -61,7 +61,7 @@ def read_settings(home: Home) -> TlsSettings | None:
 
 
 def is_on(home: Home) -> bool:
-    """Return whether NATS's servers speak TLS."""
+    """Return whether NATS's servers use TLS."""
     settings = read_settings(home)
     return settings is not None and settings.mode != "off"
 

@@ -118,7 +118,7 @@ def running(home: Home) -> InstallationReport:
 
 
 async def status(home: Home, environ: Mapping[str, str]) -> InstallationStatus:
-    """Ask every process now. Raises Unreachable where no installation is running, ConfigError."""
+    """Query every process now. Raises Unreachable where no installation is running, ConfigError."""
     if others := await health_addresses(home, environ):
         return await _status_of(home, others, environ.get("NATS_URL") or running_url(home) or "")
     report = running(home)
@@ -183,7 +183,7 @@ async def _status_of(home: Home, others: Sequence[HealthAddress], url: str) -> I
 
 
 async def _status(home: Home, process: ProcessReport) -> ProcessStatus:
-    if process.name == "nats":  # whether it serves is seen by the journal's being read
+    if process.name == "nats":  # that it serves is shown by a read of the journal
         # On a full disk the supervisor's report may be an old one: it is on the same disk.
         problem = process.problem or disk.full(home.store)
         return ProcessStatus(
@@ -234,7 +234,7 @@ async def _usage(home: Home, url: str) -> Usage | None:
 
 
 async def down(home: Home, within: float = DOWN_WITHIN) -> None:
-    """Ask the supervisor to end, and return when all processes have ended. Raises Unreachable where none runs,
+    """Stop the supervisor, and return when all processes have ended. Raises Unreachable where none runs,
     TimedOut.
     """
     pid = holder(home.lock)
@@ -257,7 +257,7 @@ def to_restart(home: Home, names: Sequence[str]) -> list[str]:
 
 
 async def restart(home: Home, name: str, within: float = RESTART_WITHIN) -> int:
-    """Ask one process to end, in order, and return the next one's id once that is ready. Raises TimedOut."""
+    """Stop one process in order, and return the next one's id once that is ready. Raises TimedOut."""
     before = _process(home, name).pid
     if before is not None:
         with suppress(ProcessLookupError):  # it died just now, which is as good

@@ -128,7 +128,7 @@ async def preview_delete(work: GuestWork) -> dict[str, Any]:
 
 
 async def probe(work: GuestWork, before: Mapping[str, Any]) -> ProbeResult:
-    """Look whether the backup is there, or gone."""
+    """Check whether the backup exists, or was removed."""
     found = {one.id for one in await backups(work.api, work.task.target)}
     there = work.task.parameters["backup_id"] in found
     expected = work.task.operation.name == "backup_create"

@@ -114,7 +114,7 @@ class GuestWork:
             return None
 
     async def stop(self, grace: float) -> bool:
-        """Stop the task on its node. Return whether it was seen to end."""
+        """Stop the task on its node. Return whether its end is confirmed."""
         self._stopping.set()
         try:
             async with asyncio.timeout(grace + STOP_SECONDS):
@@ -196,7 +196,7 @@ class GuestWork:
         return [one for one in found if one and one.type in types and one.id == note.id and one.user in ours]
 
     async def _status(self, upid: Upid) -> TaskEnd | None:
-        """Return the end of a task; None while it runs, or while the node cannot be asked. Raises nothing: the task
+        """Return the end of a task; None while it runs, or while the node cannot be queried. Raises nothing: the task
         began.
         """
         try:

@@ -39,7 +39,7 @@ _log = Log("writ.executor")
 
 
 class ParametersLost(Unreachable):
-    """The stored parameters are gone for good."""
+    """The stored parameters no longer exist."""
 
     default_code = "lost"
     retry = False

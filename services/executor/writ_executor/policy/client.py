@@ -74,7 +74,7 @@ class CheckedDecision(Struct, frozen=True, kw_only=True):
 class PolicyClient:
     """Decisions and grants from any replica with this executor's control events.
 
-    If policy needs facts of the target, they are gathered and the question is sent once more.
+    If policy needs facts of the target, they are gathered and the request is sent again.
     """
 
     def __init__(

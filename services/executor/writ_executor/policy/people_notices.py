@@ -40,7 +40,7 @@ class SentNotice(Struct, frozen=True):
 
 
 class PeopleNotices:
-    """Asks policy for the directory, and sends it to pools with agents that are behind."""
+    """Requests the directory from policy, and sends it to pools with agents that are behind."""
 
     def __init__(self, bus: Bus, presence: AgentPresence) -> None:
         self._bus, self._presence = bus, presence

@@ -123,7 +123,7 @@ class ClaimEndpoint:
         claim = received.claim
         life = self._lives.cached(principal, claim.operation_id)
         for _ in range(ATTEMPTS):
-            if life is None or not _waits_for(life, claim):  # only the journal may say that it is gone
+            if life is None or not _waits_for(life, claim):  # the journal alone shows that it no longer waits
                 await self._check(received, pool)
                 life = await self._lives.fresh(principal, claim.operation_id)
             if not _waits_for(life, claim):
@@ -162,7 +162,7 @@ class ClaimEndpoint:
             if error.code == ALTERED:
                 await self._recorder.security_of(error, requested.operation_id, requested.principal)
             raise
-        except Invalid as error:  # what was a valid request is none any more: its principal or target is gone
+        except Invalid as error:  # the request is no longer valid: its principal or target was removed
             await self._check(received, requested.pool)
             await self._recorder.security_of(error, requested.operation_id, requested.principal)
             raise await self._denied(life, received, error.code, str(error)) from error
@@ -186,8 +186,8 @@ class ClaimEndpoint:
         signed: Signed,
         sealing: ParameterSeal,
     ) -> CheckedDecision:
-        """Ask policy for a grant, and seal the parameters meanwhile. Policy reads the last control event itself, and
-        records the start before it answers.
+        """Request a grant from policy, and seal the parameters meanwhile. Policy reads the last control event itself,
+        and records the start before it replies.
         """
         request = GrantRequest(
             subject=subject_of(requested, parameters, keys.parameters),

@@ -296,7 +296,7 @@ class DirectClient(HeaderClient):
 
 
 async def _closed(transport: Any) -> None:
-    """Wait for the end of the socket, but not of one whose TLS handshake failed: asyncio never tells its end.
+    """Wait for the end of the socket, but not of one whose TLS handshake failed: asyncio never reports its end.
 
     All wait for one future, which would be cancelled with the first cancelled waiter.
     """
