@@ -177,7 +177,7 @@ def _within_ceiling(trust: VerificationContext, operation: str, target: Target, 
 
 
 def _check_statement(trust: VerificationContext, grant: Grant, opened: SealedParameters) -> None:
-    """Raises SecurityRefusal unless the principal signed exactly this operation: policy's word alone is not enough.
+    """Raises SecurityRefusal unless the principal signed exactly this operation: policy's alone is not enough.
 
     The ceiling lists the principals' keys; without it any key will do, and a thief of policy's key can make one.
     """

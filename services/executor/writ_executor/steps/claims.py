@@ -235,7 +235,7 @@ class ClaimEndpoint:
         await self._outcomes.not_started(life, outcome, code, message, decision)
 
     async def _repeat(self, life: Life, received: ReceivedClaim) -> EncodedClaimReply | Reply:
-        """Return the grant of an earlier delivery of this very claim; any other claim finds nothing left."""
+        """Return the grant of an earlier delivery of this claim; any other claim gets `gone`."""
         claim = received.claim
         under_way = life.state in (State.STARTED, State.CANCELLING)
         if not under_way or not isinstance(life, GrantedLife) or life.started.claim != received.signed:
