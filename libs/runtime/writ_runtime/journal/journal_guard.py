@@ -214,7 +214,7 @@ class JournalGuard:
 
 def declare(measured: Metrics, read: Callable[[], float]) -> None:
     """Declare the gauge of a service with a guard."""
-    text = "1 while the journal was replaced, cut or restored, as seen by this service."
+    text = "1 while this service finds the journal replaced, shortened or restored."
     measured.measure("writ_journal_replaced", text, read)
 
 
