@@ -49,7 +49,7 @@ async def streams(admin: NatsBus) -> dict[str, Any]:
 
 @asynccontextmanager
 async def server_before(folder: Path) -> AsyncIterator[WritServer]:
-    """A server with the configuration of before."""
+    """A server with the configuration of an earlier release."""
     server = WritServer(folder, ["alice"], ["a"])
     names = {"sys": "system", "principal-alice": "alice"}
     plan = server.plan
