@@ -50,11 +50,11 @@ DECISION = Decision(
 )
 
 
-def test_defaults_may_be_added_to_what_was_asked() -> None:
+def test_defaults_may_be_added_to_a_request() -> None:
     assert _contained(DECISION, EFFECTIVE, SUBJECT) == EFFECTIVE
 
 
-def test_texts_that_policy_left_out_are_those_that_were_asked() -> None:
+def test_texts_that_policy_left_out_are_those_of_the_request() -> None:
     """Policy answers large requests so: the decision's digest binds the value, wherever it comes from."""
     assert _contained(DECISION, {"max_bytes": 5, "timeout": 30}, SUBJECT) == EFFECTIVE
 
