@@ -118,7 +118,7 @@ def running(home: Home) -> InstallationReport:
 
 
 async def status(home: Home, environ: Mapping[str, str]) -> InstallationStatus:
-    """Query every process now. Raises Unreachable where no installation is running, ConfigError."""
+    """Ask every process now. Raises Unreachable where no installation is running, ConfigError."""
     if others := await health_addresses(home, environ):
         return await _status_of(home, others, environ.get("NATS_URL") or running_url(home) or "")
     report = running(home)
@@ -183,7 +183,7 @@ async def _status_of(home: Home, others: Sequence[HealthAddress], url: str) -> I
 
 
 async def _status(home: Home, process: ProcessReport) -> ProcessStatus:
-    if process.name == "nats":  # that it serves is shown by a read of the journal
+    if process.name == "nats":  # whether it serves is seen by the journal's being read
         # On a full disk the supervisor's report may be an old one: it is on the same disk.
         problem = process.problem or disk.full(home.store)
         return ProcessStatus(

@@ -109,7 +109,7 @@ class TargetOptions(Struct, frozen=True, kw_only=True):
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Docker over TLS: the authority, or the certificate, that is trusted; PEM.",
 )
-@click.option("--role", required=True, type=click.Choice(get_args(Role)), help="Selects the policy's rules for it.")
+@click.option("--role", required=True, type=click.Choice(get_args(Role)), help="What the policy's rules know it by.")
 @click.option(
     "--host-key",
     metavar="KEY",
