@@ -10,8 +10,9 @@ from tests.agent.conftest import POOL, TARGET, World, until
 
 from writ_agent.backends.port import Task
 from writ_agent.work import early_baselines
+from writ_agent.work.early_baselines import EarlyBaselines
 from writ_bus.errors import Forbidden
-from writ_bus.port import Subscription
+from writ_bus.port import Message, Subscription
 from writ_contracts import subjects
 from writ_contracts.agents import BaselineNotice, Claim
 from writ_contracts.journal import Dispatched
@@ -97,6 +98,20 @@ def sequence(world: World) -> Sequence:
     return Sequence(world)
 
 
+@pytest.fixture
+def handled(monkeypatch: pytest.MonkeyPatch) -> list[Message]:
+    """Return the list of all messages that an agent has handled as notices."""
+    messages: list[Message] = []
+    original = EarlyBaselines.handle
+
+    async def handle(self: EarlyBaselines, message: Message) -> None:
+        await original(self, message)
+        messages.append(message)
+
+    monkeypatch.setattr(EarlyBaselines, "handle", handle)
+    return messages
+
+
 async def test_baseline_is_read_at_the_notice_and_claimed_after_the_dispatch(
     world: World, baselines: Baselines, sequence: Sequence
 ) -> None:
@@ -142,7 +157,7 @@ async def test_a_doubled_notice_causes_one_read(world: World, baselines: Baselin
 
 
 async def test_a_notice_after_the_dispatch_causes_no_second_read_while_the_operation_runs(
-    world: World, baselines: Baselines, sequence: Sequence
+    world: World, baselines: Baselines, sequence: Sequence, handled: list[Message]
 ) -> None:
     await world.agent()
     go_on = world.held("test_count")
@@ -152,7 +167,7 @@ async def test_a_notice_after_the_dispatch_causes_no_second_read_while_the_opera
     await sequence.notice(work)
     other = await sequence.prepare()
     await sequence.notice(other)  # its target is being changed here
-    await asyncio.sleep(0.05)
+    await until(lambda: len(handled) == 2)
     go_on.set()
     assert await sequence.claimed(work) == {"reading": 1}
     assert len(baselines.begun) == 1
@@ -225,7 +240,11 @@ async def test_bytes_that_are_no_notice_are_ignored(world: World, baselines: Bas
 
 
 async def test_a_flood_of_notices_reads_a_bounded_number_of_baselines(
-    world: World, baselines: Baselines, sequence: Sequence, monkeypatch: pytest.MonkeyPatch
+    world: World,
+    baselines: Baselines,
+    sequence: Sequence,
+    handled: list[Message],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(early_baselines, "MOST", 3)
     await world.agent()
@@ -233,8 +252,7 @@ async def test_a_flood_of_notices_reads_a_bounded_number_of_baselines(
     works = [await sequence.prepare() for _ in range(5)]
     for work in works:
         await sequence.notice(work)
-    await until(lambda: len(baselines.begun) == 3)
-    await asyncio.sleep(0.05)
+    await until(lambda: len(handled) == len(works))
     assert len(baselines.begun) == 3
     baselines.go_on.set()
     assert await sequence.dispatch(works[-1]) == {"reading": 4}
