@@ -17,6 +17,7 @@ from writ_contracts.agents import BaselineNotice
 from writ_contracts.errors import Invalid
 from writ_contracts.journal import Dispatched
 from writ_contracts.wire import decode
+from writ_runtime.faults import fault
 from writ_runtime.logs import Log
 
 FRESH = 1.0
@@ -61,6 +62,7 @@ class EarlyBaselines:
         reading = tasks.spawn(self._read(notice), "early baseline")
         self._kept[notice.operation_id] = _EarlyBaseline(notice, self._clock(), reading)
         asyncio.get_running_loop().call_later(FRESH, self._drop_old)
+        fault("agent.noticed")
 
     async def take(self, work: Dispatched) -> Baseline | None:
         """Return the baseline of a dispatched operation if it was read early; None if it has to be read now."""

@@ -15,6 +15,7 @@ from writ_contracts.wire import encode
 from writ_executor.agents.presence import AgentPresence
 from writ_executor.journal.index import Index, Lock, lines
 from writ_executor.journal.lines import needs_approval
+from writ_runtime.faults import fault
 from writ_runtime.logs import Log
 
 MOST_REMEMBERED = 1_000
@@ -47,6 +48,7 @@ class BaselineNotices:
         except WritError as error:  # the agent reads after `dispatched`
             _log.debug("baselines.not_noticed", operation_id=requested.operation_id, error=str(error))
             return
+        fault("executor.noticed")
         self._sent[requested.operation_id] = lock.sequence
         if len(self._sent) > MOST_REMEMBERED:
             self._sent.popitem(last=False)
