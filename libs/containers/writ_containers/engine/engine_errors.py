@@ -24,7 +24,7 @@ MISTRUSTED = "certificate_changed"
 LONGEST_MESSAGE = 400
 
 
-class UnusableReply(Exception):
+class UnusableEngineReply(Exception):
     """Raised for a reply that is not read: a redirect, or one that is too large."""
 
 
@@ -43,7 +43,7 @@ def translated() -> Iterator[None]:
         raise TimedOut(f"the connection to the engine ended: {_reason(error)}", code="connection_lost") from error
     except TimeoutError as error:
         raise TimedOut("the engine did not reply in time", code="connection_lost") from error
-    except UnusableReply as error:
+    except UnusableEngineReply as error:
         raise TimedOut(f"the engine's reply is not usable: {error}", code="garbled") from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:  # JSON of another shape
         raise TimedOut(f"the engine's reply cannot be parsed: {type(error).__name__}", code="garbled") from error

@@ -7,7 +7,7 @@ its effect, to another target than the granted one. Docker's own client follows 
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from writ_containers.engine.engine_errors import UnusableReply
+from writ_containers.engine.engine_errors import UnusableEngineReply
 from writ_containers.engine.http_client import aiohttp
 
 MOST_BYTES = 8 << 20
@@ -22,14 +22,14 @@ class BoundedReply(aiohttp.ClientResponse):
     """A reply that is read up to `MOST_BYTES`. Streams (`content`) have no bound of their own."""
 
     async def read(self) -> bytes:
-        """Return the whole body. Raises UnusableReply for a longer one."""
+        """Return the whole body. Raises UnusableEngineReply for a longer one."""
         if self._body is None:
             body = bytearray()
             async for piece in self.content.iter_chunked(PIECE):
                 body += piece
                 if len(body) > MOST_BYTES:
                     self.close()
-                    raise UnusableReply(f"it has more than {MOST_BYTES >> 20} MB")
+                    raise UnusableEngineReply(f"it has more than {MOST_BYTES >> 20} MB")
                 await asyncio.sleep(0)  # an engine that always has more holds up nobody else
             self._body = bytes(body)
         return await super().read()
@@ -38,11 +38,11 @@ class BoundedReply(aiohttp.ClientResponse):
 async def refuse_redirect(
     request: "aiohttp.ClientRequest", send: Callable[["aiohttp.ClientRequest"], Awaitable["aiohttp.ClientResponse"]]
 ) -> "aiohttp.ClientResponse":
-    """Return the reply. Raises UnusableReply for a redirect, before it is followed."""
+    """Return the reply. Raises UnusableEngineReply for a redirect, before it is followed."""
     response = await send(request)
     if response.status in _REDIRECTS and response.status != _UNCHANGED:
         response.close()
-        raise UnusableReply("it is a redirect")
+        raise UnusableEngineReply("it is a redirect")
     return response
 
 
