@@ -13,8 +13,8 @@ MOST_CHARACTERS = 24_000
 MOST_ITEMS = 500
 SHORT = 200
 # Control characters, and characters without a glyph, which can carry instructions that no person sees (Unicode's
-# Default_Ignorable_Code_Point): zero width, bidirectional, fillers, Unicode tags, and variation selectors, of which each
-# can be a byte. The one that follows an emoji stays.
+# Default_Ignorable_Code_Point): zero width, bidirectional, fillers, Unicode tags, and variation selectors, each of
+# which can be a byte. The one that follows an emoji stays.
 _INVISIBLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
     "\u2060-\u206f\u3164\ufe00-\ufe0d\ufeff\uffa0\ufff0-\ufffb\ud800-\udfff\U0001bca0-\U0001bca3"
