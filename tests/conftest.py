@@ -8,6 +8,7 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
+from writ_hostops.syscalls import die_with_parent
 from writ_testing import plugin
 
 plugin.enable()
@@ -29,6 +30,12 @@ def pytest_xdist_auto_num_workers() -> int | None:
     cores = len(os.sched_getaffinity(0))
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // GIGABYTE
     return max(1, min(cores * 5 // 2, memory))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let a worker of xdist end at once with a run that is killed, and with the worker the programs of its tests."""
+    if hasattr(config, "workerinput"):
+        die_with_parent()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

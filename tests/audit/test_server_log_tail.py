@@ -9,6 +9,7 @@ from tests.audit.test_server_log import append, violation
 
 from writ_audit.server_log.refusal import Violation, refusal
 from writ_audit.server_log.tail import CHUNK, LONGEST_LINE, MOST_BEHIND, LogTail
+from writ_installation.processes.child import tie
 from writ_nats_server.config import render
 from writ_nats_server.process import ServerProcess
 from writ_testing.eventually import eventually
@@ -134,7 +135,11 @@ async def test_log_that_nats_rotates_itself_is_followed(tmp_path: Path) -> None:
         await server.process.stop()
         server.config.write_text(f'{render(server.plan)}\nlog_file: "{path}"\nlogfile_size_limit: 20000\n')
         server.process = await ServerProcess.start(
-            server.config, tmp_path / "stderr", port=server.plan.port, monitor_port=server.plan.monitor_port
+            server.config,
+            tmp_path / "stderr",
+            port=server.plan.port,
+            monitor_port=server.plan.monitor_port,
+            through=tie(),
         )
         tail, found = LogTail(path), list[str]()
         tail.read()
