@@ -1,6 +1,6 @@
 """Let Python keep bytecode only where the disk has room for all of it.
 
-Python 3.11 and 3.12 take a short write for a whole one (importlib, `_write_atomic`). On a disk that fills up they leave
+Python 3.11 and 3.12 take a short write for a whole one (importlib). On a disk that fills up they leave
 a `.pyc` that is cut off, and the module cannot be imported even with room again. To keep no bytecode at all would cost
 each start of a service 0.4 s of processor time where an installer has compiled nothing, as uv does by default.
 """

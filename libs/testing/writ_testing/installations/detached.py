@@ -6,17 +6,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-KEEPER = "import os, sys; sys.stdin.read(); os.execv(sys.argv[1], sys.argv[1:])"
+WATCHER = "import os, sys; sys.stdin.read(); os.execv(sys.argv[1], sys.argv[1:])"
 
 
 @contextmanager
 def down_if_killed(home: Path) -> Iterator[None]:
-    """Run `writ down` on this home if this process dies within the block. The keeper reads a pipe, which then ends."""
+    """Run `writ down` on this home if this process dies within the block: another one then sees the end of a pipe."""
     down = [sys.executable, "-m", "writ_cli", "down", "--home", str(home)]
     with subprocess.Popen(
-        [sys.executable, "-c", KEEPER, *down], stdin=subprocess.PIPE, start_new_session=True
-    ) as keeper:
+        [sys.executable, "-c", WATCHER, *down], stdin=subprocess.PIPE, start_new_session=True
+    ) as watcher:
         try:
             yield
         finally:
-            keeper.kill()
+            watcher.kill()

@@ -110,9 +110,9 @@ class WritServer:
         """Return the server's configuration file."""
         return self._directory / "nats-server.conf"
 
-    async def start(self) -> None:
-        """Start the process, for the first time or again on the same state."""
-        self.config.write_text(render(self.plan))
+    async def start(self, *lines: str) -> None:
+        """Start the process, for the first time or again on the same state. `lines`: of its configuration, too."""
+        self.config.write_text("\n".join((render(self.plan), *lines)))
         log = self._directory / "nats-server.log"
         self.process = await ServerProcess.start(
             self.config, log, port=self.plan.port, monitor_port=self.plan.monitor_port, through=tie()
