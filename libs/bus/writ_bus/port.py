@@ -218,6 +218,11 @@ class Bus(Protocol):
     def connected(self) -> bool:
         """Return whether the server is there right now. The bus reconnects by itself, without a limit."""
 
+    async def wait_closed(self) -> None:
+        """Wait until the connection is closed for good: by this process, or after an error of the server on which the
+        client does not reconnect. The process must end then, since it receives nothing more.
+        """
+
     @property
     def work_filter(self) -> str:
         """Return the filter of the consumer of this agent's pool, as of the last `server_time`; empty for others."""

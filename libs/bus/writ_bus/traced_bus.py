@@ -126,6 +126,9 @@ class TracedBus:
     def connected(self) -> bool:
         return self._bus.connected
 
+    async def wait_closed(self) -> None:
+        await self._bus.wait_closed()
+
     @property
     def work_filter(self) -> str:
         return self._bus.work_filter

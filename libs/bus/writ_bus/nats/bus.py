@@ -92,7 +92,6 @@ class NatsBus:
         return self.connection.connected
 
     async def wait_closed(self) -> None:
-        """Wait until the connection is closed for good; the process should end then."""
         await self.connection.closed.wait()
 
     async def server_time(self, *, timeout: float) -> float:

@@ -31,6 +31,7 @@ class MemoryBus:
     def __init__(self, broker: Broker | None = None) -> None:
         self.broker = broker or Broker()
         self._open: list[MemorySubscribed] = []
+        self._closed = asyncio.Event()
         self.work_filter = ""
         """A test sets it to that of an agent's consumer."""
         disk = self.broker.disk
@@ -43,6 +44,9 @@ class MemoryBus:
     @property
     def connected(self) -> bool:
         return self.broker.disk.online.is_set()
+
+    async def wait_closed(self) -> None:
+        await self._closed.wait()
 
     async def server_time(self, *, timeout: float) -> float:
         await self.broker.disk.until_online(timeout)
@@ -129,8 +133,10 @@ class MemoryBus:
         except TimeoutError:
             await self.close()
         self._open.clear()
+        self._closed.set()
 
     async def close(self) -> None:
+        self._closed.set()
         await asyncio.gather(*(one.abort() for one in self._open))
         self._open.clear()
 
