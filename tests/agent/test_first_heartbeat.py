@@ -5,10 +5,11 @@ from collections.abc import Awaitable, Callable
 
 from tests.agent.conftest import POOL, World
 
-from writ_bus.port import Bus, Delivery, Subscription
+from writ_bus.port import Bus, Delivery
 from writ_contracts import subjects
 from writ_testing.memory.broker import Broker
 from writ_testing.memory.bus import MemoryBus
+from writ_testing.memory.work import MemoryPull
 
 
 class SlowBus(MemoryBus):
@@ -20,7 +21,7 @@ class SlowBus(MemoryBus):
 
     async def pull(
         self, durable: str, stream: str, handler: Callable[[Delivery], Awaitable[None]], *, slots: int
-    ) -> Subscription:
+    ) -> MemoryPull:
         self.pulling.set()
         await self.may_pull.wait()
         return await super().pull(durable, stream, handler, slots=slots)

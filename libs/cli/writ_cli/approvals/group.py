@@ -98,7 +98,7 @@ def _table(screen: Screen, pending: list[PendingApproval]) -> None:
     screen.table(
         ("operation", "digest", "requested by", "what", "target", "waits for", "time left"),
         rows,
-        drop=("digest", "waits for", "target", "requested by"),
+        drop=("digest", ("operation", "time left"), ("target", "waits for"), ("requested by", "what")),
     )
 
 

@@ -4,7 +4,6 @@ the server names a sender.
 The server passes on any bytes in subjects and headers. A principal chooses some of them.
 """
 
-import asyncio
 import logging
 
 import nats.errors
@@ -39,7 +38,7 @@ class GuardedClient(EncryptedClient):
         """
         try:
             await super()._process_connect_init()
-        except (OSError, nats.errors.Error, asyncio.TimeoutError):
+        except (OSError, nats.errors.Error):  # TimeoutError is an OSError
             raise
         except Exception as error:
             raise nats.errors.Error(f"the handshake failed: {type(error).__name__}: {error}") from error

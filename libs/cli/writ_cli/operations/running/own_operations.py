@@ -71,7 +71,10 @@ def _table(screen: Screen, views: list[OperationView]) -> None:
         for view in views
     ]
     screen.table(
-        ("operation", "what", "target", "state", "since", "waits for"), rows, drop=("since", "target"), spill=True
+        ("operation", "what", "target", "state", "since", "waits for"),
+        rows,
+        drop=("since", ("what", "target")),
+        spill=True,
     )
 
 
