@@ -232,6 +232,9 @@ class Bus(Protocol):
         Unreachable, TimedOut, BusRefused, or Forbidden where the server's configuration is of an earlier release.
         """
 
+    async def ping(self, timeout: float) -> None:
+        """Wait for a reply of the NATS server itself. Raises Unreachable (not connected), TimedOut."""
+
     async def publish(self, subject: str, data: bytes, headers: Mapping[str, str] | None = None) -> None:
         """Send to all subscribers, at most once. Raises Unreachable when not connected; a Forbidden comes later, and to
         `on_violation` only.

@@ -136,6 +136,9 @@ class TracedBus:
     async def server_time(self, *, timeout: float) -> float:
         return await self._bus.server_time(timeout=timeout)
 
+    async def ping(self, timeout: float) -> None:
+        await self._bus.ping(timeout)
+
     async def publish(self, subject: str, data: bytes, headers: Mapping[str, str] | None = None) -> None:
         await self._bus.publish(subject, data, headers)
 

@@ -103,6 +103,9 @@ class NatsBus:
     def work_filter(self) -> str:
         return self._work_filter
 
+    async def ping(self, timeout: float) -> None:
+        await self.connection.round_trip(timeout)
+
     async def publish(self, subject: str, data: bytes, headers: Mapping[str, str] | None = None) -> None:
         await self.connection.publish(check_subject(subject), data, headers=tracing.outgoing(headers))
 

@@ -190,6 +190,7 @@ def _runs(body: Body, *, traced: bool = False) -> Command:
             environ=os.environ,
             principal=None if typed_context and source("principal") is ParameterSource.ENVIRONMENT else principal,
             context=context,
+            waits=watch,
         )
         traces = traced and spans.is_configured(os.environ) and spans.installed()
 

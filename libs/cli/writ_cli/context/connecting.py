@@ -51,26 +51,32 @@ async def connect(settings: Settings) -> Writ:
     session = None if settings.environ.get("WRIT_KEY_FILE") else settings.sessions.find(context)
     if session is None:
         return await connect_by_own_key(settings)
-    return await _connected(context, session.seed.encode())
+    return await _connected(settings, context, session.seed.encode())
 
 
 async def connect_by_own_key(settings: Settings) -> Writ:
     """Connect by the principal's own key."""
     context = context_of(settings)
-    return await _connected(context, read_private(Path(context.key_file)))
+    return await _connected(settings, context, read_private(Path(context.key_file)))
 
 
-async def _connected(context: Context, seed: bytes) -> Writ:
-    with _noticed(f"writ: no answer yet from NATS at {context.url}; trying for {CONNECT_SECONDS:g} s"):
+async def _connected(settings: Settings, context: Context, seed: bytes) -> Writ:
+    """Connect, and write what the command waits for to a terminal, or for a command that waits anyway to any standard
+    error; a completion writes nothing.
+    """
+    if os.environ.get("_WRIT_COMPLETE") or not (settings.waits or sys.stderr.isatty()):
         return await Writ.within(context, seed, wait=CONNECT_SECONDS)
+    with _noticed(f"writ: no answer yet from NATS at {context.url}; trying for {CONNECT_SECONDS:g} s"):
+        return await Writ.within(context, seed, wait=CONNECT_SECONDS, on_silence=_say)
+
+
+def _say(what: str) -> None:
+    click.echo(f"writ: {what}", err=True)
 
 
 @contextmanager
 def _noticed(text: str) -> Iterator[None]:
-    """Write this line to a terminal if the block takes longer than usual; a completion writes nothing."""
-    if not sys.stderr.isatty() or os.environ.get("_WRIT_COMPLETE"):
-        yield
-        return
+    """Write this line if the block takes longer than usual."""
     notice = asyncio.get_running_loop().call_later(NOTICE_SECONDS, click.echo, text, None, True, True)
     try:
         yield

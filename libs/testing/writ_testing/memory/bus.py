@@ -52,6 +52,9 @@ class MemoryBus:
         await self.broker.disk.until_online(timeout)
         return self.broker.disk.clock()
 
+    async def ping(self, timeout: float) -> None:
+        await self.broker.disk.until_online(timeout)
+
     async def publish(self, subject: str, data: bytes, headers: Mapping[str, str] | None = None) -> None:
         self.broker.deliver(Message(check_subject(subject), data, tracing.outgoing(headers)))
 
