@@ -6,7 +6,7 @@ import time
 import pytest
 
 from writ_bus.port import Usage
-from writ_cli.installation.processes.status import _show_status
+from writ_cli.installation.processes.status import _show_status, patience_at
 from writ_cli.terminal.output import Screen
 from writ_installation.status.control import InstallationStatus, ProcessStatus, degradations
 
@@ -150,3 +150,11 @@ def test_refusals_of_nats_that_nobody_records_are_reported_once(
     assert degradations(status) == {}
     _show_status(Screen("table"), status)
     assert capsys.readouterr().out.count("not set") == times
+
+
+@pytest.mark.parametrize(
+    ("age", "seconds"),
+    [(0.2, 1.5), (0.9, 1.5), (1.2, 1.2), (1.4, 1.0), (4.0, 1.0), (60.0, 1.5)],
+)
+def test_status_waits_less_if_it_took_long_to_start(age: float, seconds: float) -> None:
+    assert patience_at(age) == pytest.approx(seconds)

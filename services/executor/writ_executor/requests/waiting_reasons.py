@@ -8,7 +8,6 @@ from writ_contracts.subjects import limit_line
 from writ_executor.agents.presence import AgentPresence
 from writ_executor.journal.index import Index
 
-
 MINUTE = 60
 STEPS = (1800, 600, 300, 120, 60, 30, 20, 10, 7, 5, 2)
 """Seconds."""
