@@ -144,7 +144,8 @@ class Listening:
 def test_a_started_operation_names_its_agent_once_no_heartbeat_names_it(state: State) -> None:
     requested: Any = structs.replace(sample(Requested), pool=POOL)
     granted: Any = structs.replace(sample(Granted), instance="vm-1")
-    life = GrantedLife(state=state, requested=requested, phase=granted, dispatched=sample(Dispatched), started=granted)
+    dispatched: Any = sample(Dispatched)
+    life = GrantedLife(state=state, requested=requested, phase=granted, dispatched=dispatched, started=granted)
     listening = Listening()
     listening.presence.start_lease(POOL, requested.operation_id)
     listening.now += 7.0
