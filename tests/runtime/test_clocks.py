@@ -1,8 +1,6 @@
 """The server's time as a process measures it, and how wrong its host's own clock is."""
 
 import math
-import subprocess
-import sys
 import time
 
 import pytest
@@ -49,13 +47,6 @@ def setting() -> Setting:
 
 def test_the_boot_clock_goes_on_in_suspend_where_there_is_one() -> None:
     assert abs(boot_time() - time.clock_gettime(time.CLOCK_BOOTTIME)) < 1.0
-
-
-def test_age_of_a_process_counts_from_its_start() -> None:
-    before = boot_time()
-    code = "from writ_runtime.clocks import boot_time, process_age; print(boot_time() - process_age())"
-    started = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
-    assert before - 0.02 <= float(started) <= boot_time()  # proc(5) counts in hundredths
 
 
 async def test_the_servers_time_goes_on_with_the_boot_clock_and_not_with_the_hosts_own(setting: Setting) -> None:

@@ -28,7 +28,6 @@ from writ_client.people.approvals import Approvals, Signer
 from writ_client.queries.operation_queries import Queries
 from writ_client.queries.policy_queries import PolicyQueries
 from writ_client.queries.service_calls import request_reply
-from writ_client.queries.silence import Notice, noticing
 from writ_contracts import requests, subjects
 from writ_contracts.errors import Invalid, TimedOut
 from writ_contracts.failures import raise_for
@@ -97,17 +96,10 @@ class Writ(Queries, OperationGroups):
         return await cls.within(context, read_private(Path(context.key_file)), wait=wait)
 
     @classmethod
-    async def within(
-        cls, context: Context, seed: bytes, *, wait: float = 5.0, on_silence: Notice | None = None
-    ) -> Self:
-        """Connect with this context. `on_silence` gets who does not reply while a request waits, in a few words, and
-        that replies come again.
-        """
+    async def within(cls, context: Context, seed: bytes, *, wait: float = 5.0) -> Self:
+        """Connect with this context."""
         key = Key(seed, context.installation)
-        bus = await open_bus(context, seed, wait=wait)
-        if on_silence is not None:
-            bus = noticing(bus, context.principal, context.url, on_silence)
-        return cls(bus, key, context.principal)
+        return cls(await open_bus(context, seed, wait=wait), key, context.principal)
 
     async def __aenter__(self) -> Self:
         return self

@@ -8,10 +8,8 @@ wall    The host's own time. Shown to people, and compared with the server's for
 """
 
 import asyncio
-import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from msgspec import Struct
 
@@ -40,15 +38,6 @@ def boot_time() -> float:
     """Return seconds since boot, suspend included (clock_gettime(2)); where there is no such clock, monotonic ones."""
     clock = getattr(time, "CLOCK_BOOTTIME", None)  # Linux only
     return time.monotonic() if clock is None else time.clock_gettime(clock)
-
-
-def process_age() -> float:
-    """Return the seconds since this process started (Linux: proc(5)); elsewhere 0."""
-    try:
-        fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    return boot_time() - int(fields[19]) / os.sysconf("SC_CLK_TCK")
 
 
 class Clocks(Struct, frozen=True, kw_only=True):

@@ -16,11 +16,13 @@ import click
 from writ_bus.private_files import read_private
 from writ_cli.context.settings import Settings
 from writ_client.client import Writ
-from writ_client.context import Context, read_context
+from writ_client.context import Context, open_bus, read_context
+from writ_client.queries.silence import noticing
 from writ_contracts.errors import Invalid, Unreachable
 from writ_installation.files.principal_changes import principals_of
 from writ_installation.server_access.server_tls import pinned_ca
 from writ_installation.status.server_url import running_url
+from writ_trust.keys import Key
 
 CONNECT_SECONDS = 3.0
 NOTICE_SECONDS = 1.0
@@ -67,7 +69,8 @@ async def _connected(settings: Settings, context: Context, seed: bytes) -> Writ:
     if os.environ.get("_WRIT_COMPLETE") or not (settings.waits or sys.stderr.isatty()):
         return await Writ.within(context, seed, wait=CONNECT_SECONDS)
     with _noticed(f"writ: no answer yet from NATS at {context.url}; trying for {CONNECT_SECONDS:g} s"):
-        return await Writ.within(context, seed, wait=CONNECT_SECONDS, on_silence=_say)
+        bus = await open_bus(context, seed, wait=CONNECT_SECONDS)
+    return Writ(noticing(bus, context.principal, context.url, _say), Key(seed, context.installation), context.principal)
 
 
 def _say(what: str) -> None:

@@ -53,7 +53,7 @@ class SilenceWatch:
         self._waiting: _Waiting | None = None
         self._asked = 0.0
         self._silent = ""
-        self._watching = tasks.keep("silence", self._watch)
+        self._watching = tasks.spawn(self._watch(), "silence")
 
     async def request(
         self, subject: str, data: bytes, *, timeout: float, headers: Mapping[str, str] | None = None

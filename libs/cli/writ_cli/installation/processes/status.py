@@ -11,9 +11,9 @@ from writ_cli.context.settings import Settings
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
 from writ_cli.terminal.output import Screen
+from writ_cli.terminal.process_age import process_age
 from writ_installation.status import control
 from writ_installation.status.scrape_targets import scrape_targets
-from writ_runtime.clocks import process_age
 
 REPLY_SECONDS = 2.4
 """After this time since its start the command shows what it has: a person reads it within 3 s, also on a busy machine,
