@@ -20,7 +20,16 @@ from rich.text import Text
 from writ_cli.terminal import times
 from writ_cli.terminal.field_path import select
 from writ_cli.terminal.item_tables import cell, columns_of, is_moment, is_table
-from writ_cli.terminal.table_widths import SPACE, ColumnWidth, Step, fitted, stacked, stacked_names, to_stack
+from writ_cli.terminal.table_widths import (
+    SPACE,
+    ColumnWidth,
+    Step,
+    empty_columns,
+    fitted,
+    stacked,
+    stacked_names,
+    to_stack,
+)
 from writ_documents import yaml_file
 
 _ANY = 10_000
@@ -183,8 +192,12 @@ class Screen:
                 self._wrapped(Text.assemble(row[0], f": {columns[-1]}: ", row[-1]))
 
     def _fitting_table(self, columns: Sequence[str], cells: Sequence[Sequence[Text]], steps: Sequence[Step]) -> None:
-        """Print the table, made narrower by as many of the steps as it takes."""
+        """Print the table, made narrower by as many of the steps as it takes, and without their empty columns."""
         width = self.out.width
+        empty = empty_columns(columns, _plain(cells), steps)
+        cells = [[cell for name, cell in zip(columns, row, strict=True) if name not in empty] for row in cells]
+        columns = [name for name in columns if name not in empty]
+        steps = [step for step in steps if isinstance(step, str) or empty.isdisjoint(step)]
         for pair in to_stack(columns, _plain(cells), steps, width):
             cells = [stacked(columns, row, pair, _beneath) for row in cells]
             columns = stacked_names(columns, pair)

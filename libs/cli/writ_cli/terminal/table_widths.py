@@ -47,6 +47,12 @@ Step = str | tuple[str, str]
 """A way to make a table narrower: a column to leave out, or two to stack in one, the second beneath the first."""
 
 
+def empty_columns(columns: Sequence[str], rows: Sequence[Sequence[str]], steps: Sequence[Step]) -> set[str]:
+    """Return the columns of `steps` that have no cell with text."""
+    named = {name for step in steps for name in ((step,) if isinstance(step, str) else step)}
+    return {name for at, name in enumerate(columns) if name in named and not any(row[at] for row in rows)}
+
+
 def to_stack(
     columns: Sequence[str], rows: Sequence[Sequence[str]], steps: Sequence[Step], width: int
 ) -> list[tuple[str, str]]:
