@@ -1,9 +1,11 @@
-"""Widths of a table's columns: on a narrow terminal columns are dropped, words and ids stay whole. Pure."""
+"""Widths of a table's columns: on a narrow terminal columns are stacked or dropped, words and ids stay whole. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from msgspec import Struct, structs
 
+T = TypeVar("T")
 SPACE = 2
 """Between columns."""
 WHOLE = 26
@@ -41,9 +43,56 @@ def fitted(
     return _shared(kept, width)
 
 
+Step = str | tuple[str, str]
+"""A way to make a table narrower: a column to leave out, or two to stack in one, the second beneath the first."""
+
+
+def empty_columns(columns: Sequence[str], rows: Sequence[Sequence[str]], steps: Sequence[Step]) -> set[str]:
+    """Return the columns of `steps` that have no cell with text."""
+    named = {name for step in steps for name in ((step,) if isinstance(step, str) else step)}
+    return {name for at, name in enumerate(columns) if name in named and not any(row[at] for row in rows)}
+
+
+def to_stack(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], steps: Sequence[Step], width: int
+) -> list[tuple[str, str]]:
+    """Return the pairs of `steps` to stack, in their order, until the table fits. Columns to leave out come before the
+    pairs that follow them.
+    """
+    found, drop = list[tuple[str, str]](), list[str]()
+    for step in steps:
+        if isinstance(step, str):
+            drop.append(step)
+            continue
+        names, plain = columns, rows
+        for pair in found:
+            names, plain = stacked_names(names, pair), [stacked(names, row, pair, _joined) for row in plain]
+        if _total([one.width for one in fitted(names, plain, drop, width, fold=True)]) <= width:
+            break
+        found.append(step)
+    return found
+
+
+def stacked_names(columns: Sequence[str], pair: tuple[str, str]) -> list[str]:
+    """Return the headings with the second of a pair beneath the first."""
+    return stacked(columns, columns, pair, _joined)
+
+
+def stacked(columns: Sequence[str], row: Sequence[T], pair: tuple[str, str], join: Callable[[T, T], T]) -> list[T]:
+    """Return the cells of a row with the second of a pair joined to the first."""
+    first, second = (columns.index(name) for name in pair)
+    joined = [join(cell, row[second]) if at == first else cell for at, cell in enumerate(row)]
+    return [cell for at, cell in enumerate(joined) if at != second]
+
+
+def _joined(first: str, second: str) -> str:
+    return f"{first}\n{second}" if second else first
+
+
 def _measured(at: int, name: str, cells: Sequence[str]) -> _Measured:
-    lengths = map(_least, cells)
-    return _Measured(at, max([*lengths, len(name)]), max([*map(len, cells), len(name)]))
+    heading = max(map(len, name.split("\n")))
+    lines = [line for cell in cells for line in cell.split("\n")]
+    return _Measured(at, max([*map(_least, lines), heading]), max([*map(len, lines), heading]))
 
 
 def _least(cell: str) -> int:
