@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 
 from msgspec import Struct, structs
+from rich.cells import cell_len
 
 SPACE = 2
 """Between columns."""
 WHOLE = 26
-"""Cells up to this length, such as ids, names and times, are not wrapped."""
+"""Cells up to this length, such as ids, names and times, are not wrapped while there is room."""
+NARROWEST = 2
+"""Of a column; a wide character takes two columns of the terminal."""
 
 
 class ColumnWidth(Struct, frozen=True):
@@ -19,8 +22,12 @@ class ColumnWidth(Struct, frozen=True):
 
 
 class _Measured(Struct, frozen=True):
+    """`listed`, `worded`: the least width if lists wrap after their commas, and if all texts wrap between words."""
+
     index: int
     least: int
+    listed: int
+    worded: int
     most: int
 
 
@@ -28,30 +35,57 @@ def fitted(
     columns: Sequence[str], rows: Sequence[Sequence[str]], drop: Sequence[str], width: int, *, fold: bool = False
 ) -> list[ColumnWidth]:
     """Return the columns side by side within the width. `drop`: columns to leave out one after the other, and always if
-    empty. `fold`: break a word that is longer than the width, such as a pattern.
+    empty. `fold`: keep within the width what is still too wide: wrap lists, then all texts, then break words.
     """
     known = [_measured(at, name, [row[at] for row in rows]) for at, name in enumerate(columns)]
     if fold:
-        known = [structs.replace(one, least=min(one.least, WHOLE)) if one.least > width else one for one in known]
+        known = [_folded(one) if one.least > width else one for one in known]
     kept = [one for one in known if columns[one.index] not in drop or any(row[one.index] for row in rows)]
     for name in drop:
         if _total([one.least for one in kept]) <= width:
             break
         kept = [one for one in kept if columns[one.index] != name]
-    return _shared(kept, width)
+    return _shared(_squeezed(kept, width) if fold else kept, width)
 
 
 def _measured(at: int, name: str, cells: Sequence[str]) -> _Measured:
-    lengths = map(_least, cells)
-    return _Measured(at, max([*lengths, len(name)]), max([*map(len, cells), len(name)]))
+    least, named = [_least(cell) for cell in cells], cell_len(name)
+    listed = [min(one, _longest_word(cell)) if ", " in cell else one for one, cell in zip(least, cells, strict=True)]
+    worded = [min(one, _longest_word(cell)) for one, cell in zip(least, cells, strict=True)]
+    most = max([*map(cell_len, cells), named])
+    return _Measured(at, max([*least, named]), max([*listed, named]), max([*worded, named]), most)
 
 
 def _least(cell: str) -> int:
     """Return the least width of a cell: of a text, its longest word, but a longer one than WHOLE is folded; of a single
     word, such as a key, its length.
     """
-    words = cell.split()
-    return len(cell) if len(cell) <= WHOLE or len(words) < 2 else min(max(map(len, words)), WHOLE)
+    length = cell_len(cell)
+    return length if length <= WHOLE or len(cell.split()) < 2 else min(_longest_word(cell), WHOLE)
+
+
+def _longest_word(cell: str) -> int:
+    return max(map(cell_len, cell.split()), default=0)
+
+
+def _folded(one: _Measured) -> _Measured:
+    return structs.replace(
+        one, least=min(one.least, WHOLE), listed=min(one.listed, WHOLE), worded=min(one.worded, WHOLE)
+    )
+
+
+def _squeezed(kept: Sequence[_Measured], width: int) -> list[_Measured]:
+    """Narrow columns that are together too wide. Rich would cut their texts, and nobody would see that a name in a
+    list of targets is missing.
+    """
+    found = list(kept)
+    for narrower in ("listed", "worded"):
+        if _total([one.least for one in found]) > width:
+            found = [structs.replace(one, least=getattr(one, narrower)) for one in found]
+    while _total([one.least for one in found]) > width and max(one.least for one in found) > NARROWEST:
+        widest = max(range(len(found)), key=lambda at: found[at].least)
+        found[widest] = structs.replace(found[widest], least=found[widest].least - 1)
+    return found
 
 
 def _total(widths: Sequence[int]) -> int:
