@@ -262,6 +262,21 @@ def test_add_looks_an_alias_of_the_ssh_config_up_once(tmp_path: Path) -> None:
     assert sudoers.stdout.startswith("ops ALL=(root) NOPASSWD: /usr/bin/python3 -I -S -c ")
 
 
+def test_add_gives_the_target_its_tags(tmp_path: Path) -> None:
+    kinds = (("--ssh", "ops@web1.example.org"), ("--docker", "/var/run/docker.sock"))
+    for number, kind in enumerate(kinds):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        key = () if kind[0] == "--docker" else ("--host-key", _shown_key(folder, "host_key")[1])
+        words = ["target", "add", "web1", "--role", "testing", *kind, *key, "--tag", "web", "--tag", "eu"]
+        runner = CliRunner(env={"WRIT_HOME": str(folder / "home"), "HOME": str(folder)})
+        refused = runner.invoke(cli, [*words, "--tag", "x" * 256])
+        assert (refused.exit_code, "cannot be a tag" in refused.stderr) == (2, True), refused.stderr
+        done = runner.invoke(cli, [*words, "-o", "json"])
+        assert done.exit_code == 0, done.stderr
+        assert msgspec.json.decode(done.stdout)["target"]["tags"] == ["web", "eu"]
+
+
 def test_add_takes_the_public_half_of_a_key_in_an_ssh_agent(tmp_path: Path) -> None:
     key, line = _shown_key(tmp_path, "held")
     done = _add(tmp_path, "--ssh", "ops@web1.example.org", "--key", f"{key}.pub", "-o", "json")

@@ -27,6 +27,7 @@ from writ_installation.administration.targets import (
     refuse_known,
     refuse_name,
     refuse_relative,
+    refuse_tags,
     verified_host_key,
 )
 
@@ -49,6 +50,7 @@ class TargetOptions(Struct, frozen=True, kw_only=True):
     become: str | None
     sudo_password_file: Path | None
     file_roots: tuple[str, ...]
+    tags: tuple[str, ...]
     mount_roots: tuple[str, ...]
     stack_dir: str | None
     pool: str | None
@@ -68,6 +70,7 @@ class TargetOptions(Struct, frozen=True, kw_only=True):
             identity=self.key_file,
             pool=self.pool,
             folders=self.folders,
+            tags=self.tags,
         )
 
     def host(self, name: str, address: str) -> NewTarget:
@@ -83,6 +86,7 @@ class TargetOptions(Struct, frozen=True, kw_only=True):
             address=ssh_address,
             pool=self.pool,
             file_roots=self.file_roots,
+            tags=self.tags,
             key_file=self.key_file,
             passphrase=secret_of(self.passphrase_file),
             become=self.become,
@@ -110,6 +114,7 @@ class TargetOptions(Struct, frozen=True, kw_only=True):
     help="Docker over TLS: the authority, or the certificate, that is trusted; PEM.",
 )
 @click.option("--role", required=True, type=click.Choice(get_args(Role)), help="What the policy's rules know it by.")
+@click.option("--tag", "tags", multiple=True, metavar="TAG", help="A tag, by which rules and `writ run --tag` know it.")
 @click.option(
     "--host-key",
     metavar="KEY",
@@ -152,6 +157,7 @@ async def add(settings: Settings, name: str, options: TargetOptions) -> int:
     The policy decides about operations on the target.
     """
     refuse_name(name)
+    refuse_tags(options.tags)
     if (options.ssh is not None, options.proxmox is not None, options.docker is not None) not in KINDS:
         raise Invalid("give one of --ssh USER@HOST, --proxmox HOST and --docker SOCKET, or --ssh and --docker")
     if options.docker is not None and options.ssh is None:
@@ -160,7 +166,14 @@ async def add(settings: Settings, name: str, options: TargetOptions) -> int:
         return _done(name, served=(await add_engine(settings, new, of_others)).served)
     if options.proxmox is not None:
         added = await add_proxmox(
-            settings, name, options.proxmox, options.role, options.host_key, options.key_file, options.pool
+            settings,
+            name,
+            options.proxmox,
+            options.role,
+            options.host_key,
+            options.key_file,
+            options.pool,
+            options.tags,
         )
         return _done(name, served=added.served)
     return await _add_host(settings, options.host(name, options.ssh or ""), options.host_key)
