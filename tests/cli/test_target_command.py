@@ -9,6 +9,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from writ_cli.main import cli
+from writ_documents.readers import read_inventory
+from writ_installation.files.home import host_token
 from writ_testing.peers.sshd import make_key
 
 INVENTORY = """\
@@ -260,6 +262,64 @@ def test_add_looks_an_alias_of_the_ssh_config_up_once(tmp_path: Path) -> None:
     assert "one two" not in done.stdout + (tmp_path / "home" / "inventory.yaml").read_text()
     sudoers = _writ(tmp_path / "home" / "inventory.yaml", "sudoers", "web1")
     assert sudoers.stdout.startswith("ops ALL=(root) NOPASSWD: /usr/bin/python3 -I -S -c ")
+
+
+def test_add_gives_the_target_its_tags(tmp_path: Path) -> None:
+    kinds = (("--ssh", "ops@web1.example.org"), ("--docker", "/var/run/docker.sock"))
+    for number, kind in enumerate(kinds):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        key = () if kind[0] == "--docker" else ("--host-key", _shown_key(folder, "host_key")[1])
+        words = ["target", "add", "web1", "--role", "testing", *kind, *key, "--tag", "web", "--tag", "eu"]
+        runner = CliRunner(env={"WRIT_HOME": str(folder / "home"), "HOME": str(folder)})
+        refused = runner.invoke(cli, [*words, "--tag", "x" * 256])
+        assert (refused.exit_code, "cannot be a tag" in refused.stderr) == (2, True), refused.stderr
+        done = runner.invoke(cli, [*words, "-o", "json"])
+        assert done.exit_code == 0, done.stderr
+        assert msgspec.json.decode(done.stdout)["target"]["tags"] == ["web", "eu"]
+
+
+def test_add_of_a_host_with_its_own_agent_writes_its_entry_and_names_the_next_steps(tmp_path: Path) -> None:
+    runner = CliRunner(env={"WRIT_HOME": str(tmp_path / "home"), "HOME": str(tmp_path)})
+    words = ["target", "add", "web1", "--role", "testing", "--local", "web1", "--file-root", "/srv/app", "--tag", "web"]
+    done = runner.invoke(cli, words)
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "web1 is a target now, of role testing, for agents of pool local-web1",
+        "Install the agent on web1, and enrol it there with a token (docs/install.md):",
+        "  writ agent token local-web1    here",
+        "  writ-enrol                     on web1",
+    ]
+    target = read_inventory(tmp_path / "home" / "inventory.yaml").targets[-1]
+    assert (target.backend, target.pool, target.roots()[0].path, target.tags) == (
+        *("local", "local-web1", "/srv/app"),
+        ["web"],
+    )
+    here = runner.invoke(cli, ["target", "add", "again", "--role", "testing", "--local", host_token()])
+    assert "The agent of this machine serves it." in here.stdout, here.stderr
+    for more, message in (
+        (("--local", "web2.example.org"), "gives no name of a pool"),
+        (("--local", "web2", "--become", "sudo"), "--become does not apply to a host with an agent of its own"),
+        (("--local", "web2", "--file-root", "srv"), "'srv' is not an absolute path"),
+        (("--local", "web2", "--ssh", "a@b"), "give one of --ssh USER@HOST, --local HOST"),
+    ):
+        refused = runner.invoke(cli, ["target", "add", "web2", "--role", "testing", *more])
+        assert (refused.exit_code, message in refused.stderr) == (2, True), refused.stderr
+    assert len(read_inventory(tmp_path / "home" / "inventory.yaml").targets) == 3
+    pool = [
+        "target",
+        "add",
+        "web2",
+        "--role",
+        "testing",
+        "--local",
+        "web2.example.org",
+        "--pool",
+        "fleet",
+        "-o",
+        "json",
+    ]
+    assert msgspec.json.decode(runner.invoke(cli, pool).stdout)["pool"] == "fleet"
 
 
 def test_add_takes_the_public_half_of_a_key_in_an_ssh_agent(tmp_path: Path) -> None:
