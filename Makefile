@@ -84,10 +84,10 @@ dist: setup  ## Build what is shipped into the folder dist: a wheel and a source
 wheels: setup  ## Make the folder wheels: all that hosts install, for machines like this one (FOR=3.13: for that Python)
 	@$(BIN)/python -m tests.lab.wheels wheels $(FOR)
 
-docs: setup  ## Write the generated documents anew
+docs: setup  ## Write the generated documents again
 	@$(BIN)/python -m docs.generate
 
-format: setup  ## Let ruff mend what it can
+format: setup  ## Let ruff fix and format the code
 	@$(BIN)/ruff check --fix --quiet . || true
 	@$(BIN)/ruff format --quiet .
 
