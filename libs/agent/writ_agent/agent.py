@@ -106,7 +106,6 @@ class Agent:
         await self.time.start()
         self._measuring = tasks.keep("clock", self.time.follow)
         await recover(self._parts)
-        self._beating = tasks.keep("heartbeats", self._heartbeats.run)
         self._serving = await self._bus.serve(self._service())
         self._noticed = await self._hear_people_notices()
         self._forewarned = await self._hear_baseline_notices()
@@ -114,6 +113,8 @@ class Agent:
         self._pulling = await self._bus.pull(
             durable, subjects.JOURNAL_STREAM, self._worker.handle, slots=self._settings.slots
         )
+        # The first heartbeat makes executors count this agent as online, so it is sent once the agent takes work.
+        self._beating = tasks.keep("heartbeats", self._heartbeats.run)
 
     async def _hear_people_notices(self) -> Subscription | None:
         notices = PeopleNoticeHandler(self._parts.trust, self._people, self._reporter, self._heartbeats.changed)
