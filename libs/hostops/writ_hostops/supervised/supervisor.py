@@ -194,12 +194,12 @@ class ChildSupervisor:
             complete = job.relay.read(job.child.out)
             at_end = complete is None
             for kind, data in complete or ():
+                job.has_result = job.has_result or kind in (frames.RESULT, frames.SHARED)
+                job.is_free = job.has_result if job.is_read else kind == frames.FREE
                 if kind == frames.SHARED:
                     self._send_shared(job, data)
                 elif kind != frames.FREE:
                     self._send(data)
-                job.has_result = job.has_result or kind in (frames.RESULT, frames.SHARED)
-                job.is_free = job.has_result if job.is_read else kind == frames.FREE
             if complete and job.is_free:
                 if job.undisturbed:
                     job.stop_at = None
