@@ -151,6 +151,11 @@ async def test_connection_that_ends_before_a_long_result_is_taken_leaves_no_proc
     assert not [child for child in children if child.exists()]
 
 
+def test_process_that_announces_more_than_it_can_share_is_ended(kept: Kept) -> None:
+    assert kept.result(kept.begin("test_share_too_much"))["gone"]
+    assert kept.pid()
+
+
 async def test_process_has_no_memory_for_results_but_its_own(kept: Kept, tmp_path: Path, unread: int) -> None:
     (tmp_path / "b").write_text("b" * MEGABYTE)
     second = begin_read(kept, tmp_path, "b")
