@@ -108,7 +108,10 @@ async def test_up_with_a_wrong_policy_file_names_the_mistake_in_one_line(shell: 
     up = await shell.writ("up")
     assert (up.status, up.err.endswith(f"\n{expected}")) == (2, True), up
     policy.write_bytes(default_policy())
-    assert (await shell.writ("up", "--detach")).status == 0
+    lost = policy.with_name("keys") / "audit.seed"
+    lost.unlink()
+    started = await shell.writ("up", "--detach")
+    assert (started.status, started.err) == (0, f"writ up: {lost} is missing, so a new key is made\n"), started
     assert (await shell.writ("down")).status == 0
 
 
