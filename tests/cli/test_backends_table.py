@@ -100,3 +100,19 @@ def test_engine_of_a_target_is_shown_with_its_disk() -> None:
     expected = "web1 has an engine: engine 26.1.5, api 1.45, compose 2.26.1, rootless no, disk 1 GB free of 9 GB at /d"
     assert expected in paper.getvalue()
     assert "has an engine" not in shown(200)
+
+
+def test_targets_that_lack_the_same_for_the_same_reason_are_in_one_line() -> None:
+    none = "no backup repository is declared for the target"
+    lacks = structs.replace(WELL, lacking={"backup_create": none, "backup_list": none})
+    own = structs.replace(WELL, lacking={"backup_create": none, "network_scan": "no scan_networks are declared"})
+    rows = [structs.replace(ROWS[0], target=f"web{number}", visit=lacks) for number in range(1, 11)]
+    screen, paper = Screen("table"), io.StringIO()
+    screen.out = Console(file=paper, width=200, force_terminal=False)
+    _show(screen, [*rows, structs.replace(ROWS[0], target="db1", visit=own)])
+    named = ", ".join(f"web{number}" for number in range(1, 9))
+    assert [line for line in paper.getvalue().splitlines() if " no " in line] == [
+        f"{named} and 2 more have no backup_create, backup_list: {none}",
+        f"db1 has no backup_create: {none}",
+        "db1 has no network_scan: no scan_networks are declared",
+    ]

@@ -224,6 +224,21 @@ async def test_operations_are_explained(command: Command) -> None:
     assert len(json.loads((await command("operations", "-o", "json")).stdout)) >= 32
 
 
+async def test_operations_are_listed_by_risk_and_backend(command: Command) -> None:
+    names = (await command("operations", "--risk", "read", "--backend", "ssh", "-q")).stdout.split()
+    assert {"file_read", "service_status", "container_logs"} <= {*names}
+    assert {"file_write", "audit_read", "guest_list"}.isdisjoint(names)
+    both = (await command("operations", "--risk", "read", "--risk", "admin", "--backend", "writ", "-q")).stdout.split()
+    assert {"audit_read", "policy_publish"} <= {*both}
+    assert {"stop_set", "file_read"}.isdisjoint(both)
+    for words, message in (
+        (("--backend", "shh"), "no operation has backend 'shh'; did you mean 'ssh'?"),
+        (("file_read", "--risk", "read"), "give the NAME of an operation, or --risk and --backend"),
+    ):
+        refused = await command("operations", *words)
+        assert (refused.exit_code, message in refused.stderr) == (2, True), refused.stderr
+
+
 async def test_every_subcommand_explains_itself(command: Command) -> None:
     def below(command: Any, words: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
         if not isinstance(command, click.Group):

@@ -10,7 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from writ_cli.arguments import help_sections
+from writ_cli.arguments import help_sections, usual_names
 from writ_cli.main import cli
 
 COLUMNS = 80
@@ -100,6 +100,42 @@ def test_unknown_command_names_the_nearest_or_the_group_that_has_it(words: tuple
     assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
     assert done.stderr.startswith(f"writ: No such command {words[-1]!r}; did you mean {hint}")
     assert "(see `writ" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "ours"),
+    [
+        (("policy", "lint"), "writ policy validate"),
+        (("whoami",), "writ context"),
+        (("logs",), "writ audit search"),
+        (("target", "edit"), "writ target set"),
+        (("principal", "delete"), "writ principal remove"),
+        (("op", "describe"), "writ op show"),
+    ],
+)
+def test_name_of_another_program_leads_to_our_command(words: tuple[str, ...], ours: str) -> None:
+    done = CliRunner().invoke(cli, words, prog_name="writ")
+    assert done.exit_code == 2
+    assert done.stderr.startswith(f"writ: No such command {words[-1]!r}; did you mean `{ours}`? (see `writ")
+
+
+def test_every_usual_name_is_of_no_command_and_leads_to_one() -> None:
+    known = {" ".join(("writ", *path)) for path, _ in commands(cli)}
+    for path, names in usual_names.ELSEWHERE.items():
+        assert path in {"writ"} | known
+        assert {f"{path} {name}" for name in names} & known == set()
+        assert {f"writ {command}" for command in names.values()} <= known
+
+
+def test_operation_in_place_of_a_command_leads_to_run_and_its_parameters() -> None:
+    done = CliRunner().invoke(cli, ["service_restart", "-t", "web-1"], prog_name="writ")
+    expected = (
+        "service_restart is an operation: `writ run service_restart` requests it, `writ operations service_restart`"
+    )
+    assert (done.exit_code, done.stderr.startswith(f"writ: {expected}")) == (2, True), done.stderr
+    shown = CliRunner().invoke(cli, ["operations", "service_restart"]).output
+    for words in (["service_restart"], ["run", "service_restart"], ["simulate", "service_restart"]):
+        assert CliRunner().invoke(cli, ["help", *words]).output == shown
 
 
 def test_unknown_option_names_the_nearest() -> None:

@@ -2,12 +2,16 @@
 
 import ast
 import io
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec import Struct
+from rich.cells import cell_len
 from rich.console import Console
 
 import writ_cli
@@ -182,6 +186,33 @@ def test_a_word_longer_than_the_terminal_is_folded_and_leaves_the_other_columns_
         assert any(cell in line for line in text.splitlines()), text
     at = text.splitlines()[0].index("why")
     assert pattern in "".join(line[at:].strip() for line in text.splitlines())
+
+
+def test_a_list_of_targets_wraps_after_a_comma_where_no_column_can_be_dropped() -> None:
+    row = ["network_status", "stage-1, prod-1, dock-1", "bot", f"sometimes: {'x' * 40}"]
+    other = ["container_inspect, container_list, container_logs", "dock-1", "contractor", "always"]
+    screen, paper = Screen("table"), io.StringIO()
+    screen.out = Console(file=paper, highlight=False, markup=False, emoji=False, width=76, force_terminal=False)
+    screen.table(("operations", "targets", "principals", "allowed", "by"), [[*row, ""], [*other, ""]], drop=("by",))
+    text = paper.getvalue()
+    assert max(map(len, text.splitlines())) <= 76
+    words = text.split()
+    assert {"stage-1,", "prod-1,", "dock-1", "container_inspect,", "container_list,", "container_logs"} <= {*words}
+
+
+CELL = st.text(alphabet="abcdefg,  -é漢", max_size=60).map(str.strip)
+
+
+@given(rows=st.lists(st.lists(CELL, min_size=6, max_size=6), min_size=1, max_size=4), width=st.integers(40, 120))
+def test_a_table_shows_every_character_however_narrow_the_terminal_is(rows: list[list[str]], width: int) -> None:
+    columns = ("one", "two", "three", "four", "five", "six")
+    screen, paper = Screen("table"), io.StringIO()
+    screen.out = Console(file=paper, highlight=False, markup=False, emoji=False, width=width, force_terminal=False)
+    screen.table(columns, rows)
+    text = paper.getvalue()
+    assert max(map(cell_len, text.splitlines())) <= width
+    shown = Counter("".join(text.replace("─", "").split()))
+    assert shown == Counter("".join("".join([*columns, *(cell for row in rows for cell in row)]).split()))
 
 
 @pytest.mark.parametrize("name", ["container_create", "package_update", "file_write"])

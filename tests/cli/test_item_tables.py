@@ -77,3 +77,16 @@ def test_word_longer_than_a_line_stays_whole_for_copying(
 ) -> None:
     path = "/srv/" + "long/" * 10 + "name.seed"
     assert f"      {path}" in lines(capsys, monkeypatch, 40, key=path)
+
+
+def test_ids_of_containers_are_shortened_where_the_table_is_too_wide(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = "186d2b21e7a3" + "0" * 52
+    containers = [{"container_id": whole, "container_name": "web", "image": "box:1", "status": "Up 4 minutes"}]
+    shown = lines(capsys, monkeypatch, 80, containers=containers)
+    assert shown[1].split() == ["container_id", "container_name", "image", "status"]
+    assert shown[3].split() == ["186d2b21e7a3…", "web", "box:1", "Up", "4", "minutes"]
+    assert whole in lines(capsys, monkeypatch, 200, containers=containers)[3]
+    other = [{"container_id": whole[:-1], "container_name": "web", "image": "box:1"}]
+    assert whole[:-1] in "".join(lines(capsys, monkeypatch, 80, containers=other)).replace(" ", "")

@@ -1,5 +1,6 @@
 """`writ policy` on files, without a server: input and output."""
 
+import io
 import json
 import re
 import subprocess
@@ -9,8 +10,12 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 
 from writ_cli.main import cli
+from writ_cli.policy import simulate
+from writ_cli.terminal.output import Screen
+from writ_contracts.policy.questions import EvalRequest, EvalResult
 from writ_installation.files.create import create_installation
 from writ_installation.files.home import Home
 
@@ -246,6 +251,38 @@ def test_many_combinations_are_simulated_at_once(bare: CliRunner) -> None:
     assert denied.exit_code == 3
     assert re.search(r"dora +prod-db-1, prod-web-1 +deny ", denied.stdout)
     assert writ(bare, "simulate", *RESTART, "-t", "nope*", "--principal", "dora", *FILES).exit_code == 2
+
+
+def test_decisions_at_several_instants_are_told_apart_at_80_columns() -> None:
+    screen, paper = Screen("table"), io.StringIO()
+    screen.out = Console(file=paper, highlight=False, markup=False, emoji=False, width=80, force_terminal=False)
+    nobody = (
+        "no rule allows it; nearest is 'contractors-restart-web-staging': time_restrictions is Sat 2026-11-28 11:00"
+    )
+    given: list[tuple[str, str, str]] = [
+        ("2026-11-27T10:00:00Z", "allow", "rule 'contractors-restart-web-staging' allows it"),
+        ("2026-11-28T10:00:00Z", "deny", nobody),
+    ]
+    simulate._show(
+        screen,
+        [
+            (
+                EvalRequest(principal="carol", operation="service_restart", target="stage-1", at=at),
+                EvalResult(id=None, decision=word, rules=["r"], reason=why, effective_parameters={}, trace=[]),
+            )
+            for at, word, why in given
+        ],
+    )
+    lines = paper.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    for at, word in (("2026-11-27", "allow"), ("2026-11-28", "deny")):
+        assert any(at in line and word in line for line in lines), lines
+
+
+def test_simulation_by_files_outside_of_an_installation_wants_its_principals(bare: CliRunner) -> None:
+    refused = writ(bare, "simulate", *RESTART, "-t", "prod-*", *FILES)
+    assert refused.exit_code == 2
+    assert refused.stderr.startswith("writ: name the principals by --principal: no installation here says who you are")
 
 
 @pytest.mark.parametrize("template", ["homelab", "production", "ci-runner", "ai-assistant", "change-freeze"])

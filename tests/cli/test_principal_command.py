@@ -53,8 +53,29 @@ def test_new_key_is_named_with_its_effect(home: Home) -> None:
     done = writ(home, "rotate", "bob")
     assert done.stdout.splitlines() == [
         f"bob has a new key: {home.seed_file('principal-bob')}",
-        "  a running Writ refuses the old key within a second: copy the new one to its client",
+        "  copy it to its client: it is used, and the old one refused, once Writ runs here and has read the files",
     ]
+
+
+@pytest.mark.parametrize(
+    ("command", "value", "nothing", "before"),
+    [("roles", "operator", "--none", ["operator", "admin"]), ("acts-for", "operator", "--nobody", "operator")],
+)
+def test_rights_are_not_taken_by_a_command_that_names_none(
+    home: Home, command: str, value: str, nothing: str, before: object
+) -> None:
+    assert writ(home, "add", "bot", "--kind", "agent", "--acts-for", "operator").exit_code == 0
+    name = "bot" if command == "acts-for" else "operator"
+
+    def now() -> object:
+        return getattr(principals_of(home)[name], command.replace("-", "_"))
+
+    refused = writ(home, command, name)
+    assert (refused.exit_code, f"or {nothing}" in refused.stderr, now()) == (2, True, before)
+    refused = writ(home, command, name, value, nothing)
+    assert (refused.exit_code, now()) == (2, before)
+    assert writ(home, command, name, nothing).exit_code == 0
+    assert not now()
 
 
 @pytest.mark.parametrize("words", [("remove", "--yes"), ("show",), ("disable",), ("rotate",), ("roles",)])
@@ -104,7 +125,7 @@ def test_an_agent_that_acts_for_no_human_is_pointed_out(home: Home, words: tuple
     assert (done.exit_code, line in done.stdout.splitlines()) == (0, hint)
 
 
-@pytest.mark.parametrize("words", [("disable",), ("remove", "--yes"), ("roles",)])
+@pytest.mark.parametrize("words", [("disable",), ("remove", "--yes"), ("roles", "--none")])
 def test_a_change_after_which_nobody_could_publish_is_warned_of(home: Home, words: tuple[str, ...]) -> None:
     assert writ(home, "add", "bob", "--role", "operator").exit_code == 0
     assert writ(home, "roles", "bob", "operator", "admin").stderr == ""

@@ -1,7 +1,5 @@
 """`writ target` on a handwritten inventory, without a running installation."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import msgspec
@@ -9,7 +7,6 @@ import pytest
 from click.testing import CliRunner, Result
 
 from writ_cli.main import cli
-from writ_testing.peers.sshd import make_key
 
 INVENTORY = """\
 # Our hosts.
@@ -224,73 +221,6 @@ def test_list_and_test_are_the_commands_for_all_targets() -> None:
     for words, other in ((("target", "list"), ("targets",)), (("target", "test"), ("backends", "test"))):
         one, two = (CliRunner().invoke(cli, [*path, "--help"]).stdout.splitlines()[1:] for path in (words, other))
         assert one == two
-
-
-def _shown_key(folder: Path, name: str) -> tuple[Path, str]:
-    (folder / name).unlink(missing_ok=True)
-    make_key(folder / name)
-    kind, data, _ = (folder / f"{name}.pub").read_text().split()
-    return folder / name, f"{kind} {data}"
-
-
-def _add(folder: Path, *words: str) -> Result:
-    _, host_key = _shown_key(folder, "host_key")
-    home = {"WRIT_HOME": str(folder / "home"), "HOME": str(folder)}
-    return CliRunner(env=home).invoke(
-        cli, ["target", "add", "web1", "--role", "testing", "--host-key", host_key, *words]
-    )
-
-
-def test_add_looks_an_alias_of_the_ssh_config_up_once(tmp_path: Path) -> None:
-    (tmp_path / ".ssh").mkdir()
-    config = "Host web\n  HostName web1.example.org\n  User ops\n  Port 2222\nHost far\n  ProxyJump a@b\n"
-    (tmp_path / ".ssh" / "config").write_text(config)
-    (tmp_path / "password").write_text("one two\n")
-    for alias, reason in (("far", "has a ProxyJump or ProxyCommand"), ("wbe", "has no such host")):
-        refused = _add(tmp_path, "--ssh", alias)
-        assert (refused.exit_code, reason in refused.stderr) == (2, True), refused.stderr
-    root = ("--become", "sudo", "--sudo-password-file", str(tmp_path / "password"))
-    done = _add(tmp_path, "--ssh", "web", *root, "-o", "json")
-    assert done.exit_code == 0, done.stderr
-    connection = msgspec.json.decode(done.stdout)["target"]["connection"]
-    expected = {"host": "web1.example.org", "user": "ops", "port": 2222, "become": "sudo"}
-    assert {name: connection[name] for name in expected} == expected
-    secret = tmp_path / "home" / "keys" / "ssh" / "web1.sudo"
-    assert (secret.read_text(), secret.stat().st_mode & 0o777) == ("one two\n", 0o600)
-    assert "one two" not in done.stdout + (tmp_path / "home" / "inventory.yaml").read_text()
-    sudoers = _writ(tmp_path / "home" / "inventory.yaml", "sudoers", "web1")
-    assert sudoers.stdout.startswith("ops ALL=(root) NOPASSWD: /usr/bin/python3 -I -S -c ")
-
-
-def test_add_takes_the_public_half_of_a_key_in_an_ssh_agent(tmp_path: Path) -> None:
-    key, line = _shown_key(tmp_path, "held")
-    done = _add(tmp_path, "--ssh", "ops@web1.example.org", "--key", f"{key}.pub", "-o", "json")
-    assert done.exit_code == 0, done.stderr
-    folder = tmp_path / "home" / "keys" / "ssh"
-    assert (folder / "web1.pub").read_text() == f"{line} writ-web1\n"
-    assert not (folder / "web1").exists()
-
-
-def test_add_refuses_an_encrypted_key_without_its_passphrase(tmp_path: Path) -> None:
-    key, _ = _shown_key(tmp_path, "locked")
-    plain = key.read_bytes()
-    command = [sys.executable, "-c", _ENCRYPT]
-    key.write_bytes(subprocess.run(command, input=plain, capture_output=True, check=True).stdout)
-    refused = _add(tmp_path, "--ssh", "ops@web1.example.org", "--key", str(key))
-    assert (refused.exit_code, "--passphrase-file" in refused.stderr) == (2, True), refused.stderr
-    (tmp_path / "passphrase").write_text("one two")
-    added = _add(
-        tmp_path, "--ssh", "ops@web1.example.org", "--key", str(key), "--passphrase-file", f"{tmp_path}/passphrase"
-    )
-    assert added.exit_code == 0, added.stderr
-    assert (tmp_path / "home" / "keys" / "ssh" / "web1.passphrase").read_text() == "one two\n"
-
-
-_ENCRYPT = """
-import sys, asyncssh
-key = asyncssh.import_private_key(sys.stdin.buffer.read())
-sys.stdout.buffer.write(key.export_private_key("pkcs8-pem", passphrase="one two"))
-"""
 
 
 @pytest.mark.parametrize(

@@ -22,13 +22,18 @@ PLACEHOLDER = re.compile(r"^(?:\[|<|…|\.\.\.)|^[A-Z…]+$")
 
 def commands(text: str, path: Path) -> Iterator[list[str]]:
     """Yield the words of each command in code spans, and in code blocks of a shell."""
+    spans = IN_CODE.findall(FENCE.sub("", text).replace("\n", " "))
+    for line in block_lines(text) + [span for span in spans if COMMAND_LINE.fullmatch(span)]:
+        yield split(line, path)
+
+
+def block_lines(text: str) -> list[str]:
+    """Return the lines with commands in code blocks of a shell, which people copy."""
     lines = [line for line in text.split("\n") if line.startswith("    $ ")]
     for language, block in FENCE.findall(text):
         if language in ("", "console", "sh", "shell", "bash"):
             lines += [found[1] for found in COMMAND_LINE.finditer(block.replace("\\\n", " "))]
-    spans = IN_CODE.findall(FENCE.sub("", text).replace("\n", " "))
-    for line in lines + [span for span in spans if COMMAND_LINE.fullmatch(span)]:
-        yield split(line, path)
+    return lines
 
 
 def split(line: str, path: Path) -> list[str]:
@@ -112,6 +117,33 @@ def test_commands_in_documents_exist(path: Path) -> None:
     assert {words: why for words, why in found.items() if why} == {}
 
 
+def missing_arguments(words: list[str]) -> str:
+    """Return what is wrong with the arguments of a whole command of `writ`; "" if it can be run as it stands."""
+    command: click.Command = cli
+    while isinstance(command, click.Group) and words:
+        found = command.get_command(click.Context(command), words[0])
+        if found is None:
+            return ""
+        command, words = found, words[1:]
+    if isinstance(command, click.Group) or {"--help", "…"} & {*words}:
+        return ""
+    context = click.Context(command)
+    try:
+        given, rest, _ = command.make_parser(context).parse_args(list(words))
+    except click.UsageError as error:
+        return error.message
+    values = [(one, one.consume_value(context, given)[0]) for one in command.params if one.required]
+    lacking = [one.human_readable_name for one, value in values if one.value_is_missing(value)]
+    return f"lacks {', '.join(lacking)}" if lacking else f"takes no {' '.join(rest)}" if rest else ""
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_commands_in_blocks_of_documents_have_their_arguments(path: Path) -> None:
+    found = {" ".join(words): words[1:] for line in block_lines(path.read_text()) if (words := split(line, path))}
+    writ = {line: rest for line, rest in found.items() if line.startswith("writ ")}
+    assert {line: why for line, rest in writ.items() if (why := missing_arguments(rest))} == {}
+
+
 def texts() -> Iterator[tuple[Path, str]]:
     """Yield the strings of the code, those with values in them as well: a value becomes `…`."""
     for path in sorted(path for top in ("libs", "services") for path in (ROOT / top).rglob("*.py")):
@@ -144,3 +176,11 @@ def test_an_unknown_command_option_or_unit_is_a_problem() -> None:
     assert "no unit" in problem_of(["systemctl", "restart", "writ-natz"])
     assert "no service" in problem_of(["docker", "compose", "restart", "natz"])
     assert "no target" in problem_of(["make", "bake"])
+
+
+def test_a_missing_argument_or_option_is_a_problem() -> None:
+    assert missing_arguments(["policy", "validate", "-"]) == missing_arguments(["run", "OP", "-t", "T", "a=b"]) == ""
+    assert missing_arguments(["policy", "validate"]) == "lacks FILE..."
+    assert missing_arguments(["target", "add", "web1", "--ssh", "root@web1"]) == "lacks role"
+    assert "requires an argument" in missing_arguments(["target", "add", "web1", "--ssh"])
+    assert missing_arguments(["version", "now"]) == "takes no now"

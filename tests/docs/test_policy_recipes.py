@@ -24,6 +24,7 @@ TEAMS = {
     "security": ["security-1"],
     "release": ["release-1"],
     "guest": ["carol"],
+    "contractor": ["paul"],
 }
 PRINCIPALS = [
     *({"id": who, "kind": "human", "roles": [role]} for role, people in TEAMS.items() for who in people),
@@ -36,6 +37,8 @@ INVENTORY = [
     {"id": "staging-1", "role": "staging", "backend": "local"},
 ]
 NIGHT, FREEZE = "2026-11-24T22:30:00+01:00", "2026-12-24T12:00:00Z"
+EVENING = "2026-11-24T17:00:00+01:00"
+SECRETS = ["/srv/app/.env", "/etc/ssl/private/web.KEY", "/etc/shadow", "/srv/.pgpass", "/root/passwords"]
 PATCH_NIGHTS = ["2026-09-08T23:00:00+02:00", "2026-11-10T23:00:00+01:00", "2027-06-09T01:00:00+02:00"]
 OTHER_NIGHTS = ["2026-11-03T23:00:00+01:00", "2026-11-17T23:00:00+01:00", "2026-11-11T23:00:00+01:00"]
 
@@ -81,6 +84,20 @@ CASES = {
         case("bot", "service_restart", "deny", parameters={"service_name": "mysql"}),
         case("bot", "service_stop", "deny"),
         case("bot", "service_restart", "require_approval"),
+    ],
+    "contractors": [
+        case("paul", "service_restart", "allow", "staging-1"),
+        case("paul", "service_restart", "deny", "staging-1", now=EVENING),
+        case("paul", "service_restart", "require_approval", now=EVENING),
+        case("paul", "service_restart", "allow", now=EVENING, approvals=["lead-1"]),
+        case("paul", "service_restart", "deny", parameters={"service_name": "mysql"}),
+        case("sre-1", "stack_remove", "deny", parameters={"stack_name": "shop", "volumes": True}, code="denied"),
+        case("sre-1", "stack_remove", "deny", parameters={"stack_name": "shop"}, code="no_rule"),
+        case("bot", "service_status", "allow"),
+        case("bot", "file_read", "allow", parameters={"file_path": "/etc/motd"}),
+        case("bot", "file_read", "deny", parameters=[{"file_path": path} for path in SECRETS], code="denied"),
+        case("bot", "service_restart", "deny"),
+        case("sre-1", "service_status", "deny"),
     ],
     "restores": [
         case("dba-1", "backup_restore", "require_approval", approvals=["dba-2"]),

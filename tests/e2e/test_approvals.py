@@ -146,6 +146,8 @@ async def test_order_of_steps_and_quorum(installation: RunningInstallation) -> N
         assert await approve(installation, bob, operation_id) == "awaiting_approval"
         again = await bob.approvals.card(operation_id, policy_key(installation))
         assert (again.step, again.waits_for, again.remaining) == ("", "one of role lead", 1)
+        shown = await installation.writ("approvals", "show", operation_id, "--as", "bob")
+        assert "  waits for: one of role lead; 1 more needed" in shown.out.splitlines()
         with pytest.raises(Conflict, match="bob has approved it already"):
             await bob.approvals.approve(again)
         assert await approve(installation, carol, operation_id) == "approved"

@@ -143,7 +143,7 @@ async def test_stack_is_deployed_after_another_person_has_approved_it(world: Wor
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ((), "give one of --ssh USER@HOST, --proxmox HOST and --docker SOCKET"),
+        ((), "give one of --ssh USER@HOST, --local HOST, --proxmox HOST and --docker SOCKET"),
         (("--docker", "docker.sock"), "neither a socket, such as /var/run/docker.sock, nor HOST:PORT"),
         (("--docker", "/run/x.sock", "--host-key", "k"), "--host-key does not apply to a Docker engine"),
         (("--docker", "/run/x.sock", "--mount-root", "srv"), "not an absolute path"),

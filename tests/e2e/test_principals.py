@@ -155,8 +155,15 @@ async def test_the_command_changes_principals_by_operations_and_in_the_files(
     await run_json(installation, "principal", "roles", "dave", "ops", "--new-role", "--request", by="alice")
     shown = await run_json(installation, "principal", "show", "dave")
     assert (shown["roles"], shown["disabled"]) == (["ops"], False)
+    first = installation.home.key("principal-dave").seed
+    rotated = await run_json(installation, "principal", "rotate", "dave")
+    own = await installation.writ("op", "list", environ={"WRIT_PRINCIPAL": "dave"})  # the next command, at once
+    assert (rotated["admitted"], own.status) == (True, 0), own
+    assert not await connects(installation, "dave", first)
     changed_here = await run_json(installation, "principal", "disable", "dave")
     assert changed_here["principal"]["disabled"] is True
     assert "dave" in installation.home.principals.read_text()
+    disabled = await installation.writ("principal", "rotate", "dave")
+    assert disabled.out.splitlines()[1] == "  dave stays disabled until `writ principal enable dave`"
     refused = await run_json(installation, "principal", "remove", "bob", "--yes", "--request", by="bob", status=3)
     assert refused["outcome"] == "denied"

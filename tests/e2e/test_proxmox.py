@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 
 from writ_client.client import Writ
+from writ_documents.readers import read_inventory
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation, open_policy, running_installation
 from writ_testing.peers.proxmox import OWNER, SECRET, TOKEN, Proxmox, proxmox
@@ -48,8 +49,9 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
     with proxmox(folder / "pve") as server:
         async with running_installation(folder, policy=open_policy(TESTERS), environ=ENVIRON) as installation:
             world = World(installation, server, folder)
-            added = await world.add("cluster", "--host-key", server.fingerprint)
+            added = await world.add("cluster", "--host-key", server.fingerprint, "--tag", "pve")
             assert added.status == 0, added
+            assert read_inventory(installation.home.inventory).targets[-1].tags == ["pve"]
             yield world
 
 

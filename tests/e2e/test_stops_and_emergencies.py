@@ -117,6 +117,8 @@ async def test_an_emergency_from_its_declaration_to_the_signed_off_review(
     assert made["until"] - time.time() < 601
     await run_json(installation, "emergency", "confirm", emergency, status=3)
     await run_json(installation, "emergency", "confirm", emergency, by="alice")
+    empty = await installation.writ("emergency", "report", emergency, environ={"WRIT_PRINCIPAL": "alice"})
+    assert empty.out.splitlines()[-1] == "no operation was decided while it was in force"
     under = await writ.run("test_noop", "web-1", timeout=20)
     await run_json(installation, *declare, status=3)
     await run_json(installation, "emergency", "end", emergency)

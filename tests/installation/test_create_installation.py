@@ -18,6 +18,7 @@ from writ_documents.readers import read_agents, read_inventory, read_principals
 from writ_installation.files import list_edits
 from writ_installation.files.create import add_missing_pools, create_installation, default_policy, undone_on_failure
 from writ_installation.files.home import Home, host_token, is_here
+from writ_installation.files.lost_keys import lost_keys
 from writ_installation.nats import disk
 from writ_installation.nats.disk import check_room_for_new
 from writ_installation.supervisor.detached_start import detach
@@ -221,3 +222,21 @@ def test_principals_of_a_new_installation(tmp_path: Path) -> None:
     (operator,) = read_principals(home.principals).principals
     assert (operator.id, operator.kind, operator.roles) == ("operator", "human", ["operator", "admin"])
     assert operator.key == home.key("principal-operator").public
+
+
+def test_a_key_that_an_installation_lost_is_named_before_a_new_one_is_made(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    assert lost_keys(home) == []
+    create_installation(home)
+    assert lost_keys(home) == []
+    former = home.public("policy")
+    for path in (home.seed_file("policy"), home.seed_file("audit"), home.params_key):
+        path.unlink()
+    policy, audit, params = lost_keys(home)
+    begin = f"{home.seed_file('policy')} is missing, so a new key is made: signatures of the former one, {former}, are"
+    assert policy.startswith(begin)
+    assert "WRIT_POLICY_FORMER_KEYS" in policy
+    assert audit == f"{home.seed_file('audit')} is missing, so a new key is made"
+    assert "can no longer be read" in params
+    create_installation(home)
+    assert lost_keys(home) == []

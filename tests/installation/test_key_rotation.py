@@ -91,8 +91,11 @@ async def test_a_rotation_that_is_killed_before_it_saves_goes_on(
 
 
 async def test_a_key_that_is_unknown_or_being_rotated_is_refused(home: Home) -> None:
-    with pytest.raises(Invalid, match="there are bootstrap"):
+    with pytest.raises(Invalid, match=r"^no key 'nobody' is here; `writ keys list` lists them$"):
         announce(home, "nobody")
+    for name, meant in {"operator": "principal-operator", "polcy": "policy"}.items():
+        with pytest.raises(Invalid, match=f"; did you mean '{meant}'"):
+            announce(home, name)
     announce(home, "audit")
     with pytest.raises(Conflict):
         announce(home, "audit")

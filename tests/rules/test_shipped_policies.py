@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from tests.rules.asking import CATALOGUE, warned
 
+from writ_contracts.catalogue import BUILT_IN
+from writ_documents import yaml_file
 from writ_documents.readers import read_agents, read_inventory
 from writ_rules.coverage import Coverage, CoverageCounter
 from writ_rules.suite_runs import PreparedSuite, read_suite, run_case, run_suites
@@ -44,6 +46,28 @@ def test_every_shipped_policy_has_a_suite_and_loads_without_a_warning() -> None:
     assert [default_suite_path(path) for path in SHIPPED] == SUITES
     for path in SHIPPED:
         assert warned(path.read_text()) == []
+
+
+def test_the_first_policy_lets_its_operator_do_everything_on_development() -> None:
+    """The commands of guides, such as docs/docker.md, are then denied on no target of role development."""
+    policies = yaml_file.read(POLICIES / "development-flexible.yaml").data["policies"]
+    rules = [*policies["global_policies"], *policies["role_policies"]["development"]]
+    permitted = {
+        operation
+        for rule in rules
+        if rule["allowed"]
+        and "development" in rule.get("target_roles", ["development"])
+        and {"operator", "admin"} & {*rule["user_roles"]}
+        for operation in rule["operations"]
+    }
+    assert {one.name for one in BUILT_IN if not one.control} - permitted == set()
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_shipped_policy_lets_somebody_list_containers_and_stacks(path: Path) -> None:
+    policies = yaml_file.read(path).data["policies"]
+    allowed = [rule["operations"] for rule in policies["global_policies"] if rule["allowed"]]
+    assert {"container_list", "stack_status"} <= {name for names in allowed for name in names}
 
 
 def test_the_examples_load() -> None:

@@ -13,6 +13,7 @@ from click.shell_completion import CompletionItem
 from writ_cli.arguments.help_sections import lines, sections
 from writ_cli.arguments.lazy_group import LazyGroup
 from writ_cli.arguments.repeated_options import refuse_repeated
+from writ_cli.arguments.usual_names import MeantCommand
 from writ_cli.terminal.exit_status import Exit
 from writ_cli.terminal.output_option import form_of
 from writ_contracts.version import VERSION
@@ -113,7 +114,11 @@ class WritGroup(LazyGroup):
         """Resolve as a group does. Raises NoSuchCommand, also with the group that has a subcommand of this name."""
         try:
             return super().resolve_command(ctx, args)
+        except MeantCommand:
+            raise
         except NoSuchCommand as error:
+            if _is_operation(error.command_name):
+                raise MeantCommand(error.command_name, _of_operation(error.command_name), ctx=ctx) from None
             found = [group for group in self.list_commands(ctx) if self._has(ctx, group, error.command_name)]
             if not found:
                 raise
@@ -128,6 +133,16 @@ class WritGroup(LazyGroup):
         if not ctx.resilient_parsing:
             refuse_repeated(self, ctx.info_name or "writ", args, None)
         return super().parse_args(ctx, args)
+
+
+def _is_operation(name: str) -> bool:
+    from writ_runtime.plugins.entry_points import load_catalogue  # noqa: PLC0415 - few commands need the catalogue
+
+    return name in load_catalogue()
+
+
+def _of_operation(name: str) -> str:
+    return f"{name} is an operation: `writ run {name}` requests it, `writ operations {name}` shows its parameters"
 
 
 def _named_in_groups(error: NoSuchCommand, groups: Sequence[str]) -> str:
@@ -161,7 +176,10 @@ def cli(context: click.Context) -> None:
 @click.argument("words", nargs=-1, metavar="[COMMAND]...")
 @click.pass_context
 def show_help(context: click.Context, words: tuple[str, ...]) -> int:
-    """Show the help of a command, as `--help` after it does."""
+    """Show the help of a command, as `--help` after it does, or the parameters of an operation."""
+    named = words[1:] if words[:1] in (("run",), ("simulate",)) else words
+    if len(named) == 1 and named[0] not in PLACES and _is_operation(named[0]):
+        cli.main(["operations", named[0]], prog_name="writ")
     cli.main([*words, "--help"], prog_name="writ")
     return Exit.DONE
 

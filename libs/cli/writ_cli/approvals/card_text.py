@@ -48,7 +48,8 @@ def _lines(card: Card, now: float) -> Iterator[Line]:
     yield "your proof", card.proof if card.step and card.proof != "key" else ""
     yield "approved by", ", ".join(f"{one.approver}{f': {one.reason}' if one.reason else ''}" for one in card.approvals)
     if card.state == "awaiting_approval":
-        yield "waits for", card.waits_for
+        more = f"; {card.remaining} more needed" if card.approvals and card.remaining else ""
+        yield "waits for", f"{card.waits_for}{more}"
         yield "could decide", ", ".join(card.able)
         left = max(card.until - now, 0.0)
         yield "until", f"{times.date(card.until)} ({times.span(left)} left)"

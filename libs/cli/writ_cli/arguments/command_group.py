@@ -1,6 +1,9 @@
 """The group of a command: its help has the whole first sentence of each subcommand."""
 
 import click
+from click.exceptions import NoSuchCommand
+
+from writ_cli.arguments.usual_names import meant
 
 ANY_LENGTH = 10_000
 
@@ -10,6 +13,15 @@ class CommandGroup(click.Group):
 
     group_class = type
     """Groups within it are of the same kind."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Resolve as a group does. Raises NoSuchCommand, which names our command for a name of another program."""
+        try:
+            return super().resolve_command(ctx, args)
+        except NoSuchCommand as error:
+            raise meant(ctx, error.command_name, self.list_commands(ctx)) or error from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the subcommands, each with its first sentence."""

@@ -8,6 +8,7 @@ import click
 from click.exceptions import NoSuchCommand
 
 from writ_cli.arguments.command_group import CommandGroup
+from writ_cli.arguments.usual_names import MeantCommand
 
 
 class LazyGroup(CommandGroup):
@@ -35,5 +36,7 @@ class LazyGroup(CommandGroup):
         """Resolve as a group does. Raises NoSuchCommand, which names the most similar subcommand."""
         try:
             return super().resolve_command(ctx, args)
+        except MeantCommand:
+            raise
         except NoSuchCommand as error:  # click itself looks among loaded commands
             raise NoSuchCommand(error.command_name, possibilities=self.list_commands(ctx), ctx=ctx) from None

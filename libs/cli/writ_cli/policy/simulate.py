@@ -55,7 +55,7 @@ async def simulate(
     """
     parameters_of_request: dict[str, Any] = {
         "parameters": parameters_of(operation, words),
-        "principals": who or (settings.who(),),
+        "principals": who or (_oneself(settings, files),),
         "at": [at for text in instants if (at := instant_option(text)) is not None],
         "dry_run": dry_run,
         "emergency": emergency,
@@ -74,6 +74,16 @@ async def simulate(
     _show(settings.screen, simulated)
     decisions = {answer.decision for _, answer in simulated}
     return Exit.INVALID if decisions == {"invalid"} else Exit.DENIED if decisions <= {"deny", "invalid"} else Exit.DONE
+
+
+def _oneself(settings: Settings, files: PolicyFiles | None) -> str:
+    """Return the principal that asks. Raises UsageError where files are judged outside of an installation."""
+    try:
+        return settings.who()
+    except Invalid as error:
+        if files is None:
+            raise
+        raise click.UsageError("name the principals by --principal: no installation here says who you are") from error
 
 
 def _chosen(known: Iterable[str], globs: tuple[str, ...], operation: str) -> list[str]:
@@ -103,7 +113,11 @@ def _show(screen: Screen, simulated: Simulated) -> None:
         (who, ", ".join(targets), at, decision(word), rules, reason)
         for (who, at, word, rules, reason), targets in alike.items()
     ]
-    screen.table(("principal", "targets", "at", "decision", "rules", "why"), rows, drop=("rules", "at"))
+    columns = ("principal", "targets", "at", "decision", "rules", "why")
+    if len({request.at for request, _ in simulated}) > 1:  # the instant tells such rows apart
+        screen.table(columns, rows, drop=("rules",))
+    else:
+        screen.table(columns, rows, drop=("rules", "at"))
 
 
 def _joined(request: EvalRequest, answer: EvalResult) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Lists of mappings in an output, such as packages or network interfaces, as tables. Pure."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from writ_cli.terminal import times
 
 EARLIEST, LATEST = 1e9, 1e11
 """Unix seconds. Other numbers are periods, or no times of an installation."""
+_digest = re.compile(r"((?:sha256:)?[0-9a-f]{12})[0-9a-f]{52}").fullmatch
 
 
 def is_table(value: object) -> bool:
@@ -35,6 +37,12 @@ def cell(key: str, value: object) -> str:
     if isinstance(value, dict):
         return " ".join(text for name, item in value.items() if (text := cell(name, item)))
     return msgspec.json.encode(value).decode()
+
+
+def shortened_digest(text: str) -> str:
+    """Return the beginning of a SHA-256, such as the id of a container; any other text as it is."""
+    found = _digest(text)
+    return f"{found[1]}…" if found else text
 
 
 def is_moment(key: str, value: object) -> bool:

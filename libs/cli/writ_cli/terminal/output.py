@@ -19,7 +19,7 @@ from rich.text import Text
 
 from writ_cli.terminal import times
 from writ_cli.terminal.field_path import select
-from writ_cli.terminal.item_tables import cell, columns_of, is_moment, is_table
+from writ_cli.terminal.item_tables import cell, columns_of, is_moment, is_table, shortened_digest
 from writ_cli.terminal.table_widths import (
     SPACE,
     ColumnWidth,
@@ -134,16 +134,19 @@ class Screen:
                 self.out.print(Text.assemble(" " * further if number else "", part), soft_wrap=True)
 
     def _items(self, name: str, items: Any, indent: int) -> None:
-        """Print a list of mappings as a table; where that is too wide, each after the other with its names."""
+        """Print a list of mappings as a table. Where that is too wide, with shortened digests, as the engine's own
+        programs show ids of containers; where it still is, each item after the other with its names.
+        """
         keys, inner = columns_of(items), indent + 2
         columns = [visible(key) for key in keys]
         rows = [[visible(cell(key, item.get(key))) for key in keys] for item in items]
-        widths = fitted(columns, rows, (), self.out.width - inner)
         self.out.print(Text.assemble(" " * indent, (f"{name}:", "dim")))
-        if sum(one.width + SPACE for one in widths) - SPACE <= self.out.width - inner:
-            table = _table(columns, [[Text(part) for part in row] for row in rows], widths)
-            self.out.print(Padding(table, (0, 0, 0, inner), expand=False))
-            return
+        for shown_rows in (rows, [[shortened_digest(part) for part in row] for row in rows]):
+            widths = fitted(columns, shown_rows, (), self.out.width - inner)
+            if sum(one.width + SPACE for one in widths) - SPACE <= self.out.width - inner:
+                table = _table(columns, [[Text(part) for part in row] for row in shown_rows], widths)
+                self.out.print(Padding(table, (0, 0, 0, inner), expand=False))
+                return
         for row in rows:
             parts = ", ".join(f"{key}: {part}" for key, part in zip(columns, row, strict=True) if part)
             self.out.print(Padding(Text(f"- {parts}"), (0, 0, 0, inner), expand=False))

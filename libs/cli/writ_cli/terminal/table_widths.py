@@ -4,12 +4,15 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from msgspec import Struct, structs
+from rich.cells import cell_len
 
 T = TypeVar("T")
 SPACE = 2
 """Between columns."""
 WHOLE = 26
-"""Cells up to this length, such as ids, names and times, are not wrapped."""
+"""Cells up to this length, such as ids, names and times, are not wrapped while there is room."""
+NARROWEST = 2
+"""Of a column; a wide character takes two columns of the terminal."""
 
 
 class ColumnWidth(Struct, frozen=True):
@@ -21,8 +24,12 @@ class ColumnWidth(Struct, frozen=True):
 
 
 class _Measured(Struct, frozen=True):
+    """`listed`, `worded`: the least width if lists wrap after their commas, and if all texts wrap between words."""
+
     index: int
     least: int
+    listed: int
+    worded: int
     most: int
 
 
@@ -30,17 +37,10 @@ def fitted(
     columns: Sequence[str], rows: Sequence[Sequence[str]], drop: Sequence[str], width: int, *, fold: bool = False
 ) -> list[ColumnWidth]:
     """Return the columns side by side within the width. `drop`: columns to leave out one after the other, and always if
-    empty. `fold`: break a word that is longer than the width, such as a pattern.
+    empty. `fold`: keep within the width what is still too wide: wrap lists, then all texts, then break words.
     """
-    known = [_measured(at, name, [row[at] for row in rows]) for at, name in enumerate(columns)]
-    if fold:
-        known = [structs.replace(one, least=min(one.least, WHOLE)) if one.least > width else one for one in known]
-    kept = [one for one in known if columns[one.index] not in drop or any(row[one.index] for row in rows)]
-    for name in drop:
-        if _total([one.least for one in kept]) <= width:
-            break
-        kept = [one for one in kept if columns[one.index] != name]
-    return _shared(kept, width)
+    kept = _kept(columns, rows, drop, width, fold=fold)
+    return _shared(_squeezed(kept, width) if fold else kept, width)
 
 
 Step = str | tuple[str, str]
@@ -67,7 +67,7 @@ def to_stack(
         names, plain = columns, rows
         for pair in found:
             names, plain = stacked_names(names, pair), [stacked(names, row, pair, _joined) for row in plain]
-        if _total([one.width for one in fitted(names, plain, drop, width, fold=True)]) <= width:
+        if _total([one.least for one in _kept(names, plain, drop, width, fold=True)]) <= width:
             break
         found.append(step)
     return found
@@ -89,18 +89,60 @@ def _joined(first: str, second: str) -> str:
     return f"{first}\n{second}" if second else first
 
 
+def _kept(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], drop: Sequence[str], width: int, *, fold: bool
+) -> list[_Measured]:
+    """Return the columns that are not left out. `fold`: none of them takes the whole width alone."""
+    known = [_measured(at, name, [row[at] for row in rows]) for at, name in enumerate(columns)]
+    if fold:
+        known = [_folded(one) if one.least > width else one for one in known]
+    kept = [one for one in known if columns[one.index] not in drop or any(row[one.index] for row in rows)]
+    for name in drop:
+        if _total([one.least for one in kept]) <= width:
+            break
+        kept = [one for one in kept if columns[one.index] != name]
+    return kept
+
+
 def _measured(at: int, name: str, cells: Sequence[str]) -> _Measured:
-    heading = max(map(len, name.split("\n")))
     lines = [line for cell in cells for line in cell.split("\n")]
-    return _Measured(at, max([*map(_least, lines), heading]), max([*map(len, lines), heading]))
+    least, named = [_least(line) for line in lines], max(map(cell_len, name.split("\n")))
+    listed = [min(one, _longest_word(line)) if ", " in line else one for one, line in zip(least, lines, strict=True)]
+    worded = [min(one, _longest_word(line)) for one, line in zip(least, lines, strict=True)]
+    most = max([*map(cell_len, lines), named])
+    return _Measured(at, max([*least, named]), max([*listed, named]), max([*worded, named]), most)
 
 
 def _least(cell: str) -> int:
     """Return the least width of a cell: of a text, its longest word, but a longer one than WHOLE is folded; of a single
     word, such as a key, its length.
     """
-    words = cell.split()
-    return len(cell) if len(cell) <= WHOLE or len(words) < 2 else min(max(map(len, words)), WHOLE)
+    length = cell_len(cell)
+    return length if length <= WHOLE or len(cell.split()) < 2 else min(_longest_word(cell), WHOLE)
+
+
+def _longest_word(cell: str) -> int:
+    return max(map(cell_len, cell.split()), default=0)
+
+
+def _folded(one: _Measured) -> _Measured:
+    return structs.replace(
+        one, least=min(one.least, WHOLE), listed=min(one.listed, WHOLE), worded=min(one.worded, WHOLE)
+    )
+
+
+def _squeezed(kept: Sequence[_Measured], width: int) -> list[_Measured]:
+    """Narrow columns that are together too wide. Rich would cut their texts, and nobody would see that a name in a
+    list of targets is missing.
+    """
+    found = list(kept)
+    for narrower in ("listed", "worded"):
+        if _total([one.least for one in found]) > width:
+            found = [structs.replace(one, least=getattr(one, narrower)) for one in found]
+    while _total([one.least for one in found]) > width and max(one.least for one in found) > NARROWEST:
+        widest = max(range(len(found)), key=lambda at: found[at].least)
+        found[widest] = structs.replace(found[widest], least=found[widest].least - 1)
+    return found
 
 
 def _total(widths: Sequence[int]) -> int:

@@ -44,6 +44,7 @@ class NewEngine(Struct, frozen=True, kw_only=True):
     identity: Path | None = None
     pool: str | None = None
     folders: EngineFolders = EngineFolders()
+    tags: tuple[str, ...] = ()
 
 
 class AddedEngine(Struct, frozen=True, kw_only=True):
@@ -59,6 +60,7 @@ async def add_docker_target(home: Home, new: NewEngine) -> AddedEngine:
     refuse_known(home, new.name)
     entry: dict[str, Any] = {"id": new.name, "role": new.role, "backend": DOCKER}
     entry |= {"agent": new.pool} if new.pool else {}
+    entry |= {"tags": [*new.tags]} if new.tags else {}
     entry |= {"connection": _connection(new), **new.folders.entry()}
     identity = _identity(new)
     folder = home.credentials(DOCKER)

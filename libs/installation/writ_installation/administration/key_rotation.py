@@ -14,6 +14,7 @@ from msgspec import Struct, structs
 from writ_bus.private_files import read_private
 from writ_contracts.errors import Conflict, Invalid
 from writ_contracts.installation.keyring import POLICY, KeyEntry, KeyState
+from writ_contracts.nearest_name import did_you_mean, near
 from writ_documents import atomic_files
 from writ_documents.atomic_files import write_atomically
 from writ_documents.readers import read_agents
@@ -22,10 +23,11 @@ from writ_installation.files.create import SERVICES, write_public
 from writ_installation.files.home import Home
 from writ_installation.files.keyring import save_keys
 from writ_installation.files.parameter_keys import PARAMS, id_in_use, next_id, use_next
+from writ_installation.files.principal_changes import principals_of
 from writ_installation.nats.leaf_sites import Leaf, key_name, read_leaves
 from writ_trust.keys import Key, generate_seed
 
-AGENT, LEAF = "agent-", "leaf-"
+AGENT, LEAF, PRINCIPAL = "agent-", "leaf-", "principal-"
 Step = Literal["announced", "switched", "retired"]
 
 
@@ -53,6 +55,13 @@ def rotatable(home: Home) -> list[str]:
     return [*(name for name in (*SERVICES, *pools, *links) if home.seed_file(name).exists()), *shared]
 
 
+def _unknown_key(home: Home, name: str) -> str:
+    principals = [f"{PRINCIPAL}{one}" for one in principals_of(home)]
+    meant = did_you_mean([own]) if (own := f"{PRINCIPAL}{name}") in principals else ""
+    hint = meant or near(name, [*rotatable(home), *principals])
+    return f"no key {name[:80]!r} is here{hint}; `writ keys list` lists them"
+
+
 def pending(home: Home, name: str) -> Step:
     """Return the next step of this key's rotation."""
     ring = home.keyring()
@@ -64,7 +73,7 @@ def pending(home: Home, name: str) -> Step:
 def announce(home: Home, name: str) -> RotationStep:
     """Make the new key, and have it trusted. Raises Invalid for an unknown name, Conflict during a rotation."""
     if name not in rotatable(home):
-        raise Invalid(f"no key {name} is here: there are {', '.join(rotatable(home))}")
+        raise Invalid(_unknown_key(home, name))
     ring, old = home.keyring(), _present(home, name)
     if ring.find(name, "next") or ring.find(name, "retiring"):
         raise Conflict(f"{name} is being rotated already")

@@ -18,7 +18,7 @@ from writ_contracts.catalogue.control import PrincipalManage
 from writ_contracts.errors import Conflict, Denied, Invalid, TimedOut, Unreachable
 from writ_contracts.inventory import Principal
 from writ_contracts.nearest_name import near
-from writ_contracts.people.principal_changes import changed
+from writ_contracts.people.principal_changes import changed, is_active
 from writ_documents import readers
 from writ_documents.atomic_files import write_atomically
 from writ_documents.readers import read_principals
@@ -106,6 +106,21 @@ def rotate_principal(home: Home, name: str) -> Principal | None:
     changed_to = change_principal(home, PrincipalManage(action="rotate", principal_id=name, key=key.public))
     write_atomically(home.seed_file(f"principal-{name}"), key.seed + b"\n")
     return changed_to
+
+
+async def key_admitted(home: Home, name: str) -> bool | None:
+    """Return whether the running server accepts the principal's key of the folder within a while; None where none is
+    running, or where the principal is disabled.
+    """
+    known = principals_of(home)
+    if not is_active(known[name], known):
+        return None
+    return await admitted(home, name, home.key(f"principal-{name}").seed)
+
+
+def not_admitted(name: str) -> TimedOut:
+    """Return the error for a new key that the running server does not accept."""
+    return TimedOut(f"the new key of {name} is in principals.yaml, but NATS refuses it after {ADMITTED_WITHIN:g} s")
 
 
 def _replace(home: Home, name: str, entry: dict[str, Any] | None) -> None:

@@ -28,6 +28,7 @@ class ProxmoxTarget(Struct, frozen=True, kw_only=True):
     fingerprint: str
     token: bytes
     pool: str | None = None
+    tags: tuple[str, ...] = ()
 
 
 class AddedProxmox(Struct, frozen=True, kw_only=True):
@@ -80,4 +81,6 @@ def _entry(new: ProxmoxTarget) -> dict[str, Any]:
     entry: dict[str, Any] = {"id": new.name, "role": new.role, "backend": PROXMOX}
     if new.pool is not None:
         entry["agent"] = new.pool
+    if new.tags:
+        entry["tags"] = list(new.tags)
     return {**entry, "connection": connection}

@@ -18,7 +18,7 @@ from msgspec import Struct
 from writ_contracts.backends import SSH
 from writ_contracts.errors import ConfigError, Conflict, Invalid, Unreachable, Untrusted
 from writ_contracts.ids import TargetId
-from writ_contracts.inventory import Target
+from writ_contracts.inventory import Name, Target
 from writ_documents.readers import read_inventory
 from writ_installation.backends import MODULE
 from writ_installation.files import list_edits, ssh_keys
@@ -64,6 +64,7 @@ class NewTarget(Struct, frozen=True, kw_only=True):
     address: SshAddress
     pool: str | None = None
     file_roots: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
     key_file: Path | None = None
     passphrase: bytes = b""
     become: str | None = None
@@ -128,6 +129,15 @@ def refuse_name(name: str) -> None:
         raise Invalid(f"{name[:80]!r} cannot name a target: letters, digits, - and _, at most 64") from None
 
 
+def refuse_tags(tags: Iterable[str]) -> None:
+    """Raises Invalid for an impossible tag."""
+    for tag in tags:
+        try:
+            msgspec.convert(tag, Name)
+        except msgspec.ValidationError:
+            raise Invalid(f"{tag[:80]!r} cannot be a tag, which has 1 to 255 characters") from None
+
+
 def refuse_known(home: Home, name: str) -> None:
     """Raises Conflict where a target has this name."""
     create_installation(home)
@@ -153,6 +163,8 @@ async def add_ssh_target(home: Home, new: NewTarget, host_key: HostKey) -> Added
     entry["connection"] = connection if address.port == 22 else {**connection, "port": address.port}
     if new.file_roots:
         entry["file_roots"] = list(new.file_roots)
+    if new.tags:
+        entry["tags"] = list(new.tags)
     target = put_entry(home, entry | new.more)
     served = await served_within(home, target)
     return AddedTarget(target=target, host_key=host_key, key_file=str(path), public_key=public, served=served)

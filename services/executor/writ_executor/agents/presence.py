@@ -149,6 +149,11 @@ class AgentPresence:
         alive = self._alive(pool)
         return bool(alive) and all(last.heartbeat.requests for last in alive)
 
+    def hears_baseline_notices(self, pool: str) -> bool:
+        """Return whether the pool has one agent alone, which receives notices of soon dispatched operations."""
+        alive = self._alive(pool)
+        return len(alive) == 1 and alive[0].heartbeat.baseline_notices
+
     def any_reads_requests(self) -> bool:
         """Return whether any agent takes requests that are dispatched at once."""
         return any(agent.requests for agent in self.all_agents())

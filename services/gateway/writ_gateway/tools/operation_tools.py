@@ -137,7 +137,7 @@ TOOLS: tuple[Tool, ...] = (
     tool(
         "list_my_operations",
         "My operations",
-        "Your operations.",
+        "Your operations that go on; with open_only false the latest ones, ended too.",
         OperationListArguments,
         mine,
         shape({"operations": _ROWS, "more": {"type": "boolean"}}),

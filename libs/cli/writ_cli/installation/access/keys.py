@@ -13,10 +13,10 @@ from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
 from writ_contracts.errors import Invalid
 from writ_installation.administration.key_list import ListedKey, list_keys
-from writ_installation.administration.key_rotation import AGENT, LEAF, RotationStep, pending
+from writ_installation.administration.key_rotation import AGENT, LEAF, PRINCIPAL, RotationStep, pending
 from writ_installation.administration.key_steps import SETTLE, rotate, supervised
 from writ_installation.administration.people_key import rotate_people_key
-from writ_installation.administration.principals import admitted, rotate_principal
+from writ_installation.administration.principals import key_admitted, not_admitted, rotate_principal
 from writ_installation.administration.remote_agent_keys import (
     chosen_key,
     drop_unused,
@@ -27,7 +27,6 @@ from writ_installation.administration.remote_agent_keys import (
 from writ_installation.files.home import PEOPLE
 from writ_installation.files.parameter_keys import PARAMS
 
-PRINCIPAL = "principal-"
 SHORT = 12
 HOST_SPAN = "1h"
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -119,7 +118,8 @@ async def _principal(settings: Settings, name: str) -> int:
     changed = rotate_principal(settings.home, name)
     if changed is None:
         raise Invalid(f"there is no principal {name}")
-    await admitted(settings.home, name, settings.home.key(f"{PRINCIPAL}{name}").seed)
+    if await key_admitted(settings.home, name) is False:
+        raise not_admitted(name)
     _report_step(settings, RotationStep(name=f"{PRINCIPAL}{name}", step="retired", old="", new=changed.key))
     return Exit.DONE
 

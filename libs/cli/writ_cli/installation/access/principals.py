@@ -26,6 +26,8 @@ from writ_installation.administration.principals import (
     ADMITTED_WITHIN,
     add_principal,
     change_principal,
+    key_admitted,
+    not_admitted,
     rotate_principal,
 )
 from writ_installation.files.principal_changes import principals_of
@@ -70,14 +72,11 @@ async def _change(settings: Settings, action: str, name: str, *, request: bool, 
         return show_requested(settings.screen, await writ.principals.change(action, name, known, reason=reason))
 
 
-def _show_changed(settings: Settings, name: str, after: Principal | None, *, rotated: bool = False) -> int:
+def _show_changed(settings: Settings, name: str, after: Principal | None) -> int:
     if settings.screen.json:
         settings.screen.data({"principal": after})
     elif after is None:
         settings.screen.line(f"{name} is removed, and its key with it; a running Writ ends its access within a second")
-    elif rotated:
-        settings.screen.line(f"{name} has a new key: {settings.home.seed_file(f'principal-{name}')}")
-        settings.screen.line("  a running Writ refuses the old key within a second: copy the new one to its client")
     else:
         state = "disabled" if after.disabled else f"roles: {', '.join(after.roles) or 'none'}"
         settings.screen.line(f"{name} is changed ({state}); a running Writ follows within a second")
@@ -211,18 +210,41 @@ async def rotate(settings: Settings, name: str, key: str | None, request: bool, 
         return await _with_key(settings, "rotate", name, key, reason, {})
     if key is not None:
         return await _change(settings, "rotate", name, request=False, reason=reason, key=key)
-    return _show_changed(settings, name, rotate_principal(settings.home, name), rotated=True)
+    after = rotate_principal(settings.home, name)
+    admitted = await key_admitted(settings.home, name)
+    if settings.screen.json:
+        settings.screen.data({"principal": after, "admitted": admitted})
+    else:
+        settings.screen.line(f"{name} has a new key: {settings.home.seed_file(f'principal-{name}')}")
+        settings.screen.line(_effect(settings, name, admitted))
+    if admitted is False:
+        raise not_admitted(name)
+    return Exit.DONE
+
+
+def _effect(settings: Settings, name: str, admitted: bool | None) -> str:
+    """Return the effect of a new key that the server accepts, or does not accept yet."""
+    known = principals_of(settings.home)
+    if not is_active(known[name], known):
+        return f"  {name} stays disabled until `writ principal enable {name}`"
+    if admitted:
+        return "  NATS accepts it, and refuses the old one: copy the new one to its client"
+    return "  copy it to its client: it is used, and the old one refused, once Writ runs here and has read the files"
 
 
 @principal.command("roles")
 @NAME
 @click.argument("roles", nargs=-1, metavar="[ROLE]...")
+@click.option("--none", "no_role", is_flag=True, help="It has no role from now on.")
 @new_role_option
 @changing
 async def set_roles(
-    settings: Settings, name: str, roles: tuple[str, ...], new_role: bool, request: bool, reason: str
+    settings: Settings, name: str, roles: tuple[str, ...], no_role: bool, new_role: bool, request: bool, reason: str
 ) -> int:
-    """Set all roles of NAME; without any it has none."""
+    """Set all roles of NAME: it loses those that are not named."""
+    _refuse_unknown(settings, name, request=request)
+    if bool(roles) == no_role:
+        raise click.UsageError(f"name all roles that {name} has from now on, or --none")
     check_roles(settings, roles, new_role=new_role)
     return await _change(settings, "set_roles", name, request=request, reason=reason, roles=list(roles))
 
@@ -230,9 +252,15 @@ async def set_roles(
 @principal.command("acts-for")
 @NAME
 @click.argument("human", required=False)
+@click.option("--nobody", is_flag=True, help="It acts for nobody from now on.")
 @changing
-async def set_acts_for(settings: Settings, name: str, human: str | None, request: bool, reason: str) -> int:
-    """Set the human that the agent or service NAME acts for; without one it acts for nobody."""
+async def set_acts_for(
+    settings: Settings, name: str, human: str | None, nobody: bool, request: bool, reason: str
+) -> int:
+    """Set the human that the agent or service NAME acts for."""
+    _refuse_unknown(settings, name, request=request)
+    if (human is not None) == nobody:
+        raise click.UsageError(f"name the human that {name} acts for, or --nobody")
     return await _change(settings, "set_acts_for", name, request=request, reason=reason, acts_for=human)
 
 

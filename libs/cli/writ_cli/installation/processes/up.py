@@ -17,6 +17,7 @@ from writ_cli.terminal.output import visible
 from writ_documents.atomic_files import write_atomically
 from writ_installation.files.create import create_installation
 from writ_installation.files.lock import holder
+from writ_installation.files.lost_keys import lost_keys
 from writ_installation.nats.server import configuration
 from writ_installation.processes.health_ports import FIRST
 from writ_installation.processes.report import InstallationReport, read_report
@@ -98,7 +99,7 @@ async def up(
         return _write_server_config(settings, config_file, listen, nats_port)
     if running_url(home) is not None and holder(home.lock) is not None:
         return _already_up(settings)
-    for line in unread_variables(os.environ):
+    for line in (*unread_variables(os.environ), *lost_keys(home)):
         _show_line(line)
     options = SupervisorOptions(
         nats_port=nats_port,

@@ -19,13 +19,22 @@ from writ_installation.administration.targets import refuse_known
 
 
 async def add_proxmox(
-    settings: Settings, name: str, where: str, role: str, fingerprint: str, token_file: Path | None, pool: str | None
+    settings: Settings,
+    name: str,
+    where: str,
+    role: str,
+    fingerprint: str,
+    token_file: Path | None,
+    pool: str | None,
+    tags: tuple[str, ...],
 ) -> AddedProxmox:
     """Add it, and say what to do next. Raises Invalid, Untrusted, Unreachable."""
     host, port = api_address(where)
     refuse_known(settings.home, name)
     token, shown = _read(token_file), _pinned(host, port, fingerprint)
-    target = ProxmoxTarget(name=name, role=role, host=host, port=port, fingerprint=shown, token=token, pool=pool)
+    target = ProxmoxTarget(
+        name=name, role=role, host=host, port=port, fingerprint=shown, token=token, pool=pool, tags=tags
+    )
     added = await add_proxmox_target(settings.home, target)
     if settings.screen.json:
         settings.screen.data(added)

@@ -1,4 +1,6 @@
-"""`writ target add`: a host over SSH, its host key compared by a person, or a Docker engine becomes a target."""
+"""`writ target add`: a host, over SSH with its host key compared by a person or with an agent of its own, a Docker
+engine or a Proxmox VE becomes a target.
+"""
 
 import sys
 from pathlib import Path
@@ -16,6 +18,7 @@ from writ_cli.terminal.output import Screen
 from writ_contracts.errors import Invalid, TimedOut
 from writ_contracts.inventory import Role
 from writ_installation.administration.docker_targets import EngineFolders, NewEngine, engine_socket
+from writ_installation.administration.local_targets import NewLocalTarget, add_local_target
 from writ_installation.administration.targets import (
     SERVED_WITHIN,
     AddedTarget,
@@ -27,18 +30,20 @@ from writ_installation.administration.targets import (
     refuse_known,
     refuse_name,
     refuse_relative,
+    refuse_tags,
     verified_host_key,
 )
 
 MOST_SECRET = 4096
-KINDS = ((True, False, False), (False, True, False), (False, False, True), (True, False, True))
-"""Of --ssh, --proxmox and --docker: those that go together."""
+KINDS = ({"--ssh"}, {"--local"}, {"--proxmox"}, {"--docker"}, {"--ssh", "--docker"})
+"""The options for kinds of targets that go together."""
 
 
 class TargetOptions(Struct, frozen=True, kw_only=True):
     """The options of a new target, of whichever kind."""
 
     ssh: str | None
+    local: str | None
     proxmox: str | None
     docker: str | None
     docker_ca: Path | None
@@ -49,9 +54,34 @@ class TargetOptions(Struct, frozen=True, kw_only=True):
     become: str | None
     sudo_password_file: Path | None
     file_roots: tuple[str, ...]
+    tags: tuple[str, ...]
     mount_roots: tuple[str, ...]
     stack_dir: str | None
     pool: str | None
+
+    def kinds(self) -> set[str]:
+        """Return the given options for kinds of targets."""
+        given = {"--ssh": self.ssh, "--local": self.local, "--proxmox": self.proxmox, "--docker": self.docker}
+        return {option for option, value in given.items() if value is not None}
+
+    def local_host(self, name: str, host: str) -> NewLocalTarget:
+        """Return the host with an agent of its own to add. Raises Invalid, also for options of other kinds."""
+        others = {
+            "--host-key": self.host_key,
+            "--key": self.key_file,
+            "--passphrase-file": self.passphrase_file,
+            "--become": self.become,
+            "--sudo-password-file": self.sudo_password_file,
+            "--docker-ca": self.docker_ca,
+            "--mount-root": self.mount_roots,
+            "--stack-dir": self.stack_dir,
+        }
+        if unfit := [option for option, value in others.items() if value]:
+            raise Invalid(f"{', '.join(unfit)} does not apply to a host with an agent of its own")
+        refuse_relative(self.file_roots)
+        return NewLocalTarget(
+            name=name, role=self.role, host=host, pool=self.pool, file_roots=self.file_roots, tags=self.tags
+        )
 
     @property
     def folders(self) -> EngineFolders:
@@ -68,6 +98,7 @@ class TargetOptions(Struct, frozen=True, kw_only=True):
             identity=self.key_file,
             pool=self.pool,
             folders=self.folders,
+            tags=self.tags,
         )
 
     def host(self, name: str, address: str) -> NewTarget:
@@ -83,6 +114,7 @@ class TargetOptions(Struct, frozen=True, kw_only=True):
             address=ssh_address,
             pool=self.pool,
             file_roots=self.file_roots,
+            tags=self.tags,
             key_file=self.key_file,
             passphrase=secret_of(self.passphrase_file),
             become=self.become,
@@ -98,6 +130,7 @@ class TargetOptions(Struct, frozen=True, kw_only=True):
     metavar="USER@HOST[:PORT]|ALIAS",
     help="A host that is reached over SSH; an alias of ~/.ssh/config is looked up once.",
 )
+@click.option("--local", metavar="HOST", help="A host with an agent of its own, which enrols there.")
 @click.option("--proxmox", metavar="HOST[:PORT]", help="A node or cluster of Proxmox VE.")
 @click.option(
     "--docker",
@@ -110,6 +143,7 @@ class TargetOptions(Struct, frozen=True, kw_only=True):
     help="Docker over TLS: the authority, or the certificate, that is trusted; PEM.",
 )
 @click.option("--role", required=True, type=click.Choice(get_args(Role)), help="What the policy's rules know it by.")
+@click.option("--tag", "tags", multiple=True, metavar="TAG", help="A tag, by which rules and `writ run --tag` know it.")
 @click.option(
     "--host-key",
     metavar="KEY",
@@ -145,25 +179,54 @@ class TargetOptions(Struct, frozen=True, kw_only=True):
 @local
 @packed(TargetOptions, "options")
 async def add(settings: Settings, name: str, options: TargetOptions) -> int:
-    """Add a host over SSH, a Proxmox VE or a Docker engine, under NAME; a running Writ takes it in at once.
+    """Add a host, a Proxmox VE or a Docker engine, under NAME; a running Writ takes it in at once.
 
-    Compare the shown host key, or give it with --host-key; from then on it is pinned in inventory.yaml. The target gets
-    a key of its own: add it to authorized_keys on the host. This is local administration by the owner of the folder.
-    The policy decides about operations on the target.
+    Over SSH, compare the shown host key, or give it with --host-key; from then on it is pinned in inventory.yaml. The
+    target gets a key of its own: add it to authorized_keys on the host. This is local administration by the owner of
+    the folder. The policy decides about operations on the target.
     """
     refuse_name(name)
-    if (options.ssh is not None, options.proxmox is not None, options.docker is not None) not in KINDS:
-        raise Invalid("give one of --ssh USER@HOST, --proxmox HOST and --docker SOCKET, or --ssh and --docker")
+    refuse_tags(options.tags)
+    if options.kinds() not in KINDS:
+        raise Invalid(
+            "give one of --ssh USER@HOST, --local HOST, --proxmox HOST and --docker SOCKET, or --ssh and --docker"
+        )
+    if options.local is not None:
+        return _add_local(settings, options.local_host(name, options.local))
     if options.docker is not None and options.ssh is None:
         of_others: dict[str, object] = {"--host-key": options.host_key, "--file-root": options.file_roots}
         new = options.engine(name, options.docker)
         return _done(name, served=(await add_engine(settings, new, of_others)).served)
     if options.proxmox is not None:
         added = await add_proxmox(
-            settings, name, options.proxmox, options.role, options.host_key, options.key_file, options.pool
+            settings,
+            name,
+            options.proxmox,
+            options.role,
+            options.host_key,
+            options.key_file,
+            options.pool,
+            options.tags,
         )
         return _done(name, served=added.served)
     return await _add_host(settings, options.host(name, options.ssh or ""), options.host_key)
+
+
+def _add_local(settings: Settings, new: NewLocalTarget) -> int:
+    added = add_local_target(settings.home, new)
+    screen = settings.screen
+    if screen.json:
+        screen.data(added)
+        return Exit.DONE
+    screen.line(f"{new.name} is a target now, of role {new.role}, for agents of pool {added.pool}")
+    if added.here:
+        screen.line(f"The agent of this machine serves it. Next, test it: writ backends test {new.name}")
+        return Exit.DONE
+    screen.line(f"Install the agent on {new.host}, and enrol it there with a token (docs/install.md):")
+    token = f"writ agent token {added.pool}"
+    screen.whole(f"  {token}    here")
+    screen.whole(f"  {'writ-enrol'.ljust(len(token))}    on {new.host}")
+    return Exit.DONE
 
 
 async def _add_host(settings: Settings, new: NewTarget, host_key: str) -> int:

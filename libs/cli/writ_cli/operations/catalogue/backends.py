@@ -22,6 +22,8 @@ from writ_contracts.target_tests import StepName, TargetReport
 
 AT_ONCE = 16
 UNHURRIED = 0.2
+MOST_NAMED = 8
+"""Targets in a line about what all of them lack."""
 WITHOUT_PYTHON = "the host has no python3"
 NOT_ROOT = " is not root, and "
 PROGRAMS = ("python", "systemd", "apt", "restic", "btrfs", "zfs")
@@ -143,8 +145,10 @@ def _show(screen: Screen, rows: Sequence[TargetRow]) -> None:
             screen.line(Text(f"{row.target}: {row.message}", style="red"))
         if engine := _engine(row.visit):
             screen.line(f"{row.target} has an engine: {engine}")
-        for why, names in _lacking(row):
-            screen.line(f"{row.target} has no {', '.join(names)}: {why}")
+    for (why, names), targets in _lacking(rows).items():
+        more = len(targets) - MOST_NAMED
+        named = f"{', '.join(targets[:MOST_NAMED])} and {more} more" if more > 0 else ", ".join(targets)
+        screen.line(f"{named} {'have' if len(targets) > 1 else 'has'} no {', '.join(names)}: {why}")
 
 
 def _cells(row: TargetRow) -> Iterator[object]:
@@ -187,8 +191,13 @@ def _count(visit: TargetReport | None) -> str:
     return f"{own} of {own + lacking}" if lacking else f"all {own}"
 
 
-def _lacking(row: TargetRow) -> Iterable[tuple[str, list[str]]]:
-    by_reason: dict[str, list[str]] = defaultdict(list)
-    for name, why in (row.visit.lacking if row.visit and row.well else {}).items():
-        by_reason[why].append(name)
-    return by_reason.items()
+def _lacking(rows: Sequence[TargetRow]) -> dict[tuple[str, tuple[str, ...]], list[str]]:
+    """Return the targets that lack the same operations for the same reason, by reason and operations."""
+    targets: dict[tuple[str, tuple[str, ...]], list[str]] = defaultdict(list)
+    for row in rows:
+        by_reason: dict[str, list[str]] = defaultdict(list)
+        for name, why in (row.visit.lacking if row.visit and row.well else {}).items():
+            by_reason[why].append(name)
+        for why, names in by_reason.items():
+            targets[why, tuple(names)].append(row.target)
+    return targets

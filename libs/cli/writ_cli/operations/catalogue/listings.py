@@ -1,6 +1,6 @@
 """`writ operations` and `writ targets`: lists of operations and targets."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import click
@@ -12,8 +12,9 @@ from writ_cli.arguments.suggestions import inventory_entries, inventory_has_mist
 from writ_cli.context.settings import Settings
 from writ_cli.operations.catalogue.parameter_words import types_of
 from writ_cli.terminal.exit_status import Exit
-from writ_contracts.errors import Unreachable
-from writ_contracts.operations import Operation
+from writ_contracts.errors import Invalid, Unreachable
+from writ_contracts.nearest_name import near
+from writ_contracts.operations import Operation, Risk
 from writ_contracts.parameters import classes
 from writ_contracts.requests import TargetView
 from writ_runtime.plugins.entry_points import load_catalogue
@@ -21,11 +22,18 @@ from writ_runtime.plugins.entry_points import load_catalogue
 
 @click.command()
 @click.argument("name", required=False)
+@click.option("--risk", "risks", multiple=True, type=click.Choice([one.value for one in Risk]), help="Of this risk.")
+@click.option("--backend", "backends", multiple=True, metavar="BACKEND", help="Of this backend, such as ssh.")
 @listing(local)
-async def operations(settings: Settings, name: str | None) -> int:
-    """List the operations of this installation; with a NAME, show its parameters."""
+async def operations(settings: Settings, name: str | None, risks: tuple[str, ...], backends: tuple[str, ...]) -> int:
+    """List the operations of this installation; with a NAME, show its parameters.
+
+    Several values of an option are "or"; different options are "and".
+    """
+    if name and (risks or backends):
+        raise click.UsageError("give the NAME of an operation, or --risk and --backend")
     catalogue = load_catalogue()
-    found = [catalogue.find(name)] if name else sorted(catalogue.values(), key=lambda one: one.name)
+    found = [catalogue.find(name)] if name else _chosen(catalogue.values(), risks, backends)
     screen = settings.screen
     if screen.json:
         described = [_described(one) for one in found]
@@ -36,6 +44,16 @@ async def operations(settings: Settings, name: str | None) -> int:
         rows = ((one.name, one.risk, ", ".join(one.backends), one.summary) for one in found)
         screen.table(("operation", "risk", "backends", "what it does"), rows, drop=("backends",))
     return Exit.DONE
+
+
+def _chosen(known: Collection[Operation], risks: tuple[str, ...], backends: tuple[str, ...]) -> list[Operation]:
+    """Return the operations of any of the risks and any of the backends, by name. Raises Invalid for an unknown one."""
+    offered = {backend for one in known for backend in one.backends}
+    for backend in backends:
+        if backend not in offered:
+            raise Invalid(f"no operation has backend {backend[:80]!r}{near(backend, offered)}")
+    fitting = (one for one in known if not backends or not {*backends}.isdisjoint(one.backends))
+    return sorted((one for one in fitting if not risks or one.risk in risks), key=lambda one: one.name)
 
 
 def _described(operation: Operation) -> dict[str, Any]:

@@ -179,7 +179,10 @@ async def report(settings: Settings, emergency: str) -> int:
     for one in found:
         settings.screen.line(Text(f"emergency {one.id}", style="bold"))
         _show(settings.screen, one)
-    settings.screen.line(f"{len(rows)} operations were decided while it was in force")
+    number = {0: "no operation was", 1: "1 operation was"}.get(len(rows), f"{len(rows)} operations were")
+    settings.screen.line(f"{number} decided while it was in force")
+    if not rows:
+        return Exit.DONE
     when = request_time(settings.screen)
     settings.screen.table(
         ("operation", "when", "who", "what", "target", "outcome"),

@@ -106,7 +106,10 @@ class MaintenanceWindow(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     recurrence: Annotated[Literal["none", "weekly", "monthly"] | None, Meta(description="null is `none`")] = None
     days_of_week: Days = None
     day_of_month: (
-        Annotated[int, Meta(ge=1, le=31, description="time zone of the end; by default that of the start")] | None
+        Annotated[
+            int, Meta(ge=1, le=31, description="with `recurrence: monthly`: the day; by default that of the start")
+        ]
+        | None
     ) = None
     timezone: Zone = "UTC"
 
