@@ -296,9 +296,7 @@ async def test_a_token_that_expired_or_was_taken_back_opens_nothing(
         assert (await enrol(tmp_path / str(number), made["token"])).status == 3
 
 
-async def test_token_for_another_host_warns_of_an_address_of_this_machine_alone(
-    installation: RunningInstallation,
-) -> None:
+async def test_token_for_another_host_warns_of_a_loopback_address(installation: RunningInstallation) -> None:
     shown = await installation.writ("agent", "token", POOL)
     assert "writ: warning: far cannot reach this address: `writ up --listen ADDRESS`" in shown.err
     for words in ((POOL, "--url", "nats://127.0.0.1:4222"), (f"local-{host_token()}",)):
