@@ -14,6 +14,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from bench.timing import Sample, measure
+from writ_installation.processes.child import tie
 from writ_nats_server.process import find_binary
 from writ_testing.eventually import eventually
 
@@ -24,9 +25,12 @@ jetstream {{ store_dir: "{store}", sync_interval: always }}
 
 
 def _respond(url: str) -> None:
-    """Reply to requests, in a separate process like a service."""
+    """Reply to requests, in a separate process like a service, which ends with its parent."""
 
     async def serve() -> None:
+        parent = multiprocessing.parent_process()
+        assert parent is not None
+        asyncio.get_running_loop().add_reader(parent.sentinel, os._exit, 1)
         client = await nats.connect(url)
 
         async def answer(message: Msg) -> None:
@@ -46,7 +50,7 @@ async def bare_server(port: int) -> AsyncIterator[str]:
         config.write_text(CONFIG.format(port=port, store=folder))
         url = f"nats://127.0.0.1:{port}"
         server = await asyncio.create_subprocess_exec(
-            find_binary(), "-c", str(config), stderr=asyncio.subprocess.DEVNULL
+            *(*tie(), str(find_binary()), "-c", str(config)), stderr=asyncio.subprocess.DEVNULL
         )
         await eventually(lambda: _listens(port), what="a bare server that listens")
         responder = multiprocessing.get_context("spawn").Process(target=_respond, args=(url,), daemon=True)

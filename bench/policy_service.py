@@ -13,6 +13,7 @@ from writ_contracts import subjects
 from writ_contracts.decisions import DecideReply, DecideRequest, Subject
 from writ_contracts.wire import decode, encode
 from writ_documents import yaml_file
+from writ_installation.processes.child import tie
 from writ_testing.peers.nats_server import INSTALLATION, WritServer
 
 LISTS = ("inventory", "principals", "agents")
@@ -45,7 +46,9 @@ async def policy_service(
         "SYSTEMMANAGER_POLICY_MODE": "permissive",
         "WRIT_LOG_LEVEL": "error",
     }
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "writ_policy", env={**os.environ, **environ})
+    process = await asyncio.create_subprocess_exec(
+        *tie(), sys.executable, "-m", "writ_policy", env={**os.environ, **environ}
+    )
     try:
         yield process
     finally:

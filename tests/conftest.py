@@ -1,9 +1,14 @@
-"""For all tests: the example plugin is on the path, and Hypothesis has no deadline, since a busy machine is slow."""
+"""For all tests: the example plugin is on the path, and Hypothesis has no deadline, since a busy machine is slow.
+
+Exhaustive tests run only on request.
+"""
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
 
+from writ_hostops.syscalls import die_with_parent
 from writ_testing import plugin
 
 plugin.enable()
@@ -25,3 +30,19 @@ def pytest_xdist_auto_num_workers() -> int | None:
     cores = len(os.sched_getaffinity(0))
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // GIGABYTE
     return max(1, min(cores * 5 // 2, memory))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let a worker of xdist end at once with a run that is killed, and with the worker the programs of its tests."""
+    if hasattr(config, "workerinput"):
+        die_with_parent()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave exhaustive tests out, unless `-m` is given or an argument names a test: some take ten minutes."""
+    if config.option.markexpr or any("::" in argument for argument in config.args):
+        return
+    left_out = [item for item in items if item.get_closest_marker("exhaustive")]
+    if left_out:
+        items[:] = [item for item in items if not item.get_closest_marker("exhaustive")]
+        config.hook.pytest_deselected(items=left_out)

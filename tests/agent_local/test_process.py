@@ -13,6 +13,7 @@ from tests.agent_local.conftest import Installation
 from writ_agent.backends.processes import living
 from writ_contracts.agents import Claim
 from writ_testing.eventually import eventually
+from writ_testing.peers.tcp_proxy import tcp_proxy
 from writ_testing.search import containing, files
 from writ_trust.statements import read
 
@@ -89,6 +90,15 @@ async def test_an_orderly_stop_leaves_nothing_and_exits_with_0(installation: Ins
     assert living(operation_id) == []
     assert (await installation.executor.ended(operation_id)).code == "agent_stopped"
     await installation.executor.until(lambda: installation.executor.heartbeats[-1].leaving)
+
+
+async def test_agent_ends_when_nats_closes_its_connection_for_good(installation: Installation) -> None:
+    """nats-py does not reconnect after such an error: the agent would be deaf for ever."""
+    async with tcp_proxy(int(installation.server.url.rpartition(":")[2])) as proxy:
+        agent = await installation.agent("local-a", NATS_URL=f"nats://127.0.0.1:{proxy.port}")
+        proxy.inject(b"-ERR 'Parser Error'\r\n")
+        assert await agent.ended() == 0  # in order: operations have their grace, and its supervisor starts it again
+    assert b"NATS ended the connection for good" in agent.log
 
 
 async def test_a_second_process_on_the_same_state_refuses(installation: Installation) -> None:

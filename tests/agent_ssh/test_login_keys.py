@@ -12,6 +12,7 @@ from tests.agent_ssh.conftest import SshHost
 from tests.agent_ssh.test_connecting import code_of
 
 from writ_agent_ssh.connection.credentials import SshCredentials
+from writ_installation.processes.child import tie
 from writ_testing.peers.programs import program
 from writ_testing.peers.sshd import make_key
 
@@ -19,7 +20,7 @@ from writ_testing.peers.sshd import make_key
 @contextmanager
 def ssh_agent(socket: Path) -> Iterator[None]:
     """An ssh-agent on this socket, with no keys yet."""
-    process = subprocess.Popen([program("ssh-agent"), "-D", "-a", str(socket)], stdout=subprocess.PIPE)
+    process = subprocess.Popen([*tie(), program("ssh-agent"), "-D", "-a", str(socket)], stdout=subprocess.PIPE)
     try:
         assert process.stdout is not None
         process.stdout.readline()  # written once it listens

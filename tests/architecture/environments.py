@@ -12,6 +12,7 @@ from typing import NamedTuple
 from tests.architecture.tree import ROOT
 
 from writ_contracts.version import VERSION
+from writ_testing.installations.detached import down_if_killed
 
 LISTING = "import importlib.metadata as m; print(*(d.metadata['Name'].lower() for d in m.distributions()))"
 
@@ -80,18 +81,19 @@ def first_steps(writ: Path, folder: Path) -> None:
     """Run `writ up`, an operation on a file and `writ down`, as a new user does."""
     env = {**alone(folder), "WRIT_NATS_PORT": "0"}
     assert done(writ, "--version", cwd=folder, env=env) == f"writ {VERSION}\n"
-    assert "Writ is ready on" in done(writ, "up", "--detach", cwd=folder, env=env)
-    try:
-        listed = json.loads(done(writ, "operations", "-o", "json", cwd=folder, env=env))
-        text = json.dumps(listed)
-        assert '"file_write"' in text
-        assert re.search(r'"test_\w+"', text) is None
-        path = folder / "writ-sandbox" / "motd"
-        target = json.loads(done(writ, "targets", "-o", "json", cwd=folder, env=env))[0]["id"]
-        output = done(
-            writ, "run", "file_write", "-t", target, f"file_path={path}", "content=hello", cwd=folder, env=env
-        )
-        assert output.startswith("succeeded")
-        assert path.read_text() == "hello"
-    finally:
-        done(writ, "down", cwd=folder, env=env)
+    with down_if_killed(folder / ".writ"):
+        assert "Writ is ready on" in done(writ, "up", "--detach", cwd=folder, env=env)
+        try:
+            listed = json.loads(done(writ, "operations", "-o", "json", cwd=folder, env=env))
+            text = json.dumps(listed)
+            assert '"file_write"' in text
+            assert re.search(r'"test_\w+"', text) is None
+            path = folder / "writ-sandbox" / "motd"
+            target = json.loads(done(writ, "targets", "-o", "json", cwd=folder, env=env))[0]["id"]
+            output = done(
+                writ, "run", "file_write", "-t", target, f"file_path={path}", "content=hello", cwd=folder, env=env
+            )
+            assert output.startswith("succeeded")
+            assert path.read_text() == "hello"
+        finally:
+            done(writ, "down", cwd=folder, env=env)

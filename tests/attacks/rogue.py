@@ -55,9 +55,9 @@ class Rogue:
         self.dropped.append(message.data)
         await self.bus.publish(message.reply, encode(Acknowledgement(stored=True)))
 
-    async def grant(self, subject: Subject, claim: Signed) -> GrantReply:
+    async def grant(self, subject: Subject, claim: Signed, **changed: Any) -> GrantReply:
         """Policy's answer."""
-        ask = GrantRequest(subject=subject, claim=claim, control_sequence=0)
+        ask = GrantRequest(subject=subject, claim=claim, control_sequence=0, **changed)
         return decode((await self.bus.request(subjects.POLICY_GRANT, encode(ask), timeout=10)).data, GrantReply)
 
     async def append(self, subject: Subject, event: OperationEvent) -> int:

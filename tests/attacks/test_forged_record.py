@@ -1,14 +1,16 @@
 """Audit, searches and traces mark events that a stolen key wrote into the journal."""
 
+import asyncio
 import json
 import secrets
 import time
 
 import pytest
+from msgspec import structs
 from tests.attacks.rogue import Rogue, alarm, events
 from tests.e2e.stolen_keys import KEY, holding, started, subject
 
-from writ_bus.port import Bus
+from writ_bus.port import Bus, Message
 from writ_client.client import Writ
 from writ_contracts import subjects
 from writ_contracts.agents import Acknowledgement, Receipt, ReceiptMessage
@@ -114,3 +116,29 @@ async def test_a_receipt_of_another_instance_than_claimed_ends_nothing(
     assert done.outcome == "succeeded"
     [end] = [one for one in await events(executor, filter_) if isinstance(one, Finished)]
     assert end.code != "forged"
+
+
+async def test_an_outcome_that_differs_from_its_receipt_is_a_security_event_and_marked(
+    installation: RunningInstallation, alice: Writ, executor: Bus
+) -> None:
+    """The receipt's own signature is valid: beside it, another outcome would look as if the agent had reported it."""
+    rogue = Rogue(executor)
+    answer = await alice.submit("test_sleep", "web-1", {"seconds": 1.5, "processes": 0})
+    operation_id = answer.operation_id or ""
+    await started(executor, "alice", operation_id)
+    about = structs.replace(subject(installation, "test_sleep", "web-1", {}), operation_id=operation_id)
+    recorded = asyncio.Event()
+
+    async def taken(message: Message) -> None:
+        signed = decode(message.data, ReceiptMessage).receipt
+        await rogue.append(about, structs.replace(rogue.finished(about), receipt=signed))
+        await executor.publish(message.reply, encode(Acknowledgement(stored=True)))
+        recorded.set()
+
+    with installation.paused("executor"):
+        await executor.subscribe(subjects.receipt("a"), taken)
+        await asyncio.wait_for(recorded.wait(), 60)
+    await alarm(executor, "broken_record", operation_id, "by a receipt that says succeeded")
+    traced = await installation.writ("trace", operation_id, "--as", "alice")
+    assert traced.status == 1, traced
+    assert "its receipt says succeeded" in traced.out

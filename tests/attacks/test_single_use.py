@@ -212,6 +212,47 @@ async def test_a_start_has_the_parameters_of_the_decision_on_record(
         assert (await rogue.grant(about, claim(installation, about))).grant is not None
 
 
+async def test_nothing_starts_whose_record_shows_other_parameters_than_policy_decided_on(
+    installation: RunningInstallation, executor: Bus, files: Path
+) -> None:
+    """The digest in a decision has a key of executors: nobody else could find out what was really carried out."""
+    rogue = Rogue(executor)
+    evil = {"file_path": str(files / "evil"), "content": "x", "mode": "0600"}
+    harmless = {**evil, "file_path": str(files / "harmless")}
+    shown = {name: value for name, value in evil.items() if name != "content"}
+    hidden = {"hidden": ["content"], "effective": shown}
+    records: list[dict[str, Any]] = [
+        {"parameters": harmless},
+        {"parameters": {**shown, "group": "root"}, "hidden": ["content"], "effective": shown},
+        {"parameters": {"mode": "0600"}, **hidden},
+        {"parameters": {**shown, "mode": 600}, **hidden},
+    ]
+    for changed in records:
+        about = subject(installation, "file_write", "web-1", evil)
+        decision = (await decided(executor, about)).decision
+        assert decision is not None
+        with installation.paused("agent-a"), installation.paused("executor"):
+            await rogue.append(about, rogue.requested(about, decision, **changed))
+            await rogue.append(about, dispatched_at(rogue, about))
+            answer = await rogue.grant(about, claim(installation, about), values=False)
+            assert (answer.grant, answer.error and answer.error.code) == (None, "forged_start"), changed
+            await rogue.append(about, rogue.finished(about))
+        await alarm(executor, "forged_start", about.operation_id, "the record shows other parameters")
+    for changed in ({"effective": harmless}, {"hidden": [*evil], "parameters": {}, "effective": harmless}):
+        about = subject(installation, "file_write", "web-1", evil)
+        decision = (await decided(executor, about)).decision
+        assert decision is not None
+        with installation.paused("agent-a"), installation.paused("executor"):
+            await rogue.append(about, rogue.requested(about, decision, **changed))
+            await rogue.append(about, dispatched_at(rogue, about))
+            answer = await rogue.grant(about, claim(installation, about), values=False)
+            assert answer.grant is None, changed
+            assert answer.decision is not None
+            assert read(answer.decision, Decision).code == "stale"
+            await rogue.append(about, rogue.finished(about))
+    assert not (files / "evil").exists()
+
+
 async def test_the_executors_key_does_not_write_a_start(installation: RunningInstallation, executor: Bus) -> None:
     about = subject(installation, "test_noop", "web-1", {})
     where = subjects.operation_event("alice", about.operation_id, "granted")

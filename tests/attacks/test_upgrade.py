@@ -17,6 +17,7 @@ from writ_contracts import subjects
 from writ_contracts.journal import SecurityEvent
 from writ_contracts.wire import encode
 from writ_installation.nats.server import make_streams
+from writ_installation.processes.child import tie
 from writ_installation.server_access.server_options import options_of
 from writ_nats_server.config import render
 from writ_nats_server.process import ServerProcess
@@ -58,7 +59,9 @@ async def server_before(folder: Path) -> AsyncIterator[WritServer]:
     )
     server.config.write_text(text)
     log = folder / "nats-server.log"
-    server.process = await ServerProcess.start(server.config, log, port=plan.port, monitor_port=plan.monitor_port or 0)
+    server.process = await ServerProcess.start(
+        server.config, log, port=plan.port, monitor_port=plan.monitor_port or 0, through=tie()
+    )
     try:
         await server.provision()
         yield server
@@ -120,7 +123,7 @@ async def test_writ_up_takes_an_installation_of_before_as_it_is(tmp_path: Path) 
     port, monitor_port = free_port(), free_port()
     home.server_config.write_text(configuration_before(home.store, port, monitor_port, home.public))
     log = tmp_path / "before.log"
-    process = await ServerProcess.start(home.server_config, log, port=port, monitor_port=monitor_port)
+    process = await ServerProcess.start(home.server_config, log, port=port, monitor_port=monitor_port, through=tie())
     try:
         url = f"nats://127.0.0.1:{port}"
         await make_streams(home, url, ["a"], None)

@@ -127,6 +127,9 @@ Events = list[journal.OperationEvent]
 HONEST: list[Events] = [
     [REQUESTED, DISPATCHED, GRANTED, finished(receipt()), ARCHIVED],
     [REQUESTED, DISPATCHED, GRANTED, CANCEL, finished(receipt())],
+    [REQUESTED, DISPATCHED, GRANTED, finished(receipt(output={"not": "kept"}, state={"nor": "this"}))],
+    [REQUESTED, DISPATCHED, GRANTED, structs.replace(finished(receipt(output={"a": 1.5})), output={"a": 1.5})],
+    [REQUESTED, DISPATCHED, GRANTED, journal.Unknown(**COMMON, code="", message="", receipt=receipt(outcome="failed"))],
     [REQUESTED, DISPATCHED, finished()],
     [REQUESTED, finished()],
     [AT_ONCE, GRANTED, finished(receipt()), ARCHIVED],
@@ -189,6 +192,22 @@ BROKEN: dict[str, tuple[Events, str]] = {
     "a receipt by another key": (
         [REQUESTED, DISPATCHED, GRANTED, finished(receipt(THIEF))],
         "from another agent than claimed",
+    ),
+    "a success by a receipt of a failure": (
+        [REQUESTED, DISPATCHED, GRANTED, finished(receipt(outcome="failed"))],
+        "says failed",
+    ),
+    "an end with another output than its receipt": (
+        [REQUESTED, DISPATCHED, GRANTED, structs.replace(finished(receipt(output={"a": 1})), output={"a": True})],
+        "has another output",
+    ),
+    "an end with another reason than its receipt": (
+        [REQUESTED, DISPATCHED, GRANTED, structs.replace(finished(receipt()), code="x", message="y", state={"z": 1})],
+        "has another code, message, state",
+    ),
+    "a success that is recorded as unknown": (
+        [REQUESTED, DISPATCHED, GRANTED, journal.Unknown(**COMMON, code="lost", message="", receipt=receipt())],
+        "says that the operation succeeded",
     ),
     "a receipt by another instance": (
         [REQUESTED, DISPATCHED, GRANTED, finished(receipt(instance="two"))],

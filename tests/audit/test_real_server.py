@@ -15,6 +15,7 @@ from tests.audit.replica import kinds, policy, replica, search, trace
 
 from writ_client.client import Writ
 from writ_contracts.history.audit import SearchRow
+from writ_installation.processes.child import tie
 from writ_runtime.files.run_file import RunFile
 from writ_testing.eventually import eventually
 from writ_testing.peers.nats_server import INSTALLATION, WritServer, writ_server
@@ -47,7 +48,7 @@ async def process(server: WritServer, folder: Path) -> AsyncIterator[asyncio.sub
         "WRIT_RUN_FILE": str(run_file),
     }
     started = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "writ_audit", env=environment, stderr=asyncio.subprocess.PIPE
+        *(*tie(), sys.executable, "-m", "writ_audit"), env=environment, stderr=asyncio.subprocess.PIPE
     )
     try:
         await _ready(started)

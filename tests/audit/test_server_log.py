@@ -26,8 +26,6 @@ from writ_contracts.journal import SecurityEvent
 from writ_contracts.wire import decode_event
 from writ_executor.journal import own_violations
 from writ_executor.journal.own_violations import OwnViolations
-from writ_nats_server.config import render
-from writ_nats_server.process import ServerProcess
 from writ_runtime.health import Attention, Detail
 from writ_runtime.journal.security_events import SecurityEvents
 from writ_testing.eventually import eventually
@@ -370,10 +368,7 @@ async def test_violation_of_an_honest_executor_is_recorded_once(
     path, by_executor = tmp_path / "nats.log", list[str]()
     async with writ_server(tmp_path, principals=["bot"]) as server:
         await server.process.stop()
-        server.config.write_text(f'{render(server.plan)}\nlog_file: "{path}"\n')
-        server.process = await ServerProcess.start(
-            server.config, tmp_path / "stderr", port=server.plan.port, monitor_port=server.plan.monitor_port
-        )
+        await server.start(f'log_file: "{path}"')
         audit = await server.bus("audit")
         security = SecurityEvents(audit.journal, lambda: 1.0, lambda _: None)
         log = ServerLog(path, KeyOwners(None, None, None), security, lambda _: None)

@@ -9,8 +9,6 @@ from tests.audit.test_server_log import append, violation
 
 from writ_audit.server_log.refusal import Violation, refusal
 from writ_audit.server_log.tail import CHUNK, LONGEST_LINE, MOST_BEHIND, LogTail
-from writ_nats_server.config import render
-from writ_nats_server.process import ServerProcess
 from writ_testing.eventually import eventually
 from writ_testing.peers.nats_server import writ_server
 
@@ -132,10 +130,7 @@ async def test_log_that_nats_rotates_itself_is_followed(tmp_path: Path) -> None:
     path = tmp_path / "own.log"
     async with writ_server(tmp_path, principals=["bot"]) as server:
         await server.process.stop()
-        server.config.write_text(f'{render(server.plan)}\nlog_file: "{path}"\nlogfile_size_limit: 20000\n')
-        server.process = await ServerProcess.start(
-            server.config, tmp_path / "stderr", port=server.plan.port, monitor_port=server.plan.monitor_port
-        )
+        await server.start(f'log_file: "{path}"', "logfile_size_limit: 20000")
         tail, found = LogTail(path), list[str]()
         tail.read()
         bus = await server.bus("bot")

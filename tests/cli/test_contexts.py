@@ -12,7 +12,7 @@ from tests.client.scripted_api import ScriptedApi
 
 from writ_cli.context.current_context import ContextFolder, found_home
 from writ_cli.main import cli
-from writ_contracts.errors import Invalid
+from writ_contracts.errors import ConfigError, Invalid
 
 
 @pytest.fixture
@@ -109,6 +109,41 @@ def test_a_folder_above_of_somebody_else_is_no_installation(elsewhere: Path, mon
     (elsewhere.parent / ".writ").mkdir()
     monkeypatch.setattr("writ_cli.context.current_context.os.geteuid", lambda: 4711)
     assert found_home(elsewhere) is None
+
+
+def test_a_folder_of_somebody_else_in_the_working_directory_is_refused_unless_it_is_named(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its server could relay the proof of this user's key to the true server, since it also says where the key is."""
+    (elsewhere / ".writ").mkdir(mode=0o755)
+    (elsewhere / ".writ" / "inventory.yaml").write_text(INVENTORY)
+    (elsewhere / ".writ" / "principals.yaml").write_text(PRINCIPALS)
+    monkeypatch.setattr("writ_cli.context.current_context.os.geteuid", lambda: 4711)
+    own = os.getuid()
+    if own == 0:  # root's is trusted
+        os.chown(elsewhere / ".writ", 4712, 4712)
+    done = call("principal", "list", "--field", "*.id")
+    assert done.exit_code == 2
+    assert "belongs to another user" in done.stderr
+    assert call("principal", "list", "--field", "*.id", "--home", str(elsewhere / ".writ")).stdout == "alice\n"
+    monkeypatch.setenv("SUDO_UID", "4712")
+    assert call("principal", "list", "--field", "*.id").exit_code == 2, "only root's own is of sudo"
+    monkeypatch.setattr("writ_cli.context.current_context.os.geteuid", lambda: 0)
+    if own == 0:
+        assert call("principal", "list", "--field", "*.id").stdout == "alice\n"
+
+
+def test_a_link_of_somebody_else_to_an_own_folder_is_refused(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (elsewhere / "mine").mkdir()
+    (elsewhere / ".writ").symlink_to(elsewhere / "mine")
+    assert found_home(elsewhere) == elsewhere / ".writ"
+    owners = {".writ": 4712, "mine": os.geteuid()}
+    before = Path.lstat
+    monkeypatch.setattr(
+        Path, "lstat", lambda path: os.stat_result([*before(path)[:4], owners[path.name], 0, 0, 0, 0, 0])
+    )
+    with pytest.raises(ConfigError, match="uid 4712"):
+        found_home(elsewhere)
 
 
 def test_a_context_without_a_name_of_its_own_is_refused(elsewhere: Path) -> None:

@@ -87,9 +87,9 @@ def test_every_list_has_quiet_and_watch() -> None:
 @pytest.mark.parametrize(
     ("words", "hint"),
     [
-        (("statsu",), "'status', "),
-        (("policy", "vaildate"), "'validate' or "),
-        (("target", "renam"), "'rename' or "),
+        (("statsu",), "'status'?"),
+        (("policy", "vaildate"), "'validate'?"),
+        (("target", "renam"), "'rename'?"),
         (("explain",), "`writ policy explain`?"),
         (("publish",), "`writ policy publish`?"),
         (("test",), "`writ target test` or `writ backends test` or `writ policy test`?"),
@@ -141,7 +141,7 @@ def test_operation_in_place_of_a_command_leads_to_run_and_its_parameters() -> No
 def test_unknown_option_names_the_nearest() -> None:
     done = CliRunner().invoke(cli, ["run", "--reson", "x"], prog_name="writ")
     assert done.exit_code == 2
-    expected = "writ: No such option '--reson'; did you mean '--reason', '--yes' or '--role'? (see `writ run --help`)\n"
+    expected = "writ: No such option '--reson'; did you mean '--reason'? (see `writ run --help`)\n"
     assert done.stderr == expected
 
 

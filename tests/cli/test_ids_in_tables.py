@@ -5,6 +5,7 @@ import io
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,8 +17,9 @@ from rich.console import Console
 import writ_cli
 from writ_cli.operations.catalogue import listings as catalogue
 from writ_cli.operations.catalogue.backends import COLUMNS as BACKENDS
-from writ_cli.operations.records.search_rows import DROPPED, WIDE
+from writ_cli.operations.records.search_rows import NARROWED, WIDE
 from writ_cli.terminal.output import Screen
+from writ_cli.terminal.table_widths import Step
 from writ_contracts.catalogue import BUILT_IN
 
 ID = "bpus7uwbcx4ft3jsgkfhhw4g2u"
@@ -81,7 +83,12 @@ NARROW: dict[tuple[str, ...], dict[str, str]] = {("pool", "public key"): {"pool"
 class Shape(Struct, frozen=True):
     where: str
     columns: tuple[str, ...]
-    drop: tuple[str, ...]
+    drop: tuple[Step, ...]
+
+    @property
+    def left_out(self) -> set[str]:
+        """Return the columns that a narrow table may leave out; others are at most stacked in pairs."""
+        return {name for step in self.drop if isinstance(step, str) for name in step.split("\n")}
 
 
 COLUMNS_AT = {"table": 0, "listing": 1}
@@ -90,7 +97,7 @@ COLUMNS_AT = {"table": 0, "listing": 1}
 
 def tables() -> Iterator[Shape]:
     """The tables of the command, from its source."""
-    known = {"COLUMNS": BACKENDS, "names": WIDE, "DROPPED": DROPPED}
+    known = {"COLUMNS": BACKENDS, "names": WIDE, "NARROWED": NARROWED}
     for path in sorted(Path(writ_cli.__file__).parent.rglob("*.py")):
         if path.stem == Screen.__module__.rpartition(".")[2]:
             continue
@@ -101,10 +108,10 @@ def tables() -> Iterator[Shape]:
             if isinstance(node, ast.Assign) and isinstance(target := node.targets[0], ast.Name)
         }
 
-        def read(node: ast.expr, named: dict[str, ast.expr] = named) -> tuple[str, ...]:
+        def read(node: ast.expr, named: dict[str, ast.expr] = named) -> tuple[Any, ...]:
             if isinstance(node, ast.Name):
                 return tuple(known[node.id]) if node.id in known else read(named[node.id])
-            return DROPPED if isinstance(node, ast.IfExp) else tuple(ast.literal_eval(node))
+            return NARROWED if isinstance(node, ast.IfExp) else tuple(ast.literal_eval(node))
 
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in COLUMNS_AT:
@@ -116,7 +123,7 @@ def tables() -> Iterator[Shape]:
 TABLES = {one.where: one for one in tables()}
 
 
-def rendered(columns: tuple[str, ...], row: list[str], drop: tuple[str, ...], width: int) -> str:
+def rendered(columns: tuple[str, ...], row: list[str], drop: tuple[Step, ...], width: int) -> str:
     screen, paper = Screen("table"), io.StringIO()
     screen.out = Console(file=paper, highlight=False, markup=False, emoji=False, width=width, force_terminal=False)
     screen.table(columns, [row], drop=drop)
@@ -131,16 +138,42 @@ def test_all_tables_are_found() -> None:
 @pytest.mark.parametrize("width", [80, 132])
 def test_a_table_fits_and_breaks_no_word(where: str, width: int) -> None:
     shape = TABLES[where]
-    assert set(shape.drop) <= set(shape.columns)
+    stacked = {name for step in shape.drop if isinstance(step, tuple) for name in step}
+    assert shape.left_out | stacked <= set(shape.columns)
     cells = {**CELLS, **NARROW.get(shape.columns, {})}
     row = [cells[name] for name in shape.columns]
     text = rendered(shape.columns, row, shape.drop, width)
     assert max(map(len, text.splitlines())) <= width
-    kept = [cell for name, cell in zip(shape.columns, row, strict=True) if name not in shape.drop]
+    kept = [cell for name, cell in zip(shape.columns, row, strict=True) if name not in shape.left_out]
     shown = text.split()
     assert [word for cell in kept for word in cell.split() if word not in shown] == []
     for cell in {*kept} & {ID, TIME, NAME}:
         assert any(cell in line for line in text.splitlines())
+
+
+ESSENTIAL = {
+    "search_rows:when:operation": ("when", "operation", "who", "what", "target", "outcome"),
+    "emergencies:operation:when": ("when", "operation", "who", "what", "target", "outcome"),
+    "emergencies:emergency:state": ("emergency", "state", "declared by", "until", "targets"),
+    "group:operation:digest": ("operation", "requested by", "what", "target", "time left"),
+    "own_operations:operation:what": ("operation", "what", "target", "state", "waits for"),
+    "audit:sequence:when": ("sequence", "when", "kind", "who", "operation"),
+    "stops:stop:by": ("stop", "by", "until", "reach", "reason"),
+    "windows:window:of": ("window", "of", "until", "operations", "targets"),
+    "versions:version:": ("version", "when", "author", "reason"),
+    "group:id:person": ("id", "person", "label", "kind", "enrolled", "removed"),
+    "tokens:token:principal": ("token", "principal", "expires", "limits"),
+    "listings:target:role": ("target", "role", "pool", "agents"),
+}
+"""What the reader of a list needs: who did what, on what, until when, and how it ended."""
+
+
+@pytest.mark.parametrize(("where", "names"), ESSENTIAL.items())
+def test_table_at_80_columns_shows_what_its_reader_needs(where: str, names: tuple[str, ...]) -> None:
+    shape = TABLES[where]
+    text = rendered(shape.columns, [CELLS[name] for name in shape.columns], shape.drop, 80)
+    heading = " ".join(text.partition("─")[0].split())
+    assert [name for name in names if name not in heading] == []
 
 
 def test_a_word_longer_than_the_terminal_is_folded_and_leaves_the_other_columns_whole() -> None:
@@ -197,4 +230,4 @@ def test_parameters_of_an_operation_are_readable_at_80_columns(name: str) -> Non
 
 def test_a_pipe_gets_every_column() -> None:
     row = [CELLS[name] for name in WIDE]
-    assert all(cell in rendered(WIDE, row, DROPPED, 10_000) for cell in row)
+    assert all(cell in rendered(WIDE, row, NARROWED, 10_000) for cell in row)

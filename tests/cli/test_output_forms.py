@@ -13,7 +13,7 @@ from writ_cli.main import cli
 from writ_cli.terminal.field_path import select
 from writ_cli.terminal.output import Screen
 from writ_cli.terminal.watching import watched
-from writ_contracts.errors import Invalid
+from writ_contracts.errors import Invalid, TimedOut
 
 DATA: dict[str, Any] = {"rows": [{"id": "a", "tags": ["x", "y"]}, {"id": "b", "tags": []}], "next": None}
 
@@ -86,3 +86,26 @@ async def test_a_watched_list_is_shown_when_it_has_changed(capsys: pytest.Captur
 
     assert await watched(show, every=0, times=3) == 0
     assert capsys.readouterr().out == "one\ntwo\n"
+
+
+async def test_watched_list_goes_on_after_a_time_without_replies(capsys: pytest.CaptureFixture[str]) -> None:
+    states = iter(["one", TimedOut("no answer"), TimedOut("no answer"), "one"])
+
+    async def show() -> int:
+        state = next(states)
+        if isinstance(state, TimedOut):
+            raise state
+        print(state)
+        return 0
+
+    assert await watched(show, every=0, times=2) == 0
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err) == ("one\none\n", "writ: no answer; still watching\n")
+
+
+async def test_watched_list_that_cannot_be_read_at_first_ends() -> None:
+    async def show() -> int:
+        raise TimedOut("no answer")
+
+    with pytest.raises(TimedOut):
+        await watched(show, every=0)

@@ -6,14 +6,12 @@ import io
 import click
 import pytest
 from rich.console import Console
-from rich.text import Text
 
 from writ_cli.arguments.id_prefix import one_of
 from writ_cli.operations.records.search_advice import hidden_advice, unsearchable
-from writ_cli.operations.records.search_rows import COLUMNS, DROPPED, WIDE, chosen_columns, csv_text, show_rows
+from writ_cli.operations.records.search_rows import chosen_columns, csv_text, show_rows
 from writ_cli.operations.running import output_labels
 from writ_cli.terminal.output import Screen
-from writ_cli.terminal.table_widths import fitted
 from writ_contracts.errors import ConfigError, Invalid
 from writ_contracts.history.audit import HiddenValues, SearchReply, SearchRow
 
@@ -37,29 +35,42 @@ def row(**changed: object) -> SearchRow:
     return SearchRow(**values)  # type: ignore[arg-type]
 
 
-def shown(rows: list[SearchRow], width: int) -> list[str]:
-    cells = [
-        [cell.plain if isinstance(cell := COLUMNS[name](row), Text) else str(cell) for name in WIDE] for row in rows
+def printed(rows: list[SearchRow], width: int) -> list[str]:
+    """Return the lines of the table on a terminal of this width, without trailing blanks."""
+    paper, screen = io.StringIO(), Screen("table")
+    screen.out = Console(file=paper, highlight=False, markup=False, width=width, force_terminal=False)
+    show_rows(screen, SearchReply(rows=rows), [])
+    return [line.rstrip() for line in paper.getvalue().splitlines()]
+
+
+def test_wide_terminal_shows_a_row_on_one_line() -> None:
+    heading, _, first, second = printed([row(), row(requested_at=900.0, code="auth_failed")], 200)
+    assert heading.split() == ["when", "operation", "who", "what", "target", "outcome", "parameters", "code"]
+    assert first.startswith(f"1970-01-01 00:16:40+0000  {'a' * 26}  alice  service_restart  web-1   succeeded  ")
+    assert second.endswith("auth_failed")
+
+
+def test_terminal_of_eighty_columns_shows_who_did_what_when_where_and_how_it_ended() -> None:
+    rows = [row(principal="operator"), row(principal="operator", target="shop-db-1", outcome="denied")]
+    assert printed(rows, 80) == [
+        "when                        who       what             target     outcome",
+        "operation",
+        "─" * 75,
+        "1970-01-01 00:16            operator  service_restart  web-1      succeeded",
+        "a" * 26,
+        "1970-01-01 00:16            operator  service_restart  shop-db-1  denied",
+        "a" * 26,
     ]
-    return [WIDE[one.index] for one in fitted(WIDE, cells, DROPPED, width)]
-
-
-def test_columns_are_dropped_until_a_row_fits() -> None:
-    rows = [row(), row(code="auth_failed")]
-    assert shown(rows, 200) == ["when", "operation", "who", "what", "target", "outcome", "parameters", "code"]
-    assert shown(rows, 90) == ["when", "operation", "who", "what", "outcome"]
-    assert shown(rows, 20) == ["when", "operation", "who"]
 
 
 def test_narrow_terminal_keeps_the_time_of_each_operation() -> None:
-    for width, when in ((80, "1970-01-01 00:16"), (132, "1970-01-01 00:16:40+0000")):
-        paper, screen = io.StringIO(), Screen("table")
-        screen.out = Console(file=paper, highlight=False, markup=False, width=width, force_terminal=False)
-        show_rows(screen, SearchReply(rows=[row(), row(requested_at=900.0)]), [])
-        heading, _, first, _ = paper.getvalue().splitlines()
-        assert heading.split()[:5] == ["when", "operation", "who", "what", *(["target"] if width > 80 else ["outcome"])]
-        assert first.startswith(f"{when}  {'a' * 26}  alice  service_restart  ")
-        assert "succeeded" in first
+    assert [line.split() for line in printed([row()], 44)] == [
+        ["when", "who"],
+        ["operation", "what"],
+        ["─" * 43],
+        ["1970-01-01", "00:16", "alice"],
+        ["a" * 26, "service_restart"],
+    ]
 
 
 def test_csv_has_every_field_and_no_formula() -> None:

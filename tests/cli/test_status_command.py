@@ -1,14 +1,17 @@
 """The output of `writ status` for a running installation."""
 
 import re
+import subprocess
+import sys
 import time
 
 import pytest
 
 from writ_bus.port import Usage
-from writ_cli.installation.processes.status import _show_status
+from writ_cli.installation.processes.status import _show_status, patience_at
 from writ_cli.terminal.output import Screen
 from writ_installation.status.control import InstallationStatus, ProcessStatus, degradations
+from writ_runtime.clocks import boot_time
 
 
 def shown(capsys: pytest.CaptureFixture[str], one: ProcessStatus) -> str:
@@ -150,3 +153,18 @@ def test_refusals_of_nats_that_nobody_records_are_reported_once(
     assert degradations(status) == {}
     _show_status(Screen("table"), status)
     assert capsys.readouterr().out.count("not set") == times
+
+
+@pytest.mark.parametrize(
+    ("age", "seconds"),
+    [(0.2, 1.5), (0.9, 1.5), (1.2, 1.2), (1.4, 1.0), (4.0, 1.0), (60.0, 1.5)],
+)
+def test_status_waits_less_if_it_took_long_to_start(age: float, seconds: float) -> None:
+    assert patience_at(age) == pytest.approx(seconds)
+
+
+def test_age_of_a_process_counts_from_its_start() -> None:
+    before = boot_time()
+    code = "from writ_cli.terminal.process_age import process_age; print(process_age())"
+    age = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert 0.0 <= float(age) <= boot_time() - before + 0.02  # proc(5) counts in hundredths

@@ -1,4 +1,4 @@
-"""`writ target add`: hosts over SSH with their keys, hosts with agents of their own, and tags."""
+"""`writ target add`, without a running installation."""
 
 import subprocess
 import sys
@@ -29,6 +29,11 @@ def _add(folder: Path, *words: str) -> Result:
     )
 
 
+def _add_local(folder: Path, name: str, *words: str) -> Result:
+    home = {"WRIT_HOME": str(folder / "home"), "HOME": str(folder)}
+    return CliRunner(env=home).invoke(cli, ["target", "add", name, "--role", "testing", *words])
+
+
 def test_add_looks_an_alias_of_the_ssh_config_up_once(tmp_path: Path) -> None:
     (tmp_path / ".ssh").mkdir()
     config = "Host web\n  HostName web1.example.org\n  User ops\n  Port 2222\nHost far\n  ProxyJump a@b\n"
@@ -46,8 +51,7 @@ def test_add_looks_an_alias_of_the_ssh_config_up_once(tmp_path: Path) -> None:
     secret = tmp_path / "home" / "keys" / "ssh" / "web1.sudo"
     assert (secret.read_text(), secret.stat().st_mode & 0o777) == ("one two\n", 0o600)
     assert "one two" not in done.stdout + (tmp_path / "home" / "inventory.yaml").read_text()
-    runner = CliRunner(env={"WRIT_HOME": str(tmp_path / "home")})
-    sudoers = runner.invoke(cli, ["target", "sudoers", "web1"])
+    sudoers = CliRunner(env={"WRIT_HOME": str(tmp_path / "home")}).invoke(cli, ["target", "sudoers", "web1"])
     assert sudoers.stdout.startswith("ops ALL=(root) NOPASSWD: /usr/bin/python3 -I -S -c ")
 
 
@@ -66,11 +70,6 @@ def test_add_gives_the_target_its_tags(tmp_path: Path) -> None:
         assert msgspec.json.decode(done.stdout)["target"]["tags"] == ["web", "eu"]
 
 
-def _add_local(folder: Path, name: str, *words: str) -> Result:
-    runner = CliRunner(env={"WRIT_HOME": str(folder / "home"), "HOME": str(folder)})
-    return runner.invoke(cli, ["target", "add", name, "--role", "testing", *words])
-
-
 def test_add_of_a_host_with_its_own_agent_writes_its_entry_and_names_the_next_steps(tmp_path: Path) -> None:
     done = _add_local(tmp_path, "web1", "--local", "web1", "--file-root", "/srv/app", "--tag", "web")
     assert done.exit_code == 0, done.stderr
@@ -81,12 +80,13 @@ def test_add_of_a_host_with_its_own_agent_writes_its_entry_and_names_the_next_st
         "  writ-enrol                     on web1",
     ]
     target = read_inventory(tmp_path / "home" / "inventory.yaml").targets[-1]
-    assert (target.backend, target.pool, target.roots()[0].path) == ("local", "local-web1", "/srv/app")
-    assert target.tags == ["web"]
+    assert (target.backend, target.pool, target.tags) == ("local", "local-web1", ["web"])
+    assert target.roots()[0].path == "/srv/app"
+
+
+def test_add_of_this_host_says_that_its_agent_serves_it(tmp_path: Path) -> None:
     here = _add_local(tmp_path, "again", "--local", host_token())
     assert "The agent of this machine serves it." in here.stdout, here.stderr
-    named = _add_local(tmp_path, "web2", "--local", "web2.example.org", "--pool", "fleet", "-o", "json")
-    assert msgspec.json.decode(named.stdout)["pool"] == "fleet"
 
 
 @pytest.mark.parametrize(
@@ -98,13 +98,18 @@ def test_add_of_a_host_with_its_own_agent_writes_its_entry_and_names_the_next_st
         (("--local", "web2", "--ssh", "a@b"), "give one of --ssh USER@HOST, --local HOST"),
     ],
 )
-def test_add_refuses_a_host_with_its_own_agent_that_cannot_be(
+def test_add_of_a_host_with_its_own_agent_refuses_what_does_not_apply(
     tmp_path: Path, words: tuple[str, ...], message: str
 ) -> None:
     refused = _add_local(tmp_path, "web2", *words)
     assert (refused.exit_code, message in refused.stderr) == (2, True), refused.stderr
     inventory = tmp_path / "home" / "inventory.yaml"
-    assert not inventory.exists() or "web2" not in inventory.read_text()
+    assert not inventory.exists() or "web2" not in [one.id for one in read_inventory(inventory).targets]
+
+
+def test_add_of_a_host_with_its_own_agent_takes_the_name_of_its_pool(tmp_path: Path) -> None:
+    done = _add_local(tmp_path, "web2", "--local", "web2.example.org", "--pool", "fleet", "-o", "json")
+    assert msgspec.json.decode(done.stdout)["pool"] == "fleet"
 
 
 def test_add_takes_the_public_half_of_a_key_in_an_ssh_agent(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import socket
 import stat
 import sys
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,11 @@ from writ_contracts.errors import Invalid
 from writ_installation.files.create import default_policy
 from writ_installation.files.home import Home, host_token
 from writ_installation.files.lock import held, holder
+from writ_installation.processes.child import tie
 from writ_installation.supervisor.detached_start import detach
 from writ_nats_server.process import ServerProcess
 from writ_testing.eventually import eventually
+from writ_testing.installations.detached import down_if_killed
 from writ_testing.installations.installation import RunningInstallation, WritResult, prepare, running_installation
 from writ_testing.peers.nats_server import free_port, free_ports
 
@@ -57,9 +60,14 @@ class Shell:
         return json.loads(ended.out)
 
 
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[Shell]:
+    with down_if_killed(tmp_path / ".writ"):
+        yield Shell(tmp_path)
+
+
 @pytest.mark.timeout(180)
-async def test_the_first_quarter_of_an_hour(tmp_path: Path) -> None:
-    shell = Shell(tmp_path)
+async def test_the_first_quarter_of_an_hour(shell: Shell) -> None:
     assert (await shell.writ("status")).status == 6
     up = await shell.writ("up", "--detach", WRIT_AUDIT_LEVEL="full")
     try:
@@ -90,8 +98,7 @@ async def test_the_first_quarter_of_an_hour(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(120)
-async def test_up_with_a_wrong_policy_file_names_the_mistake_in_one_line(tmp_path: Path) -> None:
-    shell = Shell(tmp_path)
+async def test_up_with_a_wrong_policy_file_names_the_mistake_in_one_line(shell: Shell, tmp_path: Path) -> None:
     policy = tmp_path / ".writ" / "policy.yaml"
     policy.parent.mkdir(mode=0o700)
     policy.write_text("policies: {nme: x}\n")
@@ -206,7 +213,7 @@ async def test_a_server_of_ones_own_takes_the_written_configuration(tmp_path: Pa
     assert stat.S_IMODE(config.stat().st_mode) == 0o600
     monitor = free_port()
     config.write_text(config.read_text().replace("127.0.0.1:8222", f"127.0.0.1:{monitor}"))
-    server = await ServerProcess.start(config, tmp_path / "nats.log", port=port, monitor_port=monitor)
+    server = await ServerProcess.start(config, tmp_path / "nats.log", port=port, monitor_port=monitor, through=tie())
     try:
         one = await start(home, tmp_path / "said", nats_url=f"nats://127.0.0.1:{port}")
         await one.until(lambda: "READY" in one.printed)
@@ -290,8 +297,7 @@ async def test_an_agent_elsewhere_gets_what_it_needs(tmp_path: Path, prepared: H
 
 
 @pytest.mark.timeout(120)
-async def test_the_health_ports_can_be_chosen_for_who_watches(tmp_path: Path) -> None:
-    shell = Shell(tmp_path)
+async def test_the_health_ports_can_be_chosen_for_who_watches(shell: Shell) -> None:
     first, *_ = free_ports(7)  # the services take those that follow
     with socket.create_server(("127.0.0.1", first + 1)):
         up = await shell.writ("up", "--detach", "--health-port", str(first))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from writ_contracts.nearest_name import did_you_mean, near
+from writ_contracts.nearest_name import did_you_mean, edits, near, nearest
 
 ROLES = ("gateway", "production", "development", "maintenance", "staging", "testing")
 
@@ -19,6 +19,40 @@ ROLES = ("gateway", "production", "development", "maintenance", "staging", "test
 )
 def test_nearest_name_is_a_similar_one_or_the_only_one_begun(name: str, expected: str) -> None:
     assert near(name, ROLES) == expected
+
+
+FAR = {
+    "contractor": "operator",
+    "visitor": "editor",
+    "manager": "messenger",
+    "testing": "tester",
+    "registered": "tester",
+    "printer": "intern",
+    "requester": "restorer",
+    "reliability": "observability",
+    "staging": "training",
+    "surety": "security",
+    "trainer": "container",
+    "author": "auditor",
+}
+"""Words that share letters, and mean something else."""
+
+
+@pytest.mark.parametrize(("word", "known"), FAR.items())
+def test_word_with_many_edits_suggests_none(word: str, known: str) -> None:
+    assert near(word, [known]) == ""
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "count"),
+    [("", "ab", 2), ("wbe", "web", 1), ("operatr", "operator", 1), ("ca", "abc", 3), ("contractor", "operator", 4)],
+)
+def test_edits_are_letters_inserted_deleted_replaced_or_swapped(one: str, other: str, count: int) -> None:
+    assert (edits(one, other), edits(other, one)) == (count, count)
+
+
+def test_nearest_name_comes_first() -> None:
+    assert nearest("web-12", ["web-2222", "web-21", "web-123"], 2) == ["web-123", "web-21"]
 
 
 def test_beginning_of_several_names_suggests_none() -> None:

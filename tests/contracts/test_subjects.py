@@ -136,6 +136,7 @@ BUILT = [
     *(subjects.query("p", kind) for kind in QUERIES),
     subjects.POLICY_DECIDE,
     subjects.POLICY_RECORD_READ,
+    subjects.baseline_notice("a"),
     subjects.people_notice("a"),
     subjects.POLICY_GRANT,
     subjects.POLICY_PEOPLE,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from writ_documents.atomic_files import create, save
+from writ_documents.atomic_files import create, save, write_atomically
 
 
 @pytest.mark.parametrize("call", ["fsync", "fchmod"])
@@ -27,3 +27,13 @@ def test_file_that_cannot_be_written_leaves_no_draft(
     assert {one.name: one.read_bytes() for one in tmp_path.iterdir()} == (
         {"policy.yaml": b"before"} if write is save else {}
     )
+
+
+def test_a_link_in_place_of_the_draft_is_not_followed(tmp_path: Path) -> None:
+    """Its name can be guessed, and in a shared folder anybody may make it."""
+    victim, path = tmp_path / "victim", tmp_path / "file"
+    victim.write_bytes(b"precious")
+    path.with_name(f".file.{os.getpid()}.draft").symlink_to(victim)
+    with pytest.raises(OSError, match=r"symbolic links|Too many levels"):
+        write_atomically(path, b"new")
+    assert victim.read_bytes() == b"precious"

@@ -14,6 +14,7 @@ from writ_bus.errors import TimedOut, Unreachable
 from writ_bus.nats.bus import NatsBus, connect
 from writ_bus.nats.connection import Options
 from writ_contracts.subjects import inbox_prefix
+from writ_installation.processes.child import tie
 from writ_nats_server.process import ServerProcess
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation
@@ -33,7 +34,7 @@ async def site_of(installation: RunningInstallation, folder: Path, url: str, *op
     added = await installation.writ("leaf", "add", "depot", "--pool", POOL, "--url", url, *ports, *options)
     assert added.status == 0, added
     conf = folder / "leaf.conf"
-    node = await ServerProcess.start(conf, folder / "leaf.log", port=port, monitor_port=monitor_port)
+    node = await ServerProcess.start(conf, folder / "leaf.log", port=port, monitor_port=monitor_port, through=tie())
     try:
         async with _agent(folder):
             yield folder
@@ -55,7 +56,7 @@ async def _agent(folder: Path) -> AsyncIterator[None]:
         **ENVIRON,
     }
     with (folder / "agent.log").open("ab") as output:
-        command = (sys.executable, "-m", "writ_agent_local")
+        command = (*tie(), sys.executable, "-m", "writ_agent_local")
         process = await asyncio.create_subprocess_exec(*command, env={**options, **here}, stdout=output, stderr=output)
     try:
         yield

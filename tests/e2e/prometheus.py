@@ -12,6 +12,7 @@ from urllib.request import urlopen
 import yaml
 from msgspec import json
 
+from writ_installation.processes.child import tie
 from writ_installation.processes.readiness import read_run_file
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation
@@ -54,7 +55,7 @@ class Prometheus:
 async def running(log: Path, *command: str) -> AsyncIterator[None]:
     """The program runs within the block."""
     with log.open("wb") as output:
-        process = await asyncio.create_subprocess_exec(*command, stdout=output, stderr=output)
+        process = await asyncio.create_subprocess_exec(*tie(), *command, stdout=output, stderr=output)
     try:
         yield
     finally:

@@ -25,6 +25,7 @@ from writ_documents.atomic_files import write_atomically
 from writ_documents.readers import read_agents
 from writ_installation.files import tokens
 from writ_installation.files.home import host_token
+from writ_installation.processes.child import tie
 from writ_testing.eventually import eventually
 from writ_testing.installations.count_load import load
 from writ_testing.installations.installation import (
@@ -90,7 +91,7 @@ async def agent(folder: Path) -> AsyncIterator[None]:
     own = {"WRIT_KEY_FILE": str(folder / f"agent-{POOL}.seed"), "WRIT_STATE_DIR": str(state), "WRIT_HEARTBEAT": "0.5"}
     kept = {"PATH": os.environ["PATH"], "PYTHONPATH": os.environ["PYTHONPATH"], "HOME": str(folder)}
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "writ_agent_local"), env={**kept, **environment(folder), **own}
+        *(*tie(), sys.executable, "-P", "-m", "writ_agent_local"), env={**kept, **environment(folder), **own}
     )
     try:
         yield

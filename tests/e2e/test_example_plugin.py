@@ -19,6 +19,7 @@ from msgspec import json
 from writ_router.simulator import CAMERA, RouterState, router
 
 from writ_documents import yaml_file
+from writ_installation.processes.child import tie
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation, prepare, running_installation
 
@@ -161,7 +162,7 @@ async def agent(world: World, environment: Environment, folder: Path) -> AsyncIt
     env |= {"WRIT_KEY_FILE": str(folder / "agent-router.seed"), "WRIT_STATE_DIR": str(folder / "state")}
     env |= {"WRIT_BACKEND": "router", "WRIT_ROUTER_TOKEN_FILE": str(folder / "token"), "PATH": os.environ["PATH"]}
     (folder / "state").mkdir(mode=0o700)
-    command = (str(environment.python), "-P", "-m", "writ_agent")
+    command = (*tie(), str(environment.python), "-P", "-m", "writ_agent")
     process = await asyncio.create_subprocess_exec(*command, env={**env, "WRIT_HEARTBEAT": "0.5"})
     try:
 

@@ -14,6 +14,7 @@ import pytest
 
 from writ_client.client import Writ
 from writ_contracts.requests import TargetView
+from writ_installation.processes.child import tie
 from writ_runtime.plugins.digests import distribution_digest
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation, local_target, prepare, running_installation
@@ -53,7 +54,9 @@ def environ(installation: RunningInstallation, state: Path, **more: str) -> dict
 
 
 async def start(env: dict[str, str], stderr: int | None = None) -> Process:
-    return await asyncio.create_subprocess_exec(sys.executable, "-P", "-m", "writ_agent", env=env, stderr=stderr)
+    return await asyncio.create_subprocess_exec(
+        *(*tie(), sys.executable, "-P", "-m", "writ_agent"), env=env, stderr=stderr
+    )
 
 
 async def view(writ: Writ) -> TargetView:

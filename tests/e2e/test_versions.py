@@ -21,6 +21,7 @@ from writ_client.client import Writ
 from writ_documents import yaml_file
 from writ_installation.files.home import host_token
 from writ_installation.processes import services
+from writ_installation.processes.child import tie
 from writ_testing.eventually import eventually
 from writ_testing.installations.count_load import load
 from writ_testing.installations.installation import RunningInstallation, prepare, running_installation
@@ -84,7 +85,7 @@ async def agent(installation: RunningInstallation, python: Path) -> AsyncIterato
     [service] = services.agents(services.ProcessTable(), installation.home, installation.url, {POOL: "local"}, {})
     with (installation.home.log / "agent.log").open("ab") as output:
         process = await asyncio.create_subprocess_exec(
-            *(str(python), *service.argv[1:]),
+            *(*tie(), str(python), *service.argv[1:]),
             env={**services.passed_on(os.environ), **service.env, **ENVIRON},
             stdout=output,
             stderr=output,

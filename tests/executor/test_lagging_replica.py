@@ -138,10 +138,9 @@ async def test_a_late_answer_opens_no_operation_that_ended_and_is_forgotten(worl
 
 async def test_a_lock_that_is_news_is_not_taken_for_a_free_one(world: World) -> None:
     one = await world.executor(sweep=1000.0)
-    dispatcher = one.intake._accepted._dispatcher
     one.index.sequence = 10
-    assert dispatcher._holds(Lock("b" * 26, 11))
-    assert not dispatcher._holds(Lock("b" * 26, 10))
+    assert one.index.holds(Lock("b" * 26, 11))
+    assert not one.index.holds(Lock("b" * 26, 10))
 
 
 async def test_a_damaged_history_keeps_no_replica_from_starting(world: World) -> None:

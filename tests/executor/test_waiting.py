@@ -2,18 +2,22 @@
 
 from typing import Any
 
+import pytest
 from msgspec import json, structs
 from tests.contracts.messages import sample
 from tests.executor.agent_requests import heartbeat
 from tests.executor.conftest import POOL, World
 
 from writ_contracts import subjects
+from writ_contracts.agents import Heartbeat
 from writ_contracts.decisions import RuleLimit
-from writ_contracts.journal import Requested
-from writ_contracts.life import AcceptedLife, State
+from writ_contracts.journal import Dispatched, Granted, Requested
+from writ_contracts.life import AcceptedLife, DispatchedLife, GrantedLife, State
 from writ_contracts.requests import OperationReply, OperationsReply, Verdict, WaitingReason
 from writ_contracts.wire import decode
+from writ_executor.agents.presence import AgentPresence
 from writ_executor.journal.index import Index
+from writ_executor.requests.waiting_reasons import WaitingReasons
 from writ_testing.eventually import eventually
 
 RESTART = {"parameters": {"service_name": "nginx"}}
@@ -117,3 +121,59 @@ def test_nothing_waits_for_a_request_before_it_that_people_have_to_approve() -> 
     ahead = index.ahead_of(behind)
     assert ahead is not None
     assert ahead.requested == needs
+
+
+def heard(instance: str) -> Heartbeat:
+    return Heartbeat(pool=POOL, instance=instance, running=[], free_slots=1, operations=[], version="0")
+
+
+class Listening:
+    """What an executor has heard of agents, on a clock of its own."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+        self.presence = AgentPresence(15.0, lambda: self.now)
+        self._reasons = WaitingReasons(Index(), self.presence)
+
+    def text(self, life: AcceptedLife) -> str:
+        reason = self._reasons.of(life)
+        return reason.text if reason is not None else ""
+
+
+@pytest.mark.parametrize("state", [State.STARTED, State.CANCELLING])
+def test_a_started_operation_names_its_agent_once_no_heartbeat_names_it(state: State) -> None:
+    requested: Any = structs.replace(sample(Requested), pool=POOL)
+    granted: Any = structs.replace(sample(Granted), instance="vm-1")
+    dispatched: Any = sample(Dispatched)
+    life = GrantedLife(state=state, requested=requested, phase=granted, dispatched=dispatched, started=granted)
+    listening = Listening()
+    listening.presence.start_lease(POOL, requested.operation_id)
+    listening.now += 7.0
+    assert listening.text(life) == ""
+    listening.now += 1.0
+    expected = f"runs on agent vm-1 of pool {POOL}: no heartbeat names it for more than 7 s"
+    assert listening.text(life) == expected
+    listening.now += 1.5
+    assert listening.text(life) == expected  # the same words for a while: a client shows each change
+    listening.now += 590.0
+    assert listening.text(life).endswith("for more than 5 min")
+    listening.presence.record(structs.replace(heard("vm-1"), running=[requested.operation_id]))
+    assert listening.text(life) == ""
+
+
+def test_a_dispatched_operation_names_the_agent_that_missed_a_heartbeat() -> None:
+    requested: Any = structs.replace(sample(Requested), pool=POOL)
+    dispatched: Any = sample(Dispatched)
+    life = DispatchedLife(state=State.DISPATCHED, requested=requested, phase=dispatched, dispatched=dispatched)
+    listening = Listening()
+    listening.presence.record(heard("vm-1"))
+    listening.now += 7.0
+    assert listening.text(life) == ""
+    listening.now += 1.0
+    assert listening.text(life) == f"waits for a reply of vm-1 of pool {POOL}: no heartbeat for more than 7 s"
+    listening.presence.record(heard("vm-2"))
+    assert listening.text(life) == ""
+    listening.now += 9.0
+    assert listening.text(life).startswith(f"waits for a reply of vm-2 of pool {POOL}: no heartbeat")
+    listening.now += 15.0
+    assert listening.text(life) == f"waits for an agent of pool {POOL}: none is online"

@@ -85,6 +85,20 @@ async def test_a_process_killed_at_any_step_leaves_one_outcome_and_at_most_one_e
         await eventually(lambda: _there(tmp_path / "died"), what=f"the step {fault}")
 
 
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("fault", ["executor.noticed", "agent.noticed"])
+async def test_a_process_killed_at_the_notice_of_a_change_leaves_one_outcome(tmp_path: Path, fault: str) -> None:
+    """A notice is sent once an executor has seen the lock of the target, and a heartbeat of its agent."""
+    environ = {**ENVIRON, "WRIT_FAULT": fault, "WRIT_FAULT_ONCE": str(tmp_path / "died")}
+    async with running_installation(tmp_path, environ=environ) as installation:
+        for number in range(30):
+            await check(installation, tmp_path / "files" / f"counted-{number}", f"key-{number}")
+            if (tmp_path / "died").exists():
+                break
+        assert (tmp_path / "died").exists()
+        await check(installation, tmp_path / "files" / "counted", "key-after")
+
+
 async def _there(path: Path) -> bool:
     return path.exists()
 

@@ -23,6 +23,7 @@ from writ_gateway.http.asgi import Receive, Scope, Send
 from writ_gateway.http.config import HttpGatewayConfig
 from writ_gateway.http.http_server import certificate_of
 from writ_gateway.http.time_limits import TimedProtocol, TimeLimits
+from writ_installation.processes.child import tie
 from writ_installation.server_access.certificates import issue, make_authority
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation
@@ -110,7 +111,7 @@ async def test_writ_mcp_http_serves_until_it_is_stopped(installation: RunningIns
     log = tmp_path / "gateway.log"
     with log.open("wb") as out:
         process = await asyncio.create_subprocess_exec(
-            *(str(Path(sys.executable).with_name("writ")), "mcp", "http", "--port", "0"),
+            *(*tie(), str(Path(sys.executable).with_name("writ")), "mcp", "http", "--port", "0"),
             env={"WRIT_HOME": str(installation.home.root), "PYTHONPATH": os.environ["PYTHONPATH"]},
             stderr=out,
         )
@@ -179,7 +180,7 @@ async def test_gateway_beyond_loopback_speaks_tls_or_does_not_start(
     words = [word for name in files for word in (name, str(tmp_path / name))]
     log = tmp_path / "gateway.log"
     with log.open("wb") as output:
-        process = await asyncio.create_subprocess_exec(*command, *words, env=environ, stderr=output)
+        process = await asyncio.create_subprocess_exec(*tie(), *command, *words, env=environ, stderr=output)
 
     async def url() -> str | None:
         return listening(log) if b"gateway.listening" in log.read_bytes() else None

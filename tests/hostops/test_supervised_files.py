@@ -93,6 +93,75 @@ def test_reply_that_is_not_read_yet_holds_up_no_other_request(kept: Kept, tmp_pa
     assert results[small]["output"]["pid"]
 
 
+@pytest.fixture
+async def unread(kept: Kept, tmp_path: Path) -> int:
+    """The tag of a read whose long result nobody takes yet."""
+    (tmp_path / "a").write_text(CONTENTS["plain"])
+    tag = begin_read(kept, tmp_path, "a")
+    assert kept.process.stdout is not None
+    assert select.select([kept.process.stdout], [], [], WITHIN)[0]
+    return tag
+
+
+def begin_read(kept: Kept, folder: Path, name: str) -> int:
+    folder = folder.resolve()
+    return kept.begin("file_read", target={"file_roots": [{"path": str(folder)}]}, file_path=f"{folder}/{name}")
+
+
+async def test_long_result_that_is_not_taken_yet_stays_what_it_was(kept: Kept, tmp_path: Path, unread: int) -> None:
+    (tmp_path / "b").write_text("b" * MEGABYTE)
+    second, files = begin_read(kept, tmp_path, "b"), ChangedFiles(kept, tmp_path / "files")
+    files.begin("file_write")
+
+    async def all_is_done() -> bool:
+        states = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] for pid in kept.children()]
+        return (tmp_path / "files" / "a").exists() and set(states) == {"S"}
+
+    await eventually(all_is_done, within=WITHIN, what="the end of all requests, the read in its own process too")
+    assert kept.result(unread)["output"]["content"] == CONTENTS["plain"]
+    assert kept.result(second)["output"]["content"] == "b" * MEGABYTE
+
+
+async def test_long_result_outlives_its_process(kept: Kept, unread: int) -> None:
+    reader = min(kept.children(), key=int)
+    os.kill(int(reader), signal.SIGKILL)
+
+    async def is_gone() -> bool:
+        return reader not in kept.children()
+
+    await eventually(is_gone, within=WITHIN, what="the end of the process")
+    assert kept.result(unread)["output"]["content"] == CONTENTS["plain"]
+    assert kept.pid()
+
+
+async def test_stop_of_an_operation_whose_long_result_is_not_taken_yet_is_answered(kept: Kept, unread: int) -> None:
+    stop = kept.post(frames.STOP, {"of": unread, "grace": 1.0})
+    assert kept.result(unread)["output"]["content"] == CONTENTS["plain"]
+    assert kept.result(stop)["certain"]
+    assert kept.pid()
+
+
+@pytest.mark.parametrize("end", ["stdin", "stdout"])
+async def test_connection_that_ends_before_a_long_result_is_taken_leaves_no_process(
+    kept: Kept, unread: int, end: str
+) -> None:
+    children = [Path(f"/proc/{pid}") for pid in kept.children()]
+    getattr(kept.process, end).close()
+    assert kept.process.wait(WITHIN) == 0
+    assert not [child for child in children if child.exists()]
+
+
+async def test_process_has_no_memory_for_results_but_its_own(kept: Kept, tmp_path: Path, unread: int) -> None:
+    (tmp_path / "b").write_text("b" * MEGABYTE)
+    second = begin_read(kept, tmp_path, "b")
+    assert {kept.result(tag)["outcome"] for tag in (unread, second)} == {"succeeded"}
+    children = kept.children()
+    assert len(children) > 1
+    for pid in children:
+        maps = Path(f"/proc/{pid}/maps").read_text().splitlines()
+        assert len([line for line in maps if "/dev/zero" in line]) == 1
+
+
 def test_changes_of_files_follow_each_other_in_the_process_of_reads(kept: Kept, tmp_path: Path) -> None:
     """There may be two: a request that comes before the process is free again goes to another."""
     pids, files = {kept.pid()}, ChangedFiles(kept, tmp_path / "files")

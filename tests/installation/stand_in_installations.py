@@ -13,6 +13,7 @@ import pytest
 from tests.installation import standin
 
 from writ_installation.files.home import Home, host_token
+from writ_installation.processes.child import tie
 from writ_installation.processes.report import InstallationReport, read_report
 from writ_testing.eventually import eventually
 
@@ -64,7 +65,7 @@ async def start(home: Home, log: Path, environ: Mapping[str, str] | None = None,
     """Begin to start an installation; the caller ends it."""
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, standin.__file__, "up", str(home.root), json.dumps(options)),
+            *(*tie(), sys.executable, standin.__file__, "up", str(home.root), json.dumps(options)),
             stdout=output,
             stderr=output,
             env={**os.environ, **(environ or {})},

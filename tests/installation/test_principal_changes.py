@@ -245,3 +245,13 @@ async def test_a_damaged_file_of_changes_is_no_empty_one(home: Home) -> None:
     home.principal_changes.write_text("{")
     with pytest.raises(ConfigError, match="principal-changes"):
         admitted(home)
+
+
+def test_a_principal_whose_keys_check_sum_is_wrong_keeps_nobody_else_out(home: Home) -> None:
+    """NATS refuses a configuration with such a key, so no later change would reach it."""
+    text = home.principals.read_text()
+    key = read_principals(home.principals).principals[0].key
+    other = key[:-1] + ("A" if key[-1] != "A" else "B")
+    home.principals.write_text(f"{text}- {{id: typo, kind: human, key: {other}}}\n")
+    assert "typo" in principals_of(home)
+    assert admitted(home) == ["operator", "bob", "helper"]

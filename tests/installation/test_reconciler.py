@@ -1,9 +1,12 @@
 """The reconcile loop: failures stay until an attempt succeeds, and no requester gets a success before."""
 
+import asyncio
+import time
+
 import pytest
 
 from writ_contracts.errors import ConfigError
-from writ_installation.provisioner.reconciler import Reconciler, Rounds
+from writ_installation.provisioner.reconciler import APART, Reconciler, Rounds
 
 
 class _Files:
@@ -61,6 +64,41 @@ async def test_a_change_during_the_attempt_is_applied_in_the_next_round() -> Non
     files.version = 3
     await files.reconciler.round()
     assert files.attempts == [2, 3]
+
+
+async def test_a_change_is_applied_at_once_and_the_next_ones_share_a_later_attempt() -> None:
+    files = _Files()
+    for _ in range(3):
+        await files.reconciler.round()
+    files.version = 2
+    began = time.monotonic()
+    first = asyncio.create_task(files.reconciler.round())
+    await asyncio.sleep(0)
+    assert first.done()  # it has not waited
+    files.version = 3
+    following = asyncio.create_task(files.reconciler.round())
+    await asyncio.sleep(0)
+    files.version = 4
+    number = files.rounds.request()
+    await following
+    assert time.monotonic() - began >= APART
+    assert (files.attempts, files.rounds.is_done(number)) == ([2, 4], True)
+
+
+async def test_a_pause_ends_with_a_change_or_a_request() -> None:
+    files = _Files()
+    async with asyncio.timeout(30):
+        pausing = asyncio.create_task(files.reconciler.pause(3600.0))
+        await asyncio.sleep(0)
+        files.version = 2
+        await pausing
+        await files.reconciler.round()
+        pausing = asyncio.create_task(files.reconciler.pause(3600.0))
+        await asyncio.sleep(0)
+        files.rounds.request()
+        await pausing
+        await files.reconciler.round()
+        await files.reconciler.pause(0.01)
 
 
 async def test_a_defect_ends_the_loop() -> None:

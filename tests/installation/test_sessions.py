@@ -188,6 +188,8 @@ def test_keys_of_sessions_are_those_of_present_principals_and_of_nobody_else() -
     assert session_keys(found, [structs.replace(alice, key=POLICY.public)], (), NOW) == {}
     assert session_keys(found, [], (), NOW) == {}
     assert session_keys([*found, structs.replace(found[0], id="other")], [alice], (), NOW) == {"alice": [HERS.public]}
+    damaged = structs.replace(found[0], key=HERS.public[:-1] + ("A" if HERS.public[-1] != "A" else "B"))
+    assert session_keys([damaged, *found], [alice], (), NOW) == {"alice": [HERS.public]}  # NATS would refuse them all
 
 
 def session(name: str, idle: int = 60) -> Session:

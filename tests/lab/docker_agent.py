@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from tests.lab.engine import Engine, bare_engine
 from tests.lab.engine_certificates import Authority
@@ -14,12 +15,16 @@ TEXT = (Path(__file__).parents[2] / "docs" / "docker.md").read_text()
 
 
 @contextmanager
-def engine_over_tls(folder: Path, address: str) -> Iterator[tuple[Engine, Authority]]:
-    """Yield an engine on port 2376 of the address, and the authority of its certificates."""
+def engine_over_tls(folder: Path) -> Iterator[tuple[Engine, Authority]]:
+    """Yield an engine on port 2376 of its address, and the authority of its certificates."""
     authority = Authority(folder)
-    certificate, key = authority.issue("engine", address)
-    files = {"tlscacert": str(authority.file), "tlscert": str(certificate), "tlskey": str(key)}
-    with bare_engine({"hosts": [f"tcp://{address}:2376"], "tlsverify": True, **files}) as engine:
+
+    def settings(address: str) -> dict[str, Any]:
+        certificate, key = authority.issue("engine", address)
+        files = {"tlscacert": str(authority.file), "tlscert": str(certificate), "tlskey": str(key)}
+        return {"hosts": [f"tcp://{address}:2376"], "tlsverify": True, **files}
+
+    with bare_engine(settings) as engine:
         yield engine, authority
 
 

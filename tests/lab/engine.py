@@ -1,21 +1,21 @@
 """A container engine of the lab's own: dockerd in its own namespaces of processes and mounts, so that no part remains.
 
-It starts inside the lab's network: its containers reach the hosts of the lab and no others, and no registry. Public
-images are made here, from `base_image` and from programs of this machine.
+Its network, too, is its own (`engine_network.py`), and linked to that of the lab: its containers reach the hosts of the
+lab and no others, and no registry. Public images are made here, from `base_image` and from programs of this machine.
 """
 
-import fcntl
 import json
 import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from tests.lab import base_image
+from tests.lab.engine_network import EngineNetwork, engine_network
 from tests.lab.hosts import until
 
 from writ_testing.peers.programs import program
@@ -41,9 +41,9 @@ ENTRYPOINT ["/bin/{name}"]
 class Engine:
     """A running one; `docker` is its command line."""
 
-    def __init__(self, folder: Path, more: dict[str, Any] | None = None) -> None:
+    def __init__(self, folder: Path, network: EngineNetwork, more: dict[str, Any]) -> None:
         """`more`: settings of dockerd; its `hosts` are listened at besides the socket."""
-        self.folder, self._more = folder, dict(more or {})
+        self.folder, self.network, self._more = folder, network, more
         self.socket = folder / "docker.sock"
         self.log = folder / "dockerd.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -72,10 +72,6 @@ class Engine:
 
     def start(self) -> None:
         """Start it and wait until it answers; after `stop` it starts like a rebooted machine, without old processes."""
-        with _alone():
-            self._start()
-
-    def _start(self) -> None:
         (self.folder / "pid").unlink(missing_ok=True)
         shutil.rmtree(self.folder / "exec", ignore_errors=True)
         config = self.folder / "daemon.json"
@@ -83,7 +79,7 @@ class Engine:
         apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                [*apart, program("dockerd"), f"--config-file={config}"],
+                [*self.network.inside, *apart, program("dockerd"), f"--config-file={config}"],
                 env={**self.environ, "TMPDIR": str(self.folder)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -91,9 +87,6 @@ class Engine:
             )
         until(self._answers, START_SECONDS, f"dockerd answers: {self.log.read_text()[-2000:]}")
         self.socket.chmod(0o666)
-        # It lets nothing be forwarded that is not its own, and the kernel counts what passes between the lab's hosts.
-        between = ("-i", "bridge0", "-o", "bridge0", "-j", "ACCEPT")
-        subprocess.run([program("iptables"), "-I", "DOCKER-USER", *between], check=True, timeout=30)
 
     def _settings(self) -> dict[str, Any]:
         return {
@@ -102,7 +95,7 @@ class Engine:
             "data-root": str(self.folder / "data"),
             "exec-root": str(self.folder / "exec"),
             "pidfile": str(self.folder / "pid"),
-            "cgroup-parent": _cgroup(),
+            "cgroup-parent": f"/{self.network.name}",
             "bip": "10.201.0.1/24",
             "default-address-pools": [{"base": "10.202.0.0/16", "size": 24}],
         }
@@ -118,7 +111,19 @@ class Engine:
         if self._process is not None:
             self._process.kill()
             self._process.wait(30)
-        until(_no_cgroups, 30.0, "the cgroups of its containers are gone")
+        until(self._no_cgroups, 30.0, "the cgroups of its containers are gone")
+
+    def _no_cgroups(self) -> bool:
+        """Remove empty control groups; a process takes a moment to die."""
+        trees = [
+            *Path("/sys/fs/cgroup").glob(self.network.name),
+            *Path("/sys/fs/cgroup").glob(f"*/{self.network.name}"),
+        ]
+        for tree in trees:
+            for folder in sorted((path for path in (tree, *tree.rglob("*")) if path.is_dir()), reverse=True):
+                with suppress(OSError):
+                    folder.rmdir()
+        return not any(tree.exists() for tree in trees)
 
     def make_images(self) -> None:
         """Make the public images, and one that finds packages without a network."""
@@ -142,35 +147,11 @@ class Engine:
             self.docker("build", "--quiet", "--tag", image, folder, timeout=300)
 
 
-@contextmanager
-def _alone() -> Iterator[None]:
-    """Let one engine of the lab start at a time. All are in one network namespace, and each one deletes Docker's chains
-    of iptables and makes them anew: of two that do so at once, both fail.
-    """
-    with Path(os.environ["LAB_KEYS"]).with_name("engine.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
 def lab_folder(name: str) -> Path:
     """Return a new folder of this lab, open to every user of a container; `lab.sh down` removes leftovers."""
     folder = Path(tempfile.mkdtemp(prefix=f"{os.environ['LAB_PREFIX']}-lab-{name}-", dir="/var/tmp"))
     folder.chmod(0o755)
     return folder
-
-
-def _no_cgroups() -> bool:
-    """Remove empty control groups; a process takes a moment to die."""
-    for tree in Path("/sys/fs/cgroup").glob(f"*{_cgroup()}"):
-        for folder in sorted((path for path in (tree, *tree.rglob("*")) if path.is_dir()), reverse=True):
-            with suppress(OSError):
-                folder.rmdir()
-    return not [*Path("/sys/fs/cgroup").glob(f"*{_cgroup()}")]
-
-
-def _cgroup() -> str:
-    """Return the control group of this worker's engines: another worker may have one at the same time."""
-    return f"/{os.environ['LAB_PREFIX']}-engine-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}"
 
 
 @contextmanager
@@ -182,13 +163,19 @@ def engine() -> Iterator[Engine]:
 
 
 @contextmanager
-def bare_engine(more: dict[str, Any] | None = None) -> Iterator[Engine]:
-    """Run one without any image. `more`: settings of dockerd."""
+def bare_engine(settings: Callable[[str], dict[str, Any]] = lambda _: {}) -> Iterator[Engine]:
+    """Run one without any image, and enter its network. `settings`: of dockerd, for its address in the lab."""
     folder = lab_folder("engine")
-    made = Engine(folder, more)
+    with engine_network() as network, running(Engine(folder, network, settings(network.address))) as made:
+        yield made
+
+
+@contextmanager
+def running(made: Engine) -> Iterator[Engine]:
+    """Run it within the block, then remove its folder."""
     try:
         made.start()
         yield made
     finally:
         made.stop()
-        shutil.rmtree(folder)
+        shutil.rmtree(made.folder)

@@ -226,6 +226,7 @@ down() { # never stops half-way; says what it could not remove. (In a trap a bar
     unmount "/run/systemd/nspawn/unix-export/$PREFIX-$host"; rmdir "/run/systemd/nspawn/unix-export/$PREFIX-$host" "/run/systemd/nspawn/propagate/$PREFIX-$host" 2>/dev/null
   done
   ip netns del "$CONTROL" 2>/dev/null
+  for tree in $(engine_networks); do ip netns del "$tree"; done
   unmount "$STATE"; rmdir "$STATE" 2>/dev/null
   for tree in $(cgroup_trees); do [ ! -d "$tree/$PREFIX-lab" ] || find "$tree/$PREFIX-lab" -depth -type d -exec rmdir {} + 2>/dev/null; done
   for tree in $(engine_leftovers); do case $tree in /sys/*) find "$tree" -depth -type d -exec rmdir {} + 2>/dev/null;; *) rm -rf "$tree";; esac; done
@@ -239,11 +240,13 @@ leftovers() { # cgroups with their processes, namespaces with their bridge and l
   local tree
   for tree in $(cgroup_trees); do [ ! -d "$tree/$PREFIX-lab" ] || echo "$tree/$PREFIX-lab"; done
   ip netns list 2>/dev/null | cut -d' ' -f1 | grep -E "^$PREFIX-(control|host[0-9]+)$" || true
+  engine_networks
   findmnt -rno TARGET | grep -F -e "$STATE" -e "nspawn/unix-export/$PREFIX-host" || true
   losetup --noheadings --output NAME,BACK-FILE | grep -F -e "$STATE/" -e "$STATE (" || true
   ls -d "$STATE" /run/systemd/nspawn/*/"$PREFIX"-host* 2>/dev/null || true
   engine_leftovers
 }
+engine_networks() { ip netns list 2>/dev/null | cut -d' ' -f1 | grep -E "^$PREFIX-engine-[0-9]+$" || true; }   # engine_network.py
 engine_leftovers() { # of a container engine (engine.py) whose test run was killed: its processes have ended with the namespace
   ls -d /sys/fs/cgroup/"$PREFIX"-engine-* /sys/fs/cgroup/*/"$PREFIX"-engine-* /var/tmp/"$PREFIX"-lab-* 2>/dev/null || true
 }

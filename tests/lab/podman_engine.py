@@ -1,12 +1,12 @@
 """Podman's compatible socket: a service with its own storage, networks and namespaces, of which nothing is left."""
 
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tests.lab.engine import Engine, lab_folder
+from tests.lab.engine import Engine, lab_folder, running
+from tests.lab.engine_network import engine_network
 from tests.lab.hosts import until
 
 from writ_testing.peers.programs import program
@@ -26,7 +26,6 @@ events_logger = "file"
 tmp_dir = "{folder}/tmp"
 """
 CGROUP = "libpod_parent"
-SERVICE = 'ip link set lo up && exec "$0" system service --time=0 "unix://$1"'
 
 
 class PodmanEngine(Engine):
@@ -40,10 +39,11 @@ class PodmanEngine(Engine):
         loaded = self.folder / "loaded"  # podman leaves there what it loads; by default in /var/tmp
         loaded.mkdir(exist_ok=True)
         environ = {**self.environ, **{name: str(self.folder / name) for name in files}, "TMPDIR": str(loaded)}
-        apart = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]
+        apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]
+        service = [program("podman"), "system", "service", "--time=0", f"unix://{self.socket}"]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                [*apart, "sh", "-c", SERVICE, program("podman"), str(self.socket)],
+                [*self.network.inside, *apart, *service],
                 env=environ,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -72,10 +72,5 @@ def _no_cgroups() -> bool:
 def podman_engine() -> Iterator[Engine]:
     """Run it within the block, without any image."""
     folder = lab_folder("podman")
-    made = PodmanEngine(folder)
-    try:
-        made.start()
+    with engine_network() as network, running(PodmanEngine(folder, network, {})) as made:
         yield made
-    finally:
-        made.stop()
-        shutil.rmtree(folder)

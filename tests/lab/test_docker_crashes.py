@@ -122,7 +122,7 @@ def check(host: DockerHost, task: Task, former: str, verdict: str) -> None:
 
 
 def stack(host: DockerHost, verb: str = "deploy", **given: Any) -> Task:
-    text = "services:\n" + "".join(f"  s{n}: {{image: '{BOX}', scale: 2}}\n" for n in range(3))
+    text = "services:\n" + "".join(f"  s{n}: {{image: '{BOX}', scale: 2, stop_grace_period: 1s}}\n" for n in range(3))
     given = {"compose": text} if verb == "deploy" else given
     return host.task(f"stack_{verb}", encode_id(os.urandom(16)), stack_name="shop", **given)
 

@@ -33,7 +33,8 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsEngine]:
     authority, port = Authority(tmp_path_factory.mktemp("certificates")), free_port()
     certificate, key = authority.issue("engine")
     files = {"tlscacert": str(authority.file), "tlscert": str(certificate), "tlskey": str(key)}
-    with bare_engine({"hosts": [f"tcp://127.0.0.1:{port}"], "tlsverify": True, **files}) as engine:
+    settings = {"hosts": [f"tcp://127.0.0.1:{port}"], "tlsverify": True, **files}
+    with bare_engine(lambda _: settings) as engine:
         make_images(engine)
         yield TlsEngine(engine, authority, certificate.read_text(), port)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -28,6 +29,7 @@ from writ_testing.installations.installation import (
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(180)]
 MEGABYTE = 1 << 20
+REPOSITORY = Path(__file__).parents[2]
 SIZES = Sizes(
     journal=20 * MEGABYTE, params=16 * MEGABYTE, results=16 * MEGABYTE, policies=16 * MEGABYTE, scans=8 * MEGABYTE
 )
@@ -67,9 +69,10 @@ def tmpfs(folder: Path, megabytes: int) -> Iterator[None]:
 
 
 @contextmanager
-def filled(folder: Path) -> Iterator[None]:
-    """Fill the folder's file system within the block."""
+def filled(folder: Path, left: int = 0) -> Iterator[None]:
+    """Fill the folder's file system within the block, but for so many bytes."""
     filler = fill(folder)
+    os.truncate(filler, filler.stat().st_size - left)
     try:
         yield
     finally:
@@ -185,3 +188,46 @@ async def test_an_installation_that_cannot_start_on_a_full_disk_names_the_disk(t
             )
         assert up.returncode == 6, up
         assert f"since the disk of {home.log} is full: 0 bytes are free" in up.stderr
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Copy our packages, without bytecode, to a disk of their own."""
+    packages = tmp_path_factory.mktemp("packages")
+    with tmpfs(packages, DISK // MEGABYTE):
+        for package in [*REPOSITORY.glob("libs/*/writ_*"), *REPOSITORY.glob("services/*/writ_*")]:
+            to = packages / package.parent.name / package.name
+            shutil.copytree(package, to, ignore=shutil.ignore_patterns("__pycache__"))
+        yield packages
+
+
+def installed_in(packages: Path) -> dict[str, str]:
+    path = os.pathsep.join([*map(str, packages.iterdir()), os.environ["PYTHONPATH"]])
+    return {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": ""}
+
+
+def bytecode(packages: Path) -> list[Path]:
+    return [*packages.rglob("*.pyc*")]
+
+
+async def test_the_command_runs_after_a_run_while_the_disk_of_its_packages_was_full(packages: Path) -> None:
+    """Python 3.11 leaves bytecode that is cut off, if a file needs more pages than there are."""
+    environ = {**os.environ, **installed_in(packages)}
+    words = (sys.executable, "-m", "writ_cli", "--version")
+    for pages in range(6, 16):
+        with filled(packages, pages * 4096):
+            subprocess.run(words, env=environ, capture_output=True, timeout=60, check=True)
+        subprocess.run(words, env=environ, capture_output=True, timeout=60, check=True)
+        for path in bytecode(packages):
+            path.unlink()
+
+
+async def test_services_keep_no_bytecode_while_the_disk_of_their_packages_is_full(
+    packages: Path, tmp_path: Path
+) -> None:
+    home, environ = prepare(tmp_path), installed_in(packages)
+    with filled(packages, MEGABYTE):
+        async with running_installation(tmp_path, home=home, environ=environ):
+            assert len(bytecode(packages)) <= 4  # of the command, before it looks at the disk
+    async with running_installation(tmp_path, home=home, environ=environ):
+        assert len(bytecode(packages)) > 100

@@ -3,7 +3,6 @@
 
 import asyncio
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -301,9 +300,9 @@ def test_docker_agent_enrols_and_creates_a_container(site: Site, tmp_path: Path)
     before = site.control.run("cat", "/etc/writ/policy.yaml")
     site.control.run("cp", "/dev/stdin", "/etc/writ/policy.yaml", stdin=open_policy())
     try:
-        with engine_over_tls(tmp_path, os.environ["LAB_CONTROL"]) as (engine, authority):
+        with engine_over_tls(tmp_path) as (engine, authority):
             make_box(engine)
-            add_docker_agent(site, authority, os.environ["LAB_CONTROL"])
+            add_docker_agent(site, authority, engine.network.address)
             tested = site.json("backends", "test", "box")
             assert "disk" in tested[0]["visit"]["versions"], tested
             made = site.run("container_create", "container_name=web", f"image={BOX}", target="box")

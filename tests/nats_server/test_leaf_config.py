@@ -8,6 +8,7 @@ import pytest
 from msgspec import json
 from msgspec.structs import replace
 
+from writ_installation.processes.child import tie
 from writ_nats_server.leaf import LeafListener
 from writ_nats_server.leaf_config import LeafLink, LeafPlan, render_leaf
 from writ_nats_server.process import ServerProcess
@@ -34,7 +35,7 @@ async def test_link_over_tls_sends_nothing_to_a_hub_without_tls(tmp_path: Path, 
 
     await server.start()
     try:
-        node = await ServerProcess.start(conf, log, port=plan.port, monitor_port=plan.monitor_port)
+        node = await ServerProcess.start(conf, log, port=plan.port, monitor_port=plan.monitor_port, through=tie())
         try:
             await eventually(settled, what="the link, or that there is none")
             assert (await _linked(server.plan.monitor_port), REFUSED in log.read_text()) == (links, not links)

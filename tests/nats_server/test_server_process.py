@@ -8,6 +8,7 @@ import pytest
 
 from writ_bus.errors import BusRefused, TimedOut, Unreachable
 from writ_bus.nats.bus import connect
+from writ_installation.processes.child import tie
 from writ_nats_server import memory_limit as limits
 from writ_nats_server.memory_limit import MEMORY, cgroup_limits, memory_limit, with_memory_limit
 from writ_nats_server.process import ServerProcess, find_binary
@@ -75,7 +76,9 @@ async def test_server_runs_with_a_memory_limit(tmp_path: Path, own: str | None) 
     environ = {**os.environ, **({MEMORY: own} if own else {})}
     config, port, monitor = tmp_path / "c.conf", free_port(), free_port()
     config.write_text(f"host: 127.0.0.1\nport: {port}\nhttp: 127.0.0.1:{monitor}\n")
-    server = await ServerProcess.start(config, tmp_path / "log", port=port, monitor_port=monitor, environ=environ)
+    server = await ServerProcess.start(
+        config, tmp_path / "log", port=port, monitor_port=monitor, through=tie(), environ=environ
+    )
     try:
         variables = Path(f"/proc/{server.pid}/environ").read_bytes().split(b"\0")
         expected = own or with_memory_limit({})[MEMORY]

@@ -222,7 +222,7 @@ class Asking:
                 "idempotent": True,
                 "key": subject.key,
                 "effective": {},
-                "hidden": [],
+                "hidden": sorted(subject.parameters.keys() - changed.get("parameters", {}).keys()),
                 "parameters_digest": "0" * 64,
                 "fingerprint": "",
                 "verdict": Verdict(decision="allow", rules=[], reason="", code="allowed"),

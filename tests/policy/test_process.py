@@ -18,6 +18,7 @@ from tests.policy.publishing import CLOSED, OPEN, publish, roll_back
 from tests.policy.replica import RULES, Asking, Clock, Files, files
 
 from writ_bus.errors import BusError
+from writ_installation.processes.child import tie
 from writ_policy.config import PolicyConfig
 from writ_policy.service import PolicyService
 from writ_runtime.config import load
@@ -71,7 +72,7 @@ def environ(known: Files, url: str, **changed: str) -> dict[str, str]:
 
 async def start(environ: Mapping[str, str]) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "writ_policy"), env=environ, stderr=asyncio.subprocess.PIPE, limit=1 << 20
+        *(*tie(), sys.executable, "-m", "writ_policy"), env=environ, stderr=asyncio.subprocess.PIPE, limit=1 << 20
     )
 
 

@@ -110,12 +110,43 @@ async def test_start_that_differs_from_a_decision_of_an_earlier_release_is_stale
     subject = asking.subject()
     before = keyed_digest(KEY, {"service_name": "nginx", "timeout": 5})
     decision = asking.first_decision(subject, parameters_digest=before, own_parameters_digest=None)
-    await asking.record(subject, sign(asking.files.keys["policy"], decision))
-    answer = await asking.granted_as_recorded(structs.replace(subject, parameters=parameters))
+    present = structs.replace(subject, parameters=parameters)
+    await asking.record(present, sign(asking.files.keys["policy"], decision))
+    answer = await asking.granted_as_recorded(present)
     assert answer.grant is None
     assert answer.decision is not None
     assert read(answer.decision, Decision).code == "stale"
     assert await grants(asking, subject) == []
+    assert await alarms(asking) == []
+
+
+RECORDS: list[dict[str, Any]] = [
+    {"parameters": {"service_name": "nginx"}, "hidden": []},
+    {"parameters": {"service_name": "sshd", "timeout": 5}},
+    {"parameters": {"service_name": "nginx", "timeout": 5.0}},
+    {"parameters": {"service_name": "nginx", "timeout": 5, "force": True}},
+    {"parameters": {"service_name": "sshd"}, "hidden": ["service_name", "timeout"]},
+]
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=str)
+@pytest.mark.parametrize("signed", [True, False], ids=["signed", "unsigned"])
+async def test_start_whose_record_shows_other_parameters_is_forged(
+    asking: Asking, record: dict[str, Any], signed: bool
+) -> None:
+    subject = asking.subject(parameters={"service_name": "nginx", "timeout": 5})
+    subject = asking.signed(subject) if signed else subject
+    await recorded_by_policy(asking, subject, **record)
+    assert await refused(asking, subject) == "forged_start"
+
+
+async def test_start_whose_record_shows_another_effective_value_of_the_requester_is_stale(asking: Asking) -> None:
+    subject = asking.subject(parameters={"service_name": "nginx", "timeout": 5})
+    await recorded_by_policy(asking, subject, effective={"service_name": "sshd", "timeout": 5})
+    answer = await asking.granted_as_recorded(subject)
+    assert answer.decision is not None
+    decision = read(answer.decision, Decision)
+    assert (decision.code, decision.reason) == ("stale", "the record shows other values of service_name")
     assert await alarms(asking) == []
 
 

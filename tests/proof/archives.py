@@ -53,7 +53,9 @@ def events_of(number: int) -> list[Any]:
     claim = sign(AGENT, structs.replace(sample(Claim), operation_id=id_of(number)))
     links = {"operation_id": id_of(number), "claim_digest": digest(claim), "decision_digest": digest(decided)}
     grant = sign(POLICY, structs.replace(sample(Grant), **links))
-    reported = structs.replace(sample(Receipt), operation_id=id_of(number), grant_digest=digest(grant))
+    ended = structs.replace(sample(journal.Finished), output_digest="0" * 64)
+    same = {name: getattr(ended, name) for name in ("outcome", "code", "message", "output", "state", "output_digest")}
+    reported = structs.replace(sample(Receipt), operation_id=id_of(number), grant_digest=digest(grant), **same)
     receipt = sign(AGENT, structs.replace(reported, instance="text"))
     first: dict[str, Any] = {
         "principal": "alice",
@@ -66,7 +68,7 @@ def events_of(number: int) -> list[Any]:
     return [
         structs.replace(sample(journal.Requested), **of, **first),
         structs.replace(sample(journal.Granted), **of, claim=claim, grant=grant, decision=decided),
-        structs.replace(sample(journal.Finished), **of, receipt=receipt, decision=None),
+        structs.replace(ended, **of, receipt=receipt, decision=None),
     ]
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from writ_documents.atomic_files import write_atomically
+from writ_installation.processes.child import tie
 from writ_runtime.config import ServiceConfig
 from writ_runtime.logs import Log, configure
 from writ_runtime.service import StopStep, ended, finish, running
@@ -63,7 +64,7 @@ class Sample:
         script.write_text(SERVICE.replace("{body}", textwrap.dedent(body)))
         settings = {"NATS_URL": "nats://127.0.0.1:1", "WRIT_KEY_FILE": "x", "WRIT_RUN_FILE": str(self.run_file)}
         self.process = subprocess.Popen(
-            [sys.executable, str(script)],
+            [*tie(), sys.executable, str(script)],
             env={"PATH": os.environ["PATH"], **settings, **environ},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -98,6 +98,7 @@ class Agent:
         self._measuring: asyncio.Task[None] | None = None
         self._serving: Subscription | None = None
         self._noticed: Subscription | None = None
+        self._forewarned: Subscription | None = None
         self._pulling: Subscription | None = None
 
     async def start(self) -> None:
@@ -105,13 +106,15 @@ class Agent:
         await self.time.start()
         self._measuring = tasks.keep("clock", self.time.follow)
         await recover(self._parts)
-        self._beating = tasks.keep("heartbeats", self._heartbeats.run)
         self._serving = await self._bus.serve(self._service())
         self._noticed = await self._hear_people_notices()
+        self._forewarned = await self._hear_baseline_notices()
         durable = subjects.consumer(self._identity.pool)
         self._pulling = await self._bus.pull(
             durable, subjects.JOURNAL_STREAM, self._worker.handle, slots=self._settings.slots
         )
+        # The first heartbeat makes executors count this agent as online, so it is sent once the agent takes work.
+        self._beating = tasks.keep("heartbeats", self._heartbeats.run)
 
     async def _hear_people_notices(self) -> Subscription | None:
         notices = PeopleNoticeHandler(self._parts.trust, self._people, self._reporter, self._heartbeats.changed)
@@ -119,6 +122,14 @@ class Agent:
             return await self._bus.subscribe(subjects.people_notice(self._identity.pool), notices.handle)
         except Forbidden as error:  # NATS has the permissions of an earlier release: directories come with grants
             _log.warning("people.not_heard", error=str(error))
+            return None
+
+    async def _hear_baseline_notices(self) -> Subscription | None:
+        subject = subjects.baseline_notice(self._identity.pool)
+        try:
+            return await self._bus.subscribe(subject, self._worker.early_baselines.handle)
+        except Forbidden as error:  # NATS has the permissions of an earlier release: they are read after `dispatched`
+            _log.warning("baselines.not_heard", error=str(error))
             return None
 
     async def stop(self) -> None:
@@ -130,7 +141,8 @@ class Agent:
             await asyncio.wait({closing}, timeout=self._settings.stop_grace)
             await asyncio.gather(*(entry.stop("shutdown") for entry in self._in_flight))
             await asyncio.wait({closing}, timeout=self._settings.kill_grace)
-        for subscription in (self._serving, self._noticed):
+        self._worker.early_baselines.close()
+        for subscription in (self._serving, self._noticed, self._forewarned):
             if subscription is not None:
                 await subscription.close()
         await self._outbox.flush(5.0)
@@ -208,6 +220,7 @@ class Agent:
             people=self._known_people(),
             started=self._identity.started,
             requests=self._bus.work_filter == subjects.dispatched_filter(self._identity.pool),
+            baseline_notices=self._forewarned is not None,
         )
 
     def _known_people(self) -> int | None:

@@ -13,6 +13,7 @@ from writ_agent.config import AgentConfig
 from writ_agent.reporting.metrics import ENDPOINTS, show_target_health
 from writ_agent.reporting.receipts import AgentIdentity
 from writ_agent.reporting.spool import Spool
+from writ_bus import tasks
 from writ_contracts.errors import ConfigError
 from writ_contracts.operations import Catalogue
 from writ_contracts.subjects import printable
@@ -65,6 +66,7 @@ async def serve(
             metrics=process.metrics,
             ceiling=read_ceiling(config.ceiling) if config.ceiling else NO_CEILING,
         )
+        process.needs(tasks.start(bus.wait_closed(), "bus closed"), "NATS ended the connection for good")
         await agent.start()
         checks: dict[str, Check] = {"bus": agent.bus_check, "spool": agent.spool_check, backend.name: backend.check}
         checks["clock"] = agent.time.check

@@ -12,7 +12,15 @@ from msgspec import Struct, structs
 from writ_agent.approval_checks import check_approvals
 from writ_agent.ceiling import NO_CEILING, Ceiling, beyond, target_beyond
 from writ_agent.refusals import SecurityRefusal as SecurityRefusal
-from writ_contracts.agents import CancelRequest, Claim, ClaimReply, ReadRequest, SealedParameters, SecurityKind
+from writ_contracts.agents import (
+    BaselineNotice,
+    CancelRequest,
+    Claim,
+    ClaimReply,
+    ReadRequest,
+    SealedParameters,
+    SecurityKind,
+)
 from writ_contracts.decisions import Decision, Grant, ReadAction, ReadGrant
 from writ_contracts.errors import Denied, Invalid, Unreachable, Untrusted
 from writ_contracts.ids import operation_id
@@ -232,10 +240,10 @@ def with_texts(opened: SealedParameters, encrypted: bytes) -> SealedParameters:
 
 
 def verify_baseline_grant(
-    trust: VerificationContext, work: Dispatched, now: float
+    trust: VerificationContext, work: Dispatched | BaselineNotice, now: float
 ) -> tuple[ReadGrant, Operation] | None:
-    """Return the baseline's read grant of a dispatched operation; None without one. Raises SecurityRefusal, Denied,
-    Invalid.
+    """Return the baseline's read grant of a dispatched operation, or of one that soon is; None without one. Raises
+    SecurityRefusal, Denied, Invalid.
 
     `now` is the journal server's time, Unix seconds.
     """
@@ -255,7 +263,7 @@ def verify_early_read_grant(
 
 
 def _grant_of(
-    trust: VerificationContext, work: Dispatched, signed: Signed, action: ReadAction, now: float
+    trust: VerificationContext, work: Dispatched | BaselineNotice, signed: Signed, action: ReadAction, now: float
 ) -> tuple[ReadGrant, Operation]:
     grant = verify_read_grant(trust, signed, action, work.parameters, work.look_key, now)
     if (grant.operation_id, grant.operation, grant.target.id) != (work.operation_id, work.operation, work.target):

@@ -218,6 +218,11 @@ class Bus(Protocol):
     def connected(self) -> bool:
         """Return whether the server is there right now. The bus reconnects by itself, without a limit."""
 
+    async def wait_closed(self) -> None:
+        """Wait until the connection is closed for good: by this process, or after an error of the server on which the
+        client does not reconnect. The process must end then, since it receives nothing more.
+        """
+
     @property
     def work_filter(self) -> str:
         """Return the filter of the consumer of this agent's pool, as of the last `server_time`; empty for others."""
@@ -226,6 +231,9 @@ class Bus(Protocol):
         """Return the clock of the journal's server (Unix seconds), at some instant between call and return. Raises
         Unreachable, TimedOut, BusRefused, or Forbidden where the server's configuration is of an earlier release.
         """
+
+    async def ping(self, timeout: float) -> None:
+        """Wait for a reply of the NATS server itself. Raises Unreachable (not connected), TimedOut."""
 
     async def publish(self, subject: str, data: bytes, headers: Mapping[str, str] | None = None) -> None:
         """Send to all subscribers, at most once. Raises Unreachable when not connected; a Forbidden comes later, and to

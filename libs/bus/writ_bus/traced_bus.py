@@ -126,12 +126,18 @@ class TracedBus:
     def connected(self) -> bool:
         return self._bus.connected
 
+    async def wait_closed(self) -> None:
+        await self._bus.wait_closed()
+
     @property
     def work_filter(self) -> str:
         return self._bus.work_filter
 
     async def server_time(self, *, timeout: float) -> float:
         return await self._bus.server_time(timeout=timeout)
+
+    async def ping(self, timeout: float) -> None:
+        await self._bus.ping(timeout)
 
     async def publish(self, subject: str, data: bytes, headers: Mapping[str, str] | None = None) -> None:
         await self._bus.publish(subject, data, headers)

@@ -2,9 +2,12 @@
 
 import sys
 
+from writ_runtime import bytecode
+
 
 def main() -> None:
     """Run the command, and exit with its status."""
+    bytecode.keep_only_with_room()
     try:
         from writ_cli.main import main as command  # noqa: PLC0415
     except KeyboardInterrupt:

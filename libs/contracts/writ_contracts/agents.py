@@ -1,3 +1,4 @@
+# long: one struct for each message between agents and executors, which are read as one list
 """Messages between agents and executors: claim, receipt, heartbeat, progress, read, cancel, and their replies.
 
 Agents write nothing durable. They sign their messages, and trust only messages signed by policy.
@@ -203,6 +204,8 @@ class Heartbeat(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """When this process started, by its host's clock. One instance with two starts is two processes."""
     requests: bool = False
     """It takes requests that are dispatched at once: its release reads them, and its consumer delivers them."""
+    baseline_notices: bool = False
+    """It receives notices of soon dispatched operations."""
 
 
 class Progress(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -301,6 +304,20 @@ class ReadRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     timeout: float = 30.0
     shown: bool = True
     """For a preview: the journal may have its values; otherwise all of them are details."""
+
+
+class BaselineNotice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """On `writ.agent.<pool>.baseline`: policy allowed this operation, and `dispatched` follows. The agent may read the
+    baseline already, under the read grant `look`.
+    """
+
+    operation_id: OperationId
+    operation: Label
+    target: Label
+    parameters: dict[str, Any]
+    """The public ones, as in `dispatched`."""
+    look: Signed
+    look_key: Hex32
 
 
 class ReadReply(Struct, frozen=True, kw_only=True):

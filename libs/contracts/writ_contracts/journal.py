@@ -237,6 +237,10 @@ class Dispatched(Event, frozen=True, kw_only=True, tag="dispatched"):
     look: Signed | None = None
     look_key: str = ""
     ahead: Signed | None = None
+    noticed: bool = False
+    """Its pool's agent got a BaselineNotice of it, and no other operation has taken its target since: the baseline that
+    was read at the notice counts.
+    """
     over: Signed | None = None
     """For a further attempt: the receipt of the earlier attempt's instance that no process of it runs any more. Without
     one, policy waits until that attempt's deadline has passed.

@@ -6,6 +6,10 @@ from difflib import get_close_matches
 LEAST_BEGINNING = 3
 LONGEST = 64
 """No name is longer; a comparison takes as long as the product of both lengths."""
+CANDIDATES = 8
+"""Names with many letters in common that are compared by their edits."""
+LETTERS_PER_EDIT = 3
+"""A name with more edits than one for three letters is another word, as `operator` is for `contractor`."""
 
 
 def near(name: str, known: Iterable[str]) -> str:
@@ -14,11 +18,36 @@ def near(name: str, known: Iterable[str]) -> str:
     A name of three letters or more is also like the one known name that it begins, as `prod` is like `production`.
     """
     names = list(known)
-    found = get_close_matches(name, names, n=1) if len(name) <= LONGEST else []
+    found = nearest(name, names)
     begun = [one for one in names if len(name) >= LEAST_BEGINNING and one.startswith(name)]
     if not found and len(begun) == 1:
         found = begun
     return did_you_mean(found)
+
+
+def nearest(name: str, known: Iterable[str], most: int = 1) -> list[str]:
+    """Return at most so many of the known names that differ from this one by few edits, the nearest first."""
+    if len(name) > LONGEST:
+        return []
+    similar = get_close_matches(name, known, n=CANDIDATES)
+    found = [(edits(name, one), one) for one in similar]
+    near_ones = [(count, one) for count, one in found if count <= max(1, max(len(name), len(one)) // LETTERS_PER_EDIT)]
+    return [one for _, one in sorted(near_ones, key=lambda pair: pair[0])[:most]]
+
+
+def edits(one: str, other: str) -> int:
+    """Return the number of letters to insert, delete, replace or swap with their neighbour that turn one name into the
+    other (optimal string alignment).
+    """
+    before, last = list[int](), list(range(len(other) + 1))
+    for row, letter in enumerate(one, 1):
+        line = [row]
+        for column, wanted in enumerate(other, 1):
+            line.append(min(last[column] + 1, line[-1] + 1, last[column - 1] + (letter != wanted)))
+            if row > 1 and column > 1 and (letter, one[row - 2]) == (other[column - 2], wanted):
+                line[-1] = min(line[-1], before[column - 2] + 1)
+        before, last = last, line
+    return last[-1]
 
 
 def did_you_mean(names: Sequence[str]) -> str:

@@ -278,6 +278,15 @@ CHANNELS: tuple[Channel, ...] = (
         answer=agents.ReadReply,
     ),
     Channel(
+        name="baseline_notice",
+        address="writ.agent.{pool}.baseline",
+        summary="Notice of an operation that is soon dispatched. Its baseline may be read already, under a read grant.",
+        style=S.PUBLISH,
+        senders=(R.EXECUTOR,),
+        receivers=(R.AGENT,),
+        message=agents.BaselineNotice,
+    ),
+    Channel(
         name="people_notice",
         address="writ.agent.{pool}.people",
         summary="The directory of people's credentials in force. Every agent of the pool receives it.",

@@ -148,7 +148,7 @@ class OpenQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
 
 
 class WaitingReason(Struct, frozen=True, kw_only=True):
-    """Why an operation has not started yet. `text` is for people."""
+    """Why an operation has not started yet, or why nothing is known of its run. `text` is for people."""
 
     kind: Extensible[Literal["target", "limit", "approval", "agent"]]
     text: str

@@ -251,6 +251,11 @@ def host_read(pool: str) -> str:
     return f"writ.agent.{_token(pool, 'pool')}.look"
 
 
+def baseline_notice(pool: str) -> str:
+    """Return the subject of notices of soon dispatched operations: executors to the agent of a pool."""
+    return f"writ.agent.{_token(pool, 'pool')}.baseline"
+
+
 def people_notice(pool: str) -> str:
     """Return the subject of notices of a directory of people's credentials: executors to every agent of a pool."""
     return f"writ.agent.{_token(pool, 'pool')}.people"

@@ -11,7 +11,8 @@ DRAFT = ".draft"  # how the name of a file ends that is being written and will b
 def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
     """Write all of it or nothing, also for concurrent readers; the folder must exist."""
     draft = path.with_name(f".{path.name}.{os.getpid()}{DRAFT}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    # In a shared folder another user could put a link there, and have a file of ours overwritten.
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
             os.fchmod(descriptor, mode)  # whatever the umask is

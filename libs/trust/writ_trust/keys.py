@@ -67,6 +67,15 @@ def decode_public(public: str) -> bytes:
     return data[1:33]
 
 
+def is_public(text: str) -> bool:
+    """Return whether the text is an nkey of a user, check sum included. NATS refuses a configuration with any other."""
+    try:
+        decode_public(text)
+    except Invalid:
+        return False
+    return True
+
+
 @lru_cache(maxsize=4096)
 def _verifier(public: str) -> nacl.signing.VerifyKey:
     return nacl.signing.VerifyKey(decode_public(public))

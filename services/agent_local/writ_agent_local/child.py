@@ -22,7 +22,8 @@ from writ_runtime.logs import Log
 LONGEST_LINE = 16 * 1024 * 1024
 MOST_STDERR = 8 * 1024
 EXIT_SECONDS = 5.0
-_COMMAND = (sys.executable, "-I", "-m", "writ_hostops")
+# With -I it reads no variable, such as the one that lets the agent itself keep no bytecode (writ_runtime.bytecode).
+_COMMAND = (sys.executable, "-I", *(["-B"] if sys.dont_write_bytecode else []), "-m", "writ_hostops")
 _ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "LANG": "C.UTF-8",

@@ -13,6 +13,7 @@ from msgspec import Struct
 from writ_contracts import journal
 from writ_contracts.agents import Receipt
 from writ_contracts.errors import Invalid, Untrusted
+from writ_contracts.history.recorded_receipts import receipt_problem
 from writ_contracts.history.records import Record
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.life import State, advances
@@ -253,7 +254,10 @@ def _wrong_receipt(history: OperationHistory, event: Ended) -> str:
     except Untrusted:
         return "by a receipt that cannot be read"
     named = [one for one in history.starts if one.grant == receipt.grant_digest or one.claim == receipt.claim_digest]
-    if not named:
-        return "by a receipt for a grant that is not on record" if receipt.grant_digest else ""
+    if not named and receipt.grant_digest:
+        return "by a receipt for a grant that is not on record"
     by = (event.receipt.key, receipt.instance)
-    return "" if by in [(one.key, one.instance) for one in named] else "by a receipt from another agent than claimed it"
+    if named and by not in [(one.key, one.instance) for one in named]:
+        return "by a receipt from another agent than claimed it"
+    problem = receipt_problem(event, receipt)
+    return f"by a receipt that {problem}" if problem else ""

@@ -6,7 +6,6 @@ even if the index lags. Linked events wait, for a bounded time, until the index 
 
 import asyncio
 from collections.abc import Sequence
-from difflib import get_close_matches
 from itertools import groupby
 from typing import Any
 
@@ -32,6 +31,7 @@ from writ_contracts.history.audit import (
     names_of,
 )
 from writ_contracts.history.records import Record
+from writ_contracts.nearest_name import nearest
 from writ_contracts.subjects import JOURNAL, operation_filter
 
 CATCH_UP = 2.0
@@ -208,7 +208,7 @@ class AuditQueryEndpoint:
 
 def _misspelt(column: str, names: Sequence[str], known: Sequence[str]) -> list[UnknownName]:
     missing = [name for name in names if name not in known]
-    return [UnknownName(filter=column, name=name, nearest=get_close_matches(name, known, n=3)) for name in missing]
+    return [UnknownName(filter=column, name=name, nearest=nearest(name, known, 3)) for name in missing]
 
 
 def _event(record: Record) -> TraceEvent:

@@ -36,6 +36,7 @@ from writ_executor.rounds.sweep import Sweep
 from writ_executor.steps.approvals import ApprovalSteps
 from writ_executor.steps.approver_events import ApproverEvents
 from writ_executor.steps.background import BackgroundTasks
+from writ_executor.steps.baseline_notices import BaselineNotices
 from writ_executor.steps.cancels import Cancels
 from writ_executor.steps.claims import ClaimEndpoint
 from writ_executor.steps.dispatch import Dispatcher
@@ -154,7 +155,8 @@ def _steps(base: Foundation, audit_services: AuditServices, replicas: ExecutorRe
 
     at_once = read_requests if config.dispatch_at_once else lambda _: False
     clock = base.time.clocks.boot
-    dispatcher = Dispatcher(bus, recorder, index, base.follower, config.start_window, at_once, clock)
+    notices = BaselineNotices(bus, index, presence)
+    dispatcher = Dispatcher(bus, recorder, index, base.follower, notices, config.start_window, at_once, clock)
     outcomes = OutcomeRecorder(recorder, vault, dispatcher, presence, base.background, base.audit_detail, approvers)
     approvals = ApprovalSteps(
         catalogue, index, recorder, vault, policy, outcomes, approvers, base.targets, stops, config.queue_window

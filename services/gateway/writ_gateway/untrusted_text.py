@@ -5,17 +5,20 @@ such text stands in named fields of a result alone, and the result calls these f
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 MOST_CHARACTERS = 24_000
 """Of all text of one result, about 8,000 tokens."""
 MOST_ITEMS = 500
 SHORT = 200
-# Control characters, and invisible or reordering characters: zero width, bidirectional, Unicode tags.
+# Control characters, and characters without a glyph, which can carry instructions that no person sees (Unicode's
+# Default_Ignorable_Code_Point): zero width, bidirectional, fillers, Unicode tags, and variation selectors, each of
+# which can be a byte. The one that follows an emoji stays.
 _INVISIBLE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
-    "\ud800-\udfff\U000e0000-\U000e007f]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
+    "\u2060-\u206f\u3164\ufe00-\ufe0d\ufeff\uffa0\ufff0-\ufffb\ud800-\udfff\U0001bca0-\U0001bca3"
+    "\U0001d173-\U0001d17a\U000e0000-\U000e0fff]|(?:^|(?<=[^#*0-9\x80-\U0010ffff]|[\ufe00-\ufe0f]))[\ufe0e\ufe0f]"
 )
 
 
@@ -25,14 +28,15 @@ def visible(text: str) -> str:
 
 
 class BoundedCopy:
-    """A bounded copy of plain data: at most `most` characters of long texts, as many of short, `MOST_ITEMS` a list.
+    """A bounded copy of plain data: at most `most` characters of long texts, as many of short ones, and of names,
+    `MOST_ITEMS` a list.
 
     Short texts have room of their own, so the content of a file never displaces an operation's outcome. `cut`: the
     shortened fields.
     """
 
     def __init__(self, most: int = MOST_CHARACTERS) -> None:
-        self._long, self._short = most, most
+        self._long, self._short, self._names = most, most, most
         self.cut: list[str] = []
 
     def copy(self, value: Any, path: str = "") -> Any:
@@ -41,12 +45,24 @@ class BoundedCopy:
             case str():
                 return self._text(value, path)
             case dict():
-                inside = f"{path}." if path else ""
-                return {visible(str(name))[:SHORT]: self.copy(part, f"{inside}{name}") for name, part in value.items()}
+                return self._fields(value, path)
             case list() | tuple():
                 return self._items(value, path)
             case _:
                 return value
+
+    def _fields(self, fields: Mapping[Any, Any], path: str) -> dict[str, Any]:
+        """Copy fields while there is room for their names: hosts choose those of labels."""
+        kept: dict[str, Any] = {}
+        inside = f"{path}." if path else ""
+        for name, part in fields.items():
+            shown = visible(str(name)[:SHORT])[:SHORT]
+            self._names -= len(shown)
+            if path and self._names < 0:  # the names at the top are ours
+                self._note(path)
+                break
+            kept[shown] = self.copy(part, f"{inside}{shown}")
+        return kept
 
     def _items(self, items: Sequence[Any], path: str) -> list[Any]:
         kept: list[Any] = []

@@ -31,7 +31,9 @@ from writ_policy.starts import (
     MOVED_ON,
     RecordedOperation,
     changed_parameters,
+    changed_record,
     check_first_decision,
+    check_recorded_parameters,
     check_start,
     recorded_of,
 )
@@ -171,6 +173,8 @@ class GrantEndpoint:
         if ruled.ruling.effect == "allow":
             ruled = judge.under_other_names(ruled, subject, claim.baseline.get("names"), known, ask.traced)
         changed = changed_parameters(subject, first, ruled.decision)
+        check_recorded_parameters(recorded, subject)
+        changed = changed or changed_record(recorded, subject, ruled.ruling.effective)
         if changed and ruled.ruling.effect == "allow":
             ruled = judge.stale(ruled, subject, known, changed, ask.traced)
         if recorded.life.approvals:

@@ -18,7 +18,7 @@ from writ_contracts.life import MOST_ATTEMPTS, AcceptedLife, DispatchedLife, Gra
 from writ_contracts.operations import Operation
 from writ_contracts.signing import Signed
 from writ_contracts.subjects import parse_event
-from writ_contracts.wire import event_of
+from writ_contracts.wire import canonical, event_of
 from writ_trust.digests import keyed_digest, same
 from writ_trust.statements import digest, open_signed
 
@@ -131,6 +131,38 @@ def check_first_decision(
             f"{subject.operation_id} was recorded {recorded.requested_at - decision.at:.0f} s after its decision"
         )
     return decision
+
+
+def check_recorded_parameters(recorded: RecordedOperation, subject: Subject) -> None:
+    """Raise ForgedStart unless the record has the requester's own parameters: the values of those that it shows, and
+    the names of the others.
+
+    The digest in a decision has a key of executors, so nobody else could see that another value was carried out.
+    """
+    requested, own = recorded.requested, subject.parameters
+    others = [name for name, value in requested.parameters.items() if name not in own or not _equal(value, own[name])]
+    unnamed = own.keys() - requested.parameters.keys() - set(requested.hidden)
+    if others or unnamed:
+        names = ", ".join(sorted({*others, *unnamed}))[:200]
+        raise ForgedStart(f"the record shows other parameters of {subject.operation_id} than its start has: {names}")
+
+
+def changed_record(recorded: RecordedOperation, subject: Subject, effective: Mapping[str, Any]) -> str:
+    """Return which effective values in the record differ from those of the start; empty if none does.
+
+    Values that a rule or the catalogue filled in may differ, and `granted` has them. A newer release may write the
+    requester's own in another way than the one that recorded them, so a difference is no proof of a forgery.
+    """
+    life = recorded.life
+    events = [life.requested.effective, *([life.dispatched.parameters] if isinstance(life, DispatchedLife) else [])]
+    shown = ((name, value) for event in events for name, value in event.items() if name in subject.parameters)
+    different = {name for name, value in shown if name not in effective or not _equal(value, effective[name])}
+    return f"the record shows other values of {', '.join(sorted(different))[:200]}" if different else ""
+
+
+def _equal(recorded: Any, requested: Any) -> bool:
+    """Compare as JSON, where 1, 1.0 and true differ."""
+    return canonical(recorded) == canonical(requested)
 
 
 def with_own_parameters(

@@ -24,7 +24,7 @@ from writ_agent.verification import (
     verify_test_grant,
 )
 from writ_bus.port import Message
-from writ_contracts.agents import ReadReply, ReadRequest
+from writ_contracts.agents import BaselineNotice, ReadReply, ReadRequest
 from writ_contracts.bounds import check_values
 from writ_contracts.decisions import ReadGrant
 from writ_contracts.errors import WritError
@@ -73,16 +73,31 @@ class HostReads:
     async def baseline(self, work: Dispatched) -> dict[str, Any]:
         """Return the target's state before the operation; empty if it cannot or may not be read."""
         try:
-            verified = verify_baseline_grant(self._trust, work, self._now())
-            if verified is None or not isinstance(self._backend, Baselines):
-                return {}
-            task = task_of(*verified, work.parameters, work.attempt, BASELINE_SECONDS)
-            observed = await _within(BASELINE_SECONDS, self._backend.baseline(task))
-            check_values(observed)
-            return observed if len(canonical(observed)) <= MAX_BASELINE_BYTES else {}
+            return await self._baseline(work, work.attempt)
         except SecurityRefusal as refused:
             await self._reporter.report(refused, work.operation_id, work.principal)
             return {}
+
+    async def early_baseline(self, notice: BaselineNotice) -> dict[str, Any]:
+        """Return the same of an operation that is not dispatched yet."""
+        try:
+            return await self._baseline(notice, attempt=1)
+        except SecurityRefusal as refused:
+            await self._reporter.report(refused, None)  # nothing on record names the operation so far
+            return {}
+
+    async def _baseline(self, work: Dispatched | BaselineNotice, attempt: int) -> dict[str, Any]:
+        """Return the state, or nothing. Raises SecurityRefusal."""
+        try:
+            verified = verify_baseline_grant(self._trust, work, self._now())
+            if verified is None or not isinstance(self._backend, Baselines):
+                return {}
+            task = task_of(*verified, work.parameters, attempt, BASELINE_SECONDS)
+            observed = await _within(BASELINE_SECONDS, self._backend.baseline(task))
+            check_values(observed)
+            return observed if len(canonical(observed)) <= MAX_BASELINE_BYTES else {}
+        except SecurityRefusal:
+            raise
         except (WritError, TimeoutError) as error:
             _log.info("agent.no_baseline", operation_id=work.operation_id, reason=str(error))
             return {}

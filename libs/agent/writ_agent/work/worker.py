@@ -27,6 +27,7 @@ from writ_agent.verification import (
 )
 from writ_agent.work.claims import SealKeys, make_claim, send_claim
 from writ_agent.work.detached_operations import DetachedOperations
+from writ_agent.work.early_baselines import EarlyBaselines
 from writ_agent.work.early_read import EarlyRead
 from writ_agent.work.in_flight import InFlightOperation, InFlightOperations, RecentKeys
 from writ_agent.work.intents import intend_and_open
@@ -34,7 +35,7 @@ from writ_agent.work.running import RunningOperation, not_begun
 from writ_bus import tracing
 from writ_bus.port import Bus, Delivery
 from writ_contracts import subjects
-from writ_contracts.agents import ClaimReply
+from writ_contracts.agents import BaselineNotice, ClaimReply
 from writ_contracts.errors import Invalid, TimedOut, Untrusted, WritError
 from writ_contracts.journal import Dispatched, Requested
 from writ_contracts.operations import Operation
@@ -82,7 +83,13 @@ class Worker:
         self._nonces = RecentKeys()
         self._seal_keys = SealKeys()
         self.detached = DetachedOperations(parts.waiting, parts.slots)
+        self.early_baselines = EarlyBaselines(parts.host_reads.early_baseline, self._may_read_early, self._boot)
         self.stopping = False
+
+    def _may_read_early(self, notice: BaselineNotice) -> bool:
+        in_flight = self._parts.in_flight
+        known = in_flight.find(notice.operation_id) is not None or in_flight.changes(notice.target)
+        return not (self.stopping or known or self.detached.is_slow(notice.target))
 
     async def handle(self, delivery: Delivery) -> None:
         """Take a delivery from its arrival to its receipt in the outbox."""
@@ -118,7 +125,9 @@ class Worker:
     async def _claim_and_run(self, entry: InFlightOperation, delivery: Delivery) -> None:
         stages = self._parts.meters.stages
         with stages.time(entry.work.operation_id, stage="look"), tracing.span("look"):
-            baseline = await self._parts.host_reads.baseline(entry.work)
+            baseline = await self.early_baselines.take(entry.work)
+            if baseline is None:
+                baseline = await self._parts.host_reads.baseline(entry.work)
         plugins = self._parts.trust.plugins(entry.work.operation)
         seal = self._seal_keys.take()
         claimed = make_claim(self._parts.identity, entry.work, baseline, self._boot(), plugins, seal)

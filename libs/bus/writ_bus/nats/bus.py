@@ -92,7 +92,6 @@ class NatsBus:
         return self.connection.connected
 
     async def wait_closed(self) -> None:
-        """Wait until the connection is closed for good; the process should end then."""
         await self.connection.closed.wait()
 
     async def server_time(self, *, timeout: float) -> float:
@@ -103,6 +102,9 @@ class NatsBus:
     @property
     def work_filter(self) -> str:
         return self._work_filter
+
+    async def ping(self, timeout: float) -> None:
+        await self.connection.round_trip(timeout)
 
     async def publish(self, subject: str, data: bytes, headers: Mapping[str, str] | None = None) -> None:
         await self.connection.publish(check_subject(subject), data, headers=tracing.outgoing(headers))

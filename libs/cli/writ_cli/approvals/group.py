@@ -98,7 +98,7 @@ def _table(screen: Screen, pending: list[PendingApproval]) -> None:
     screen.table(
         ("operation", "digest", "requested by", "what", "target", "waits for", "time left"),
         rows,
-        drop=("digest", "waits for", "target", "requested by"),
+        drop=("digest", ("operation", "time left"), ("target", "waits for"), ("requested by", "what")),
     )
 
 
@@ -208,7 +208,7 @@ async def reject(settings: Settings, operation: str, reason: str) -> int:
 @asking
 async def watch(settings: Settings) -> int:
     """Show the requests that wait for you, and each change of them, until interrupted."""
-    async with await settings.connect() as writ, aclosing(await writ.approvals.listen()) as events:
+    async with await settings.waiting().connect() as writ, aclosing(await writ.approvals.listen()) as events:
         for one in await every_pending(writ):
             settings.screen.line(f"pending    {one.operation_id}  {one.principal}: {one.operation} on {one.target}")
         async for event in events:

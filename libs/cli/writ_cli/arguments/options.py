@@ -159,6 +159,14 @@ DASHED: dict[str, Any] = {"ignore_unknown_options": True, "help_option_names": [
 """The `context_settings` of a subcommand with `dashed`."""
 
 
+def _refuse_contradictions(form: str, field: str | None, *, quiet: bool) -> None:
+    """Raises UsageError for options of the output that exclude each other."""
+    if quiet and (field is not None or form != "table"):
+        raise click.UsageError("--quiet is for lists, without --output and --field: leave one of them out")
+    if field is not None and form not in ("table", "json"):
+        raise click.UsageError(f"--field prints values as they are, not as {form}: leave one of them out")
+
+
 def _runs(body: Body, *, traced: bool = False) -> Command:
     @functools.wraps(body)
     def run(
@@ -172,10 +180,7 @@ def _runs(body: Body, *, traced: bool = False) -> Command:
         watch: bool = False,
         **arguments: Any,
     ) -> int | None:
-        if quiet and (field is not None or form != "table"):
-            raise click.UsageError("--quiet is for lists, without --output and --field: leave one of them out")
-        if field is not None and form not in ("table", "json"):
-            raise click.UsageError(f"--field prints values as they are, not as {form}: leave one of them out")
+        _refuse_contradictions(form, field, quiet=quiet)
         source = click.get_current_context().get_parameter_source
         typed_context = source("context") is ParameterSource.COMMANDLINE
         if source("home") is ParameterSource.DEFAULT:
@@ -190,6 +195,7 @@ def _runs(body: Body, *, traced: bool = False) -> Command:
             environ=os.environ,
             principal=None if typed_context and source("principal") is ParameterSource.ENVIRONMENT else principal,
             context=context,
+            waits=watch,
         )
         traces = traced and spans.is_configured(os.environ) and spans.installed()
 

@@ -16,11 +16,13 @@ import click
 from writ_bus.private_files import read_private
 from writ_cli.context.settings import Settings
 from writ_client.client import Writ
-from writ_client.context import Context, read_context
+from writ_client.context import Context, open_bus, read_context
+from writ_client.queries.silence import noticing
 from writ_contracts.errors import Invalid, Unreachable
 from writ_installation.files.principal_changes import principals_of
 from writ_installation.server_access.server_tls import pinned_ca
 from writ_installation.status.server_url import running_url
+from writ_trust.keys import Key
 
 CONNECT_SECONDS = 3.0
 NOTICE_SECONDS = 1.0
@@ -51,26 +53,33 @@ async def connect(settings: Settings) -> Writ:
     session = None if settings.environ.get("WRIT_KEY_FILE") else settings.sessions.find(context)
     if session is None:
         return await connect_by_own_key(settings)
-    return await _connected(context, session.seed.encode())
+    return await _connected(settings, context, session.seed.encode())
 
 
 async def connect_by_own_key(settings: Settings) -> Writ:
     """Connect by the principal's own key."""
     context = context_of(settings)
-    return await _connected(context, read_private(Path(context.key_file)))
+    return await _connected(settings, context, read_private(Path(context.key_file)))
 
 
-async def _connected(context: Context, seed: bytes) -> Writ:
-    with _noticed(f"writ: no answer yet from NATS at {context.url}; trying for {CONNECT_SECONDS:g} s"):
+async def _connected(settings: Settings, context: Context, seed: bytes) -> Writ:
+    """Connect, and write what the command waits for to a terminal, or for a command that waits anyway to any standard
+    error; a completion writes nothing.
+    """
+    if os.environ.get("_WRIT_COMPLETE") or not (settings.waits or sys.stderr.isatty()):
         return await Writ.within(context, seed, wait=CONNECT_SECONDS)
+    with _noticed(f"writ: no answer yet from NATS at {context.url}; trying for {CONNECT_SECONDS:g} s"):
+        bus = await open_bus(context, seed, wait=CONNECT_SECONDS)
+    return Writ(noticing(bus, context.principal, context.url, _say), Key(seed, context.installation), context.principal)
+
+
+def _say(what: str) -> None:
+    click.echo(f"writ: {what}", err=True)
 
 
 @contextmanager
 def _noticed(text: str) -> Iterator[None]:
-    """Write this line to a terminal if the block takes longer than usual; a completion writes nothing."""
-    if not sys.stderr.isatty() or os.environ.get("_WRIT_COMPLETE"):
-        yield
-        return
+    """Write this line if the block takes longer than usual."""
     notice = asyncio.get_running_loop().call_later(NOTICE_SECONDS, click.echo, text, None, True, True)
     try:
         yield

@@ -6,10 +6,10 @@ none, the current context of `writ context use` counts, a file in `~/.config/wri
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from writ_contracts.errors import Invalid
+from writ_contracts.errors import ConfigError, Invalid
 from writ_contracts.nearest_name import near
 from writ_documents.atomic_files import write_atomically
 
@@ -18,14 +18,32 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}").fullmatch
 
 
 def found_home(start: Path) -> Path | None:
-    """Return the nearest `.writ` from `start` upwards. One above `start` has to belong to this user: in a shared folder
-    anybody could put one, with a server and a policy of their own.
+    """Return the nearest `.writ` from `start` upwards that belongs to this user: in a shared folder anybody could put
+    one, with a server and a policy of their own, and a link to this user's key.
+
+    Raises ConfigError for one of another user in `start` itself, unless it is root's, or the user's who called sudo.
     """
     for folder in (start, *start.parents):
         found = folder / FOLDER
-        if found.is_dir() and (folder == start or found.stat().st_uid == os.geteuid()):
+        if not found.is_dir():
+            continue
+        owners = {found.lstat().st_uid, found.stat().st_uid}  # of a link, and of its target
+        if owners == {os.geteuid()}:
+            return found
+        if folder == start:
+            _check_owners(found, owners)
             return found
     return None
+
+
+def _check_owners(found: Path, owners: Collection[int]) -> None:
+    caller = os.environ.get("SUDO_UID", "") if os.geteuid() == 0 else ""
+    trusted = {0, os.geteuid(), *([int(caller)] if caller.isdecimal() else [])}
+    if strange := sorted(set(owners) - trusted):
+        raise ConfigError(
+            f"{found} belongs to another user (uid {strange[0]}), who could have put a server of their own there: "
+            "if it is meant, name it by --home or WRIT_HOME"
+        )
 
 
 class ContextFolder:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from writ_cli.terminal.output import Screen
 from writ_contracts.errors import ConfigError, Invalid
@@ -32,6 +32,13 @@ class Settings(Struct, frozen=True, kw_only=True):
     environ: Mapping[str, str]
     principal: str | None = None
     context: Path | None = None
+    waits: bool = False
+    """True for a command that may wait for long: it says on standard error who does not reply, also without a terminal.
+    """
+
+    def waiting(self) -> "Settings":
+        """Return the settings of a command that may wait for long."""
+        return structs.replace(self, waits=True)
 
     def where(self) -> "Context":
         """Return the context to work in. Raises Unreachable where no server is known, Invalid where no principal is."""

@@ -202,7 +202,7 @@ async def list_all(settings: Settings) -> int:
     settings.screen.table(
         ("id", "person", "label", "kind", "worth", "device", "enrolled", "endorsed by", "removed"),
         rows,
-        drop=("device", "worth", "endorsed by", "kind", "enrolled", "label"),
+        drop=("device", "worth", "endorsed by", ("id", "kind"), ("person", "label"), ("enrolled", "removed")),
     )
     return Exit.DONE
 

@@ -92,7 +92,7 @@ def _show_history(screen: Screen, found: PolicyHistoryReply) -> None:
     screen.table(
         ("version", "", "when", "author", "from", "digest", "problem", "reason"),
         map(_row, found.versions),
-        drop=("digest", "from", "author"),
+        drop=("digest", "from", ("when", "author")),
         spill=True,
     )
     if found.more:

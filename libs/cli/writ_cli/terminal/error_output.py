@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import traceback
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -17,7 +18,7 @@ from writ_cli.terminal.exit_status import Exit, of_error
 from writ_cli.terminal.output import Screen, visible
 from writ_cli.terminal.output_option import DOCUMENTS
 from writ_contracts.errors import ConfigError, TimedOut, Unreachable, WritError
-from writ_contracts.nearest_name import did_you_mean, near
+from writ_contracts.nearest_name import did_you_mean, near, nearest
 from writ_documents.document import FileErrors
 
 INTERRUPTED = 130
@@ -89,9 +90,16 @@ def _open_operation(error: BaseException) -> str:
 def _usage_text(error: click.ClickException) -> str:
     """Return the message in one line, without the last period, and with a suggestion in our form, not click's."""
     if isinstance(error, NoSuchOption | NoSuchCommand):
-        return error.message.removesuffix(".") + did_you_mean(error.possibilities or [])
+        name = error.option_name if isinstance(error, NoSuchOption) else error.command_name
+        return error.message.removesuffix(".") + did_you_mean(_near_words(name, error.possibilities or ()))
     text = " ".join(error.format_message().split())  # click lists choices one a line
     return text.removesuffix(".") + _nearest_choice(error)
+
+
+def _near_words(name: str, possibilities: Sequence[str]) -> list[str]:
+    """Return the near ones of click's suggestions, without regard to the dashes of options."""
+    bare = {one.lstrip("-"): one for one in possibilities}
+    return [bare[one] for one in nearest(name.lstrip("-"), bare, len(bare))]
 
 
 def _nearest_choice(error: click.ClickException) -> str:

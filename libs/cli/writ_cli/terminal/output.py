@@ -20,7 +20,16 @@ from rich.text import Text
 from writ_cli.terminal import times
 from writ_cli.terminal.field_path import select
 from writ_cli.terminal.item_tables import cell, columns_of, is_moment, is_table, shortened_digest
-from writ_cli.terminal.table_widths import SPACE, ColumnWidth, fitted
+from writ_cli.terminal.table_widths import (
+    SPACE,
+    ColumnWidth,
+    Step,
+    empty_columns,
+    fitted,
+    stacked,
+    stacked_names,
+    to_stack,
+)
 from writ_documents import yaml_file
 
 _ANY = 10_000
@@ -149,7 +158,7 @@ class Screen:
         rows: Iterable[Sequence[object]],
         *,
         empty: str,
-        drop: Sequence[str],
+        drop: Sequence[Step],
     ) -> None:
         """Write `found` for programs, or `rows` as a table for people. `empty`: the line if nothing is found."""
         if self.json:
@@ -164,11 +173,12 @@ class Screen:
         columns: Sequence[str],
         rows: Iterable[Sequence[object]],
         *,
-        drop: Sequence[str] = (),
+        drop: Sequence[Step] = (),
         spill: bool = False,
     ) -> None:
-        """Print rows under headings. On a terminal that is too narrow the columns of `drop` are left out, one after the
-        other; longer texts wrap between words. `spill`: the last column is printed beneath then, a line for each row.
+        """Print rows under headings. On a terminal that is too narrow the columns of `drop` are left out, and pairs of
+        columns in it are stacked, one after the other; longer texts wrap between words. `spill`: the last column is
+        printed beneath then, a line for each row.
         """
         cells = [[cell if isinstance(cell, Text) else Text(visible(_brief(cell))) for cell in row] for row in rows]
         if self.quiet:
@@ -176,17 +186,34 @@ class Screen:
             for row in cells:
                 click.echo(row[named].plain)
             return
-        plain = [[cell.plain for cell in row] for row in cells]
-        width = self.out.width
-        if not spill or _fits(fitted(columns, plain, (), width), width):
-            self.out.print(_table(columns, cells, fitted(columns, plain, drop, width, fold=True)))
+        if not spill or _fits(fitted(columns, _plain(cells), (), self.out.width), self.out.width):
+            self._fitting_table(columns, cells, drop)
             return
-        short = [row[:-1] for row in plain]
-        widths = fitted(columns[:-1], short, drop, width, fold=True)
-        self.out.print(_table(columns[:-1], [row[:-1] for row in cells], widths))
+        self._fitting_table(columns[:-1], [row[:-1] for row in cells], drop)
         for row in cells:
             if row[-1]:
                 self._wrapped(Text.assemble(row[0], f": {columns[-1]}: ", row[-1]))
+
+    def _fitting_table(self, columns: Sequence[str], cells: Sequence[Sequence[Text]], steps: Sequence[Step]) -> None:
+        """Print the table, made narrower by as many of the steps as it takes, and without their empty columns."""
+        width = self.out.width
+        empty = empty_columns(columns, _plain(cells), steps)
+        cells = [[cell for name, cell in zip(columns, row, strict=True) if name not in empty] for row in cells]
+        columns = [name for name in columns if name not in empty]
+        steps = [step for step in steps if isinstance(step, str) or empty.isdisjoint(step)]
+        for pair in to_stack(columns, _plain(cells), steps, width):
+            cells = [stacked(columns, row, pair, _beneath) for row in cells]
+            columns = stacked_names(columns, pair)
+        drop = [step for step in steps if isinstance(step, str)]
+        self.out.print(_table(columns, cells, fitted(columns, _plain(cells), drop, width, fold=True)))
+
+
+def _plain(cells: Sequence[Sequence[Text]]) -> list[list[str]]:
+    return [[cell.plain for cell in row] for row in cells]
+
+
+def _beneath(first: Text, second: Text) -> Text:
+    return Text.assemble(first, "\n", second) if second else first
 
 
 def _with_times(value: Any) -> Any:
@@ -233,10 +260,11 @@ def _fits(widths: Sequence[ColumnWidth], most: int) -> bool:
 def _table(columns: Sequence[str], rows: Sequence[Sequence[Text]], widths: Sequence[ColumnWidth]) -> Table:
     """Return the table of these columns, each of its width."""
     table = Table(box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False, show_edge=False, header_style="bold")
+    lines = max((columns[one.index].count("\n") for one in widths), default=0)
     for one in widths:
-        table.add_column(
-            columns[one.index], overflow="fold", width=one.width if one.wraps else None, no_wrap=not one.wraps
-        )
+        heading = columns[one.index]
+        heading += "\n" * (lines - heading.count("\n"))  # at the top, as the cells are
+        table.add_column(heading, overflow="fold", width=one.width if one.wraps else None, no_wrap=not one.wraps)
     for row in rows:
         table.add_row(*(row[one.index] for one in widths))
     return table

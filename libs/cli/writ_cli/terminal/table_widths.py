@@ -1,10 +1,12 @@
-"""Widths of a table's columns: on a narrow terminal columns are dropped, words and ids stay whole. Pure."""
+"""Widths of a table's columns: on a narrow terminal columns are stacked or dropped, words and ids stay whole. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from msgspec import Struct, structs
 from rich.cells import cell_len
 
+T = TypeVar("T")
 SPACE = 2
 """Between columns."""
 WHOLE = 26
@@ -37,6 +39,60 @@ def fitted(
     """Return the columns side by side within the width. `drop`: columns to leave out one after the other, and always if
     empty. `fold`: keep within the width what is still too wide: wrap lists, then all texts, then break words.
     """
+    kept = _kept(columns, rows, drop, width, fold=fold)
+    return _shared(_squeezed(kept, width) if fold else kept, width)
+
+
+Step = str | tuple[str, str]
+"""A way to make a table narrower: a column to leave out, or two to stack in one, the second beneath the first."""
+
+
+def empty_columns(columns: Sequence[str], rows: Sequence[Sequence[str]], steps: Sequence[Step]) -> set[str]:
+    """Return the columns of `steps` that have no cell with text."""
+    named = {name for step in steps for name in ((step,) if isinstance(step, str) else step)}
+    return {name for at, name in enumerate(columns) if name in named and not any(row[at] for row in rows)}
+
+
+def to_stack(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], steps: Sequence[Step], width: int
+) -> list[tuple[str, str]]:
+    """Return the pairs of `steps` to stack, in their order, until the table fits. Columns to leave out come before the
+    pairs that follow them.
+    """
+    found, drop = list[tuple[str, str]](), list[str]()
+    for step in steps:
+        if isinstance(step, str):
+            drop.append(step)
+            continue
+        names, plain = columns, rows
+        for pair in found:
+            names, plain = stacked_names(names, pair), [stacked(names, row, pair, _joined) for row in plain]
+        if _total([one.least for one in _kept(names, plain, drop, width, fold=True)]) <= width:
+            break
+        found.append(step)
+    return found
+
+
+def stacked_names(columns: Sequence[str], pair: tuple[str, str]) -> list[str]:
+    """Return the headings with the second of a pair beneath the first."""
+    return stacked(columns, columns, pair, _joined)
+
+
+def stacked(columns: Sequence[str], row: Sequence[T], pair: tuple[str, str], join: Callable[[T, T], T]) -> list[T]:
+    """Return the cells of a row with the second of a pair joined to the first."""
+    first, second = (columns.index(name) for name in pair)
+    joined = [join(cell, row[second]) if at == first else cell for at, cell in enumerate(row)]
+    return [cell for at, cell in enumerate(joined) if at != second]
+
+
+def _joined(first: str, second: str) -> str:
+    return f"{first}\n{second}" if second else first
+
+
+def _kept(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], drop: Sequence[str], width: int, *, fold: bool
+) -> list[_Measured]:
+    """Return the columns that are not left out. `fold`: none of them takes the whole width alone."""
     known = [_measured(at, name, [row[at] for row in rows]) for at, name in enumerate(columns)]
     if fold:
         known = [_folded(one) if one.least > width else one for one in known]
@@ -45,14 +101,15 @@ def fitted(
         if _total([one.least for one in kept]) <= width:
             break
         kept = [one for one in kept if columns[one.index] != name]
-    return _shared(_squeezed(kept, width) if fold else kept, width)
+    return kept
 
 
 def _measured(at: int, name: str, cells: Sequence[str]) -> _Measured:
-    least, named = [_least(cell) for cell in cells], cell_len(name)
-    listed = [min(one, _longest_word(cell)) if ", " in cell else one for one, cell in zip(least, cells, strict=True)]
-    worded = [min(one, _longest_word(cell)) for one, cell in zip(least, cells, strict=True)]
-    most = max([*map(cell_len, cells), named])
+    lines = [line for cell in cells for line in cell.split("\n")]
+    least, named = [_least(line) for line in lines], max(map(cell_len, name.split("\n")))
+    listed = [min(one, _longest_word(line)) if ", " in line else one for one, line in zip(least, lines, strict=True)]
+    worded = [min(one, _longest_word(line)) for one, line in zip(least, lines, strict=True)]
+    most = max([*map(cell_len, lines), named])
     return _Measured(at, max([*least, named]), max([*listed, named]), max([*worded, named]), most)
 
 

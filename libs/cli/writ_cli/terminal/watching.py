@@ -8,6 +8,8 @@ from contextlib import redirect_stdout
 
 import click
 
+from writ_contracts.errors import TimedOut, Unreachable
+
 EVERY = 2.0
 """Seconds between two reads; a list costs its services a few milliseconds."""
 
@@ -15,12 +17,26 @@ EVERY = 2.0
 async def watched(
     show: Callable[[], Awaitable[int | None]], *, every: float = EVERY, times: int | None = None
 ) -> int | None:
-    """Show the list, and again when it has changed; the status of the last time. `times`: no more often than that."""
-    before, status, left = None, None, times
+    """Show the list, and again when it has changed; the status of the last time. `times`: no more often than that.
+
+    Once it was shown, a read without a reply does not end it: the reason is written to standard error.
+    """
+    before, status, left, problem = None, None, times, ""
     while left is None or left > 0:
         paper = io.StringIO()
-        with redirect_stdout(paper):
-            status = await show()
+        try:
+            with redirect_stdout(paper):
+                status = await show()
+        except (Unreachable, TimedOut) as error:
+            if before is None:
+                raise
+            if str(error) != problem:
+                problem = str(error)
+                click.echo(f"writ: {problem}; still watching", err=True)
+            await asyncio.sleep(every)
+            continue
+        if problem:
+            problem, before = "", None
         if (text := paper.getvalue()) != before:
             if sys.stdout.isatty():
                 click.clear()

@@ -1,9 +1,9 @@
 """One engine over its HTTP API: the only importer of aiodocker, and about a dozen calls of it.
 
 It avoids these traps of aiodocker 0.27: without `url` the library reads DOCKER_HOST and `~/.docker`; without
-`api_version` it negotiates; its pool of 100 makes an inspect wait behind 100 open streams; it puts names into URLs
-without quoting them. So a name is looked up once (its grammar has no character special in a URL), and ids are used from
-then on.
+`api_version` it negotiates; its pool of 100 makes an inspect wait behind 100 open streams; its session follows
+redirects and reads replies of any size, and its logs are read as a whole; it puts names into URLs without quoting them.
+So a name is looked up once (its grammar has no character special in a URL), and ids are used from then on.
 """
 
 import asyncio
@@ -13,14 +13,14 @@ import re
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
-
-import msgspec
+from typing import Any, TypeVar
 
 from writ_containers.engine.connection import EngineAddress
+from writ_containers.engine.disk_usage import DiskUsage, disk_usage
 from writ_containers.engine.endpoint import Endpoint, connector, url
 from writ_containers.engine.engine_errors import STREAM, one_line, translated, translated_delete
 from writ_containers.engine.http_client import aiodocker, aiohttp
+from writ_containers.engine.log_end import LogEnd
 from writ_containers.engine.registries import Registries
 from writ_containers.engine.snapshot_names import is_snapshot
 from writ_containers.engine.stack_files import LocalStackFiles, StackFiles
@@ -38,22 +38,6 @@ _ID = re.compile(r"[0-9a-f]{64}").fullmatch
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]+").fullmatch
 
 
-class _ContainerSize(msgspec.Struct, frozen=True):
-    SizeRw: int | None = None
-
-
-class _SystemDf(msgspec.Struct, frozen=True):
-    LayersSize: int | None = None
-    Containers: list[_ContainerSize] | None = None
-
-
-class DiskUsage(NamedTuple):
-    """The size of an engine's data, in bytes."""
-
-    images: int
-    containers: int
-
-
 class Engine:
     """A kept connection to one engine. Create it in the event loop of its use, and close it."""
 
@@ -65,6 +49,8 @@ class Engine:
         stack_files: StackFiles | None = None,
     ) -> None:
         """Raise Invalid for unreadable certificates."""
+        from writ_containers.engine.guarded_session import guarded_session  # noqa: PLC0415 - it imports aiohttp
+
         self.endpoint = endpoint
         self._base = f"{url(endpoint)}/{API_VERSION}"
         self.address = address
@@ -73,13 +59,19 @@ class Engine:
         with tempfile.TemporaryDirectory(prefix="writ-engine-") as folder:
             self._connector = connector(endpoint, Path(folder))
         timeout = aiohttp.ClientTimeout(total=None, connect=address.connect_timeout)
+        self._session = guarded_session(self._connector, timeout)
         self._docker = aiodocker.Docker(
-            url=url(endpoint), connector=self._connector, timeout=timeout, api_version=API_VERSION
+            url=url(endpoint),
+            connector=self._connector,
+            session=self._session,
+            timeout=timeout,
+            api_version=API_VERSION,
         )
 
     async def close(self) -> None:
-        """Close every connection. aiodocker does not close a connector which was given to it."""
+        """Close every connection. aiodocker does not close a session or connector which was given to it."""
         await self._docker.close()
+        await self._session.close()
         await self._connector.close()
 
     async def version(self) -> Raw:
@@ -94,8 +86,7 @@ class Engine:
         """Return the bytes of images and containers: GET /system/df. Volumes are left out, which it would walk."""
         answer = await self.get_json("/system/df?type=image&type=container", {})
         with translated():
-            found = msgspec.convert(answer, _SystemDf)
-        return DiskUsage(found.LayersSize or 0, sum(one.SizeRw or 0 for one in found.Containers or ()))
+            return disk_usage(answer)
 
     async def find(self, name: str) -> Raw:
         """Return the container of exactly this name. Raises Invalid (`container_not_found`).
@@ -168,7 +159,7 @@ class Engine:
         with translated():
             async with (
                 asyncio.timeout(self.address.reply_timeout),
-                self._docker.session.head(address, params={"path": path}) as response,
+                self._session.head(address, params={"path": path}) as response,
             ):
                 await _check_status(response)
                 stat = json.loads(base64.b64decode(response.headers["X-Docker-Container-Path-Stat"]))
@@ -178,7 +169,7 @@ class Engine:
         """GET /containers/{id}/archive: yield the tar of a path. A broken stream raises TimedOut."""
         address = f"{self._base}/containers/{_check_id(container_id)}/archive"
         with translated():
-            async with self._docker.session.get(address, params={"path": path}) as response:
+            async with self._session.get(address, params={"path": path}) as response:
                 await _check_status(response)
                 async for piece in response.content.iter_chunked(CHUNK):
                     yield piece
@@ -188,9 +179,7 @@ class Engine:
         address = f"{self._base}/containers/{_check_id(container_id)}/archive"
         headers = {"Content-Type": "application/x-tar"}
         with translated():
-            async with self._docker.session.put(
-                address, params={"path": folder}, data=tar, headers=headers
-            ) as response:
+            async with self._session.put(address, params={"path": folder}, data=tar, headers=headers) as response:
                 await _check_status(response)
 
     async def rename(self, container_id: str, name: str) -> None:
@@ -264,7 +253,7 @@ class Engine:
         query = {"fromImage": reference} if _has_tag(reference) else {"fromImage": reference, "tag": "latest"}
         address, last = f"{self._base}/images/create", ""
         with translated():
-            async with self._docker.session.post(address, params=query, headers=headers) as response:
+            async with self._session.post(address, params=query, headers=headers) as response:
                 await _check_status(response)
                 async for line in response.content:
                     last = one_line(_status(json.loads(line)))
@@ -274,15 +263,25 @@ class Engine:
 
     async def logs(self, container_id: str, lines: int, most: int = LOG_BYTES) -> str:
         """GET /containers/{id}/logs: the last lines of both outputs, cut to `most` characters from the end."""
-        container = self._docker.containers.container(_check_id(container_id))
-        text = await self._read(container.log(stdout=True, stderr=True, tail=lines))
-        return "".join(text)[-most:]
+        address = f"{self._base}/containers/{_check_id(container_id)}/logs"
+        raw = await self.inspect(container_id)
+
+        async def fetch() -> str:
+            end = LogEnd(most, framed=not raw["Config"]["Tty"])
+            query = {"stdout": "1", "stderr": "1", "follow": "0", "tail": str(lines)}
+            async with self._session.get(address, params=query) as response:
+                await _check_status(response)
+                async for piece in response.content.iter_chunked(CHUNK):
+                    end.feed(piece)
+            return end.text
+
+        return await self._read(fetch())
 
     async def get_json(self, path: str, query: Mapping[str, str], absent: Collection[int] = ()) -> Any:
         """Return the answer to GET; None where its status is one of `absent`."""
 
         async def fetch() -> Any:
-            async with self._docker.session.get(f"{self._base}{path}", params=query) as response:
+            async with self._session.get(f"{self._base}{path}", params=query) as response:
                 if response.status in absent:
                     return None
                 await _check_status(response)
@@ -293,7 +292,7 @@ class Engine:
     async def delete(self, path: str) -> None:
         """Send DELETE. Raises WritError."""
         with translated_delete():
-            async with self._docker.session.delete(f"{self._base}{path}") as response:
+            async with self._session.delete(f"{self._base}{path}") as response:
                 await _check_status(response)
 
     async def _read(self, request: Awaitable[T]) -> T:

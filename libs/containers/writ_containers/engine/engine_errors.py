@@ -3,6 +3,7 @@
 Unreachable   `unreachable`       no connection: nothing was done
 Untrusted     `certificate_changed`  another certificate than the pinned one: nothing was sent
 TimedOut      `connection_lost`   sent, and no whole answer: it may have been done
+TimedOut      `garbled`           sent, and a reply that cannot be used: it may have been done
 Conflict      `engine_conflict`   409: the state of the container or its name forbids it
 Invalid       `engine_refused`    400, 403, 404 and others: the engine says no
 WritError     `engine_failed`     5xx: the engine tried, or broke
@@ -23,6 +24,10 @@ MISTRUSTED = "certificate_changed"
 LONGEST_MESSAGE = 400
 
 
+class UnusableEngineReply(Exception):
+    """Raised for a reply that is not read: a redirect, or one that is too large."""
+
+
 @contextmanager
 def translated() -> Iterator[None]:
     """Translate each error of aiodocker, of aiohttp below it, and each reply without the engine's JSON."""
@@ -38,7 +43,9 @@ def translated() -> Iterator[None]:
         raise TimedOut(f"the connection to the engine ended: {_reason(error)}", code="connection_lost") from error
     except TimeoutError as error:
         raise TimedOut("the engine did not reply in time", code="connection_lost") from error
-    except (ValueError, TypeError, KeyError) as error:
+    except UnusableEngineReply as error:
+        raise TimedOut(f"the engine's reply is not usable: {error}", code="garbled") from error
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:  # JSON of another shape
         raise TimedOut(f"the engine's reply cannot be parsed: {type(error).__name__}", code="garbled") from error
 
 

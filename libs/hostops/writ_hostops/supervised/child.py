@@ -8,6 +8,7 @@ mark of its operation, so all its descendants can be found.
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import signal
 from typing import AbstractSet, Any, Dict, Mapping, NamedTuple, Optional
@@ -19,7 +20,7 @@ from writ_hostops.markers import Markers
 from writ_hostops.operations import ENCODED, REUSABLE, changes, run, run_encoded
 from writ_hostops.protocol import MAX_MESSAGE, parse_request
 from writ_hostops.stop import CancelToken
-from writ_hostops.supervised import frames
+from writ_hostops.supervised import frames, shared_text
 from writ_hostops.supervised.settlement import settle
 from writ_hostops.systemd.bus import open_ahead
 
@@ -36,11 +37,12 @@ class HostFolders(NamedTuple):
 
 
 class ChildProcess(NamedTuple):
-    """A child process, from its parent's side."""
+    """A child process, from its parent's side. `shared`: the memory for its long texts."""
 
     pid: int
     into: int
     out: int
+    shared: mmap.mmap
 
 
 def fork(folders: HostFolders) -> ChildProcess:
@@ -48,18 +50,20 @@ def fork(folders: HostFolders) -> ChildProcess:
     with contextlib.ExitStack() as failed:
         requests, into = _pipe(failed)
         out, replies = _pipe(failed)
+        shared = shared_text.make()
         pid = os.fork()
         failed.pop_all()
     if pid == 0:
         status = 1
         try:
             _alone(requests, replies)
-            status = _live(3, 4, folders)
+            status = _live(3, 4, folders, shared)
         finally:
             os._exit(status)
     os.close(requests)
     os.close(replies)
-    return ChildProcess(pid, into, out)
+    shared_text.keep_from_others(shared)
+    return ChildProcess(pid, into, out, shared)
 
 
 def _pipe(failed: contextlib.ExitStack) -> "tuple[int, int]":
@@ -85,17 +89,17 @@ def _alone(requests: int, replies: int) -> None:
     os.setsid()
 
 
-def _live(requests: int, replies: int, folders: HostFolders) -> int:
+def _live(requests: int, replies: int, folders: HostFolders, shared: mmap.mmap) -> int:
     """Serve requests until one is the last."""
     while True:
         open_ahead()
         frame = frames.read_frame(requests, frames.REQUEST + frames.SETTLE)
-        if frame is None or not _serve(frame, replies, folders):
+        if frame is None or not _serve(frame, replies, folders, shared):
             return 0
         del frame  # its buffers, before the wait for the next one
 
 
-def _serve(frame: frames.Frame, replies: int, folders: HostFolders) -> bool:
+def _serve(frame: frames.Frame, replies: int, folders: HostFolders, shared: mmap.mmap) -> bool:
     """Reply to one request. Return whether another may follow."""
     message = frame.message(_encoded_parameters)
     tag = message["tag"]
@@ -104,7 +108,7 @@ def _serve(frame: frames.Frame, replies: int, folders: HostFolders) -> bool:
         return False
     request = message["request"]
     answer, reusable = _carry_out(request, tag, replies, folders, message.get("parameters"))
-    _write(replies, *frames.parts(frames.RESULT, {**answer, "tag": tag}))
+    _write(replies, *shared_text.shared(shared, frames.parts(frames.RESULT, {**answer, "tag": tag})))
     if is_read(frame.kind, message):
         return True
     if not reusable or not _has_ended(request, folders):

@@ -37,6 +37,8 @@ HELLO, PROGRESS, RESULT, LOG = b"H", b"G", b"R", b"L"
 """Kinds of replies. Every request, settle, stop and ping gets one RESULT with its `tag`."""
 FREE = b"F"
 """A child's frame for its parent alone: after the result of a change, it waits for another request."""
+SHARED = b"M"
+"""A child's frame for its parent alone: a RESULT whose attached bytes are in the memory that both share."""
 MOST, MOST_HEAD = 8 * 1024 * 1024, 4 * 1024 * 1024
 """Bytes of a frame with a request or result, and of its JSON; a stream that announces more is ended."""
 MOST_OF_OTHERS = 64 * 1024
@@ -51,7 +53,7 @@ _READ = 1 << 16
 _PLACES = ("parameters", "output")
 COMPUTED = "computed_digests"
 """The name in a message of the ComputedDigests of its output."""
-_LARGE = REQUEST + RESULT
+_LARGE = REQUEST + RESULT + SHARED
 
 
 def _none(_: Mapping[str, Any]) -> AbstractSet[str]:
@@ -266,7 +268,9 @@ def _read_exactly(fd: int, size: int, arrived: Callable[[memoryview], None] = _i
 
 
 class Relay:
-    """Reads frames to be passed on as they came. A long frame is read into one buffer, and copied no more."""
+    """Reads frames to be passed on as they came. A long frame is read into one buffer, and copied no more. The attached
+    bytes of a SHARED frame do not come here.
+    """
 
     def __init__(self, kinds: bytes) -> None:
         self._kinds = kinds
@@ -293,7 +297,7 @@ class Relay:
             kind, head, attached = HEADER.unpack_from(self._begun)
             if kind not in self._kinds or not _is_bounded(kind, head, attached):
                 raise BrokenFrame("this is no frame")
-            end = HEADER.size + head + attached
+            end = HEADER.size + head + (0 if kind == SHARED else attached)
             if end > self._length:
                 begun, self._begun = self._begun, bytearray(end)
                 self._begun[: self._length] = begun

@@ -18,7 +18,7 @@ from writ_hostops import processes
 from writ_hostops.encoded_text import Buffer
 from writ_hostops.errors import HostError
 from writ_hostops.protocol import DEFAULT_TIMEOUT, MAX_TIMEOUT, failure, result
-from writ_hostops.supervised import frames
+from writ_hostops.supervised import frames, shared_text
 from writ_hostops.supervised.child import ChildProcess, HostFolders, fork, is_read
 
 SILENCE = 90.0
@@ -29,8 +29,7 @@ MOST_AT_ONCE = 64
 _FULL = f"this host carries out {MOST_AT_ONCE} requests of this agent already; nothing was done"
 MOST_SPARES, MOST_USES = 4, 200
 """Waiting children, and the requests that one of them serves."""
-_FORCE = 2.0
-_SPARE_AGAIN = 1.0
+_FORCE, _SPARE_AGAIN = 2.0, 1.0
 _MOST_WAITING = 8 * 1024 * 1024
 _READ = 1 << 16
 
@@ -43,9 +42,11 @@ class _Job:
     def __init__(self, tag: int, operation_id: str, child: ChildProcess, is_read: bool, deadline: float) -> None:
         """`is_read`: it changes nothing, and its result frees the child."""
         self.tag, self.operation_id, self.child, self.is_read = tag, operation_id, child, is_read
-        self.relay = frames.Relay(frames.PROGRESS + frames.RESULT + frames.LOG + frames.FREE)
+        self.relay = frames.Relay(frames.PROGRESS + frames.RESULT + frames.SHARED + frames.LOG + frames.FREE)
         self.has_result = False
         self.is_free = False
+        self.sent_until = 0
+        """The end of its shared texts among all bytes to the other end of the connection."""
         self.stop_at: Optional[float] = deadline
         self.kill_at: Optional[float] = None
         self.give_up_at: Optional[float] = None
@@ -64,7 +65,9 @@ class ChildSupervisor:
         self._source, self._output, self._folders = source, output, folders
         self._jobs: Dict[int, _Job] = {}
         self._waiting: Deque[memoryview] = collections.deque()
-        self._waiting_bytes = 0
+        self._waiting_bytes = self._given_bytes = 0
+        self._unsent: List[_Job] = []
+        """Jobs whose child is free once its shared texts are sent."""
         requests = frames.REQUEST + frames.SETTLE
         self._cutter = frames.Cutter(requests + frames.STOP + frames.PING, early=requests)
         self._missing = 0
@@ -189,19 +192,37 @@ class ChildSupervisor:
             complete = job.relay.read(job.child.out)
             at_end = complete is None
             for kind, data in complete or ():
-                job.has_result = job.has_result or kind == frames.RESULT
+                job.has_result = job.has_result or kind in (frames.RESULT, frames.SHARED)
                 job.is_free = job.has_result if job.is_read else kind == frames.FREE
-                if kind != frames.FREE:
+                if kind == frames.SHARED:
+                    self._send_shared(job, data)
+                elif kind != frames.FREE:
                     self._send(data)
             if complete and job.is_free:
                 if job.undisturbed:
-                    self._free(job)
+                    job.stop_at = None
+                    self._unsent.append(job)
+                    self._free_sent()
                     return
                 processes.kill_group(job.child.pid, signal.SIGKILL)  # it was to end, and waits for the next one instead
         except frames.BrokenFrame:
             processes.kill_group(job.child.pid, signal.SIGKILL)
         if at_end:
             self._ended(job)
+
+    def _send_shared(self, job: _Job, frame: Buffer) -> None:
+        for part in shared_text.parts_of(job.child.shared, frame):
+            self._send(part)
+        job.sent_until = self._given_bytes
+
+    def _free_sent(self) -> None:
+        """Free the children whose shared texts are sent."""
+        sent = self._given_bytes - self._waiting_bytes
+        jobs, self._unsent = self._unsent, [job for job in self._unsent if job.sent_until > sent]
+        for job in jobs:
+            running = self._jobs.get(job.child.out) is job and job.undisturbed  # else it has ended, or is to end
+            if running and job.sent_until <= sent:
+                self._free(job)
 
     def _free(self, job: _Job) -> None:
         """Keep its child for the next request, unless enough children wait or it has served many."""
@@ -278,9 +299,14 @@ class ChildSupervisor:
             return
         self._waiting.append(memoryview(data))
         self._waiting_bytes += len(data)
+        self._given_bytes += len(data)
         self._flush()
 
     def _flush(self) -> None:
+        self._write_waiting()
+        self._free_sent()
+
+    def _write_waiting(self) -> None:
         if self._output < 0:
             return
         try:

@@ -24,6 +24,7 @@ from writ_installation.files.home import Home
 from writ_runtime.logs import Log
 from writ_trust.control_events import allowed_by_policy, covers_parameters, is_decided, stored_late
 from writ_trust.copied_control_events import in_order
+from writ_trust.keys import is_public
 
 KIND = "principal_manage"
 CHANGES = subjects.control_event(KIND)
@@ -68,10 +69,14 @@ def principals_of(home: Home) -> dict[str, Principal]:
 def admitted_principals(home: Home, held_keys: Iterable[str]) -> list[Principal]:
     """Return the principals with access to NATS: active ones, with a key that is not of another party.
 
-    One key of two users would have NATS refuse its whole configuration.
+    One key of two users, or one whose check sum is wrong, would have NATS refuse its whole configuration, and with it
+    every later revocation.
     """
     known, held = principals_of(home), set(held_keys)
-    return [one for one in known.values() if is_active(one, known) and one.key not in held]
+    wrong = {one.id for one in known.values() if not is_public(one.key)}
+    if wrong:
+        _log.error("keeper.keys_refused", principals=sorted(wrong)[:20], effect="they have no access to NATS")
+    return [one for one in known.values() if is_active(one, known) and one.key not in held and one.id not in wrong]
 
 
 def taken_in(

@@ -21,6 +21,7 @@ from writ_installation.files.home import Home
 from writ_installation.files.principal_changes import ordered_events, trusted_keys, without_copies
 from writ_runtime.logs import Log
 from writ_trust.control_events import is_decided, stored_late
+from writ_trust.keys import is_public
 from writ_trust.sessions import NONE, Session, Sessions, sessions_after
 
 KINDS = frozenset({"session_open", "session_end", "session_idle", "principal_manage"})
@@ -63,6 +64,9 @@ def session_keys(
     for session in sessions:
         principal = known.get(session.by)
         if principal is None or principal.key != session.signer or not session.lasts(at) or session.key in taken:
+            continue
+        if not is_public(session.key):
+            _log.error("keeper.session_key_refused", session=session.id, effect="it has no access to NATS")
             continue
         found.setdefault(session.by, []).append(session.key)
         taken.add(session.key)

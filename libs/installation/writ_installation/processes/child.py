@@ -18,6 +18,7 @@ from writ_installation.files.home import Home
 from writ_installation.processes.readiness import probe
 from writ_installation.processes.report import ProcessReport
 from writ_installation.processes.services import ServiceProcess, passed_on
+from writ_runtime import bytecode
 
 START_SECONDS = 30.0
 STOP_SECONDS = 15.0
@@ -120,7 +121,7 @@ class Child:
             self._process = await asyncio.create_subprocess_exec(
                 *tie(),
                 *self.service.argv,
-                env={**passed_on(self._environ), **self.service.env},
+                env={**passed_on(self._environ), **self.service.env, **bytecode.environ()},
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -67,7 +67,7 @@ _NEEDED = frozenset(
         "SSL_CERT_FILE",
         "SSL_CERT_DIR",
     }
-    | {"GOMAXPROCS", "GOMEMLIMIT"}
+    | {"GOGC", "GOMAXPROCS", "GOMEMLIMIT"}
 )
 
 

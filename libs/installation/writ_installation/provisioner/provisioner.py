@@ -17,7 +17,7 @@ from writ_installation.files.sessions import ObservedSession, lasting
 from writ_installation.nats.server import configuration, make_streams
 from writ_installation.provisioner.enrolment_endpoint import EnrolmentEndpoint
 from writ_installation.provisioner.folders import write_servers
-from writ_installation.provisioner.reconciler import Reconciler, Rounds
+from writ_installation.provisioner.reconciler import CHECK_SECONDS, Reconciler, Rounds
 from writ_installation.server_access.server_address import address_of
 from writ_installation.server_access.server_options import options_of
 from writ_installation.server_access.server_tls import client_tls, renew, tls_state
@@ -27,7 +27,6 @@ from writ_runtime.health import Attention, Check
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics
 
-CHECK_SECONDS = 0.5
 PATIENT_SECONDS = 5.0
 _log = Log("writ.keeper")
 
@@ -63,10 +62,10 @@ class Provisioner:
         return Attention(self._warning) if self._warning else None
 
     async def follow(self) -> None:
-        """Check twice a second for changed files, and retry failed steps."""
+        """Look for changed files, and retry failed steps."""
         while True:
             await self._reconciler.round()
-            await self._rounds.pause(CHECK_SECONDS)
+            await self._reconciler.pause(CHECK_SECONDS)
 
     def _files(self) -> ObservedSession:
         """Return a state that changes when a file does, or a token is made, used or revoked, or expires."""

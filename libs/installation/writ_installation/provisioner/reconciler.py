@@ -6,38 +6,39 @@ Others request a round, and see whether one has succeeded since.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from writ_bus.errors import BusError
 from writ_contracts.errors import ConfigError, Unreachable
 
 RETRIED = (BusError, ConfigError, Unreachable, OSError, ExceptionGroup)
 """Failures of the files, the server or a process. Any other error is a defect and ends the loop."""
+CHECK_SECONDS = 0.5
+"""Seconds between two rounds without a change."""
+LOOK_SECONDS = 0.2
+"""Seconds between two looks at the files: a removed key is good for that long, and until NATS is reloaded."""
 APART = 0.4
-"""Seconds between two rounds: a reload of NATS may lose replies under way, so that many changes share one."""
+"""Seconds between two changes of NATS: a reload may lose replies under way, so that many changes share one."""
 
 
 class Rounds:
-    """The loop calls `pause`, `begin` and `done`; others call `request`."""
+    """The loop calls `requested`, `begin` and `done`; others call `request`."""
 
     def __init__(self) -> None:
         self._wake = asyncio.Event()
         self._requested = 0
         self._done = 0
-        self._begun = float("-inf")
 
-    async def pause(self, seconds: float) -> None:
-        """Wait this long, or until a round is requested and is due."""
-        try:
-            async with asyncio.timeout(seconds):
+    async def requested(self, within: float) -> bool:
+        """Wait this long, or until a round is requested; return whether one is."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within):
                 await self._wake.wait()
-        except TimeoutError:
-            return
-        await asyncio.sleep(max(self._begun + APART - time.monotonic(), 0.0))
+        return self._wake.is_set()
 
     def begin(self) -> int:
         """Return the number of the new round: it includes every request until now."""
         self._wake.clear()
-        self._begun = time.monotonic()
         return self._requested
 
     def done(self, number: int) -> None:
@@ -76,11 +77,23 @@ class Reconciler:
         self._report = report
         self._applied = applied
         self._failure = ""
+        self._begun = float("-inf")
+
+    async def pause(self, seconds: float) -> None:
+        """Wait this long, or until a round is requested or the files change."""
+        end = time.monotonic() + seconds
+        while not await self._rounds.requested(min(LOOK_SECONDS, seconds)):
+            if self._files() != self._applied or time.monotonic() >= end:
+                return
 
     async def round(self) -> None:
-        """Apply the files if they changed, or if the last attempt failed."""
+        """Apply the files if they changed, or if the last attempt failed, APART seconds after that one."""
         number, files = self._rounds.begin(), self._files()
         if self._failure or files != self._applied:
+            if early := max(self._begun + APART - time.monotonic(), 0.0):
+                await asyncio.sleep(early)
+                number, files = self._rounds.begin(), self._files()
+            self._begun = time.monotonic()
             try:
                 await self._apply()
             except RETRIED as error:

@@ -29,8 +29,7 @@ DOWN_WITHIN = 90.0
 RESTART_WITHIN = 90.0
 PAUSE = 0.05
 STATUS_SECONDS = 1.5
-"""Time for the journal's usage and for the checks of each process, all at once. The command replies within 3 s, also
-on a busy machine, where it takes a second to start."""
+"""Time for the journal's usage and for the checks of each process, all at once."""
 
 
 class ProcessStatus(Struct, frozen=True, kw_only=True):
@@ -117,13 +116,14 @@ def running(home: Home) -> InstallationReport:
     return report
 
 
-async def status(home: Home, environ: Mapping[str, str]) -> InstallationStatus:
-    """Ask every process now. Raises Unreachable where no installation is running, ConfigError."""
+async def status(home: Home, environ: Mapping[str, str], within: float | None = None) -> InstallationStatus:
+    """Ask every process now, for `within` seconds. Raises Unreachable where no installation is running, ConfigError."""
+    within = STATUS_SECONDS if within is None else within
     if others := await health_addresses(home, environ):
-        return await _status_of(home, others, environ.get("NATS_URL") or running_url(home) or "")
+        return await _status_of(home, others, environ.get("NATS_URL") or running_url(home) or "", within)
     report = running(home)
     journal, processes = await asyncio.gather(
-        _journal(home, report.url), asyncio.gather(*(_status(home, one) for one in report.processes))
+        _journal(home, report.url, within), asyncio.gather(*(_status(home, one, within) for one in report.processes))
     )
     if journal is None:
         processes = [_without_answer(one) for one in processes]
@@ -148,10 +148,10 @@ def _without_answer(one: ProcessStatus) -> ProcessStatus:
     return structs.replace(one, ready=False, state="no answer", failing={"journal": NO_NATS})
 
 
-async def _status_of(home: Home, others: Sequence[HealthAddress], url: str) -> InstallationStatus:
+async def _status_of(home: Home, others: Sequence[HealthAddress], url: str, within: float) -> InstallationStatus:
     """Return the status of processes started by others."""
     journal, replies = await asyncio.gather(
-        _journal(home, url), asyncio.gather(*(probe_readiness(one, STATUS_SECONDS) for one in others))
+        _journal(home, url, within), asyncio.gather(*(probe_readiness(one, within) for one in others))
     )
     processes = [
         ProcessStatus(
@@ -182,7 +182,7 @@ async def _status_of(home: Home, others: Sequence[HealthAddress], url: str) -> I
     )
 
 
-async def _status(home: Home, process: ProcessReport) -> ProcessStatus:
+async def _status(home: Home, process: ProcessReport, within: float) -> ProcessStatus:
     if process.name == "nats":  # whether it serves is seen by the journal's being read
         # On a full disk the supervisor's report may be an old one: it is on the same disk.
         problem = process.problem or disk.full(home.store)
@@ -197,7 +197,7 @@ async def _status(home: Home, process: ProcessReport) -> ProcessStatus:
             failing={"disk": problem} if problem else {},
         )
     path = home.run / f"{process.name}.json"
-    found, readiness = read_run_file(path, process.pid), await probe(path, process.pid, within=STATUS_SECONDS)
+    found, readiness = read_run_file(path, process.pid), await probe(path, process.pid, within=within)
     return ProcessStatus(
         name=process.name,
         pid=process.pid,
@@ -212,10 +212,10 @@ async def _status(home: Home, process: ProcessReport) -> ProcessStatus:
     )
 
 
-async def _journal(home: Home, url: str) -> Usage | None:
+async def _journal(home: Home, url: str, within: float) -> Usage | None:
     """Return the journal's usage; None where NATS does not answer in time. A stopped server accepts connections."""
     with suppress(BusError, TimeoutError):
-        async with asyncio.timeout(STATUS_SECONDS):
+        async with asyncio.timeout(within):
             return await _usage(home, url)
     return None
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from writ_installation.provisioner.reconciler import RETRIED
+from writ_installation.provisioner.reconciler import APART, RETRIED
 
 
 async def keep_admitted(
@@ -21,3 +21,4 @@ async def keep_admitted(
             with suppress(*RETRIED):
                 await adapt()
                 adapted = now
+            await asyncio.sleep(APART)

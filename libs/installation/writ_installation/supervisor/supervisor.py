@@ -31,7 +31,7 @@ from writ_installation.processes.readiness import probe
 from writ_installation.processes.report import InstallationReport, ProcessReport, write_report
 from writ_installation.processes.served_targets import credential_folders, served_here
 from writ_installation.provisioner.enrolment_endpoint import EnrolmentEndpoint
-from writ_installation.provisioner.reconciler import Reconciler, Rounds, failure_text
+from writ_installation.provisioner.reconciler import CHECK_SECONDS, LOOK_SECONDS, Reconciler, Rounds, failure_text
 from writ_installation.server_access.server_address import LOOPBACK, ServerAddress
 from writ_installation.server_access.server_tls import Mode, client_tls, tls_state
 from writ_installation.server_access.start_tls import set_up_for_start
@@ -43,7 +43,6 @@ from writ_runtime.files.watched_file import stamp
 from writ_runtime.service import no_core_files
 from writ_runtime.signals import StopSignal
 
-CHECK_SECONDS = 0.5
 DISK_SECONDS = 1.5
 ShowLine = Callable[[str], None]
 
@@ -227,7 +226,7 @@ class Supervisor:
         self._taken_in = observed.files
         reconciler = Reconciler(self._rounds, self._files, partial(self._adapt, server), self._note, observed)
         while True:
-            await self._rounds.pause(self._options.check_seconds)
+            await reconciler.pause(self._options.check_seconds)
             await self._check_disk(server)
             self._report()
             await reconciler.round()
@@ -271,7 +270,7 @@ class Supervisor:
 
     def _admission(self, server: Server, admitted: ObservedSession) -> AbstractAsyncContextManager[None]:
         """`admitted`: the files before the server read them."""
-        return companion_task(keep_admitted(server.adapt, self._files, self._options.check_seconds, admitted))
+        return companion_task(keep_admitted(server.adapt, self._files, LOOK_SECONDS, admitted))
 
     async def _adapt_processes(self, server: Server, known: set[str]) -> None:
         """Make consumers and local agents equal to the files."""

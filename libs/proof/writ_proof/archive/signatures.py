@@ -16,6 +16,7 @@ from writ_contracts.agents import Claim, Receipt, SecurityReport
 from writ_contracts.decisions import Decision, Grant, ReadGrant
 from writ_contracts.errors import Invalid, Untrusted
 from writ_contracts.history.copied_control_events import origin
+from writ_contracts.history.recorded_receipts import receipt_problem
 from writ_contracts.history.records import Record
 from writ_contracts.people.approvals import SignedApproval
 from writ_contracts.people.previews import Preview
@@ -255,6 +256,8 @@ class Signatures:
         receipt = self._own(event.receipt, Receipt)
         if receipt.operation_id != event.operation_id:
             raise Untrusted("its receipt is of another operation")
+        if problem := receipt_problem(event, receipt):
+            raise Untrusted(f"its receipt {problem}")
         if not known:
             return
         named = {receipt.grant_digest, receipt.claim_digest} & known.keys()

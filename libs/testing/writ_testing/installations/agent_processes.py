@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from writ_installation.processes.child import tie
 from writ_runtime.plugins.entry_points import load_catalogue
 from writ_testing.fakes.scripted_executor import ScriptedExecutor
 from writ_testing.peers.nats_server import INSTALLATION, WritServer, writ_server
@@ -58,7 +59,7 @@ class AgentInstallation:
             "WRIT_STOP_GRACE": "1",
             "WRIT_LOG_FORMAT": "json",
         }
-        command = (sys.executable, "-m", self._module)
+        command = (*tie(), sys.executable, "-m", self._module)
         more = {**self._environ, **environ}
         return await asyncio.create_subprocess_exec(*command, env={**settings, **more}, stderr=PIPE, limit=1 << 20)
 

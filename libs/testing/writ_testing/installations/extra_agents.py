@@ -11,6 +11,7 @@ from itertools import count
 from writ_client.client import Writ
 from writ_installation.files.home import host_token
 from writ_installation.processes import services
+from writ_installation.processes.child import tie
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation
 
@@ -57,7 +58,7 @@ async def _start(installation: RunningInstallation, environ: Mapping[str, str]) 
     own = {"WRIT_STATE_DIR": str(state), "WRIT_RUN_FILE": str(installation.home.run / f"{name}.json")}
     with (installation.home.log / f"{name}.log").open("ab") as output:
         return await asyncio.create_subprocess_exec(
-            *service.argv,
+            *(*tie(), *service.argv),
             env={**services.passed_on(os.environ), **service.env, **own, **environ},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,

@@ -19,6 +19,7 @@ from writ_documents import yaml_file
 from writ_installation.files import list_edits
 from writ_installation.files.create import add_missing_pools, create_installation
 from writ_installation.files.home import Home, host_token
+from writ_installation.processes.child import tie
 from writ_installation.processes.report import InstallationReport, read_report
 from writ_installation.server_access.server_tls import pinned_ca
 from writ_installation.status.control import DOWN_WITHIN
@@ -52,7 +53,7 @@ class RunningInstallation:
         self.output = self.home.log / "up.log"
         with self.output.open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
-                *(str(self._command), "up", "--nats-port", "0", *self._arguments),
+                *(*tie(), str(self._command), "up", "--nats-port", "0", *self._arguments),
                 env=self._environ,
                 cwd=self._cwd,
                 stdin=asyncio.subprocess.DEVNULL,

@@ -31,6 +31,7 @@ class MemoryBus:
     def __init__(self, broker: Broker | None = None) -> None:
         self.broker = broker or Broker()
         self._open: list[MemorySubscribed] = []
+        self._closed = asyncio.Event()
         self.work_filter = ""
         """A test sets it to that of an agent's consumer."""
         disk = self.broker.disk
@@ -44,9 +45,15 @@ class MemoryBus:
     def connected(self) -> bool:
         return self.broker.disk.online.is_set()
 
+    async def wait_closed(self) -> None:
+        await self._closed.wait()
+
     async def server_time(self, *, timeout: float) -> float:
         await self.broker.disk.until_online(timeout)
         return self.broker.disk.clock()
+
+    async def ping(self, timeout: float) -> None:
+        await self.broker.disk.until_online(timeout)
 
     async def publish(self, subject: str, data: bytes, headers: Mapping[str, str] | None = None) -> None:
         self.broker.deliver(Message(check_subject(subject), data, tracing.outgoing(headers)))
@@ -129,8 +136,10 @@ class MemoryBus:
         except TimeoutError:
             await self.close()
         self._open.clear()
+        self._closed.set()
 
     async def close(self) -> None:
+        self._closed.set()
         await asyncio.gather(*(one.abort() for one in self._open))
         self._open.clear()
 

@@ -18,6 +18,7 @@ from writ_contracts.subjects import JOURNAL_STREAM
 from writ_documents.atomic_files import write_atomically
 from writ_installation.files.home import Home
 from writ_installation.nats.server import configuration, sizes
+from writ_installation.processes.child import tie
 from writ_installation.server_access.server_address import ServerAddress
 from writ_nats_server.process import ServerProcess
 from writ_testing.eventually import eventually
@@ -65,7 +66,7 @@ class ClusterNode:
     async def start(self) -> None:
         """Start it, and wait until it sees a majority and has caught up."""
         self.process = await ServerProcess.start(
-            self._config, self._log, port=self.port, monitor_port=self.monitor_port
+            self._config, self._log, port=self.port, monitor_port=self.monitor_port, through=tie()
         )
 
     async def stream(self, name: str) -> dict[str, Any] | None:

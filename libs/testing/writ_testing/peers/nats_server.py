@@ -14,6 +14,7 @@ from writ_bus.nats.bus import NatsBus, connect
 from writ_bus.nats.client.direct import DirectClient
 from writ_bus.nats.connection import Options
 from writ_contracts.subjects import inbox_prefix
+from writ_installation.processes.child import tie
 from writ_nats_server.config import SERVICES, GatewayUser, ServerPlan, render
 from writ_nats_server.process import ServerProcess
 from writ_nats_server.streams import Sizes, provision
@@ -109,12 +110,12 @@ class WritServer:
         """Return the server's configuration file."""
         return self._directory / "nats-server.conf"
 
-    async def start(self) -> None:
-        """Start the process, for the first time or again on the same state."""
-        self.config.write_text(render(self.plan))
+    async def start(self, *lines: str) -> None:
+        """Start the process, for the first time or again on the same state. `lines`: of its configuration, too."""
+        self.config.write_text("\n".join((render(self.plan), *lines)))
         log = self._directory / "nats-server.log"
         self.process = await ServerProcess.start(
-            self.config, log, port=self.plan.port, monitor_port=self.plan.monitor_port
+            self.config, log, port=self.plan.port, monitor_port=self.plan.monitor_port, through=tie()
         )
 
     async def provision(self, *, journal_bytes: int = JOURNAL_BYTES, ack_wait: float = ACK_WAIT) -> None:
@@ -192,7 +193,9 @@ async def open_server(directory: Path, *extra: str) -> AsyncIterator[tuple[Serve
     config, port, monitor_port = directory / "open.conf", free_port(), free_port()
     lines = ("host: 127.0.0.1", f"port: {port}", f"http: 127.0.0.1:{monitor_port}", *extra)
     config.write_text("\n".join(lines))
-    process = await ServerProcess.start(config, directory / "open.log", port=port, monitor_port=monitor_port)
+    process = await ServerProcess.start(
+        config, directory / "open.log", port=port, monitor_port=monitor_port, through=tie()
+    )
     try:
         yield process, f"nats://127.0.0.1:{port}"
     finally:

@@ -20,7 +20,7 @@ PACKAGES = {
     "dockerd": "docker.io",
     "dpkg-deb": "dpkg",
     "fish": "fish",
-    "iptables": "iptables",
+    "ip": "iproute2",
     "openssl": "openssl",
     "pipx": "pipx",
     "podman": "podman",

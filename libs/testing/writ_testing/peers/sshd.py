@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from writ_contracts.inventory import Target
+from writ_installation.processes.child import tie
 from writ_testing.eventually import eventually
 from writ_testing.peers.nats_server import free_port
 from writ_testing.peers.programs import program
@@ -70,7 +71,11 @@ class Sshd:
         config.write_text("\n".join([*self.options, *self._config()]) + "\n")
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                sshd, "-D", "-e", "-f", str(config), stdin=DEVNULL, stdout=log, stderr=log, start_new_session=True
+                *(*tie(), sshd, "-D", "-e", "-f", str(config)),
+                stdin=DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         self._starts += 1
         await eventually(self._listens)

@@ -15,6 +15,7 @@ class TcpProxy:
         self._tasks: set[asyncio.Task[None]] = set()
         self._accepting: set[asyncio.Task[None]] = set()
         self._writers: list[asyncio.StreamWriter] = []
+        self._clients: list[asyncio.StreamWriter] = []
         self.accepted = 0
         self.port = 0
 
@@ -28,6 +29,12 @@ class TcpProxy:
         for writer in self._writers:
             writer.close()
         self._writers.clear()
+        self._clients.clear()
+
+    def inject(self, data: bytes) -> None:
+        """Send these bytes to every client, as if from the server."""
+        for writer in self._clients:
+            writer.write(data)
 
     def flow(self) -> None:
         """Let new connections pass again; old ones stay silent, as after a router forgot them."""
@@ -43,6 +50,7 @@ class TcpProxy:
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
         self._writers.append(writer)
+        self._clients.append(writer)
         await self._flowing.wait()
         try:
             to_reader, to_writer = await asyncio.open_connection("127.0.0.1", self._to_port)

@@ -18,7 +18,7 @@ MOST_INSTANCES, MOST_RUNNING = 256, 20_000
 """Instances and operations of one pool. Heartbeats are unsigned: a stolen key of a pool must not fill the memory."""
 ROUND, LONG_GAP = 1.0, 5.0
 """Seconds: the longest round of the sweep on a busy machine, and a gap too long for a busy machine."""
-
+LEAST_NOTABLE = 2.0
 
 _log = Log("writ.executor")
 
@@ -99,6 +99,15 @@ class AgentPresence:
         """
         return self._now() - max(self._running[pool].get(operation_id, self._began), self._began)
 
+    @property
+    def notable_silence(self) -> float:
+        """Return the seconds after which a silent agent is reported to those who wait: it missed a heartbeat."""
+        return max(self._lease / 2, LEAST_NOTABLE)
+
+    def shortest_silence(self, pool: str) -> float:
+        """Return the seconds since the last heartbeat of the pool's agents heard within a lease; 0 without any."""
+        return self._now() - max((last.at for last in self._alive(pool)), default=self._now())
+
     def forget_silent(self) -> None:
         """Forget operations not named for a lease: they count as silent either way.
 
@@ -139,6 +148,11 @@ class AgentPresence:
         """Return whether the pool has agents, and all of them take requests that are dispatched at once."""
         alive = self._alive(pool)
         return bool(alive) and all(last.heartbeat.requests for last in alive)
+
+    def hears_baseline_notices(self, pool: str) -> bool:
+        """Return whether the pool has one agent alone, which receives notices of soon dispatched operations."""
+        alive = self._alive(pool)
+        return len(alive) == 1 and alive[0].heartbeat.baseline_notices
 
     def any_reads_requests(self) -> bool:
         """Return whether any agent takes requests that are dispatched at once."""

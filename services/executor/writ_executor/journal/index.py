@@ -113,6 +113,13 @@ class Index:
             return None
         return next((life for life in members.waiting(self.sequence) if targets or self.has_target(life)), None)
 
+    def holds(self, lock: Lock) -> bool:
+        """Return whether a lock is held: its operation has not ended. An unknown one has ended, unless its lock is
+        newer than the index.
+        """
+        holder = self.get(lock.operation_id)
+        return lock.sequence > self.sequence if holder is None else is_open(holder)
+
     def ahead_of(self, life: AcceptedLife) -> AcceptedLife | None:
         """Return the operation which holds its target, or is before it in the target's line."""
         if not changes(life.requested):

@@ -215,6 +215,7 @@ class RequestEndpoint:
             event = structs.replace(event, hidden_bytes=prepared.encrypt().plain_bytes)
         if decided.level >= REQUESTS_DISPATCH:
             event = self._dispatcher.at_once(event)
+        await self._dispatcher.give_notice(event)
         keep = seconds_kept(decided.decision, event.timeout, self._config)
         stored = await early.lasts(keep)
         with self._admission.reserve(event, control=definition.control):

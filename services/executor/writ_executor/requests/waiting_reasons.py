@@ -2,22 +2,28 @@
 
 from writ_contracts.decisions import RuleLimit
 from writ_contracts.journal import Requested
-from writ_contracts.life import AcceptedLife, Life, State
+from writ_contracts.life import AcceptedLife, GrantedLife, Life, State
 from writ_contracts.requests import WaitingReason
 from writ_contracts.subjects import limit_line
 from writ_executor.agents.presence import AgentPresence
 from writ_executor.journal.index import Index
 
+MINUTE = 60
+STEPS = (1800, 600, 300, 120, 60, 30, 20, 10, 7, 5, 2)
+"""Seconds."""
+
 
 class WaitingReasons:
-    """Finds the target, limit, approval or agent an operation waits for."""
+    """Finds the target, limit, approval or agent an operation waits for, or the silent agent it runs on."""
 
     def __init__(self, index: Index, presence: AgentPresence) -> None:
         self._index = index
         self._presence = presence
 
     def of(self, life: Life) -> WaitingReason | None:
-        """Return the reason; None for an operation which runs, has ended, or is about to start."""
+        """Return the reason; None for an operation which runs, has ended, or is about to start. An operation runs as
+        long as heartbeats name it.
+        """
         if not isinstance(life, AcceptedLife):
             return None
         requested = life.requested
@@ -28,6 +34,8 @@ class WaitingReasons:
                 return WaitingReason(kind="approval", text=f"waits for an approval: {requested.verdict.reason}")
             case State.DISPATCHED:
                 return self._agent(requested.pool)
+            case State.STARTED | State.CANCELLING if isinstance(life, GrantedLife):
+                return self._silent_run(life)
             case _:
                 return None
 
@@ -54,7 +62,25 @@ class WaitingReasons:
             return WaitingReason(
                 kind="agent", text=f"waits for a free slot: all agents of pool {pool} ({len(agents)}) are busy"
             )
+        if agents and (silence := self._presence.shortest_silence(pool)) > self._presence.notable_silence:
+            named = agents[0].instance if len(agents) == 1 else f"{len(agents)} agents"
+            text = f"waits for a reply of {named} of pool {pool}: no heartbeat for {more_than(silence)}"
+            return WaitingReason(kind="agent", text=text)
         return None
+
+    def _silent_run(self, life: GrantedLife) -> WaitingReason | None:
+        pool, instance = life.requested.pool, life.started.instance
+        silence = self._presence.silence(pool, life.requested.operation_id)
+        if silence <= self._presence.notable_silence:
+            return None
+        text = f"runs on agent {instance} of pool {pool}: no heartbeat names it for {more_than(silence)}"
+        return WaitingReason(kind="agent", text=text)
+
+
+def more_than(seconds: float) -> str:
+    """Return a period in words that stay the same for a while: clients show each change."""
+    least = next((one for one in STEPS if one <= seconds), 0)
+    return f"more than {least} s" if least < MINUTE else f"more than {least // MINUTE} min"
 
 
 def _of_limit(limit: RuleLimit) -> WaitingReason:

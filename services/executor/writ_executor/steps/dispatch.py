@@ -27,6 +27,7 @@ from writ_executor.journal.lines import needs_approval
 from writ_executor.journal.recorder import Recorder
 from writ_executor.journal.traces import going_on
 from writ_executor.policy.client import CheckedDecision
+from writ_executor.steps.baseline_notices import BaselineNotices
 from writ_runtime.faults import fault
 from writ_runtime.logs import Log
 from writ_trust.statements import digest
@@ -50,6 +51,7 @@ class Dispatcher:
         recorder: Recorder,
         index: Index,
         follower: JournalFollower,
+        notices: BaselineNotices,
         start_window: float,
         reads_requests: Callable[[str], bool],
         clock: Callable[[], float],
@@ -61,6 +63,7 @@ class Dispatcher:
         self._recorder = recorder
         self._index = index
         self._follower = follower
+        self._notices = notices
         self._start_window = start_window
         self._reads_requests = reads_requests
         self._clock = clock
@@ -81,6 +84,10 @@ class Dispatcher:
             start_by=requested.at + self._start_window, decision_digest=digest(requested.decision)
         )
         return structs.replace(requested, dispatched=at_once)
+
+    async def give_notice(self, requested: Requested) -> None:
+        """Let an agent read the baseline of an operation about to be recorded, if nothing delays its dispatch."""
+        await self._notices.send(requested)
 
     def keep_two_events(self) -> None:
         """Dispatch nothing with its request any more: NATS has the permissions of an earlier release, and records each
@@ -136,8 +143,10 @@ class Dispatcher:
                 return True
             lock = locks[subjects.target_lock(requested.target)]
             if lock is None or lock.operation_id != requested.operation_id:
+                noticed = self._notices.hold(requested, lock)
                 await self._recorder.take_lock(requested, lock)
-                event = structs.replace(event, at=self._recorder.clock())  # after its lock, in times as in sequences
+                at = self._recorder.clock()  # after its lock, in times as in sequences
+                event = structs.replace(event, at=at, noticed=noticed)
             fault("executor.locked")
             await self._recorder.append(life, event)
         except Conflict:
@@ -163,7 +172,7 @@ class Dispatcher:
         requested = life.requested
         for line, lock in locks.items():
             if limit_of(requested, line) is None:
-                if lock is not None and lock.operation_id != requested.operation_id and self._holds(lock):
+                if lock is not None and lock.operation_id != requested.operation_id and self._index.holds(lock):
                     return False
             elif not await self._has_room(line, life, lock):
                 return False
@@ -195,13 +204,6 @@ class Dispatcher:
         if life.approved is not None:
             event = structs.replace(event, look=before.look, look_key=before.look_key, ahead=None)
         await self._recorder.append(life, event)
-
-    def _holds(self, lock: Lock) -> bool:
-        """Return whether the lock is held: its operation has not ended. An unknown one has ended, unless its lock is
-        newer than the index.
-        """
-        holder = self._index.get(lock.operation_id)
-        return lock.sequence > self._index.sequence if holder is None else holder.open
 
     async def _lock(self, line: str) -> Lock | None:
         known = self._index.locks.get(line)

@@ -1,5 +1,6 @@
 """`python -m writ_gateway.http`: MCP clients over streamable HTTP. `writ mcp http` starts it."""
 
+from writ_bus import tasks
 from writ_gateway.http.config import HttpGatewayConfig
 from writ_gateway.http.http_server import MANY_CYCLES, McpListener
 from writ_gateway.http.metrics import metrics
@@ -12,6 +13,7 @@ async def main(config: HttpGatewayConfig) -> None:
     key, measured = load_key(config), metrics()
     async with running("gateway", config, measured, gc_thresholds=MANY_CYCLES) as process:
         bus = await connect_as(config.gateway, config, key)
+        process.needs(tasks.start(bus.wait_closed(), "bus closed"), "NATS ended the connection for good")
         gateway = McpListener(config, bus, measured)
         process.needs(gateway.serve(), "the task that serves HTTP ended")
         process.log.info("gateway.listening", url=gateway.url)

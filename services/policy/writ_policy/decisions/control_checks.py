@@ -19,7 +19,7 @@ from writ_contracts.operations import Catalogue
 from writ_contracts.people.persons import person_of, same_person
 from writ_contracts.people.principal_changes import changed, entry_version, is_active
 from writ_policy.decisions.control_denial import denied_control
-from writ_policy.decisions.session_checks import check_session, check_session_end
+from writ_policy.decisions.session_checks import check_key, check_session, check_session_end
 from writ_policy.decisions.window_checks import check_archive, check_window, check_window_end
 from writ_policy.lockouts import find_lockouts
 from writ_policy.state.snapshot import PolicySnapshot
@@ -160,6 +160,8 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
         name = str(request.effective["principal_id"])
         replaces = entry_version(self.world.listed.get(name))
         change = msgspec.convert({**request.effective, "replaces": replaces}, PrincipalManage)
+        if change.key is not None:
+            check_key(change.key)
         after = changed({**self.world.principals, **self.world.gateways}, change)
         if any(change.key in keys for keys in self.world.agents.values()):
             raise Invalid("this key belongs to an agent: use a new key", code="conflict")

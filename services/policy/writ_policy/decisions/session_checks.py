@@ -10,6 +10,7 @@ from writ_policy.state.snapshot import PolicySnapshot
 from writ_rules.engine.clauses.case import DecisionRequest
 from writ_rules.engine.decisions.ruling import Ruling
 from writ_rules.engine.policy_file.times import duration_text
+from writ_trust.keys import is_public
 from writ_trust.sessions import Session, open_sessions
 
 
@@ -45,12 +46,19 @@ def check_session(world: PolicySnapshot, request: DecisionRequest, ruling: Rulin
     if len(sessions) >= terms.most:
         reason = f"{request.principal.id} has {len(sessions)} open sessions, at most {terms.most}: `writ sessions list`"
         return denied_control(ruling, "too_many_sessions", reason)
+    check_key(parameters["key"])
     held = {one.key for one in (*world.principals.values(), *world.gateways.values())}
     if parameters["key"] in held or any(parameters["key"] in keys for keys in world.agents.values()):
         raise Invalid("this key is in use: create a new key for the session", code="conflict")
     if parameters["key"] in world.sessions:
         raise Invalid("this key belonged to an earlier session: create a new key", code="conflict")
     return structs.replace(ruling, effective={**ruling.effective, "idle": terms.idle})
+
+
+def check_key(key: str) -> None:
+    """Raise Invalid unless NATS accepts the key: it would refuse its whole configuration, for everybody."""
+    if not is_public(key):
+        raise Invalid("key: it is no public key (U…), since its check sum is wrong", code="invalid_parameters")
 
 
 def check_session_end(world: PolicySnapshot, request: DecisionRequest, ruling: Ruling, now: float) -> Ruling:

@@ -1,10 +1,12 @@
-"""nats-py's client against malformed messages: none ends its reading, and only the server names a sender.
+"""nats-py's client against malformed messages and servers that die: nothing ends its reading or its reconnect, and only
+the server names a sender.
 
 The server passes on any bytes in subjects and headers. A principal chooses some of them.
 """
 
 import logging
 
+import nats.errors
 from nats.aio.client import Client
 
 from writ_bus.nats.client.encrypted import EncryptedClient
@@ -27,6 +29,19 @@ class GuardedClient(EncryptedClient):
         if REQUEST_INFO in found:
             take_from_server(found, raw)
         return found
+
+    async def _process_connect_init(self) -> None:
+        """Shake hands with the server. Raises only what makes nats-py try again.
+
+        Any other exception ends its reconnect for good, as the RuntimeError of uvloop does where a server sends its
+        greeting and dies.
+        """
+        try:
+            await super()._process_connect_init()
+        except (OSError, nats.errors.Error):  # TimeoutError is an OSError
+            raise
+        except Exception as error:
+            raise nats.errors.Error(f"the handshake failed: {type(error).__name__}: {error}") from error
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
         try:

@@ -22,6 +22,7 @@ COROUTINES = {
     "_process_op_err": ("e",),
     "_attempt_reconnect": (),
     "_process_info": ("info", "initial_connection"),
+    "_process_connect_init": (),
 }
 """Coroutine methods of the client that are called or replaced, with their parameters."""
 FUNCTIONS = {"_parse_header_lines": ("raw",), "_remove_sub": ("sid", "max_msgs")}

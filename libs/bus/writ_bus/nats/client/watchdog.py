@@ -56,7 +56,7 @@ class Watchdog:
             if self._client.is_connected:
                 self._stuck = None
                 await self._probe()
-            elif self._client.is_reconnecting:
+            elif not self._client.is_closed:
                 self._unstick()
 
     async def _probe(self) -> None:
@@ -86,7 +86,7 @@ class Watchdog:
         task = self._client._reconnection_task
         if task is None or task.done():
             self._client._reconnection_task = tasks.spawn(self._client._attempt_reconnect(), "nats reconnect")
-        elif self._stuck is self._writer():
+        elif self._client.is_reconnecting and self._stuck is self._writer():
             self._abort()
         self._stuck = self._writer()
 

@@ -117,7 +117,9 @@ async def list_all(settings: Settings) -> int:
         return Exit.DONE
     rows = (_row(one, time.time()) for one in known)
     settings.screen.table(
-        ("token", "principal", "created", "expires", "", "limits", "note"), rows, drop=("note", "created", "limits")
+        ("token", "principal", "created", "expires", "", "limits", "note"),
+        rows,
+        drop=("created", ("token", "expires"), "note", "limits"),
     )
     return Exit.DONE
 

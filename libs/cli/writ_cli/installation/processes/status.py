@@ -11,8 +11,24 @@ from writ_cli.context.settings import Settings
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
 from writ_cli.terminal.output import Screen
+from writ_cli.terminal.process_age import process_age
 from writ_installation.status import control
 from writ_installation.status.scrape_targets import scrape_targets
+
+REPLY_SECONDS = 2.4
+"""After this time since its start the command shows what it has: a person reads it within 3 s, also on a busy machine,
+where the command takes a second to start.
+"""
+LEAST_PATIENCE = 1.0
+FRESH_SECONDS = 10.0
+"""A process of this age did not start for this command alone."""
+
+
+def patience_at(age: float) -> float:
+    """Return how long to wait for replies, in a process of this age in seconds."""
+    if age > FRESH_SECONDS:
+        return control.STATUS_SECONDS
+    return min(max(REPLY_SECONDS - age, LEAST_PATIENCE), control.STATUS_SECONDS)
 
 
 @click.command()
@@ -24,7 +40,9 @@ async def status(settings: Settings) -> int:
     fail on their hosts are shown, and do not degrade Writ. `-o prometheus` prints the addresses of
     metrics for `file_sd_configs`; `writ up --health-port` fixes their ports.
     """
-    status = await control.status(settings.home, settings.environ)
+    status = await control.status(
+        settings.home, settings.environ, None if settings.waits else patience_at(process_age())
+    )
     degraded = control.degradations(status)
     if settings.screen.form == "prometheus":
         click.echo(msgspec.json.encode(scrape_targets(status)).decode())

@@ -156,7 +156,7 @@ async def list_all(settings: Settings) -> int:
             for one in found
         ),
         empty="no emergency is in force, and none waits for its review",
-        drop=("targets", "declared by", "reason"),
+        drop=(("emergency", "until"), ("state", "declared by"), "reason"),
     )
     return Exit.DONE
 
@@ -187,7 +187,7 @@ async def report(settings: Settings, emergency: str) -> int:
     settings.screen.table(
         ("operation", "when", "who", "what", "target", "outcome"),
         [_row(row, when(row)) for row in rows],
-        drop=("target", "outcome", "what"),
+        drop=(("operation", "when"), ("who", "what"), ("target", "outcome")),
     )
     return Exit.DONE
 

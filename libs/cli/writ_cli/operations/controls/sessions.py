@@ -102,7 +102,7 @@ async def list_all(settings: Settings, everybody: bool) -> int:
     async with await settings.connect() as writ:
         found = await writ.sessions.open_ones(everybody=everybody)
     columns = ("session", "of", "device", "proof", "since", "until", "")
-    drop = ("since", "device", "proof", "of")
+    drop = ("proof", ("session", "device"), ("since", "until"), "since\nuntil", "of")
     rows = map(_row, found.sessions)
     settings.screen.listing(found.sessions, columns, rows, empty="no session is open", drop=drop)
     return Exit.DONE

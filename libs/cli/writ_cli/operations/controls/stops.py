@@ -123,7 +123,7 @@ async def list_all(settings: Settings) -> int:
     async with await settings.connect() as writ:
         found = (await writ.policy_status()).stops
     columns = ("stop", "by", "since", "until", "reach", "reason")
-    drop = ("since", "by", "until")
+    drop = ("since", ("stop", "by"), ("reach", "until"))
     settings.screen.listing(found, columns, map(_row, found), empty="no stop is in force", drop=drop)
     return Exit.DONE
 

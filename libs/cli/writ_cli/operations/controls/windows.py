@@ -65,7 +65,7 @@ async def list_all(settings: Settings) -> int:
     async with await settings.connect() as writ:
         found = (await writ.policy_status()).windows
     columns = ("window", "of", "until", "used", "operations", "targets")
-    drop = ("targets", "of", "used")
+    drop = ("used", ("window", "until"), ("of", "targets"))
     settings.screen.listing(found, columns, map(_row, found), empty="no approval window is open", drop=drop)
     return Exit.DONE
 

@@ -227,7 +227,8 @@ def _show_security(screen: Screen, answer: TraceReply) -> None:
         screen.line("no such event is on record")
     else:
         columns = ("sequence", "when", "kind", "who", "operation", "detail")
-        screen.table(columns, map(_security_row, answer.events), drop=("operation", "who"), spill=True)
+        drop = (("when", "operation"), ("kind", "who"))
+        screen.table(columns, map(_security_row, answer.events), drop=drop, spill=True)
         if answer.more:
             screen.line(f"older ones: --before {answer.events[-1].sequence}")
 

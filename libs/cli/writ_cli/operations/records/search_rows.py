@@ -54,8 +54,17 @@ def _fields() -> Iterator[tuple[str, Cell]]:
 FIELDS: Mapping[str, Cell] = MappingProxyType(dict(_fields()))
 """All of a row; each Unix time in ISO 8601 too, as in JSON."""
 WIDE = ("when", "operation", "who", "what", "target", "outcome", "parameters", "code", "security")
-DROPPED = ("security", "code", "parameters", "target", "outcome", "what")
-"""What is left has the id, which finds the rest, and the time, which no other column implies."""
+NARROWED = (
+    "security",
+    "code",
+    "parameters",
+    ("when", "operation"),
+    ("who", "what"),
+    ("target", "outcome"),
+    "target\noutcome",
+    "who\nwhat",
+)
+"""A row shows who did what, when, where, and how it ended: on a narrow terminal these are stacked in pairs."""
 WHOLE_TIMES = 100
 """Columns of a terminal from which on times have seconds and offset."""
 
@@ -107,7 +116,7 @@ def _table(screen: Screen, answer: SearchReply, columns: Sequence[str]) -> None:
     names = columns or WIDE
     cells = COLUMNS if columns else {**COLUMNS, "when": request_time(screen)}
     rows = [[cells[name](row) for name in names] for row in answer.rows]
-    screen.table(names, rows, drop=() if columns else DROPPED)
+    screen.table(names, rows, drop=() if columns else NARROWED)
     if reported := [row.operation_id for row in answer.rows if row.security_events]:
         screen.line(Text(f"security events about {len(reported)} of these: writ trace {reported[0]}", style="bold red"))
     if answer.more:

@@ -71,7 +71,10 @@ def _table(screen: Screen, views: list[OperationView]) -> None:
         for view in views
     ]
     screen.table(
-        ("operation", "what", "target", "state", "since", "waits for"), rows, drop=("since", "target"), spill=True
+        ("operation", "what", "target", "state", "since", "waits for"),
+        rows,
+        drop=("since", ("what", "target")),
+        spill=True,
     )
 
 
@@ -81,7 +84,7 @@ def _table(screen: Screen, views: list[OperationView]) -> None:
 async def watch(settings: Settings, operation: str) -> int:
     """Show past and coming events of an operation, to its outcome."""
     settings.screen.refuse_field()
-    async with await settings.connect() as writ:
+    async with await settings.waiting().connect() as writ:
         identifier = await operation_of(writ, operation)
         async for event in writ.events(identifier):
             _show_event(settings.screen, event)
@@ -105,6 +108,6 @@ def _show_event(screen: Screen, event: Event) -> None:
 async def cancel(settings: Settings, operation: str, reason: str, timeout: str) -> int:
     """Cancel an operation; exit status 7 if it is not seen to have stopped."""
     patience = times.seconds(timeout)
-    async with await settings.connect() as writ:
+    async with await settings.waiting().connect() as writ:
         view = await writ.cancel(await operation_of(writ, operation), reason=reason, timeout=patience)
     return show_view(settings.screen, view)

@@ -143,7 +143,7 @@ async def run(
     refuse_wrong_parameters(operation, arguments.parameters)
     if choice.many:
         return await run_many(settings, _for_each(arguments, patience, wait=not options.no_wait), choice)
-    async with await settings.connect() as writ:
+    async with await settings.waiting().connect() as writ:
         await refuse_unknown(writ, operation)
         await refuse_misspelt_target(settings, writ, arguments.target)
         if options.no_wait:

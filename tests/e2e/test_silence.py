@@ -1,0 +1,118 @@
+"""A command that waits says who does not reply: NATS, an executor or policy; and it goes on when they do."""
+
+import asyncio
+import os
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from writ_client.client import Writ
+from writ_testing.installations.extra_agents import POOL
+from writ_testing.installations.installation import RunningInstallation, prepare, running_installation
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
+AGAIN = "writ: replies come again"
+NATS_HANGS = ("no answer yet from NATS at ", "does not reply; still waiting")
+"""What a new connection says, and what one that is open says."""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
+    """Yield an installation without an agent: an operation stays open."""
+    folder = tmp_path_factory.mktemp("silence")
+    home = prepare(folder)
+    async with running_installation(folder, home=home, arguments=["--no-agent", POOL]) as running:
+        yield running
+
+
+@asynccontextmanager
+async def running_command(installation: RunningInstallation, *words: str) -> AsyncIterator[Process]:
+    """Yield a running command that is ended with the block."""
+    process = await asyncio.create_subprocess_exec(
+        *(str(Path(sys.executable).with_name("writ")), *words),
+        env={**os.environ, "WRIT_HOME": str(installation.home.root)},
+        stdin=DEVNULL,
+        stdout=PIPE,
+        stderr=PIPE,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def line(stream: asyncio.StreamReader | None, fits: Callable[[str], bool]) -> str:
+    """Return the next line that fits."""
+    assert stream is not None
+    async with asyncio.timeout(60):
+        while text := await stream.readline():
+            if fits(text.decode()):
+                return text.decode()
+    raise AssertionError("the command ended")
+
+
+async def dispatched(writ: Writ, path: Path) -> str:
+    answer = await writ.submit("test_count", "web-1", {"path": str(path)})
+    assert answer.state == "dispatched"
+    return answer.operation_id or ""
+
+
+@pytest.mark.parametrize(
+    ("words", "shown", "goes_on"),
+    [
+        (("op", "watch", "ID"), "dispatched", "cancelled"),
+        (("op", "list", "--watch"), "test_count", "no operation is open"),
+    ],
+)
+async def test_watching_command_says_that_nats_hangs_and_goes_on(
+    installation: RunningInstallation,
+    writ: Writ,
+    files: Path,
+    words: tuple[str, ...],
+    shown: str,
+    goes_on: str,
+) -> None:
+    operation_id = await dispatched(writ, files / "watched")
+    words = tuple(operation_id if word == "ID" else word for word in words)
+    async with running_command(installation, *words) as command:
+        await line(command.stdout, lambda text: shown in text)
+        with installation.paused("nats"):
+            await line(command.stderr, lambda text: any(part in text for part in NATS_HANGS))
+        await writ.cancel(operation_id)
+        await line(command.stdout, lambda text: goes_on in text)
+
+
+async def test_approvals_watch_says_that_nats_hangs_and_goes_on(installation: RunningInstallation) -> None:
+    async with running_command(installation, "approvals", "watch") as command:
+        with installation.paused("nats"):
+            await line(command.stderr, lambda text: any(part in text for part in NATS_HANGS))
+        assert command.returncode is None
+
+
+@pytest.mark.parametrize(
+    ("service", "said"),
+    [
+        ("executor", "writ: no executor replies, but NATS does; still waiting\n"),
+        ("policy", "writ: no policy service replies, but NATS does; still waiting\n"),
+    ],
+)
+async def test_run_says_which_service_does_not_reply_and_goes_on(
+    installation: RunningInstallation, files: Path, service: str, said: str
+) -> None:
+    words = ("run", "test_count", "-t", "web-1", f"path={files / service}", "--no-wait")
+    async with AsyncExitStack() as stack:
+        stopped = stack.enter_context(ExitStack())
+        stopped.enter_context(installation.paused(service))
+        command = await stack.enter_async_context(running_command(installation, *words))
+        assert await line(command.stderr, lambda text: text.startswith("writ: no ")) == said
+        stopped.close()
+        assert await line(command.stderr, lambda _: True) == f"{AGAIN}\n"
+        assert await line(command.stdout, lambda text: "operation" in text)
+        assert await command.wait() == 0
