@@ -3,7 +3,7 @@
 import ast
 from pathlib import Path
 
-from tests.architecture.tree import ROOT, packages
+from tests.architecture.tree import ROOT, packages, parsed
 
 from writ_contracts.backends import EVERY, TARGET_KINDS
 from writ_installation.backends import AGENT_KINDS
@@ -27,7 +27,7 @@ APART = {"writ_hostops", "writ_testing"}
 
 def typed(path: Path) -> list[str]:
     """Return the names of backends that a module has as literals."""
-    nodes = ast.walk(ast.parse(path.read_text()))
+    nodes = ast.walk(parsed(path))
     return [str(node.value) for node in nodes if isinstance(node, ast.Constant) and node.value in EVERY]
 
 

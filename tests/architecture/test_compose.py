@@ -311,10 +311,11 @@ def test_the_nats_servers_free_memory_before_their_limit(compose: dict[str, Any]
     servers = {name: one for name, one in compose["services"].items() if name.startswith("nats")}
     assert len(servers) == 3
     for service in servers.values():
-        assert service["environment"]["GOMEMLIMIT"] == "3GiB"
+        assert service["environment"] == {"GOMEMLIMIT": "3GiB", "GOGC": "200"}
         assert service["mem_limit"] == "4g"
     unit = (ROOT / "deploy" / "systemd" / "writ-nats.service").read_text()
     assert "\nEnvironment=GOMEMLIMIT=3GiB\n" in unit
+    assert "\nEnvironment=GOGC=200\n" in unit
     assert "\nMemoryMax=4G\n" in unit
 
 

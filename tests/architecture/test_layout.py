@@ -16,6 +16,7 @@ from tests.architecture.tree import (
     files_of_tests,
     imported,
     packages,
+    parsed,
     shown,
     top_names,
 )
@@ -137,7 +138,7 @@ def test_imports_are_absolute() -> None:
     relative = [
         f"{shown(path)}:{node.lineno}"
         for path in code()
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(parsed(path))
         if isinstance(node, ast.ImportFrom) and node.level
     ]
     assert relative == []

@@ -9,6 +9,7 @@ from collections import Counter
 from functools import cache
 from pathlib import Path
 
+from tests.architecture.tree import parsed
 from tests.docs.test_names import DOTTED, FILE, ROOT, exists, files
 
 CODE = [path for top in ("libs", "services") for path in sorted((ROOT / top).rglob("*.py"))]
@@ -42,7 +43,7 @@ MIRRORED = {"Unreachable", "TimedOut", "Conflict", "Full"}
 @cache
 def docstrings(path: Path) -> str:
     """Return all docstrings of a file; a string below an assignment documents it and counts, too."""
-    tree = ast.parse(path.read_text())
+    tree = parsed(path)
     return "\n".join(
         node.value.value
         for node in ast.walk(tree)
@@ -54,7 +55,7 @@ def docstrings(path: Path) -> str:
 def names(path: Path) -> frozenset[str]:
     """Return every name that the code of a file defines or uses, without its docstrings."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         for field in ("name", "id", "attr", "arg"):
             value = getattr(node, field, None)
             found |= {value} if isinstance(value, str) else set()
@@ -69,12 +70,12 @@ def everything() -> frozenset[str]:
 
 
 def _imported(path: Path) -> list[str]:
-    return [node.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.alias)]
+    return [node.name for node in ast.walk(parsed(path)) if isinstance(node, ast.alias)]
 
 
 @cache
 def classes(path: Path) -> frozenset[str]:
-    return frozenset(node.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ClassDef))
+    return frozenset(node.name for node in ast.walk(parsed(path)) if isinstance(node, ast.ClassDef))
 
 
 def offenders(found: dict[Path, set[str]]) -> dict[str, set[str]]:
@@ -136,4 +137,4 @@ def test_class_names_are_unique() -> None:
 
 
 def _defined(path: Path) -> list[str]:
-    return [node.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ClassDef)]
+    return [node.name for node in ast.walk(parsed(path)) if isinstance(node, ast.ClassDef)]

@@ -1,6 +1,7 @@
 """The tree as the architecture tests see it: packages, modules, functions. Read from the files, imported never."""
 
 import ast
+import gc
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -55,6 +56,20 @@ def configuration() -> dict[str, Any]:
 def parsed(path: Path) -> ast.Module:
     """The syntax tree of one file."""
     return ast.parse(path.read_text(), str(path))
+
+
+def parse_all() -> None:
+    """Parse all files without the garbage collector, and exempt the trees from it: with it, which would visit all nodes
+    of all trees many times, this takes 13 s in place of one, and each later collection a second more.
+    """
+    gc.collect()
+    gc.disable()
+    try:
+        for path in (*code(), *files_of_tests()):
+            parsed(path)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @cache

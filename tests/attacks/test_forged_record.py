@@ -142,3 +142,34 @@ async def test_an_outcome_that_differs_from_its_receipt_is_a_security_event_and_
     traced = await installation.writ("trace", operation_id, "--as", "alice")
     assert traced.status == 1, traced
     assert "its receipt says succeeded" in traced.out
+
+
+async def test_a_forged_event_whose_time_no_calendar_has_is_shown(
+    installation: RunningInstallation, executor: Bus
+) -> None:
+    rogue, about = Rogue(executor), subject(installation, "file_delete", "web-1", {"file_path": "/srv/x"})
+    decision = Decision(
+        operation_id=about.operation_id,
+        principal="alice",
+        operation="file_delete",
+        target="web-1",
+        effect="allow",
+        code="allowed",
+        rules=[],
+        reason="forged",
+        parameters_digest="0" * 64,
+        policy=VERSION,
+        control_sequence=0,
+        at=time.time(),
+        authenticated="server",
+    )
+    signed = sign(installation.home.key("executor"), decision)
+    await rogue.append(about, structs.replace(rogue.requested(about, signed), at=1e300, start_by=1e300))
+    await rogue.append(about, structs.replace(rogue.finished(about), at=-1e300))
+    await alarm(executor, "broken_record", about.operation_id)
+    traced = await installation.writ("trace", about.operation_id, "--as", "alice")
+    assert (traced.status, "INVALID SIGNATURE" in traced.out) == (1, True), traced
+    for form in ("table", "json", "csv"):
+        searched = await installation.writ("audit", "search", "--as", "alice", "-o", form)
+        assert searched.status == 0, searched
+        assert about.operation_id[:8] in searched.out

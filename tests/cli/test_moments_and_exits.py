@@ -1,5 +1,7 @@
 """Typed times, and the exit status of each end of a command."""
 
+import time
+
 import click
 import pytest
 from hypothesis import given
@@ -161,3 +163,20 @@ def test_service_that_does_not_reply_names_the_command_that_shows_which(
     assert refuse(error) == status
     expected = f"writ: no service replied: {error}; `writ status` on its machine shows which is away\n"
     assert capsys.readouterr().err == expected
+
+
+@pytest.mark.parametrize("at", [253_402_300_799.0, 1e12, -1e12, 1e300, -1e300])
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York"])
+def test_an_instant_that_no_calendar_has_is_shown_as_seconds(
+    at: float, zone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thief of the executors' key could write one, so that no search or trace shows the forged operation."""
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        for show in (times.clock, times.date, times.minute, times.iso):
+            assert show(at)
+        assert at > 0 or times.date(at) == f"{at:g} s"
+    finally:
+        monkeypatch.undo()
+        time.tzset()

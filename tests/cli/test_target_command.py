@@ -1,7 +1,5 @@
 """`writ target` on a handwritten inventory, without a running installation."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import msgspec
@@ -9,9 +7,6 @@ import pytest
 from click.testing import CliRunner, Result
 
 from writ_cli.main import cli
-from writ_documents.readers import read_inventory
-from writ_installation.files.home import host_token
-from writ_testing.peers.sshd import make_key
 
 INVENTORY = """\
 # Our hosts.
@@ -226,131 +221,6 @@ def test_list_and_test_are_the_commands_for_all_targets() -> None:
     for words, other in ((("target", "list"), ("targets",)), (("target", "test"), ("backends", "test"))):
         one, two = (CliRunner().invoke(cli, [*path, "--help"]).stdout.splitlines()[1:] for path in (words, other))
         assert one == two
-
-
-def _shown_key(folder: Path, name: str) -> tuple[Path, str]:
-    (folder / name).unlink(missing_ok=True)
-    make_key(folder / name)
-    kind, data, _ = (folder / f"{name}.pub").read_text().split()
-    return folder / name, f"{kind} {data}"
-
-
-def _add(folder: Path, *words: str) -> Result:
-    _, host_key = _shown_key(folder, "host_key")
-    home = {"WRIT_HOME": str(folder / "home"), "HOME": str(folder)}
-    return CliRunner(env=home).invoke(
-        cli, ["target", "add", "web1", "--role", "testing", "--host-key", host_key, *words]
-    )
-
-
-def test_add_looks_an_alias_of_the_ssh_config_up_once(tmp_path: Path) -> None:
-    (tmp_path / ".ssh").mkdir()
-    config = "Host web\n  HostName web1.example.org\n  User ops\n  Port 2222\nHost far\n  ProxyJump a@b\n"
-    (tmp_path / ".ssh" / "config").write_text(config)
-    (tmp_path / "password").write_text("one two\n")
-    for alias, reason in (("far", "has a ProxyJump or ProxyCommand"), ("wbe", "has no such host")):
-        refused = _add(tmp_path, "--ssh", alias)
-        assert (refused.exit_code, reason in refused.stderr) == (2, True), refused.stderr
-    root = ("--become", "sudo", "--sudo-password-file", str(tmp_path / "password"))
-    done = _add(tmp_path, "--ssh", "web", *root, "-o", "json")
-    assert done.exit_code == 0, done.stderr
-    connection = msgspec.json.decode(done.stdout)["target"]["connection"]
-    expected = {"host": "web1.example.org", "user": "ops", "port": 2222, "become": "sudo"}
-    assert {name: connection[name] for name in expected} == expected
-    secret = tmp_path / "home" / "keys" / "ssh" / "web1.sudo"
-    assert (secret.read_text(), secret.stat().st_mode & 0o777) == ("one two\n", 0o600)
-    assert "one two" not in done.stdout + (tmp_path / "home" / "inventory.yaml").read_text()
-    sudoers = _writ(tmp_path / "home" / "inventory.yaml", "sudoers", "web1")
-    assert sudoers.stdout.startswith("ops ALL=(root) NOPASSWD: /usr/bin/python3 -I -S -c ")
-
-
-def test_add_gives_the_target_its_tags(tmp_path: Path) -> None:
-    kinds = (("--ssh", "ops@web1.example.org"), ("--docker", "/var/run/docker.sock"))
-    for number, kind in enumerate(kinds):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        key = () if kind[0] == "--docker" else ("--host-key", _shown_key(folder, "host_key")[1])
-        words = ["target", "add", "web1", "--role", "testing", *kind, *key, "--tag", "web", "--tag", "eu"]
-        runner = CliRunner(env={"WRIT_HOME": str(folder / "home"), "HOME": str(folder)})
-        refused = runner.invoke(cli, [*words, "--tag", "x" * 256])
-        assert (refused.exit_code, "cannot be a tag" in refused.stderr) == (2, True), refused.stderr
-        done = runner.invoke(cli, [*words, "-o", "json"])
-        assert done.exit_code == 0, done.stderr
-        assert msgspec.json.decode(done.stdout)["target"]["tags"] == ["web", "eu"]
-
-
-def test_add_of_a_host_with_its_own_agent_writes_its_entry_and_names_the_next_steps(tmp_path: Path) -> None:
-    runner = CliRunner(env={"WRIT_HOME": str(tmp_path / "home"), "HOME": str(tmp_path)})
-    words = ["target", "add", "web1", "--role", "testing", "--local", "web1", "--file-root", "/srv/app", "--tag", "web"]
-    done = runner.invoke(cli, words)
-    assert done.exit_code == 0, done.stderr
-    assert done.stdout.splitlines() == [
-        "web1 is a target now, of role testing, for agents of pool local-web1",
-        "Install the agent on web1, and enrol it there with a token (docs/install.md):",
-        "  writ agent token local-web1    here",
-        "  writ-enrol                     on web1",
-    ]
-    target = read_inventory(tmp_path / "home" / "inventory.yaml").targets[-1]
-    assert (target.backend, target.pool, target.roots()[0].path, target.tags) == (
-        *("local", "local-web1", "/srv/app"),
-        ["web"],
-    )
-    here = runner.invoke(cli, ["target", "add", "again", "--role", "testing", "--local", host_token()])
-    assert "The agent of this machine serves it." in here.stdout, here.stderr
-    for more, message in (
-        (("--local", "web2.example.org"), "gives no name of a pool"),
-        (("--local", "web2", "--become", "sudo"), "--become does not apply to a host with an agent of its own"),
-        (("--local", "web2", "--file-root", "srv"), "'srv' is not an absolute path"),
-        (("--local", "web2", "--ssh", "a@b"), "give one of --ssh USER@HOST, --local HOST"),
-    ):
-        refused = runner.invoke(cli, ["target", "add", "web2", "--role", "testing", *more])
-        assert (refused.exit_code, message in refused.stderr) == (2, True), refused.stderr
-    assert len(read_inventory(tmp_path / "home" / "inventory.yaml").targets) == 3
-    pool = [
-        "target",
-        "add",
-        "web2",
-        "--role",
-        "testing",
-        "--local",
-        "web2.example.org",
-        "--pool",
-        "fleet",
-        "-o",
-        "json",
-    ]
-    assert msgspec.json.decode(runner.invoke(cli, pool).stdout)["pool"] == "fleet"
-
-
-def test_add_takes_the_public_half_of_a_key_in_an_ssh_agent(tmp_path: Path) -> None:
-    key, line = _shown_key(tmp_path, "held")
-    done = _add(tmp_path, "--ssh", "ops@web1.example.org", "--key", f"{key}.pub", "-o", "json")
-    assert done.exit_code == 0, done.stderr
-    folder = tmp_path / "home" / "keys" / "ssh"
-    assert (folder / "web1.pub").read_text() == f"{line} writ-web1\n"
-    assert not (folder / "web1").exists()
-
-
-def test_add_refuses_an_encrypted_key_without_its_passphrase(tmp_path: Path) -> None:
-    key, _ = _shown_key(tmp_path, "locked")
-    plain = key.read_bytes()
-    command = [sys.executable, "-c", _ENCRYPT]
-    key.write_bytes(subprocess.run(command, input=plain, capture_output=True, check=True).stdout)
-    refused = _add(tmp_path, "--ssh", "ops@web1.example.org", "--key", str(key))
-    assert (refused.exit_code, "--passphrase-file" in refused.stderr) == (2, True), refused.stderr
-    (tmp_path / "passphrase").write_text("one two")
-    added = _add(
-        tmp_path, "--ssh", "ops@web1.example.org", "--key", str(key), "--passphrase-file", f"{tmp_path}/passphrase"
-    )
-    assert added.exit_code == 0, added.stderr
-    assert (tmp_path / "home" / "keys" / "ssh" / "web1.passphrase").read_text() == "one two\n"
-
-
-_ENCRYPT = """
-import sys, asyncssh
-key = asyncssh.import_private_key(sys.stdin.buffer.read())
-sys.stdout.buffer.write(key.export_private_key("pkcs8-pem", passphrase="one two"))
-"""
 
 
 @pytest.mark.parametrize(

@@ -190,7 +190,7 @@ def test_request_with_its_dispatch_folds_as_two_events() -> None:
     assert life.phase == life.dispatched
     first, terms = life.dispatched, AT_ONCE.dispatched
     assert (first.attempt, first.start_by, first.decision_digest) == (1, terms.start_by, terms.decision_digest)
-    same = set(first.__struct_fields__) - {"attempt", "start_by", "decision_digest", "parameters", "over"}
+    same = set(first.__struct_fields__) - {"attempt", "start_by", "decision_digest", "parameters", "over", "noticed"}
     assert {name: getattr(first, name) for name in same} == {name: getattr(AT_ONCE, name) for name in same}
     assert first.parameters == AT_ONCE.effective
 

@@ -24,6 +24,7 @@ from writ_contracts.wire import decode_event
 from writ_documents.atomic_files import write_atomically
 from writ_documents.readers import read_agents
 from writ_installation.files import tokens
+from writ_installation.files.home import host_token
 from writ_installation.processes.child import tie
 from writ_testing.eventually import eventually
 from writ_testing.installations.count_load import load
@@ -294,6 +295,14 @@ async def test_a_token_that_expired_or_was_taken_back_opens_nothing(
 
         await eventually(refused, what="NATS knows it no more")
         assert (await enrol(tmp_path / str(number), made["token"])).status == 3
+
+
+async def test_token_for_another_host_warns_of_a_loopback_address(installation: RunningInstallation) -> None:
+    shown = await installation.writ("agent", "token", POOL)
+    assert "writ: warning: far cannot reach this address: `writ up --listen ADDRESS`" in shown.err
+    for words in ((POOL, "--url", "nats://127.0.0.1:4222"), (f"local-{host_token()}",)):
+        made = await installation.writ("agent", "token", *words)
+        assert (made.status, "warning" in made.err) == (0, False), made
 
 
 @pytest.mark.exhaustive

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,28 @@ async def _sleep(installation: RunningInstallation, victim: str, seconds: float)
     os.kill(pid, signal.SIGSTOP)
     await eventually(slept_enough, what="the time to wake it")
     os.kill(pid, signal.SIGCONT)
+
+
+async def test_services_that_slept_longer_than_nats_waits_work_again_within_seconds(tmp_path: Path) -> None:
+    """NATS closes a connection 30 to 40 s after the last sign of a client."""
+    files = tmp_path / "files"
+    home = prepare(tmp_path, targets=[local_target("web-0", files)])
+    async with (
+        running_installation(tmp_path, home=home) as installation,
+        await installation.client() as writ,
+    ):
+        names = ("executor", "policy", "audit", "agent")
+        before = {one.name: one.pid for one in installation.report.processes}
+        wake = asyncio.get_running_loop().time() + 42.0
+
+        async def slept_enough() -> bool:
+            return asyncio.get_running_loop().time() > wake
+
+        with ExitStack() as asleep:
+            for name in names:
+                asleep.enter_context(installation.paused(name))
+            await eventually(slept_enough, within=60, what="the time to wake them")
+        awake = asyncio.get_running_loop().time()
+        await count(writ, files / "counted", 0, "key")
+        assert asyncio.get_running_loop().time() - awake < 15.0  # on an idle machine one second
+        assert {one.name: one.pid for one in installation.report.processes} == before

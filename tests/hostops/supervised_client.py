@@ -11,7 +11,7 @@ from writ_hostops.supervised import frames
 
 SERVED = """
 import os, signal, sys, time
-from writ_hostops.supervised import supervisor
+from writ_hostops.supervised import frames, supervisor
 from writ_hostops.supervised.child import HostFolders
 from writ_hostops.supervised.supervisor import ChildSupervisor
 from writ_hostops.operations import HANDLERS
@@ -54,7 +54,12 @@ os.fsync = sync_unless_held
 def length(call):
     return HostReply(output={"length": len(call.parameters["text"])})
 
+def share_too_much(call):
+    os.write(4, frames.HEADER.pack(frames.SHARED, 2, 4 << 20) + b"{}")
+    return me(call)
+
 HANDLERS["test_look"] = {"run": me}
+HANDLERS["test_share_too_much"] = {"run": share_too_much}
 HANDLERS["test_length"] = {"run": length, "preview": length}
 HANDLERS["test_wait_for"] = {"run": wait_for}
 HANDLERS["test_wait"] = {"run": wait}

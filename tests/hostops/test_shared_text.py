@@ -8,7 +8,8 @@ import pytest
 
 from writ_hostops.encoded_text import EncodedText
 from writ_hostops.supervised import frames, shared_text
-from writ_hostops.supervised.shared_text import LEAST_SHARED, MOST_SHARED
+from writ_hostops.supervised.frames import MOST_SHARED
+from writ_hostops.supervised.shared_text import LEAST_SHARED
 
 KINDS = frames.RESULT + frames.SHARED
 
@@ -47,10 +48,13 @@ def test_short_and_very_long_texts_go_through_the_pipe(size: int) -> None:
         assert shared_text.shared(memory, parts) == parts
 
 
-def test_more_shared_bytes_than_there_are_break_the_frame() -> None:
-    frame = frames.HEADER.pack(frames.SHARED, 2, MOST_SHARED + 1) + b"{}"
-    with closing(shared_text.make()) as memory, pytest.raises(frames.BrokenFrame):
-        shared_text.parts_of(memory, frame)
+def test_more_shared_bytes_than_there_are_break_the_frame(pipe: tuple[int, int]) -> None:
+    """So does all that follows: the process is ended meanwhile."""
+    relay = frames.Relay(KINDS)
+    for data in (frames.HEADER.pack(frames.SHARED, 2, MOST_SHARED + 1) + b"{}", frames.pack(frames.RESULT, {"tag": 1})):
+        os.write(pipe[1], data)
+        with pytest.raises(frames.BrokenFrame):
+            relay.read(pipe[0])
 
 
 def test_client_cannot_send_a_shared_frame() -> None:

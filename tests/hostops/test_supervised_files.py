@@ -5,7 +5,6 @@ import hashlib
 import os
 import select
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -114,11 +113,11 @@ async def test_long_result_that_is_not_taken_yet_stays_what_it_was(kept: Kept, t
     second, files = begin_read(kept, tmp_path, "b"), ChangedFiles(kept, tmp_path / "files")
     files.begin("file_write")
 
-    async def is_written() -> bool:
-        return (tmp_path / "files" / "a").exists()
+    async def all_is_done() -> bool:
+        states = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] for pid in kept.children()]
+        return (tmp_path / "files" / "a").exists() and set(states) == {"S"}
 
-    await eventually(is_written, within=WITHIN, what="the last of the requests")
-    time.sleep(0.2)  # the read before it, in another process
+    await eventually(all_is_done, within=WITHIN, what="the end of all requests, the read in its own process too")
     assert kept.result(unread)["output"]["content"] == CONTENTS["plain"]
     assert kept.result(second)["output"]["content"] == "b" * MEGABYTE
 
@@ -150,6 +149,11 @@ async def test_connection_that_ends_before_a_long_result_is_taken_leaves_no_proc
     getattr(kept.process, end).close()
     assert kept.process.wait(WITHIN) == 0
     assert not [child for child in children if child.exists()]
+
+
+def test_process_that_announces_more_than_it_can_share_is_ended(kept: Kept) -> None:
+    assert kept.result(kept.begin("test_share_too_much"))["gone"]
+    assert kept.pid()
 
 
 async def test_process_has_no_memory_for_results_but_its_own(kept: Kept, tmp_path: Path, unread: int) -> None:

@@ -27,16 +27,19 @@ WAYS = {"local": "host1", "ssh": "host2"}
 
 
 class ByWay(LoadScopeScheduling):  # type: ignore[misc]
-    """Give each of two workers one way and an installation. Tests of no way use `host2`, or no host.
+    """Give each way one of three workers and an installation, and the installation in containers the third. Tests of no
+    way use `host2`, or no host.
 
-    Tests in containers follow on the first free worker. xdist's own groups have no effect with this pytest, whose items
-    keep their node ids to themselves.
+    Tests of engines and of the units follow on the first free worker. xdist's own groups have no effect with this
+    pytest, whose items keep their node ids to themselves.
     """
 
     def _split_scope(self, nodeid: str) -> str:
         parameters = nodeid.partition("[")[2].rstrip("]").split("-")
         if "/compose/" in nodeid:
             return "compose"
+        if "/test_docker" in nodeid or "/test_podman" in nodeid:
+            return "engines"
         if "/test_systemd.py" in nodeid:
             return "site"
         return "local" if "local" in parameters or "/test_snapshots.py" in nodeid else "ssh"

@@ -10,7 +10,7 @@ from writ_bus.errors import BusRefused, TimedOut, Unreachable
 from writ_bus.nats.bus import connect
 from writ_installation.processes.child import tie
 from writ_nats_server import memory_limit as limits
-from writ_nats_server.memory_limit import MEMORY, cgroup_limits, memory_limit, with_memory_limit
+from writ_nats_server.memory_limit import GROWTH, MEMORY, cgroup_limits, memory_limit, with_memory_settings
 from writ_nats_server.process import ServerProcess, find_binary
 from writ_testing.peers.nats_server import anybody, free_port, open_server
 from writ_testing.suites.bus_fixture import SOON
@@ -68,12 +68,12 @@ def test_memory_limits_of_the_own_cgroup_and_those_above_are_read(
 
 def test_memory_limit_in_a_cgroup_is_a_quarter_of_the_cgroups(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "cgroup_limits", lambda: [2 << 30, 1280 << 20])
-    assert with_memory_limit({}) == {MEMORY: str(320 << 20)}
+    assert with_memory_settings({}) == {MEMORY: str(320 << 20), "GOGC": "200"}
 
 
-@pytest.mark.parametrize("own", [None, "700MiB"])
-async def test_server_runs_with_a_memory_limit(tmp_path: Path, own: str | None) -> None:
-    environ = {**os.environ, **({MEMORY: own} if own else {})}
+@pytest.mark.parametrize("own", [{}, {MEMORY: "700MiB"}, {GROWTH: "50"}])
+async def test_server_runs_with_a_memory_limit_and_a_growth(tmp_path: Path, own: dict[str, str]) -> None:
+    environ = {**{name: value for name, value in os.environ.items() if name not in (MEMORY, GROWTH)}, **own}
     config, port, monitor = tmp_path / "c.conf", free_port(), free_port()
     config.write_text(f"host: 127.0.0.1\nport: {port}\nhttp: 127.0.0.1:{monitor}\n")
     server = await ServerProcess.start(
@@ -81,8 +81,9 @@ async def test_server_runs_with_a_memory_limit(tmp_path: Path, own: str | None) 
     )
     try:
         variables = Path(f"/proc/{server.pid}/environ").read_bytes().split(b"\0")
-        expected = own or with_memory_limit({})[MEMORY]
-        assert [one for one in variables if one.startswith(MEMORY.encode())] == [f"{MEMORY}={expected}".encode()]
+        expected = {**with_memory_settings({}), **own}
+        found = {one for one in variables if one.startswith((MEMORY.encode(), GROWTH.encode()))}
+        assert found == {f"{name}={value}".encode() for name, value in expected.items()}
     finally:
         await server.stop()
 

@@ -49,10 +49,10 @@ def test_whole_archive_is_valid_and_described_by_its_manifest(whole: Path) -> No
 
 
 def test_archive_has_an_operation_with_all_its_events(whole: Path) -> None:
-    trace = read.trace(whole, id_of(3))
+    trace = read.trace(whole, id_of(3), [POLICY.public])
     assert [event.kind for event in trace.events] == ["requested", "granted", "finished"]
     assert [event.sequence for event in trace.events] == [10, 11, 12]
-    assert read.trace(whole, operation_id("alice", "another")).events == []
+    assert read.trace(whole, operation_id("alice", "another"), ()).events == []
 
 
 def segments(members: dict[str, bytes]) -> list[str]:
@@ -151,8 +151,11 @@ def seal_other_parameters(members: dict[str, bytes]) -> None:
     ids=lambda change: change.__name__,
 )
 def test_manipulation_of_an_archive_shows(whole: Path, change: Callable[[dict[str, bytes]], None]) -> None:
+    changed = rewritten(whole, change)
     with pytest.raises(DamagedBundle):
-        verify(rewritten(whole, change))
+        verify(changed)
+    with pytest.raises(DamagedBundle):  # also where only one operation is shown
+        read.trace(changed, id_of(3), [POLICY.public])
     assert verify(rewritten(whole, lambda _: None)).events == 24
 
 

@@ -1,4 +1,4 @@
-"""The memory limit of a nats-server that runs as our child: a share of what the machine, or its cgroup, may use."""
+"""How a nats-server that runs as our child uses memory: up to a share of what the machine, or its cgroup, may use."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -6,6 +6,10 @@ from pathlib import Path, PurePosixPath
 
 MEMORY = "GOMEMLIMIT"
 """The variable of Go's runtime for the memory from which it frees what is unused more often."""
+GROWTH = "GOGC"
+"""The variable for the growth in percent after which it collects garbage."""
+DEFAULT_GROWTH = "200"
+"""With Go's default of 100, each message of 1 MB causes a collection (ADR 123)."""
 MEMORY_SHARE, LEAST_MEMORY, MOST_MEMORY = 4, 256 << 20, 3 << 30
 """The server gets a quarter of the machine's memory, or of its cgroup's limit, within these bytes."""
 CGROUPS = Path("/sys/fs/cgroup")
@@ -15,16 +19,17 @@ OWN_CGROUPS = Path("/proc/self/cgroup")
 def memory_limit(available: int) -> int:
     """Return the memory limit of a server (bytes) where so much memory may be used.
 
-    It needs 0.1 KB for each event of the journal, up to twice that between two collections, and 0.1 GB for blocks that
-    were just written. The limit is for reads of the whole journal, whose blocks stay until their collection (ADR 102).
+    It needs 0.1 KB for each event of the journal, up to three times that between two collections, and 0.1 GB for blocks
+    that were just written. The limit is for reads of the whole journal, whose blocks stay until their collection (ADR 102).
     """
     return max(LEAST_MEMORY, min(MOST_MEMORY, available // MEMORY_SHARE))
 
 
-def with_memory_limit(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a server: with a memory limit, unless it names one."""
+def with_memory_settings(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a server: with a memory limit and a growth, unless it names them."""
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return {MEMORY: str(memory_limit(min([machine, *cgroup_limits()]))), **environ}
+    limit = memory_limit(min([machine, *cgroup_limits()]))
+    return {MEMORY: str(limit), GROWTH: DEFAULT_GROWTH, **environ}
 
 
 def cgroup_limits(own: Path = OWN_CGROUPS, mounted: Path = CGROUPS) -> list[int]:

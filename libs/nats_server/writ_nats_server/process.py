@@ -17,7 +17,7 @@ import msgspec
 
 from writ_bus import tasks
 from writ_bus.errors import BusRefused, TimedOut, Unreachable
-from writ_nats_server.memory_limit import with_memory_limit
+from writ_nats_server.memory_limit import with_memory_settings
 
 T = TypeVar("T")
 
@@ -91,7 +91,7 @@ class ServerProcess:
             # A session of its own: Ctrl-C on the terminal must not stop it before its clients.
             process = await asyncio.create_subprocess_exec(
                 *command,
-                env=with_memory_limit(os.environ if environ is None else environ),
+                env=with_memory_settings(os.environ if environ is None else environ),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -14,14 +14,14 @@ from writ_testing.demo import POLICY, TARGET
 SANDBOX = "/srv/sandbox"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def docker() -> Iterator[Engine]:
     """An engine with the public images, and nothing else."""
     with engine() as made:
         yield made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def composed(docker: Engine) -> Iterator[Composed]:
     """Start it as deploy/README.md says, then with the demo's policy and its target."""
     with cloned(docker, "writ") as made:

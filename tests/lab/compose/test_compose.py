@@ -104,25 +104,26 @@ def test_edited_files_and_added_principals_count_at_once(composed: Composed) -> 
 async def test_four_ssh_agents_share_the_work_on_a_host_and_prometheus_finds_them(
     composed: Composed, far_host: Host
 ) -> None:
-    key = composed.home.ssh / "far"
-    shutil.copy(user_key(), key)
-    shutil.chown(key, UID, UID)
-    here = ("--ssh", f"root@{far_host.address}", "--role", "development", "--host-key", far_host.host_key)
-    composed.writ("target", "add", "far", *here)
-    composed.up(agent_ssh=4)
-    assert len(composed.containers("agent-ssh")) == 4
-    until(lambda: agents(composed, "far") == 4, 30.0, "four agents are heard of")
-    instances = set()
-    async with await composed.client() as writ:
-        for _ in range(24):
-            done = await writ.run("service_status", "far", {"service_name": "nginx"}, timeout=60.0)
-            assert (done.outcome, done.message) == ("succeeded", "")
-            events = (await writ.trace(operation_id=done.operation_id)).events
-            instances |= {event.body["instance"] for event in events if event.kind == "granted"}
-    assert len(instances) > 1
-    until(lambda: up(composed, "agent-ssh") == 4, 60.0, "Prometheus reaches all four")
-    composed.up(agent_ssh=1)
-    until(lambda: up(composed, "agent-ssh") == 1, 60.0, "Prometheus forgets those that are gone")
+    with far_host.held():
+        key = composed.home.ssh / "far"
+        shutil.copy(user_key(), key)
+        shutil.chown(key, UID, UID)
+        here = ("--ssh", f"root@{far_host.address}", "--role", "development", "--host-key", far_host.host_key)
+        composed.writ("target", "add", "far", *here)
+        composed.up(agent_ssh=4)
+        assert len(composed.containers("agent-ssh")) == 4
+        until(lambda: agents(composed, "far") == 4, 30.0, "four agents are heard of")
+        instances = set()
+        async with await composed.client() as writ:
+            for _ in range(24):
+                done = await writ.run("service_status", "far", {"service_name": "nginx"}, timeout=60.0)
+                assert (done.outcome, done.message) == ("succeeded", "")
+                events = (await writ.trace(operation_id=done.operation_id)).events
+                instances |= {event.body["instance"] for event in events if event.kind == "granted"}
+        assert len(instances) > 1
+        until(lambda: up(composed, "agent-ssh") == 4, 60.0, "Prometheus reaches all four")
+        composed.up(agent_ssh=1)
+        until(lambda: up(composed, "agent-ssh") == 1, 60.0, "Prometheus forgets those that are gone")
 
 
 def test_prometheus_sees_every_service_and_has_the_rules_and_alertmanager(composed: Composed) -> None:

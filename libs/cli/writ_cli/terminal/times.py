@@ -7,6 +7,7 @@ from writ_contracts.errors import Invalid
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _time_field = re.compile(r"(.*_)?(at|until|since)|expires|created|deadline|start_by|confirm_by").fullmatch
+_NO_DATE = (OverflowError, ValueError, OSError)
 _span = re.compile(r"(\d{1,9})([smhdw])").fullmatch
 
 
@@ -48,22 +49,37 @@ def instant(text: str, *, now: float) -> float:
 
 def clock(at: float) -> str:
     """Return the time of day, to the millisecond, in local time."""
-    return datetime.fromtimestamp(at, UTC).astimezone().strftime("%H:%M:%S.%f")[:-3]
+    return _formatted(at, "%H:%M:%S.%f", cut=3)
 
 
 def date(at: float) -> str:
     """Return date and time of day in local time, with its offset."""
-    return datetime.fromtimestamp(at, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S%z")
+    return _formatted(at, "%Y-%m-%d %H:%M:%S%z")
 
 
 def minute(at: float) -> str:
     """Return date and time of day in local time, to the minute."""
-    return datetime.fromtimestamp(at, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
+    return _formatted(at, "%Y-%m-%d %H:%M")
 
 
 def iso(at: float) -> str:
     """Return the instant in UTC, as ISO 8601 has it."""
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    try:
+        return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    except _NO_DATE:
+        return f"{at:g} s"
+
+
+def _formatted(at: float, form: str, cut: int = 0) -> str:
+    """Return a local time, and an instant that no calendar has as its seconds.
+
+    A forged event with such a time, or a stop until the end of 9999, would otherwise keep all output from being shown.
+    """
+    try:
+        text = datetime.fromtimestamp(at, UTC).astimezone().strftime(form)
+    except _NO_DATE:
+        return f"{at:g} s"
+    return text[:-cut] if cut else text
 
 
 def span(duration: float) -> str:

@@ -41,6 +41,8 @@ SHARED = b"M"
 """A child's frame for its parent alone: a RESULT whose attached bytes are in the memory that both share."""
 MOST, MOST_HEAD = 8 * 1024 * 1024, 4 * 1024 * 1024
 """Bytes of a frame with a request or result, and of its JSON; a stream that announces more is ended."""
+MOST_SHARED = 2 * 1024 * 1024
+"""Bytes in the memory that child and parent share: a file_read of 1 MiB in base64, and more."""
 MOST_OF_OTHERS = 64 * 1024
 """Bytes of a frame of another kind."""
 MOST_SYMBOLS, MOST_DEPTH, MOST_DIGITS, MOST_ATTACHED = 400_000, 20, 20, 64
@@ -53,7 +55,7 @@ _READ = 1 << 16
 _PLACES = ("parameters", "output")
 COMPUTED = "computed_digests"
 """The name in a message of the ComputedDigests of its output."""
-_LARGE = REQUEST + RESULT + SHARED
+_LARGE = REQUEST + RESULT
 
 
 def _none(_: Mapping[str, Any]) -> AbstractSet[str]:
@@ -345,4 +347,6 @@ class Cutter:
 def _is_bounded(kind: bytes, head: int, attached: int) -> bool:
     if kind in _LARGE:
         return head <= MOST_HEAD and head + attached <= MOST
+    if kind == SHARED:
+        return head <= MOST_HEAD and attached <= MOST_SHARED
     return head + attached <= MOST_OF_OTHERS

@@ -12,15 +12,13 @@ from typing import List
 from writ_hostops.encoded_text import Buffer
 from writ_hostops.supervised import frames
 
-MOST_SHARED = 2 * 1024 * 1024
-"""Bytes: a file_read of 1 MiB in base64, and more. The kernel gives pages only to what was used."""
 LEAST_SHARED = 64 * 1024
 """Fewer bytes fit into a pipe."""
 
 
 def make() -> mmap.mmap:
-    """Return new memory, which the next fork shares. Raises OSError."""
-    return mmap.mmap(-1, MOST_SHARED)
+    """Return new memory, which the next fork shares. It has pages only where it was used. Raises OSError."""
+    return mmap.mmap(-1, frames.MOST_SHARED)
 
 
 def keep_from_others(memory: mmap.mmap) -> None:
@@ -42,8 +40,6 @@ def shared(memory: mmap.mmap, parts: List[Buffer]) -> List[Buffer]:
 
 
 def parts_of(memory: mmap.mmap, frame: Buffer) -> List[Buffer]:
-    """Return the parts of the RESULT frame that a SHARED frame stands for. Raises BrokenFrame."""
+    """Return the parts of the RESULT frame that a relayed SHARED frame stands for."""
     _, _, size = frames.HEADER.unpack_from(frame)
-    if size > len(memory):
-        raise frames.BrokenFrame("more shared bytes than there are")
     return [frames.RESULT + bytes(frame)[1:], memoryview(memory)[:size]]

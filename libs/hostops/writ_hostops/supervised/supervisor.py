@@ -29,8 +29,7 @@ MOST_AT_ONCE = 64
 _FULL = f"this host carries out {MOST_AT_ONCE} requests of this agent already; nothing was done"
 MOST_SPARES, MOST_USES = 4, 200
 """Waiting children, and the requests that one of them serves."""
-_FORCE = 2.0
-_SPARE_AGAIN = 1.0
+_FORCE, _SPARE_AGAIN = 2.0, 1.0
 _MOST_WAITING = 8 * 1024 * 1024
 _READ = 1 << 16
 
@@ -66,8 +65,7 @@ class ChildSupervisor:
         self._source, self._output, self._folders = source, output, folders
         self._jobs: Dict[int, _Job] = {}
         self._waiting: Deque[memoryview] = collections.deque()
-        self._waiting_bytes = 0
-        self._given_bytes = 0
+        self._waiting_bytes = self._given_bytes = 0
         self._unsent: List[_Job] = []
         """Jobs whose child is free once its shared texts are sent."""
         requests = frames.REQUEST + frames.SETTLE
@@ -220,10 +218,10 @@ class ChildSupervisor:
     def _free_sent(self) -> None:
         """Free the children whose shared texts are sent."""
         sent = self._given_bytes - self._waiting_bytes
-        ready = [job for job in self._unsent if job.sent_until <= sent]
-        self._unsent = [job for job in self._unsent if job.sent_until > sent]
-        for job in ready:
-            if self._jobs.get(job.child.out) is job and job.undisturbed:  # else it has ended, or is to end
+        jobs, self._unsent = self._unsent, [job for job in self._unsent if job.sent_until > sent]
+        for job in jobs:
+            running = self._jobs.get(job.child.out) is job and job.undisturbed  # else it has ended, or is to end
+            if running and job.sent_until <= sent:
                 self._free(job)
 
     def _free(self, job: _Job) -> None:

@@ -50,8 +50,7 @@ def verify(path: Path, policy_keys: Collection[str], people: Directory | None = 
     with Bundle(path) as bundle:
         encoded = bundle.read(MANIFEST)
         manifest = read_manifest(path, encoded)
-        bundle.must_have(MANIFEST, SEAL, *(segment.name for segment in manifest.segments))
-        seal = _sealed(path, bundle.read(SEAL), manifest, digest_of(encoded), policy_keys)
+        seal = sealed(bundle, manifest, encoded, policy_keys)
         signatures = Signatures(policy_keys, people)
         for record in records(bundle, manifest):
             signatures.take(record)
@@ -125,12 +124,14 @@ def _segment(bundle: Bundle, segment: Segment) -> Iterator[Record]:
         )
 
 
-def _sealed(
-    path: Path, seal: bytes, manifest: ArchiveManifest, name: str, policy_keys: Collection[str]
-) -> ControlEvent:
-    """Return the control event of its archiving. Raises Damaged unless policy allowed its author exactly this."""
+def sealed(bundle: Bundle, manifest: ArchiveManifest, encoded: bytes, policy_keys: Collection[str]) -> ControlEvent:
+    """Return the control event of its archiving. Raises Damaged unless the archive has the members of its manifest, and
+    policy allowed its author exactly this one. `encoded`: the manifest as it is in the archive.
+    """
+    path, name = bundle.path, digest_of(encoded)
+    bundle.must_have(MANIFEST, SEAL, *(segment.name for segment in manifest.segments))
     try:
-        event = decode(seal, ControlEvent)
+        event = decode(bundle.read(SEAL), ControlEvent)
         parameters = parameters_of(event)
         check_decision(event, policy_keys)
         _check_range(event, parameters, policy_keys)

@@ -1,6 +1,7 @@
 """Read traces from an archive. They equal those of audit from when the events were in the journal."""
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -8,15 +9,21 @@ import msgspec
 
 from writ_contracts.history.audit import TraceEvent, TraceReply
 from writ_contracts.history.records import Record
-from writ_proof.archive.check import read_manifest, records
+from writ_proof.archive.check import read_manifest, records, sealed
 from writ_proof.bundles import MANIFEST, Bundle
 
 
-def trace(path: Path, number: str) -> TraceReply:
-    """Return the events of an operation or of a correlation id, and other events which name it. Raises Damaged."""
+def trace(path: Path, number: str, policy_keys: Collection[str]) -> TraceReply:
+    """Return the events of an operation or of a correlation id, and other events which name it. Raises Damaged.
+
+    Outcomes and reasons have no signature of their own, so one of policy's keys has to have sealed the archive. Without
+    keys this is not checked.
+    """
     word = json.dumps(number)[1:-1].encode()
     with Bundle(path) as bundle:
-        manifest = read_manifest(path, bundle.read(MANIFEST))
+        manifest = read_manifest(path, encoded := bundle.read(MANIFEST))
+        if policy_keys:
+            sealed(bundle, manifest, encoded, policy_keys)
         events = [event for record in records(bundle, manifest) if (event := _event(record, word, number)) is not None]
     return TraceReply(events=events, as_of=manifest.last)
 

@@ -2,18 +2,21 @@
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from writ_bus.nats.tls import tls_of
+from writ_bus.nats.tls import is_loopback, tls_of
 from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.id_prefix import one_of
 from writ_cli.arguments.options import in_installation, listing, local
 from writ_cli.context.settings import Settings
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
+from writ_contracts.backends import LOCAL
 from writ_contracts.errors import Invalid, TimedOut
+from writ_contracts.inventory import Target
 from writ_contracts.nearest_name import near
 from writ_documents.readers import read_agents, read_inventory
 from writ_enrolment.command import FOLDER, token_text
@@ -21,6 +24,7 @@ from writ_enrolment.enrolment import agent_variables
 from writ_enrolment.enrolment import enrol as enrol_here
 from writ_installation.administration.principals import ADMITTED_WITHIN, admitted
 from writ_installation.files import tokens
+from writ_installation.files.home import is_here
 from writ_installation.server_access.server_tls import check_exposed, check_names, pinned_ca, with_scheme
 from writ_installation.server_access.urls import checked_servers
 from writ_installation.status.server_url import public_url
@@ -57,7 +61,8 @@ async def issue_token(
     TimedOut where NATS does not accept it.
     """
     home = settings.home
-    pools = {target.pool for target in read_inventory(home.inventory).targets}
+    targets = read_inventory(home.inventory).targets
+    pools = {target.pool for target in targets}
     if pool not in pools:
         hint = near(pool, pools) or "; give one this pool first"
         raise Invalid(f"no target of {home.inventory} has pool {pool!r}{hint}")
@@ -79,6 +84,19 @@ async def issue_token(
     else:
         click.echo(text)
         click.echo(f"for pool {pool} at {where}, once, until {times.date(made.until)}: `writ agent enrol`", err=True)
+        if url is None and all(map(is_loopback, where.split(","))):
+            _warn_of_loopback([one for one in targets if one.pool == pool])
+
+
+def _warn_of_loopback(targets: Sequence[Target]) -> None:
+    """Warn where an agent on another host gets an address that only this machine reaches."""
+    hosts = [str(one.connection.get("host", one.id)) for one in targets if one.backend == LOCAL]
+    if away := [host for host in hosts if not is_here(host)]:
+        click.echo(
+            f"writ: warning: {away[0]} cannot reach this address: `writ up --listen ADDRESS` serves other hosts,"
+            " or --url names the address that they use",
+            err=True,
+        )
 
 
 @agent.command("list")

@@ -1,7 +1,7 @@
 """`writ trace`, `writ audit search` and `writ audit redecide`: queries of the journal."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -50,10 +50,11 @@ if TYPE_CHECKING:
 async def trace(settings: Settings, number: str, archive: Path | None, policy_keys: tuple[str, ...]) -> int:
     """Show all events of an operation, or of all operations of a correlation id.
 
-    Signatures are verified here, by policy's public key; an invalid one is marked, and then the exit status is 1.
+    Signatures are verified here, by policy's public key; an invalid one is marked, and then the exit status is 1. An
+    archive is refused unless policy's key sealed it.
     """
-    answer = await _query(settings, number) if archive is None else _archived(archive, number)
     keys = settings.policy_keys(*policy_keys)
+    answer = await _query(settings, number) if archive is None else _archived(archive, number, keys)
     problems = timeline.wrong_signatures(answer.events, keys)
     if settings.screen.json:
         found = [{"sequence": sequence, "what": what} for sequence, what in problems.items()]
@@ -65,10 +66,10 @@ async def trace(settings: Settings, number: str, archive: Path | None, policy_ke
     return Exit.FAILED if problems else Exit.DONE
 
 
-def _archived(archive: Path, number: str) -> TraceReply:
+def _archived(archive: Path, number: str, policy_keys: Collection[str]) -> TraceReply:
     from writ_proof.archive import read  # noqa: PLC0415 - seldom needed
 
-    return read.trace(archive, number)
+    return read.trace(archive, number, policy_keys)
 
 
 async def _query(settings: Settings, number: str) -> TraceReply:

@@ -40,7 +40,7 @@ _STATUS = {PENDING: Exit.PENDING, SKIPPED: Exit.FAILED, "error": Exit.FAILED}
 async def run_many(settings: Settings, each: EachRequest, choice: TargetChoice) -> int:
     """Choose the targets, run on all of them, and show the recap; its status."""
     settings.screen.refuse_field()
-    async with await settings.connect() as writ:
+    async with await settings.waiting().connect() as writ:
         await refuse_unknown(writ, each.operation)
         if choice.retry is not None:
             run = await _whole(writ, choice.retry)
