@@ -51,7 +51,7 @@ CODES = """\
 # Codes
 
 Why something was refused, decided or ended as it was: `code` in errors, verdicts and outcomes. An agent's backend adds
-its own for what failed on the host. Whether asking again can help is in `retry` of the error itself.
+its own for what failed on the host. `retry` of the error says whether a repetition can help.
 
 *Made from `writ_contracts.errors.CODES` by `make docs`.*
 

@@ -124,7 +124,7 @@ async def test_a_final_no_is_the_end_of_the_delivery(world: World) -> None:
 
 
 @pytest.mark.parametrize(("code", "retry"), [("behind", True), ("timeout", True), ("internal", False)])
-async def test_a_no_for_now_is_asked_again_with_the_same_claim(code: str, retry: bool, world: World) -> None:
+async def test_after_a_refusal_for_now_the_same_claim_is_sent_again(code: str, retry: bool, world: World) -> None:
     turns = 0
 
     async def later(dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:

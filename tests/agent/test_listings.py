@@ -132,7 +132,7 @@ async def test_aliases_are_listed_as_the_baseline_has_them(world: World, monkeyp
         assert (found.names, found.failure) == ([], "")
 
 
-async def test_names_that_nobody_told_are_no_empty_list(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_missing_names_are_no_empty_list(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     await world.agent()
     for observed in ({}, {"names": None}, Unreachable("the host is away")):
         found, _ = await named(world, observed, monkeypatch)

@@ -151,7 +151,7 @@ async def test_refusal_of_a_backend_fails_without_effect(world: World) -> None:
     assert (receipt.outcome, receipt.code, receipt.effect) == ("failed", "permission_denied", "none")
 
 
-async def test_a_defect_of_a_backend_is_unknown_for_a_change_and_its_message_is_not_told(world: World) -> None:
+async def test_a_defect_of_a_backend_is_unknown_for_a_change_and_its_message_is_not_reported(world: World) -> None:
     async def broken(task: Task, progress: Progress) -> TaskResult:
         raise RuntimeError("secret words")
 

@@ -20,7 +20,7 @@ INTENT = Intent(operation_id="a", attempt=1, principal="alice", instance="i", op
 PARCEL = Parcel(subject="writ.receipt.p", body=b"the receipt with a planted-secret")
 
 
-async def test_the_last_word_of_each_key_is_there_again(tmp_path: Path) -> None:
+async def test_the_last_message_of_each_key_is_restored(tmp_path: Path) -> None:
     with Spool(tmp_path, SECRET) as spool:
         await spool.put("a", CLAIM_SENT)
         await spool.put("a", INTENT)
@@ -137,9 +137,7 @@ async def test_a_full_disk_refuses_and_leaves_no_half_line(tmp_path: Path, monke
         assert list(spool.live) == ["a", "c"]
 
 
-async def test_after_a_failed_sync_nothing_is_believed_any_more(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_after_a_failed_sync_the_spool_accepts_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(file: int) -> None:
         raise OSError(5, "Input/output error")
 

@@ -59,7 +59,7 @@ async def test_an_engine_that_dies_in_the_middle_leaves_a_change_unknown(host: E
     assert (done.outcome, done.code, done.effect) == ("unknown", "connection_lost", "maybe")
 
 
-async def test_an_engine_that_is_restarted_in_the_middle_is_asked_again(host: EngineHost) -> None:
+async def test_an_engine_that_restarts_in_the_middle_gets_the_request_again(host: EngineHost) -> None:
     parameters = prepared(host, "restart")
     host.engine.fail("POST", "/restart$", "act_and_hang")
     running = asyncio.create_task(host.run("container_restart", ID, **parameters))

@@ -115,7 +115,7 @@ async def test_stop_after_the_former_container_is_removed_leaves_the_new_one(hos
     assert (now["Config"]["Image"], now["State"]["Running"]) == ("box:2", True)
 
 
-async def test_an_engine_that_dies_halfway_is_asked_by_a_probe(host: EngineHost) -> None:
+async def test_an_engine_that_dies_halfway_is_read_by_a_probe(host: EngineHost) -> None:
     host.engine.put("web", running=True)
     task = host.task("container_update", ID, 6.0, container_name="web", image="box:2")
     before = await host.backend.baseline(task)

@@ -45,7 +45,7 @@ async def test_a_change_that_no_task_came_of_has_an_unknown_outcome(
     assert cluster.server.calls("POST", START) == 1
 
 
-async def test_a_task_of_before_is_not_taken_for_the_one_that_was_sent(
+async def test_an_earlier_task_is_not_taken_for_the_one_that_was_sent(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(work, "SEARCH_SECONDS", 0.3)
@@ -171,7 +171,7 @@ async def test_a_guest_that_moved_meanwhile_is_followed(cluster: Cluster, monkey
     assert cluster.web.status == "running"
 
 
-async def test_a_task_that_its_node_does_not_know_yet_is_asked_for_again(cluster: Cluster) -> None:
+async def test_a_task_that_its_node_does_not_list_yet_is_queried_again(cluster: Cluster) -> None:
     cluster.server.pve.unknown_for = 3
     assert (await cluster.done("container_start", container_name="web")).outcome == "succeeded"
 

@@ -92,7 +92,7 @@ async def test_a_guest_that_runs_is_deleted_by_force_alone(cluster: Cluster) -> 
 
 
 @pytest.mark.parametrize("purge", [False, True])
-async def test_jobs_are_purged_only_when_asked(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, purge: bool) -> None:
+async def test_jobs_are_purged_only_with_purge(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, purge: bool) -> None:
     sent: list[Mapping[str, Any]] = []
     call = ApiSession.call
 
@@ -106,7 +106,7 @@ async def test_jobs_are_purged_only_when_asked(cluster: Cluster, monkeypatch: py
     assert cluster.server.pve.vm(WEB) is None
 
 
-async def test_a_guest_that_does_not_shut_down_is_turned_off_when_asked(cluster: Cluster) -> None:
+async def test_a_guest_that_does_not_shut_down_is_turned_off_with_force(cluster: Cluster) -> None:
     failed = await cluster.done("container_stop", container_name="deaf")
     assert (failed.outcome, cluster.deaf.status) == ("failed", "running")
     assert "powerdown failed" in failed.message

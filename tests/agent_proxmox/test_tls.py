@@ -62,7 +62,7 @@ def made(server: Proxmox) -> tuple[str, Path, Path]:
     return authority.public_bytes(_PEM).decode(), pem, private
 
 
-async def test_a_pinned_ca_without_key_usage_is_believed(cluster: Cluster) -> None:
+async def test_a_pinned_ca_without_key_usage_is_trusted(cluster: Cluster) -> None:
     server = cluster.server
     ca, pem, key = made(server)
     server.stop()
@@ -73,13 +73,13 @@ async def test_a_pinned_ca_without_key_usage_is_believed(cluster: Cluster) -> No
     server.start()
 
 
-async def test_a_pinned_certificate_of_a_node_is_believed(cluster: Cluster) -> None:
+async def test_a_pinned_certificate_of_a_node_is_trusted(cluster: Cluster) -> None:
     server = cluster.server
     assert await version(ProxmoxConnection(host="127.0.0.1", port=server.pve.port, ca=server.certificate))
     assert await version(ProxmoxConnection(host="127.0.0.1", port=server.pve.port, fingerprint=server.fingerprint))
 
 
-async def test_no_other_certificate_is_believed(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_other_certificate_is_trusted(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     server = cluster.server
     other, _, _ = made(server)
     wrong = server.fingerprint[:-1] + ("0" if server.fingerprint[-1] != "0" else "1")

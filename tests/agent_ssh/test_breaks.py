@@ -168,7 +168,7 @@ async def test_an_agent_that_is_gone_leaves_nothing_on_the_host_but_a_finished_c
     await eventually(finished)
 
 
-async def test_a_greeting_before_the_first_word_is_skipped(tmp_path: Path) -> None:
+async def test_a_greeting_before_the_first_frame_is_skipped(tmp_path: Path) -> None:
     noise = f'ForceCommand echo "Welcome to {"x" * 9000}"; echo; exec /bin/sh -c "$SSH_ORIGINAL_COMMAND"'
     async with ssh_host(tmp_path / "host", noise) as host:
         assert (await host.run("network_status")).outcome == "succeeded"

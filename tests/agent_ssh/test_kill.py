@@ -57,7 +57,7 @@ async def test_killed_when_it_has_just_been_sent_the_host_knows_whether_it_came(
 
 
 @pytest.mark.exhaustive  # it runs for 20 s
-async def test_killed_while_it_runs_the_host_finishes_it_and_a_probe_tells(installation: Installation) -> None:
+async def test_killed_while_it_runs_the_host_finishes_it_and_a_probe_reports_it(installation: Installation) -> None:
     first = await installation.agent()
     operation_id = await installation.executor.dispatch(
         "test_count", installation.target(), path=str(installation.counted), delay=20.0

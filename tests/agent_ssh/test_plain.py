@@ -76,7 +76,7 @@ async def test_the_status_of_a_service_is_read(plain: PlainHost) -> None:
     assert plain.calls()[0].endswith(" -- nginx.service")
 
 
-async def test_a_restart_is_believed_by_what_is_seen_afterwards(plain: PlainHost) -> None:
+async def test_a_restart_succeeds_by_the_state_observed_afterwards(plain: PlainHost) -> None:
     plain.systemctl(STARTED_ANEW)
     task = plain.ssh.task("service_restart", service_name="nginx")
     assert (await plain.ssh.backend.preview(task))["would"] == "restart"
@@ -117,7 +117,7 @@ async def test_refusals_of_systemctl_have_different_codes(plain: PlainHost, body
     ("shown", "code"),
     [("", "unavailable"), ("Id=x.service\nLoadState=not-found\n", "unit_not_found"), ("hello\n", "garbled")],
 )
-async def test_a_systemctl_that_knows_nothing_is_not_believed(plain: PlainHost, shown: str, code: str) -> None:
+async def test_unusable_output_of_systemctl_fails_without_effect(plain: PlainHost, shown: str, code: str) -> None:
     plain.systemctl(shown=shown)
     done = await plain.ssh.run("service_start", service_name="nginx")
     assert (done.outcome, done.code, done.effect) == ("failed", code, "none")
@@ -198,7 +198,7 @@ async def test_when_the_connection_breaks_a_read_decides(plain: PlainHost) -> No
     assert (done.outcome, done.effect, done.over) == ("succeeded", "done", False)
 
 
-async def test_when_nothing_can_be_seen_of_it_nobody_can_tell(plain: PlainHost) -> None:
+async def test_a_probe_without_any_observation_is_unknown(plain: PlainHost) -> None:
     plain.systemctl("exec cat {never}")
     run = await under_way(plain)
     kill_sessions(plain.ssh)

@@ -79,7 +79,7 @@ async def test_no_host_key_on_record(host: SshHost) -> None:
     assert (found.code, steps(found)) == ("host_key_unknown", {"connection": True, "host_key": False})
 
 
-async def test_a_key_that_is_not_let_in(host: SshHost) -> None:
+async def test_a_key_that_the_host_refuses(host: SshHost) -> None:
     await find(host)
     (host.server.folder / "authorized_keys").write_text("")
     found = await find(host)
@@ -120,7 +120,7 @@ async def test_a_host_without_python(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("behaviour", ["hangs", "endless log", "garbage", "no result", "hangs up"])
-async def test_a_host_that_lets_us_in_and_turns_odd(
+async def test_a_host_that_accepts_the_login_and_then_misbehaves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, behaviour: str
 ) -> None:
     monkeypatch.setattr("writ_agent_ssh.target_test.SURVEY_SECONDS", 0.5)

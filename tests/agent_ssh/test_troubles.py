@@ -114,7 +114,7 @@ async def test_a_host_that_turns_odd_leaves_a_change_unknown_and_a_read_failed(t
         assert (looked.outcome, looked.effect) in [("failed", "none"), ("unknown", "none")]
 
 
-async def test_a_host_that_is_gone_for_good_leaves_a_change_unknown_in_time(host: SshHost) -> None:
+async def test_a_host_that_never_returns_leaves_a_change_unknown_in_time(host: SshHost) -> None:
     await host.pool.session(host.target)
     timeout = 5.0  # it has to begin within this
     running = RunningOperation(

@@ -29,7 +29,7 @@ ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 ELSEWHERE = ("prometheus", "alertmanager", "grafana")
 """Services of others, from their public images."""
 PROBE_PROGRAMS = {"prometheus": "promtool", "alertmanager": "amtool", "grafana": "wget"}
-"""How each of those is asked whether it is well: by a program that is in its image."""
+"""The health check of each of those: a program that is in its image."""
 NO_SERVICE = ("init", "writ")
 """The command, for once."""
 

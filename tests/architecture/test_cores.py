@@ -79,7 +79,7 @@ def test_a_core_imports_nothing_that_does_io(path: Path) -> None:
 
 
 @every_core_module
-def test_a_core_asks_neither_clock_nor_environment(path: Path) -> None:
+def test_a_core_reads_neither_clock_nor_environment(path: Path) -> None:
     uses = [
         f"{node.lineno}: {ast.unparse(node)}"
         for node in ast.walk(parsed(path))

@@ -93,7 +93,7 @@ def test_keys_that_a_group_may_read_become_private_ones(tmp_path: Path) -> None:
         assert Key(read_private(path)).public.startswith("U")
 
 
-def test_keda_is_asked_in_its_own_words() -> None:
+def test_keda_gets_a_valid_scaled_object() -> None:
     assert (SCALED["apiVersion"], SCALED["kind"]) == ("keda.sh/v1alpha1", "ScaledObject")
     spec = SCALED["spec"]
     assert set(spec) <= {*NUMBERS, *SECTIONS, "triggers"}

@@ -130,7 +130,7 @@ async def test_c13_published_versions_are_not_taken_back(thief: NatsBus, admin: 
     assert await admin.policies.last(subjects.POLICIES) == version
 
 
-async def test_a_principal_is_not_told_of_an_end_that_is_not_in_the_journal(
+async def test_a_principal_gets_no_event_of_an_end_that_is_not_in_the_journal(
     installation: RunningInstallation, thief: NatsBus
 ) -> None:
     heard: list[str] = []

@@ -87,7 +87,7 @@ async def test_every_signed_statement_of_an_operation_names_its_installation(
     assert [one.installation for one in named] == 6 * [installation.home.installation]
 
 
-async def test_an_installation_of_before_gets_an_id_with_its_record_and_policy_as_they_were(tmp_path: Path) -> None:
+async def test_an_earlier_installation_gets_an_id_and_keeps_its_record_and_policy(tmp_path: Path) -> None:
     home = prepare(tmp_path, principals=[("alice", {})])
     home.installation_file.unlink()
     document = home.policy.read_bytes()

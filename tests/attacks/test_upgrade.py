@@ -50,7 +50,7 @@ async def streams(admin: NatsBus) -> dict[str, Any]:
 
 @asynccontextmanager
 async def server_before(folder: Path) -> AsyncIterator[WritServer]:
-    """A server with the configuration of before."""
+    """A server with the configuration of an earlier release."""
     server = WritServer(folder, ["alice"], ["a"])
     names = {"sys": "system", "principal-alice": "alice"}
     plan = server.plan
@@ -117,7 +117,7 @@ async def test_a_reload_moves_executors_and_leaves_all_streams_as_they_are(tmp_p
         await eventually(both, what="that the agent works on what was dispatched before and after")
 
 
-async def test_writ_up_takes_an_installation_of_before_as_it_is(tmp_path: Path) -> None:
+async def test_writ_up_starts_an_earlier_installation_unchanged(tmp_path: Path) -> None:
     target = local_target("web-1", tmp_path / "files", agent="a")
     home = prepare(tmp_path, targets=[target], principals=[("alice", {})])
     port, monitor_port = free_port(), free_port()

@@ -79,7 +79,7 @@ def test_a_query_may_be_messagepack_and_is_answered_in_kind() -> None:
     assert (record.endpoint, record.outcome, record.fields["principal"]) == ("trace", "ok", "alice")
 
 
-def test_unreachable_reply_asks_for_a_retry() -> None:
+def test_unreachable_reply_has_retry_true() -> None:
     message = Message(query("alice", "trace"), encode(TraceQuery(correlation_id="c")))
     answer, record = reply_and_record(Away(), "trace", message)
     assert (answer.error.code, answer.error.retry) == ("unavailable", True)

@@ -1,4 +1,4 @@
-"""The index file: all of a batch or none, thrown away when it is no good, never believed over the journal."""
+"""The index file stores all of a batch or none, is deleted when it is damaged, and never counts against the journal."""
 
 import random
 import sqlite3

@@ -54,7 +54,7 @@ class Copies:
         return self.leader[-1] if self.leader else None
 
 
-async def test_copy_that_is_behind_is_asked_until_it_has_caught_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_copy_that_is_behind_is_read_until_it_has_caught_up(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = [event(1), event(4)]
     copies = Copies(monkeypatch, whole, [], whole[:1], whole)
     assert await copies.journal.read(LINE) == whole

@@ -72,7 +72,7 @@ def test_host_without_python_is_well_and_gets_advice() -> None:
     assert _row_of(VIEW, visit(lacking={"network_scan": "no scan_networks are declared"})).advice == ""
 
 
-def test_a_host_that_let_us_in_and_hangs_is_not_told_to_be_down() -> None:
+def test_a_host_that_accepted_the_login_and_hangs_is_not_reported_as_down() -> None:
     away = [TargetTestStep(name="connection", well=False)]
     hangs = [
         TargetTestStep(name=name, well=name != "host") for name in ("connection", "host_key", "credentials", "host")

@@ -242,7 +242,7 @@ async def test_usage_errors_are_a_line_and_status_2(command: Command) -> None:
         assert done.stderr.count("\n") == 1
 
 
-async def test_an_answer_that_never_comes_says_how_to_ask_again(
+async def test_a_reply_that_never_comes_is_reported_with_the_way_to_repeat_the_request(
     command: Command, served: ScriptedApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service_calls, "ATTEMPT_SECONDS", 0.1)

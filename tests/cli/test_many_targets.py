@@ -201,7 +201,7 @@ async def test_programs_get_a_json_line_for_each_target_and_one_for_the_run(
     assert last == {"run": last["run"], "targets": 3, "counts": {"skipped": 2, "failed": 1}}
 
 
-async def test_only_shows_what_is_asked_for(command: Command, served: ScriptedApi) -> None:
+async def test_only_shows_the_named_outcomes(command: Command, served: ScriptedApi) -> None:
     served.outcomes = {"web-1": "failed"}
     done = await command(*RESTART, "-t", "*", "--only", "failed", "-o", "json")
     assert [json.loads(line).get("target") for line in done.stdout.splitlines()] == ["web-1", None]

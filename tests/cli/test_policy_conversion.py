@@ -38,7 +38,7 @@ def test_convert_writes_a_policy_that_is_valid(bare: CliRunner, tmp_path: Path) 
     assert json.loads(writ(bare, "convert", old, "-o", "json").stdout)["problems"] == []
 
 
-def test_format_writes_files_and_check_only_tells(bare: CliRunner, tmp_path: Path) -> None:
+def test_format_writes_files_and_check_only_reports(bare: CliRunner, tmp_path: Path) -> None:
     file = tmp_path / "policy.yaml"
     file.write_text("policies:\n    name:  a # mine\n")
     file.chmod(0o640)

@@ -308,7 +308,7 @@ def test_a_template_overwrites_nothing(bare: CliRunner, tmp_path: Path) -> None:
     assert suite.read_text() == "mine"
 
 
-def test_less_coverage_than_was_asked_for_fails(bare: CliRunner, tmp_path: Path) -> None:
+def test_less_coverage_than_required_fails(bare: CliRunner, tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     writ(bare, "init", "--template", "homelab", file)
     file.write_text(file.read_text() + "      - {name: unseen, operations: [network_scan], allowed: false}\n")

@@ -240,7 +240,7 @@ def test_list_and_test_are_the_commands_for_all_targets() -> None:
         (["docker.sokcet=/x"], "docker: unknown key 'sokcet'; did you mean 'socket'?"),
     ],
 )
-def test_set_refuses_a_value_that_nothing_knows(inventory: Path, words: list[str], expected: str) -> None:
+def test_set_refuses_an_unknown_value(inventory: Path, words: list[str], expected: str) -> None:
     refused = _writ(inventory, "set", "web1", *words)
     assert (refused.exit_code, expected in refused.stderr) == (2, True), refused.stderr
     assert inventory.read_text() == INVENTORY

@@ -42,7 +42,7 @@ async def test_an_unsigned_request_has_a_key_of_its_own_all_the_same(writ: Writ,
     assert first.idempotency_key != second.idempotency_key
 
 
-async def test_a_lost_answer_is_asked_for_again_with_the_same_key(
+async def test_a_request_with_a_lost_reply_is_repeated_with_the_same_key(
     writ: Writ, executor: ScriptedApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service_calls, "ATTEMPT_SECONDS", 1.0)  # enough for the second one on a slow machine
@@ -144,7 +144,7 @@ async def test_run_finds_the_outcome_though_every_event_was_lost(
         assert (await writ.run("service_restart", "a")).outcome == "succeeded"
 
 
-async def test_run_asks_when_an_event_in_the_middle_was_lost(writ: Writ, executor: ScriptedApi) -> None:
+async def test_run_queries_when_an_event_in_the_middle_was_lost(writ: Writ, executor: ScriptedApi) -> None:
     executor.outcome = None
     async with asyncio.timeout(5):
         running = asyncio.create_task(writ.run("service_restart", "a", idempotency_key="k"))
@@ -259,7 +259,7 @@ async def test_stops_are_set_and_lifted(writ: Writ, executor: ScriptedApi) -> No
     ]
 
 
-async def test_queries_answer_what_was_asked(writ: Writ, executor: ScriptedApi) -> None:
+async def test_queries_return_what_was_requested(writ: Writ, executor: ScriptedApi) -> None:
     executor.outcome = None
     await writ.submit("service_restart", "a", idempotency_key="k")
     number = operation_id("alice", "k")
@@ -282,7 +282,7 @@ async def test_one_target_of_many_is_found_by_one_page(writ: Writ, executor: Scr
     assert executor.queries["targets"] == 2
 
 
-async def test_a_crowd_of_listeners_each_hears_of_its_own_operation(writ: Writ, executor: ScriptedApi) -> None:
+async def test_each_of_many_listeners_gets_the_events_of_its_own_operation(writ: Writ, executor: ScriptedApi) -> None:
     views = await asyncio.gather(
         *(writ.run("service_restart", "a", idempotency_key=f"k{i}", timeout=10) for i in range(50))
     )

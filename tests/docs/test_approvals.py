@@ -31,7 +31,7 @@ def signed() -> ApprovalMessage:
     return decode(printed().encode(), ApprovalMessage)
 
 
-def test_the_script_signs_what_policy_believes() -> None:
+def test_the_script_makes_a_signature_that_policy_accepts() -> None:
     message = signed()
     approval = verify_approval(message.approval, [nkey_credential("bob", message.approval.credential)])
     assert (message.principal, approval.approver, approval.verdict) == ("alice", "bob", "approve")

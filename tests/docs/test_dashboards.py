@@ -35,7 +35,7 @@ def provisioned(kind: str) -> dict[str, Any]:
     return dict(yaml.safe_load(path.read_text()))
 
 
-def test_each_that_was_asked_for_is_there() -> None:
+def test_each_required_dashboard_exists() -> None:
     assert tuple(DASHBOARDS) == REQUIRED
     assert {path.name for path in (GRAFANA / "dashboards").iterdir()} == {f"{name}.json" for name in DASHBOARDS}
 
@@ -89,7 +89,7 @@ def test_an_example_leads_to_the_page_of_its_operation() -> None:
     assert '"value": "$operation"' in filtered
 
 
-def test_the_source_is_asked_no_more_often_than_it_scrapes() -> None:
+def test_the_source_is_queried_no_more_often_than_it_scrapes() -> None:
     (source,) = provisioned("datasources")["datasources"]
     prometheus = yaml.safe_load((GRAFANA.parent / "prometheus/prometheus.yaml").read_text())
     assert source["jsonData"]["timeInterval"] == prometheus["global"]["scrape_interval"]

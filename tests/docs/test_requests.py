@@ -65,7 +65,7 @@ def test_the_example_prints_what_the_document_says_without_any_package_of_writ()
     assert tuple(run.stdout.splitlines()) == printed()
 
 
-def test_policy_believes_the_example_and_no_other_request_with_its_signature() -> None:
+def test_policy_accepts_the_example_and_no_other_request_with_its_signature() -> None:
     assert believed(signed_subject())
     for changed in ({"target": "web-2"}, {"parameters": {"service_name": "ssh", "timeout": 60}}, {"salt": "0" * 64}):
         with pytest.raises(Untrusted):

@@ -166,7 +166,7 @@ async def test_expiry_while_nobody_looks(installation: RunningInstallation) -> N
             await bob.approvals.approve(card)
 
 
-async def test_an_approver_hears_of_it(installation: RunningInstallation) -> None:
+async def test_an_approver_gets_an_event(installation: RunningInstallation) -> None:
     async with people(installation, "alice", "bob") as (alice, bob):
         async with asyncio.timeout(20), aclosing(await bob.approvals.listen()) as events:
             operation_id = await submitted(alice)
@@ -288,7 +288,7 @@ async def test_no_service_but_policy_can_append_an_approval(installation: Runnin
         await alice.cancel(operation_id)
 
 
-async def test_command_asks_nobody_to_confirm_who_may_not_approve(installation: RunningInstallation) -> None:
+async def test_command_prompts_nobody_who_may_not_approve(installation: RunningInstallation) -> None:
     async with people(installation, "alice", "bob") as (alice, bob):
         operation_id = await submitted(alice)
         own = await installation.writ("approvals", "approve", operation_id, "--as", "alice", stdin=b"y\n")

@@ -263,7 +263,7 @@ async def test_a_target_is_added_with_the_fingerprint_that_somebody_gave(world: 
     assert (await world.test("new1", status=1))["new1"]["code"] == "no_credentials"  # WRIT_SSH_KEYS is elsewhere here
 
 
-async def test_without_a_terminal_nobody_is_asked_and_nothing_is_added(world: World) -> None:
+async def test_without_a_terminal_there_is_no_prompt_and_nothing_is_added(world: World) -> None:
     before = world.installation.home.inventory.read_text()
     ended = await add(world, "new2")
     assert (ended.status, ended.out) == (2, "")

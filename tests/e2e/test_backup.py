@@ -122,7 +122,7 @@ async def test_a_backup_under_load_is_the_same_installation_elsewhere_and_nothin
 
 
 async def as_before(installation: RunningInstallation, writ: Writ, before: Before, counted: Path) -> None:
-    """The restored installation has the same record, and runs nothing of before again."""
+    """The restored installation has the same record, and runs no earlier operation again."""
     first, parameters = before.first.operation_id, {"path": str(counted)}
     assert await events_of(writ, first) == before.trace
     for operation_id in (before.sleeper, before.waiting):

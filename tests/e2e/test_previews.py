@@ -243,7 +243,7 @@ async def test_the_details_of_a_preview_are_for_the_reader_that_policy_names(
 async def test_details_of_another_operation_copied_in_the_store_are_not_shown(
     installation: RunningInstallation, people: tuple[Writ, Writ], file: Path
 ) -> None:
-    """By whoever can write to the store and has no key of it, such as root on NATS' host."""
+    """By somebody who can write to the store and does not have its key, such as root on NATS' host."""
     alice, bob = people
     cards = [await card_of(installation, bob, await submitted(alice, file)) for _ in range(2)]
     places = [f"{card.facts.operation_id}.{card.facts.preview}" for card in cards if card.facts is not None]

@@ -59,7 +59,7 @@ async def test_an_agent_added_while_work_waits_takes_its_part(
     assert sorted((files / "added").read_text().split()) == sorted(view.operation_id for view in done)
 
 
-async def test_an_agent_asked_to_leave_ends_what_it_has_and_leaves_the_rest_to_others(
+async def test_a_stopping_agent_ends_its_operations_and_leaves_the_rest_to_others(
     installation: RunningInstallation, writ: Writ, files: Path
 ) -> None:
     async with load(writ, TARGETS, files / "left", delay=0.3) as ran, more_agents(installation, 2, ENVIRON) as added:

@@ -29,7 +29,7 @@ from writ_testing.installations.installation import RunningInstallation, prepare
 pytestmark = pytest.mark.timeout(240)
 ROOT = Path(__file__).parents[2]
 YESTERDAY = "34b67eea6137dc4753e20e7719ae5b8478ef65fb"
-"""v0.1.0-rc, the first state that reads what the next one writes. Versions of before do not work with it: the changelog
+"""v0.1.0-rc, the first state that reads what the next one writes. Earlier versions do not work with it: the changelog
 says so.
 """
 POLICY = yaml_file.dump(

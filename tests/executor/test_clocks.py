@@ -143,7 +143,7 @@ async def test_a_step_of_the_servers_clock_moves_no_deadline_that_is_being_count
 
 
 @pytest.mark.parametrize("slept", [60.0, 600.0, DAY])
-async def test_after_suspend_every_agent_has_a_lease_to_be_heard_in(world: World, slept: float) -> None:
+async def test_after_suspend_every_agent_has_a_lease_for_a_heartbeat(world: World, slept: float) -> None:
     """The whole host slept, with the agent and its operation: the deadline is long past at the wake-up."""
     host = ClockedHost()
     one = await world.executor(sweep=1000.0, lease=LEASE, clocks=host.clocks)
@@ -254,7 +254,7 @@ async def test_agents_of_another_level_of_messages_are_named(world: World) -> No
     assert f"{world.hands.instance} ({LEVEL + 1})" in await eventually(problem)
 
 
-async def test_an_executor_that_cannot_ask_for_the_time_says_so_and_is_not_ready(world: World) -> None:
+async def test_an_executor_without_the_servers_time_reports_it_and_is_not_ready(world: World) -> None:
     one = await world.executor(sweep=1000.0)
     one.time._measured = None
     problem = await one.checks()["clock"]()

@@ -91,7 +91,7 @@ def test_a_restart_is_no_copy(dying: float) -> None:
     assert heard.copies.present() == []
 
 
-def test_the_last_heartbeat_of_a_dead_process_that_an_executor_hears_at_its_own_start_is_no_copy() -> None:
+def test_the_last_heartbeat_of_a_dead_process_at_the_start_of_an_executor_is_no_copy() -> None:
     heard = Heard()
     heard.beat("after")
     heard.beat("before")
@@ -186,7 +186,7 @@ def test_start_that_a_claims_message_names_is_read(headers: dict[str, str], star
 
 
 @pytest.mark.parametrize("started", [0.0, 1.0])
-def test_an_agent_of_any_release_is_one_process_whose_claim_may_be_heard_first(started: float) -> None:
+def test_an_agent_of_any_release_is_one_process_whose_claim_may_come_first(started: float) -> None:
     heard = Heard()
     for _ in range(12):
         heard.claim("one")

@@ -231,7 +231,7 @@ async def test_policy_replica_of_an_earlier_release_that_decided_lately_causes_t
     assert await world.kinds(answer.operation_id or "") == ["requested"]
 
 
-async def test_until_audit_is_heard_there_are_two_events(world: World) -> None:
+async def test_before_the_first_report_of_audit_there_are_two_events(world: World) -> None:
     one = await world.executor()
     await heartbeat(world, requests=True, also=OPERATIONS)
 

@@ -47,7 +47,7 @@ async def test_there_is_none_where_the_record_does_not_have_the_parameters(world
     assert (work.parameters, work.ahead, work.look, work.look_key) == ({}, None, None, "")
 
 
-async def test_a_dry_run_asks_for_none(world: World) -> None:
+async def test_a_dry_run_requests_no_early_read(world: World) -> None:
     await world.executor()
     await world.ask("service_status", parameters=PARAMETERS, dry_run=True)
     assert world.policy.decides[0].look_until is None

@@ -85,7 +85,7 @@ async def dispatched(world: World) -> list[str]:
 
 
 @pytest.mark.parametrize("operation", ["service_status", "service_restart"])
-async def test_eight_racing_executors_never_let_in_more_than_the_limit(many: World, operation: str) -> None:
+async def test_eight_racing_executors_never_admit_more_than_the_limit(many: World, operation: str) -> None:
     many.policy.limits[operation] = [THREE]
     for _ in range(8):
         await many.executor()
@@ -176,7 +176,7 @@ async def test_a_limit_that_is_lowered_counts_for_all_who_are_not_yet_inside(wor
 
 
 @pytest.mark.parametrize("snapshot", [True, False])
-async def test_a_new_replica_knows_who_is_inside(world: World, snapshot: bool) -> None:
+async def test_a_new_replica_knows_which_operations_hold_places(world: World, snapshot: bool) -> None:
     world.policy.limits["service_status"] = [THREE]
     one = await world.executor()
     running = await request_many(world, "service_status", 3)

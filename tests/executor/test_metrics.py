@@ -236,7 +236,7 @@ async def test_a_journal_that_takes_no_new_operations_is_reported_before_it_is_f
     assert not isinstance((await counted.checks())["journal"], Attention)
 
 
-async def test_an_executor_that_has_not_heard_of_audit_yet_says_nothing_of_the_journal(world: World) -> None:
+async def test_an_executor_without_a_report_of_audit_yet_reports_nothing_of_the_journal(world: World) -> None:
     await counting(world)
 
     async def query_journal() -> JournalReply:
@@ -268,7 +268,7 @@ def test_the_best_audit_service_counts_and_silence_only_after_a_while() -> None:
     assert audit_services.problem() == "no audit service has reported for 20 s"
 
 
-def test_as_read_counts_what_each_audit_service_has_read_by_its_last_word() -> None:
+def test_as_read_counts_what_each_audit_service_has_read_by_its_last_report() -> None:
     now = [0.0]
     audit_services = AuditServices(lambda: now[0])
     assert audit_services.position() is None
@@ -281,7 +281,7 @@ def test_as_read_counts_what_each_audit_service_has_read_by_its_last_word() -> N
     assert audit_services.position() == 30  # the other one is gone; what it missed it reads within WRIT_JOURNAL_KEEP
 
 
-def test_the_level_of_audit_is_unknown_until_it_is_heard_and_remembered_while_it_is_silent() -> None:
+def test_the_level_of_audit_is_unknown_before_its_first_report_and_kept_while_it_is_silent() -> None:
     now = [0.0]
     audit_services = AuditServices(lambda: now[0])
     assert not audit_services.all_read(1)

@@ -24,7 +24,7 @@ async def test_a_file_that_cannot_be_used_is_recorded(world: World) -> None:
     assert (event.kind, event.detail, noted.sequence) == ("file_refused", "line 3", 1)
 
 
-async def test_so_is_who_was_not_let_read(world: World) -> None:
+async def test_a_refused_read_is_recorded_by_a_notice(world: World) -> None:
     await world.executor()
     for subject in (subjects.NOTICE_AUDIT, subjects.NOTICE_POLICY):
         assert (await note(world, subject, kind="read_refused", principal="alice")).error is None

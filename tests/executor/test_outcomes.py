@@ -37,7 +37,7 @@ async def test_expiry_names_busy_agents(world: World) -> None:
     assert end.code == "not_claimed"
 
 
-async def test_an_expired_operation_lets_the_next_one_go(world: World) -> None:
+async def test_an_expired_operation_releases_the_next_one(world: World) -> None:
     await world.executor(start_window=2.0)
     first = await world.ask("service_restart", **RESTART)
     second = await world.ask("service_restart", **RESTART)
@@ -79,7 +79,7 @@ async def test_idempotent_operation_is_dispatched_again_with_a_new_attempt(world
     assert await world.outcome(operation_id) == "succeeded"
 
 
-async def test_restarted_agent_is_believed_that_an_operation_is_over(world: World) -> None:
+async def test_report_of_a_restarted_agent_that_an_operation_is_over_counts(world: World) -> None:
     await world.executor()
     idempotent = await world.ask("service_start", **RESTART)
     work = await world.work(idempotent.operation_id or "")
@@ -221,7 +221,7 @@ async def test_a_new_replica_starts_from_a_snapshot_and_knows_what_is_open(world
     assert next_life is None  # the first one holds the target
 
 
-async def test_a_snapshot_of_what_was_lost_with_the_old_disk_is_believed_by_nobody_later(world: World) -> None:
+async def test_a_snapshot_of_events_lost_with_the_old_disk_is_never_used_later(world: World) -> None:
     one = await world.executor(sweep=1000.0)
     one.index.sequence += 3  # the backup has the snapshot, and not the events before it
     await one.follower.save()

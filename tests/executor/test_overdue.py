@@ -145,7 +145,7 @@ def test_a_new_replica_grants_a_short_period_again_and_what_is_left_of_a_long_on
     before=strategies.floats(0, 1e6),
     silence=strategies.floats(0, 15.0),
 )
-def test_nothing_is_lost_that_an_agent_names_and_nobody_wants_stopped(
+def test_an_operation_that_an_agent_names_and_nobody_cancels_is_not_lost(
     state: State, observed: float, before: float, silence: float
 ) -> None:
     what = due(life(state), WaitingAge(observed=observed, before=before), silence, PATIENCE)

@@ -50,11 +50,11 @@ DECISION = Decision(
 )
 
 
-def test_defaults_may_be_added_to_what_was_asked() -> None:
+def test_defaults_may_be_added_to_a_request() -> None:
     assert _contained(DECISION, EFFECTIVE, SUBJECT) == EFFECTIVE
 
 
-def test_texts_that_policy_left_out_are_those_that_were_asked() -> None:
+def test_texts_that_policy_left_out_are_those_of_the_request() -> None:
     """Policy answers large requests so: the decision's digest binds the value, wherever it comes from."""
     assert _contained(DECISION, {"max_bytes": 5, "timeout": 30}, SUBJECT) == EFFECTIVE
 
@@ -101,7 +101,7 @@ def test_parameters_that_policy_changed_are_refused(effective: dict[str, Any], w
 def test_policy_ends_an_emergency_within_its_bound_and_nothing_else(
     operation: str, answered: float, *, refused: bool
 ) -> None:
-    """The requester's clock may be ahead when it asks for the longest emergency."""
+    """The requester's clock may be ahead when it requests the longest emergency."""
     about = structs.replace(SUBJECT, operation=operation, parameters={"scope": ["*"], "until": 3_630.0})
     effective = {"scope": ["*"], "until": answered}
     decision = structs.replace(DECISION, operation=operation, parameters_digest=keyed_digest(KEY, effective))

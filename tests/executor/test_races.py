@@ -153,7 +153,7 @@ async def test_a_claim_signed_by_a_key_of_no_agent_is_refused_and_recorded(world
 
 
 @pytest.mark.parametrize("operation", ["started", "unknown"])
-async def test_a_claim_of_nobody_is_refused_too_where_policy_need_not_be_asked(world: World, operation: str) -> None:
+async def test_a_claim_of_no_agent_is_refused_also_without_a_request_to_policy(world: World, operation: str) -> None:
     await world.executor()
     answer = await world.ask("service_restart", **RESTART)
     work = await world.work(answer.operation_id or "")

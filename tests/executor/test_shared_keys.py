@@ -29,7 +29,7 @@ def rotate(file: Path) -> None:
     use_next(file, next_id(file))
 
 
-async def test_an_operation_of_before_a_rotation_keeps_its_keys(
+async def test_an_operation_from_before_a_rotation_keeps_its_keys(
     world: World, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     demanding(world, monkeypatch)
@@ -79,7 +79,7 @@ def test_a_file_that_becomes_unusable_changes_nothing(file: Path) -> None:
         SharedKeys.read(file)
 
 
-def test_an_operation_of_before_key_names_has_the_oldest_key_and_one_of_a_removed_key_none(file: Path) -> None:
+def test_an_operation_without_a_key_name_has_the_oldest_key_and_one_of_a_removed_key_none(file: Path) -> None:
     oldest = id_in_use(file)
     rotate(file)
     next_id(file)

@@ -100,7 +100,7 @@ async def test_stored_snapshot_with_an_event_that_the_journal_does_not_have_is_n
     await assert_target_is_locked(world, operation_id)
 
 
-async def test_snapshot_is_not_stored_while_the_journal_cannot_be_asked(world: World) -> None:
+async def test_snapshot_is_not_stored_while_the_journal_cannot_be_read(world: World) -> None:
     one, operation_id = await dispatched(world)
     stored = await world.bus.params.get(SNAPSHOT_KEY)
 

@@ -27,7 +27,7 @@ from writ_testing.installations.installation import local_target, prepare, runni
 PREVIOUS = "34b67eea"
 """The first commit after packages, accounts, grants and levels of messages had changed."""
 OTHER_BUILD = "build of a plugin than this executor"
-"""Each release has its own build of the tests' plugin. Policy accepts both during an upgrade; status tells of them."""
+"""Each release has its own build of the tests' plugin. Policy accepts both during an upgrade; status names them."""
 OTHER_LEVEL = "of another level than this executor"
 MODULES = {
     "policy": ("writ_policy",),

@@ -207,7 +207,7 @@ async def test_gateway_beyond_loopback_speaks_tls_or_does_not_start(
         ({"host": "::1"}, ""),
     ],
 )
-def test_only_loopback_is_served_in_the_clear_unless_told(settings: dict[str, Any], problem: str) -> None:
+def test_only_loopback_is_served_in_the_clear_unless_configured(settings: dict[str, Any], problem: str) -> None:
     config = HttpGatewayConfig(
         nats_url="nats://127.0.0.1", installation="", key_file=Path("x"), tokens=Path("x"), **settings
     )

@@ -72,7 +72,7 @@ def test_a_program_that_is_missing_is_named(
 
 @pytest.mark.parametrize("operation", BY_PROGRAM)
 @pytest.mark.parametrize("status", [0, 1, 11])
-def test_a_program_that_talks_nonsense_is_not_believed(
+def test_a_program_with_garbled_output_fails_without_effect(
     ask: Ask, srv: Path, target: dict[str, Any], stand_ins: StandIns, operation: str, status: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip

@@ -241,7 +241,7 @@ def _cancel_when(flag: Path, stop: CancelToken) -> None:
     stop.cancel()
 
 
-def test_a_probe_goes_by_the_version(ask: Ask, apt_root: AptRoot) -> None:
+def test_a_probe_compares_the_version(ask: Ask, apt_root: AptRoot) -> None:
     def verdict(operation: str, **parameters: object) -> object:
         before = {"package_name": "hello", "version": "", "status": "absent"}
         return ask(operation, "probe", request={"baseline": before}, **parameters)["output"]["verdict"]

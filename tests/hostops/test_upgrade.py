@@ -124,7 +124,7 @@ KEPT, FETCHED = {"by_index": "1", "packages": "a"}, {"index": "1", "packages": "
         (FETCHED, {**FETCHED, "index": "2"}, 0, "succeeded"),
     ],
 )
-def test_judge_goes_by_packages_that_are_left(
+def test_judge_compares_the_remaining_packages(
     before: dict[str, Any], now: dict[str, Any], left: int, verdict: str
 ) -> None:
     assert upgrade.judge(before, now, left)[0] == verdict

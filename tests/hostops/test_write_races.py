@@ -145,7 +145,7 @@ def test_a_file_that_never_stands_still_is_given_up(ask: Ask, srv: Path, just_be
     assert litter(srv) == []
 
 
-def test_a_third_writer_during_the_undo_has_the_last_word(ask: Ask, srv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_third_writers_content_stays_after_the_undo(ask: Ask, srv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (srv / "a").write_text("old")
     real, turns = syscalls.renameat2, iter(["second", "third"])
 

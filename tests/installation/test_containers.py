@@ -90,7 +90,7 @@ def test_servers_in_containers_require_tls_for_their_own_names(tmp_path: Path) -
     assert (home.servers / "tls" / "server-1.pem").exists()
 
 
-def test_containers_of_before_offer_tls_until_it_is_required(tmp_path: Path) -> None:
+def test_earlier_containers_offer_tls_until_it_is_required(tmp_path: Path) -> None:
     home = folders.init(tmp_path / ".writ", 1, "off")
     home.tls_file.unlink()
     again = folders.init(tmp_path / ".writ", 1)
@@ -112,7 +112,7 @@ def test_three_servers_know_each_other_by_a_certificate(tmp_path: Path) -> None:
     assert sizes(home).replicas == 3
 
 
-def test_the_certificate_is_shown_and_believed_by_both_sides(tmp_path: Path) -> None:
+def test_the_certificate_is_shown_and_trusted_by_both_sides(tmp_path: Path) -> None:
     made, other = for_servers(["one.test"]), for_servers(["one.test"])
     files = tmp_path / "cert", tmp_path / "key"
     for path, data in zip(files, (made.public, made.private), strict=True):

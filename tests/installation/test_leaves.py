@@ -82,7 +82,7 @@ def test_the_same_site_again_has_the_same_keys(home: Home, tmp_path: Path) -> No
     assert len(home.leaves.read_text().split("site:")) == 2
 
 
-def test_a_certificate_for_the_hub_is_asked_for(home: Home, tmp_path: Path) -> None:
+def test_a_certificate_for_the_hub_is_required(home: Home, tmp_path: Path) -> None:
     site = NewSite(name="depot", pools=("local-depot",), hub=("tls://hub:7422",), hub_ca="/etc/writ/ca.pem")
     add_site(home, site, "127.0.0.1")
     text = write_site(home, site, tmp_path / "out")[0].read_text()
@@ -138,14 +138,14 @@ def test_impossible_site_is_refused_before_any_file_is_written(
     assert not list(home.keys.glob("leaf-*"))
 
 
-def test_a_second_site_wants_an_address_of_a_server_as_the_first_one_did(home: Home) -> None:
+def test_a_second_site_needs_the_address_of_a_server_as_the_first_one_did(home: Home) -> None:
     add_site(home, NewSite(name="depot", pools=("local-depot",), hub=HUB), "127.0.0.1")
     with pytest.raises(Invalid, match="not an address of a NATS server"):
         add_site(home, NewSite(name="yard", pools=("local-yard",), hub=("http://hub",)), "127.0.0.1")
     assert "yard" not in home.leaves.read_text()
 
 
-def test_a_server_is_not_told_to_wait_where_it_cannot() -> None:
+def test_a_server_has_no_setting_to_wait_where_it_cannot() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

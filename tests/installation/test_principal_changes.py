@@ -81,7 +81,7 @@ def test_a_change_counts_once_with_policys_decision_on_exactly_it() -> None:
     assert (known.sequence, [one.change.principal_id for one in known.changes]) == (7, ["bob"])
 
 
-def test_a_change_is_known_for_good_while_the_journal_has_it() -> None:
+def test_a_change_stays_in_force_while_the_journal_has_it() -> None:
     """After a change of policy's key the event cannot be verified again; a journal from an older backup may lack it."""
     known = taken_in(KnownChanges(), [record(3)], {POLICY.public: 9}, HERE)
     later = Key(generate_seed()).public

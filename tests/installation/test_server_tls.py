@@ -160,7 +160,7 @@ def test_a_certificate_of_a_server_signs_no_other(home: Home) -> None:
         handshake(home, home.ca_file.read_bytes(), "localhost")
 
 
-def test_an_installation_of_before_offers_tls_once_it_is_upgraded(tmp_path: Path) -> None:
+def test_an_earlier_installation_offers_tls_once_it_is_upgraded(tmp_path: Path) -> None:
     home = init(tmp_path / "home", OPEN, "off")
     home.tls_file.unlink()
     assert "`writ init --upgrade`" in server_tls.exposure(home, "0.0.0.0")

@@ -139,7 +139,7 @@ def run_files(installation: RunningInstallation) -> list[str]:
     ]
 
 
-async def test_of_a_system_the_units_are_asked_where_they_answer(tmp_path: Path) -> None:
+async def test_units_of_a_system_are_queried_at_their_ports(tmp_path: Path) -> None:
     site = Site(url="nats://x:4222", listen="0.0.0.0", port=4222, monitor_port=8222, state=str(tmp_path))
     found = await health_addresses(Home(tmp_path, site), {})
     ports = {one.name: one.port for one in found}

@@ -41,7 +41,7 @@ async def test_added_principal_has_access_at_once(tmp_path: Path) -> None:
         assert stat.S_IMODE(one.home.principals.stat().st_mode) == 0o600
 
 
-async def test_a_principal_that_is_added_while_the_installation_comes_up_is_let_in(tmp_path: Path) -> None:
+async def test_a_principal_that_is_added_while_the_installation_starts_is_accepted(tmp_path: Path) -> None:
     one = await start(Home(tmp_path / "home"), tmp_path / "said")
     try:
         await one.until(lambda: read_report(one.home.report_file) is not None)

@@ -93,7 +93,7 @@ def a_key() -> Key:
     return Key(generate_seed())
 
 
-def test_a_token_says_where_and_whom_to_believe_and_its_private_half_is_kept_nowhere(home: Home) -> None:
+def test_a_token_has_address_and_policys_key_and_its_private_half_is_stored_nowhere(home: Home) -> None:
     token, text = tokens.make(home, POOL, URL, NOW + 60)
     ticket = enrolment_tickets.read_ticket(f"\n {text}\n")
     assert (ticket.token, ticket.pool, ticket.url) == (token.id, POOL, URL)

@@ -62,7 +62,7 @@ def test_uninstall_asks_first(home: Home) -> None:
     assert home.principals.exists()
 
 
-def test_record_stays_unless_it_is_asked_for(home: Home) -> None:
+def test_record_stays_without_the_option_records(home: Home) -> None:
     assert writ(home, "--yes").exit_code == 0
     assert names(home.root) == RECORD
     assert (home.root / JOURNAL).exists()

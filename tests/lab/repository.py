@@ -17,7 +17,7 @@ class Repository:
     made: AptRoot
 
     def publish(self, name: str, version: str, *, fields: str = "", postinst: str = "") -> None:
-        """Publish another package. The host knows of it after it has fetched the index again."""
+        """Publish another package. The host can install it after it has fetched the index again."""
         self.made.publish(name, version, fields=fields, postinst=postinst)
         self.put()
 

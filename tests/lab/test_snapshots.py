@@ -163,7 +163,7 @@ def test_a_folder_for_snapshots_that_is_somebody_elses_is_not_used(tmp_path: Pat
         assert (result["code"], result["effect"]) == ("permission_denied", "none")
 
 
-def test_a_snapshot_is_read_only_and_an_unfinished_one_is_not_told_as_one(tmp_path: Path) -> None:
+def test_a_snapshot_is_read_only_and_an_unfinished_one_is_not_listed(tmp_path: Path) -> None:
     with btrfs(tmp_path.resolve()) as volume:
         ask = asking(volume.root)
         given = {"snapshot_name": "one", "target_path": str(volume.folder)}

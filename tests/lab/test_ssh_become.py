@@ -58,7 +58,7 @@ def refusal(writ: Writ, target: str) -> tuple[str, str]:
     return done["code"], done["message"]
 
 
-def test_the_printed_rule_lets_hostops_be_root_and_nothing_else(writ: Writ, host: Host, rule: str) -> None:
+def test_the_printed_rule_permits_root_to_hostops_and_nothing_else(writ: Writ, host: Host, rule: str) -> None:
     assert refusal(writ, "by-rule")[0] == "become_denied"
     with rules(host, rule):
         assert restarted(writ, host, "by-rule")

@@ -184,7 +184,7 @@ async def test_control_events_that_an_executor_leaves_out_or_moves_stop_everythi
     assert held(follower.state)
 
 
-async def test_a_lift_or_an_emergency_of_before_does_not_count_again(control: Control) -> None:
+async def test_an_earlier_lift_or_emergency_does_not_count_again(control: Control) -> None:
     follower = control.follower()
     declared = event("emergency_declare", 4, scope=["*"], until=9e9, reason="it burns")
     ended = event("emergency_confirm", 5, emergency_id=declared.id, verdict="end")

@@ -45,7 +45,7 @@ async def test_journal_with_another_last_event_makes_policy_not_ready(asking: As
     assert await asking.code(asking.subject(), control_sequence=again) == "behind"
 
 
-async def test_a_copy_of_the_journal_that_was_behind_for_a_moment_is_believed_again(asking: Asking) -> None:
+async def test_a_copy_of_the_journal_that_was_behind_for_a_moment_counts_again(asking: Asking) -> None:
     records = broker_of(asking).disk.records
     missing = records.pop()
     assert await asking.code(asking.subject(), control_sequence=2) == "behind"

@@ -243,7 +243,7 @@ async def test_an_approver_without_an_approval_on_record_does_not_count(office: 
         ({"timeout": 45, "source_path": "/srv/c"}, "differs"),
     ],
 )
-async def test_a_parameter_that_nobody_asked_for_differs(
+async def test_a_parameter_that_was_not_requested_differs(
     office: Asking, tmp_path: Path, effective: dict[str, Any], result: str
 ) -> None:
     """A default of a rule is the policy's."""

@@ -201,7 +201,7 @@ async def test_replica_that_has_not_read_the_latest_event_replies_behind(asking:
     assert (decided.error.code, decided.error.retry) == ("behind", True)
 
 
-async def test_a_new_replica_knows_the_stops_of_before(asking: Asking) -> None:
+async def test_a_new_replica_has_the_earlier_stops(asking: Asking) -> None:
     await asking.control("stop_set", {"scope": ["*"], "reason": "it burns", "until": None})
     broker = asking.bus.broker  # type: ignore[attr-defined]
     await asking.service.stop()
@@ -279,7 +279,7 @@ def test_any_bytes_get_an_answer(tmp_path_factory: pytest.TempPathFactory, data:
 
 
 @pytest.mark.parametrize(("traced", "kept"), [(0, 0), (40, 40), (150, 120), (10_000, 120)])
-async def test_a_trace_is_as_long_as_its_asker_wants_and_no_longer_than_an_event_holds(
+async def test_a_trace_is_as_long_as_requested_and_no_longer_than_an_event_holds(
     asking: Asking, traced: int, kept: int
 ) -> None:
     rule = {"operations": ["service_restart"], "allowed": True, "time_restrictions": [{"start_time": "01:00"}]}

@@ -117,7 +117,7 @@ async def test_a_version_that_loads_elsewhere_and_not_here_stops_this_replica_an
             pass
 
 
-async def test_a_new_key_of_policys_believes_what_the_former_one_signed_up_to_a_version(asking: Asking) -> None:
+async def test_with_a_new_key_policy_accepts_versions_of_the_former_one_up_to_a_number(asking: Asking) -> None:
     await publish(asking, CLOSED)
     await asking.service.stop()
     former, keys = asking.files.keys["policy"].public, {**asking.files.keys, "policy": Key(generate_seed())}

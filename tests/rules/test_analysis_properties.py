@@ -162,5 +162,5 @@ def test_access_agrees_with_asking_everything(file: PolicyDocument) -> None:
                 assert got == ("allow" if access.approval == "never" else "require_approval"), (requested, known)
 
 
-def test_the_world_has_something_to_ask() -> None:
+def test_the_world_has_requests_to_decide() -> None:
     assert sum(1 for operation in PARAMETERS for _ in everything(operation)) > 5_000

@@ -120,7 +120,7 @@ def test_diff_supposes_scan_reports_each_relevant_way() -> None:
     assert alice.example.facts == {"scans": {"trivy": [{"id": "a-finding", "severity": "medium"}]}}
 
 
-def test_attributes_of_targets_are_made_up_as_the_rules_want_them() -> None:
+def test_attributes_of_targets_are_made_up_as_the_rules_require() -> None:
     tier = [{**RESTART, "target_attributes": {"tier": {"max": 2}}}]
     found = compared([], tier, QuestionSpace(catalogue=CATALOGUE))
     (change,) = found.changes

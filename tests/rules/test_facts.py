@@ -62,7 +62,7 @@ def test_listing_is_not_requested_if_the_rule_fails_without_it() -> None:
     assert listed({"max_length": 3}).ask().code == "no_rule"
 
 
-def test_nor_where_something_else_denies_for_good() -> None:
+def test_no_list_is_needed_where_something_else_denies_in_any_case() -> None:
     world = World(
         policy(
             global_policies=[
@@ -74,7 +74,7 @@ def test_nor_where_something_else_denies_for_good() -> None:
     assert world.ask().code == "denied"
 
 
-def test_nor_where_another_rule_errs_for_good() -> None:
+def test_no_list_is_needed_where_another_rule_errs_in_any_case() -> None:
     limits = {"service_name": {"allowlist_source": "list_services"}}
     rules = [
         rule("listed", "service_restart", parameter_constraints=limits),

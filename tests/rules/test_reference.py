@@ -60,7 +60,7 @@ def test_engine_and_reference_agree(part: int) -> None:
     assert {code: met[code] for code, least in OFTEN.items() if met[code] < least} == {}, met
 
 
-def test_the_reference_is_short_and_knows_nothing_of_the_engine() -> None:
+def test_the_reference_is_short_and_imports_nothing_of_the_engine() -> None:
     source = Path(reference.__file__).read_text()
     assert source.count("\n") <= LONGEST, "what `wc -l` counts: blank lines and docstrings too"
     assert "writ_rules" not in source

@@ -117,7 +117,7 @@ async def test_a_measurement_that_is_old_is_no_longer_shown_and_still_counted_by
     assert setting.clock.now() == pytest.approx(setting.server)
 
 
-async def test_a_server_that_forbids_the_question_is_not_asked_time_and_again(setting: Setting) -> None:
+async def test_a_server_that_forbids_the_request_does_not_get_it_repeatedly(setting: Setting) -> None:
     setting.failing = Forbidden("no permission")
     await setting.clock.start()
     assert setting.reads == 1

@@ -47,7 +47,7 @@ async def watched(tmp_path: Path) -> Watched:
     return made
 
 
-async def test_the_same_journal_is_believed_also_as_it_grows(watched: Watched) -> None:
+async def test_the_same_journal_is_recognised_also_as_it_grows(watched: Watched) -> None:
     guard = watched.guard()
     for number in range(3, 6):
         await guard.compare()

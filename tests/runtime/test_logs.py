@@ -65,7 +65,7 @@ def test_bound_fields_come_with_every_line_inside_and_none_outside() -> None:
     assert "operation" not in outside
 
 
-def test_context_of_the_moment_is_asked_for_each_line() -> None:
+def test_context_of_the_moment_is_read_for_each_line() -> None:
     stream = io.StringIO()
     traces = iter(["t1", "t2"])
     configure("x", "info", "json", context=lambda: {"trace": next(traces)}, stream=stream)
@@ -81,7 +81,7 @@ def test_log_line_of_a_library_has_the_same_form() -> None:
     assert (line["event"], line["ms"], line["level"]) == ("bus.slow", 12, "warning")
 
 
-def test_less_severe_events_than_asked_for_are_left_out() -> None:
+def test_less_severe_events_than_the_level_are_left_out() -> None:
     stream = json_logs("warning")
     Log("x").debug("a")
     Log("x").info("b")

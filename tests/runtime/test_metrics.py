@@ -73,7 +73,7 @@ def test_series_that_are_replaced_are_gone() -> None:
     }
 
 
-def test_gauges_that_are_found_out_together_are_so_whenever_somebody_asks() -> None:
+def test_gauges_that_are_computed_together_are_so_at_each_scrape() -> None:
     metrics, calls = Metrics(), [0]
     gauge = metrics.gauge("writ_open", "Open.")
 
@@ -99,7 +99,7 @@ def test_a_label_that_is_left_out_is_a_defect() -> None:
         counter.add()
 
 
-def test_gauges_are_set_or_read_when_asked() -> None:
+def test_gauges_are_set_or_read_at_a_scrape() -> None:
     metrics = Metrics()
     metrics.gauge("writ_open_operations", "Open.", {"state": ("started",)}).set(3, state="started")
     level = [1.0]

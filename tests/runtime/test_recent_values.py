@@ -41,7 +41,7 @@ async def test_recent_values_of_an_earlier_time_are_gone() -> None:
     assert [values.get("a"), values.get("b")] == [None, "B"]
 
 
-async def test_recent_values_go_at_their_age_though_nobody_asks_again() -> None:
+async def test_recent_values_are_dropped_at_their_age_without_another_use() -> None:
     values: RecentValues[Text] = RecentValues(100, 0.02)
     for name in ("a", "b"):
         text, gone = Text("secret"), asyncio.Event()

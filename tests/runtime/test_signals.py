@@ -10,7 +10,7 @@ from writ_runtime.signals import StopSignal
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_signal_asks_to_stop(number: signal.Signals) -> None:
+async def test_a_signal_requests_a_stop(number: signal.Signals) -> None:
     async with StopSignal() as stop:
         assert not stop.is_requested
         os.kill(os.getpid(), number)
@@ -18,7 +18,7 @@ async def test_a_signal_asks_to_stop(number: signal.Signals) -> None:
     assert (stop.is_requested, stop.reason) == (True, number.name)
 
 
-async def test_a_second_signal_cancels_whoever_takes_too_long() -> None:
+async def test_a_second_signal_cancels_steps_that_take_too_long() -> None:
     async def slow() -> None:
         async with StopSignal() as stop:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -30,7 +30,7 @@ async def test_a_second_signal_cancels_whoever_takes_too_long() -> None:
         await asyncio.wait_for(asyncio.create_task(slow()), 10)
 
 
-async def test_the_process_can_ask_itself_and_the_first_reason_is_kept() -> None:
+async def test_the_process_can_request_its_own_stop_and_the_first_reason_is_kept() -> None:
     async with StopSignal() as stop:
         stop.request_stop("lost the bus")
         stop.request_stop("later")

@@ -97,7 +97,7 @@ async def test_missing_exporter_is_reported(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_service_loads_none_of_it_where_nobody_asked(service: str) -> None:
+def test_a_service_without_an_endpoint_loads_no_tracing(service: str) -> None:
     program = (
         f"import sys, writ_{service}.__main__; "
         "sys.exit(any(name.partition('.')[0] in ('opentelemetry', 'requests') for name in sys.modules))"

@@ -222,7 +222,7 @@ def test_a_credential_id_belongs_to_one_passkey() -> None:
         version(*entries, relying_parties=[party()])
 
 
-def test_the_word_of_who_enrols_attests_nothing() -> None:
+def test_a_statement_of_the_enroller_attests_nothing() -> None:
     directory = version(entry(enrolment("bob", BOB, attested=True), 10.0))
     assert directory.presences()["bob"] == (Presence("verified"),)
 

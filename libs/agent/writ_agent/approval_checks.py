@@ -1,7 +1,7 @@
 """Verification of the approvals named by a grant, by the directory of people's credentials. No I/O, no clock.
 
 The directory tells an agent the owner of a security key or passkey, and the presence it proves: neither policy nor an
-executor can invent such an approver. For an nkey outside the directory, the agent has to believe policy about its
+executor can invent such an approver. For an nkey outside the directory, the agent has to rely on policy for its
 owner.
 """
 

@@ -42,7 +42,7 @@ async def serve(
     *,
     waiting: int = 0,
 ) -> None:
-    """Work until the process is asked to stop; then stop in order. `handlers` replace those of plugins. `waiting`: the
+    """Work until a signal stops the process; then stop in order. `handlers` replace those of plugins. `waiting`: the
     number of operations which may wait for their hosts without a slot.
     """
     key, catalogue = load_key(config), load_catalogue()
@@ -94,8 +94,8 @@ def handlers_for(backend: str, catalogue: Catalogue, loaded: Mapping[str, object
 
 
 def targets_check(target_health: TargetHealth) -> Check:
-    """Return the health check for unreachable targets. It only asks for attention: the agent is still of use for
-    the others.
+    """Return the health check for unreachable targets. It never makes the agent unready, which can still serve the
+    others.
     """
 
     async def check() -> str | None:

@@ -153,7 +153,7 @@ def named_directory(trust: VerificationContext, claimed: SentClaim, answer: Clai
 
 
 def verify_spooled_grant(trust: VerificationContext, signed: Signed, operation_id: str) -> tuple[Grant, Operation]:
-    """Verify the grant under which an earlier process of this agent began an operation. It serves only to ask for
+    """Verify the grant under which an earlier process of this agent began an operation. It permits only to find out
     the outcome. Raises SecurityRefusal, Invalid.
     """
     grant = _signed_by_policy(trust, signed, Grant, "forged_grant")
@@ -185,7 +185,7 @@ def _within_ceiling(trust: VerificationContext, operation: str, target: Target, 
 
 
 def _check_statement(trust: VerificationContext, grant: Grant, opened: SealedParameters) -> None:
-    """Raises SecurityRefusal unless the principal signed exactly this operation: policy's word alone is not enough.
+    """Raises SecurityRefusal unless the principal signed exactly this operation: policy's alone is not enough.
 
     The ceiling lists the principals' keys; without it any key will do, and a thief of policy's key can make one.
     """

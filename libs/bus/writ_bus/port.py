@@ -80,7 +80,7 @@ class Delivery(Protocol):
         """Mark it as done. Raises Unreachable; where the ack gets lost, the message is delivered again."""
 
     async def nak(self, delay: float = 0.0) -> None:
-        """Ask for another delivery, to any worker, after `delay` seconds."""
+        """Request another delivery, to any worker, after `delay` seconds."""
 
     async def working(self) -> None:
         """Restart the ack wait."""

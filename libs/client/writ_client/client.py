@@ -1,9 +1,9 @@
-"""`Writ`: ask for operations and follow them, from Python.
+"""`Writ`: request operations and follow them, from Python.
 
     async with await Writ.connect("nats://127.0.0.1:4222", seed=seed, principal="alice", installation=ID) as writ:
         done = await writ.run("service_restart", "web-1", {"service_name": "nginx"}, reason="new certificate")
 
-Nothing is sent without an idempotency key, so whatever got lost on the way is asked again and still happens once.
+Each request has an idempotency key, so a request that was lost on the way is sent again and still happens once.
 """
 
 import time

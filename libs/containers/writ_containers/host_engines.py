@@ -33,8 +33,8 @@ class BackendWithEngines(RoutedBackend):
         return await super().listing(target, source)
 
     async def settle(self, task: Task) -> TaskResult | None:
-        """Settle by the host. Without its parameters an operation of both kinds may be one of the engine, of which the
-        host knows nothing: then by processes here, and by a probe.
+        """Settle by the host. An operation of both kinds, without its parameters, may be one of the engine, which left
+        no mark on the host: then settle by processes here, and by a probe.
         """
         settled = await super().settle(task)
         if settled is not None and task.operation.name in SHARED and settled.effect == "none":

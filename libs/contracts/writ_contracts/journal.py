@@ -219,8 +219,8 @@ class Rejected(Event, frozen=True, kw_only=True, tag="rejected"):
 
 
 class Dispatched(Event, frozen=True, kw_only=True, tag="dispatched"):
-    """An agent of the pool may claim it now. `look` lets it read the baseline, nothing else; `ahead` lets it carry out
-    an early read, whose result needs the grant.
+    """An agent of the pool may claim it now. `look` permits a read of the baseline and nothing else; `ahead` permits an
+    early read, whose result needs the grant.
     """
 
     operation_id: str
@@ -277,7 +277,7 @@ class Started(Event, frozen=True, kw_only=True, tag="started"):
 
 
 class CancelRequested(Event, frozen=True, kw_only=True, tag="cancel_requested"):
-    """A permitted cancel; its agent is asked until it replies."""
+    """A permitted cancel. Executors send it to the agent until the agent replies."""
 
     operation_id: str
     by: str

@@ -20,7 +20,7 @@ from writ_contracts.parameter_problems import each_problem, parameter_problems
 class Class(StrEnum):
     """The visibility of a value: the journal has public ones in full, a digest of sensitive ones, and nothing of secret
     ones. Keyed ones are digests of something secret: the journal has a digest of them under a key for the target, so
-    that equal ones can be seen and none can be guessed.
+    that readers can see which are equal, and guess none.
     """
 
     PUBLIC = "public"
@@ -33,7 +33,7 @@ PUBLIC = Meta(extra={"writ_class": Class.PUBLIC})
 KEYED = Meta(extra={"writ_class": Class.KEYED})
 SENSITIVE = Meta(extra={"writ_class": Class.SENSITIVE})
 CONTENTS = Meta(extra={"writ_class": Class.PUBLIC, "writ_contents": True})
-"""Of an output that tells of contents: a preview shows it only to those who may read them."""
+"""For an output that reveals contents: a preview shows it only to those who may read them."""
 CONTENTS_DIGEST = Meta(extra={"writ_class": Class.SENSITIVE, "writ_unsearchable": True})
 """Of a parameter that is a digest of contents. It has no search digest: a search would confirm guesses of the contents.
 """
@@ -105,7 +105,7 @@ def keyed_names(struct: type[Struct]) -> frozenset[str]:
 
 @cache
 def telling(struct: type[Struct]) -> frozenset[str]:
-    """Return the names of the fields that tell of contents: keyed ones, and those marked with CONTENTS."""
+    """Return the names of the fields that reveal contents: keyed ones, and those marked with CONTENTS."""
     hints = get_type_hints(struct, include_extras=True)
     marked = {name for name in struct.__struct_fields__ if CONTENTS in get_args(hints[name])}
     return frozenset(marked | keyed_names(struct))

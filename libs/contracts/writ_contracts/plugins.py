@@ -12,7 +12,7 @@ from writ_contracts.bounds import Label
 from writ_contracts.ids import Digest
 
 WRIT_PLUGIN_API = 1
-"""The version of what plugins and Writ agree on. It grows when a plugin of before could do harm or break."""
+"""The version of the plugin API. It is raised when a plugin for the former version could do harm or break."""
 
 Prefix = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9]{1,31}(?!\n)$")]
 MOST_PLUGINS, MOST_BUILDS = 64, 16

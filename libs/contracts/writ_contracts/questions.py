@@ -19,7 +19,7 @@ class QueryKind(Struct, frozen=True, kw_only=True):
     answer: Any
     summary: str
     delegated: bool = True
-    """A gateway may ask it for a principal. What approvers read it may not."""
+    """A gateway may send it for a principal; queries of approvers it may not."""
 
 
 QUESTIONS = (

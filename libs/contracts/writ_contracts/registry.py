@@ -49,7 +49,7 @@ EXECUTORS_EVENTS: tuple[type[journal.Event], ...] = (
     journal.Resolved,
     journal.Archived,
 )
-"""Events of operations that executors write. Each kind has a channel of its own: NATS lends an account whole filters,
+"""Events of operations that executors write. Each kind has a channel of its own: NATS permits an account whole filters,
 and whatever an account may send, each of its users can have sent as a reply. So a kind that another service writes must
 not be under a filter of the executors.
 """

@@ -56,7 +56,7 @@ class Request(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     presence: PresenceEvidence | None = None
 
     def __post_init__(self) -> None:
-        # A statement is recorded with its request before anybody has believed it, so it must not spoil the record.
+        # A statement is recorded with its request before it is verified, so it must not damage the record.
         if self.statement is not None and not _readable(self.statement):
             raise ValueError("`statement.payload` is not JSON")
 
@@ -188,7 +188,7 @@ class OperationReply(Struct, frozen=True, kw_only=True):
 
 
 class OperationsReply(Struct, frozen=True, kw_only=True):
-    """One's own open operations, in the order of their requests. `more`: ask again `after` the `last`."""
+    """One's own open operations, in the order of their requests. `more`: query again `after` the `last`."""
 
     operations: list[OperationView] = field(default_factory=list)
     more: bool = False
@@ -247,7 +247,7 @@ class TargetView(Struct, frozen=True, kw_only=True):
 
 
 class TargetsReply(Struct, frozen=True, kw_only=True):
-    """The targets, by id. `more`: ask again `after` the last one."""
+    """The targets, by id. `more`: query again `after` the last one."""
 
     targets: list[TargetView] = field(default_factory=list)
     more: bool = False

@@ -1,7 +1,7 @@
 """Scanners: functions that find what is wrong with a target, by the entry point `writ.scanners` of plugins.
 
-A scanner runs in the command `writ scan run`, beside the systems that it asks and never inside a service: a process for
-each target, which ends within a time. Its findings go to policy as the report of the principal that runs it.
+A scanner runs in the command `writ scan run`, beside the systems that it queries and never inside a service: in a
+process for each target, with a time limit. Its findings go to policy as the report of the principal that runs it.
 """
 
 from collections.abc import Callable, Sequence

@@ -18,7 +18,7 @@ class Statement(Struct, frozen=True, kw_only=True):
     """
 
     installation: Annotated[str, Meta(max_length=26)] = ""
-    """Its id (`writ_contracts.ids.InstallationId`), set when it is signed; empty in a record of before there were ids.
+    """Its id (`writ_contracts.ids.InstallationId`), set at the signature; empty in records older than these ids.
     """
 
 

@@ -1,6 +1,6 @@
 """Every NATS subject of Writ, built and parsed here and nowhere else.
 
-A subject's tokens are identifiers of `ids` or words of ours, never free text: `_token` refuses a text which could add a
+A subject's tokens are identifiers of `ids` or fixed words, never free text: `_token` refuses a text which could add a
 token or a wildcard.
 """
 
@@ -276,7 +276,7 @@ class EventSubject(Struct, frozen=True, kw_only=True):
 
 @lru_cache(maxsize=64)
 def parse_event(subject: str) -> EventSubject | None:
-    """Return the parts of an operation event's subject; None for other subjects. Each reader of an event asks it."""
+    """Return the parts of an operation event's subject; None for other subjects. Called for each event that is read."""
     tokens = subject.split(".")
     if len(tokens) < 6 or tokens[0] != "writ" or tokens[1] not in ("journal", "event") or tokens[2] != "op":
         return None

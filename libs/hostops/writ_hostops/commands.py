@@ -115,7 +115,7 @@ def run(
         raise
     finally:
         reader.close()
-    # One that the kernel does not let go of is not waited for.
+    # Do not wait for one that the kernel cannot end.
     status = -signal.SIGKILL if process.returncode is None else process.returncode
     return ProgramResult(status, reader.text(0), reader.text(1), stopped, gone, reader.cut)
 
@@ -218,7 +218,7 @@ class _Reader:
 
 
 def _end(process: "subprocess.Popen[bytes]", reader: _Reader, operation_id: str) -> bool:
-    """End the program's group and the marked processes outside it. Return whether all of them are seen to be gone."""
+    """End the program's group and the marked processes outside it. Return whether all have certainly ended."""
     kin = processes.marked(operation_id) if operation_id else []
     ended = _end_group(process, reader, kin)
     return (not operation_id or processes.end({}, operation_id, 0.0)) and ended

@@ -30,7 +30,7 @@ def lacking(stop: CancelToken) -> Dict[str, str]:
 def services(stop: CancelToken) -> str:
     """Return the reason for which systemd may refuse to start or stop a unit for this user; "" if it does not.
 
-    Only root may ask polkit about a single unit, so a rule for single units cannot be seen from here.
+    Only root may query polkit about a single unit, so this cannot find a rule for single units.
     """
     if os.geteuid() == 0:
         return ""

@@ -23,7 +23,7 @@ _EXEC = 0.5
 
 
 def boot_id() -> str:
-    """Return the id of the present boot; "" if the kernel gives none now, for want of descriptors, say."""
+    """Return the id of the present boot; "" if it cannot be read now, such as for lack of descriptors."""
     try:
         return _known_boot_id()
     except LookupError:

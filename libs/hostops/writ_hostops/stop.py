@@ -38,7 +38,7 @@ class CancelToken:
         os.close(self._write)
 
     def cancel(self) -> None:
-        """Ask the operation to end; once is enough."""
+        """Request the end of the operation; one call is enough."""
         os.write(self._write, b"x")
 
     def fileno(self) -> int:

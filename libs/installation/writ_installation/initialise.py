@@ -80,7 +80,7 @@ def upgrade(root: Path) -> list[str]:
 
 
 def _offer_tls(home: Home, site: Site) -> None:
-    """Have NATS speak TLS with clients that do."""
+    """Have NATS use TLS with clients that support it."""
     user = _provisioner_user() if home.split else None
     set_up(home, "offered", own_names(site.listen, site.url), time.time())
     if user is not None:

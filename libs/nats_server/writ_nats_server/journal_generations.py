@@ -1,6 +1,6 @@
 """Removal of archived events from the journal's stream: the stream drops all but its newest events.
 
-The stream refuses deletes and purges for good, so its own limit has to remove them. The stream is closed to writers,
+The stream refuses all deletes and purges, so its own limit has to remove them. The stream is closed to writers,
 who see the same errors as during a leader election and wait. Then it is limited to the number of remaining events, and
 opened again. A crash in between leaves it closed, with or without the range; `restore_journal_configuration` opens it,
 and so does every `provision`. The caller holds the installation's lock on streams, so nobody else changes the

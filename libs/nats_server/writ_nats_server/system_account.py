@@ -40,7 +40,7 @@ class _Reloaded(Struct, frozen=True):
 
 async def idle_seconds(bus: Bus, key: str) -> float | None:
     """Return the time since a connection by this key last sent something, closed ones included, with the key of the
-    system account; None where no server knows of one. Raises Unreachable, BusRefused.
+    system account; None where no server has had one. Raises Unreachable, BusRefused.
     """
     question = {"user": key, "auth": True, "state": 2}  # all: open and closed
     answers = [found for _, found in await ping(bus, CONNECTIONS, question, _Connections)]

@@ -21,7 +21,7 @@ from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics
 
 DEGRADED = 2.0
-"""Seconds of skew from which a service asks for attention."""
+"""Seconds of skew from which the health check `clock` fails."""
 BREAKS = 60.0
 """Seconds of skew from which a service that judges by times of the day is not ready."""
 EVERY = 5.0
@@ -74,7 +74,7 @@ class ServerClock:
         """True for permissions of an earlier release: each question that the server refuses is a security event."""
 
     def over(self, bus: Bus) -> None:
-        """Ask by this bus from now on."""
+        """Send requests by this bus from now on."""
         self._bus = bus
 
     def now(self) -> float:

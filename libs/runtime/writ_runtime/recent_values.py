@@ -10,9 +10,9 @@ Value = TypeVar("Value")
 
 
 class RecentValues(Generic[Value]):
-    """A value that is gone is no error: callers then obtain it as if it had never been here.
+    """A cache of recent values. A dropped value is no error: callers then obtain it in the ordinary way.
 
-    `put` needs a running event loop, whose timer drops values that nobody asks for.
+    `put` needs a running event loop, whose timer drops unused values.
     """
 
     def __init__(self, most_bytes: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:

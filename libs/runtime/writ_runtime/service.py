@@ -124,7 +124,7 @@ async def running(
     *,
     gc_thresholds: tuple[int, int, int] = FEW_CYCLES,
 ) -> AsyncIterator[Process]:
-    """Yield a process whose health is served from start to end; signals ask it to stop."""
+    """Yield a process whose health is served from start to end; signals stop it."""
     metrics = metrics or Metrics()
     health = Health(metrics)
     traced = config.otlp_endpoint or config.otlp_traces_endpoint

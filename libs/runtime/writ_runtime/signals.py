@@ -18,7 +18,7 @@ class StopSignal:
 
     @property
     def is_requested(self) -> bool:
-        """Return whether the process was asked to end."""
+        """Return whether a signal has requested the end of the process."""
         return self._requested.is_set()
 
     async def wait(self) -> None:

@@ -1,6 +1,6 @@
 """The journal's control events in their first order, including copies stored again (see `CARRIED_FROM`). Pure.
 
-Copies by executors are believed only as far as they can be checked. A copy of a present event must equal it. The copies
+Copies by executors count only as far as they can be checked. A copy of a present event must equal it. The copies
 of absent events must be exactly those signed for by the author of the last archive.
 """
 

@@ -38,7 +38,7 @@ def format_keys(keys: ParameterKeys) -> bytes:
 
 
 def shared_key_id(key: bytes) -> str:
-    """Return a name for the key which tells nothing of it, in the form of a public key."""
+    """Return a name for the key which reveals nothing of it, in the form of a public key."""
     return public_of(bytes.fromhex(derive(key, "writ.params.id", "")))
 
 

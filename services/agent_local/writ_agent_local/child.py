@@ -67,8 +67,8 @@ class HostChild:
             await stderr
 
     async def stop(self, grace: float) -> bool:
-        """Send SIGTERM, then SIGKILL, to the group and to processes that left it. Return whether all are seen to be
-        gone.
+        """Send SIGTERM, then SIGKILL, to the group and to processes that left it. Return whether all have
+        certainly ended.
         """
         self._signal(signal.SIGTERM)
         try:
@@ -125,7 +125,7 @@ class HostChild:
         try:
             os.killpg(self._process.pid, number)
         except ProcessLookupError:
-            return  # the whole group is gone
+            return  # the whole group has ended
 
 
 async def _line(stdout: asyncio.StreamReader) -> bytes:

@@ -1,6 +1,6 @@
 """The backend `proxmox`: operations on guests and nodes of Proxmox VE. Nothing runs on this host.
 
-After a kill, the next agent finds the note, and asks the node for the task.
+After a kill, the next agent finds the note, and queries the node for the task.
 """
 
 import asyncio
@@ -58,7 +58,7 @@ class ProxmoxBackend:
         return work is None or await work.stop(grace)
 
     async def settle(self, task: Task) -> TaskResult:
-        """Ask the node for the task's end: a task goes on without its agent."""
+        """Query the node for the task's end: a task goes on without its agent."""
         note = await asyncio.to_thread(self._notes.read, task.operation_id)
         if note is None:
             code, message = "agent_restarted", "the agent ended before anything was sent"

@@ -32,7 +32,7 @@ def held(permissions: Mapping[str, Any], connection: ProxmoxConnection) -> froze
 
 def _counts(path: str, privilege: str, propagates: bool, connection: ProxmoxConnection) -> bool:
     """Return whether a privilege on a path holds for an object of the target. A privilege without propagation (0) holds
-    for its own path alone: on `/` or `/vms` it is of no use for a guest.
+    for its own path alone: on `/` or `/vms` it has no effect for a guest.
     """
     if not propagates and path in _FOLDERS:
         return False

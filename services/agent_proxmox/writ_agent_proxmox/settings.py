@@ -22,7 +22,7 @@ Storage = Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,62}(?!\n)$")]
 
 
 class ProxmoxConnection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`fingerprint`: the certificate's SHA-256, as Proxmox shows it. `ca`: certificates to believe instead, in PEM.
+    """`fingerprint`: the certificate's SHA-256, as Proxmox shows it. `ca`: certificates to trust instead, in PEM.
     Without either the authorities of the agent's own host count. `storage` and `bridge` are for guests created by
     `container_create`, which names neither. `connect_retries`: further attempts at a node out of reach, for reads.
     """

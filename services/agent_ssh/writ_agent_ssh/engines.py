@@ -77,7 +77,7 @@ class ForwardedEngines:
             try:
                 yield forwarded.engine
             except WritError:
-                forwarded.answered = False  # the next one asks the host first if the socket is there
+                forwarded.answered = False  # the next one first checks on the host that the socket exists
                 raise
             finally:
                 forwarded.users -= 1

@@ -77,7 +77,7 @@ class IndexFollower:
         self._query_waits = asyncio.Event()
         self._last = 0
         self.problem: str | None = None
-        """The reason why the index takes in no events at present; "" if it does."""
+        """The reason why the index stores no events at present; "" if it does."""
 
     @property
     def position(self) -> int:
@@ -197,7 +197,7 @@ class IndexFollower:
         return changes
 
     def _read_keys(self) -> None:
-        """Look at policy's keys once for the records of a page: they are in a file, and each event needs them twice."""
+        """Read policy's keys once for the records of a page: they are in a file, and each event needs them twice."""
         keys = self._policy_keys
         counting = keys if isinstance(keys, Mapping) else dict.fromkeys(keys, sys.maxsize)
         self._counting.clear()

@@ -104,7 +104,7 @@ class ReadPermission:
         return True
 
     async def _request_decision(self, request: RecordReadRequest) -> DecideReply:
-        """Ask again while the answering replica has not read the latest control events."""
+        """Repeat the request while the replying replica has not read the latest control events."""
         for delay in (*BEHIND_DELAYS, None):
             message = await self._bus.request(subjects.POLICY_RECORD_READ, encode(request), timeout=TIMEOUT)
             answer = decode(message.data, DecideReply)

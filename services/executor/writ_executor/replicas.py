@@ -57,7 +57,7 @@ class ExecutorReplicas:
         """The time of the latest replies, and what was found in them."""
 
     async def follow(self) -> None:
-        """Look for executors now and then, until cancelled."""
+        """Discover executors at intervals, until cancelled."""
         while True:
             if self._forbidden or not self._wanted():
                 await asyncio.sleep(IDLE)
@@ -66,7 +66,7 @@ class ExecutorReplicas:
                 await asyncio.sleep(EVERY)
 
     async def look(self) -> None:
-        """Ask all executors for their levels. Without any reply, and so without its own, the levels are unknown."""
+        """Query all executors for their levels. Without any reply, and so without its own, the levels are unknown."""
         try:
             replies = await self._bus.request_many(f"$SRV.PING.{NAME}", b"", timeout=WITHIN)
         except Forbidden as error:  # NATS has the permissions of an earlier release, and records each refusal

@@ -1,4 +1,4 @@
-"""The MCP server over a toolbox: lists, calls, progress. The low-level server speaks both ages of the protocol."""
+"""The MCP server over a toolbox: lists, calls, progress. The low-level server has both versions of the protocol."""
 
 import asyncio
 import time

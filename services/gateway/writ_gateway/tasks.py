@@ -2,7 +2,7 @@
 
 A task is an operation by another name: its id is the operation's, the record is its store, and nothing is kept here.
 Anyone who may read the operation may read the task. A task waiting for an approval is `working`: no input of a client
-can approve it, so a task never asks for input.
+can approve it, so a task never requests input.
 """
 
 from collections.abc import Awaitable, Callable
@@ -110,7 +110,7 @@ class TaskHandlers:
         return task_of(await session.writ.with_output(view), self._finished)
 
     async def update(self, context: Context, params: TaskParams) -> dict[str, Any]:
-        """Acknowledge, and ignore: no task asks for input, and nothing in an answer would be an approval."""
+        """Acknowledge, and ignore: no task requests input, and no input would be an approval."""
         await self._view(await self._session(context), params.task_id)
         return {}
 

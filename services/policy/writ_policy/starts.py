@@ -236,7 +236,7 @@ def _is_over(
     keys: Collection[str],
     installation: str,
 ) -> bool:
-    """Return true if the earlier attempt has ended: its instance says so, or its time had passed at the next
+    """Return true if the earlier attempt has ended: its instance reported it, or its time had passed at the next
     dispatch.
     """
     try:

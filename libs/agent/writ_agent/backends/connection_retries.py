@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 
 def retry_seconds(task: Task, retries: int | None, connect_timeout: float) -> float:
     """Return the seconds in which a run may begin further attempts, which leave the last one the time to connect; 0
-    for a change, and where the target's connection does not ask for them.
+    for a change, and where the target's connection has no `connect_retries`.
     """
     return max(0.0, task.timeout - connect_timeout) if task.operation.read_only and retries else 0.0
 

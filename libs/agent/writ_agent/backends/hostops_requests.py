@@ -113,7 +113,7 @@ def surveyed(
 
 
 def space_of(reply: Mapping[str, Any] | None) -> tuple[int, int] | None:
-    """Return free and total bytes from a survey with `space_of_folder`; None where the host does not tell."""
+    """Return free and total bytes from a survey with `space_of_folder`; None if the host does not report them."""
     found = seen_of("survey", reply).output.get("space")
     match found:
         case [int() as free, int() as total]:
@@ -180,7 +180,7 @@ def task_result(task: Task, reply: Mapping[str, Any] | None) -> HostopsResult | 
 
 
 def done_of(task: Task, reply: Mapping[str, Any] | None, over: bool = True) -> TaskResult:
-    """Return the outcome of a run. `over`: without a result, hostops and all its children are seen to be gone."""
+    """Return the outcome of a run. `over`: without a result, all processes of hostops have certainly ended."""
     result = task_result(task, reply)
     if result is None:
         return without_word(task, over)

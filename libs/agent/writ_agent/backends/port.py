@@ -170,7 +170,7 @@ class Leftovers(Protocol):
         """Return the fate of a task as granted, without its parameters: `unknown` if it still runs, None if it ran on
         this host.
 
-        It changes nothing, but the operation cannot begin any more. Raises WritError if the host cannot be asked.
+        It changes nothing, but the operation cannot begin any more. Raises WritError if the host cannot be queried.
         """
 
 

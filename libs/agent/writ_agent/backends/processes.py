@@ -27,8 +27,8 @@ def living(operation_id: str) -> list[int]:
 
 
 async def end(operation_id: str, grace: float, force: float = 2.0) -> bool:
-    """Send SIGTERM to all of them, and SIGKILL after `grace` seconds. Return whether all are seen to be gone within
-    `force` seconds of the first SIGKILL.
+    """Send SIGTERM to all of them, and SIGKILL after `grace` seconds. Return whether all have certainly ended
+    within `force` seconds of the first SIGKILL.
     """
     began, killed = time.monotonic(), 0.0
     signalled: set[int] = set()

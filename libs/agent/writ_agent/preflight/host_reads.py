@@ -129,7 +129,7 @@ class HostReads:
                     return await self._test(grant, min(max(ask.timeout, 0.1), LONGEST_READ)), grant.operation_id
             grant, operation = verify_requested_grant(self._trust, ask, self._now())
         except SecurityRefusal as refused:
-            # The unverified read grant cannot be believed, so the report names no operation.
+            # The read grant is unverified, so the report names no operation.
             await self._reporter.report(refused, None)
             return ReadReply(error=failure_of(refused)), ""
         except WritError as error:

@@ -69,7 +69,7 @@ async def _state(backend: Backend, task: Task) -> dict[str, Any]:
 def _divided(
     identity: AgentIdentity, ask: ReadRequest, task: Task, observed: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the fields to show, and the details. Without the right to read there are none that tell of contents."""
+    """Return the fields to show, and the details; without the right to read, no fields that reveal contents."""
     fields = telling(task.operation.output)
     known = {name: value for name, value in observed.items() if task.diff or name not in fields}
     if not ask.shown:

@@ -31,7 +31,7 @@ class ProgressRelay:
             self._sender = tasks.spawn(self._send(), "progress")
 
     def close(self) -> None:
-        """Drop unsent messages: they are of no use after the end."""
+        """Drop unsent messages: they are useless after the end."""
         if self._sender is not None:
             self._sender.cancel()
 

@@ -1,4 +1,4 @@
-"""Security events seen by an agent: signed, and sent like receipts until an executor has them in the journal."""
+"""Security events that an agent found: signed, and sent like receipts until an executor has them in the journal."""
 
 import os
 from collections.abc import Mapping

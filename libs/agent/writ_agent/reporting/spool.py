@@ -129,7 +129,7 @@ class Spool:
             raise
 
     def clear(self, key: str) -> None:
-        """Forget the entry. If this is lost in a crash, its message is sent or settled once more."""
+        """Forget the entry. If a crash loses this, its message is sent or settled again."""
         if self._live.pop(key, None) is not None and self.problem is None:
             try:
                 self._append(self._encode(key, _ClearedEntry()))

@@ -54,7 +54,7 @@ class CancelEndpoint:
 
     async def _cancel(self, ask: CancelRequest) -> CancelReply:
         entry = self._in_flight.find(ask.operation_id)
-        if entry is None:  # a receipt on its way tells how it ended, perhaps as `unknown`
+        if entry is None:  # a receipt on its way has the outcome, perhaps `unknown`
             return CancelReply(result="not_confirmed" if ask.operation_id in self._ended() else "not_running")
         try:
             verify_cancel(self._trust, ask, entry.owners)

@@ -1,5 +1,5 @@
-"""Claims: ask an executor to let one dispatched operation start. A claim is signed once and sent with the same bytes
-every time.
+"""Claims: request the start of one dispatched operation from an executor. A claim is signed once and sent with the same
+bytes every time.
 
 A lost answer may leave a stored `granted`. The same claim then gets the same grant again; another claim would get
 none. So a sent claim is repeated until its fate is known, or the agent reports the operation as not begun.
@@ -36,7 +36,7 @@ ASK_SECONDS = 5.0
 REPEAT_SECONDS = 2.0
 """Seconds after which a claim without a reply is sent again, perhaps to another executor."""
 PATIENCE = 12.0
-"""Less than a grant's lifetime: a later answer is of no use."""
+"""Less than a grant's lifetime: a later reply is useless."""
 _PAUSES = (0.05, 0.2, 0.5, 1.0, 2.0)
 _UNCERTAIN = frozenset({"timeout", "internal"})
 """Codes after which `granted` may be stored all the same."""

@@ -30,7 +30,7 @@ class InFlightOperation:
     async def stop(self, cause: Cause) -> bool:
         """End it, or prevent its begin. Return true if its end is certain."""
         if self.running is None:
-            self.stopped = cause  # looked at in the same step of the event loop that would begin it
+            self.stopped = cause  # checked in the same step of the event loop that would begin it
             return await self.drop_early_read()
         return await self.running.stop(cause)
 

@@ -1,7 +1,7 @@
 """Recovery at the start of an agent: find the fate of operations begun by an earlier process, and report it.
 
 Processes on this host are ended with outcome `unknown`, since nobody saw their end. Operations elsewhere go on without
-the agent: the backend asks there. A claim without a begin ran nothing.
+the agent: the backend queries it. A claim without a begin ran nothing.
 """
 
 import asyncio

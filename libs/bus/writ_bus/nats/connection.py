@@ -41,7 +41,7 @@ class NatsConnection:
             check_encrypted(options.servers, options.tls)
         self.client = make_client(options.client)
         self.loop = asyncio.get_running_loop()
-        """The event loop, for frequent use: to ask asyncio for it is a system call in Python 3.11."""
+        """The event loop, for frequent use: asyncio's own lookup is a system call in Python 3.11."""
         self.up = asyncio.Event()
         self.closed = asyncio.Event()
         self.on_lost: list[Callable[[], None]] = []
@@ -216,7 +216,7 @@ class NatsConnection:
         finally:
             self.on_refused.remove(refuse)
         if refused.done():
-            await self.client.forget(subscription)  # or each reconnect would ask for it again
+            await self.client.forget(subscription)  # or each reconnect would subscribe again
             await refused
         return subscription
 

@@ -2,7 +2,7 @@
 
 Every append names the last sequence its writer has read (`cas_headers`, the one place which builds the header). There
 is no Nats-Msg-Id: together with an expected sequence its meaning differs between one server and three. After a lost
-reply, or a wrong sequence, the event's own id in the journal tells whether it was stored.
+reply, or a wrong sequence, the writer searches the journal for the event's own id: it is there if it was stored.
 """
 
 import asyncio
@@ -75,7 +75,7 @@ class NatsJournal:
         self._batch_ids = NUID()
         self._has_answered = False
         self._end_seen: int | None = None
-        """The journal's last sequence, as last heard. A journal has no more subjects than events."""
+        """The journal's last sequence, as last reported. A journal has no more subjects than events."""
 
     async def append(self, entry: Entry) -> int:
         check_subject(entry.subject)
@@ -206,7 +206,7 @@ class NatsJournal:
     async def _events(self, filter: str, after: int, most: int | None, least: int) -> tuple[list[Record], int]:
         """Return the next events, of which there are at least `least`, and how many follow them.
 
-        The server of a long journal is never asked for more events than there are. With more than INDEXED subjects it
+        A request never names more events than a long journal has. With more than INDEXED subjects the server
         looks for the next match of a wildcard block by block. After the last one it goes on to the end of the stream:
         it loads every block (13 s at 4 million events), keeps them in memory, and replies to nobody meanwhile.
         """

@@ -111,7 +111,7 @@ class PullWorker:
         if status == "100" or token != self._token:  # a heartbeat, or about a request that was given up
             return
         self._requested = 0
-        if status not in ("404", "408"):  # these two: nothing came in time, ask again
+        if status not in ("404", "408"):  # these two: nothing came in time: request again
             self._pause = next(self._pauses)
             description = (message.headers or {}).get("Description")
             _logger.debug("pull.status", extra={"status": status, "description": description})

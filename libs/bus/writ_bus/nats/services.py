@@ -217,7 +217,7 @@ class NatsServing:
             _logger.warning("serve.reply", extra={"error": str(error)})
             if error.code == "oversize":
                 await self._reply(reply, b"", OVERSIZE)
-            # else the requester will time out, and may ask again
+            # else the requester will time out, and may repeat the request
 
     async def close(self) -> None:
         for subscription in self._subscriptions:

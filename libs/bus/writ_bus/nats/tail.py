@@ -54,7 +54,7 @@ class NatsTail:
         self._behind = True
         self._lost = False  # live events may have been lost since
         self._sign, self._signs = 0, 0
-        """The sequence of the latest event that a tail which is not live has heard of, and how often it has."""
+        """In a tail that is not live: the sequence of the latest republished event, and the number of such messages."""
         self._tries = 0
         self._absent: tuple[int, float] | None = None
         """A live event that is not in the stream, and when this was first found."""
@@ -208,7 +208,7 @@ class NatsTail:
             self._behind = True
 
     async def _compare_returned(self) -> None:
-        """Read the live events that were returned from the stream, and let the reader have those that differ: the true
+        """Read the live events that were returned from the stream, and return those that differ to the reader: the true
         ones may be among the lost.
         """
         if not self._lost:

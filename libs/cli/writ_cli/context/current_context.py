@@ -73,7 +73,7 @@ class ContextFolder:
             return None
 
     def current_file(self) -> Path | None:
-        """Return the file of the current context. Raises Invalid where it is gone."""
+        """Return the file of the current context. Raises Invalid if it no longer exists."""
         return None if self.current is None else self.known(self.current)
 
     def known(self, name: str) -> Path:

@@ -52,5 +52,5 @@ INSTALLATION = click.option(
 def read_answer(file: BinaryIO, *, prompts: bool) -> bytes:
     """Return the JSON of a browser. Raises UsageError where a question has to be answered on the same input."""
     if prompts and getattr(file, "name", "") == "<stdin>":
-        raise click.UsageError("`-` takes the input on which you are asked once more: add --yes, or name a file")
+        raise click.UsageError("`-` reads the input that the confirmation needs: add --yes, or name a file")
     return file.read(LARGEST_ANSWER + 1)

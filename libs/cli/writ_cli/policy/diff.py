@@ -50,9 +50,9 @@ Side = int | Path
 async def diff(
     settings: Settings, old: str, new: str | None, inventory: Path | None, principals: Path | None, exit_code: bool
 ) -> int:
-    """Show the changes by another policy.
+    """Show what another policy decides differently.
 
-    These are requests that would be newly allowed, newly denied, or newly need an approval.
+    These are requests that would then be allowed, be denied, or need an approval, and did not before.
 
     OLD and NEW are files or numbers of published versions; with one alone, the policy in force is the old one. Two
     files are compared without a server. Each change comes with one concrete request that shows it. Without an inventory

@@ -41,7 +41,7 @@ async def can_i(
 
     Exit status 0: yes; 4: with an approval; 3: no; 2: invalid, or no agent of the target has it.
 
-    Without --policy it is judged as `writ run` would be. Files know nothing of agents.
+    Without --policy, the decision is that of `writ run`. With it, agents are not considered.
     """
     target_id, parameters = target_of(operation, target), parameters_of(operation, words)
     async with answering(settings, files) as source:
@@ -112,9 +112,9 @@ async def allowed(
 
     For a principal, a target, or targets of a role; at any time, or --at.
 
-    For all principals, if none is named; without any option the running Writ lists one's own access, as it does where
-    the asker may not see others' (`audit_read`). It agrees with a query for each pair. It follows from the policy
-    alone: a stop in force is ignored.
+    Without a principal it lists that of all. Without any option, or without the right to read others' (`audit_read`),
+    the running Writ lists one's own. Each row agrees with the decision on a single request, except that stops in force
+    are ignored.
     """
     unnamed = files is None and not (who or principal_role or everything)
     if unnamed and not (role or target):

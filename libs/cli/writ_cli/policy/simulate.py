@@ -49,9 +49,9 @@ async def simulate(
 
     By many principals and at many instants, in all combinations.
 
-    `writ simulate` asks the executor about one request of one's own, as it would accept it now. This asks the policy
-    alone about all combinations: emergencies count if --emergency says so, and others' requests need `audit_read`. Exit
-    status 3 when all of them are denied, 2 when all are invalid.
+    `writ simulate` shows whether the executor would accept one of your own requests now. This command queries the
+    policy alone, for all combinations: emergencies count with --emergency only, and others' requests need `audit_read`.
+    Exit status 3 when all of them are denied, 2 when all are invalid.
     """
     parameters_of_request: dict[str, Any] = {
         "parameters": parameters_of(operation, words),

@@ -32,8 +32,8 @@ _REASON = click.option("--reason", "-r", required=True, help="Why, for the recor
 async def status(settings: Settings) -> int:
     """Show the policy in force.
 
-    By the replica that replies: its version with its origin, and problems of its files. Every principal may query it.
-    Exit status 1 when something cannot be used.
+    One replica replies with its version, the version's origin, and problems of its files. Every principal may query it.
+    Exit status 1 when a file or version cannot be used.
     """
     async with await settings.connect() as writ:
         found = await writ.policy_status()
@@ -134,7 +134,7 @@ async def show(settings: Settings, version: int | None) -> int:
 async def publish(settings: Settings, file: Path, reason: str, replaces: int | None) -> int:
     """Put a policy in force.
 
-    It applies from its storage on, on every replica, also to operations waiting to start. The service checks it as
+    It applies on every replica as soon as it is stored, also to operations that wait to start. The service checks it as
     `writ policy validate` does; `writ policy diff FILE` shows its changes beforehand.
     """
     document = text_of(file)
@@ -190,7 +190,7 @@ async def _digest_in_force(writ: Writ) -> str:
 async def rollback(settings: Settings, version: int, reason: str) -> int:
     """Put an earlier version in force again.
 
-    As a new version with the same document, so that it can be rolled back, too.
+    Its document becomes a new version, which can be rolled back, too.
     """
     async with await settings.connect() as writ:
         before = await _digest_in_force(writ)

@@ -24,7 +24,7 @@ SILENT = "no reply from NATS or an executor; still waiting"
 SILENCE_SECONDS = 60.0
 """After this time without a reply the executors count as unreachable."""
 LAG_SECONDS = 0.02
-"""An event may arrive before the executor that is asked has read it: the next query follows after this time."""
+"""An event may arrive here before the executor that replies has read it: the next query follows after this time."""
 
 OnEvent = Callable[[Event], None]
 Heard = asyncio.Queue[SequencedEvent]

@@ -13,7 +13,7 @@ CHANGED_WITHIN = 60.0
 class PrincipalChanges:
     """`writ.principals`: each method returns once the operation has ended, or waits for approval.
 
-    Its outcome is `unknown` (`not_confirmed`) while policy follows a change and NATS was not seen to.
+    Its outcome is `unknown` (`not_confirmed`) while policy follows a change, and NATS is not confirmed to follow it.
     """
 
     def __init__(self, writ: RunsOperations) -> None:

@@ -38,7 +38,7 @@ class Sessions:
         return await self._writ.request("session_end", WRIT_TARGET, expected, reason=reason, wait=ENDED_WITHIN)
 
     async def submit_end(self, session_id: str) -> RequestReply:
-        """End the very session by whose key one is connected: its outcome can no longer be heard."""
+        """End the very session by whose key one is connected: its outcome can no longer be received."""
         return await self._writ.submit("session_end", WRIT_TARGET, {"session_id": session_id})
 
     async def open_ones(self, *, everybody: bool = False) -> SessionsReply:

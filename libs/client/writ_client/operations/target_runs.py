@@ -21,9 +21,9 @@ from writ_contracts.ids import operation_id
 from writ_contracts.requests import OperationView, RequestReply
 
 AT_ONCE = 64
-"""Operations of one run that are open at once: a principal has a bounded number of them, and others want a turn."""
+"""Operations of one run that are open at once: a principal has a bounded number, and may have other runs."""
 BUSY_SECONDS, MOST_BUSY = 1.0, 120
-"""A run of thousands is faster than one principal may ask: it waits and goes on."""
+"""A run of thousands sends requests faster than a principal may: it waits and goes on."""
 BUSY = frozenset({"rate_limited", "too_many_open"})
 """The second one also where the run's own operations have parameters of many bytes: their ends make room."""
 OK = frozenset({"succeeded", "previewed"})
@@ -109,7 +109,7 @@ class AwaitedOperations:
 
 
 class ManyTargets:
-    """A run over many targets. `recap` tells how it stands at any time, also after it was cancelled."""
+    """A run over many targets. `recap` returns its state at any time, also after it was cancelled."""
 
     def __init__(
         self,

@@ -118,7 +118,7 @@ class Approvals:
 
     def challenge(self, card: Card, *, reason: str = "", proof: Proof | None = None) -> approvals.Approval:
         """Return the approval of the operation on the card, for a passkey to sign elsewhere (`signed_bytes` of
-        `writ_trust.approvals`). It is good for five minutes. Raises Denied where it must not be approved.
+        `writ_trust.approvals`). It is valid for five minutes. Raises Denied where it must not be approved.
         """
         if card.refusals:
             raise Denied("; ".join(card.refusals))

@@ -19,7 +19,7 @@ from writ_contracts.wire import decode, encode
 Reply = TypeVar("Reply", bound=Struct)
 
 ATTEMPT_SECONDS = 6.0
-"""Longer than any live executor takes, even without policy; then another replica is asked."""
+"""Longer than any live executor takes, even without policy; then the request goes to another replica."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 
 

@@ -209,7 +209,7 @@ async def _list(repository: Repository, task: Task) -> TaskResult:
 
 @asynccontextmanager
 async def _quiet(engine: Engine, raw: Raw, how: str) -> AsyncIterator[None]:
-    """Pause or stop the container within the block, and let it go on afterwards, whatever became of the block."""
+    """Pause or stop the container within the block, and resume it afterwards, also after an exception."""
     container_id, seconds = str(raw["Id"]), container_view.stop_seconds(raw)
     if how == "none" or raw.get("State", {}).get("Status") != "running":
         yield
@@ -223,7 +223,7 @@ async def _quiet(engine: Engine, raw: Raw, how: str) -> AsyncIterator[None]:
 
 
 async def _resume(engine: Engine, container_id: str, how: str) -> None:
-    """Let the container go on; an engine that is restarted meanwhile is asked again. Raises WritError."""
+    """Resume the container. Repeats the call while the engine restarts. Raises WritError."""
     until = time.monotonic() + CERTAIN_AFTER
     while True:
         try:

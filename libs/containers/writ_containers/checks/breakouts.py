@@ -110,7 +110,7 @@ def added_capabilities(one: ContainerSettings) -> list[str]:
 
 
 def capability(text: str) -> str:
-    """Return the name of a capability, which an engine takes in any case, with CAP_ or without."""
+    """Return the name of a capability in one form: an engine accepts upper and lower case, with CAP_ or without."""
     return text.upper().removeprefix("CAP_")
 
 

@@ -26,7 +26,7 @@ def images(stack: Stack) -> list[str]:
 
 
 def replicas(service: ComposeService) -> int:
-    """Return the wanted number of containers."""
+    """Return the expected number of containers."""
     if service.scale is not None:
         return service.scale
     count = service.deploy.replicas if service.deploy is not None else None

@@ -1,7 +1,7 @@
 """Put another container in the place of one, and take it back where the new one is not well.
 
 The new one is created first, under a name of its own, so a missing image or a wrong setting stops nothing. The former
-one is stopped, renamed and kept until the new one is well. Names and the label of the operation tell at any time how
+one is stopped, renamed and kept until the new one is healthy. Names and the label of the operation tell at any time how
 far it came: after a crash no step has to be remembered. An engine that restarts midway is waited for within the
 operation's time, and every step of the way back can be repeated.
 """

@@ -1,4 +1,4 @@
-"""container_update: the same container from another image; the former one comes back where the new one is not well."""
+"""container_update: the same container from another image; the former one is restored if the new one is not healthy."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -48,7 +48,7 @@ async def preview(engine: Engine, task: Task) -> dict[str, Any]:
 
 
 async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> ProbeResult:
-    """Return whether it took effect: the label of the operation and the former id tell."""
+    """Return whether it took effect: by the label of the operation and the former id."""
     name = str(task.parameters["container_name"])
     raw = await engine.find_or_none(name)
     observed = {} if raw is None else container_view.baseline(raw)

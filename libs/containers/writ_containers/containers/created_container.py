@@ -40,7 +40,7 @@ def where_to_look(operation_id: str) -> str:
 
 
 async def remove_created(engine: Engine, operation_id: str) -> bool:
-    """Remove what this operation created, found by its label. Return whether it is seen to be gone."""
+    """Remove what this operation created, found by its label. Return whether its removal is confirmed."""
     try:
         for container_id in await labelled(engine, operation_id):
             await engine.remove(container_id, force=True)

@@ -18,7 +18,7 @@ SLOWEST_POLL = 1.0
 
 
 class HealthResult(NamedTuple):
-    """The container as it was seen last; `code` and `message` are empty where all is well."""
+    """The container as last inspected; `code` and `message` are empty where all is well."""
 
     raw: Raw
     code: str = ""
@@ -26,8 +26,8 @@ class HealthResult(NamedTuple):
 
 
 class SteadyStarts:
-    """The time for which the same containers were seen in the same starts. A restart by the engine starts it again: a
-    program that ends at once and is started again each time is running at most looks.
+    """The time for which the same containers were found with the same starts. A restart by the engine resets it: a
+    program that ends at once and is started again each time is running at most inspections.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class SteadyStarts:
         self._since = 0.0
 
     def seconds(self, containers: Iterable[Raw]) -> float:
-        """Return the seconds since the first look at these starts; 0 at that look."""
+        """Return the seconds since the first inspection of these starts; 0 at that one."""
         starts = sorted((str(raw.get("Id")), str(raw.get("State", {}).get("StartedAt"))) for raw in containers)
         if starts != self._starts:
             self._starts, self._since = starts, time.monotonic()

@@ -1,4 +1,4 @@
-"""The engine's errors as ours. Each code tells for certain if the engine may have acted.
+"""The engine's errors as ours. Each code implies for certain whether the engine may have acted.
 
 Unreachable   `unreachable`       no connection: nothing was done
 Untrusted     `certificate_changed`  another certificate than the pinned one: nothing was sent

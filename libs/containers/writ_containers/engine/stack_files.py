@@ -33,7 +33,7 @@ class StackFiles(Protocol):
         """Return the file. Raises WritError (`no_stack_dir`, `compose_refused`, …)."""
 
     async def space(self, target: Target, folder: str) -> DiskSpace | None:
-        """Return the space of a folder there; None where it cannot be seen. Raises WritError."""
+        """Return the space of a folder there; None if it cannot be read. Raises WritError."""
 
 
 class LocalStackFiles:

@@ -42,7 +42,7 @@ def services_of(found: Sequence[Raw]) -> dict[str, StackService]:
 
 
 def judged(expected: Mapping[str, int], services: Mapping[str, StackService]) -> StackEnd:
-    """Return whether the stack is as wanted."""
+    """Return whether the stack is in the expected state."""
     lacking = {name: count for name, count in expected.items() if count and not _is_up(services.get(name), count)}
     if not lacking:
         return StackEnd(True, "")

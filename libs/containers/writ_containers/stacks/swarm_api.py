@@ -34,7 +34,7 @@ async def networks(engine: Engine, stack: str) -> list[Raw]:
 
 
 async def remove(engine: Engine, kind: str, item_id: str) -> None:
-    """Remove a service or a network; one that is gone is no error. Raises WritError."""
+    """Remove a service or a network; one that does not exist is no error. Raises WritError."""
     if _ID(item_id) is None:
         raise TimedOut(f"the engine returned an invalid id of {kind}", code="garbled")
     try:

@@ -23,7 +23,7 @@ from writ_contracts.errors import WritError
 Raw = Mapping[str, Any]
 PAUSE = 0.5
 UP_IN_A_ROW = 4
-"""A task that fails at once is seen as running before."""
+"""A task that fails at once is reported as running before."""
 TAIL = 8 * 1024
 
 

@@ -1,4 +1,4 @@
-"""The services of a stack in a swarm: what runs, and whether it is as wanted; pure.
+"""The services of a stack in a swarm: what runs, and whether it is in the expected state; pure.
 
 A service counts as up by tasks of its present specification alone: right after an update its former tasks still run,
 and the state of the update is that of the one before.
@@ -39,7 +39,7 @@ def snapshot(services: Sequence[Raw]) -> dict[str, Any]:
 
 
 def desired(service: Raw) -> int:
-    """Return the wanted number of tasks."""
+    """Return the expected number of tasks."""
     replicated = (service["Spec"].get("Mode") or {}).get("Replicated") or {}
     return int(replicated.get("Replicas", 1))
 

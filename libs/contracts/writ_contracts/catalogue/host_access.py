@@ -1,4 +1,4 @@
-"""Access of containers and stacks to their host: a flag for each way out of the namespaces, and bounds of lists.
+"""Access of containers and stacks to their host: a flag for each kind of breakout, and bounds of lists.
 
 The agent refuses a setting which breaks out of the container unless its flag is set. A rule allows a request with a
 flag only if it names this parameter (`writ_contracts.parameters.BREAKOUT`). There is no bound by default. The agent

@@ -105,8 +105,8 @@ class ApprovalReply(Struct, frozen=True, kw_only=True):
 
 
 class ApprovalsQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Ask for the pending operations the caller may approve or reject (`….approvals`). `after`: the `sequence` of the
-    last one on the page before. `begins_with`: ask for `ids` instead, the operations with this beginning.
+    """Query the pending operations the caller may approve or reject (`….approvals`). `after`: the `sequence` of the
+    last one on the page before. `begins_with`: query `ids` instead, the operations whose ids begin so.
     """
 
     begins_with: OperationPrefix | None = None
@@ -133,7 +133,7 @@ class PendingApproval(Struct, frozen=True, kw_only=True):
 
 
 class ApprovalsReply(Struct, frozen=True, kw_only=True):
-    """The pending operations in the order of their requests. `more`: ask again `after` the last `sequence`.
+    """The pending operations in the order of their requests. `more`: query again `after` the last `sequence`.
 
     `ids`: operations that begin so, the latest first, pending or decided, on which the caller's roles may decide.
     """
@@ -146,7 +146,7 @@ class ApprovalsReply(Struct, frozen=True, kw_only=True):
 
 
 class ApprovalQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Ask for one operation with everything its approver must see and verify (`….approval`)."""
+    """Query one operation with everything its approver must see and verify (`….approval`)."""
 
     operation_id: OperationId
 
@@ -181,7 +181,7 @@ class ApprovalCardReply(Struct, frozen=True, kw_only=True):
 
 
 class ApprovalEvent(Struct, frozen=True, kw_only=True):
-    """On `writ.event.approval.<principal>`, sent at most once and signed by nobody: look at the card, then decide.
+    """On `writ.event.approval.<principal>`, sent at most once and unsigned: read the card, then decide.
 
     `kind`: `pending` (it needs an approval of yours or of somebody before you), `reminder` (it still does), `given`
     (one of several approvals), `approved`, `rejected`, `expired`, `cancelled`, `ended`; `passed_over`: it

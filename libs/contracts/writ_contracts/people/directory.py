@@ -101,7 +101,7 @@ class PeopleDirectory(
     attestation_roots: Annotated[list[AttestationRoot], Meta(max_length=MOST_ROOTS)] = field(default_factory=list)
     relying_parties: Annotated[list[RelyingParty], Meta(max_length=MOST_RELYING_PARTIES)] = field(default_factory=list)
     successions: Annotated[list[Signed], Meta(max_length=MOST_SUCCESSIONS)] = field(default_factory=list)
-    """PeopleKeySuccession, each signed by the people-key of before, from the first one on."""
+    """PeopleKeySuccession, each signed by the people-key that it replaces, the oldest first."""
 
 
 class NamedDirectory(Struct, frozen=True, kw_only=True):
@@ -112,13 +112,13 @@ class NamedDirectory(Struct, frozen=True, kw_only=True):
 
 
 class PeopleRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """An executor asks policy for the directory (`writ.policy.people`), of at least this version."""
+    """An executor requests the directory from policy (`writ.policy.people`), of at least this version."""
 
     number: Count
 
 
 class PeopleQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Ask for the directory of people's credentials (`….people`)."""
+    """Query the directory of people's credentials (`….people`)."""
 
 
 class PeopleReply(Struct, frozen=True, kw_only=True):

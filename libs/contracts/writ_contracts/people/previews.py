@@ -68,7 +68,7 @@ class ApprovalFacts(Statement, frozen=True, kw_only=True, tag="writ.approval_fac
 
     `preview` is the digest of the signed preview, `preview_key` the key of its signer, an agent of the target's pool.
     `previews`: true for an operation with previews, so a missing one is noticed. `behind`: the targets whose gateway
-    the target is. `details`: the reader may ask executors for the preview's details.
+    the target is. `details`: the reader may request the preview's details from executors.
     """
 
     operation_id: OperationId
@@ -87,7 +87,7 @@ class ApprovalFacts(Statement, frozen=True, kw_only=True, tag="writ.approval_fac
 
 
 class PreviewQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Ask for the details of a preview (`….preview`). `facts`: policy's signed ApprovalFacts for the sender."""
+    """Query the details of a preview (`….preview`). `facts`: policy's signed ApprovalFacts for the sender."""
 
     facts: Signed
 

@@ -99,7 +99,7 @@ def _check_unused(principals: Mapping[str, Principal], name: str) -> None:
 
 
 def is_active(entry: Principal, principals: Mapping[str, Principal]) -> bool:
-    """Return true unless the principal is disabled, or its human (`acts_for`) is disabled or gone."""
+    """Return true unless the principal is disabled, or its human (`acts_for`) is disabled or removed."""
     if entry.disabled:
         return False
     human = principals.get(entry.acts_for) if entry.acts_for else entry

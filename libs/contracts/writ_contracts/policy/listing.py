@@ -1,4 +1,4 @@
-"""The part of an inventory that a principal may list: executors ask policy for it before they answer a list."""
+"""The part of an inventory that a principal may list: executors request it from policy before they reply."""
 
 from typing import Annotated
 
@@ -12,7 +12,7 @@ MOST_TARGETS = 64
 
 
 class VisibleRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """An executor asks policy which of these targets a principal may list (`writ.policy.visible`).
+    """An executor queries policy which of these targets a principal may list (`writ.policy.visible`).
 
     `key` is the sender's key, as the NATS server names it.
     """

@@ -82,7 +82,7 @@ def open_existing(place: FolderEntry) -> Optional[int]:
 
 
 def refuse_irregular(status: os.stat_result, path: str) -> None:
-    """Raise HostError unless it is a regular file; a link counts as a way out of the root."""
+    """Raise HostError unless it is a regular file; a link counts as an escape from the root."""
     if stat.S_ISLNK(status.st_mode):
         raise HostError("outside_roots", f"{path} is a symbolic link, which is not followed")
     if not stat.S_ISREG(status.st_mode):

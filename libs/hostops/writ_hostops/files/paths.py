@@ -25,7 +25,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f\x80-\x9f\u2028\u2029]")
 
 
 def check_path(path: str, name: str) -> None:
-    """Raise HostError unless `path` is absolute and in its one spelling; a `..` counts as a way out of the roots."""
+    """Raise HostError unless `path` is absolute and in its one spelling; a `..` counts as an escape from the roots."""
     try:
         size = len(path.encode("utf-8"))
     except UnicodeEncodeError:

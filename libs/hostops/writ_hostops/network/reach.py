@@ -19,7 +19,7 @@ _TRY = {"icmp": connect_attempts.icmp, "tcp": connect_attempts.tcp, "http": conn
 
 
 def run(call: OperationCall) -> HostReply:
-    """Try `count` times, one after the other. `dns` asks the host's own resolver for the name."""
+    """Try `count` times, one after the other. `dns` resolves the name by the host's own resolver."""
     fields = Fields(dict(call.parameters), "parameters")
     host, protocol = fields.text("host"), fields.choice("protocol", ("icmp", "tcp", "dns", "http"), "icmp")
     port, count = fields.integer("port", 0, 0, 65535), fields.integer("count", 3, 1, MOST_TRIES)

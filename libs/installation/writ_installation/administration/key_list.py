@@ -31,7 +31,7 @@ USES = {
 
 
 class ListedKey(Struct, frozen=True, kw_only=True):
-    """`file`: of the private half, where it is on this machine. `since`: Unix seconds, None where nothing tells."""
+    """`file`: of the private half, where it is on this machine. `since`: Unix seconds, None if unknown."""
 
     name: str
     kind: str

@@ -88,7 +88,7 @@ def announce(home: Home, name: str) -> RotationStep:
 
 
 def switch(home: Home, name: str) -> RotationStep:
-    """Put the new key in the place of the old one, which is gone with this."""
+    """Replace the old key by the new one. This deletes the old one."""
     ring = home.keyring()
     new, old = ring.find(name, "next"), ring.find(name, "current")
     if new is None or old is None:

@@ -30,7 +30,7 @@ from writ_installation.status.server_url import running_url
 
 FOLLOWED_WITHIN = 180.0
 SETTLE = 10.0
-"""Seconds for what the old key signed last to be stored and used: an agent whose answer was lost asks again after 5."""
+"""Seconds in which the last signatures of the old key are stored and used: an agent repeats a lost request after 5."""
 PAUSE = 0.05
 Tell = Callable[[RotationStep], None]
 

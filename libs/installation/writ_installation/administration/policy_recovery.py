@@ -1,6 +1,6 @@
-"""The way out of a policy that lets nobody publish any more: a version signed by policy's own key.
+"""Recover from a policy under which nobody may publish: store a version signed by policy's own key.
 
-It needs the key file of the policy service, which only the owner of `$WRIT_HOME` can read; no rule is asked. The
+It needs the key file of the policy service, which only the owner of `$WRIT_HOME` can read; no rule applies. The
 version has the origin `file`, like the one of a new installation, and a control event records it with its reason.
 """
 

@@ -1,7 +1,7 @@
 """Remove an installation from this machine: its plan, and the removal.
 
 Only paths that Writ itself makes are removed, by their names in its own folders. Other files stay and are listed.
-The record stays unless it is asked for: the journal, and the public keys by which its signatures are verified.
+The record stays without `--records`: the journal, and the public keys by which its signatures are verified.
 """
 
 import os
@@ -145,7 +145,7 @@ def _refuse_other_folders(home: Home) -> None:
 
 
 def _refuse_other_systems(home: Home, system: SystemPaths) -> None:
-    """Raises Conflict unless root asks, for the installation of the units here: a copy's site.yaml names its paths."""
+    """Raises Conflict unless root removes the installation of the units here: a copy's site.yaml names its paths."""
     if os.geteuid() != 0:
         raise Conflict(f"{home.root} is an installation of the system: only root can remove it")
     if home.root.resolve() != (served := system_units.home(system)).resolve():

@@ -73,8 +73,8 @@ def holder(path: Path) -> int | None:
 
 
 def _opened(path: Path, flags: int = 0) -> int:
-    """Open the lock, never through a symbolic link that another user could have made: root takes it in a folder of
-    Writ's user. Raises Conflict for such a link.
+    """Open the lock, never through a symbolic link that another user could have made: root locks a file in a folder
+    of Writ's user. Raises Conflict for such a link.
     """
     trusted = path.parent.parent.stat().st_uid in (0, os.geteuid())  # then the folder itself may be a link
     followed = 0 if trusted else os.O_NOFOLLOW

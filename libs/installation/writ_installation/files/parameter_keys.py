@@ -13,7 +13,7 @@ from writ_runtime.files.parameter_keys import read_parameter_keys
 from writ_trust.parameter_keys import SIZE, ParameterKeys, format_keys, shared_key_id
 
 PARAMS = "params"
-"""The name of these keys in lists and in `keyring.json`. Each has an id, which tells nothing of it."""
+"""The name of these keys in lists and in `keyring.json`. Each has an id, which reveals nothing of it."""
 
 
 def make_parameter_key(path: Path) -> None:

@@ -145,7 +145,7 @@ async def make_streams(
 
 @contextmanager
 def _port_advice() -> Iterator[None]:
-    """Add the way out to the error of a taken port."""
+    """Add the remedy to the error of a taken port."""
     try:
         yield
     except PortTaken as error:
@@ -248,7 +248,7 @@ class BundledServer:
             if leaf == self._leaf:
                 await self._server.reload()
                 self._loaded = expected
-            else:  # the one thing of ours that nats-server cannot take in while it runs
+            else:  # the one setting of ours that nats-server cannot reload
                 await check_config(self._home.server_config)
                 await self._start_again(self._server)
         return True

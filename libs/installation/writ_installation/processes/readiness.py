@@ -47,7 +47,7 @@ def read_run_file(path: Path, pid: int | None) -> RunFile | None:
 
 
 async def probe(run_file: Path, pid: int | None, host: str = "127.0.0.1", *, within: float | None = None) -> Readiness:
-    """Ask the process itself; without a reply it is not ready. `within`: as in `fetch_readiness`."""
+    """Query the process itself; without a reply it is not ready. `within`: as in `fetch_readiness`."""
     found = read_run_file(run_file, pid)
     if found is None:
         return Readiness("starting")

@@ -45,7 +45,7 @@ def write_report(path: Path, report: InstallationReport) -> None:
 
 
 def read_report(path: Path) -> InstallationReport | None:
-    """Return the last report; None without one. The lock tells whether its writer still runs."""
+    """Return the last report; None without one. The lock is held while its writer runs."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=InstallationReport)
     except (OSError, msgspec.DecodeError):

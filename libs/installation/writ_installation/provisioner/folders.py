@@ -52,7 +52,7 @@ EVERYWHERE = "0.0.0.0"  # noqa: S104 - of a container, whose network decides who
 def init(root: Path, servers: int, tls: Mode | None = None) -> Home:
     """Make missing files. Raises Conflict where the folder is an installation of `writ up`.
 
-    Without `tls` a new installation requires TLS; one of before also serves clients that speak none.
+    Without `tls` a new installation requires TLS; one without the setting also serves clients without TLS.
     """
     if (root / "principals.yaml").exists() or (root / "site.yaml").exists():
         raise Conflict(f"{root} is an installation that runs without containers: name another folder with --home")

@@ -21,7 +21,7 @@ class IdleSessions:
         return [one for one in limited if now - self._used[one.id] >= one.idle]
 
     async def ended(self, due: Iterable[Session], now: float, idle_seconds: IdleSeconds) -> list[Session]:
-        """Return the sessions idle for too long. `idle_seconds` asks the servers about a key."""
+        """Return the sessions idle for too long. `idle_seconds` queries the servers about a key."""
         request = list(due)
         found = await asyncio.gather(*(idle_seconds(one.key) for one in request))
         for one, idle in zip(request, found, strict=True):

@@ -1,4 +1,4 @@
-"""Keep NATS's users equal to the changes of principals and the sessions in the journal: an executor asks for it after
+"""Keep NATS's users equal to the changes of principals and the sessions in the journal. An executor requests it after
 each change.
 """
 

@@ -56,12 +56,12 @@ class IssuedCertificate(Struct, frozen=True, kw_only=True):
 
 
 def read_settings(home: Home) -> TlsSettings | None:
-    """Return the settings; None without the file, as in an installation of before. Raises ConfigError."""
+    """Return the settings; None without the file, as in an installation older than it. Raises ConfigError."""
     return shapes.convert(yaml_file.read(home.tls_file), TlsSettings) if home.tls_file.exists() else None
 
 
 def is_on(home: Home) -> bool:
-    """Return whether NATS's servers speak TLS."""
+    """Return whether NATS's servers use TLS."""
     settings = read_settings(home)
     return settings is not None and settings.mode != "off"
 

@@ -8,7 +8,7 @@ from writ_installation.server_access.server_tls import Mode, own_names, read_set
 
 
 def set_up_for_start(home: Home, mode: Mode | None, listen: str) -> None:
-    """Have NATS speak TLS where others reach it, unless the caller (`mode`) or `tls.yaml` says otherwise."""
+    """Have NATS use TLS if other machines can reach it, unless the caller (`mode`) or `tls.yaml` says otherwise."""
     names = own_names(listen)
     if mode is not None:
         settings = read_settings(home)

@@ -234,7 +234,7 @@ async def _usage(home: Home, url: str) -> Usage | None:
 
 
 async def down(home: Home, within: float = DOWN_WITHIN) -> None:
-    """Ask the supervisor to end, and return when all processes have ended. Raises Unreachable where none runs,
+    """Stop the supervisor, and return when all processes have ended. Raises Unreachable where none runs,
     TimedOut.
     """
     pid = holder(home.lock)
@@ -257,7 +257,7 @@ def to_restart(home: Home, names: Sequence[str]) -> list[str]:
 
 
 async def restart(home: Home, name: str, within: float = RESTART_WITHIN) -> int:
-    """Ask one process to end, in order, and return the next one's id once that is ready. Raises TimedOut."""
+    """Stop one process in order, and return the next one's id once that is ready. Raises TimedOut."""
     before = _process(home, name).pid
     if before is not None:
         with suppress(ProcessLookupError):  # it died just now, which is as good

@@ -80,7 +80,7 @@ class _Difference(Struct, frozen=True, eq=False):
 
 
 class _Side:
-    """One of the two policies, with the texts of its rules, which tell the unchanged ones."""
+    """One of the two policies, with the texts of its rules, by which unchanged rules are recognised."""
 
     def __init__(self, file: PolicyDocument, question_space: QuestionSpace) -> None:
         policy, findings = compile_policy(file, question_space.catalogue)

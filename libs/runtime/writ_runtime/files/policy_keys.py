@@ -1,7 +1,7 @@
 """Policy's public keys, as its verifiers know them: from `keyring.json` once a key was rotated, else from the
 environment.
 
-The file is looked at on each use, so a key that was revoked there counts no more from then on. An unusable file changes
+The file is checked on each use, so a key that was revoked there no longer counts. An unusable file changes
 nothing.
 """
 

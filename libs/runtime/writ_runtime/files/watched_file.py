@@ -102,7 +102,7 @@ def refusal(error: Exception, name: str) -> ConfigError:
 def stamp(path: Path | str) -> Stamp | None:
     """Return the file's stamp, which changes with it; None if it is absent. Of a `str` it takes half the time."""
     try:
-        status = os.stat(path)  # noqa: PTH116 - half the time of Path.stat, and it is asked before every decision
+        status = os.stat(path)  # noqa: PTH116 - half the time of Path.stat, and called before every decision
     except OSError:
         return None
     return status.st_mtime_ns, status.st_size, status.st_ino

@@ -130,7 +130,7 @@ class JournalGuard:
             return await self._compare()
 
     async def _compare(self) -> bool:
-        mark = self._latest_read()  # before the journal is asked, which may grow meanwhile
+        mark = self._latest_read()  # before the query to the journal, which may grow meanwhile
         usage = await self._journal.usage()
         other = await self._difference(mark, usage)
         is_given_up = self._lost and mark.sequence <= self._lost
@@ -190,7 +190,7 @@ class JournalGuard:
             try:
                 await asyncio.to_thread(self._file.write, self._mark)
                 self._kept = self._mark
-            except OSError as error:  # the mark of before is as good, only older
+            except OSError as error:  # the earlier mark is valid, too
                 _log.warning("journal.mark_not_kept", error=str(error))
 
     async def watch(self) -> None:
@@ -214,7 +214,7 @@ class JournalGuard:
 
 def declare(measured: Metrics, read: Callable[[], float]) -> None:
     """Declare the gauge of a service with a guard."""
-    text = "1 while the journal was replaced, cut or restored, as seen by this service."
+    text = "1 while this service finds the journal replaced, shortened or restored."
     measured.measure("writ_journal_replaced", text, read)
 
 

@@ -57,7 +57,7 @@ def accepted_builds(catalogue: Catalogue) -> dict[str, list[str]]:
 class ScriptedPolicy:
     """Allows everything, unless `effects`, `errors` or `grant_effects` name the operation.
 
-    `needs`: listings it asks for before it decides. `limits`: limits in its decisions. While `decides_now` is cleared,
+    `needs`: listings it requires before it decides. `limits`: limits in its decisions. While `decides_now` is cleared,
     decisions wait; `waiting`: their number.
     """
 

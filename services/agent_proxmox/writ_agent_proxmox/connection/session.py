@@ -97,7 +97,7 @@ class ApiSession:
 
 
 class _Json:
-    """Replies as proxmoxer asks for them, without its leniency."""
+    """Replies in the form that proxmoxer expects, without its leniency."""
 
     def get_accept_types(self) -> str:
         """Name what is accepted."""

@@ -128,7 +128,7 @@ async def preview_delete(work: GuestWork) -> dict[str, Any]:
 
 
 async def probe(work: GuestWork, before: Mapping[str, Any]) -> ProbeResult:
-    """Look whether the backup is there, or gone."""
+    """Check whether the backup exists, or was removed."""
     found = {one.id for one in await backups(work.api, work.task.target)}
     there = work.task.parameters["backup_id"] in found
     expected = work.task.operation.name == "backup_create"
@@ -136,7 +136,7 @@ async def probe(work: GuestWork, before: Mapping[str, Any]) -> ProbeResult:
 
 
 async def probe_restore(work: GuestWork, before: Mapping[str, Any]) -> ProbeResult:
-    """Return no outcome: nothing on a guest tells whether it was restored."""
+    """Return `unknown`: nothing on a guest shows whether it was restored."""
     return ProbeResult(verdict="unknown")
 
 

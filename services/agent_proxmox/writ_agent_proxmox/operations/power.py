@@ -18,7 +18,8 @@ TYPES: Mapping[str, tuple[str, str]] = {
 }
 HA_PAUSE = 0.5
 HA = ("hastart", "hastop")
-"""Guests under high availability: the manager is asked, and the task ends before the guest has changed."""
+"""Tasks of guests under high availability: they only pass the request to the manager, and end before the guest changes.
+"""
 
 
 def power(guest: Guest, verb: str, parameters: Mapping[str, Any] | None = None, *, last: bool = True) -> TaskCall:

@@ -66,7 +66,7 @@ async def baseline(work: GuestWork) -> dict[str, Any]:
 
 
 async def probe(work: GuestWork, before: Mapping[str, Any]) -> ProbeResult:
-    """Look whether the snapshot is there, or gone."""
+    """Check whether the snapshot exists, or was removed."""
     guest, name = await work.guest(guest_name(work)), checked(work)
     there = name in await snapshots(work, guest)
     expected = work.task.operation.name == "snapshot_create"

@@ -16,7 +16,7 @@ Kind = Literal["ok", "warnings", "failed", "unknown"]
 
 
 class Upid(Struct, frozen=True):
-    """A task: `node` is where it runs and is asked for it, `type` such as qmstart, `id` mostly the guest's vmid."""
+    """A task: `node` runs it and reports it, `type` is such as qmstart, `id` is mostly the guest's vmid."""
 
     text: str
     node: str

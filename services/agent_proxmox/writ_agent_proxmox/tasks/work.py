@@ -114,7 +114,7 @@ class GuestWork:
             return None
 
     async def stop(self, grace: float) -> bool:
-        """Stop the task on its node. Return whether it was seen to end."""
+        """Stop the task on its node. Return whether its end is confirmed."""
         self._stopping.set()
         try:
             async with asyncio.timeout(grace + STOP_SECONDS):
@@ -196,7 +196,7 @@ class GuestWork:
         return [one for one in found if one and one.type in types and one.id == note.id and one.user in ours]
 
     async def _status(self, upid: Upid) -> TaskEnd | None:
-        """Return the end of a task; None while it runs, or while the node cannot be asked. Raises nothing: the task
+        """Return the end of a task; None while it runs, or while the node cannot be queried. Raises nothing: the task
         began.
         """
         try:
@@ -221,7 +221,7 @@ class GuestWork:
         )
 
     async def _read_log(self, upid: Upid, start: int) -> int:
-        """Read on in the log, tell the percentage, return the next line's number."""
+        """Read on in the log, report the percentage, and return the next line's number."""
         try:
             rows = await self.api.get("nodes", upid.node, "tasks", upid.text, "log", start=start, limit=LOG_PAGE)
         except WritError:  # the log is read for people; the outcome does not depend on it

@@ -1,6 +1,6 @@
 """The pace at which one host may send progress and logs: beyond it, its channel is not read for a while.
 
-Each frame costs the agent's event loop time that other targets need. Results do not count: they were asked for.
+Each frame costs the agent's event loop time that other targets need. Results do not count: each replies to a request.
 """
 
 RATE, BURST = 64 * 1024, 512 * 1024

@@ -24,7 +24,7 @@ Probe = Callable[[], Awaitable[ProbeResult | None]]
 
 
 async def _no_probe() -> None:
-    """Do not probe: an executor will ask for it, with its baseline."""
+    """Do not probe: an executor will request a probe with the baseline."""
 
 
 class Settlement:
@@ -39,7 +39,7 @@ class Settlement:
         self._certain: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
     async def wait(self, until: float, probe: Probe) -> TaskResult:
-        """Return the outcome, at the latest at `until` (monotonic) or after `end`. Until then the host is asked
+        """Return the outcome, at the latest at `until` (monotonic) or after `end`. Until then query the host
         repeatedly.
         """
         done = await self._settled(until, probe)
@@ -48,7 +48,7 @@ class Settlement:
         return done
 
     async def outcome_now(self) -> TaskResult:
-        """Return the outcome that the host knows now. Raises WritError if it cannot be asked."""
+        """Return the outcome that the host has now. Raises WritError if it cannot be queried."""
         session = await self._responding_session()
         reply = await session.settle(self._task.operation_id, self._task.attempt, end=False)
         return await self._outcome_of(reply, session, _no_probe)
@@ -111,7 +111,7 @@ class Settlement:
                 return self._unknown(f"the host has no result: {reply.get('message', '')}", over=certain)
 
     async def _probed(self, reply: dict[str, Any], session: HostSession, probe: Probe, certain: bool) -> TaskResult:
-        """Return the outcome of an operation that began, whose process is gone without a result."""
+        """Return the outcome of an operation that began, whose process ended without a result."""
         rebooted = bool(reply.get("rebooted")) or bool(self._boot_id and session.boot_id != self._boot_id)
         code, why = (
             ("host_rebooted", "the host was rebooted") if rebooted else ("connection_lost", "its end was not observed")

@@ -26,7 +26,7 @@ _TERMINAL = ("must have a tty", "terminal is required", "no tty present")
 
 
 class Sudo(Struct, frozen=True):
-    """The way to root for one user of a host. `password`: b"" where a rule asks for none."""
+    """How one user of a host becomes root. `password`: b"" where the rule requires none."""
 
     user: str
     password: bytes = b""

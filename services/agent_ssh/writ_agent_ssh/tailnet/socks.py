@@ -54,7 +54,7 @@ async def _negotiate(sock: socket.socket, where: str, address: str, port: int) -
     if reply != 0:
         reason = REASONS.get(reply, f"reply {reply}")
         raise Unreachable(f"{where} cannot reach {address}:{port}: {reason}", code=CODE)
-    # The address that it bound to, of no use to us. Not one byte more is read: what follows is the host's.
+    # The address that it bound to, which we do not need. Not one byte more is read: what follows is the host's.
     sizes = {1: 4, 4: 16, 3: 0}
     if kind not in sizes:
         raise Unreachable(f"{where} does not speak SOCKS5", code=CODE)

@@ -1,8 +1,8 @@
 """`via: tailscale`: reach a target as exactly the tailnet peer that the inventory pins, or not at all.
 
-Before each connection tailscaled is asked: a peer of that name or address exists, is online, has a valid key, is the
-pinned node, has the pinned tags, and owns the address. The connection goes to that address, never to a resolver's
-answer. The host key is checked all the same: a node key is no host key.
+Before each connection the agent checks with tailscaled that a peer of that name or address exists, is online, has a
+valid key, is the pinned node, has the pinned tags, and owns the address. It connects to that address, never to one that
+a resolver returns. It checks the host key, too: a node key is no host key.
 """
 
 import asyncio

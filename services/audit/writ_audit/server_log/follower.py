@@ -69,7 +69,7 @@ class ServerLog:
         self._saved_at = time.monotonic()
         self._problem = ""
         self._stopped_at: float | None = None
-        """When the former process stopped, while lines of before this one are read."""
+        """When the former process stopped, while lines older than this process are read."""
         if self._tail is not None:
             self._continue(self._tail)
 

@@ -23,8 +23,8 @@ _log = Log("writ.executor")
 
 
 class KeyHolder(Struct):
-    """A process that used the key: its instance, its start by its own clock, and when it was first and last heard (boot
-    clock of this executor).
+    """A process that used the key: its instance, its start by its own clock, and the times of its first and last
+    message (boot clock of this executor).
 
     `started`: 0 of heartbeats without a start; None of claims without one. Both may come from an agent of an earlier
     release. `claims` is True if claims named this start.
@@ -47,7 +47,7 @@ class CopiedKey(Struct, frozen=True):
 
 
 class CopiedKeys:
-    """Processes by key, as far as they were heard within a few leases."""
+    """Processes by key that sent a message within a few leases."""
 
     def __init__(self, lease: float, clock: Callable[[], float], processes: int) -> None:
         """`processes`: how many may use a key that is bound to no host; 0: any number. A bound key has one."""

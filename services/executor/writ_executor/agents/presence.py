@@ -1,4 +1,4 @@
-"""The living agents, by their heartbeats. Soft state: every executor hears them all.
+"""The living agents, by their heartbeats. Soft state: every executor receives all of them.
 
 A new replica gives every agent one full lease before it counts as silent. So does a replica which did not listen for a
 while: it was suspended, stopped, or starved of CPU.
@@ -137,11 +137,11 @@ class AgentPresence:
         return self._now() - self._began < self._lease
 
     def agents(self, pool: str) -> list[Heartbeat]:
-        """Return the instances of a pool heard within a lease."""
+        """Return the instances of a pool with a heartbeat within a lease."""
         return [last.heartbeat for last in self._alive(pool)]
 
     def all_agents(self) -> list[Heartbeat]:
-        """Return the instances of all pools heard within a lease."""
+        """Return the instances of all pools with a heartbeat within a lease."""
         return [last.heartbeat for pool in tuple(self._latest) for last in self._alive(pool)]
 
     def reads_requests(self, pool: str) -> bool:

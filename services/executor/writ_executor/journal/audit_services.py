@@ -35,7 +35,7 @@ class AuditServices:
 
     @property
     def unheard(self) -> bool:
-        """Return True while no report was heard and too little time has passed to call it silence."""
+        """Return True while no report has arrived and too little time has passed to call it silence."""
         return not self._lately() and self._began >= self._clock() - SILENCE
 
     def problem(self) -> str | None:
@@ -46,12 +46,12 @@ class AuditServices:
         return f"audit is {min(lags)} events behind the journal" if min(lags) > MOST_BEHIND else None
 
     def position(self) -> int | None:
-        """Return the last sequence read by every recently heard audit service; None if none was heard."""
+        """Return the last sequence read by every audit service with a recent report; None without one."""
         latest = {standing.instance: standing.position for standing in self._lately()}
         return min(latest.values(), default=None)
 
     def levels(self) -> dict[str, int]:
-        """Return the level of messages of each recently heard audit service, by its instance."""
+        """Return the level of messages of each audit service with a recent report, by its instance."""
         return {standing.instance: standing.level for standing in self._lately()}
 
     def all_read(self, level: int) -> bool:

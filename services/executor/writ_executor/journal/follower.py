@@ -165,7 +165,7 @@ class JournalFollower:
 
         The guard may not have compared the latest events yet: the journal must have the last one of the snapshot.
         """
-        snapshot = self._snapshot()  # before the journal is asked: at a stop, events still arrive meanwhile
+        snapshot = self._snapshot()  # before the query to the journal: at a stop, events still arrive meanwhile
         self._snapshot_at = snapshot.sequence  # also where this fails: not again with each event
         try:
             await self._guard.compare()

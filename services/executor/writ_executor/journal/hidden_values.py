@@ -23,9 +23,9 @@ from writ_trust.digests import keyed_digest, same
 
 RESULT_SECONDS = 3600.0
 PLACE = "writ.place"
-"""Name of a result's own place within it, where it is JSON alone. A result without its place, or of another place, is
-not shown: who can write to the store, but has not the key, would copy what is another's to a place of their own and
-have an executor decrypt it.
+"""The field of a result with the name under which it is stored, if the result is JSON alone. A result without it,
+or with another name in it, is not shown: somebody who can write to the store without having the key could copy
+another's result to a name of their own, and have an executor decrypt it.
 """
 MOST_RESULT = 4 * 1024 * 1024
 """Bytes as JSON, more than a message of an agent may have."""
@@ -39,7 +39,7 @@ _log = Log("writ.executor")
 
 
 class ParametersLost(Unreachable):
-    """The stored parameters are gone for good."""
+    """The stored parameters no longer exist."""
 
     default_code = "lost"
     retry = False

@@ -1,10 +1,10 @@
 """The open operations, as far as the journal was followed: a fold, kept up to date.
 
-Waiting operations stand in lines, in the order of their requests: one line for the target, where one change runs at a
-time, and one for each limit of the decision. A line is named by the subject of its lock in the journal.
+Waiting operations are queued in lines, in the order of their requests: one line for the target, where one change runs
+at a time, and one for each limit of the decision. A line is named by the subject of its lock in the journal.
 
-Pure: records go in, lives come out. The view is for finding operations quickly and in order. The journal's expected
-sequence decides races, so a lagging view can lose a race but never break a rule.
+Pure: records go in, lives come out. The index serves to find operations quickly and in order. The journal's expected
+sequence decides races, so an executor with a lagging index can lose a race but never break a rule.
 """
 
 from collections import OrderedDict
@@ -148,7 +148,7 @@ class Index:
         limit = limit_of(latest.requested, line)
         if limit is None:
             return False
-        if limit.kind != "max_targets":  # also of a newer release: there are at least as many operations as of anything
+        if limit.kind != "max_targets":  # any other kind counts as operations, the strictest count
             return len(inside) < limit.most
         targets = {one.requested.target for one in (*inside, life)}
         return len(targets) <= limit.most

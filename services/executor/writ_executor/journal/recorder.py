@@ -133,7 +133,7 @@ class Recorder:
         """Return all control events of a kind, as far as they can be read."""
         found: list[journal.ControlEvent] = []
         for record in await self._journal.read(subjects.control_event(kind)):
-            with suppress(Invalid):  # policy takes one that cannot be read for a stop of everything, under another id
+            with suppress(Invalid):  # an unreadable one counts as a stop of everything, which policy handles
                 event = decode_event(record.data)
                 found += [event] if isinstance(event, journal.ControlEvent) else []
         return found

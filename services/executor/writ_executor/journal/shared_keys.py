@@ -76,8 +76,8 @@ class SharedKeys:
         return OperationKeys(self._known[self._in_use], self._in_use, operation_id)
 
     def find(self, operation_id: str, key_id: str) -> OperationKeys | None:
-        """Return the keys of a recorded operation; None where the shared key is not in the file. Operations of before
-        rotations name none: theirs is the oldest one.
+        """Return the keys of a recorded operation; None where the shared key is not in the file. Operations older than
+        the first rotation name none: theirs is the oldest one.
         """
         if key_id and key_id not in self._known:
             self._refresh()

@@ -40,19 +40,19 @@ from writ_executor.policy.listings import ListingRequests
 from writ_trust.statements import digest, open_signed, read
 
 TIMEOUT = 4.0
-"""Less than agents wait for us: a silent policy must be an answer to a claim, not one more silence."""
+"""Less than agents wait for a reply to their claim: if policy is silent, they get an error in time."""
 Answered = TypeVar("Answered", DecideReply, GrantReply, PeopleReply, VisibleReply)
 WithFacts = TypeVar("WithFacts", DecideReply, GrantReply)
 REMEMBERED = 60.0
 LEVEL_REMEMBERED = 600.0
-"""Seconds for which the level of a reply counts: the replica that sent it answers some of the later questions too."""
+"""Seconds for which the level of a reply counts: the replica that sent it serves some of the later requests too."""
 NOTHING_WRITTEN: Mapping[str, Raw] = MappingProxyType({})
 NO_ANSWER = frozenset({"internal", "denied"})
 """Codes of grant errors without information on the operation: a defect of policy, or an append that NATS refused.
 Denials come as decisions. `internal` is passed on: agents then assume that the start may be stored.
 """
 NOT_KEPT = frozenset({"texts_needed", "invalid"})
-"""Codes of a replica that needs the large texts: it does not have them, or is of a release that does not know of it."""
+"""Codes of a replica that needs the large texts: it does not have them, or its release cannot keep them."""
 BEHIND_DELAYS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
 
 
@@ -74,7 +74,7 @@ class CheckedDecision(Struct, frozen=True, kw_only=True):
 class PolicyClient:
     """Decisions and grants from any replica with this executor's control events.
 
-    If policy needs facts of the target, they are gathered and the question is sent once more.
+    If policy needs facts of the target, they are gathered and the request is sent again.
     """
 
     def __init__(
@@ -216,9 +216,9 @@ class PolicyClient:
         kind: type[WithFacts],
         written: Mapping[str, Raw] = NOTHING_WRITTEN,
     ) -> WithFacts:
-        """Return the reply on all available facts. Facts missing in the second question stay missing.
+        """Return the reply on all available facts. There is no third request.
 
-        Gathering takes time, and a stop counts from its storage: the second question names the latest control event.
+        Gathering takes time, and a stop counts once it is stored: the second request names the latest control event.
         """
         reply = await self._send_when_current(subject, request, kind, written)
         if not reply.needs or reply.look is None or request.look_key is None:

@@ -1,6 +1,6 @@
 """Listings for decisions: agents of the target list names under a read grant signed by policy.
 
-Nothing is cached: every decision in need of a listing gets a fresh one. A missing answer never counts as a yes.
+Nothing is cached: every decision in need of a listing gets a fresh one. A missing reply never permits anything.
 """
 
 from collections.abc import Collection

@@ -40,7 +40,7 @@ class SentNotice(Struct, frozen=True):
 
 
 class PeopleNotices:
-    """Asks policy for the directory, and sends it to pools with agents that are behind."""
+    """Requests the directory from policy, and sends it to pools with agents that are behind."""
 
     def __init__(self, bus: Bus, presence: AgentPresence) -> None:
         self._bus, self._presence = bus, presence
@@ -50,7 +50,7 @@ class PeopleNotices:
         self._sent: dict[str, SentNotice] = {}
 
     async def run(self) -> None:
-        """Send what is due every few seconds, until cancelled. Nothing is asked while no agent pins a people-key."""
+        """Send due notices every few seconds, until cancelled; none while no agent pins a people-key."""
         while True:
             await asyncio.sleep(EVERY)
             try:

@@ -31,7 +31,7 @@ RATE, BURST = 1.0, 20.0
 
 
 class BackendTests:
-    """Target tests: asks policy, then any agent of the target's pool."""
+    """Target tests: requests a decision from policy, then a test from any agent of the target's pool."""
 
     def __init__(self, bus: Bus, index: Index, vault: Vault, policy: PolicyClient, recorder: Recorder) -> None:
         self._bus = bus

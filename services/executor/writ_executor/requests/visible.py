@@ -57,7 +57,7 @@ class TargetVisibility:
             ) from error
 
     async def require(self, principal: str, key: str, target: str) -> None:
-        """Raises Invalid (`unknown_target`), as policy does, if the principal may not know of the target."""
+        """Raises Invalid (`unknown_target`), as policy does, if the principal may not list the target."""
         answer = await self._policy.visible(principal, key, [target])
         if answer.limited and target not in answer.operations:
             raise Invalid(f"no target {target!r} in the inventory", code="unknown_target")

@@ -1,4 +1,4 @@
-"""Why an operation has not started yet, as far as this replica has read the journal and heard agents."""
+"""Why an operation has not started yet, as far as this replica has read the journal and received heartbeats."""
 
 from writ_contracts.decisions import RuleLimit
 from writ_contracts.journal import Requested

@@ -54,7 +54,7 @@ class AcceptedOperations:
         self._background = background
 
     def control_sequence(self) -> int:
-        """Return the sequence of the last control event seen."""
+        """Return the sequence of the last control event that was read."""
         return self._index.control_sequence
 
     async def owner(self, definition: Operation, parameters: Mapping[str, Any]) -> str | None:

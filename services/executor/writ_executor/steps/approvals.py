@@ -1,4 +1,4 @@
-"""Approvals as an executor sees them: it records the wait for them, and asks policy again once they are complete.
+"""Approvals on the executor's side: it records the wait, and requests a second decision once they are complete.
 
 People's verdicts pass no executor. Policy records them; executors follow the journal like everybody else.
 """
@@ -102,7 +102,7 @@ class ApprovalSteps:
         except ParametersLost as error:
             await self._outcomes.not_started(life, "failed", error.code, f"nothing was run: {error}")
             return None
-        except Invalid as error:  # its principal or target is gone
+        except Invalid as error:  # its principal or target was removed
             await self._outcomes.not_started(life, "denied", error.code, f"at its start: {error}")
             return None
         return await self._allowed(life, requested, decided)

@@ -123,7 +123,7 @@ class ClaimEndpoint:
         claim = received.claim
         life = self._lives.cached(principal, claim.operation_id)
         for _ in range(ATTEMPTS):
-            if life is None or not _waits_for(life, claim):  # only the journal may say that it is gone
+            if life is None or not _waits_for(life, claim):  # the journal alone shows that it no longer waits
                 await self._check(received, pool)
                 life = await self._lives.fresh(principal, claim.operation_id)
             if not _waits_for(life, claim):
@@ -162,7 +162,7 @@ class ClaimEndpoint:
             if error.code == ALTERED:
                 await self._recorder.security_of(error, requested.operation_id, requested.principal)
             raise
-        except Invalid as error:  # what was a valid request is none any more: its principal or target is gone
+        except Invalid as error:  # the request is no longer valid: its principal or target was removed
             await self._check(received, requested.pool)
             await self._recorder.security_of(error, requested.operation_id, requested.principal)
             raise await self._denied(life, received, error.code, str(error)) from error
@@ -186,8 +186,8 @@ class ClaimEndpoint:
         signed: Signed,
         sealing: ParameterSeal,
     ) -> CheckedDecision:
-        """Ask policy for a grant, and seal the parameters meanwhile. Policy reads the last control event itself, and
-        records the start before it answers.
+        """Request a grant from policy, and seal the parameters meanwhile. Policy reads the last control event itself,
+        and records the start before it replies.
         """
         request = GrantRequest(
             subject=subject_of(requested, parameters, keys.parameters),
@@ -235,7 +235,7 @@ class ClaimEndpoint:
         await self._outcomes.not_started(life, outcome, code, message, decision)
 
     async def _repeat(self, life: Life, received: ReceivedClaim) -> EncodedClaimReply | Reply:
-        """Return the grant of an earlier delivery of this very claim; any other claim finds nothing left."""
+        """Return the grant of an earlier delivery of this claim; any other claim gets `gone`."""
         claim = received.claim
         under_way = life.state in (State.STARTED, State.CANCELLING)
         if not under_way or not isinstance(life, GrantedLife) or life.started.claim != received.signed:
@@ -251,7 +251,7 @@ class ClaimEndpoint:
 
     async def _granted_parameters(self, life: GrantedLife, grant: Grant, parameters: dict[str, Any]) -> dict[str, Any]:
         """Return the effective parameters of a grant on record. The record lacks what a rule has filled in for a hidden
-        parameter, so policy is asked for it. Raises Denied (`gone`) where policy fills in something else by now.
+        parameter, so policy fills it in again. Raises Denied (`gone`) where policy now fills in another value.
         """
         requested = life.requested
         effective = self._definition(requested).check({**life.started.parameters, **parameters})

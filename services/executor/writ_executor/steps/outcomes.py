@@ -136,7 +136,7 @@ class OutcomeRecorder:
 
     async def _clean_up(self, requested: Requested, *, forget: bool) -> None:
         await self._dispatcher.advance(*lines(requested))
-        if not forget:  # a probe may still ask policy about it; the parameters' own age ends them
+        if not forget:  # a probe may still need a decision on it; the parameters' own age ends them
             return
         try:
             await self._vault.forget(requested)

@@ -117,6 +117,6 @@ def _running(life: AcceptedLife, age: WaitingAge, silence: float, patience: Wait
         return DueStep.MARK_UNKNOWN
     if life.state is State.CANCELLING:
         return DueStep.MARK_UNKNOWN if overtime > STUBBORN_LEASES * patience.lease else DueStep.CANCEL
-    if silent and age.observed > patience.lease:  # a replica may not have heard of it yet
+    if silent and age.observed > patience.lease:  # a replica may not have read it yet
         return DueStep.PROBE
     return DueStep.NOTHING

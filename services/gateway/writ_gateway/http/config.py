@@ -15,7 +15,7 @@ class HttpGatewayConfig(ServiceConfig, frozen=True, kw_only=True):
     host: Annotated[str, env("WRIT_MCP_HOST", "where it listens")] = "127.0.0.1"
     port: Annotated[Port, env("WRIT_MCP_PORT", "its port; 0 takes any free one")] = 8321
     tls_certificate: Annotated[
-        Path | None, env("WRIT_MCP_TLS_CERT", "its certificate for clients, with the chain, PEM; then it speaks HTTPS")
+        Path | None, env("WRIT_MCP_TLS_CERT", "its certificate for clients, with the chain, PEM; then it serves HTTPS")
     ] = None
     tls_private_key: Annotated[Path | None, env("WRIT_MCP_TLS_KEY", "the key of that certificate, PEM, mode 0600")] = (
         None

@@ -20,7 +20,7 @@ RATE, BURST, AT_ONCE = 20.0, 100.0, 8
 
 
 class IntrospectionEndpoint(Struct, frozen=True, kw_only=True):
-    """The address to ask at, and this gateway's own credentials there."""
+    """The address of the endpoint, and this gateway's own credentials there."""
 
     address: str
     client: str

@@ -77,7 +77,7 @@ class AnalysisPool:
                 code="too_much",
             ) from None
         except BaseException:
-            await self.close()  # the caller is gone, and the next one must not get this reply
+            await self.close()  # the caller has given up, and the next one must not get this reply
             raise
         if frame is None:
             await self.close()

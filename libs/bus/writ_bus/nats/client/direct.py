@@ -96,7 +96,7 @@ class DirectClient(HeaderClient):
             reader._buffer.clear()  # type: ignore[attr-defined]
             setattr(reader, "feed_data", self._arrived)  # noqa: B010 - a method of its own instead of its class's
             self._arrived(early)
-        await super()._read_loop()  # from now on it hears of the end alone
+        await super()._read_loop()  # from now on it gets only the end of the connection
 
     def _arrived(self, data: bytes) -> None:
         """Parse the bytes, and pass the messages on."""
@@ -296,7 +296,7 @@ class DirectClient(HeaderClient):
 
 
 async def _closed(transport: Any) -> None:
-    """Wait for the end of the socket, but not of one whose TLS handshake failed: asyncio never tells its end.
+    """Wait for the end of the socket, but not of one whose TLS handshake failed: asyncio never reports its end.
 
     All wait for one future, which would be cancelled with the first cancelled waiter.
     """

@@ -31,7 +31,7 @@ class PlainClient:
     """nats-py's client, unchanged but for the TLS that it insists on, and for malformed messages that it drops."""
 
     clustered = True
-    """Nothing public tells; reads that must not be stale go to a stream's leader."""
+    """No public name of nats-py reports it; reads that must not be stale go to a stream's leader."""
     waiting_bytes = 0
 
     def __init__(self) -> None:
@@ -109,6 +109,6 @@ class PlainClient:
 
 
 def _retrieved(task: asyncio.Future[None]) -> None:
-    """Look at the exception, which nobody waits for any more."""
+    """Retrieve the exception, which nobody waits for any more."""
     if not task.cancelled() and (error := task.exception()):
         _logger.debug("nats.late", extra={"error": str(error)})

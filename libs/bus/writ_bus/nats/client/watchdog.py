@@ -63,7 +63,7 @@ class Watchdog:
         writer = self._writer()
         try:
             pong = await send_ping(self._client)
-        except DOWN as error:  # it is being lost, which nats-py is about to hear; unless its reading task has ended
+        except DOWN as error:  # it is being lost, which nats-py is about to notice; unless its reading task has ended
             _logger.debug("nats.probe", extra={"error": str(error)})
             if self._unusable is writer and self._client.is_connected and self._writer() is writer:
                 _logger.warning("nats.closed_unheard", extra={"error": str(error)})

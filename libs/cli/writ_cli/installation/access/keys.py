@@ -79,9 +79,8 @@ async def rotate_key(
 ) -> int:
     """Replace the key pair of KEY, a name of `writ keys list`, while everything runs.
 
-    The new key is trusted first, then used, then the old one is refused. An interrupted rotation goes on with the same
-    command. If the system or containers run the services, it takes one step each time, and names the services to start
-    again.
+    The new key is trusted first, then used; then the old one is refused. The same command continues an interrupted
+    rotation. If systemd or containers run the services, each call takes one step, and names the services to restart.
     """
     home = settings.home
     if name == PEOPLE:

@@ -65,7 +65,7 @@ async def _change(settings: Settings, action: str, name: str, *, request: bool, 
     except msgspec.ValidationError as error:
         raise Invalid(plain_words(str(error))) from None
     if not request:
-        if action != "remove":  # it has been warned of before it was confirmed
+        if action != "remove":  # the warning came before the confirmation
             warn_of_lockout(settings, change)
         return _show_changed(settings, name, change_principal(settings.home, change))
     async with await settings.connect() as writ:

@@ -166,7 +166,7 @@ class TargetOptions(Struct, frozen=True, kw_only=True):
 @click.option(
     "--sudo-password-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="With --become: the file with its user's password, where sudo asks for one.",
+    help="With --become: the file with its user's password, if sudo requires it.",
 )
 @click.option(
     "--file-root", "file_roots", multiple=True, metavar="FOLDER", help="A folder in which file operations may work."
@@ -179,7 +179,7 @@ class TargetOptions(Struct, frozen=True, kw_only=True):
 @local
 @packed(TargetOptions, "options")
 async def add(settings: Settings, name: str, options: TargetOptions) -> int:
-    """Add a host, a Proxmox VE or a Docker engine, under NAME; a running Writ takes it in at once.
+    """Add a host, a Proxmox VE or a Docker engine, under NAME; a running Writ serves it at once.
 
     Over SSH, compare the shown host key, or give it with --host-key; from then on it is pinned in inventory.yaml. The
     target gets a key of its own: add it to authorized_keys on the host. This is local administration by the owner of

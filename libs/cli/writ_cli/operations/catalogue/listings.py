@@ -141,10 +141,10 @@ def type_name(kind: inspect.Type) -> str:
 async def targets(settings: Settings) -> int:
     """List the targets, their operations, and their agents.
 
-    The operations are those that agents offer for it; `writ backends test` says which of them lack something there.
+    An operation is listed if an agent offers it for the target; `writ backends test` shows what it lacks there.
 
-    While policy does not answer, nobody gets this list. On the host of the installation, the targets of its inventory
-    are shown then, without operations and agents; exit status 6.
+    While policy does not reply, nobody gets this list. On the host of the installation the command then lists the
+    targets of its inventory, without operations and agents; exit status 6.
     """
     status = Exit.DONE
     try:

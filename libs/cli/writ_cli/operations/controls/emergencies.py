@@ -167,7 +167,7 @@ async def list_all(settings: Settings) -> int:
 async def report(settings: Settings, emergency: str) -> int:
     """Show everything that was requested on its targets while it was in force, for its review.
 
-    Of others' operations it has what you may read in the record (`audit_read`).
+    It includes others' operations as far as you may read them in the record (`audit_read`).
     """
     async with await settings.connect() as writ:
         emergency = await _whole(writ, emergency)

@@ -28,7 +28,7 @@ SPAN = click.option("--for", "span", metavar="SPAN", help="Duration (15m, 2h).")
 
 @click.group(cls=CommandGroup)
 def stop() -> None:
-    """Hold up changes, of everything or a part; reads, the record and the lifting of stops go on."""
+    """Stop changes, of all targets or a part; reads, the record and the lifting of stops continue."""
 
 
 @stop.command("set")
@@ -52,7 +52,7 @@ async def set_stop(
 ) -> int:
     """Stop changes until somebody lifts the stop.
 
-    It counts from its storage on, also for accepted operations that have not started. Running ones go on, unless
+    It applies as soon as it is stored, also to accepted operations that have not started. Running ones continue, unless
     --cancel-running is given: each cancel is an operation of its own, decided by the policy.
     """
     until = None if span is None else time.time() + times.lifetime("--for", span)

@@ -31,8 +31,8 @@ async def request(
 ) -> int:
     """Request a window for OPERATION... on the targets.
 
-    Once it is approved, so many of these operations of yours start without an approval of their own. Rules, stops and
-    limits hold as ever. Operations of risk admin are covered only where a rule says `approval: {windows: true}`.
+    Once it is approved, this number of these operations starts without further approvals, if you request them. Rules,
+    stops and limits still apply. It covers operations of risk admin only where a rule says `approval: {windows: true}`.
     """
     seconds = int(times.lifetime("--for", span))
     async with await settings.connect() as writ:

@@ -180,8 +180,8 @@ def audit() -> None:
 async def search(settings: Settings, filters: SearchOptions, columns: str | None) -> int:
     """Search operations, newest first; other principals' where the policy allows `audit_read`.
 
-    A filter that is given several times means any of its values, of --param any of one parameter's. Who restarted
-    nginx in the last hour:
+    A repeated filter matches any of its values; a repeated --param any value of one parameter. Who restarted nginx in
+    the last hour:
     `writ audit search --operation service_restart -p service_name=nginx --since 1h`.
     """
     query, chosen = filters.query(now=time.time()), chosen_columns(columns)
@@ -248,9 +248,9 @@ def _security_row(event: TraceEvent) -> tuple[object, ...]:
 @click.option("--since", metavar="WHEN", help="2h, 7d, or 2026-11-25T14:30.")
 @asking
 async def redecide(settings: Settings, after: int, until: int | None, since: str | None) -> int:
-    """Make recorded decisions a second time: by the policy, files and control events of their time.
+    """Repeat recorded decisions, by the policy, files and control events of their time.
 
-    Works in $WRIT_HOME, with audit's key. The exit status is 1 if the policy does not give one of them.
+    Works in $WRIT_HOME, with audit's key. Exit status 1 if the policy does not give one of the decisions.
     """
     from writ_installation.administration import second_decisions  # noqa: PLC0415 - the engine of rules is large
 

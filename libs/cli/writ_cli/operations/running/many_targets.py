@@ -179,7 +179,7 @@ class RunResults:
             self._status.update(self.progress())
 
     def accepted(self, target: str, answer: RequestReply) -> None:
-        """Report a wait for people on standard error, also where nobody watches: they have to know of it."""
+        """Report a wait for approvers on standard error, also without a terminal: somebody has to inform them."""
         if answer.state != "awaiting_approval" or answer.verdict is None or self._screen.json:
             return
         click.echo(visible(f"writ: {target} waits for an approval: {answer.verdict.reason}"), err=True)

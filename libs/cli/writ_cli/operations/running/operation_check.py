@@ -17,7 +17,7 @@ from writ_runtime.plugins.entry_points import load_catalogue
 
 
 async def refuse_unknown(writ: Writ, operation: str) -> None:
-    """Raises Invalid (`unknown_operation`). The installation is asked: it may have other plugins."""
+    """Raises Invalid (`unknown_operation`). Queries the installation, which may have other plugins."""
     catalogue = load_catalogue()
     if operation in catalogue:
         return
@@ -42,7 +42,7 @@ async def refuse_misspelt_target(settings: Settings, writ: Writ, target: str) ->
         return
     try:
         hint = "" if await writ.lists_target(target) else near(target, [one.id for one in await writ.targets()])
-    except WritError:  # such as `policy_silent`: the request itself tells what is wrong
+    except WritError:  # such as `policy_silent`: the request itself fails with the reason
         return
     if hint:
         raise Invalid(f"no target {target!r} among those that you may list{hint}", code="unknown_target")

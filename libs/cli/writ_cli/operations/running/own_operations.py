@@ -106,7 +106,7 @@ def _show_event(screen: Screen, event: Event) -> None:
 @click.option("--timeout", metavar="SPAN", default="60s", show_default=True, help="Longest time to wait.")
 @asking
 async def cancel(settings: Settings, operation: str, reason: str, timeout: str) -> int:
-    """Cancel an operation; exit status 7 if it is not seen to have stopped."""
+    """Cancel an operation; exit status 7 if its stop is not confirmed."""
     patience = times.seconds(timeout)
     async with await settings.waiting().connect() as writ:
         view = await writ.cancel(await operation_of(writ, operation), reason=reason, timeout=patience)

@@ -102,7 +102,7 @@ class ValuesCheck(Struct, frozen=True):
         if isinstance(value, MANY):
             raise UnanswerableCheck("not a single value")
         if self.kinds is not None and kind(value) not in self.kinds:
-            # Text "1" against number 1: if these differed, a deny rule would let pass what it was written to stop.
+            # Text "1" against number 1: if these differed, a deny rule would not stop what it was written to stop.
             raise UnanswerableCheck(f"a {kind(value)}, which none of the values is")
         is_listed = plain(value) in self.values
         return is_listed if self.clause == "allowed_values" else not is_listed
