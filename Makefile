@@ -10,7 +10,7 @@ FOR ?= $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 # By file, so that a file's tests share its installation: by test each worker would start one of its own.
 PYTEST_ARGS ?= -n auto --dist loadfile --no-loadscope-reorder -p tests.ci.file_order
 # Each part of the lab on one worker; the longest come first, in the order of their names (tests/lab/conftest.py).
-LAB_ARGS ?= -n 3 --no-loadscope-reorder tests/lab
+LAB_ARGS ?= -n 2 --no-loadscope-reorder tests/lab
 # Bytecode is always kept: without it each worker of pytest rewrites all tests, and each command compiles its modules.
 export PYTHONDONTWRITEBYTECODE :=
 

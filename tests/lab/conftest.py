@@ -27,10 +27,9 @@ WAYS = {"local": "host1", "ssh": "host2"}
 
 
 class ByWay(LoadScopeScheduling):  # type: ignore[misc]
-    """Give each way one of three workers and an installation, and the installation in containers the third. Tests of no
-    way use `host2`, or no host.
+    """Give each way a worker and an installation. Tests of no way use `host2`, or no host.
 
-    Tests of engines and of the units follow on the first free worker. xdist's own groups have no effect with this
+    The installation in containers, and the tests of engines and of the units, have the first free worker each. xdist's own groups have no effect with this
     pytest, whose items keep their node ids to themselves.
     """
 

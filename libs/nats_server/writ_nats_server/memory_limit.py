@@ -20,7 +20,8 @@ def memory_limit(available: int) -> int:
     """Return the memory limit of a server (bytes) where so much memory may be used.
 
     It needs 0.1 KB for each event of the journal, up to three times that between two collections, and 0.1 GB for blocks
-    that were just written. The limit is for reads of the whole journal, whose blocks stay until their collection (ADR 102).
+    that were just written. The limit is for reads of the whole journal, whose blocks stay until their collection (ADR
+    102).
     """
     return max(LEAST_MEMORY, min(MOST_MEMORY, available // MEMORY_SHARE))
 
