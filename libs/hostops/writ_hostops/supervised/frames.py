@@ -41,10 +41,8 @@ SHARED = b"M"
 """A child's frame for its parent alone: a RESULT whose attached bytes are in the memory that both share."""
 MOST, MOST_HEAD = 8 * 1024 * 1024, 4 * 1024 * 1024
 """Bytes of a frame with a request or result, and of its JSON; a stream that announces more is ended."""
-MOST_SHARED = 2 * 1024 * 1024
-"""Bytes in the memory that child and parent share: a file_read of 1 MiB in base64, and more."""
-MOST_OF_OTHERS = 64 * 1024
-"""Bytes of a frame of another kind."""
+MOST_SHARED, MOST_OF_OTHERS = 2 * 1024 * 1024, 64 * 1024
+"""Bytes in the memory of child and parent (a file_read of 1 MiB in base64, and more); of a frame of another kind."""
 MOST_SYMBOLS, MOST_DEPTH, MOST_DIGITS, MOST_ATTACHED = 400_000, 20, 20, 64
 """Commas, colons and brackets of a frame's JSON, which bound its values; its nesting; the digits of an integer; its
 attached texts.
