@@ -29,8 +29,8 @@ WAYS = {"local": "host1", "ssh": "host2"}
 class ByWay(LoadScopeScheduling):  # type: ignore[misc]
     """Give each way a worker and an installation. Tests of no way use `host2`, or no host.
 
-    The installation in containers, and the tests of engines and of the units, have the first free worker each. xdist's own
-    groups have no effect with this pytest, whose items keep their node ids to themselves.
+    The installation in containers, and the tests of engines and of the units, have the first free worker each. xdist's
+    own groups have no effect with this pytest, whose items keep their node ids to themselves.
     """
 
     def _split_scope(self, nodeid: str) -> str:
