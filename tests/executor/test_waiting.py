@@ -166,9 +166,7 @@ def test_the_silence_about_an_operation_is_not_counted_from_the_start_of_the_exe
     requested: Any = structs.replace(sample(Requested), pool=POOL)
     granted: Any = structs.replace(sample(Granted), instance="vm-1")
     dispatched: Any = sample(Dispatched)
-    life = GrantedLife(
-        state=State.STARTED, requested=requested, phase=granted, dispatched=dispatched, started=granted
-    )
+    life = GrantedLife(state=State.STARTED, requested=requested, phase=granted, dispatched=dispatched, started=granted)
     listening = Listening()
     for _ in range(3600):  # as the sweep, each second
         listening.now += 1.0
