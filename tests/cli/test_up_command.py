@@ -92,7 +92,10 @@ async def test_the_first_quarter_of_an_hour(shell: Shell) -> None:
     finally:
         down = await shell.writ("down")
     assert down.status == 0, down
-    assert (await shell.writ("down")).status == 6
+    again = await shell.writ("down")
+    assert (again.status, again.out, again.err) == (0, f"Writ is not running on {shell.folder / '.writ'}\n", "")
+    assert (await shell.json("down")) == {"state": "down"}
+    assert (await shell.writ("status")).status == 6
     unreachable = await shell.writ("targets")
     assert (unreachable.status, unreachable.out) == (6, "")
     assert "start it with `writ up`" in unreachable.err
