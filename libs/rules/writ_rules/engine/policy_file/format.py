@@ -202,7 +202,13 @@ class RuleEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     evaluators: Annotated[
         list[Name | EvaluatorEntry | None] | None, Meta(description="condition: all of them hold")
     ] = None
-    requires_approval: Annotated[bool | None, Meta(description="allow: needs an approval first")] = None
+    requires_approval: Annotated[
+        bool | None,
+        Meta(
+            description="allow: needs an approval first",
+            extra={EXPECTED: "expected true or false; write approvers, quorum and the like below 'approval'"},
+        ),
+    ] = None
     approval: Annotated[
         ApprovalEntry | None, Meta(description="allow: approvals that are needed, and by which roles")
     ] = None
