@@ -14,7 +14,7 @@ from writ_contracts.history.records import Record
 from writ_contracts.journal import ControlEvent
 from writ_contracts.people.principal_changes import entry_version
 from writ_contracts.wire import decode, encode
-from writ_documents.readers import read_principals
+from writ_documents.readers import read_agents, read_principals
 from writ_installation.administration.principals import add_principal, change_principal, rotate_principal
 from writ_installation.files.create import create_installation
 from writ_installation.files.home import Home
@@ -255,3 +255,11 @@ def test_a_principal_whose_keys_check_sum_is_wrong_keeps_nobody_else_out(home: H
     home.principals.write_text(f"{text}- {{id: typo, kind: human, key: {other}}}\n")
     assert "typo" in principals_of(home)
     assert admitted(home) == ["operator", "bob", "helper"]
+
+
+def test_an_agents_key_whose_check_sum_is_wrong_keeps_nobody_else_out(home: Home) -> None:
+    agent = read_agents(home.agents).agents[0]
+    other = agent.key[:-1] + ("A" if agent.key[-1] != "A" else "B")
+    home.agents.write_text(f"{home.agents.read_text().rstrip()}\n- {{pool: {agent.pool}, key: {other}}}\n")
+    made = plan(home, ServerAddress(host="127.0.0.1", port=4222, monitor_port=8222))
+    assert made.pools[agent.pool] == [agent.key]
