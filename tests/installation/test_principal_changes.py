@@ -1,5 +1,9 @@
 """Changes of principals beside the files: the valid ones of the journal, and edits of the folder."""
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +230,22 @@ async def test_a_rotated_key_is_the_one_in_the_folder_and_a_removed_principals_i
     change_principal(home, PrincipalManage(action="remove", principal_id="helper"))
     assert not home.seed_file("principal-helper").exists()
     assert admitted(home) == ["operator", "bob"]
+
+
+@pytest.mark.parametrize("moment", ["principal.key_kept", "principal.key_listed"])
+def test_interrupted_rotation_of_a_principals_key_loses_no_key_and_is_completed(home: Home, moment: str) -> None:
+    """The new key was listed before it was on disk: after a kill in between nobody had it."""
+    environ = {**os.environ, "WRIT_HOME": str(home.root), "WRIT_FAULT": moment}
+    rotate = [sys.executable, "-m", "writ_cli", "principal", "rotate", "bob"]
+    assert subprocess.run(rotate, env=environ, timeout=60, check=False).returncode == -signal.SIGKILL
+    listed = principals_of(home)["bob"].key
+    kept = [Key(path.read_bytes()).public for path in home.keys.glob("principal-bob*.seed")]
+    assert listed in kept
+    rotated = rotate_principal(home, "bob")
+    assert rotated is not None
+    assert rotated.key == home.key("principal-bob").public == principals_of(home)["bob"].key
+    assert [path.name for path in home.keys.glob("principal-bob*")] == ["principal-bob.seed"]
+    assert (rotated.key == listed) == (moment == "principal.key_listed")
 
 
 async def test_a_key_of_another_party_gives_a_principal_no_access_and_breaks_nothing(home: Home) -> None:
