@@ -61,3 +61,50 @@ async def test_a_principal_that_wrote_much_is_refused_while_others_go_on(
     assert (refused.code, refused.retry) == ("full", True)
     assert "principal mallory has 1" in refused.message
     assert (await world.ask("service_status", "alice", **STATUS)).error is None
+
+
+async def test_cancels_and_sessions_of_a_principal_take_a_share_of_the_free_part_and_stops_pass(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They need no rule, so a principal without rights filled the journal with them, and nobody could set a stop."""
+    one = await world.executor()
+    operation_id = (await world.ask("service_restart", "mallory", **STATUS)).operation_id
+    cancel = {"target": "writ", "parameters": {"operation_id": operation_id}}
+    assert (await world.ask("operation_cancel", "mallory", **cancel)).error is None
+    usage = await world.bus.journal.usage()
+    assert await one.follower.reached(usage.last_sequence)
+    assert 0 < one.index.principals.control.of("mallory") < one.index.principals.written.of("mallory")
+
+    async def nearly_full() -> Usage:
+        return Usage(SIZE * 9 // 10, SIZE, usage.last_sequence, usage.messages, 1, "")
+
+    monkeypatch.setattr(one.admission._bus.journal, "usage", nearly_full)
+    await one.admission.measure_fill()
+    assert (await world.ask("operation_cancel", "mallory", **cancel)).error is None
+    one.index.principals.control.add("mallory", SIZE // 100, time.time())
+    refused = (await world.ask("operation_cancel", "mallory", **cancel)).error
+    assert refused is not None
+    assert (refused.code, refused.retry) == ("full", True)
+    assert "written within an hour by cancels, sessions and windows; at most 1048576 are allowed" in refused.message
+    assert (await world.ask("operation_cancel", "alice", **cancel)).error is None
+    stop = await world.ask("stop_set", "mallory", target="writ", parameters={"reason": "it burns"})
+    assert stop.error is None
+
+
+async def test_refusals_of_a_principal_that_wrote_much_are_counted_and_leave_no_event(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Invalid requests are refused before any quota is checked, and each took an event."""
+    one = await world.executor()
+    one.index.principals.written.add("mallory", SIZE // 9, time.time())
+    usage = await world.bus.journal.usage()
+
+    async def half_full() -> Usage:
+        return Usage(SIZE * 6 // 10, SIZE, usage.last_sequence, usage.messages, 1, "")
+
+    monkeypatch.setattr(one.admission._bus.journal, "usage", half_full)
+    await one.admission.measure_fill()
+    for principal, events in (("mallory", 0), ("alice", 1)):
+        refused = await world.ask("service_status", principal, parameters={"nonsense": 1})
+        assert refused.outcome == "invalid"
+        assert len(await world.events(f"writ.journal.op.{principal}.*.refused")) == events

@@ -2,6 +2,7 @@
 
 import asyncio
 import grp
+import json
 import os
 import pwd
 import stat
@@ -51,13 +52,15 @@ def test_all_of_it_is_its_owners_alone_and_writ_up_finds_nothing_missing(tmp_pat
     assert {path: path.read_bytes() for path in home.root.rglob("*") if path.is_file()} == before
 
 
-def test_the_nats_server_takes_the_configuration(tmp_path: Path) -> None:
-    home = init(tmp_path / "home", structs.replace(SITE, store=str(tmp_path / "store")))
+@pytest.mark.parametrize("name", ["store", "Jürgen Müller", 'a "quoted" one', "back\\slash", "$HOME", "数据"])
+def test_the_nats_server_takes_the_configuration(tmp_path: Path, name: str) -> None:
+    store = str(tmp_path / name)
+    home = init(tmp_path / name / "home", structs.replace(SITE, store=store))
     done = subprocess.run(
         [find_binary(), "-t", "-c", home.server_config], capture_output=True, text=True, timeout=30, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert str(tmp_path / "store") in home.server_config.read_text()
+    assert json.dumps(store, ensure_ascii=False) in home.server_config.read_text()
 
 
 def test_public_keys_are_known_to_who_may_not_read_the_private_ones(

@@ -1,5 +1,9 @@
 """Changes of principals beside the files: the valid ones of the journal, and edits of the folder."""
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +18,7 @@ from writ_contracts.history.records import Record
 from writ_contracts.journal import ControlEvent
 from writ_contracts.people.principal_changes import entry_version
 from writ_contracts.wire import decode, encode
-from writ_documents.readers import read_principals
+from writ_documents.readers import read_agents, read_principals
 from writ_installation.administration.principals import add_principal, change_principal, rotate_principal
 from writ_installation.files.create import create_installation
 from writ_installation.files.home import Home
@@ -228,6 +232,22 @@ async def test_a_rotated_key_is_the_one_in_the_folder_and_a_removed_principals_i
     assert admitted(home) == ["operator", "bob"]
 
 
+@pytest.mark.parametrize("moment", ["principal.key_kept", "principal.key_listed"])
+def test_interrupted_rotation_of_a_principals_key_loses_no_key_and_is_completed(home: Home, moment: str) -> None:
+    """The new key was listed before it was on disk: after a kill in between nobody had it."""
+    environ = {**os.environ, "WRIT_HOME": str(home.root), "WRIT_FAULT": moment}
+    rotate = [sys.executable, "-m", "writ_cli", "principal", "rotate", "bob"]
+    assert subprocess.run(rotate, env=environ, timeout=60, check=False).returncode == -signal.SIGKILL
+    listed = principals_of(home)["bob"].key
+    kept = [Key(path.read_bytes()).public for path in home.keys.glob("principal-bob*.seed")]
+    assert listed in kept
+    rotated = rotate_principal(home, "bob")
+    assert rotated is not None
+    assert rotated.key == home.key("principal-bob").public == principals_of(home)["bob"].key
+    assert [path.name for path in home.keys.glob("principal-bob*")] == ["principal-bob.seed"]
+    assert (rotated.key == listed) == (moment == "principal.key_listed")
+
+
 async def test_a_key_of_another_party_gives_a_principal_no_access_and_breaks_nothing(home: Home) -> None:
     key = principals_of(home)["bob"].key
     assert [one.id for one in admitted_principals(home, [key])] == ["operator", "helper"]
@@ -255,3 +275,11 @@ def test_a_principal_whose_keys_check_sum_is_wrong_keeps_nobody_else_out(home: H
     home.principals.write_text(f"{text}- {{id: typo, kind: human, key: {other}}}\n")
     assert "typo" in principals_of(home)
     assert admitted(home) == ["operator", "bob", "helper"]
+
+
+def test_an_agents_key_whose_check_sum_is_wrong_keeps_nobody_else_out(home: Home) -> None:
+    agent = read_agents(home.agents).agents[0]
+    other = agent.key[:-1] + ("A" if agent.key[-1] != "A" else "B")
+    home.agents.write_text(f"{home.agents.read_text().rstrip()}\n- {{pool: {agent.pool}, key: {other}}}\n")
+    made = plan(home, ServerAddress(host="127.0.0.1", port=4222, monitor_port=8222))
+    assert made.pools[agent.pool] == [agent.key]

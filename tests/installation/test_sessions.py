@@ -17,6 +17,7 @@ from writ_contracts.signing import Signed
 from writ_contracts.wire import encode
 from writ_installation.files.sessions import SessionRecord, session_keys
 from writ_installation.provisioner.idle_sessions import IdleSessions
+from writ_trust import sessions
 from writ_trust.digests import keyed_digest
 from writ_trust.keys import Key, generate_seed
 from writ_trust.sessions import Session
@@ -52,10 +53,12 @@ def opened(
     name: str = "a",
     signed: dict[str, Any] | None = None,
     requested: dict[str, Any] | None = None,
+    key: str = HERS.public,
+    at: float = NOW,
 ) -> Record:
     """The record of a session of alice, decided on her statement, of which `signed` changes the wrapping."""
-    number, parameters = operation_id("alice", name), requested or {"key": HERS.public, "seconds": 3600}
-    effective = {"key": HERS.public, "seconds": 3600, "device": "", "idle": 60, "timeout": 30}
+    number, parameters = operation_id("alice", name), requested or {"key": key, "seconds": 3600}
+    effective = {"key": key, "seconds": 3600, "device": "", "idle": 60, "timeout": 30}
     statement = structs.replace(stated(name, parameters), **(signed or {}))
     decision = Decision(
         operation_id=number,
@@ -69,12 +72,13 @@ def opened(
         parameters_digest=keyed_digest(DIGEST_KEY, effective),
         policy=VERSION,
         control_sequence=0,
-        at=NOW,
+        at=at,
         authenticated="signature",
         statement_digest=digest(statement),
     )
     event = {"decision": sign(by, decision), "statement": statement, "salt": SALT, "given": parameters}
-    return record(sequence, "session_open", {**effective, **(body or {})}, headers, number, **event)
+    made = record(sequence, "session_open", {**effective, **(body or {})}, headers, number, **event)
+    return structs.replace(made, time=at)
 
 
 def record(
@@ -190,6 +194,16 @@ def test_keys_of_sessions_are_those_of_present_principals_and_of_nobody_else() -
     assert session_keys([*found, structs.replace(found[0], id="other")], [alice], (), NOW) == {"alice": [HERS.public]}
     damaged = structs.replace(found[0], key=HERS.public[:-1] + ("A" if HERS.public[-1] != "A" else "B"))
     assert session_keys([damaged, *found], [alice], (), NOW) == {"alice": [HERS.public]}  # NATS would refuse them all
+
+
+def test_only_the_latest_sessions_of_a_principal_that_are_over_stay_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each new session copies those that are known: any principal could make every restart take minutes."""
+    monkeypatch.setattr(sessions, "MOST_OVER", 3)
+    keys = [Key(generate_seed()).public for _ in range(9)]
+    each = [opened(at, name=str(at), key=key, at=NOW + 4000.0 * at) for at, key in enumerate(keys, 1)]
+    assert list(known(*each).sessions) == keys[-4:]  # three that are over, and the open one
+    at_once = [opened(at, name=str(at), key=key) for at, key in enumerate(keys, 1)]
+    assert list(known(*at_once).sessions) == keys  # all are open
 
 
 def session(name: str, idle: int = 60) -> Session:

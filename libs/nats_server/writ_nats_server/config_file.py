@@ -30,4 +30,6 @@ def server_file(server: AnyServer, settings: Mapping[str, Any]) -> str:
         "ping_max": 2,
         "write_deadline": "10s",
     }
-    return "".join(f"{key}: {json.dumps(value, indent=2)}\n" for key, value in {**common, **settings}.items())
+    # nats-server reads UTF-8, but refuses a `\\u` of JSON: a folder may have any name.
+    texts = {key: json.dumps(value, indent=2, ensure_ascii=False) for key, value in {**common, **settings}.items()}
+    return "".join(f"{key}: {text}\n" for key, text in texts.items())

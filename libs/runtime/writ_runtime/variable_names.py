@@ -82,6 +82,8 @@ OF_SERVICES = frozenset(
         "WRIT_REMEMBER",
         "WRIT_RESTORED",
         "WRIT_RUN_FILE",
+        "WRIT_SESSION_BURST",
+        "WRIT_SESSION_RATE",
         "WRIT_SLOTS",
         "WRIT_SSH_AUTH_SOCK",
         "WRIT_SSH_CONNECTS",

@@ -56,6 +56,12 @@ class ExecutorConfig(SignerConfig, frozen=True, kw_only=True):
     burst: Annotated[
         int, Meta(ge=1), env("WRIT_BURST", "requests that one principal may send at once, above that rate")
     ] = 500
+    session_rate: Annotated[
+        Seconds, env("WRIT_SESSION_RATE", "sessions a second that one principal may open: NATS is reloaded for each")
+    ] = 0.1
+    session_burst: Annotated[
+        int, Meta(ge=1), env("WRIT_SESSION_BURST", "sessions that one principal may open at once, above that rate")
+    ] = 30
     refusal_rate: Annotated[
         Seconds, env("WRIT_REFUSAL_RATE", "refusals a second of one principal that are recorded")
     ] = 5.0

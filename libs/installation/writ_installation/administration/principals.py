@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct, structs
 from msgspec.structs import replace
 
+from writ_bus.private_files import read_private
 from writ_client.context import Context, open_bus
 from writ_contracts.catalogue.control import PrincipalManage
 from writ_contracts.errors import Conflict, Denied, Invalid, TimedOut, Unreachable
@@ -20,7 +21,7 @@ from writ_contracts.inventory import Principal
 from writ_contracts.nearest_name import near
 from writ_contracts.people.principal_changes import changed, is_active
 from writ_documents import readers
-from writ_documents.atomic_files import write_atomically
+from writ_documents.atomic_files import sync_folder, write_atomically
 from writ_documents.readers import read_principals
 from writ_installation.files import list_edits
 from writ_installation.files.create import create_installation, make_gateway
@@ -28,6 +29,7 @@ from writ_installation.files.home import Home
 from writ_installation.files.principal_changes import known_changes, principals_of
 from writ_installation.server_access.server_tls import client_tls
 from writ_installation.status.server_url import running_url
+from writ_runtime.faults import fault
 from writ_trust.keys import Key, generate_seed
 
 ADMITTED_WITHIN = 30.0
@@ -101,11 +103,26 @@ def change_principal(home: Home, change: PrincipalManage) -> Principal | None:
 
 
 def rotate_principal(home: Home, name: str) -> Principal | None:
-    """Give the principal a new key, in its file. Raises as `change_principal`."""
-    key = Key(generate_seed())
-    changed_to = change_principal(home, PrincipalManage(action="rotate", principal_id=name, key=key.public))
-    write_atomically(home.seed_file(f"principal-{name}"), key.seed + b"\n")
-    return changed_to
+    """Give the principal a new key, in its file. Raises as `change_principal`.
+
+    The private half is on disk before the public one counts: a crash in between would otherwise shut the principal out
+    by a key that nobody has. An interrupted rotation is completed.
+    """
+    file = home.seed_file(f"principal-{name}")
+    new, known = file.with_suffix(".next.seed"), principals_of(home).get(name)
+    if known is None or not new.exists() or Key(read_private(new)).public != known.key:
+        key = Key(generate_seed())
+        write_atomically(new, key.seed + b"\n")
+        fault("principal.key_kept")
+        try:
+            known = change_principal(home, PrincipalManage(action="rotate", principal_id=name, key=key.public))
+        except BaseException:
+            new.unlink()
+            raise
+    fault("principal.key_listed")
+    new.replace(file)
+    sync_folder(file.parent)
+    return known
 
 
 async def key_admitted(home: Home, name: str) -> bool | None:

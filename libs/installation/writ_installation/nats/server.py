@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import chain
+from pathlib import Path
 
 import msgspec
 
@@ -38,6 +39,8 @@ from writ_nats_server.config import SERVICES, GatewayUser, ServerPlan, render
 from writ_nats_server.leaf import LeafListener
 from writ_nats_server.process import READY_WITHIN, PortTaken, ServerProcess, check_config, must_be_free
 from writ_nats_server.streams import ELECTED_WITHIN, Sizes, provision
+from writ_runtime.logs import Log
+from writ_trust.keys import is_public
 
 MEGABYTE = 1 << 20
 SLACK = 1_000_000
@@ -46,6 +49,8 @@ interrupting other work (ADR 28).
 """
 QUIET_PORTS = range(20_000, 32_768)
 """Below the ports that Linux assigns to connecting sockets (ip(7), `ip_local_port_range`)."""
+
+_log = Log("writ.keeper")
 
 
 def free_port(host: str = LOOPBACK) -> int:
@@ -68,12 +73,12 @@ def configuration(home: Home, address: ServerAddress) -> str:
 def plan(home: Home, address: ServerAddress) -> ServerPlan:
     """Return the plan of a server for the present files and valid tokens."""
     leaves = read_leaves(home.leaves)
-    links = leaves.links() if leaves else {}
+    links = {pool: _accepted(keys, home.leaves) for pool, keys in leaves.links().items()} if leaves else {}
     enrolling = {token.id: token.key for token in tokens.good(home, time.time())}
     own = {name: home.keys_of(name) for name in ("bootstrap", "sys", "status")}
     pools: dict[str, list[str]] = {}
     for agent in read_agents(home.agents).agents:
-        pools.setdefault(agent.pool, []).append(agent.key)
+        pools.setdefault(agent.pool, []).extend(_accepted([agent.key], home.agents))
     roles = {role: home.keys_of(role.value) for role in SERVICES}
     held = set(chain(*own.values(), enrolling.values(), *pools.values(), *roles.values(), *links.values()))
     known = admitted_principals(home, held)
@@ -98,6 +103,17 @@ def plan(home: Home, address: ServerAddress) -> ServerPlan:
         leaf=listener(home),
         links=links,
     )
+
+
+def _accepted(keys: Iterable[str], file: Path) -> list[str]:
+    """Return the keys without those whose check sum is wrong: NATS would refuse its whole configuration, and with it
+    every later revocation.
+    """
+    found = list(keys)
+    wrong = [key for key in found if not is_public(key)]
+    if wrong:
+        _log.error("keeper.keys_refused", path=str(file), keys=wrong[:20], effect="they have no access to NATS")
+    return [key for key in found if key not in wrong]
 
 
 def _gateways(known: Iterable[Principal]) -> dict[str, GatewayUser]:

@@ -47,6 +47,17 @@ QUOTAS = (
     Quota("pool", "journal_bytes", "journal_share_pool", WRITTEN, "full", ARCHIVE),
 )
 
+OWN_CONTROL = Quota(
+    "principal",
+    "journal_bytes",
+    "journal_share",
+    "bytes of the journal, written within an hour by cancels, sessions and windows",
+    "full",
+    ARCHIVE,
+)
+"""Of control operations that a principal may request without a rule. Stops and the like have no quota."""
+BOUNDED = frozenset({"operation_cancel", "session_open", "session_end", "window_request", "window_end"})
+
 
 class QuotaExceeded(Full):
     """A quota has no room for the request."""
@@ -89,6 +100,27 @@ class Quotas:
             limit, used = self.limit(quota), self._used(kind, owner, quota.amount)
             if used + amount > limit:
                 raise QuotaExceeded(quota, owner, used, limit)
+
+    def check_control(self, operation: str, principal: str) -> None:
+        """Check the room for one more control operation. Raises QuotaExceeded.
+
+        The bound is a share of the free part: one principal cannot use up the room that is reserved for stops, cancels
+        and ends of all others.
+        """
+        if operation not in BOUNDED or self.journal_bytes <= 0 or self.fill < SHARED_FROM:
+            return
+        limit = self._config.journal_share * self.journal_bytes * max(0.0, 1 - self.fill)
+        used = self._usages["principal"].control.of(principal)
+        if used > limit:
+            raise QuotaExceeded(OWN_CONTROL, principal, used, limit)
+
+    def has_share(self, principal: str) -> bool:
+        """Return whether the principal may write more of the journal by operations that are not control operations."""
+        try:
+            self.check("principal", principal, {"journal_bytes": 1})
+        except QuotaExceeded:
+            return False
+        return True
 
     @contextmanager
     def reserve(self, owners: Mapping[Owner, str], more: Mapping[Amount, float]) -> Iterator[None]:

@@ -198,6 +198,8 @@ class Index:
             after = apply(_before(known, event), event, sequence, time)
             if isinstance(after, AcceptedLife) and after.requested.target != WRIT_TARGET:
                 self.pools.written.add(after.requested.pool, len(data), time)
+            elif isinstance(after, AcceptedLife):
+                self.principals.control.add(where.principal, len(data), time)
             self._keep(after)
 
     def put(self, life: Life) -> None:

@@ -17,6 +17,8 @@ class OwnerUsage:
 
     def __init__(self) -> None:
         self.written = WrittenBytes()
+        self.control = WrittenBytes()
+        """The part of control operations."""
         self._open: dict[str, dict[str, int]] = {}
         self._hidden: dict[str, int] = {}
 
@@ -37,7 +39,8 @@ class OwnerUsage:
 
     def replace_with(self, other: "OwnerUsage") -> None:
         """Take over what another one has counted."""
-        self.written, self._open, self._hidden = other.written, other._open, other._hidden
+        self.written, self.control = other.written, other.control
+        self._open, self._hidden = other._open, other._hidden
 
     def operations(self, owner: str) -> Collection[str]:
         """Return the ids of the owner's open operations."""

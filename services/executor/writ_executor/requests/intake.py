@@ -104,6 +104,7 @@ class RequestEndpoint:
             owner = await self._screening.owner(
                 principal, request.key, request.definition, request.target, request.parameters
             )
+            self._admission.session_rate(principal, operation)
             prepared = self._vault.prepared(request.parameters, request.written)
             with self._early.copy() as early:
                 decided, request = await self._decided(self._question(request, owner), request, prepared, early)

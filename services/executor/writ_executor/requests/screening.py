@@ -45,5 +45,5 @@ class RequestScreening:
         except Invalid:
             await self._visible.require(principal, key, target)
             raise
-        self._admission.room(principal, control=operation.control)
+        self._admission.room(principal, operation)
         return owner
