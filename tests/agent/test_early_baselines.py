@@ -15,6 +15,7 @@ from writ_bus.errors import Forbidden
 from writ_bus.port import Message, Subscription
 from writ_contracts import subjects
 from writ_contracts.agents import BaselineNotice, Claim
+from writ_contracts.inventory import Target
 from writ_contracts.journal import Dispatched
 from writ_contracts.wire import encode
 from writ_testing.memory.bus import MemoryBus
@@ -63,7 +64,7 @@ class Sequence:
         notice = structs.replace(notice, **changed)
         await self.world.executor.bus.publish(subjects.baseline_notice(POOL), encode(notice))
 
-    async def prepare(self) -> Dispatched:
+    async def prepare(self, target: Target = TARGET) -> Dispatched:
         """Return an operation that is not dispatched yet."""
         prepared: list[Dispatched] = []
 
@@ -71,7 +72,7 @@ class Sequence:
             prepared.append(work)
 
         self.world.executor.append = keep  # type: ignore[method-assign]
-        await self.world.executor.dispatch("test_count", TARGET, path="/x")
+        await self.world.executor.dispatch("test_count", target, path="/x")
         self.world.executor.append = self.append  # type: ignore[method-assign]
         return prepared[0]
 
@@ -249,13 +250,30 @@ async def test_a_flood_of_notices_reads_a_bounded_number_of_baselines(
     monkeypatch.setattr(early_baselines, "MOST", 3)
     await world.agent()
     baselines.go_on.clear()
-    works = [await sequence.prepare() for _ in range(5)]
+    targets = [TARGET, *(structs.replace(TARGET, id=f"host-{number}") for number in range(2, 6))]
+    works = [await sequence.prepare(target) for target in targets]
     for work in works:
         await sequence.notice(work)
     await until(lambda: len(handled) == len(works))
     assert len(baselines.begun) == 3
     baselines.go_on.set()
     assert await sequence.dispatch(works[-1]) == {"reading": 4}
+
+
+async def test_operations_that_are_noticed_together_for_one_target_cause_one_read(
+    world: World, baselines: Baselines, sequence: Sequence, handled: list[Message]
+) -> None:
+    """The first of them to take the target makes the notices of the others void."""
+    await world.agent()
+    baselines.go_on.clear()
+    works = [await sequence.prepare() for _ in range(5)]
+    for work in works:
+        await sequence.notice(work)
+    await until(lambda: len(handled) == len(works))
+    assert len(baselines.begun) == 1
+    baselines.go_on.set()
+    assert await sequence.dispatch(works[0]) == {"reading": 1}
+    assert await sequence.dispatch(works[1], noticed=False) == {"reading": 2}
 
 
 async def test_a_stopping_agent_ends_its_early_reads(world: World, baselines: Baselines, sequence: Sequence) -> None:

@@ -1,5 +1,6 @@
 """Which parameters of a test are left to `make test-full`, and that plain pytest leaves out the same tests."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -63,6 +64,7 @@ def test_exhaustive_tests_run_only_on_request(tmp_path: Path, arguments: list[st
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", *arguments],
         cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"},
         capture_output=True,
         text=True,
         timeout=100,

@@ -14,7 +14,10 @@ from tests.cli.commands import Command
 from tests.client.scripted_api import ScriptedApi
 
 from writ_cli.main import cli
+from writ_cli.operations.running.progress_line import ProgressLine, event_text
+from writ_cli.terminal.output import Screen
 from writ_contracts import journal
+from writ_contracts.agents import Progress
 from writ_contracts.ids import operation_id
 from writ_contracts.requests import Request, WaitingReason
 
@@ -55,6 +58,37 @@ async def test_op_shows_lists_watches_and_cancels(command: Command, served: Scri
     assert cancelled.exit_code == 0
     assert served.requests[-1][0] == "operation_cancel"
     assert (await command("op", "list", "-o", "json")).stdout == "[]\n"
+
+
+async def test_people_who_can_approve_are_named_once_while_a_request_waits(
+    command: Command, served: ScriptedApi
+) -> None:
+    reason = "'ask' demands one of role approver; could approve: bob"
+    served.script.append(lambda: served.ask("alice", *served.requests[-1], reason))
+    words = ("run", "service_restart", "-t", "a", "service_name=nginx", "--timeout", "2s")
+    done = await command(*words, FORCE_COLOR="1", TERM="xterm", COLUMNS="200")
+    assert done.exit_code == 4, done
+    *progress, _last = done.stderr.splitlines()
+    said = [line.removeprefix("\x1b[?25l") for line in progress if "could approve" in line]
+    assert said == [f"writ: it waits for an approval: {reason}"]
+    assert [line for line in progress if "approval" in line][-1].endswith(" waits for an approval")
+
+
+def test_progress_keeps_the_time_for_an_approval_after_its_reason_was_reported() -> None:
+    reason, until = "'ask' demands one of role approver", datetime(2026, 11, 29, 13, 30).astimezone().timestamp()
+    awaiting = journal.AwaitingApproval(
+        id="e1", at=1.0, correlation_id="c1", operation_id="k", approvers=["bob"], quorum=1, until=until
+    )
+    waits = Progress(operation_id="k", principal="alice", message=f"waits for an approval: {reason}")
+    other = Progress(operation_id="k", principal="alice", message="half of it is done")
+    line = ProgressLine(Screen("table"))
+    assert [line.text(one) for one in (awaiting, waits)] == [event_text(awaiting), waits.message]
+    line.reported(reason)
+    begin = "waiting for approval until "
+    assert [line.text(one).removeprefix(begin)[:1] for one in (waits, awaiting, waits)] == ["w", "1", "1"]
+    assert line.text(awaiting) == line.text(waits)
+    assert "bob" not in line.text(awaiting)
+    assert line.text(other) == "half of it is done"
 
 
 async def test_keyed_digest_is_labelled_once_the_result_is_gone(command: Command, served: ScriptedApi) -> None:

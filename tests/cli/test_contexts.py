@@ -57,8 +57,11 @@ def test_missing_installation_names_the_commands_that_help(elsewhere: Path, word
     assert list(elsewhere.iterdir()) == []
 
 
-@pytest.mark.parametrize("word", ["status", "restart"])
-def test_processes_of_a_missing_installation_are_not_up(elsewhere: Path, word: str) -> None:
+@pytest.mark.parametrize("word", ["status", "restart", "down"])
+@pytest.mark.parametrize("exists", [False, True])
+def test_processes_of_a_missing_installation_are_not_up(elsewhere: Path, word: str, exists: bool) -> None:
+    if exists:
+        (elsewhere / ".writ").mkdir()
     done = call(word)
     why = "there is no installation, and `writ up` creates one"
     assert (done.exit_code, done.stderr) == (6, f"writ: Writ is not up on {elsewhere / '.writ'}: {why}\n")

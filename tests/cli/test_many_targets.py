@@ -160,7 +160,7 @@ def progress(message: str, number: str = "a" * 26) -> Progress:
     return Progress(operation_id=number, principal="alice", message=message)
 
 
-def test_progress_names_what_targets_wait_for_until_they_go_on() -> None:
+def run_results(count: int) -> RunResults:
     choice = TargetChoice(
         targets=("web-*",),
         roles=(),
@@ -172,7 +172,26 @@ def test_progress_names_what_targets_wait_for_until_they_go_on() -> None:
         only=(),
         retry=None,
     )
-    shown = RunResults(Screen("table"), choice, 2)
+    return RunResults(Screen("table"), choice, count)
+
+
+def test_progress_counts_pending_targets_apart_from_those_without_success() -> None:
+    shown = run_results(4)
+    for target, result in (("a", "pending"), ("b", "succeeded"), ("c", "pending"), ("d", "failed")):
+        shown.add(TargetResult(target=target, outcome=result))
+    assert shown.progress().plain == "4 of 4 targets, 1 without success, 2 pending"
+
+
+def test_progress_leaves_out_who_can_approve_since_each_wait_was_reported_with_it() -> None:
+    shown = run_results(2)
+    shown.event(progress("waits for an approval: 'ask' demands one of role approver; could approve: bob"))
+    assert shown.progress().plain == "0 of 2 targets, 0 without success; one waits for an approval"
+    shown.event(progress("waits for an approval: 'ask' demands one of role approver", "b" * 26))
+    assert shown.progress().plain == "0 of 2 targets, 0 without success; 2 wait, one for an approval"
+
+
+def test_progress_names_what_targets_wait_for_until_they_go_on() -> None:
+    shown = run_results(2)
     shown.event(progress("half of it is done"))
     assert shown.progress().plain == "0 of 2 targets, 0 without success"
     shown.event(progress("waits for web-1: backup_create holds its lock"))

@@ -1,14 +1,18 @@
 """`writ principal` in a folder, without a running installation."""
 
+import json
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from writ_cli.main import cli
+from writ_cli.terminal.exit_status import Exit
+from writ_installation.administration import principals
 from writ_installation.files.create import create_installation
 from writ_installation.files.home import Home
 from writ_installation.files.principal_changes import principals_of
+from writ_testing.peers.nats_server import free_port
 
 POLICY = """\
 policies:
@@ -55,6 +59,18 @@ def test_new_key_is_named_with_its_effect(home: Home) -> None:
         f"bob has a new key: {home.seed_file('principal-bob')}",
         "  copy it to its client: it is used, and the old one refused, once Writ runs here and has read the files",
     ]
+
+
+@pytest.mark.parametrize("words", [("add", "eve"), ("rotate", "operator")])
+def test_key_that_nats_does_not_accept_is_one_document_for_programs(
+    home: Home, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(principals, "ADMITTED_WITHIN", 0.2)
+    monkeypatch.setenv("NATS_URL", f"nats://127.0.0.1:{free_port()}")
+    refused = writ(home, *words, "-o", "json")
+    assert refused.exit_code not in (Exit.DONE, Exit.INVALID)
+    assert "is in principals.yaml" in json.loads(refused.stdout)["error"]["message"]
+    assert words[1] in principals_of(home)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import socket
 import stat
 import sys
@@ -91,7 +92,10 @@ async def test_the_first_quarter_of_an_hour(shell: Shell) -> None:
     finally:
         down = await shell.writ("down")
     assert down.status == 0, down
-    assert (await shell.writ("down")).status == 6
+    again = await shell.writ("down")
+    assert (again.status, again.out, again.err) == (0, f"Writ is not running on {shell.folder / '.writ'}\n", "")
+    assert (await shell.json("down")) == {"state": "down"}
+    assert (await shell.writ("status")).status == 6
     unreachable = await shell.writ("targets")
     assert (unreachable.status, unreachable.out) == (6, "")
     assert "start it with `writ up`" in unreachable.err
@@ -113,6 +117,31 @@ async def test_up_with_a_wrong_policy_file_names_the_mistake_in_one_line(shell: 
     started = await shell.writ("up", "--detach")
     assert (started.status, started.err) == (0, f"writ up: {lost} is missing, so a new key is made\n"), started
     assert (await shell.writ("down")).status == 0
+
+
+@pytest.mark.timeout(180)
+async def test_up_without_its_policy_key_says_how_to_go_on_and_begins_nothing(shell: Shell) -> None:
+    home = Home(shell.folder / ".writ")
+    assert (await shell.writ("up", "--detach")).status == 0
+    assert (await shell.writ("down")).status == 0
+    seed, lost = home.seed_file("policy"), home.public("policy")
+    seed.rename(shell.folder / "policy.seed")
+    text = ""
+    for words in (("up",), ("up", "--detach"), ("up", "--write-server-config", "server.conf")):
+        refused = await shell.writ(*words)
+        assert (refused.status, refused.out) == (2, "")
+        assert refused.err.startswith(f"writ: {seed} is missing. Nothing was started or changed.\n")
+        text = refused.err
+        assert "`writ restore FILE --home FOLDER`" in text
+    assert not seed.exists()
+    [value] = re.findall(rf"WRIT_POLICY_FORMER_KEYS=({lost}\S+)", text)
+    started = await shell.writ("up", "--detach", WRIT_POLICY_FORMER_KEYS=value)
+    try:
+        assert started.status == 0, started
+        assert started.err == f"writ up: {seed} is missing, so a new key is made\n"
+        assert (await shell.writ("run", "network_status", "-t", HERE)).status == 0
+    finally:
+        await shell.writ("down")
 
 
 @pytest.mark.timeout(120)

@@ -108,6 +108,14 @@ class ScriptedApi:
             operation_id=number, correlation_id="c1", state=folded.state, outcome=folded.outcome, verdict=ALLOWED
         )
 
+    async def ask(self, principal: str, operation: str, request: requests.Request, reason: str) -> RequestReply:
+        """Requested, and it waits for an approval."""
+        number = operation_id(principal, request.idempotency_key or "")
+        await self.happen(self._requested(number, principal, operation, request))
+        self.waiting = requests.WaitingReason(kind="approval", text=f"waits for an approval: {reason}")
+        verdict = Verdict(decision="require_approval", rules=["ask"], reason=reason, code="approval_needed")
+        return RequestReply(operation_id=number, correlation_id="c1", state="awaiting_approval", verdict=verdict)
+
     def _requested(self, number: str, principal: str, operation: str, request: requests.Request) -> journal.Requested:
         return journal.Requested(
             **(_head(number) | {"correlation_id": request.correlation_id or "c1"}),

@@ -161,6 +161,24 @@ def test_a_started_operation_names_its_agent_once_no_heartbeat_names_it(state: S
     assert listening.text(life) == ""
 
 
+def test_the_silence_about_an_operation_is_not_counted_from_the_start_of_the_executor() -> None:
+    """The sweep forgets an operation that no heartbeat has named for a lease."""
+    requested: Any = structs.replace(sample(Requested), pool=POOL)
+    granted: Any = structs.replace(sample(Granted), instance="vm-1")
+    dispatched: Any = sample(Dispatched)
+    life = GrantedLife(state=State.STARTED, requested=requested, phase=granted, dispatched=dispatched, started=granted)
+    listening = Listening()
+    for _ in range(3600):  # as the sweep, each second
+        listening.now += 1.0
+        listening.presence.forget_silent()
+    listening.presence.record(structs.replace(heard("vm-1"), running=[requested.operation_id]))
+    assert listening.text(life) == ""
+    for _ in range(17):
+        listening.now += 1.0
+        listening.presence.forget_silent()
+    assert listening.text(life).endswith("no heartbeat names it for more than 10 s")
+
+
 def test_a_dispatched_operation_names_the_agent_that_missed_a_heartbeat() -> None:
     requested: Any = structs.replace(sample(Requested), pool=POOL)
     dispatched: Any = sample(Dispatched)

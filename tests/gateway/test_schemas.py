@@ -47,6 +47,13 @@ def test_every_schema_is_json_schema_without_references_and_every_name_fits_all_
     assert len(set(names)) == len(names)
 
 
+def test_every_result_says_that_a_marked_field_may_only_quote_a_host() -> None:
+    """A reason of policy is policy's text, and may quote a parameter or a name that an agent read on the host."""
+    for tool in TOOLS:
+        marked = tool.output["properties"]["untrusted"]
+        assert "may come from a host, or quote one as a reason of policy may" in marked["description"], tool.name
+
+
 def test_every_tool_of_the_specification_is_there_and_takes_its_arguments() -> None:
     for name, arguments in specification.TOOLS.items():
         assert arguments <= set(BY_NAME[name].schema["properties"]), name

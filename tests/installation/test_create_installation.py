@@ -7,14 +7,18 @@ from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from writ_contracts.errors import ConfigError, Conflict, Invalid, Unreachable
 from writ_contracts.ids import TOKEN_PATTERN
+from writ_contracts.installation.keyring import KeyEntry, Keyring
 from writ_documents import yaml_file
 from writ_documents.readers import read_agents, read_inventory, read_principals
+from writ_installation.administration.principals import add_principal
+from writ_installation.administration.targets import refuse_known
 from writ_installation.files import list_edits
 from writ_installation.files.create import add_missing_pools, create_installation, default_policy, undone_on_failure
 from writ_installation.files.home import Home, host_token, is_here
@@ -24,6 +28,7 @@ from writ_installation.nats.disk import check_room_for_new
 from writ_installation.supervisor.detached_start import detach
 from writ_installation.supervisor.supervisor import Supervisor, SupervisorOptions
 from writ_runtime.signals import StopSignal
+from writ_trust.keys import Key, generate_seed
 
 ROOT = Path(__file__).parents[2]
 
@@ -229,14 +234,52 @@ def test_a_key_that_an_installation_lost_is_named_before_a_new_one_is_made(tmp_p
     assert lost_keys(home) == []
     create_installation(home)
     assert lost_keys(home) == []
-    former = home.public("policy")
-    for path in (home.seed_file("policy"), home.seed_file("audit"), home.params_key):
+    for path in (home.seed_file("audit"), home.params_key):
         path.unlink()
-    policy, audit, params = lost_keys(home)
-    begin = f"{home.seed_file('policy')} is missing, so a new key is made: signatures of the former one, {former}, are"
-    assert policy.startswith(begin)
-    assert "WRIT_POLICY_FORMER_KEYS" in policy
+    audit, params = lost_keys(home)
     assert audit == f"{home.seed_file('audit')} is missing, so a new key is made"
     assert "can no longer be read" in params
     create_installation(home)
     assert lost_keys(home) == []
+
+
+async def test_a_lost_policy_key_is_replaced_only_if_the_former_one_is_named(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    create_installation(home)
+    lost = home.public("policy")
+    home.seed_file("policy").unlink()
+    home.seed_file("audit").unlink()
+    (home.state / "policy.2").mkdir()
+    (home.state / "policy.2" / "policy-version.json").write_text('{"number":3,"digest":"d"}')
+    (home.state / "policy.2" / "journal.json").write_text('{"created":"c","sequence":71,"digest":"d"}')
+    before = {path: path.read_bytes() for path in home.root.rglob("*") if path.is_file()}
+    for named in ("", "U@1@7", f"U@1@7,{lost[:-1]}@3@71", lost, f"{lost}@3@EVENT"):
+        with pytest.raises(ConfigError) as refused:
+            create_installation(home, named)
+        assert str(refused.value).startswith(f"{home.seed_file('policy')} is missing. Nothing was started")
+        assert f"  WRIT_POLICY_FORMER_KEYS={lost}@3@71\n" in str(refused.value)
+    with pytest.raises(ConfigError, match=r"policy\.seed is missing"):
+        await add_principal(home, "alice", "human", [], None)
+    with pytest.raises(ConfigError, match=r"policy\.seed is missing"):
+        refuse_known(home, "nas")
+    assert {path: path.read_bytes() for path in home.root.rglob("*") if path.is_file()} == before
+    create_installation(home, f"U@1@7, {lost}@3@71")
+    assert home.public("policy") != lost
+
+
+def test_a_lost_policy_key_in_the_keyring_has_to_leave_it(tmp_path: Path) -> None:
+    """Policy signs with no key that the keyring lacks."""
+    home = Home(tmp_path / "home")
+    create_installation(home)
+    lost, former = home.public("policy"), Key(generate_seed()).public
+    first = KeyEntry(name="policy", key=former, state="former", since=1.0, until=2.0, last_event=7, last_version=1)
+    keyring = Keyring(keys=[first, KeyEntry(name="policy", key=lost, state="current", since=2.0)])
+    home.keyring_file.write_bytes(msgspec.json.encode(keyring))
+    home.seed_file("policy").unlink()
+    with pytest.raises(ConfigError) as refused:
+        create_installation(home, f"{lost}@3@71")
+    assert f"remove {home.keyring_file} and set WRIT_POLICY_FORMER_KEYS" in str(refused.value)
+    assert f"={former}@1@7,{lost}@NUMBER\n" in str(refused.value)
+    home.keyring_file.unlink()
+    create_installation(home, f"{former}@1@7,{lost}@3@71")
+    assert home.public("policy") != lost

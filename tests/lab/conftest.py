@@ -13,6 +13,7 @@ import pytest
 from tests.lab import installation, repository, targets, vault
 from tests.lab.docker_host import make_images
 from tests.lab.engine import Engine, bare_engine
+from tests.lab.engine_network import in_network_of_the_lab
 from tests.lab.hosts import VOLUME, Host, hosts
 from tests.lab.installation import Writ
 from tests.lab.repository import Repository
@@ -34,14 +35,30 @@ class ByWay(LoadScopeScheduling):  # type: ignore[misc]
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        parameters = nodeid.partition("[")[2].rstrip("]").split("-")
-        if "/compose/" in nodeid:
-            return "compose"
-        if "/test_docker" in nodeid or "/test_podman" in nodeid:
-            return "engines"
-        if "/test_systemd.py" in nodeid:
-            return "site"
-        return "local" if "local" in parameters or "/test_snapshots.py" in nodeid else "ssh"
+        return part_of_the_lab(nodeid)
+
+
+def part_of_the_lab(nodeid: str) -> str:
+    """Return the part of the lab that a test uses."""
+    parameters = nodeid.partition("[")[2].rstrip("]").split("-")
+    if "/compose/" in nodeid:
+        return "compose"
+    if "/test_docker" in nodeid or "/test_podman" in nodeid:
+        return "engines"
+    if "/test_systemd.py" in nodeid:
+        return "site"
+    return "local" if "local" in parameters or "/test_snapshots.py" in nodeid else "ssh"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Run the tests of other parts, and the making of their installations, in the network of the lab. Without this they
+    would run in that of an engine, if their worker had its tests before.
+    """
+    if part_of_the_lab(item.nodeid) in ("compose", "engines"):
+        return (yield)
+    with in_network_of_the_lab():
+        return (yield)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByWay:

@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from writ_testing.peers.programs import program
 
@@ -18,6 +18,7 @@ CLONE_NEWNET = 0x40000000
 NUMBERS = range(100, 200)
 """Of the engines of a lab at a time: the last part of the address. Its hosts have lower ones (`lab.sh`)."""
 NAMESPACES = Path("/run/netns")
+_OF_THE_LAB = Path("/proc/self/ns/net").open("rb")  # noqa: SIM115 - while the process lives
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -74,10 +75,23 @@ def _ip(*words: str) -> None:
 
 
 @contextmanager
+def in_network_of_the_lab() -> Iterator[None]:
+    """Let this thread leave an engine's namespace within the block: an engine of the session keeps it there."""
+    with _in(_OF_THE_LAB):
+        yield
+
+
+@contextmanager
 def _entered(name: str) -> Iterator[None]:
+    with (NAMESPACES / name).open("rb") as there, _in(there):
+        yield
+
+
+@contextmanager
+def _in(namespace: IO[bytes]) -> Iterator[None]:
     """Let this thread be in a namespace within the block (setns(2))."""
-    with Path("/proc/thread-self/ns/net").open("rb") as before, (NAMESPACES / name).open("rb") as there:
-        _set(there.fileno())
+    with Path("/proc/thread-self/ns/net").open("rb") as before:
+        _set(namespace.fileno())
         try:
             yield
         finally:

@@ -51,7 +51,8 @@ def zfs(folder: Path) -> Iterator[Volume]:
             lambda: subprocess.run(["zpool", "list"], capture_output=True, check=False).returncode == 0, LIVING, "zfs"
         )
         _run("truncate", "--size=128M", str(image))
-        _run("zpool", "create", "-m", str(root), pool, str(image))
+        # In no cache: after a killed run the next daemon would open it again.
+        _run("zpool", "create", "-o", "cachefile=none", "-m", str(root), pool, str(image))
         try:
             volume = Volume(root, "zfs")
             _run("zfs", "create", f"{pool}/data")
@@ -61,7 +62,16 @@ def zfs(folder: Path) -> Iterator[Volume]:
             # Its daemon hears late that a file is closed.
             until(lambda: _works("zpool", "destroy", "-f", pool), LIVING, "the pool is let go of")
     finally:
-        daemon.terminate()
+        _end(daemon)
+
+
+def _end(daemon: subprocess.Popen[bytes]) -> None:
+    """End the daemon. It unmounts everything first, for as long as a mount is in use in another namespace."""
+    daemon.terminate()
+    try:
+        daemon.wait(LIVING)
+    except subprocess.TimeoutExpired:
+        daemon.kill()
         daemon.wait(LIVING)
 
 

@@ -104,6 +104,10 @@ def test_the_missions_own_examples_load_without_a_warning() -> None:
         ("target_patterns: [web-*]", "6:7: unknown key 'target_patterns'; write 'targets', ids with `*` and `?`"),
         ("created_at: x", "6:7: unknown key 'created_at'; it has no effect; leave it out"),
         ("requires_approvel: true", "6:7: unknown key 'requires_approvel'; did you mean 'requires_approval'?"),
+        (
+            "requires_approval: {approvers: [admin]}",
+            "6:26: expected true or false; write approvers, quorum and the like below 'approval'",
+        ),
         ("enabled: maybe", "6:16: expected true or false, got a text"),
         (
             "target_roles: [prod]",

@@ -23,7 +23,9 @@ from writ_runtime.logs import Log
 FRESH = 1.0
 """Seconds. A baseline that was begun earlier is not used."""
 MOST = 32
-"""Baselines kept at once. An executor sends one notice for each operation, and not while its target is held."""
+"""Baselines kept at once, each of another target. Of operations that are noticed together for one target only the first
+to take it can use its baseline: to read the others would load the host in vain.
+"""
 Baseline = dict[str, Any]
 _log = Log("writ.agent")
 
@@ -57,7 +59,7 @@ class EarlyBaselines:
             _log.warning("agent.unreadable_notice", error=str(error))
             return
         self._drop_old()
-        if notice.operation_id in self._kept or len(self._kept) >= MOST or not self._may_read(notice):
+        if self._is_known(notice) or len(self._kept) >= MOST or not self._may_read(notice):
             return
         reading = tasks.spawn(self._read(notice), "early baseline")
         self._kept[notice.operation_id] = _EarlyBaseline(notice, self._clock(), reading)
@@ -79,6 +81,11 @@ class EarlyBaselines:
         for early in self._kept.values():
             early.reading.cancel()
         self._kept.clear()
+
+    def _is_known(self, notice: BaselineNotice) -> bool:
+        return notice.operation_id in self._kept or any(
+            early.notice.target == notice.target for early in self._kept.values()
+        )
 
     def _serves(self, early: _EarlyBaseline, work: Dispatched) -> bool:
         notice = early.notice

@@ -27,7 +27,9 @@ LATE_SECONDS = 1.2
 """A request without a reply for so long makes the client look for the service that does not reply."""
 PROBE_SECONDS = 1.2
 EVERY = 5.0
-"""Seconds until services are asked again."""
+"""Seconds until services are asked again, also where all of them replied: each question counts against the rate of the
+principal's requests.
+"""
 SLOW_KINDS = frozenset({"backend_test"})
 """Queries whose reply may take long although all services work: an agent visits a host for it."""
 REPLIES_AGAIN = "replies come again"
@@ -52,6 +54,7 @@ class SilenceWatch:
         self._notice = notice
         self._waiting: _Waiting | None = None
         self._asked = 0.0
+        self._asked_for: _Waiting | None = None
         self._silent = ""
         self._watching = tasks.spawn(self._watch(), "silence")
 
@@ -113,9 +116,10 @@ class SilenceWatch:
             return ""
         if self._now() - waiting.since < LATE_SECONDS:
             return "" if self._of_nats else None
-        if self._silent and not self._of_nats and self._now() - self._asked < EVERY:
+        asked = bool(self._silent) or self._asked_for is waiting
+        if asked and not self._of_nats and self._now() - self._asked < EVERY:
             return None
-        self._asked = self._now()
+        self._asked, self._asked_for = self._now(), waiting
         found = await self._silent_service(waiting.subject)
         return found if self._waiting is waiting else None
 

@@ -25,6 +25,7 @@ from writ_documents.atomic_files import write_atomically
 from writ_documents.readers import read_agents, read_inventory, read_principals
 from writ_installation.files import list_edits
 from writ_installation.files.home import OPERATOR, PEOPLE, Home, host_token
+from writ_installation.files.lost_policy_key import refuse_lost_policy_key
 from writ_installation.files.parameter_keys import make_parameter_key
 from writ_trust.keys import Key, generate_seed
 from writ_trust.people import open_directory
@@ -40,13 +41,17 @@ class Machine(Struct, frozen=True, kw_only=True):
     folder: Path
 
 
-def create_installation(home: Home) -> bool:
-    """Make missing files; return True where this is a new installation. A split one is made by `writ init` alone."""
+def create_installation(home: Home, former_policy_keys: str = "") -> bool:
+    """Make missing files; return True where this is a new installation. A split one is made by `writ init` alone.
+
+    `former_policy_keys`: WRIT_POLICY_FORMER_KEYS. Raises ConfigError where policy's key is lost and not named there.
+    """
     new = not home.principals.exists()
     if home.split:
         if new:
             raise ConfigError(f"{home.root} is not an installation: {home.principals} is missing")
         return False
+    refuse_lost_policy_key(home, former_policy_keys)
     home.make_folders()
     make_files(home)
     add_missing_pools(home)

@@ -111,7 +111,7 @@ def running(home: Home) -> InstallationReport:
         raise Unreachable(f"the services of {home.root} are started by the system: systemctl status 'writ-*'")
     report = read_report(home.report_file)
     if holder(home.lock) is None or report is None:
-        why = "" if home.root.exists() else ": there is no installation, and `writ up` creates one"
+        why = "" if home.installation_file.exists() else ": there is no installation, and `writ up` creates one"
         raise Unreachable(f"Writ is not up on {home.root}{why}")
     return report
 
@@ -233,19 +233,23 @@ async def _usage(home: Home, url: str) -> Usage | None:
         await bus.connection.close()  # nothing is open: a last round trip to a stopped server takes a second
 
 
-async def down(home: Home, within: float = DOWN_WITHIN) -> None:
-    """Stop the supervisor, and return when all processes have ended. Raises Unreachable where none runs,
-    TimedOut.
+async def down(home: Home, within: float = DOWN_WITHIN) -> bool:
+    """Stop the supervisor, and return when all processes have ended; return False if none runs. Raises Unreachable
+    where there is no installation, or one whose services the system starts; TimedOut.
     """
     pid = holder(home.lock)
     if pid is None:
-        raise Unreachable(f"Writ is not up on {home.root}")
-    os.kill(pid, signal.SIGTERM)
+        if home.split or not home.installation_file.exists():
+            running(home)
+        return False
+    with suppress(ProcessLookupError):  # it ended just now
+        os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + within
     while holder(home.lock) is not None:
         if time.monotonic() > deadline:
             raise TimedOut(f"process {pid} is still there after {within:g} s (log: {home.log / 'up.log'})")
         await asyncio.sleep(PAUSE)
+    return True
 
 
 def to_restart(home: Home, names: Sequence[str]) -> list[str]:

@@ -20,6 +20,7 @@ from writ_installation.files.create import add_missing_pools, create_installatio
 from writ_installation.files.home import Home
 from writ_installation.files.keyring import KeyDigests, key_digests
 from writ_installation.files.lock import held
+from writ_installation.files.lost_policy_key import VARIABLE
 from writ_installation.files.sessions import ObservedSession, lasting
 from writ_installation.nats import disk
 from writ_installation.nats.external_server import ExternalServer, Server, hint
@@ -121,7 +122,7 @@ class Supervisor:
     async def _made(self) -> Server:
         """Make the missing files, and the server. A new installation is not begun on a taken port."""
         first = not self._home.principals.exists()
-        create_installation(self._home)
+        create_installation(self._home, self._environ.get(VARIABLE, ""))
         if self._options.replicas.gateways:
             make_gateway(self._home)
         server = self._make_server()

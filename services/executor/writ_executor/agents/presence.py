@@ -108,6 +108,13 @@ class AgentPresence:
         """Return the seconds since the last heartbeat of the pool's agents heard within a lease; 0 without any."""
         return self._now() - max((last.at for last in self._alive(pool)), default=self._now())
 
+    def least_silence(self, pool: str, operation_id: str) -> float:
+        """Return the seconds for which no agent of the pool has certainly named this operation: a lease at most, unless
+        the last heartbeat that named it is remembered.
+        """
+        silence = self.silence(pool, operation_id)
+        return silence if operation_id in self._running[pool] else min(silence, self._lease)
+
     def forget_silent(self) -> None:
         """Forget operations not named for a lease: they count as silent either way.
 

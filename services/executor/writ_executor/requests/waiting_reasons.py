@@ -70,7 +70,7 @@ class WaitingReasons:
 
     def _silent_run(self, life: GrantedLife) -> WaitingReason | None:
         pool, instance = life.requested.pool, life.started.instance
-        silence = self._presence.silence(pool, life.requested.operation_id)
+        silence = self._presence.least_silence(pool, life.requested.operation_id)
         if silence <= self._presence.notable_silence:
             return None
         text = f"runs on agent {instance} of pool {pool}: no heartbeat names it for {more_than(silence)}"

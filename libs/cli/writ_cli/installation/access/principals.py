@@ -135,6 +135,9 @@ async def add(
     if key is not None:
         raise click.UsageError("--key goes with --request: in the folder, a key is made")
     added = await add_principal(settings.home, name, kind, list(roles), acts_for, via)
+    if added.admitted is False:
+        where = f"{name} is in principals.yaml, its key is {added.key_file}"
+        raise TimedOut(f"{where}, but NATS did not accept it within {ADMITTED_WITHIN:g} s")
     if settings.screen.json:
         settings.screen.data(added)
     else:
@@ -144,8 +147,6 @@ async def add(
             settings.screen.line(f"  it acts for no human on record: `writ principal acts-for {name} HUMAN` names one")
         if added.admitted is None:
             settings.screen.line("  Writ is not running here: the principal is used from the next `writ up` on")
-    if added.admitted is False:
-        raise TimedOut(f"{name} is in principals.yaml, but NATS did not accept it within {ADMITTED_WITHIN:g} s")
     return Exit.DONE
 
 
@@ -212,13 +213,13 @@ async def rotate(settings: Settings, name: str, key: str | None, request: bool, 
         return await _change(settings, "rotate", name, request=False, reason=reason, key=key)
     after = rotate_principal(settings.home, name)
     admitted = await key_admitted(settings.home, name)
-    if settings.screen.json:
-        settings.screen.data({"principal": after, "admitted": admitted})
-    else:
+    if not settings.screen.json:
         settings.screen.line(f"{name} has a new key: {settings.home.seed_file(f'principal-{name}')}")
         settings.screen.line(_effect(settings, name, admitted))
     if admitted is False:
         raise not_admitted(name)
+    if settings.screen.json:
+        settings.screen.data({"principal": after, "admitted": admitted})
     return Exit.DONE
 
 

@@ -11,12 +11,12 @@ from writ_installation.status import control
 @click.command()
 @local
 async def down(settings: Settings) -> int:
-    """Stop the processes of `writ up`; return when each has ended."""
-    await control.down(settings.home)
+    """Stop the processes of `writ up`; return when each has ended. Without any, there is nothing to do."""
+    stopped = await control.down(settings.home)
     if settings.screen.json:
         settings.screen.data({"state": "down"})
     else:
-        settings.screen.line(f"Writ is down on {settings.home.root}")
+        settings.screen.line(f"Writ is {'down' if stopped else 'not running'} on {settings.home.root}")
     return Exit.DONE
 
 

@@ -1,6 +1,9 @@
 """`writ uninstall`: lists all that an installation made on this machine, and removes it."""
 
 import sys
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
 
 import click
 
@@ -47,8 +50,8 @@ def _confirm(settings: Settings, plan: UninstallPlan) -> None:
     """Show the plan and ask. Raises UsageError where nobody can answer, Abort for a no."""
     if not sys.stdin.isatty():
         raise click.UsageError("nothing was removed: `--dry-run` lists the parts, --yes confirms their removal")
-    for one in plan.remove:
-        click.echo(f"remove {one.path}  {one.purpose}", err=True)
+    for line in _grouped("remove", plan.remove):
+        click.echo(line, err=True)
     click.confirm(f"Remove these {len(plan.remove)} parts of {settings.home.root}?", abort=True, err=True)
 
 
@@ -59,13 +62,19 @@ def _show(settings: Settings, plan: UninstallPlan, hosts: list[str], verb: str) 
                      "by_hand": plan.by_hand, "hosts": hosts})  # fmt: skip
         return
     for title, parts in ((verb, plan.remove), ("stays", plan.keep)):
-        for one in parts:
-            screen.line(_line(title, one))
+        for line in _grouped(title, parts):
+            screen.line(line)
     for name in hosts:
         screen.line(f"host: writ target remove {name} --clean, before")
     for step in plan.by_hand:
         screen.line(f"by hand: {step}")
 
 
-def _line(title: str, one: Leftover) -> str:
-    return f"{title}: {one.path}  ({one.purpose})"
+def _grouped(title: str, parts: list[Leftover]) -> Iterator[str]:
+    """Yield a line for each part; one for all that follow each other in a folder with one purpose."""
+    for (folder, purpose), group in groupby(parts, key=lambda one: (Path(one.path).parent, one.purpose)):
+        paths = [Path(one.path) for one in group]
+        if len(paths) == 1:
+            yield f"{title}: {paths[0]}  ({purpose})"
+        else:
+            yield f"{title}: {len(paths)} in {folder}  ({purpose}): {', '.join(path.name for path in paths)}"

@@ -18,6 +18,7 @@ from writ_documents.atomic_files import write_atomically
 from writ_installation.files.create import create_installation
 from writ_installation.files.lock import holder
 from writ_installation.files.lost_keys import lost_keys
+from writ_installation.files.lost_policy_key import VARIABLE, refuse_lost_policy_key
 from writ_installation.nats.server import configuration
 from writ_installation.processes.health_ports import FIRST
 from writ_installation.processes.report import InstallationReport, read_report
@@ -99,6 +100,7 @@ async def up(
         return _write_server_config(settings, config_file, listen, nats_port)
     if running_url(home) is not None and holder(home.lock) is not None:
         return _already_up(settings)
+    refuse_lost_policy_key(home, os.environ.get(VARIABLE, ""))
     for line in (*unread_variables(os.environ), *lost_keys(home)):
         _show_line(line)
     options = SupervisorOptions(
@@ -162,7 +164,7 @@ def _already_up(settings: Settings) -> int:
 
 
 def _write_server_config(settings: Settings, path: Path, listen: str, port: int) -> int:
-    create_installation(settings.home)
+    create_installation(settings.home, os.environ.get(VARIABLE, ""))
     address = ServerAddress(host=listen, port=port or 4222, monitor_port=MONITOR_PORT)
     write_atomically(path.absolute(), configuration(settings.home, address).encode())
     settings.screen.line(f"{path}: start nats-server with it (-c {path}), then NATS_URL=… writ up")

@@ -32,6 +32,7 @@ from writ_contracts.ids import operation_id
 from writ_contracts.requests import RequestReply
 
 PAGE = 1000
+FOR_APPROVAL = "waits for an approval"
 NOT_AGAIN = OK | {PENDING, "unknown"}
 """Outcomes of targets that a retry leaves out: they are well, or may still run."""
 _STATUS = {PENDING: Exit.PENDING, SKIPPED: Exit.FAILED, "error": Exit.FAILED}
@@ -147,7 +148,7 @@ class RunResults:
         self._choice = choice
         self._count = count
         self._ended: set[str] = set()
-        self._bad = 0
+        self._bad = self._pending = 0
         self._waits: dict[str, str] = {}
         self._approvals = 0
         self.interrupted = False
@@ -164,7 +165,9 @@ class RunResults:
 
     def progress(self) -> Text:
         """Return the line about all targets."""
-        return Text(f"{len(self._ended)} of {self._count} targets, {self._bad} without success{self._waiting()}")
+        pending = f", {self._pending} pending" if self._pending else ""
+        bad = f"{self._bad} without success"
+        return Text(f"{len(self._ended)} of {self._count} targets, {bad}{pending}{self._waiting()}")
 
     def _waiting(self) -> str:
         if not self._waits:
@@ -188,17 +191,19 @@ class RunResults:
         self._approvals += 1
 
     def event(self, event: Event) -> None:
-        """Show what operations wait for, until their next event."""
+        """Show what operations wait for, until their next event. `accepted` has shown who can approve."""
         self._waits.pop(event.operation_id, None)
         if isinstance(event, Progress) and event.message.startswith("waits for "):
-            self._waits[event.operation_id] = visible(event.message)
+            of_approval = event.message.startswith(FOR_APPROVAL)
+            self._waits[event.operation_id] = FOR_APPROVAL if of_approval else visible(event.message)
         self._update()
 
     def add(self, result: TargetResult) -> None:
         """Add the result of a target that has ended, or that is not waited for."""
         self._ended.add(result.target)
         self._waits.pop(result.operation_id, None)
-        self._bad += not result.ok
+        self._bad += not result.ok and result.outcome != PENDING
+        self._pending += result.outcome == PENDING
         if self._choice.shows(result.outcome, ok=result.ok):
             self._show(result)
         self._update()

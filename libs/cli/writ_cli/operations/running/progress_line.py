@@ -20,6 +20,8 @@ class ProgressLine:
 
     def __init__(self, screen: Screen) -> None:
         self._status = screen.err.status("waiting for a reply", spinner="dots") if screen.live else None
+        self._reported = ""
+        self._until = ""
 
     def __enter__(self) -> Self:
         if self._status is not None:
@@ -32,10 +34,25 @@ class ProgressLine:
         if self._status is not None:
             self._status.stop()
 
+    def reported(self, reason: str) -> None:
+        """Leave out this reason for a wait from now on: it stands above, with the people who can approve."""
+        self._reported = reason
+
     def show(self, event: Event) -> None:
         """Show the latest event."""
         if self._status is not None:
-            self._status.update(Text(visible(event_text(event))))
+            self._status.update(Text(visible(self.text(event))))
+
+    def text(self, event: Event) -> str:
+        """Return an event in a few words, without the reported reason."""
+        text = event_text(event)
+        if not self._reported:
+            return text
+        if isinstance(event, journal.AwaitingApproval):
+            self._until = f"waiting for approval until {times.clock(event.until)}"
+            return self._until
+        short = text.removesuffix(f": {self._reported}")
+        return self._until or short if short != text else text
 
 
 def event_text(event: Event) -> str:  # noqa: C901 - a table by type

@@ -196,7 +196,7 @@ async def _wait(
     try:
         with ProgressLine(screen) as live:
             answer = await _submit(writ, arguments)
-            _tell_waiting(screen, answer)
+            live.reported(_tell_waiting(screen, answer))
             view = await writ.wait(answer.operation_id or number, timeout=patience, on_event=live.show)
     except asyncio.CancelledError:
         raise OperationGoesOn(f"operation {number} goes on: `writ op watch {number}`", number) from None
@@ -216,12 +216,15 @@ async def _wait(
     return status
 
 
-def _tell_waiting(screen: Screen, answer: RequestReply) -> None:
-    """Report it on standard error, also where nobody watches: it may take an hour, and others have to know."""
-    if answer.state == "awaiting_approval" and answer.verdict is not None and not screen.json:
-        why = visible(answer.verdict.reason)
-        click.echo(f"writ: it waits for an approval: {why}", err=True)
-        click.echo(f"writ: they can use `writ approvals show {answer.operation_id}`", err=True)
+def _tell_waiting(screen: Screen, answer: RequestReply) -> str:
+    """Report it on standard error, also where nobody watches: it may take an hour, and others have to know. Return
+    the reported reason, if any.
+    """
+    if answer.state != "awaiting_approval" or answer.verdict is None or screen.json:
+        return ""
+    click.echo(f"writ: it waits for an approval: {visible(answer.verdict.reason)}", err=True)
+    click.echo(f"writ: they can use `writ approvals show {answer.operation_id}`", err=True)
+    return answer.verdict.reason
 
 
 def _show_answer(screen: Screen, answer: RequestReply) -> int:

@@ -33,6 +33,7 @@ Age = int | float | str
 Instead = Mapping[str, str]
 """Advice for keys of an older format."""
 LEAVE_OUT = "it has no effect; leave it out"
+SWITCH = {EXPECTED: "expected true or false; write approvers, quorum and the like below 'approval'"}
 Text = Annotated[str, Meta(description="for people")]
 Zone = Annotated[str, Meta(description="IANA name of the time zone")]
 Days = Annotated[list[Day | None] | None, Meta(description=DAYS)]
@@ -202,7 +203,7 @@ class RuleEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     evaluators: Annotated[
         list[Name | EvaluatorEntry | None] | None, Meta(description="condition: all of them hold")
     ] = None
-    requires_approval: Annotated[bool | None, Meta(description="allow: needs an approval first")] = None
+    requires_approval: Annotated[bool | None, Meta(description="allow: needs an approval first", extra=SWITCH)] = None
     approval: Annotated[
         ApprovalEntry | None, Meta(description="allow: approvals that are needed, and by which roles")
     ] = None

@@ -1,0 +1,69 @@
+"""Policy's key, if an existing installation has lost it: another one is made only where the former one still counts.
+
+Policy accepts no version that the lost key signed, unless WRIT_POLICY_FORMER_KEYS names that key. A start without it
+would replace the key's public half on disk, and then fail.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from writ_contracts.errors import ConfigError
+from writ_contracts.installation.keyring import POLICY, Keyring
+from writ_installation.files.home import Home
+
+VARIABLE = "WRIT_POLICY_FORMER_KEYS"
+
+
+class _Mark(msgspec.Struct, frozen=True, kw_only=True):
+    """The number in `policy-version.json` or `journal.json`."""
+
+    number: int = 0
+    sequence: int = 0
+
+
+def refuse_lost_policy_key(home: Home, former_keys: str = "") -> None:
+    """Raise ConfigError if policy's key is lost. `former_keys`: the value of WRIT_POLICY_FORMER_KEYS, which permits a
+    new key if it names the lost one.
+    """
+    seed = home.seed_file(POLICY)
+    if home.split or seed.exists() or not home.public_file.exists():
+        return
+    lost, keyring = home.public(POLICY), home.keyring()
+    named = any(map(re.compile(rf"{lost}@\d+(@\d+)?").fullmatch, map(str.strip, former_keys.split(","))))
+    if named and not keyring.of(POLICY):
+        return
+    remove = f"remove {home.keyring_file} and " if keyring.of(POLICY) else ""
+    raise ConfigError(
+        f"{seed} is missing. Nothing was started or changed.\n"
+        f"Copy the file back from a backup: `writ restore FILE --home FOLDER` unpacks a backup into a new FOLDER, which"
+        f" then has keys/{POLICY}.seed.\n"
+        f"Without a backup, {remove}set {VARIABLE} for this start and later ones. Then a new key is made, and"
+        " signatures of the former one count up to the last version of the policy, and the last event, that it names:\n"
+        f"  {VARIABLE}={','.join(_former(home, keyring, lost))}\n"
+        "See docs/operating/policy-versions.md"
+    )
+
+
+def _former(home: Home, keyring: Keyring, lost: str) -> Iterator[str]:
+    """Yield each former key of policy, with the last version and event that it may have signed for."""
+    for one in keyring.of(POLICY):
+        if one.state == "former":
+            yield f"{one.key}@{one.last_version}@{one.last_event}"
+    version = max((one.number for one in _marks(home, f"{POLICY}*/policy-version.json")), default=0)
+    event = max((one.sequence for one in _marks(home, "*/journal.json")), default=0)
+    yield f"{lost}@{version or 'NUMBER'}" + (f"@{event}" if event else "")
+
+
+def _marks(home: Home, pattern: str) -> Iterator[_Mark]:
+    for path in home.state.glob(pattern):
+        yield _read_mark(path)
+
+
+def _read_mark(path: Path) -> _Mark:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_Mark)
+    except (OSError, msgspec.DecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as it was written: {error}") from error

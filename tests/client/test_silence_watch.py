@@ -1,0 +1,71 @@
+"""The watch for services that do not reply, on the bus of a client."""
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from writ_bus.port import Message
+from writ_client.queries import silence
+from writ_client.queries.silence import SilenceWatch
+from writ_contracts import subjects
+from writ_contracts.wire import encode
+from writ_testing.eventually import eventually
+from writ_testing.memory.broker import Broker
+from writ_testing.memory.bus import MemoryBus
+
+PROBES = (subjects.query("alice", "operation"), subjects.query("alice", "policy_status"))
+SLOW = subjects.request("alice", "test_slow")
+
+
+class PingedBus(MemoryBus):
+    """A bus that counts its pings: there is one at each look for silent services."""
+
+    pings = 0
+
+    async def ping(self, timeout: float) -> None:
+        self.pings += 1
+        await super().ping(timeout)
+
+
+class Services:
+    """Services that reply at once, and to a slow request once `go_on` is set."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.bus = MemoryBus(broker)
+        self.asked = Counter[str]()
+        self.go_on = asyncio.Event()
+
+    async def start(self) -> None:
+        for subject in (*PROBES, SLOW):
+            await self.bus.subscribe(subject, self._reply)
+
+    async def _reply(self, message: Message) -> None:
+        self.asked[message.subject] += 1
+        if message.subject == SLOW:
+            await self.go_on.wait()
+        await self.bus.publish(message.reply, encode({}))
+
+
+async def test_services_that_reply_are_asked_now_and_then_while_a_slow_request_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(silence, "TICK", 0.01)
+    monkeypatch.setattr(silence, "LATE_SECONDS", 0.02)
+    for patience in ("PING_SECONDS", "PROBE_SECONDS", "EVERY"):  # of a slow machine
+        monkeypatch.setattr(silence, patience, 60.0)
+    broker, said = Broker(), list[str]()
+    services, pinged = Services(broker), PingedBus(broker)
+    await services.start()
+    bus = SilenceWatch(pinged, "alice", "nats://127.0.0.1", said.append)
+    waiting = asyncio.create_task(bus.request(SLOW, b"{}", timeout=30))
+
+    async def looked_often() -> bool:
+        return services.asked.total() >= 3 and pinged.pings >= 20
+
+    await eventually(looked_often)
+    services.go_on.set()
+    await waiting
+    await bus.close()
+    await services.bus.close()
+    assert (services.asked, said) == (Counter((*PROBES, SLOW)), [])
