@@ -81,18 +81,22 @@ class Admission:
             raise Full(full)
         try:
             if operation.control:
-                self.quotas.check_control(operation.name, principal)
+                self.quotas.check_control(operation.name, principal, self._expected_fill())
             else:
                 self.quotas.check("principal", principal, ONE_MORE)
         except QuotaExceeded as error:
             self._count_exceeded(principal, error)
             raise
 
+    def _expected_fill(self) -> float:
+        """Return the share of the journal that is used once all open operations have ended."""
+        return self.fill + self._index.count() * self._each
+
     def full(self) -> str | None:
         """Return the reason why no operation may begin, or None. The rest of the journal is reserved for begun
         operations.
         """
-        if self.fill + self._index.count() * self._each < self._config.full_at:
+        if self._expected_fill() < self._config.full_at:
             return None
         return f"the journal is {self.fill:.0%} full: new operations are refused until `writ journal archive`"
 

@@ -101,15 +101,15 @@ class Quotas:
             if used + amount > limit:
                 raise QuotaExceeded(quota, owner, used, limit)
 
-    def check_control(self, operation: str, principal: str) -> None:
-        """Check the room for one more control operation. Raises QuotaExceeded.
+    def check_control(self, operation: str, principal: str, fill: float) -> None:
+        """Check the room for one more control operation. Raises QuotaExceeded. `fill`: with what open operations write.
 
         The bound is a share of the free part: one principal cannot use up the room that is reserved for stops, cancels
         and ends of all others.
         """
-        if operation not in BOUNDED or self.journal_bytes <= 0 or self.fill < SHARED_FROM:
+        if operation not in BOUNDED or self.journal_bytes <= 0 or fill < SHARED_FROM:
             return
-        limit = self._config.journal_share * self.journal_bytes * max(0.0, 1 - self.fill)
+        limit = self._config.journal_share * self.journal_bytes * max(0.0, 1 - fill)
         used = self._usages["principal"].control.of(principal)
         if used > limit:
             raise QuotaExceeded(OWN_CONTROL, principal, used, limit)
