@@ -175,7 +175,9 @@ pid1_of() { # the host's PID 1 as seen from here; fails while there is none
 enter_host() { # HOST CMD...: in all namespaces of the host, with an environment of its own
   local pid; pid=$(pid1_of "$1") || return 125
   shift
-  nsenter --target "$pid" --all --wdns=/root env -i PATH=/usr/sbin:/usr/bin HOME=/root LANG=C.UTF-8 "$@"
+  # A shell of the host forks the command into its PID namespace. nsenter itself would stop with a command that systemd stops at a
+  # shutdown, and then never wait for it, so that the namespace and the host could not end.
+  nsenter --target "$pid" --all --no-fork --wdns=/root env -i PATH=/usr/sbin:/usr/bin HOME=/root LANG=C.UTF-8 sh -c '"$@"; exit $?' sh "$@"
 }
 run() { address_of "$1" > /dev/null; pid1_of "$1" > /dev/null || die "$1 is not running"; enter_host "$@"; }
 put() { # by a stream: a path under the overlay's upper folder is not the host's to see
