@@ -4,6 +4,7 @@ import asyncio
 import json
 import secrets
 import time
+from typing import Any
 
 import pytest
 from msgspec import structs
@@ -14,7 +15,7 @@ from writ_bus.port import Bus, Message
 from writ_client.client import Writ
 from writ_contracts import subjects
 from writ_contracts.agents import Acknowledgement, Receipt, ReceiptMessage
-from writ_contracts.decisions import Decision, PolicyVersion
+from writ_contracts.decisions import Decision, PolicyVersion, Subject
 from writ_contracts.journal import Finished, Granted
 from writ_contracts.wire import decode, encode
 from writ_testing.eventually import eventually
@@ -28,11 +29,8 @@ VERSION = PolicyVersion(
 )
 
 
-async def test_an_operation_that_an_executor_makes_up_is_marked_wherever_it_is_shown(
-    installation: RunningInstallation, executor: Bus
-) -> None:
-    """V12: another key than policy's signed its decision, with a valid signature."""
-    rogue, about = Rogue(executor), subject(installation, "file_delete", "web-1", {"file_path": "/srv/ledger"})
+def forged_decision(about: Subject, **changed: Any) -> Decision:
+    """Return a decision that policy never made."""
     decision = Decision(
         operation_id=about.operation_id,
         principal="alice",
@@ -40,7 +38,7 @@ async def test_an_operation_that_an_executor_makes_up_is_marked_wherever_it_is_s
         target="web-1",
         effect="allow",
         code="allowed",
-        rules=["forged"],
+        rules=[],
         reason="forged",
         parameters_digest=keyed_digest(KEY, about.parameters),
         policy=VERSION,
@@ -48,6 +46,15 @@ async def test_an_operation_that_an_executor_makes_up_is_marked_wherever_it_is_s
         at=time.time(),
         authenticated="server",
     )
+    return structs.replace(decision, **changed)
+
+
+async def test_an_operation_that_an_executor_makes_up_is_marked_wherever_it_is_shown(
+    installation: RunningInstallation, executor: Bus
+) -> None:
+    """V12: another key than policy's signed its decision, with a valid signature."""
+    rogue, about = Rogue(executor), subject(installation, "file_delete", "web-1", {"file_path": "/srv/ledger"})
+    decision = forged_decision(about, rules=["forged"])
     await rogue.append(about, rogue.requested(about, sign(installation.home.key("executor"), decision)))
     await rogue.append(about, rogue.finished(about))
     found = await alarm(executor, "broken_record", about.operation_id, "is not trusted for this")
@@ -148,21 +155,7 @@ async def test_a_forged_event_whose_time_no_calendar_has_is_shown(
     installation: RunningInstallation, executor: Bus
 ) -> None:
     rogue, about = Rogue(executor), subject(installation, "file_delete", "web-1", {"file_path": "/srv/x"})
-    decision = Decision(
-        operation_id=about.operation_id,
-        principal="alice",
-        operation="file_delete",
-        target="web-1",
-        effect="allow",
-        code="allowed",
-        rules=[],
-        reason="forged",
-        parameters_digest="0" * 64,
-        policy=VERSION,
-        control_sequence=0,
-        at=time.time(),
-        authenticated="server",
-    )
+    decision = forged_decision(about, parameters_digest="0" * 64)
     signed = sign(installation.home.key("executor"), decision)
     await rogue.append(about, structs.replace(rogue.requested(about, signed), at=1e300, start_by=1e300))
     await rogue.append(about, structs.replace(rogue.finished(about), at=-1e300))

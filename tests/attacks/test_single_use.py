@@ -2,6 +2,8 @@
 
 import secrets
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,9 @@ from writ_client.client import Writ
 from writ_client.operations import request_signing
 from writ_contracts import subjects
 from writ_contracts.agents import Claim, ReportMessage, SecurityReport
-from writ_contracts.decisions import Decision, Subject
+from writ_contracts.decisions import Decision, GrantReply, Subject
 from writ_contracts.ids import operation_id
-from writ_contracts.journal import Dispatched, Granted
+from writ_contracts.journal import Dispatched, Granted, Requested
 from writ_contracts.requests import RequestReply
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
@@ -212,6 +214,17 @@ async def test_a_start_has_the_parameters_of_the_decision_on_record(
         assert (await rogue.grant(about, claim(installation, about))).grant is not None
 
 
+@asynccontextmanager
+async def started_as_recorded(
+    installation: RunningInstallation, rogue: Rogue, about: Subject, requested: Requested
+) -> AsyncIterator[GrantReply]:
+    """Record the request and its dispatch, and yield the reply of policy to its start."""
+    with installation.paused("agent-a"), installation.paused("executor"):
+        await rogue.append(about, requested)
+        await rogue.append(about, dispatched_at(rogue, about))
+        yield await rogue.grant(about, claim(installation, about), values=False)
+
+
 async def test_nothing_starts_whose_record_shows_other_parameters_than_policy_decided_on(
     installation: RunningInstallation, executor: Bus, files: Path
 ) -> None:
@@ -231,10 +244,9 @@ async def test_nothing_starts_whose_record_shows_other_parameters_than_policy_de
         about = subject(installation, "file_write", "web-1", evil)
         decision = (await decided(executor, about)).decision
         assert decision is not None
-        with installation.paused("agent-a"), installation.paused("executor"):
-            await rogue.append(about, rogue.requested(about, decision, **changed))
-            await rogue.append(about, dispatched_at(rogue, about))
-            answer = await rogue.grant(about, claim(installation, about), values=False)
+        async with started_as_recorded(
+            installation, rogue, about, rogue.requested(about, decision, **changed)
+        ) as answer:
             assert (answer.grant, answer.error and answer.error.code) == (None, "forged_start"), changed
             await rogue.append(about, rogue.finished(about))
         await alarm(executor, "forged_start", about.operation_id, "the record shows other parameters")
@@ -242,10 +254,9 @@ async def test_nothing_starts_whose_record_shows_other_parameters_than_policy_de
         about = subject(installation, "file_write", "web-1", evil)
         decision = (await decided(executor, about)).decision
         assert decision is not None
-        with installation.paused("agent-a"), installation.paused("executor"):
-            await rogue.append(about, rogue.requested(about, decision, **changed))
-            await rogue.append(about, dispatched_at(rogue, about))
-            answer = await rogue.grant(about, claim(installation, about), values=False)
+        async with started_as_recorded(
+            installation, rogue, about, rogue.requested(about, decision, **changed)
+        ) as answer:
             assert answer.grant is None, changed
             assert answer.decision is not None
             assert read(answer.decision, Decision).code == "stale"
