@@ -20,6 +20,7 @@ from writ_contracts.people.principal_changes import entry_version
 from writ_contracts.wire import decode, encode
 from writ_documents.readers import read_agents, read_principals
 from writ_installation.administration.principals import add_principal, change_principal, rotate_principal
+from writ_installation.files import list_edits
 from writ_installation.files.create import create_installation
 from writ_installation.files.home import Home
 from writ_installation.files.principal_changes import (
@@ -246,6 +247,24 @@ def test_interrupted_rotation_of_a_principals_key_loses_no_key_and_is_completed(
     assert rotated.key == home.key("principal-bob").public == principals_of(home)["bob"].key
     assert [path.name for path in home.keys.glob("principal-bob*")] == ["principal-bob.seed"]
     assert (rotated.key == listed) == (moment == "principal.key_listed")
+
+
+def test_rotation_that_is_interrupted_once_its_key_is_listed_keeps_the_private_half(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = list_edits.replace
+
+    def interrupted(*words: Any, **named: Any) -> None:
+        replace(*words, **named)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(list_edits, "replace", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            rotate_principal(home, "bob")
+    listed = principals_of(home)["bob"].key
+    rotate_principal(home, "bob")
+    assert listed == home.key("principal-bob").public == principals_of(home)["bob"].key
 
 
 async def test_a_key_of_another_party_gives_a_principal_no_access_and_breaks_nothing(home: Home) -> None:

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from writ_bus.private_files import read_private
 from writ_client.context import Context, open_bus
 from writ_contracts.catalogue.control import PrincipalManage
-from writ_contracts.errors import Conflict, Denied, Invalid, TimedOut, Unreachable
+from writ_contracts.errors import ConfigError, Conflict, Denied, Invalid, TimedOut, Unreachable
 from writ_contracts.inventory import Principal
 from writ_contracts.nearest_name import near
 from writ_contracts.people.principal_changes import changed, is_active
@@ -116,7 +116,7 @@ def rotate_principal(home: Home, name: str) -> Principal | None:
         fault("principal.key_kept")
         try:
             known = change_principal(home, PrincipalManage(action="rotate", principal_id=name, key=key.public))
-        except BaseException:
+        except (Invalid, ConfigError):  # refused; after any other error the key may be listed already
             new.unlink()
             raise
     fault("principal.key_listed")
