@@ -81,7 +81,7 @@ class JournalSuite:
         assert one.time > 1_700_000_000
         assert (await executor.journal.last(subjects.operation_filter("alice", operation))) == two
 
-    async def test_nothing_there_is_an_empty_list_and_none(self, ground: BusFixture) -> None:
+    async def test_empty_journal_reads_as_an_empty_list_and_no_last_event(self, ground: BusFixture) -> None:
         executor = await ground.bus("executor")
         assert await executor.journal.read("writ.journal.>") == []
         assert await executor.journal.last("writ.journal.op.alice.>") is None
@@ -197,7 +197,7 @@ class JournalSuite:
             await executor.journal.read(subjects.control_event("stop_lift"), after=one_kind[3].sequence) == one_kind[4:]
         )
 
-    async def test_a_line_of_many_events_comes_whole(self, ground: BusFixture) -> None:
+    async def test_subject_with_many_events_is_read_whole(self, ground: BusFixture) -> None:
         executor = await ground.bus("executor")
         line, last, stored = subjects.target_lock("web-1"), 0, list[int]()
         for number in range(300):
