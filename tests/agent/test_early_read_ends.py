@@ -80,7 +80,7 @@ async def test_endless_early_read_holds_neither_its_slot_nor_its_agent(
     reader.go_on.set()
 
 
-async def test_all_who_end_it_wait_for_the_same_end(
+async def test_concurrent_ends_of_an_early_read_share_one_end(
     world: World, reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     certain: asyncio.Future[bool] = asyncio.get_running_loop().create_future()

@@ -170,7 +170,7 @@ CHANGED: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("changed", CHANGED.values(), ids=CHANGED.keys())
-async def test_a_grant_for_something_else_has_it_read_again(
+async def test_early_read_is_repeated_if_the_grant_differs(
     changed: dict[str, Any], world: World, reader: Reader
 ) -> None:
     async def other(dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
