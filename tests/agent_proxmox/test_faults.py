@@ -35,7 +35,7 @@ async def test_a_change_without_a_reply_is_found_in_the_task_list(cluster: Clust
     assert cluster.web.status == "running"
 
 
-async def test_a_change_that_no_task_came_of_has_an_unknown_outcome(
+async def test_change_without_a_task_of_proxmox_has_an_unknown_outcome(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(work, "SEARCH_SECONDS", 0.3)
