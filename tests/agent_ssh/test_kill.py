@@ -43,7 +43,7 @@ async def test_killed_at(moment: str, outcome: str, installation: Installation, 
     assert receipt.effect == {"succeeded": "done", "failed": "none"}[outcome]
 
 
-async def test_killed_when_it_has_just_been_sent_the_host_knows_whether_it_came(
+async def test_host_knows_whether_the_request_of_a_killed_agent_arrived(
     installation: Installation, tmp_path: Path
 ) -> None:
     operation_id, receipt = await killed(installation, tmp_path, "ssh.asked")

@@ -43,7 +43,7 @@ def test_a_password_is_sent_once_and_only_to_our_own_prompt() -> None:
     assert refused.value.code == "become_password"
 
 
-def test_a_prompt_gets_nothing_where_there_is_no_password() -> None:
+def test_sudo_prompt_gets_no_input_without_a_password() -> None:
     assert start().take_errors(PROMPT) == b""
 
 

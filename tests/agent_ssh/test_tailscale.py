@@ -183,7 +183,7 @@ def test_a_peer_is_found_by_its_name_in_the_tailnet_or_an_address_of_its_own(hos
 
 
 @pytest.mark.parametrize("host", ["web", "web1.elsewhere.example", "tailnet.example", "web1.tailnet", "100.64.9.1"])
-def test_nothing_like_it_is_the_same(host: str) -> None:
+def test_similar_host_name_finds_no_peer(host: str) -> None:
     with pytest.raises(Invalid, match="no peer"):
         peer_of(status_of(WEB), host)
 

@@ -15,7 +15,7 @@ from writ_testing.peers.sshd import USER
 from writ_testing.peers.tcp_proxy import tcp_proxy
 
 
-async def test_a_host_that_turns_us_away_for_what_it_refused_says_so(tmp_path: Path) -> None:
+async def test_penalty_of_sshd_after_refused_logins_has_its_own_error(tmp_path: Path) -> None:
     async with ssh_host(tmp_path / "host", "PerSourcePenalties authfail:100 min:10") as host:
         host.server.target()
         (host.server.folder / "authorized_keys").write_text("")
