@@ -134,7 +134,7 @@ def test_no_error_class_of_ours_is_without_a_case_here() -> None:
     assert ours == contracts | {"BusError", "Forbidden", "BusRefused"}
 
 
-def test_a_defect_is_a_line_too_and_control_characters_are_harmless(capsys: pytest.CaptureFixture[str]) -> None:
+def test_defect_is_reported_in_one_line_without_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
     assert refuse(ZeroDivisionError("by \x1b[31mzero")) == 1
     assert refuse(click.UsageError("no such \x07thing")) == 2
     err = capsys.readouterr().err

@@ -318,7 +318,7 @@ def test_less_coverage_than_required_fails(bare: CliRunner, tmp_path: Path) -> N
     assert "'unseen' decides no case" in short.stdout
 
 
-def test_the_rules_are_loaded_when_they_are_wanted_and_not_before() -> None:
+def test_policy_commands_load_the_engine_only_when_they_need_it() -> None:
     script = (
         "import sys; from writ_cli.main import cli; import click;"
         "policy = cli.get_command(click.Context(cli), 'policy'); policy.list_commands(click.Context(policy));"

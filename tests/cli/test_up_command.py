@@ -326,7 +326,7 @@ async def test_an_agent_elsewhere_gets_what_it_needs(tmp_path: Path, prepared: H
 
 
 @pytest.mark.timeout(120)
-async def test_the_health_ports_can_be_chosen_for_who_watches(shell: Shell) -> None:
+async def test_health_port_option_sets_the_first_port_of_the_services(shell: Shell) -> None:
     first, *_ = free_ports(7)  # the services take those that follow
     with socket.create_server(("127.0.0.1", first + 1)):
         up = await shell.writ("up", "--detach", "--health-port", str(first))
