@@ -166,7 +166,7 @@ def test_any_bytes_give_data_or_file_errors(raw: bytes) -> None:
     assert all(problem.line >= 1 and problem.column >= 1 for problem in found)
 
 
-def test_of_what_was_read_nothing_is_kept() -> None:
+def test_parsing_keeps_no_node_in_memory() -> None:
     before = nodes()
     parse(b"- [true, 1, 2.5, null, text]\n" * 100, "many")
     assert nodes() <= before
