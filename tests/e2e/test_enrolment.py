@@ -252,7 +252,7 @@ async def test_key_whose_enrolment_the_provisioner_died_in_is_enrolled_by_its_to
     assert tokens.is_done(installation.home, made["id"])
 
 
-async def test_of_two_hosts_with_the_same_token_at_once_one_gets_in(
+async def test_one_of_several_hosts_with_the_same_token_is_enrolled(
     installation: RunningInstallation, tmp_path: Path
 ) -> None:
     made = await token_of(installation)

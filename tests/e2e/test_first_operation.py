@@ -177,7 +177,7 @@ async def test_one_principal_cannot_speak_or_listen_as_another(installation: Run
         assert mine.operation_id not in {row.operation_id for row in found.rows}
 
 
-async def test_the_same_way_is_found_by_its_correlation_id(writ: Writ) -> None:
+async def test_trace_by_correlation_id_has_each_operation(writ: Writ) -> None:
     for _ in range(2):
         await writ.run("test_noop", "web-1", correlation_id="change-4711", timeout=30)
 

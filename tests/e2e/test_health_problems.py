@@ -90,7 +90,7 @@ async def well_again(health_check: HealthCheck) -> AsyncIterator[None]:
     await eventually(health_check.well, within=WITHIN, what=f"{health_check._check} after")
 
 
-async def test_a_policy_file_with_a_mistake(installation: RunningInstallation) -> None:
+async def test_readiness_names_the_mistake_in_a_policy_file(installation: RunningInstallation) -> None:
     health_check, policy = HealthCheck(installation, "policy", "policy"), installation.home.policy
     good = policy.read_text()
     async with well_again(health_check):
@@ -114,7 +114,7 @@ async def test_invalid_inventory_is_reported_by_every_reader(installation: Runni
         inventory.write_text(good)
 
 
-async def test_a_pool_whose_agent_stands_still(installation: RunningInstallation) -> None:
+async def test_readiness_names_a_pool_whose_agent_is_stopped(installation: RunningInstallation) -> None:
     health_check = HealthCheck(installation, "executor", "pools")
     async with well_again(health_check):
         with installation.paused("agent-local-db"):
