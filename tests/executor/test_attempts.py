@@ -140,7 +140,7 @@ async def test_a_replica_without_the_operations_plugin_leaves_it_to_another(worl
     assert (await world.hands.claim(work)).answer.grant
 
 
-async def test_a_policy_that_is_silent_leaves_it_open_whether_it_has_started(
+async def test_claim_without_a_reply_of_policy_leaves_the_start_open(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def silent(*_: object) -> None:

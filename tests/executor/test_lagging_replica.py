@@ -136,7 +136,7 @@ async def test_a_late_answer_opens_no_operation_that_ended_and_is_forgotten(worl
     assert (one.index.count(), one.index.next_in(subjects.target_lock("web-1"))) == (0, None)
 
 
-async def test_a_lock_that_is_news_is_not_taken_for_a_free_one(world: World) -> None:
+async def test_lock_of_a_later_event_than_the_index_counts_as_held(world: World) -> None:
     one = await world.executor(sweep=1000.0)
     one.index.sequence = 10
     assert one.index.holds(Lock("b" * 26, 11))
@@ -313,7 +313,7 @@ async def test_archived_end_releases_the_target_on_a_lagging_replica(world: Worl
     assert following.requested == later
 
 
-async def test_a_start_is_timed_once_whichever_copy_of_it_ends(world: World) -> None:
+async def test_start_is_measured_once_if_another_copy_of_it_ends(world: World) -> None:
     measured = metrics()
     executor = await world.executor(measured)
     answer = await world.ask("service_restart", parameters={"service_name": "nginx"})
