@@ -252,7 +252,7 @@ def test_a_folder_moved_out_while_it_is_opened_is_seen(srv: Path, outside: Path)
     os.close(folder)
 
 
-def test_the_layout_of_open_how_is_the_kernels() -> None:
+def test_open_how_has_the_layout_of_the_kernel() -> None:
     assert ctypes.sizeof(syscalls._OpenHow) == 24
     assert open_beneath._RESOLVE == 0x0E
     assert paths.TEMPORARY.fullmatch(".writ-0123456789abcdef.tmp")

@@ -104,7 +104,7 @@ def test_a_root_is_no_prefix_of_text() -> None:
 @pytest.mark.parametrize(
     "root", ["/", "/etc", "/etc/nginx", "/proc", "/proc/1", "/sys", "/dev/shm", "/boot", "/root/x"]
 )
-def test_a_system_folder_is_a_root_only_with_the_explicit_word(root: str) -> None:
+def test_system_folder_is_a_root_only_with_allow_system_root(root: str) -> None:
     path = posixpath.join(root, "x")
     with pytest.raises(HostError, match="allow_system_root"):
         locate(path, [HostFileRoot(root)])

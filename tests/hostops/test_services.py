@@ -159,7 +159,7 @@ def test_service_without_a_readiness_signal_is_watched_for_a_moment(
     assert ask(operation, service_name="lasting")["outcome"] == "succeeded"
 
 
-def test_a_cancel_does_not_take_back_what_is_only_watched(ask: Ask, systemd: FakeSystemd) -> None:
+def test_cancelled_action_on_a_simple_service_has_succeeded(ask: Ask, systemd: FakeSystemd) -> None:
     systemd.add("nginx.service", type="simple")
     result = cancelled(ask, systemd)
     assert (result["outcome"], result["effect"], result["certain"]) == ("succeeded", "done", True)
