@@ -273,7 +273,7 @@ async def test_a_key_of_another_party_gives_a_principal_no_access_and_breaks_not
 
 
 @pytest.mark.parametrize("party", ["bootstrap", "sys", "status", "policy", "executor", "audit", "keeper"])
-async def test_no_key_of_writ_itself_is_a_principals_user_as_well(home: Home, party: str) -> None:
+async def test_key_of_a_service_is_ignored_as_a_principals_key(home: Home, party: str) -> None:
     """These keys are public, and NATS refuses a configuration with the same key twice."""
     by_operation(home, "add", "eve", kind="human", key=home.public(party), roles=["dev"])
     planned = plan(home, ServerAddress(host="127.0.0.1", port=4222, monitor_port=8222))

@@ -133,7 +133,7 @@ def test_a_file_that_is_no_token_is_passed_over(home: Home) -> None:
     assert tokens.known(home) == [token]
 
 
-def test_of_many_who_use_it_at_once_one_has_it(home: Home) -> None:
+def test_one_of_many_concurrent_uses_of_a_token_succeeds(home: Home) -> None:
     token, _ = made(home)
 
     def attempt(key: str) -> str | None:
@@ -216,7 +216,7 @@ def test_a_token_whose_address_is_more_than_a_line_is_none(home: Home) -> None:
         enrolment_tickets.read_ticket(text)
 
 
-async def test_the_same_again_is_the_same_and_another_key_is_refused(home: Home, door: Door) -> None:
+async def test_repeated_use_of_a_token_needs_the_same_key(home: Home, door: Door) -> None:
     token, ticket = made(home)
     key = a_key()
     for _ in range(2):  # the answer to the first got lost
