@@ -109,7 +109,7 @@ def test_a_rule_without_a_password_works_where_the_agent_has_one(
         assert restarted(writ, host, "by-password")
 
 
-def test_a_host_that_wants_a_terminal_says_so(writ: Writ, host: Host, rule: str) -> None:
+def test_error_names_the_requiretty_rule_of_sudo(writ: Writ, host: Host, rule: str) -> None:
     hang_up(host)  # a session that is open already stays root's
     with rules(host, "Defaults requiretty", rule):
         code, message = refusal(writ, "by-rule")

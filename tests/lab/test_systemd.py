@@ -227,7 +227,7 @@ def test_an_installation_is_not_made_again_nor_started_twice(site: Site) -> None
     assert "systemctl status" in site.call("restart")[2]
 
 
-def test_the_status_of_all_that_the_system_starts_here_is_reported(site: Site) -> None:
+def test_status_reports_every_started_unit(site: Site) -> None:
     def ready() -> dict[str, Any] | None:
         told = site.call("status", "-o", "json")[1]
         view: dict[str, Any] = json.loads(told) if told else {}
