@@ -109,7 +109,7 @@ async def test_a_stop_is_lifted_once_and_by_a_person(office: Office) -> None:
     assert await office.carry("stop_lift", "alice", stop_id=stop) == "not_found"
 
 
-async def test_a_scanner_sets_a_stop_and_its_reach_names_what_there_is(office: Office) -> None:
+async def test_scanner_sets_a_stop_of_existing_operations_and_targets(office: Office) -> None:
     assert len(await office.carry("stop_set", "agent-a", reason="found it", operations=["service_restart"])) == 26
     assert await office.carry("stop_set", reason="x", operations=["service_rest"]) == "unknown_operation"
     assert await office.carry("stop_set", reason="x", operations=["service_status"]) == "invalid_parameters"

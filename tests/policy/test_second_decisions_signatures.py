@@ -201,7 +201,7 @@ async def test_session_signature_differs_if_the_principals_own_key_is_required(o
     )
 
 
-async def test_an_unforeseen_error_is_named_and_ends_nothing(
+async def test_unexpected_error_of_second_decisions_is_reported_and_the_check_continues(
     office: Asking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(*_: object, **__: object) -> None:

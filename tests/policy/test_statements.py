@@ -9,7 +9,7 @@ from tests.policy.replica import Asking
 DELETE: dict[str, Any] = {"parameters": {"file_path": "/srv/a"}}
 
 
-async def test_risk_admin_and_control_operations_need_it(asking: Asking) -> None:
+async def test_risk_admin_and_control_operations_need_a_signature(asking: Asking) -> None:
     for subject in (
         asking.subject("file_delete", **DELETE),
         asking.subject("stop_set", "writ", parameters={"reason": "it burns"}),
@@ -20,12 +20,12 @@ async def test_risk_admin_and_control_operations_need_it(asking: Asking) -> None
         assert (signed.effect, signed.authenticated) == ("allow", "signature")
 
 
-async def test_other_operations_may_have_it_and_the_decision_says_so(asking: Asking) -> None:
+async def test_decision_names_how_its_request_was_authenticated(asking: Asking) -> None:
     assert (await asking.decision(asking.signed(asking.subject()))).authenticated == "signature"
     assert (await asking.decision(asking.subject())).authenticated == "server"
 
 
-async def test_a_simulation_needs_none_and_never_passes_for_a_decision(asking: Asking) -> None:
+async def test_simulation_needs_no_signature_and_is_no_decision(asking: Asking) -> None:
     subject = asking.subject("file_delete", simulate=True, **DELETE)
     for one in (subject, asking.signed(subject)):
         decision = await asking.decision(one)
