@@ -41,7 +41,7 @@ def test_policies_that_say_the_same_in_other_words_do_not_differ() -> None:
     assert compared([RESTART], [other]) == Diff(changes=[], compared=0, since=at(NOON))
 
 
-def test_a_rule_more_allows_and_a_rule_less_denies() -> None:
+def test_diff_shows_what_an_added_and_a_removed_rule_change() -> None:
     found = compared([RESTART], [rule("all", "service_restart", "service_stop", principal_kinds=["human"])])
     everybody, others = {"alice", "bob", "carol"}, {"carol"}
     expected = {
@@ -99,7 +99,7 @@ def test_an_approval_that_comes_goes_and_grows_is_shown_with_the_approvals_that_
     ]
 
 
-def test_a_list_of_the_target_is_supposed_to_have_the_value_or_not() -> None:
+def test_diff_supposes_a_listing_with_and_without_the_value() -> None:
     listed = [{**RESTART, "parameter_constraints": {"service_name": {"allowlist_source": "list_services"}}}]
     (_, alice) = compared([RESTART], listed).changes
     assert (alice.kind, alice.example.facts) == ("newly_denied", {"listings": {"list_services": []}})

@@ -83,7 +83,7 @@ def test_constraint_has_its_documented_meaning(constraint: Any, fits: dict[str, 
     assert {path: world.ask("file_read", file_path=path).effect == "allow" for path in fits} == fits
 
 
-def test_true_is_not_one() -> None:
+def test_true_does_not_equal_the_number_1_in_a_rule() -> None:
     limits = {"force": {"allowed_values": [1]}}
     rules = [rule("forced", "container_delete", parameter_constraints=limits)]
     world = World(policy(require_approval_for_admin=False, global_policies=rules))

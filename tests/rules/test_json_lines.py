@@ -46,7 +46,7 @@ def test_an_answer_has_exactly_the_fields_of_the_format(here: Setting) -> None:
     assert [entry["rule"] for entry in reply["trace"]] == ["restarts"]
 
 
-def test_the_instant_is_the_questions_own_or_now(here: Setting) -> None:
+def test_request_is_decided_at_its_own_instant_or_now(here: Setting) -> None:
     assert replied(here, at="2026-11-24T15:00:00+01:00")["decision"] == "deny"
     assert replied(here, at="2026-11-24T14:59:59+01:00")["decision"] == "allow"
     assert replied(here, at=None)["decision"] == "allow"

@@ -108,7 +108,7 @@ def test_case_accepts_approvals_an_emergency_and_a_dry_run(folder: Path) -> None
     ]
 
 
-def test_a_request_that_is_none_is_invalid_and_may_name_what_there_is_not(folder: Path) -> None:
+def test_suite_case_expects_invalid_for_an_invalid_request(folder: Path) -> None:
     rules = [rule("one", "service_restart")]
     unknown = case("invalid", targets=["nowhere"], code="unknown_target")
     wrong = case("invalid", parameters={"service_name": "nginx", "timeout": "long"}, code="invalid_parameters")
