@@ -138,5 +138,5 @@ async def test_server_time_is_requested_until_it_is_known(setting: Setting, monk
 @pytest.mark.parametrize(
     ("skew", "text"), [(0.0123, "12 ms ahead of"), (-0.5, "500 ms behind"), (90.04, "90.0 s ahead of")]
 )
-def test_a_skew_in_words(skew: float, text: str) -> None:
+def test_skew_is_described_in_words(skew: float, text: str) -> None:
     assert describe(skew) == text

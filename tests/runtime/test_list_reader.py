@@ -46,7 +46,7 @@ def test_a_large_list_is_the_same_as_read_here(tmp_path: Path) -> None:
     assert lists.ListReader(lists.TARGETS)(path) == readers.read_inventory(path)
 
 
-def test_people_and_agents_are_read_likewise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_principals_and_agents_are_read_by_a_process_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lists, "SMALL", 0)
     people, agents = tmp_path / "principals.yaml", tmp_path / "agents.yaml"
     people.write_text(f"principals: [{{id: alice, kind: human, key: U{'A' * 55}}}]")
