@@ -186,7 +186,7 @@ def test_target_test_of_yesterday_says_nothing_of_a_target() -> None:
     assert [name for name, _ in target_health] == ["there"]
 
 
-def test_standings_are_bounded_and_what_is_ill_is_kept_longest() -> None:
+def test_target_health_is_bounded_and_keeps_failures_longest() -> None:
     target_health = TargetHealth()
     target_health.record("first", "unreachable")
     for number in range(MOST_TARGETS + 10):
