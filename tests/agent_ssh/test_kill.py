@@ -36,7 +36,9 @@ async def installation(tmp_path: Path) -> AsyncIterator[Installation]:
 @pytest.mark.parametrize(
     ("moment", "outcome"), some(MOMENTS.items(), ("ssh.connected", "failed"), ("agent.ran", "succeeded"))
 )
-async def test_killed_at(moment: str, outcome: str, installation: Installation, tmp_path: Path) -> None:
+async def test_outcome_is_true_after_an_agent_killed_at(
+    moment: str, outcome: str, installation: Installation, tmp_path: Path
+) -> None:
     operation_id, receipt = await killed(installation, tmp_path, moment)
     assert receipt.outcome == outcome
     assert installation.effects() == [operation_id] * (outcome == "succeeded")
