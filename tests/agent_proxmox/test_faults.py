@@ -298,7 +298,7 @@ def test_the_scope_of_a_target_is_a_node_a_pool_and_a_tag() -> None:
         ("boom", "failed"),
     ],
 )
-def test_the_end_of_a_task_is_read_as_proxmox_means_it(text: str | None, kind: str) -> None:
+def test_exit_status_of_a_proxmox_task_is_classified(text: str | None, kind: str) -> None:
     assert end_of(text).kind == kind
 
 
