@@ -51,7 +51,7 @@ async def test_connects_to_a_host_on_the_way_to_many_are_bounded_too(host: SshHo
 
 
 @pytest.mark.parametrize("banner", [b"\xff\x00 no\r\n", b"x" * 200_000, b"", b"SSH-2.0-x\r\n" + bytes(64), b"\n" * 60])
-async def test_a_server_that_hangs_up_whatever_it_says_is_not_reached(host: SshHost, banner: bytes) -> None:
+async def test_server_that_closes_after_its_banner_is_unreachable(host: SshHost, banner: bytes) -> None:
     async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(banner)
         with suppress(OSError):
