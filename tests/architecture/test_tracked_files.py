@@ -31,7 +31,7 @@ def lines_with(pattern: re.Pattern[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("pattern", [PATHS, INDEXES], ids=["path of a machine", "index address"])
-def test_no_file_knows_where_it_was_written(pattern: re.Pattern[str]) -> None:
+def test_no_file_names_a_machines_path_or_an_index(pattern: re.Pattern[str]) -> None:
     assert lines_with(pattern) == []
 
 

@@ -87,7 +87,7 @@ def test_installation_brings_no_unused_distribution(name: str, environments: Map
 
 
 @each_alone
-def test_every_module_of_it_can_be_imported(name: str, environments: Mapping[str, Environment]) -> None:
+def test_every_module_of_the_wheels_can_be_imported(name: str, environments: Mapping[str, Environment]) -> None:
     script = """
 import importlib, pkgutil, sys
 for name in sys.argv[1:]:
