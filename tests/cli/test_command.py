@@ -207,7 +207,7 @@ async def test_search_lists_what_was(command: Command, served: ScriptedApi) -> N
     assert operation_id("alice", "k") in found.stdout
 
 
-async def test_targets_and_context(command: Command, environ: dict[str, str]) -> None:
+async def test_command_prints_targets_and_the_context(command: Command, environ: dict[str, str]) -> None:
     assert "local-a" in (await command("targets")).stdout
     context = json.loads((await command("context", "alice", "-o", "json")).stdout)
     assert context["inbox_prefix"] == "_INBOX_alice"

@@ -279,7 +279,7 @@ def test_decisions_at_several_instants_are_told_apart_at_80_columns() -> None:
         assert any(at in line and word in line for line in lines), lines
 
 
-def test_simulation_by_files_outside_of_an_installation_wants_its_principals(bare: CliRunner) -> None:
+def test_simulation_by_files_outside_an_installation_needs_principals(bare: CliRunner) -> None:
     refused = writ(bare, "simulate", *RESTART, "-t", "prod-*", *FILES)
     assert refused.exit_code == 2
     assert refused.stderr.startswith("writ: name the principals by --principal: no installation here says who you are")
