@@ -107,7 +107,7 @@ def preview(*, by: Key = AGENT, **changed: Any) -> Signed:
     return sign(by, structs.replace(body, **changed))
 
 
-def test_a_true_card_is_verified_whole() -> None:
+def test_approval_card_is_verified_completely() -> None:
     shown = card()
     opened = open_card(shown, [POLICY.public])
     assert opened.digest == hashlib.sha256(shown.requested).hexdigest()
