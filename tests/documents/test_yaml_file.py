@@ -42,7 +42,7 @@ def refused(text: str | bytes, **limits: int) -> list[str]:
         ("a: &name 1", 1),
     ],
 )
-def test_scalars_are_what_the_writer_meant(text: str, value: object) -> None:
+def test_scalars_are_read_by_yaml_1_2(text: str, value: object) -> None:
     assert parse(text.encode(), "x").data == {"a": value}
 
 
