@@ -215,7 +215,9 @@ async def forge(thief: Bus, version: StoredPolicy, stored: int) -> None:
     await thief.policies.append(entry)
 
 
-async def test_others_may_see_which_policy_is_in_force_and_not_what_it_says(installation: RunningInstallation) -> None:
+async def test_principal_without_permission_sees_the_policy_status_and_not_its_rules(
+    installation: RunningInstallation,
+) -> None:
     async with await installation.client("alice") as alice:
         assert (await alice.policy_status()).rules > 0
         with pytest.raises(Denied):

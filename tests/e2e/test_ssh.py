@@ -184,7 +184,7 @@ async def test_a_peer_that_is_another_one_is_refused_and_recorded(
     assert not (ssh.root / "stolen").exists()
 
 
-async def test_a_peer_that_is_the_one_that_is_meant_is_worked_on(ssh: SshInstallation, writ: Writ) -> None:
+async def test_operation_runs_on_the_expected_tailscale_peer(ssh: SshInstallation, writ: Writ) -> None:
     done = await writ.run("test_count", "peer", {"path": str(ssh.root / "by-tailnet")}, timeout=60)
     assert (done.outcome, (ssh.root / "by-tailnet").read_text()) == ("succeeded", f"{done.operation_id}\n")
 
