@@ -64,7 +64,7 @@ async def test_a_cancel_before_a_second_attempt_does_not_claim_that_nothing_happ
     assert await world.outcome(first.operation_id) == "unknown"
 
 
-async def test_a_second_attempt_that_ran_nothing_says_nothing_of_the_first(world: World) -> None:
+async def test_second_attempt_that_ran_nothing_leaves_the_first_unknown(world: World) -> None:
     await world.executor()
     first, _, again = await second_attempt(world)
     held = await world.hands.claim(again)
@@ -103,7 +103,7 @@ async def test_a_late_success_of_the_first_attempt_settles_what_three_attempts_l
     assert (await world.life(first.operation_id)).outcome == "succeeded"
 
 
-async def test_that_nothing_was_run_holds_for_the_claim_that_it_names_and_for_no_later_one(world: World) -> None:
+async def test_report_that_nothing_ran_counts_for_its_own_claim_alone(world: World) -> None:
     await world.executor()
     answer = await world.ask("service_restart", parameters={"service_name": "nginx"})
     work = await world.work(answer.operation_id or "")
