@@ -59,7 +59,7 @@ async def status(client: httpx2.AsyncClient, token: str) -> int:
     return (await client.post("/mcp", headers={"Authorization": f"Bearer {token}"})).status_code
 
 
-async def test_a_good_token_is_its_principals(client: httpx2.AsyncClient) -> None:
+async def test_valid_token_authenticates_its_principal(client: httpx2.AsyncClient) -> None:
     for found in (claims(), claims(aud=["other", URL]), claims(scope=["writ"])):
         reply = await client.post("/mcp", headers={"Authorization": f"Bearer {signed(found)}"})
         assert (reply.status_code, reply.text) == (200, "bot")
