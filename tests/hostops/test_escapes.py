@@ -241,7 +241,7 @@ def test_a_rename_going_on_all_the_time_ends_in_an_answer(ask: Ask, srv: Path, m
     assert ask("file_read", file_path=f"{srv}/a")["outcome"] == "failed"
 
 
-def test_a_folder_moved_out_while_it_is_opened_is_seen(srv: Path, outside: Path) -> None:
+def test_kernel_refuses_to_open_a_path_that_left_the_folder(srv: Path, outside: Path) -> None:
     """RESOLVE_BENEATH itself: the kernel refuses a way changed by a link or rename."""
     (srv / "link").symlink_to("../outside")
     folder = os.open(srv, os.O_RDONLY)

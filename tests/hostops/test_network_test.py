@@ -106,7 +106,7 @@ def test_a_resolver_that_hangs_is_left_behind(ask: Ask, monkeypatch: pytest.Monk
     assert (result["outcome"], result["output"]["reachable"]) == ("succeeded", False)
 
 
-def test_a_cancel_ends_it(ask: Ask, listener: socket.socket) -> None:
+def test_cancel_ends_a_running_network_operation(ask: Ask, listener: socket.socket) -> None:
     with CancelToken(30.0) as stop:
         threading.Timer(0.1, stop.cancel).start()
         port = listener.getsockname()[1]

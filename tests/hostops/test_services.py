@@ -13,7 +13,7 @@ from writ_hostops import CancelToken
 from writ_hostops.systemd import bus
 
 
-def test_the_status_of_a_service(ask: Ask, systemd: FakeSystemd) -> None:
+def test_service_status_returns_the_properties_of_a_unit(ask: Ask, systemd: FakeSystemd) -> None:
     systemd.add("nginx.service", invocation=10)
     result = ask("service_status", service_name="nginx")
     assert (result["outcome"], result["effect"]) == ("succeeded", "none")
