@@ -36,7 +36,7 @@ def test_commands_that_are_not_ours_are_not_looked_for() -> None:
 
 
 @pytest.mark.parametrize("file", ["writ_client/__init__.py", "_writ_client.pth"])
-def test_writ_as_it_was_packaged_before_is_refused_with_how_to_move(
+def test_former_distribution_of_writ_is_refused_with_the_way_to_replace_it(
     file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(tmp_path, "writ-client", file, "writ_client-0.1.0.dist-info/METADATA")

@@ -267,7 +267,7 @@ async def test_token_enrols_one_key_whenever_the_provisioner_dies(
     assert (door.keys(), tokens.good(home, NOW)) == ([key.public], [])
 
 
-async def test_a_key_whose_entry_is_there_cannot_come_back_when_it_is_taken_out(home: Home, door: Door) -> None:
+async def test_removed_agent_key_cannot_enrol_again_by_its_old_token(home: Home, door: Door) -> None:
     (token, ticket), key = made(home), a_key()
     tokens.use(home, token, key.public)
     list_edits.append(home.agents, "agents", {"pool": POOL, "key": key.public}, unique="key")
@@ -298,7 +298,7 @@ async def test_expired_or_revoked_token_is_invalid(home: Home, door: Door) -> No
     assert door.keys() == []
 
 
-async def test_a_token_does_nothing_but_what_it_is_for(home: Home, door: Door) -> None:
+async def test_token_enrols_one_new_key_of_its_own_pool_alone(home: Home, door: Door) -> None:
     token, ticket = made(home)
     other, other_ticket = made(home)
     key = a_key()
