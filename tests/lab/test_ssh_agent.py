@@ -98,7 +98,7 @@ def test_a_host_is_reached_as_a_peer_of_a_tailnet(writ: Writ, host: Host, peer: 
         ({"expired": True}, "tailscale_expired"),
     ],
 )
-def test_a_peer_that_is_not_as_it_should_be_is_refused(
+def test_tailscale_peer_with_a_wrong_property_is_refused(
     writ: Writ, host: Host, tailnet: TailscaleState, peer: Peer, change: dict[str, object], code: str
 ) -> None:
     tailnet.put(replace(peer, **change))  # type: ignore[arg-type]

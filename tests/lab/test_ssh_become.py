@@ -67,7 +67,7 @@ def test_the_printed_rule_permits_root_to_hostops_and_nothing_else(writ: Writ, h
         assert host.run("stat", "--format=%U %a", "/var/lib/writ-hostops") == "root 700"
 
 
-def test_only_operations_that_need_root_have_it(writ: Writ, host: Host, rule: str) -> None:
+def test_only_operations_that_need_root_run_by_sudo(writ: Writ, host: Host, rule: str) -> None:
     with rules(host, rule):
         path = f"{home('sh')}/own"
         assert writ.run("file_write", f"file_path={path}", "content=x", target="by-rule")["outcome"] == "succeeded"
