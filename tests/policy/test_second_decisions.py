@@ -155,7 +155,7 @@ def _other_inventory(decision: Decision) -> Decision:
     return structs.replace(decision, policy=structs.replace(decision.policy, inventory_digest="0" * 64))
 
 
-def test_a_history_that_was_not_looked_at_gives_no_false_alarm(tmp_path: Path) -> None:
+def test_decision_during_an_outage_of_audit_causes_no_alarm(tmp_path: Path) -> None:
     """Audit was down while the file changed: the new content may have been in force since the last one was read."""
     path = tmp_path / "inventory.yaml"
     path.write_text("one")

@@ -32,7 +32,7 @@ async def test_simulation_needs_no_signature_and_is_no_decision(asking: Asking) 
         assert (decision.code, decision.authenticated) == ("allowed", "nobody")
 
 
-async def test_cancelling_ones_own_needs_none(asking: Asking) -> None:
+async def test_cancel_of_an_own_operation_needs_no_signature(asking: Asking) -> None:
     cancel = asking.subject("operation_cancel", "writ", owner="alice", parameters={"operation_id": "a" * 26})
     assert await asking.code(cancel) == "own"
 
