@@ -137,7 +137,7 @@ def test_all_mistakes_of_a_suite_are_reported_at_once_with_their_place(folder: P
     ]
 
 
-def test_a_policy_that_does_not_load_is_what_is_wrong_with_its_suite(folder: Path) -> None:
+def test_suite_reports_the_mistakes_of_its_policy(folder: Path) -> None:
     path = written(folder, [rule("restarts", "service_restart")], case())
     policy = folder / "policy.yaml"
     policy.write_text(policy.read_text().replace("allowed:", "alowed:"))
