@@ -94,7 +94,7 @@ async def test_skew_is_reported(setting: Setting, skew: float, kind: type[str]) 
     assert type(await setting.clock.check()) is (kind if kind is not str else Attention)
 
 
-async def test_without_a_measurement_it_says_so_and_shows_the_hosts_own_time(setting: Setting) -> None:
+async def test_clock_without_a_measurement_reports_it_and_returns_the_hosts_time(setting: Setting) -> None:
     setting.failing = Unreachable("nobody is there")
     await setting.clock.measure()
     assert setting.clock.now() == setting.wall
@@ -107,7 +107,7 @@ async def test_without_a_measurement_it_says_so_and_shows_the_hosts_own_time(set
     assert math.isnan(float(line.split()[1]))
 
 
-async def test_a_measurement_that_is_old_is_no_longer_shown_and_still_counted_by(setting: Setting) -> None:
+async def test_old_clock_measurement_is_used_and_no_longer_shown(setting: Setting) -> None:
     await setting.clock.measure()
     setting.failing = Unreachable("gone")
     setting.passes(OLDEST + 1)
