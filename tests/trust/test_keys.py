@@ -42,7 +42,7 @@ def test_a_signature_holds_for_its_data_alone(data: bytes, other: bytes) -> None
 
 
 @given(st.binary(max_size=100))
-def test_anything_else_is_no_signature(signature: bytes) -> None:
+def test_verify_refuses_any_other_signature(signature: bytes) -> None:
     assert not verify(KEY.public, b"data", signature)
 
 
