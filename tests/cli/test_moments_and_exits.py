@@ -23,7 +23,7 @@ from writ_contracts.journal import Outcome
     ("text", "seconds"),
     [("90", 90), ("90s", 90), ("1.5", 1.5), ("15m", 900), ("2h", 7200), ("7d", 604800), ("1w", 604800)],
 )
-def test_spans(text: str, seconds: float) -> None:
+def test_span_is_parsed_to_seconds(text: str, seconds: float) -> None:
     assert times.seconds(text) == seconds
 
 
