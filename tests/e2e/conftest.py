@@ -1,6 +1,6 @@
 """One real installation for each test module: `writ up` with two executors, and a client of its operator."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,3 @@ async def writ(installation: RunningInstallation) -> AsyncIterator[Writ]:
 def files(installation: RunningInstallation) -> Path:
     """Return the folder writable for the targets."""
     return installation.home.root.parent / "files"
-
-
-Connect = Callable[[str], Any]

@@ -28,7 +28,6 @@ from writ_testing.peers.tailscale_local_api import Peer, TailscaleState, local_a
 from writ_testing.search import alive, cmdline, containing, contents, environ, files, pids
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
-POOL = "ssh"
 ENVIRON = {"WRIT_HEARTBEAT": "0.5", "WRIT_LEASE": "2", "WRIT_RATE": "100000", "WRIT_BURST": "100000"}
 CANARY = "canary-3d9ae1"
 AGENTS_OWN = "canary-77be20"
