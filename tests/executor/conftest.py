@@ -1,4 +1,4 @@
-"""A small world in one process: a memory bus, a scripted policy, any number of executors, and a requester's hands."""
+"""A small world in one process: a memory bus, a scripted policy, any number of executors, and a scripted requester."""
 
 import asyncio
 import secrets

@@ -1,4 +1,4 @@
-"""Policies from text and questions to them, in as few words as a test has patience for."""
+"""Short helpers that make policies of a few rules, and requests that they decide."""
 
 from datetime import datetime
 from typing import Any
