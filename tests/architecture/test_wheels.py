@@ -61,7 +61,6 @@ def closure(name: str) -> set[str]:
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of `make wheels`."""
     folder = tmp_path_factory.mktemp("made") / "wheels"
     all_of_it(folder, "{}.{}".format(*sys.version_info))
     return folder

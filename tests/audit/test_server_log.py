@@ -133,8 +133,6 @@ def append(path: Path, *lines: str) -> None:
 
 
 class Followed:
-    """A log and its follower."""
-
     def __init__(self, folder: Path) -> None:
         self.bus, self.path, self.config = MemoryBus(), folder / "nats.log", folder / "server.conf"
         self.principals = folder / "principals.yaml"

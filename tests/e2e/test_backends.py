@@ -47,7 +47,6 @@ class World:
         self.installation, self.server, self.api = installation, server, api
 
     async def test(self, *targets: str, status: int = 0, principal: str = "operator") -> dict[str, Any]:
-        """The rows by target."""
         ended = await self.installation.writ("backends", "test", *targets, "--as", principal, "-o", "json")
         assert ended.status == status, ended
         return {row["target"]: row for row in json.loads(ended.out)}

@@ -59,7 +59,6 @@ async def site(
 
 
 def seed(installation: RunningInstallation) -> bytes:
-    """The link's own key."""
     return installation.home.key(f"leaf-depot-{POOL}").seed
 
 

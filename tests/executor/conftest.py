@@ -97,16 +97,13 @@ class World:
         return await self.ask_raw(subjects.request(principal, operation), json.encode(wish))
 
     async def ask_raw(self, subject: str, data: bytes, headers: dict[str, str] | None = None) -> RequestReply:
-        """Send bytes."""
         message = await self.bus.request(subject, data, timeout=20, headers=headers)
         return decode(message.data, RequestReply)
 
     async def records(self, filter: str = "writ.journal.>") -> list[Record]:
-        """Return the journal's events."""
         return await self.bus.journal.read(filter)
 
     async def events(self, filter: str = "writ.journal.>") -> list[JournalEvent | Carried]:
-        """The same, decoded."""
         return [decode_event(record.data) for record in await self.records(filter)]
 
     async def kinds(self, operation_id: str) -> list[str]:
@@ -155,7 +152,6 @@ class World:
         raise AssertionError("the tail ended")
 
     async def close(self) -> None:
-        """End everything."""
         await self._stack.aclose()
         await self.bus.close()
 

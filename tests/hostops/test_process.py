@@ -24,8 +24,6 @@ WAIT = 30
 
 
 class Process:
-    """A running hostops."""
-
     def __init__(self, **environment: str) -> None:
         self.popen = subprocess.Popen(
             COMMAND,

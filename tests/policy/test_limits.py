@@ -21,7 +21,6 @@ RULE = {"name": "services", "operations": ["service_restart"], "allowed": True}
 
 
 async def code(asking: Asking, subject: Subject) -> str:
-    """Empty for a grant."""
     answer = await asking.granted(subject)
     return answer.error.code if answer.error else "" if answer.grant else "denied"
 

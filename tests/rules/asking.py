@@ -109,7 +109,6 @@ class World:
         facts: Facts = NO_FACTS,
         **parameters: Any,
     ) -> Ruling:
-        """Return the decision."""
         definition = CATALOGUE[operation]
         if operation.startswith("service_") and not parameters.get("service_name"):
             parameters["service_name"] = "nginx"

@@ -42,7 +42,6 @@ def control(kind: str, number: int, expected: int) -> Entry:
 
 
 def an_operation(number: int = 1) -> str:
-    """Return an operation id."""
     return operation_id("alice", str(number))
 
 
