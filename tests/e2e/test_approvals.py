@@ -119,7 +119,7 @@ async def test_rejected_operation_ends_as_rejected_and_never_as_expired(installa
         assert (await bob.approvals.reject(card, reason="not today")).state == "rejected"
         ended = await alice.wait(operation_id, timeout=20)
         assert (ended.outcome, ended.message) == ("rejected", "rejected by bob: not today")
-        with pytest.raises(Conflict, match="was rejected by bob"):  # the second of two answers is told
+        with pytest.raises(Conflict, match="was rejected by bob"):  # the second of two verdicts is refused
             await carol.approvals.approve(late)
 
 

@@ -48,7 +48,7 @@ class World:
         self.bus = MemoryBus(self.broker)
         self.catalogue = Catalogue(BUILT_IN)
         self.policy = ScriptedPolicy(self.catalogue, {"web-1": WEB})
-        self.policy.lifetime = 0.0  # these hands do not look at it, and what falls silent is to be over soon
+        self.policy.lifetime = 0.0  # the scripted agent ignores it, and a silent operation is overdue soon
         self.hands = ScriptedAgent(self.bus, POOL)
         self.policy.agents = frozenset({self.hands.key.public})
         self.targets = [WEB]

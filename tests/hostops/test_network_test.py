@@ -76,7 +76,7 @@ def test_silent_port_ends_with_the_timeout(ask: Ask, listener: socket.socket) ->
 
 def test_an_echo_comes_back_from_loopback(ask: Ask) -> None:
     result = ask("network_test", host="127.0.0.1", count=2)
-    if result["code"] == "permission_denied":  # this user may send no ICMP, and is told so
+    if result["code"] == "permission_denied":  # this user may send no ICMP
         assert result["message"] == "the system lets this user send no ICMP"
     else:
         assert (result["output"]["sent"], result["output"]["received"]) == (2, 2)
