@@ -114,7 +114,7 @@ class JournalSuite:
         (stored,) = await executor.journal.read("writ.journal.>")
         assert stored.sequence == sequence
 
-    async def test_the_same_event_once_more_is_the_one_that_is_there(self, ground: BusFixture) -> None:
+    async def test_repeated_append_of_an_event_returns_its_sequence(self, ground: BusFixture) -> None:
         executor = await ground.bus("executor")
         first = await executor.journal.append(event(an_operation(), 1, 0))
         assert await executor.journal.append(event(an_operation(), 1, 0)) == first
@@ -263,7 +263,7 @@ class JournalSuite:
             await appended[0]
             assert [record.sequence for record in await following] == list(range(1, 61))
 
-    async def test_a_tail_has_what_the_journal_has(self, ground: BusFixture) -> None:
+    async def test_tail_returns_the_records_of_the_journal(self, ground: BusFixture) -> None:
         executor, other = await ground.bus("executor"), await ground.bus("executor")
         async with aclosing(other.journal.tail(0)) as tail:
             following = asyncio.create_task(take(tail, 3))
