@@ -44,7 +44,7 @@ async def test_an_agent_that_stops_leaves_no_reading_behind(world: World, reader
     assert world.executor.receipts == []
 
 
-async def test_a_reading_that_fails_is_the_operations_own_failure(world: World, reader: Reader) -> None:
+async def test_failed_early_read_is_the_failure_of_the_operation(world: World, reader: Reader) -> None:
     async def refuse(task: Task, progress: Progress) -> TaskResult:
         reader.begun.append(task)
         return TaskResult(outcome="failed", code="unreachable", message="nobody there")

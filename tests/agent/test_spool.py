@@ -70,7 +70,7 @@ async def test_many_who_wait_share_few_syncs(tmp_path: Path, monkeypatch: pytest
     assert 1 <= syncs <= 3
 
 
-async def test_a_line_that_was_being_written_is_as_if_never_begun(tmp_path: Path) -> None:
+async def test_spool_ignores_a_line_cut_by_a_crash(tmp_path: Path) -> None:
     with Spool(tmp_path, SECRET) as spool:
         await spool.put("a", INTENT)
         await spool.put("b", INTENT)
