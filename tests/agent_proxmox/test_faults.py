@@ -257,7 +257,7 @@ async def test_no_token_is_in_an_error_or_a_note(cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize("name", ["100", "../100", "web?force=1", "web/../deaf"])
-async def test_a_name_is_no_path(cluster: Cluster, name: str) -> None:
+async def test_guest_name_with_path_characters_is_refused(cluster: Cluster, name: str) -> None:
     with pytest.raises(WritError):
         await cluster.done("container_stop", container_name=name)
     assert cluster.server.calls("POST", "") == 0
