@@ -196,7 +196,7 @@ def test_name_that_a_node_gives_itself_does_not_count() -> None:
 
 
 @pytest.mark.parametrize("expiry", [None, LONG_HENCE, "0001-01-01T00:00:00Z"])
-def test_a_key_is_good_until_its_time(expiry: str | None) -> None:
+def test_tailnet_key_counts_until_its_expiry(expiry: str | None) -> None:
     peer = PeerStatus(public_key=node_key("web1"), tags=["tag:web"], online=True, key_expiry=expiry)
     check(peer, connection(), now=1_780_000_000.0)
 

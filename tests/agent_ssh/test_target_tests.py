@@ -120,7 +120,7 @@ async def test_target_test_reports_a_host_without_python(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("behaviour", ["hangs", "endless log", "garbage", "no result", "hangs up"])
-async def test_a_host_that_accepts_the_login_and_then_misbehaves(
+async def test_target_test_reports_a_host_that_misbehaves_after_the_login(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, behaviour: str
 ) -> None:
     monkeypatch.setattr("writ_agent_ssh.target_test.SURVEY_SECONDS", 0.5)
