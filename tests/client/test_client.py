@@ -175,7 +175,7 @@ async def test_wait_for_an_unknown_operation_is_invalid(writ: Writ) -> None:
     assert caught.value.code == "not_found"
 
 
-async def test_waiting_gives_up_when_nobody_answers_for_long(
+async def test_wait_ends_as_unreachable_after_a_long_silence(
     writ: Writ, executor: ScriptedApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(operation_wait, "SILENCE_SECONDS", 0.0)
