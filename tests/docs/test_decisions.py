@@ -33,7 +33,7 @@ def test_status_is_accepted_or_names_the_decision_that_changed_it(path: Path) ->
         assert path.name in other.read_text(), f"{other.name} does not name {path.name}"
 
 
-def test_the_list_has_all_of_them_in_order() -> None:
+def test_index_lists_all_decisions_in_order() -> None:
     listed = re.findall(r"^\| \[\d{4}\]\((\S+)\) \|", (FOLDER / "README.md").read_text(), re.MULTILINE)
     assert listed == [path.name for path in DECISIONS]
     assert [int(name[:4]) for name in listed] == list(range(1, len(listed) + 1))
