@@ -68,7 +68,9 @@ async def closed_and_open_again(writ: Writ) -> int:
     return int((await writ.policy_publish(OPEN, reason="and opens")).output["version"])
 
 
-async def test_the_file_is_version_1_and_an_edit_of_it_the_next(installation: RunningInstallation, writ: Writ) -> None:
+async def test_policy_file_is_version_1_and_its_edit_the_next_version(
+    installation: RunningInstallation, writ: Writ
+) -> None:
     status = await writ.policy_status()
     assert status.version is not None
     assert (status.version.number, status.version.origin, status.version.author) == (1, "file", "file")
