@@ -112,7 +112,7 @@ async def test_recorded_request_is_accepted_though_its_first_step_failed(
     assert (await world.work(answer.operation_id or "")).attempt == 1
 
 
-async def test_nobody_that_came_earlier_is_overtaken_by_one_that_is_known_early(world: World) -> None:
+async def test_operation_read_early_does_not_overtake_an_earlier_one(world: World) -> None:
     await world.executor()
     answer = await world.ask("service_restart", **RESTART)
     life = await first(world, answer.operation_id or "", 1)
