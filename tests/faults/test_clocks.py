@@ -189,7 +189,7 @@ async def test_a_published_version_is_in_force_whatever_the_clocks_of_policy_and
 
 
 @pytest.mark.parametrize("slept", some([60.0, 600.0, 3_000.0], 600.0))
-async def test_a_host_sleeps_while_an_operation_runs(tmp_path: Path, slept: float) -> None:
+async def test_changes_of_a_target_stay_in_order_after_a_suspend_of_the_host(tmp_path: Path, slept: float) -> None:
     """Executor, agent and operation sleep together; NATS and policy run elsewhere."""
     async with running(tmp_path, 1) as run:
         first, second = await run.counting(DELAY), await run.count()
