@@ -80,7 +80,7 @@ WRONG: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-async def test_each_claim_has_to_hold(client: httpx2.AsyncClient, wrong: str) -> None:
+async def test_token_with_a_wrong_claim_is_401(client: httpx2.AsyncClient, wrong: str) -> None:
     assert await status(client, signed(claims(**WRONG[wrong]))) == 401
 
 
