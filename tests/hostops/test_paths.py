@@ -117,6 +117,6 @@ def test_an_allowed_root_of_everything_does_not_reach_the_kernel(path: str) -> N
         locate(path, [HostFileRoot("/", allow_system_root=True)])
 
 
-def test_a_refused_root_hides_the_shorter_one() -> None:
+def test_refused_system_root_hides_a_shorter_allowed_root() -> None:
     with pytest.raises(HostError, match="system folder"):
         locate("/etc/x", [HostFileRoot("/", allow_system_root=True), HostFileRoot("/etc")])

@@ -37,7 +37,7 @@ def test_service_status_returns_the_properties_of_a_unit(ask: Ask, systemd: Fake
     assert [call[0] for call in systemd.calls if call[0] not in ("Hello", "Get", "GetAll")] == []
 
 
-def test_a_timer_has_no_process(ask: Ask, systemd: FakeSystemd) -> None:
+def test_status_of_a_timer_has_no_process(ask: Ask, systemd: FakeSystemd) -> None:
     systemd.add("apt.timer")
     output = ask("service_status", service_name="apt.timer")["output"]
     assert (output["service_name"], output["main_pid"]) == ("apt.timer", 0)
@@ -221,7 +221,7 @@ def test_cancelled_job_that_left_the_service_stopped_is_certain(ask: Ask, system
     assert result["state"]["active_state"] == "inactive"
 
 
-def test_a_cancelled_job_that_left_something_going_on_is_unknown(ask: Ask, systemd: FakeSystemd) -> None:
+def test_cancelled_job_of_an_activating_unit_is_unknown(ask: Ask, systemd: FakeSystemd) -> None:
     systemd.add("nginx.service", jobs=["hangs"], then="activating")
     result = cancelled(ask, systemd)
     assert (result["outcome"], result["effect"], result["certain"]) == ("unknown", "maybe", False)
