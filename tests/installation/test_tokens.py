@@ -325,7 +325,7 @@ async def test_token_enrols_one_new_key_of_its_own_pool_alone(home: Home, door: 
     assert not any(ticket.seed in one.detail for one in door.notices)
 
 
-async def test_a_key_of_another_pool_is_nobody_elses(home: Home, door: Door) -> None:
+async def test_key_of_another_pool_is_not_enrolled(home: Home, door: Door) -> None:
     key = home.key(f"agent-{read_agents(home.agents).agents[0].pool}")
     token, ticket = made(home)
     with pytest.raises(Conflict, match="create a new key"):
