@@ -60,7 +60,7 @@ async def counted(asking: Asking, kind: str = "max_concurrent") -> list[int]:
     return [len(event.holders) for one in records if isinstance(event := decode_event(one.data), LimitCounted)]
 
 
-async def test_of_two_starts_for_the_last_place_one_is_granted(asking: Asking) -> None:
+async def test_one_of_two_starts_for_the_last_place_is_granted(asking: Asking) -> None:
     asking.files.policy({**RULE, "max_concurrent": 1})
     rivals = [asking.subject(), asking.subject()]
     assert sorted(await asyncio.gather(*(code(asking, one) for one in rivals))) in (

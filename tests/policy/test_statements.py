@@ -80,7 +80,7 @@ async def test_a_statement_is_for_one_operation(asking: Asking) -> None:
     assert await asking.code(structs.replace(signed, operation_id="b" * 26)) == "bad_signature"
 
 
-async def test_a_statement_is_good_for_five_minutes(asking: Asking) -> None:
+async def test_statement_is_valid_for_five_minutes(asking: Asking) -> None:
     signed = asking.signed(asking.subject("file_delete", **DELETE))
     asking.clock.now += 299
     assert await asking.code(signed) == "allowed"
@@ -104,6 +104,6 @@ async def test_a_statement_from_the_future_is_refused(asking: Asking) -> None:
     assert await asking.code(signed) == "stale_statement"
 
 
-async def test_a_real_statement_covers_its_dry_run(asking: Asking) -> None:
+async def test_statement_of_a_real_run_permits_its_dry_run(asking: Asking) -> None:
     signed = asking.signed(asking.subject("file_delete", **DELETE))
     assert await asking.code(structs.replace(signed, dry_run=True)) == "allowed"
