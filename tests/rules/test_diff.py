@@ -140,7 +140,7 @@ def test_a_maintenance_window_is_met() -> None:
     assert (alice.kind, alice.example.at[:10]) == ("newly_allowed", "2026-11-29")
 
 
-def test_an_emergency_is_supposed_where_rules_wait_for_one() -> None:
+def test_diff_supposes_an_emergency_for_emergency_rules() -> None:
     (_, alice) = compared([], [], emergency_policies=[RESTART]).changes
     assert (alice.kind, alice.example.emergency) == ("newly_allowed", True)
 

@@ -51,6 +51,6 @@ def test_each_combination_of_matches_has_one_valid_sample() -> None:
     assert all(READ.refuses("file_path", text) is None for text in found)
 
 
-def test_many_patterns_are_no_endless_work() -> None:
+def test_joint_samples_of_many_patterns_are_bounded() -> None:
     patterns = tuple(pattern(f".*{letter}{letter}.*", deny=True) for letter in "abcdefghijklmnopqrstuvwxyz")
     assert len(joined(READ.hints["file_path"], patterns, ("/x",))) < 2**MOST_PATTERNS
