@@ -57,7 +57,7 @@ async def test_the_servers_time_goes_on_with_the_boot_clock_and_not_with_the_hos
     assert setting.clock.skew == pytest.approx(86_400.0)
 
 
-async def test_the_round_trip_is_taken_out_by_half(setting: Setting) -> None:
+async def test_clock_measurement_subtracts_half_the_round_trip(setting: Setting) -> None:
     setting.answers_after = 0.4
     await setting.clock.measure()
     assert setting.clock.now() == pytest.approx(setting.server)

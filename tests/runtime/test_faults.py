@@ -17,7 +17,7 @@ def test_without_the_variable_nothing_happens() -> None:
     assert run(WRIT_FAULT="another.moment") == 0
 
 
-def test_the_process_ends_at_its_moment() -> None:
+def test_fault_ends_the_process_at_its_moment() -> None:
     assert run(WRIT_FAULT="a.moment") == -9
 
 

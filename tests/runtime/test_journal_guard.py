@@ -114,7 +114,7 @@ async def test_loss_accepted_by_an_operator_is_no_alarm_and_the_new_journal_coun
     assert again.mark.sequence == 1
 
 
-def test_a_damaged_mark_is_not_taken_for_none(watched: Watched) -> None:
+def test_damaged_journal_mark_is_an_error(watched: Watched) -> None:
     watched.path.write_text("{")
     with pytest.raises(ConfigError, match=r"journal\.json"):
         watched.guard()
