@@ -81,5 +81,5 @@ def test_a_mistyped_public_key_is_refused() -> None:
             decode_public(KEY.public[:place] + other + KEY.public[place + 1 :])
 
 
-def test_a_key_does_not_show_itself() -> None:
+def test_repr_of_a_key_does_not_contain_its_seed() -> None:
     assert SEED.decode() not in repr(KEY) + str(KEY)
