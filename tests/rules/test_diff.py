@@ -19,11 +19,11 @@ TARGETS = (
     Target(id="web-1", role="production", backend="local", docker={}),
     Target(id="dev-1", role="development", backend="local", docker={}),
 )
-SCENE = QuestionSpace(catalogue=CATALOGUE, targets=TARGETS, principals=(ALICE, BOB, CAROL))
+SPACE = QuestionSpace(catalogue=CATALOGUE, targets=TARGETS, principals=(ALICE, BOB, CAROL))
 
 
 def compared(
-    old: list[dict[str, Any]], new: list[dict[str, Any]], question_space: QuestionSpace = SCENE, **keys: Any
+    old: list[dict[str, Any]], new: list[dict[str, Any]], question_space: QuestionSpace = SPACE, **keys: Any
 ) -> Diff:
     return diff(file_of(global_policies=old), file_of(global_policies=new, **keys), question_space, at(NOON))
 
