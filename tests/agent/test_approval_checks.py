@@ -103,7 +103,7 @@ def test_an_approval_that_proves_something_else_is_refused(made: SignedApproval,
         ({"approvals": ["0" * 64]}, "differ from those that the grant names"),
     ],
 )
-def test_a_grant_that_says_something_else_of_an_approval_is_refused(changed: dict[str, Any], why: str) -> None:
+def test_grant_that_differs_from_its_approval_is_refused(changed: dict[str, Any], why: str) -> None:
     made = signed(flags=PRESENT)
     assert why in refusal(grant(made, **changed), made)
 

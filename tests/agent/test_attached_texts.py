@@ -22,7 +22,7 @@ def test_attached_texts_are_opened_in_their_order() -> None:
     assert (found.parameters, found.given) == ({"file_path": "/f", "b": "añ", "a": "b"}, {"a": "b"})
 
 
-def test_parameters_without_texts_need_none() -> None:
+def test_parameters_without_attached_texts_stay_unchanged() -> None:
     assert with_texts(sealed([]), b"anything") == sealed([])
 
 

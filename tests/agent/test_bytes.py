@@ -40,7 +40,7 @@ async def test_arbitrary_bytes_are_no_read_grant(world: World, data: bytes) -> N
 
 @FEW
 @given(noise)
-async def test_a_cancel(world: World, data: bytes) -> None:
+async def test_agent_refuses_arbitrary_bytes_as_a_cancel(world: World, data: bytes) -> None:
     beat = await running(world)
     message = await world.executor.bus.request(subjects.cancel(POOL, beat.instance), data, timeout=20)
     assert decode(message.data, CancelReply).error is not None
@@ -48,7 +48,7 @@ async def test_a_cancel(world: World, data: bytes) -> None:
 
 @FEW
 @given(st.integers(0, 10_000), st.integers(0, 255))
-async def test_a_forged_read_grant_with_any_byte_changed(world: World, place: int, byte: int) -> None:
+async def test_agent_refuses_a_forged_read_grant_with_any_byte_changed(world: World, place: int, byte: int) -> None:
     await running(world)
     forged = bytearray(encode(ask(world, "preview", signer=Key(generate_seed()))))
     forged[place % len(forged)] = byte
@@ -59,7 +59,7 @@ async def test_a_forged_read_grant_with_any_byte_changed(world: World, place: in
 
 @settings(FEW, max_examples=25)
 @given(noise)
-async def test_a_dispatched_event(world: World, data: bytes) -> None:
+async def test_agent_ignores_an_unreadable_dispatched_event(world: World, data: bytes) -> None:
     await running(world)
     known = await world.executor.dispatch("test_noop", TARGET)
     await world.executor.append_raw(world.executor.operations[known].work, data)

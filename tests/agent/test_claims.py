@@ -65,7 +65,7 @@ async def test_claim_without_a_reply_is_sent_again_while_the_first_reply_may_sti
     assert world.backend.effects == [operation_id]
 
 
-async def test_no_of_one_executor_is_not_final_while_another_may_have_granted_the_claim(
+async def test_refusal_by_one_executor_is_not_final_while_another_may_have_granted(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("writ_agent.work.claims.ASK_SECONDS", 60.0)
@@ -98,7 +98,7 @@ async def test_no_of_one_executor_is_not_final_while_another_may_have_granted_th
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_when_no_answer_ever_comes_nothing_is_run_and_that_is_said(world: World) -> None:
+async def test_agent_reports_that_an_unanswered_claim_ran_nothing(world: World) -> None:
     async def never(dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply | None:
         return None
 
@@ -110,7 +110,7 @@ async def test_when_no_answer_ever_comes_nothing_is_run_and_that_is_said(world: 
     assert world.backend.tasks == []
 
 
-async def test_a_final_no_is_the_end_of_the_delivery(world: World) -> None:
+async def test_final_refusal_of_a_claim_ends_its_delivery(world: World) -> None:
     async def gone(dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
         return ClaimReply(error=Failure(code="gone", message="too late"))
 
@@ -177,7 +177,7 @@ async def test_claim_is_not_repeated_before_an_executor_knows_that_nothing_ran(
     assert world.backend.effects == [operation_id]
 
 
-async def test_while_nobody_answers_claims_the_work_waits_and_is_done_when_somebody_does(world: World) -> None:
+async def test_operation_waits_until_an_executor_answers_its_claim(world: World) -> None:
     alone = World(world.folder / "alone")
     alone.executor.bus = MemoryBus(alone.broker)
     async with alone.stack:

@@ -44,7 +44,7 @@ async def test_an_agent_that_stops_leaves_no_reading_behind(world: World, reader
     assert world.executor.receipts == []
 
 
-async def test_a_reading_that_fails_is_the_operations_own_failure(world: World, reader: Reader) -> None:
+async def test_failed_early_read_is_the_failure_of_the_operation(world: World, reader: Reader) -> None:
     async def refuse(task: Task, progress: Progress) -> TaskResult:
         reader.begun.append(task)
         return TaskResult(outcome="failed", code="unreachable", message="nobody there")
@@ -80,7 +80,7 @@ async def test_endless_early_read_holds_neither_its_slot_nor_its_agent(
     reader.go_on.set()
 
 
-async def test_all_who_end_it_wait_for_the_same_end(
+async def test_concurrent_ends_of_an_early_read_share_one_end(
     world: World, reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     certain: asyncio.Future[bool] = asyncio.get_running_loop().create_future()

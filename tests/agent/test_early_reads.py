@@ -124,7 +124,7 @@ async def test_expired_read_grant_is_useless_and_no_attack(world: World, reader:
     assert world.executor.reports == []
 
 
-async def test_an_operation_that_this_agent_knows_otherwise_is_not_read_ahead(world: World, reader: Reader) -> None:
+async def test_agent_makes_no_early_read_if_its_catalogue_forbids_it(world: World, reader: Reader) -> None:
     known = [structs.replace(one, ahead=False) if one.name == READ else one for one in world.catalogue.values()]
     world.catalogue = Catalogue(known)
     answered = held(world)
@@ -170,7 +170,7 @@ CHANGED: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("changed", CHANGED.values(), ids=CHANGED.keys())
-async def test_a_grant_for_something_else_has_it_read_again(
+async def test_early_read_is_repeated_if_the_grant_differs(
     changed: dict[str, Any], world: World, reader: Reader
 ) -> None:
     async def other(dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:

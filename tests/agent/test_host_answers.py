@@ -35,7 +35,6 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
     max_leaves=8,
 )
-FIELDS = ["names", "versions", "lacking", "verdict", "path"]
 answers = st.fixed_dictionaries(
     {},
     optional={

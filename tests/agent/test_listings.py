@@ -52,7 +52,7 @@ async def test_empty_and_failed_listings_are_distinguished(world: World) -> None
     assert (packages.names, packages.failure) == ([], "this agent cannot list packages")
 
 
-async def test_a_listing_that_is_too_long_is_none(world: World) -> None:
+async def test_listing_above_the_limit_fails_without_names(world: World) -> None:
     await world.agent()
     world.backend.listed["list_services"] = [f"unit-{number}" for number in range(MOST_NAMES + 1)]
     (found,) = await listed(world, "list_services")

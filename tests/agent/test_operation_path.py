@@ -101,7 +101,7 @@ async def test_eight_agents_on_one_request_run_it_once(world: World) -> None:
     assert sorted(world.backend.effects) == sorted(ids)
 
 
-async def test_an_agent_of_another_pool_never_gets_it(world: World) -> None:
+async def test_agent_of_another_pool_gets_no_dispatched_operation(world: World) -> None:
     await world.agent(pool="pool-2", state="other")
     operation_id = await world.executor.dispatch("test_count", TARGET, path="/x")
     await world.agent()

@@ -91,7 +91,7 @@ CASES: dict[str, tuple[Tamper, str]] = {
 
 
 @pytest.mark.parametrize(("tamper", "kind"), CASES.values(), ids=CASES.keys())
-async def test_a_grant_that_is(tamper: Tamper, kind: str, world: World) -> None:
+async def test_agent_refuses_a_falsified_grant(tamper: Tamper, kind: str, world: World) -> None:
     async def lie(dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
         return tamper(world, dispatched, claim, world.executor.honest_grant(dispatched, claim, signed))
 

@@ -57,7 +57,6 @@ class Remote(FakeBackend):
         self.settled: list[Task] = []
 
     async def settle(self, task: Task) -> TaskResult:
-        """See Leftovers."""
         self.settled.append(task)
         return TaskResult(outcome="succeeded", effect="done")
 
@@ -75,7 +74,6 @@ class Mute(Remote):
     """A backend on a host without answers."""
 
     async def settle(self, task: Task) -> TaskResult:
-        """See Leftovers."""
         self.settled.append(task)
         await asyncio.Event().wait()
         raise AssertionError

@@ -41,7 +41,7 @@ async def test_begun_operation_stays_in_the_spool_after_its_report(
             await spool.put(f"{number}.1", INTENT)
             await spool.put(f"{number}.1", PARCEL)
             spool.clear(f"{number}.1")
-    for _ in range(2):  # it is read, and written anew, each time
+    for _ in range(2):  # it is read, and written again, each time
         with Spool(tmp_path, SECRET) as spool:
             assert list(spool.begun) == ["1.1", "2.1", "3.1"]
             assert dict(spool.live) == {"asked.1": CLAIM_SENT}
@@ -70,7 +70,7 @@ async def test_many_who_wait_share_few_syncs(tmp_path: Path, monkeypatch: pytest
     assert 1 <= syncs <= 3
 
 
-async def test_a_line_that_was_being_written_is_as_if_never_begun(tmp_path: Path) -> None:
+async def test_spool_ignores_a_line_cut_by_a_crash(tmp_path: Path) -> None:
     with Spool(tmp_path, SECRET) as spool:
         await spool.put("a", INTENT)
         await spool.put("b", INTENT)

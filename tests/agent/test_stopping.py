@@ -54,7 +54,7 @@ async def test_operation_that_does_not_stop_is_unconfirmed_and_unknown(world: Wo
     assert (receipt.outcome, receipt.effect, receipt.over) == ("unknown", "maybe", False)
 
 
-async def test_a_cancel_of_what_its_host_goes_on_with_is_not_confirmed(world: World) -> None:
+async def test_cancel_is_not_confirmed_while_the_host_continues_the_operation(world: World) -> None:
     async def handed_over(task: Task, progress: Progress) -> TaskResult:
         try:
             await asyncio.Event().wait()

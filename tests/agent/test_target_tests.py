@@ -146,7 +146,7 @@ async def test_a_read_grant_for_a_test_permits_no_other_read(world: World) -> No
     assert world.backend.looks == []
 
 
-async def test_a_target_of_another_backend_is_not_gone_to(world: World) -> None:
+async def test_agent_refuses_to_test_a_target_of_another_backend(world: World) -> None:
     await world.agent()
     looked = await ask_visit(world, target=Target(id="host-1", role="testing", backend="ssh", agent=POOL))
     assert looked.error is not None
@@ -186,7 +186,7 @@ def test_target_test_of_yesterday_says_nothing_of_a_target() -> None:
     assert [name for name, _ in target_health] == ["there"]
 
 
-def test_standings_are_bounded_and_what_is_ill_is_kept_longest() -> None:
+def test_target_health_is_bounded_and_keeps_failures_longest() -> None:
     target_health = TargetHealth()
     target_health.record("first", "unreachable")
     for number in range(MOST_TARGETS + 10):

@@ -91,7 +91,7 @@ async def installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Async
     await world.close()
 
 
-async def test_an_operation_goes_all_the_way(installation: Installation) -> None:
+async def test_operation_of_a_real_executor_and_agent_succeeds(installation: Installation) -> None:
     await installation.world.executor()
     await installation.agent()
     operation_id = await installation.ask("test_count", path="/x")

@@ -109,7 +109,6 @@ class EngineHost:
         return ("stack_deploy", "stack_update", "stack_remove", "stack_status", *container_operations.SHARED)
 
     async def run(self, name: str, operation_id: str, **parameters: Any) -> TaskResult:
-        """Run it to its end."""
         return await asyncio.wait_for(self.backend.run(self.task(name, operation_id, **parameters), print), 30.0)
 
     def _runs(self, name: str) -> bool | None:

@@ -33,7 +33,9 @@ def call(verb: str) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("verb", VERBS)
-async def test_an_answer_that_is_lost_after_the_effect_is_found_out(host: EngineHost, verb: str) -> None:
+async def test_lost_reply_after_the_effect_is_settled_by_the_state_of_the_container(
+    host: EngineHost, verb: str
+) -> None:
     parameters = prepared(host, verb)
     host.engine.fail(*call(verb), "act_and_cut")
     done = await host.run(f"container_{verb}", ID, **parameters)
@@ -81,7 +83,7 @@ async def test_refusal_of_an_engine_has_no_effect_and_shows_the_reason(
     assert done.message == "the engine answers: driver failed programming [31m external connectivity"
 
 
-async def test_an_engine_that_is_away_is_said_and_nothing_is_done(host: EngineHost) -> None:
+async def test_unreachable_engine_is_reported_without_effect(host: EngineHost) -> None:
     parameters = prepared(host, "start")
     await host.engine.stop()
     with pytest.raises(WritError) as refused:
@@ -146,7 +148,7 @@ async def test_another_container_of_the_same_name_is_left_alone(host: EngineHost
     assert not [line for line in host.engine.requests if line.startswith("POST")]
 
 
-async def test_nothing_is_done_to_what_is_so_already(host: EngineHost) -> None:
+async def test_stop_of_a_stopped_container_has_no_effect(host: EngineHost) -> None:
     host.engine.put("web")
     done = await host.run("container_stop", ID, container_name="web")
     assert (done.outcome, done.effect) == ("succeeded", "none")

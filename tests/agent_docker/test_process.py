@@ -99,7 +99,9 @@ async def test_any_text_arrives_as_that_one_value(installation: Installation) ->
     ("moment", "outcome", "made"),
     [("agent.intent", "unknown", 0), ("agent.ran", "unknown", 1), ("agent.receipt_spooled", "succeeded", 1)],
 )
-async def test_killed_at(moment: str, outcome: str, made: int, installation: Installation, tmp_path: Path) -> None:
+async def test_outcome_is_true_after_an_agent_killed_at(
+    moment: str, outcome: str, made: int, installation: Installation, tmp_path: Path
+) -> None:
     once = {"WRIT_FAULT": moment, "WRIT_FAULT_ONCE": str(tmp_path / "once")}
     first = await installation.whole.agent("docker", **once)
     executor = installation.whole.executor
@@ -121,7 +123,7 @@ async def test_killed_at(moment: str, outcome: str, made: int, installation: Ins
         ("agent.receipt_spooled", "succeeded", "box:2"),
     ],
 )
-async def test_killed_in_an_update_at(
+async def test_outcome_is_true_after_an_agent_killed_in_an_update_at(
     moment: str, outcome: str, image: str, installation: Installation, tmp_path: Path
 ) -> None:
     installation.engine.add_image("box:2")
@@ -141,7 +143,9 @@ async def test_killed_in_an_update_at(
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("kind", ["hang", "act_and_hang"])
 @pytest.mark.parametrize("number", [1, 2, 3, 4, 5, 6])
-async def test_killed_at_each_request_of_an_update(installation: Installation, number: int, kind: Kind) -> None:
+async def test_outcome_is_true_after_an_engine_killed_at_each_request_of_an_update(
+    installation: Installation, number: int, kind: Kind
+) -> None:
     engine, executor = installation.engine, installation.whole.executor
     engine.add_image("box:2")
     former = engine.put("web", running=True)["Id"]

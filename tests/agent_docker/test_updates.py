@@ -167,7 +167,7 @@ async def test_an_engine_that_stays_away_midway_is_waited_for_within_the_time_of
     assert f"look for web.former-{ID[-10:]} and web.new-{ID[-10:]}" in done.message
 
 
-async def test_a_way_back_that_the_engine_refuses_is_not_repeated(host: EngineHost) -> None:
+async def test_rollback_that_the_engine_refuses_is_not_repeated(host: EngineHost) -> None:
     host.engine.put("web", running=True)
     host.engine.fail("POST", "/start$", 500)
     host.engine.fail("DELETE", "/containers/[^/]+$", 400, times=9, message="not this one")

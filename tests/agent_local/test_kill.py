@@ -27,7 +27,9 @@ MOMENTS: dict[str, tuple[str, int]] = {
         ((key, *value) for key, value in MOMENTS.items()), ("agent.intent", "unknown", 0), ("agent.ran", "unknown", 1)
     ),
 )
-async def test_killed_at(moment: str, outcome: str, effects: int, installation: Installation, tmp_path: Path) -> None:
+async def test_outcome_is_true_after_an_agent_killed_at(
+    moment: str, outcome: str, effects: int, installation: Installation, tmp_path: Path
+) -> None:
     once = {"WRIT_FAULT": moment, "WRIT_FAULT_ONCE": str(tmp_path / "once")}
     first = await installation.agent(**once)
     counted = installation.folder / "root" / "counted"

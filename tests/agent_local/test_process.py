@@ -74,7 +74,7 @@ async def test_a_cancel_ends_a_whole_tree_of_stubborn_processes(installation: In
     assert (await installation.executor.ended(operation_id)).over
 
 
-async def test_a_timeout_ends_them_too(installation: Installation) -> None:
+async def test_timeout_ends_stubborn_processes(installation: Installation) -> None:
     await installation.agent()
     operation_id = await installation.executor.dispatch("test_sleep", installation.target(), stubborn=True, timeout=1)
     receipt = await installation.executor.ended(operation_id)

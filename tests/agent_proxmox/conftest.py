@@ -11,7 +11,6 @@ from writ_testing.peers.proxmox import Proxmox, proxmox
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxmox]:
-    """Yield a listening server."""
     with proxmox(tmp_path_factory.mktemp("pve")) as one:
         yield one
 

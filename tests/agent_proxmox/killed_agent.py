@@ -20,8 +20,6 @@ from writ_testing.suites.backend import ProgressRecorder, task
 
 
 class OneOperation(Struct, frozen=True, kw_only=True):
-    """The operation of the process."""
-
     tokens: str
     notes: str
     operation: str
@@ -31,7 +29,6 @@ class OneOperation(Struct, frozen=True, kw_only=True):
 
 
 async def main(one: OneOperation) -> None:
-    """Carry it out."""
     backend = ProxmoxBackend(Apis(ProxmoxTokens(Path(one.tokens))), Notes(Path(one.notes)))
     await backend.run(
         task(CATALOGUE[one.operation], one.target, one.operation_id, **one.parameters), ProgressRecorder()

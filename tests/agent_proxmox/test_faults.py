@@ -35,7 +35,7 @@ async def test_a_change_without_a_reply_is_found_in_the_task_list(cluster: Clust
     assert cluster.web.status == "running"
 
 
-async def test_a_change_that_no_task_came_of_has_an_unknown_outcome(
+async def test_change_without_a_task_of_proxmox_has_an_unknown_outcome(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(work, "SEARCH_SECONDS", 0.3)
@@ -257,7 +257,7 @@ async def test_no_token_is_in_an_error_or_a_note(cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize("name", ["100", "../100", "web?force=1", "web/../deaf"])
-async def test_a_name_is_no_path(cluster: Cluster, name: str) -> None:
+async def test_guest_name_with_path_characters_is_refused(cluster: Cluster, name: str) -> None:
     with pytest.raises(WritError):
         await cluster.done("container_stop", container_name=name)
     assert cluster.server.calls("POST", "") == 0
@@ -298,7 +298,7 @@ def test_the_scope_of_a_target_is_a_node_a_pool_and_a_tag() -> None:
         ("boom", "failed"),
     ],
 )
-def test_the_end_of_a_task_is_read_as_proxmox_means_it(text: str | None, kind: str) -> None:
+def test_exit_status_of_a_proxmox_task_is_classified(text: str | None, kind: str) -> None:
     assert end_of(text).kind == kind
 
 

@@ -37,12 +37,12 @@ async def test_a_noted_change_that_began_is_found_by_its_task(cluster: Cluster) 
     assert (done.outcome, done.effect, done.over) == ("succeeded", "done", True)
 
 
-async def test_a_noted_change_that_no_task_came_of_is_unknown(cluster: Cluster) -> None:
+async def test_noted_change_without_a_task_of_proxmox_is_unknown(cluster: Cluster) -> None:
     done = await settled(cluster, NOTE)
     assert (done.outcome, done.effect, done.over) == ("unknown", "maybe", False)
 
 
-async def test_a_task_from_before_the_note_is_not_taken_for_it(cluster: Cluster) -> None:
+async def test_task_older_than_the_note_does_not_settle_it(cluster: Cluster) -> None:
     await cluster.done("container_start", container_name="web")
     known = [str(one["upid"]) for one in cluster.server.pve.tasklog]
     assert (await settled(cluster, Note(node="pve1", type=NOTE.type, id="100", known=known))).outcome == "unknown"
@@ -69,7 +69,7 @@ async def test_a_task_that_failed_is_reported_in_proxmox_own_words(cluster: Clus
     assert (done.outcome, done.code, done.message) == ("failed", "task_failed", "no such disk")
 
 
-async def test_an_end_between_two_steps_is_unknown(cluster: Cluster) -> None:
+async def test_end_of_the_agent_between_two_steps_is_unknown(cluster: Cluster) -> None:
     await cluster.done("container_start", container_name="web")
     done = await settled(cluster, Note(node="pve1", type=NOTE.type, id="100", last=False))
     assert (done.outcome, done.over, done.message) == ("unknown", True, "the agent ended between two steps")

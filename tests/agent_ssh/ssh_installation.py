@@ -15,8 +15,6 @@ POOL = "ssh"
 
 
 class Installation:
-    """The installation, and the host."""
-
     def __init__(self, installation: AgentInstallation, server: Sshd) -> None:
         self.installation, self.server, self.executor = installation, server, installation.executor
         self.root = server.folder / "root"
@@ -24,7 +22,6 @@ class Installation:
         self.counted = self.root / "counted"
 
     def target(self) -> Target:
-        """The host, with a folder to work in."""
         return self.server.target(file_roots=[str(self.root)])
 
     async def agent(self, **environ: str) -> AgentProcess:

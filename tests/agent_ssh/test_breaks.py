@@ -192,7 +192,7 @@ async def odd(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[t
         yield host, code
 
 
-async def test_a_host_that_talks_nonsense_or_hangs_has_a_code_and_costs_nothing(odd: tuple[SshHost, str]) -> None:
+async def test_host_with_garbled_or_no_replies_has_an_error_code_and_leaks_nothing(odd: tuple[SshHost, str]) -> None:
     host, code = odd
     with pytest.raises(WritError) as refused:
         await asyncio.wait_for(host.run("network_test", host="127.0.0.1"), 50)

@@ -158,7 +158,7 @@ async def test_a_server_that_signs_with_sha_1_alone_is_refused_though_its_key_is
         assert ("Accepted" in host.server.log.read_text()) is (code == "")
 
 
-async def test_the_inventory_may_narrow_and_never_widen(host: SshHost) -> None:
+async def test_inventory_narrows_the_ssh_algorithms_and_never_widens_them(host: SshHost) -> None:
     assert await code_of(host, kex=["diffie-hellman-group14-sha256"]) == "invalid_connection"
     assert await code_of(host, ciphers=["aes128-ctr"]) == "invalid_connection"
     assert await code_of(host, macs=[]) == "invalid_connection"
@@ -183,7 +183,7 @@ async def test_nothing_of_the_user_who_runs_it_is_read(
     assert await code_of(host) == "no_credentials"
 
 
-async def test_a_host_that_is_not_there_is_unreachable_in_time(host: SshHost) -> None:
+async def test_absent_host_is_unreachable_within_the_connect_timeout(host: SshHost) -> None:
     assert await code_of(host, port=1) == "unreachable"
     silent = await asyncio.start_server(_say_nothing, "127.0.0.1", 0)
     async with silent:
@@ -191,7 +191,7 @@ async def test_a_host_that_is_not_there_is_unreachable_in_time(host: SshHost) ->
         assert await code_of(host, port=port, connect_timeout=0.5) == "unreachable"
 
 
-async def test_before_a_claim_a_host_that_is_away_is_tried_again(host: SshHost) -> None:
+async def test_baseline_retries_a_host_that_is_down(host: SshHost) -> None:
     await host.server.stop()
     looking = asyncio.create_task(host.backend.baseline(host.change(ID)))
     assert (await _code(host)) == "unreachable"  # and what is claimed already is not

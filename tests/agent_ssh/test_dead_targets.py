@@ -69,7 +69,7 @@ def test_a_failure_that_costs_no_time_is_tried_again_at_once() -> None:
     assert is_tried(failures, "web-1")
 
 
-def test_a_wrong_key_is_no_dead_target() -> None:
+def test_authentication_failure_does_not_set_a_target_aside() -> None:
     failures = RecentFailures(clock := Clock())
 
     def connect() -> None:
@@ -164,7 +164,7 @@ async def test_a_target_says_how_often_its_connection_is_tried_again(
     ("operation", "retries", "attempts"),
     [("service_status", 2, 3), ("service_status", None, 1), ("service_restart", 2, 1)],
 )
-async def test_a_read_that_runs_is_tried_again_as_its_connection_says_and_a_change_is_not(
+async def test_claimed_read_retries_its_connection_as_configured_and_a_change_does_not(
     host: SshHost, monkeypatch: pytest.MonkeyPatch, operation: str, retries: int | None, attempts: int
 ) -> None:
     tried: list[str] = []

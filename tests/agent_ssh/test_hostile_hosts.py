@@ -56,7 +56,7 @@ async def opening_host(folder: Path, script: str) -> AsyncIterator[SshHost]:
         yield host
 
 
-async def test_a_host_that_asks_for_the_archive_again_is_hung_up_on(tmp_path: Path) -> None:
+async def test_connection_ends_if_the_host_requests_the_archive_twice(tmp_path: Path) -> None:
     async with opening_host(tmp_path / "host", ASKS_AGAIN) as host:
         before = peak()
         with stopwatch() as seconds, pytest.raises(WritError) as refused:
@@ -94,9 +94,7 @@ flood(struct.pack(">cII", b"R", len(head), 8) + head + bytes(8), 1); hang()
         OVERLAPPING,
     ],
 )
-async def test_an_answer_that_no_hostops_gives_ends_the_connection_and_is_no_finding(
-    tmp_path: Path, answer: str
-) -> None:
+async def test_reply_that_hostops_never_sends_ends_the_connection_without_a_result(tmp_path: Path, answer: str) -> None:
     async with odd_host(tmp_path / "odd", answer) as host:
         await host.pool.session(host.target)
         looked = await timed(host, host.task("network_test", host="127.0.0.1"))

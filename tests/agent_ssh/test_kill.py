@@ -36,14 +36,16 @@ async def installation(tmp_path: Path) -> AsyncIterator[Installation]:
 @pytest.mark.parametrize(
     ("moment", "outcome"), some(MOMENTS.items(), ("ssh.connected", "failed"), ("agent.ran", "succeeded"))
 )
-async def test_killed_at(moment: str, outcome: str, installation: Installation, tmp_path: Path) -> None:
+async def test_outcome_is_true_after_an_agent_killed_at(
+    moment: str, outcome: str, installation: Installation, tmp_path: Path
+) -> None:
     operation_id, receipt = await killed(installation, tmp_path, moment)
     assert receipt.outcome == outcome
     assert installation.effects() == [operation_id] * (outcome == "succeeded")
     assert receipt.effect == {"succeeded": "done", "failed": "none"}[outcome]
 
 
-async def test_killed_when_it_has_just_been_sent_the_host_knows_whether_it_came(
+async def test_host_knows_whether_the_request_of_a_killed_agent_arrived(
     installation: Installation, tmp_path: Path
 ) -> None:
     operation_id, receipt = await killed(installation, tmp_path, "ssh.asked")

@@ -24,7 +24,7 @@ def test_a_rule_names_the_exact_command_with_what_is_special_in_sudoers_escaped(
     )
 
 
-def test_a_command_line_holds_no_password_and_lets_sudo_remember_none() -> None:
+def test_sudo_command_line_has_no_password_and_resets_cached_credentials() -> None:
     quiet, asking = Sudo("ann").command(NONCE), Sudo("ann", b"secret").command(NONCE)
     assert "'/usr/bin/sudo' '-k' '-n' '--' '/usr/bin/python3'" in quiet
     assert f"'/usr/bin/sudo' '-k' '-S' '-p' '{PROMPT.decode()}' '--'" in asking
@@ -43,7 +43,7 @@ def test_a_password_is_sent_once_and_only_to_our_own_prompt() -> None:
     assert refused.value.code == "become_password"
 
 
-def test_a_prompt_gets_nothing_where_there_is_no_password() -> None:
+def test_sudo_prompt_gets_no_input_without_a_password() -> None:
     assert start().take_errors(PROMPT) == b""
 
 

@@ -183,7 +183,7 @@ def test_a_peer_is_found_by_its_name_in_the_tailnet_or_an_address_of_its_own(hos
 
 
 @pytest.mark.parametrize("host", ["web", "web1.elsewhere.example", "tailnet.example", "web1.tailnet", "100.64.9.1"])
-def test_nothing_like_it_is_the_same(host: str) -> None:
+def test_similar_host_name_finds_no_peer(host: str) -> None:
     with pytest.raises(Invalid, match="no peer"):
         peer_of(status_of(WEB), host)
 
@@ -196,7 +196,7 @@ def test_name_that_a_node_gives_itself_does_not_count() -> None:
 
 
 @pytest.mark.parametrize("expiry", [None, LONG_HENCE, "0001-01-01T00:00:00Z"])
-def test_a_key_is_good_until_its_time(expiry: str | None) -> None:
+def test_tailnet_key_counts_until_its_expiry(expiry: str | None) -> None:
     peer = PeerStatus(public_key=node_key("web1"), tags=["tag:web"], online=True, key_expiry=expiry)
     check(peer, connection(), now=1_780_000_000.0)
 

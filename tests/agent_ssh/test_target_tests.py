@@ -33,7 +33,7 @@ def connections(host: SshHost) -> list[str]:
     return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
 
-async def test_all_is_well(host: SshHost) -> None:
+async def test_target_test_passes_each_step_on_a_working_host(host: SshHost) -> None:
     found = await find(host)
     assert (found.code, found.message) == ("", "")
     assert steps(found) == {"connection": True, "host_key": True, "credentials": True, "host": True}
@@ -62,7 +62,7 @@ async def test_target_test_closes_its_own_connection_and_keeps_open_ones(host: S
     assert host.server.log.read_text().count("Accepted publickey") == 4
 
 
-async def test_another_host_key(host: SshHost) -> None:
+async def test_target_test_reports_a_changed_host_key(host: SshHost) -> None:
     make_key(host.server.folder / "other")
     other = (host.server.folder / "other.pub").read_text().strip()
     found = await find(host, host_keys=[other])
@@ -73,13 +73,13 @@ async def test_another_host_key(host: SshHost) -> None:
     assert standing(host) == "ok"
 
 
-async def test_no_host_key_on_record(host: SshHost) -> None:
+async def test_target_test_reports_an_unknown_host_key(host: SshHost) -> None:
     host.server.known_hosts.write_text("")
     found = await find(host)
     assert (found.code, steps(found)) == ("host_key_unknown", {"connection": True, "host_key": False})
 
 
-async def test_a_key_that_the_host_refuses(host: SshHost) -> None:
+async def test_target_test_reports_a_key_that_the_host_refuses(host: SshHost) -> None:
     await find(host)
     (host.server.folder / "authorized_keys").write_text("")
     found = await find(host)
@@ -87,7 +87,7 @@ async def test_a_key_that_the_host_refuses(host: SshHost) -> None:
     assert steps(found) == {"connection": True, "host_key": True, "credentials": False}
 
 
-async def test_no_key_for_it(host: SshHost) -> None:
+async def test_target_test_reports_a_missing_private_key(host: SshHost) -> None:
     host.server.target()
     (host.server.keys / "web1").unlink()
     found = await find(host)
@@ -101,13 +101,13 @@ async def test_target_without_a_listener_is_reported(host: SshHost) -> None:
     assert standing(host) == "unreachable"
 
 
-async def test_a_connection_that_means_nothing(host: SshHost) -> None:
+async def test_target_test_reports_an_invalid_connection(host: SshHost) -> None:
     found = await find(host, colour="blue")
     assert (found.code, steps(found)) == ("invalid_connection", {"connection": False})
     assert standing(host) == "invalid_connection"
 
 
-async def test_a_host_without_python(tmp_path: Path) -> None:
+async def test_target_test_reports_a_host_without_python(tmp_path: Path) -> None:
     tools = tmp_path / "tools"
     tools.mkdir()
     (tools / "sh").symlink_to(shutil.which("sh") or "/bin/sh")
@@ -120,7 +120,7 @@ async def test_a_host_without_python(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("behaviour", ["hangs", "endless log", "garbage", "no result", "hangs up"])
-async def test_a_host_that_accepts_the_login_and_then_misbehaves(
+async def test_target_test_reports_a_host_that_misbehaves_after_the_login(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, behaviour: str
 ) -> None:
     monkeypatch.setattr("writ_agent_ssh.target_test.SURVEY_SECONDS", 0.5)
@@ -137,7 +137,7 @@ async def test_a_host_that_accepts_the_login_and_then_misbehaves(
         await eventually(gone)
 
 
-async def test_a_folder_that_others_could_write_to(host: SshHost) -> None:
+async def test_target_test_reports_a_folder_that_others_can_write_to(host: SshHost) -> None:
     host.server.host_folder.mkdir()
     host.server.host_folder.chmod(0o777)
     found = await find(host)

@@ -105,7 +105,9 @@ def change(host: SshHost, delay: float = 0.0) -> Task:
 
 
 @pytest.mark.parametrize("behaviour", some(BEHAVIOURS, "hangs", "hangs up", "endless log", "a frame of 4 GB"))
-async def test_a_host_that_turns_odd_leaves_a_change_unknown_and_a_read_failed(tmp_path: Path, behaviour: str) -> None:
+async def test_host_that_misbehaves_later_leaves_a_change_unknown_and_fails_a_read(
+    tmp_path: Path, behaviour: str
+) -> None:
     async with odd_host(tmp_path / "odd", BEHAVIOURS[behaviour]) as host:
         await host.pool.session(host.target)  # it is odd only afterwards
         changed = await timed(host, change(host))

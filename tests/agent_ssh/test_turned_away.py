@@ -15,7 +15,7 @@ from writ_testing.peers.sshd import USER
 from writ_testing.peers.tcp_proxy import tcp_proxy
 
 
-async def test_a_host_that_turns_us_away_for_what_it_refused_says_so(tmp_path: Path) -> None:
+async def test_penalty_of_sshd_after_refused_logins_has_its_own_error(tmp_path: Path) -> None:
     async with ssh_host(tmp_path / "host", "PerSourcePenalties authfail:100 min:10") as host:
         host.server.target()
         (host.server.folder / "authorized_keys").write_text("")
@@ -51,7 +51,7 @@ async def test_connects_to_a_host_on_the_way_to_many_are_bounded_too(host: SshHo
 
 
 @pytest.mark.parametrize("banner", [b"\xff\x00 no\r\n", b"x" * 200_000, b"", b"SSH-2.0-x\r\n" + bytes(64), b"\n" * 60])
-async def test_a_server_that_hangs_up_whatever_it_says_is_not_reached(host: SshHost, banner: bytes) -> None:
+async def test_server_that_closes_after_its_banner_is_unreachable(host: SshHost, banner: bytes) -> None:
     async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(banner)
         with suppress(OSError):

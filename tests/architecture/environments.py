@@ -25,12 +25,10 @@ class Environment(NamedTuple):
 
     @property
     def writ(self) -> Path:
-        """The command."""
         return self.python.with_name("writ")
 
     @property
     def installed(self) -> set[str]:
-        """Return the installed distributions."""
         return set(done(self.python, "-I", "-c", LISTING).split())
 
 

@@ -42,7 +42,7 @@ def test_the_hosts_own_time_is_read_only_where_it_is_shown() -> None:
 
 
 @pytest.mark.parametrize("text", ["import time\ntime.time()", "from time import time_ns", "x = time.time"])
-def test_a_reading_is_seen_however_it_is_written(tmp_path: Path, text: str) -> None:
+def test_check_finds_each_spelling_of_a_clock_read(tmp_path: Path, text: str) -> None:
     path = tmp_path / "module.py"
     path.write_text(text)
     assert reads_the_wall_clock(path)

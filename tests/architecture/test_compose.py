@@ -124,7 +124,7 @@ def test_paths_in_variables_are_mounted(compose: dict[str, Any]) -> None:
                 )
 
 
-def test_the_command_knows_where_every_service_says_how_it_is(compose: dict[str, Any]) -> None:
+def test_compose_gives_the_command_every_health_address(compose: dict[str, Any]) -> None:
     addresses = compose["services"]["writ"]["environment"]["WRIT_SERVICES"].split()
     always = {name: service for name, service in services(compose).items() if "profiles" not in service}
     expected = {name: service["environment"]["WRIT_HEALTH_PORT"] for name, service in always.items()}

@@ -62,7 +62,7 @@ def _modules_of(place: Path) -> list[Path]:
 every_core_module = pytest.mark.parametrize("path", modules(), ids=shown)
 
 
-def test_the_cores_are_where_they_are_looked_for() -> None:
+def test_each_listed_core_exists() -> None:
     assert [core for core in CORES if not _modules_of(ROOT / core)] == []
 
 

@@ -21,7 +21,6 @@ def digests(folder: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of `make dist`."""
     folder = tmp_path_factory.mktemp("dist")
     main([str(folder)])
     return folder

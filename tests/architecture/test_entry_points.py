@@ -25,7 +25,7 @@ def test_entry_point_is_short(path: Path) -> None:
 
 
 @every_entry_point
-def test_importing_it_does_nothing(path: Path) -> None:
+def test_importing_an_entry_point_does_nothing(path: Path) -> None:
     *body, last = parsed(path).body
     assert isinstance(last, ast.If)
     assert ast.unparse(last.test) == "__name__ == '__main__'"

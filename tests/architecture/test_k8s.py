@@ -62,7 +62,7 @@ def test_nothing_is_privileged_or_writable_that_need_not_be() -> None:
     assert not any("hostPath" in volume for volume in POD["volumes"])
 
 
-def test_probes_ask_what_the_service_answers() -> None:
+def test_kubernetes_probes_use_paths_of_the_health_server() -> None:
     paths = {name: AGENT[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "liveness", "readiness")}
     assert paths == {"startup": "/healthz", "liveness": "/healthz", "readiness": "/readyz"}
 

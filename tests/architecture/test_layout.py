@@ -157,7 +157,7 @@ def test_no_service_imports_another() -> None:
     assert offenders == []
 
 
-def test_the_tools_know_every_package() -> None:
+def test_pyproject_lists_every_package() -> None:
     tool = configuration()["tool"]
     names = {package.name for package in packages()}
     folders = {shown(package.folder) for package in packages()}
@@ -208,5 +208,5 @@ def test_programs_for_tests_and_measurements_are_locked_with_hashes_and_no_addre
     assert "://" not in "".join(path.read_text() for path in (ROOT / folder).iterdir() if path.is_file())
 
 
-def test_there_is_no_other_lock() -> None:
+def test_repository_has_no_lock_file_of_other_tools() -> None:
     assert not [name for name in ("uv.lock", "poetry.lock", "Pipfile.lock") if (ROOT / name).exists()]

@@ -74,7 +74,7 @@ def test_make_explains_its_targets() -> None:
         assert re.search(rf"^make {target}\s+\S", output, re.MULTILINE)
 
 
-def test_continuous_integration_runs_all_of_it() -> None:
+def test_continuous_integration_runs_check_test_lab_and_share() -> None:
     steps = re.findall(r"^step .*; make ([\w-]+)$", CI, re.MULTILINE)
     assert steps == ["setup", "mcp-programs", "check"]
     assert re.search(r'^"\$VENV/bin/python" -m tests.ci .* test lab share$', CI, re.MULTILINE)

@@ -25,7 +25,7 @@ def test_private_names_of_nats_py_are_used_in_one_package() -> None:
     assert any(private_uses(parsed(path)) for path in FENCE.glob("*.py")), "the fence holds something"
 
 
-def test_a_private_use_is_found() -> None:
+def test_check_finds_a_use_of_a_private_name() -> None:
     assert private_uses(ast.parse("self._mine, self.client._pending, other._x()")) == [
         "1: self.client._pending",
         "1: other._x",

@@ -42,7 +42,7 @@ def test_nothing_is_run_by_a_shell() -> None:
 @pytest.mark.parametrize(
     "call", ["os.system(x)", "subprocess.run(x, shell=True)", "asyncio.create_subprocess_exec('sh', '-c', x)"]
 )
-def test_a_shell_would_be_seen(call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_finds_a_call_of_a_shell(call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "module.py").write_text(call)
     monkeypatch.setattr("tests.architecture.tree.ROOT", tmp_path)
     assert started(tmp_path / "module.py") == ["module.py:1"]

@@ -31,7 +31,7 @@ def lines_with(pattern: re.Pattern[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("pattern", [PATHS, INDEXES], ids=["path of a machine", "index address"])
-def test_no_file_knows_where_it_was_written(pattern: re.Pattern[str]) -> None:
+def test_no_file_names_a_machines_path_or_an_index(pattern: re.Pattern[str]) -> None:
     assert lines_with(pattern) == []
 
 
@@ -39,7 +39,7 @@ def test_no_private_key_is_in_the_repository() -> None:
     assert [str(path) for path in tracked() if SEEDS.search(path.read_bytes())] == []
 
 
-def test_nothing_that_is_made_is_kept() -> None:
+def test_repository_tracks_no_generated_files() -> None:
     made = re.compile(r"(^|/)(\.venv|\.writ|__pycache__|dist|node_modules)/|\.egg-info/|\.(pyc|whl|log|sqlite)$")
     assert [name for name in (str(path.relative_to(ROOT)) for path in tracked()) if made.search(name)] == []
 

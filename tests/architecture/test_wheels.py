@@ -61,7 +61,6 @@ def closure(name: str) -> set[str]:
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of `make wheels`."""
     folder = tmp_path_factory.mktemp("made") / "wheels"
     all_of_it(folder, "{}.{}".format(*sys.version_info))
     return folder
@@ -87,7 +86,7 @@ def test_installation_brings_no_unused_distribution(name: str, environments: Map
 
 
 @each_alone
-def test_every_module_of_it_can_be_imported(name: str, environments: Mapping[str, Environment]) -> None:
+def test_every_module_of_the_wheels_can_be_imported(name: str, environments: Mapping[str, Environment]) -> None:
     script = """
 import importlib, pkgutil, sys
 for name in sys.argv[1:]:
@@ -139,7 +138,7 @@ def test_pipx_installs_the_command_as_the_documents_say_and_writ_up_works_from_t
     first_steps(tmp_path / ".local/bin/writ", tmp_path)
 
 
-def test_the_same_on_another_python(tmp_path: Path) -> None:
+def test_wheels_work_on_another_python(tmp_path: Path) -> None:
     python = other_python()
     if python is None:
         missing("a second Python", "it is in Debian's package python3, or of pyenv")
@@ -182,7 +181,7 @@ def test_wheels_in_the_folder_come_from_this_tree_or_from_the_lock_by_hash(wheel
     assert named == set(distributions())
 
 
-def test_no_text_leaves_it_to_an_index_what_writ_is() -> None:
+def test_documents_install_writ_without_an_index() -> None:
     texts = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("deploy/**/*.md"), *ROOT.glob("libs/**/*.md")]
     lines = [line for text in texts for line in text.read_text().splitlines() if re.search("(pip|pipx) install", line)]
     assert len(lines) >= 3

@@ -22,7 +22,6 @@ class Package(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Return its import name."""
         return f"writ_{self.folder.name}"
 
     @property
@@ -36,7 +35,6 @@ class Package(NamedTuple):
         return self.folder / self.name
 
     def modules(self) -> list[Path]:
-        """Return its Python files."""
         return sorted(self.code.rglob("*.py"))
 
 
@@ -122,7 +120,6 @@ def shown(path: Path) -> str:
 
 @cache
 def calls(path: Path) -> tuple[ast.Call, ...]:
-    """Every call in a file."""
     return tuple(node for node in ast.walk(parsed(path)) if isinstance(node, ast.Call))
 
 

@@ -34,6 +34,5 @@ async def executor(installation: RunningInstallation) -> AsyncIterator[Bus]:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def alice(installation: RunningInstallation) -> AsyncIterator[Writ]:
-    """Alice's own client."""
     async with await installation.client("alice") as client:
         yield client

@@ -56,7 +56,6 @@ class Rogue:
         await self.bus.publish(message.reply, encode(Acknowledgement(stored=True)))
 
     async def grant(self, subject: Subject, claim: Signed, **changed: Any) -> GrantReply:
-        """Policy's answer."""
         ask = GrantRequest(subject=subject, claim=claim, control_sequence=0, **changed)
         return decode((await self.bus.request(subjects.POLICY_GRANT, encode(ask), timeout=10)).data, GrantReply)
 

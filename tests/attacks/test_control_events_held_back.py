@@ -35,107 +35,107 @@ RESTARTS = {"name": "restarts", "operations": ["service_restart"], "allowed": Tr
 
 
 @pytest.fixture
-async def office(tmp_path: Path) -> AsyncIterator[Asking]:
+async def asking(tmp_path: Path) -> AsyncIterator[Asking]:
     broker, known = Broker(), files(tmp_path)
     known.policy(*RULES, RESTARTS, emergency_policies=[{**RESTARTS, "name": "urgent"}])
     async with replica(MemoryBus(broker), MemoryBus(broker), known) as one:
         yield one
 
 
-async def decided(office: Asking, kind: str, **parameters: Any) -> tuple[Subject, dict[str, Any], Signed]:
-    subject = office.signed(office.subject(kind, "writ", parameters=parameters))
-    answer = await office.decide(subject)
+async def decided(asking: Asking, kind: str, **parameters: Any) -> tuple[Subject, dict[str, Any], Signed]:
+    subject = asking.signed(asking.subject(kind, "writ", parameters=parameters))
+    answer = await asking.decide(subject)
     assert answer.decision is not None, answer
     return subject, dict(answer.effective), answer.decision
 
 
-async def store(office: Asking, kind: str, held: tuple[Subject, dict[str, Any], Signed]) -> Record:
+async def store(asking: Asking, kind: str, held: tuple[Subject, dict[str, Any], Signed]) -> Record:
     subject, effective, decision = held
     about = {"operation_id": subject.operation_id, "id": subject.operation_id, "statement": subject.statement}
-    await office.control(kind, effective, decision, parameters_key=KEY, **about)
-    record = await office.bus.journal.last(subjects.CONTROL)
+    await asking.control(kind, effective, decision, parameters_key=KEY, **about)
+    record = await asking.bus.journal.last(subjects.CONTROL)
     assert record is not None
     return record
 
 
-async def lift(office: Asking) -> tuple[Subject, dict[str, Any], Signed]:
-    set_by = await store(office, "stop_set", await decided(office, "stop_set", scope=["*"], reason="a drill"))
-    assert await office.code(office.subject(), control_sequence=set_by.sequence) == "stopped"
-    stop_id = office.service._follower.state.stops[0].id  # type: ignore[union-attr]
-    return await decided(office, "stop_lift", stop_id=stop_id)
+async def lift(asking: Asking) -> tuple[Subject, dict[str, Any], Signed]:
+    set_by = await store(asking, "stop_set", await decided(asking, "stop_set", scope=["*"], reason="a drill"))
+    assert await asking.code(asking.subject(), control_sequence=set_by.sequence) == "stopped"
+    stop_id = asking.service._follower.state.stops[0].id  # type: ignore[union-attr]
+    return await decided(asking, "stop_lift", stop_id=stop_id)
 
 
 @pytest.mark.parametrize("late", [0.0, STORED_WITHIN - 1, STORED_WITHIN + 1, WEEK])
-async def test_lift_of_a_stop_that_was_held_back_lifts_nothing(office: Asking, late: float) -> None:
-    held = await lift(office)
-    office.clock.now += late
-    record = await store(office, "stop_lift", held)
-    code = await office.code(office.subject(), control_sequence=record.sequence)
+async def test_lift_of_a_stop_that_was_held_back_lifts_nothing(asking: Asking, late: float) -> None:
+    held = await lift(asking)
+    asking.clock.now += late
+    record = await store(asking, "stop_lift", held)
+    code = await asking.code(asking.subject(), control_sequence=record.sequence)
     assert code == ("stopped" if late > STORED_WITHIN else "allowed")
 
 
-async def test_emergency_that_was_held_back_opens_nothing(office: Asking) -> None:
-    held = await decided(office, "emergency_declare", scope=["*"], reason="a drill", until=office.clock.now + 2 * WEEK)
-    office.clock.now += WEEK
-    record = await store(office, "emergency_declare", held)
-    await office.code(office.subject(), control_sequence=record.sequence)
-    assert office.service._follower is not None
-    assert office.service._follower.state.emergencies == ()
+async def test_emergency_that_was_held_back_opens_nothing(asking: Asking) -> None:
+    held = await decided(asking, "emergency_declare", scope=["*"], reason="a drill", until=asking.clock.now + 2 * WEEK)
+    asking.clock.now += WEEK
+    record = await store(asking, "emergency_declare", held)
+    await asking.code(asking.subject(), control_sequence=record.sequence)
+    assert asking.service._follower is not None
+    assert asking.service._follower.state.emergencies == ()
 
 
-async def test_stop_counts_whenever_it_is_stored(office: Asking) -> None:
-    held = await decided(office, "stop_set", scope=["*"], reason="a drill")
-    office.clock.now += WEEK
-    record = await store(office, "stop_set", held)
-    assert await office.code(office.subject(), control_sequence=record.sequence) == "stopped"
+async def test_stop_counts_whenever_it_is_stored(asking: Asking) -> None:
+    held = await decided(asking, "stop_set", scope=["*"], reason="a drill")
+    asking.clock.now += WEEK
+    record = await store(asking, "stop_set", held)
+    assert await asking.code(asking.subject(), control_sequence=record.sequence) == "stopped"
 
 
-async def test_lift_that_was_held_back_is_a_security_event_and_damage_of_an_archive(office: Asking) -> None:
-    held = await lift(office)
-    early = await store(office, "stop_lift", held)
+async def test_lift_that_was_held_back_is_a_security_event_and_damage_of_an_archive(asking: Asking) -> None:
+    held = await lift(asking)
+    early = await store(asking, "stop_lift", held)
     assert OperationHistories().examine(early) is None
     late = structs.replace(early, time=early.time + WEEK)
     found = OperationHistories().examine(late)
     assert found is not None
     assert "was not stored when it was decided" in found.what
-    keys = [office.files.keys["policy"].public]
+    keys = [asking.files.keys["policy"].public]
     Signatures(keys).check(early)
     with pytest.raises(Untrusted, match="not stored when it was decided"):
         Signatures(keys).check(late)
 
 
-async def test_change_of_principals_that_was_held_back_opens_no_access_to_nats(office: Asking) -> None:
-    held = await decided(office, "principal_manage", action="enable", principal_id="bob")
-    record = await store(office, "principal_manage", held)
-    keys = {office.files.keys["policy"].public: sys.maxsize}
+async def test_change_of_principals_that_was_held_back_opens_no_access_to_nats(asking: Asking) -> None:
+    held = await decided(asking, "principal_manage", action="enable", principal_id="bob")
+    record = await store(asking, "principal_manage", held)
+    keys = {asking.files.keys["policy"].public: sys.maxsize}
     late = structs.replace(record, time=record.time + WEEK)
     assert len(taken_in(KnownChanges(), [record], keys, "").changes) == 1
     assert taken_in(KnownChanges(), [late], keys, "").changes == []
 
 
 @pytest.mark.parametrize("copied", [False, True], ids=["", "copied by the thief"])
-async def test_archive_gives_no_life_to_a_lift_that_was_held_back(office: Asking, copied: bool) -> None:
-    held = await lift(office)
-    office.clock.now += WEEK
-    late = await store(office, "stop_lift", held)
-    journal = office.bus.journal
+async def test_archive_gives_no_life_to_a_lift_that_was_held_back(asking: Asking, copied: bool) -> None:
+    held = await lift(asking)
+    asking.clock.now += WEEK
+    late = await store(asking, "stop_lift", held)
+    journal = asking.bus.journal
     if copied:
-        await copy(office, late, late.sequence)
+        await copy(asking, late, late.sequence)
     end = (await journal.read(subjects.CONTROL))[-1].sequence
     control = await control_digest(journal, end)
     for at, record in (await control_events(journal)).items():
-        await copy(office, record, at)
+        await copy(asking, record, at)
     kept = [one for one in await journal.read(subjects.CONTROL) if CARRIED_FROM in one.headers and one.sequence > end]
     archive = structs.replace(late, sequence=kept[-1].sequence + 1, subject=subjects.control_event("journal_archive"))
     body = {**dict.fromkeys(JournalArchive.__struct_fields__, 1), "last": end, "control": control}
-    archive = structs.replace(archive, data=encode(event(office, "journal_archive", body)))
+    archive = structs.replace(archive, data=encode(event(asking, "journal_archive", body)))
     assert [at for at in in_order([*kept, archive], lambda *_: True) if at == late.sequence] == []
 
 
-def event(office: Asking, kind: str, body: dict[str, Any]) -> ControlEvent:
+def event(asking: Asking, kind: str, body: dict[str, Any]) -> ControlEvent:
     return ControlEvent(
         id="archive",
-        at=office.clock.now,
+        at=asking.clock.now,
         correlation_id="c",
         principal="alice",
         operation_id="b" * 26,
@@ -144,10 +144,10 @@ def event(office: Asking, kind: str, body: dict[str, Any]) -> ControlEvent:
     )
 
 
-async def copy(office: Asking, record: Record, at: int) -> None:
-    last = await office.bus.journal.last(record.subject)
+async def copy(asking: Asking, record: Record, at: int) -> None:
+    last = await asking.bus.journal.last(record.subject)
     assert last is not None
-    await office.bus.journal.append(
+    await asking.bus.journal.append(
         Entry(
             subject=record.subject,
             data=record.data,

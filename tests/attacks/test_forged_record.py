@@ -78,7 +78,7 @@ async def test_an_operation_that_an_executor_makes_up_is_marked_wherever_it_is_s
     assert [one["sequence"] for one in data["problems"]] == [data["events"][0]["sequence"]]
 
 
-async def test_a_true_operation_holds_wherever_it_is_shown(installation: RunningInstallation, alice: Writ) -> None:
+async def test_genuine_operation_is_shown_without_a_mark(installation: RunningInstallation, alice: Writ) -> None:
     done = await alice.run("test_noop", "web-1")
     traced = await installation.writ("trace", done.operation_id, "--as", "alice")
     assert traced.status == 0, traced

@@ -232,7 +232,7 @@ KEYS = ("executor", "policy", "audit", "keeper", "status", "alice", "trivy", "mc
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("key", some(KEYS, "executor", "alice", "agent-a"))
-async def test_no_answer_goes_where_its_asker_may_not_publish(world: World, key: str) -> None:
+async def test_reply_subject_reaches_nothing_that_its_requester_may_not_publish(world: World, key: str) -> None:
     own, thief = world.rights[key], await world.server.bus(key)
     pairs: dict[bytes, list[str]] = {}
     for target, body in targets(world.rights):

@@ -22,7 +22,7 @@ ENDS = {"succeeded", "unknown", "expired", "failed"}
 """A rogue can lose a claim or a receipt, so that an operation does not start or nobody knows its end."""
 
 
-async def test_a_rogue_executor_under_load_has_nothing_done_twice_or_unasked(
+async def test_rogue_executor_under_load_causes_no_second_or_unrequested_effect(
     installation: RunningInstallation, executor: Bus, alice: Writ, files: Path
 ) -> None:
     rogue, slots, counted = Rogue(executor), asyncio.Semaphore(AT_ONCE), files / "under-load"

@@ -79,7 +79,7 @@ async def recorded(installation: RunningInstallation, kind: str, *observers: str
         await eventually(all_of_them, within=WITHIN, what=f"{kind} of {observers}")
 
 
-async def test_a_journal_without_an_operation_is_not_taken_for_the_one_known(installation: RunningInstallation) -> None:
+async def test_replaced_journal_that_lacks_an_operation_is_refused(installation: RunningInstallation) -> None:
     async with await installation.client("alice") as alice:
         hidden = await alice.run("test_noop", "web-1")
         await alice.run("test_noop", "web-1")

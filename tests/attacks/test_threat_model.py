@@ -185,7 +185,7 @@ async def test_an_agents_thief_is_at_most_so_many_instances_and_none_after_a_lea
 
 
 @pytest.mark.exhaustive
-async def test_a_links_key_is_no_clients(installation: RunningInstallation) -> None:
+async def test_key_of_a_link_connects_no_client(installation: RunningInstallation) -> None:
     site, url = installation.home.root / "depot", f"nats://127.0.0.1:{free_port()}"
     added = await installation.writ("leaf", "add", "depot", "--pool", "b", "--url", url, "--out", str(site))
     assert added.status == 0, added

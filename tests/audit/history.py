@@ -147,7 +147,6 @@ class History:
     async def security(
         self, *, operation: str | None = None, correlation: str = "", principal: str | None = None
     ) -> int:
-        """A security event."""
         event = journal.SecurityEvent(
             **self.stamp(correlation),
             kind="forged_grant",

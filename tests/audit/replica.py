@@ -36,7 +36,6 @@ def policy(effect: str = "deny") -> ScriptedPolicy:
 async def replica(
     bus: Bus, state_dir: Path, policy_key: str = "", measured: Metrics | None = None, **changed: Any
 ) -> AsyncIterator[Audit]:
-    """A running audit service."""
     paths = {"key_file": Path("x"), "state_dir": state_dir}
     keys = ",".join(key for key in (policy_key, POLICY.public) if key)
     config = AuditConfig(nats_url="nats://127.0.0.1", installation="", policy_key=keys, **{**paths, **changed})

@@ -17,29 +17,29 @@ from writ_runtime.journal.security_events import SecurityEvents
 
 async def test_a_record_that_breaks_the_check_is_counted_open_and_ends_nothing(tmp_path: Path) -> None:
     """The stored versions are broken for one record, and whole for the next."""
-    async with publishable(tmp_path) as office:
-        about, again = office.subject(), office.subject()
-        records = [await recorded(office, one, await office.decision(one)) for one in (about, again)]
+    async with publishable(tmp_path) as asking:
+        about, again = asking.subject(), asking.subject()
+        records = [await recorded(asking, one, await asking.decision(one)) for one in (about, again)]
         counted = asyncio.Queue[str]()
-        policies = Breaking(office.bus.policies)
+        policies = Breaking(asking.bus.policies)
         config = AuditConfig(
             nats_url="nats://127.0.0.1",
             installation="",
             key_file=tmp_path / "audit.seed",
-            policy_key=office.files.keys["policy"].public,
+            policy_key=asking.files.keys["policy"].public,
             state_dir=tmp_path / "audit",
-            inventory=office.files.path("inventory"),
-            principals=office.files.path("principals"),
+            inventory=asking.files.path("inventory"),
+            principals=asking.files.path("principals"),
             recheck_one_in=1,
             recheck_rate=100.0,
         )
         samples = DecisionSamples(
             config,
-            cast(Bus, SimpleNamespace(journal=office.bus.journal, policies=policies)),
+            cast(Bus, SimpleNamespace(journal=asking.bus.journal, policies=policies)),
             PolicyKeys(config.policy_key, None),
-            SecurityEvents(office.bus.journal, office.clock, print),
+            SecurityEvents(asking.bus.journal, asking.clock, print),
             counted.put_nowait,
-            lambda: office.clock.now + AFTER,
+            lambda: asking.clock.now + AFTER,
         )
         running = asyncio.create_task(samples.run())
         try:

@@ -30,8 +30,6 @@ class Nothing:
 
 
 class Away(Nothing):
-    """An unreachable journal."""
-
     async def trace(self, reader: QueryReader, query_message: TraceQuery) -> TraceReply:
         raise Unreachable("the server is away")
 

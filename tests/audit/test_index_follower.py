@@ -161,7 +161,7 @@ async def test_an_index_damaged_while_it_runs_is_made_again(bus: MemoryBus, tmp_
         await all_of(bus, 2)
 
 
-async def test_a_server_that_goes_away_and_comes_back_costs_nothing(tmp_path: Path) -> None:
+async def test_index_is_complete_after_an_outage_of_the_server(tmp_path: Path) -> None:
     broker = Broker()
     bus = MemoryBus(broker)
     history = History(bus)

@@ -24,8 +24,6 @@ from writ_trust.statements import sign
 
 
 class Watched:
-    """The file and its reader."""
-
     def __init__(self, folder: Path, people_key: str) -> None:
         self.bus, self.path, self._folder, self._key = MemoryBus(), folder / "people.json", folder, people_key
         self.security = SecurityEvents(self.bus.journal, lambda: 1.0, lambda _: None)

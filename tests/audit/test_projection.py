@@ -47,7 +47,7 @@ def test_an_end_gives_outcome_and_code(event: journal.OperationEvent, state: str
     assert (change.event.operation_id, change.event.principal, change.event.at) == (ID, "alice", 5.0)
 
 
-def test_a_lock_belongs_to_its_operation_and_moves_nothing() -> None:
+def test_lock_event_is_indexed_under_its_operation_without_a_state() -> None:
     taken = journal.LockTaken(**STAMP, target="web-1", operation_id=ID, principal="alice")
     change = project(3, "writ.journal.limit.target.web-1", encode(taken), 0.0)
     assert (change.event.kind, change.event.operation_id, change.step) == ("lock_taken", ID, None)

@@ -112,7 +112,7 @@ def test_hostile_names_and_subjects_stay_quoted_and_bounded() -> None:
 
 
 @given(st.text(), st.text())
-def test_a_client_never_changes_whose_refusal_it_is(client: str, subject: str) -> None:
+def test_client_name_does_not_change_the_account_of_a_violation(client: str, subject: str) -> None:
     found = refusal(violation(json.dumps(subject)[1:-1], client=json.dumps(client)[1:-1]))
     assert isinstance(found, Violation)
     assert (found.account, found.key) == ("REQ_bot", KEY)
@@ -133,8 +133,6 @@ def append(path: Path, *lines: str) -> None:
 
 
 class Followed:
-    """A log and its follower."""
-
     def __init__(self, folder: Path) -> None:
         self.bus, self.path, self.config = MemoryBus(), folder / "nats.log", folder / "server.conf"
         self.principals = folder / "principals.yaml"

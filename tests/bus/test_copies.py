@@ -66,7 +66,7 @@ async def test_growing_line_is_read_to_its_end_at_the_start_of_the_read(monkeypa
 
     async def busy(*_: object) -> Record:
         copies.leader.append(event(len(copies.leader) + 1))
-        copies._copies[0] = copies.leader[:-1]  # what the leader told of is there at the next look, and one more
+        copies._copies[0] = copies.leader[:-1]  # the next read has all that the leader reported, and one event more
         return copies.leader[-1]
 
     monkeypatch.setattr(journal, "leader_get", busy)

@@ -42,7 +42,7 @@ def test_subject_that_could_break_the_protocol_is_refused(text: str) -> None:
         ("a.*.c.>", "a.b.c", False),
     ],
 )
-def test_wildcards(pattern: str, subject: str, expected: bool) -> None:
+def test_filter_with_wildcards_matches_subjects(pattern: str, subject: str, expected: bool) -> None:
     assert check_filter(pattern)
     assert matches(pattern, subject) is expected
 

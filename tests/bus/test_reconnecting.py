@@ -30,7 +30,6 @@ class DyingServer:
         self.greetings = 0
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Take one connection."""
         from_server, to_server = await asyncio.open_connection("127.0.0.1", self._to_port)
         self._open += [writer, to_server]
         if self.dies:

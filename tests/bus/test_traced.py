@@ -35,7 +35,6 @@ async def ground() -> AsyncIterator[TracedGround]:
 
 @pytest.fixture(autouse=True)
 def spans() -> Iterator[list[tracing.Span]]:
-    """Yield the exported spans."""
     taken: list[tracing.Span] = []
     tracing.export(taken.append)
     yield taken

@@ -60,7 +60,6 @@ class Runner:
         return self._verdicts
 
     def take(self, step: Step) -> None:
-        """Run it."""
         self._tell(step.name)
         status, record = self._make(step, share_arguments(self._share()) if step.target == "test-full" else None)
         self._verdicts.append(self._judge(step, status, record))
@@ -152,7 +151,6 @@ def git(*arguments: str) -> str:
 
 
 def main() -> int:
-    """Take the named steps."""
     parser = argparse.ArgumentParser(prog="python -m tests.ci")
     parser.add_argument("steps", nargs="+", choices=STEPS)
     parser.add_argument("--elapsed", type=float, default=0.0, help="seconds since the whole run began")

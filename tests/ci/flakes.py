@@ -134,7 +134,7 @@ def summary(verdicts: Sequence[Verdict], listed: Mapping[str, str]) -> str:
         lines += _shown("FLAKY (failed, then passed alone)", verdict.step, verdict.flaky)
     new = [test for one in verdicts for trouble in one.flaky for test in trouble.tests if test not in listed]
     if new:
-        lines += ["", "Mend these, and list them in tests/flaky.toml until then:"]
+        lines += ["", "Fix these, and list them in tests/flaky.toml until then:"]
         lines += [f'"{test}" = "the date, and what it failed of"' for test in map(_escaped, new)]
     why = reasons(verdicts, listed)
     return "\n".join([*lines, "", *(f"error: {reason}" for reason in why), _counts(verdicts)])

@@ -24,8 +24,6 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class Recorder:
-    """Collects reports."""
-
     def __init__(self, path: Path) -> None:
         self._path = path
         self._chosen = 0

@@ -58,7 +58,7 @@ def test_mistake_in_the_inventory_leads_there_and_not_to_a_log() -> None:
 
 
 @pytest.mark.parametrize("code", sorted(ADVICE))
-def test_an_advice_is_a_sentence_of_its_own(code: str) -> None:
+def test_advice_is_one_sentence_without_placeholders(code: str) -> None:
     text = advice(code, "ssh")
     assert "{" not in text
     assert not text.endswith(".")

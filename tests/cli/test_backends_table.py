@@ -58,7 +58,7 @@ def shown(width: int) -> str:
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 132, 200])
-def test_nothing_is_cut_off(width: int) -> None:
+def test_table_of_backends_cuts_no_text(width: int) -> None:
     text = shown(width)
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= width

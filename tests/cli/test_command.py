@@ -207,7 +207,7 @@ async def test_search_lists_what_was(command: Command, served: ScriptedApi) -> N
     assert operation_id("alice", "k") in found.stdout
 
 
-async def test_targets_and_context(command: Command, environ: dict[str, str]) -> None:
+async def test_command_prints_targets_and_the_context(command: Command, environ: dict[str, str]) -> None:
     assert "local-a" in (await command("targets")).stdout
     context = json.loads((await command("context", "alice", "-o", "json")).stdout)
     assert context["inbox_prefix"] == "_INBOX_alice"
@@ -219,7 +219,7 @@ async def test_targets_and_context(command: Command, environ: dict[str, str]) ->
     assert context["key_file"] == environ["WRIT_KEY_FILE"]
 
 
-async def test_a_context_file_is_all_that_one_needs(command: Command, tmp_path: Path) -> None:
+async def test_context_file_suffices_for_a_command(command: Command, tmp_path: Path) -> None:
     file = tmp_path / "alice.json"
     file.write_text((await command("context", "-o", "json")).stdout)
     done = await command("targets", "--context", str(file), NATS_URL="", WRIT_KEY_FILE="", WRIT_PRINCIPAL="")

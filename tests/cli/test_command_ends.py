@@ -124,7 +124,7 @@ async def test_a_refusal_is_a_line_with_its_own_status(command: Command, served:
         assert (done.exit_code, done.stdout, done.stderr) == (status, "", f"writ: no: {code}\n")
 
 
-async def test_more_than_the_server_takes_is_status_2(command: Command, tmp_path: Path) -> None:
+async def test_content_above_the_servers_limit_is_status_2(command: Command, tmp_path: Path) -> None:
     file = tmp_path / "large"
     file.write_bytes(b"x" * 3_000_000)
     done = await command("run", "file_write", "-t", "a", "file_path=/x", f"content=@{file}")

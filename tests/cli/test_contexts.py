@@ -108,7 +108,7 @@ def test_an_installation_is_searched_upwards(elsewhere: Path) -> None:
     assert found_home(elsewhere) == elsewhere / ".writ"
 
 
-def test_a_folder_above_of_somebody_else_is_no_installation(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parent_folder_of_another_user_is_no_installation(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (elsewhere.parent / ".writ").mkdir()
     monkeypatch.setattr("writ_cli.context.current_context.os.geteuid", lambda: 4711)
     assert found_home(elsewhere) is None

@@ -8,7 +8,7 @@ from writ_contracts.people.directory import SignedEnrolment
 from writ_trust.people import payload_digest
 
 
-def test_people_compare_more_of_a_digest_than_anybody_can_look_for() -> None:
+def test_compared_digest_has_at_least_80_bits() -> None:
     enrolment = SignedEnrolment(payload=Raw(b"{}"), possession=KeyEvidence(signature=""))
     compared = short(enrolment).replace("-", "")
     assert payload_digest(enrolment).startswith(compared)

@@ -130,7 +130,7 @@ def rendered(columns: tuple[str, ...], row: list[str], drop: tuple[Step, ...], w
     return paper.getvalue()
 
 
-def test_all_tables_are_found() -> None:
+def test_check_finds_the_tables_of_the_command() -> None:
     assert len(TABLES) >= 20
 
 

@@ -126,7 +126,6 @@ def awaiting(number: str) -> RequestReply:
 
 
 async def test_an_approval_that_targets_wait_for_is_reported_at_once(command: Command, served: ScriptedApi) -> None:
-    """As by a run on one target."""
     served.script.extend([awaiting("a"), awaiting("b")])
     done = await command(*RESTART, "-t", "web-*", "--serial", "1", "--timeout", "1s")
     why = "waits for an approval: 'ask' demands one of role approver; could approve: bob"
@@ -148,7 +147,6 @@ async def test_a_retry_is_offered_only_where_it_would_act(command: Command, serv
 
 
 async def test_without_waiting_an_accepted_request_is_enough(command: Command, served: ScriptedApi) -> None:
-    """As for one target."""
     served.outcome = None
     done = await command(*RESTART, "-t", "web-*", "--no-wait")
     assert (done.exit_code, "2 targets: 2 pending" in done.stdout) == (0, True)

@@ -23,7 +23,7 @@ from writ_contracts.journal import Outcome
     ("text", "seconds"),
     [("90", 90), ("90s", 90), ("1.5", 1.5), ("15m", 900), ("2h", 7200), ("7d", 604800), ("1w", 604800)],
 )
-def test_spans(text: str, seconds: float) -> None:
+def test_span_is_parsed_to_seconds(text: str, seconds: float) -> None:
     assert times.seconds(text) == seconds
 
 
@@ -67,7 +67,7 @@ def test_instants_are_spans_before_now_or_iso_times() -> None:
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.00321, "3.21 ms"), (1.44, "1.4 s"), (125, "2 min 5 s"), (12_000, "3 h 20 min")]
 )
-def test_durations_for_people(seconds: float, text: str) -> None:
+def test_span_formats_a_duration(seconds: float, text: str) -> None:
     assert times.span(seconds) == text
 
 
@@ -134,7 +134,7 @@ def test_no_error_class_of_ours_is_without_a_case_here() -> None:
     assert ours == contracts | {"BusError", "Forbidden", "BusRefused"}
 
 
-def test_a_defect_is_a_line_too_and_control_characters_are_harmless(capsys: pytest.CaptureFixture[str]) -> None:
+def test_defect_is_reported_in_one_line_without_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
     assert refuse(ZeroDivisionError("by \x1b[31mzero")) == 1
     assert refuse(click.UsageError("no such \x07thing")) == 2
     err = capsys.readouterr().err

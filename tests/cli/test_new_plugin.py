@@ -111,7 +111,7 @@ def test_a_name_that_is_taken_or_none_is_refused(tmp_path: Path, name: str) -> N
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nothing_is_overwritten(tmp_path: Path) -> None:
+def test_skeleton_overwrites_no_file(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("x")
     with pytest.raises(Conflict, match="not empty"):
         write_skeleton(tmp_path, "acme")

@@ -279,7 +279,7 @@ def test_decisions_at_several_instants_are_told_apart_at_80_columns() -> None:
         assert any(at in line and word in line for line in lines), lines
 
 
-def test_simulation_by_files_outside_of_an_installation_wants_its_principals(bare: CliRunner) -> None:
+def test_simulation_by_files_outside_an_installation_needs_principals(bare: CliRunner) -> None:
     refused = writ(bare, "simulate", *RESTART, "-t", "prod-*", *FILES)
     assert refused.exit_code == 2
     assert refused.stderr.startswith("writ: name the principals by --principal: no installation here says who you are")
@@ -318,7 +318,7 @@ def test_less_coverage_than_required_fails(bare: CliRunner, tmp_path: Path) -> N
     assert "'unseen' decides no case" in short.stdout
 
 
-def test_the_rules_are_loaded_when_they_are_wanted_and_not_before() -> None:
+def test_policy_commands_load_the_engine_only_when_they_need_it() -> None:
     script = (
         "import sys; from writ_cli.main import cli; import click;"
         "policy = cli.get_command(click.Context(cli), 'policy'); policy.list_commands(click.Context(policy));"

@@ -47,7 +47,7 @@ def test_the_options_of_a_command_include_those_of_its_groups() -> None:
     assert " audit search --help`" in done.stderr
 
 
-def test_a_flag_that_says_the_same_twice_is_taken() -> None:
+def test_repeated_flag_is_accepted() -> None:
     done = CliRunner().invoke(cli, ["--help", "--help"])
     assert done.exit_code == 0
 

@@ -48,8 +48,6 @@ SCANNER = Scanner(scan=scan, options=Options, summary="a scanner of a test")
 
 
 class Options(Struct):
-    """The options of the scanner."""
-
     pids: str
 
 

@@ -68,7 +68,7 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
 
 
 @pytest.mark.timeout(180)
-async def test_the_first_quarter_of_an_hour(shell: Shell) -> None:
+async def test_first_commands_of_a_new_user_work(shell: Shell) -> None:
     assert (await shell.writ("status")).status == 6
     up = await shell.writ("up", "--detach", WRIT_AUDIT_LEVEL="full")
     try:
@@ -301,7 +301,7 @@ def _read_all(master: int) -> str:
 
 
 @pytest.mark.exhaustive
-async def test_an_agent_elsewhere_gets_what_it_needs(tmp_path: Path, prepared: Home) -> None:
+async def test_agent_env_prints_the_settings_of_an_agent_on_another_host(tmp_path: Path, prepared: Home) -> None:
     shell = Shell(tmp_path)
     shell.environ["WRIT_HOME"] = str(prepared.root)
     unknown = await shell.writ("agent-env", "nobody")
@@ -326,7 +326,7 @@ async def test_an_agent_elsewhere_gets_what_it_needs(tmp_path: Path, prepared: H
 
 
 @pytest.mark.timeout(120)
-async def test_the_health_ports_can_be_chosen_for_who_watches(shell: Shell) -> None:
+async def test_health_port_option_sets_the_first_port_of_the_services(shell: Shell) -> None:
     first, *_ = free_ports(7)  # the services take those that follow
     with socket.create_server(("127.0.0.1", first + 1)):
         up = await shell.writ("up", "--detach", "--health-port", str(first))

@@ -92,7 +92,7 @@ def test_mistakes_of_words_and_of_the_other_parameters_are_reported_at_once() ->
     )
 
 
-def test_a_parameter_whose_word_cannot_be_read_is_not_missing() -> None:
+def test_unreadable_parameter_is_not_reported_as_missing() -> None:
     with pytest.raises(Invalid) as caught:
         parse(["size:={"], load_catalogue()["guest_resize"].parameters)
     assert str(caught.value).startswith("size: is not JSON: ")
@@ -119,7 +119,7 @@ def test_without_a_schema_all_is_text_but_json() -> None:
 
 
 @given(st.lists(st.text(max_size=30), max_size=4))
-def test_no_words_ever_break_it_otherwise(words: list[str]) -> None:
+def test_parse_returns_values_or_raises_invalid_for_any_words(words: list[str]) -> None:
     harmless = [word for word in words if not word.endswith("=-") and "=@" not in word]
     try:
         assert isinstance(parse(harmless, Everything), dict)

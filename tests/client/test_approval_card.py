@@ -107,7 +107,7 @@ def preview(*, by: Key = AGENT, **changed: Any) -> Signed:
     return sign(by, structs.replace(body, **changed))
 
 
-def test_a_true_card_is_verified_whole() -> None:
+def test_approval_card_is_verified_completely() -> None:
     shown = card()
     opened = open_card(shown, [POLICY.public])
     assert opened.digest == hashlib.sha256(shown.requested).hexdigest()
@@ -127,7 +127,7 @@ def test_a_true_card_is_verified_whole() -> None:
         {"parameters": {"service_name": "sshd"}},
     ],
 )
-def test_a_request_that_shows_something_else_is_refused(changed: dict[str, Any]) -> None:
+def test_approval_card_refuses_another_request_than_the_signed_one(changed: dict[str, Any]) -> None:
     with pytest.raises(Untrusted):
         open_card(card(**changed), [POLICY.public])
 

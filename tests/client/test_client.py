@@ -162,20 +162,20 @@ async def test_waiting_ends_at_unknown(writ: Writ, executor: ScriptedApi) -> Non
     assert (view.outcome, view.code) == ("unknown", "lost")
 
 
-async def test_waiting_too_long_says_how_it_stands(writ: Writ, executor: ScriptedApi) -> None:
+async def test_wait_that_times_out_names_the_state(writ: Writ, executor: ScriptedApi) -> None:
     executor.outcome = None
     await writ.submit("service_restart", "a", idempotency_key="k")
     with pytest.raises(errors.TimedOut, match="still dispatched after 1 s"):
         await writ.wait(operation_id("alice", "k"), timeout=1.0)
 
 
-async def test_waiting_for_what_never_was_is_invalid(writ: Writ) -> None:
+async def test_wait_for_an_unknown_operation_is_invalid(writ: Writ) -> None:
     with pytest.raises(errors.Invalid) as caught:
         await writ.wait(operation_id("alice", "nothing"), timeout=5)
     assert caught.value.code == "not_found"
 
 
-async def test_waiting_gives_up_when_nobody_answers_for_long(
+async def test_wait_ends_as_unreachable_after_a_long_silence(
     writ: Writ, executor: ScriptedApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(operation_wait, "SILENCE_SECONDS", 0.0)

@@ -99,7 +99,7 @@ async def test_targets_wait_for_the_room_that_the_runs_own_operations_take(writ:
     assert len(executor.requests) == 6
 
 
-async def test_others_operations_are_waited_for_a_while(
+async def test_run_waits_a_limited_time_for_other_open_operations(
     writ: Writ, executor: ScriptedApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(target_runs, "BUSY_SECONDS", 0.01)

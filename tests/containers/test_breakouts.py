@@ -123,10 +123,7 @@ def create(**parameters: Any) -> ContainerCreate:
 
 
 class NoContainers(Engine):
-    """An engine without containers."""
-
     def __init__(self) -> None:
-        """Skip the connection."""
         self.address = EngineAddress()
 
     async def containers(self, labels: Mapping[str, str] | None = None) -> list[Mapping[str, Any]]:

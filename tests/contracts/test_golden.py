@@ -40,7 +40,7 @@ def test_golden_files_are_those_of_the_messages() -> None:
     assert {path.name for path in GOLDEN.iterdir()} == {file_name(kind) for kind in EVERY}
 
 
-def test_messages_are_found() -> None:
+def test_golden_test_covers_the_known_messages() -> None:
     names = {kind.__name__ for kind in EVERY}
     assert {
         "Request",

@@ -41,7 +41,7 @@ def unknown(operation: str, answer: HostReply | dict[str, Any]) -> set[str]:
     return set(output) - set(CATALOGUE[operation].output.__struct_fields__)
 
 
-def test_files(tmp_path: Path) -> None:
+def test_outputs_of_file_operations_have_only_declared_fields(tmp_path: Path) -> None:
     one, two = str(tmp_path / "one"), str(tmp_path / "two")
     wish = call(tmp_path, "file_write", file_path=one, content="x")
     assert unknown("file_write", write.preview(wish)) == set()
@@ -55,7 +55,7 @@ def test_files(tmp_path: Path) -> None:
     assert unknown("file_delete", delete.run(wish)) == set()
 
 
-def test_network(tmp_path: Path) -> None:
+def test_outputs_of_network_operations_have_only_declared_fields(tmp_path: Path) -> None:
     assert unknown("network_status", status.run(call(tmp_path, "network_status"))) == set()
     wish = call(tmp_path, "network_test", host="localhost", protocol="dns", count=1)
     assert unknown("network_test", reach.run(wish)) == set()
@@ -65,7 +65,9 @@ def test_network(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("operation", ["package_install", "package_update", "package_remove"])
-def test_packages(tmp_path: Path, operation: str, apt_root: AptRoot) -> None:
+def test_outputs_of_package_operations_have_only_declared_fields(
+    tmp_path: Path, operation: str, apt_root: AptRoot
+) -> None:
     changes.run(call(tmp_path, "package_install", package_name="hello", version="1.0"))
     wish = call(tmp_path, operation, package_name="hello")
     assert unknown(operation, changes.preview(wish)) == set()
@@ -77,7 +79,7 @@ def test_packages(tmp_path: Path, operation: str, apt_root: AptRoot) -> None:
     assert unknown("package_list", listing.run(call(tmp_path, "package_list"))) == set()
 
 
-def test_backups(tmp_path: Path, vault: Vault, srv: Path) -> None:
+def test_outputs_of_backup_operations_have_only_declared_fields(tmp_path: Path, vault: Vault, srv: Path) -> None:
     backup = HostBackup(str(vault.repository), str(vault.password))
 
     def wish(operation: str, **parameters: Any) -> OperationCall:
@@ -95,7 +97,7 @@ def test_backups(tmp_path: Path, vault: Vault, srv: Path) -> None:
     assert unknown("backup_delete", remove.run(one)) == set()
 
 
-def test_snapshots() -> None:
+def test_outputs_of_snapshot_operations_have_only_declared_fields() -> None:
     output = snapshots._output(Snapshot("one", 0.0))
     for operation in ("snapshot_create", "snapshot_restore"):
         assert unknown(operation, {**output, "would": "", "commands": [], "log": ""}) == set()
@@ -104,6 +106,6 @@ def test_snapshots() -> None:
 
 
 @pytest.mark.parametrize("operation", ["service_status", "service_start", "service_stop", "service_restart"])
-def test_services(operation: str) -> None:
+def test_outputs_of_service_operations_have_only_declared_fields(operation: str) -> None:
     output = judgement.output(Unit("nginx.service"), "")
     assert unknown(operation, {"would": "", "commands": [], "job_result": "", "changed": False, **output}) == set()

@@ -74,5 +74,5 @@ def test_operation_id_of_a_request_does_not_change() -> None:
 
 
 @given(st.binary(min_size=16, max_size=16))
-def test_sixteen_bytes_are_twenty_six_characters(raw: bytes) -> None:
+def test_encoded_id_of_sixteen_bytes_is_valid(raw: bytes) -> None:
     assert holds("OperationId", ids.encode_id(raw))

@@ -88,7 +88,7 @@ def walk(path: Sequence[str]) -> list[State]:
     return states
 
 
-def test_paths_are_many() -> None:
+def test_life_has_more_than_100_paths() -> None:
     assert len(PATHS) > 100
 
 

@@ -70,5 +70,5 @@ def test_codes_have_the_words_of_the_glossary() -> None:
     assert former(iter((*CODES, *get_args(SecurityKind)))) == KEPT_CODES
 
 
-def test_values_have_the_words_of_the_glossary() -> None:
+def test_wire_values_use_former_words_only_where_kept() -> None:
     assert former(iter((*get_args(ReadAction), *(role.value for role in Role)))) == KEPT_VALUES

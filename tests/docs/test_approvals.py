@@ -14,7 +14,6 @@ TEXT = (Path(__file__).parents[2] / "docs/approvals.md").read_text()
 
 
 def example(language: str) -> str:
-    """The script in this language."""
     scripts: list[str] = re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
     assert len(scripts) == 1
     assert "writ_" not in scripts[0]

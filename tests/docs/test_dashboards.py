@@ -95,6 +95,6 @@ def test_the_source_is_queried_no_more_often_than_it_scrapes() -> None:
     assert source["jsonData"]["timeInterval"] == prometheus["global"]["scrape_interval"]
 
 
-def test_the_files_are_looked_for_where_compose_has_them() -> None:
+def test_grafana_reads_dashboards_from_the_folder_that_compose_mounts() -> None:
     (provider,) = provisioned("dashboards")["providers"]
     assert provider["options"]["path"] == "/etc/grafana/dashboards"

@@ -55,7 +55,7 @@ def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
             place = place[step]
 
 
-def test_every_channel_of_the_registry_is_there_with_who_may(document: dict[str, Any]) -> None:
+def test_asyncapi_has_each_channel_with_its_senders_and_receivers(document: dict[str, Any]) -> None:
     assert set(document["channels"]) == {channel.name for channel in CHANNELS}
     request = document["operations"]["request"]
     assert (request["action"], request["x-receivers"]) == ("receive", ["executor"])
@@ -67,6 +67,6 @@ def test_contents_of_signatures_are_described(document: dict[str, Any]) -> None:
     assert {"Grant", "Claim", "Receipt"} <= set(document["components"]["schemas"])
 
 
-def test_the_file_says_the_same_as_the_code(document: dict[str, Any]) -> None:
+def test_asyncapi_file_equals_the_generated_document(document: dict[str, Any]) -> None:
     text = DOCUMENTS["docs/asyncapi.yaml"]()
     assert parse(text.encode(), "docs/asyncapi.yaml").data == json.loads(json.dumps(document))

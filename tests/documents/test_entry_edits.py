@@ -52,7 +52,7 @@ def test_a_value_is_replaced_with_its_trailing_comment_kept() -> None:
     assert with_value(TEXT, "targets", 2, "id", "z") == TEXT.replace('"last"', "z")
 
 
-def test_a_list_in_lines_stays_one() -> None:
+def test_edited_block_list_stays_a_block_list() -> None:
     assert with_value(TEXT, "targets", 1, "tags", ["y", "z"]) == TEXT.replace("- x\n    - y", "- y\n    - z")
 
 

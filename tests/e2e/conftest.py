@@ -1,6 +1,6 @@
 """One real installation for each test module: `writ up` with two executors, and a client of its operator."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,6 @@ async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def writ(installation: RunningInstallation) -> AsyncIterator[Writ]:
-    """The operator's client."""
     async with await installation.client() as client:
         yield client
 
@@ -47,6 +46,3 @@ async def writ(installation: RunningInstallation) -> AsyncIterator[Writ]:
 def files(installation: RunningInstallation) -> Path:
     """Return the folder writable for the targets."""
     return installation.home.root.parent / "files"
-
-
-Connect = Callable[[str], Any]

@@ -53,7 +53,6 @@ class Prometheus:
 
 @asynccontextmanager
 async def running(log: Path, *command: str) -> AsyncIterator[None]:
-    """The program runs within the block."""
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(*tie(), *command, stdout=output, stderr=output)
     try:

@@ -204,7 +204,6 @@ async def attack_by(bus: Bus, attack: Attack, principal: str, key: Key) -> tuple
 
 
 async def login(installation: RunningInstallation, principal: str) -> Key:
-    """The key of a new session."""
     key = Key(generate_seed(), installation.home.installation)
     async with await installation.client(principal) as writ:
         opened = await writ.sessions.open(key.public, seconds=600)
@@ -214,7 +213,6 @@ async def login(installation: RunningInstallation, principal: str) -> Key:
 
 
 async def verdicts(installation: RunningInstallation, operation_id: str) -> list[SignedApproval]:
-    """The approvals on record."""
     async with bootstrapped(installation.home, installation.url) as bus:
         events = [decode_event(one.data) for one in await bus.journal.read(any_operation_filter(operation_id))]
     found = [one.approvals for one in events if isinstance(one, Approved)]

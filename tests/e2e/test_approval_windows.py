@@ -219,7 +219,7 @@ async def test_the_command_requests_lists_shows_and_ends_windows(
     assert await run_json("window", "list") == []
 
 
-async def test_the_record_of_it_holds(installation: RunningInstallation) -> None:
+async def test_audit_verifies_the_whole_record(installation: RunningInstallation) -> None:
     """Audit checks each signature, and whether policy allowed exactly the content of the control events."""
     async with holding(installation, "executor") as bus:
         last = await bus.journal.last(subjects.JOURNAL)

@@ -111,7 +111,7 @@ async def test_a_second_person_approves_and_it_runs(installation: RunningInstall
         assert (await bob.approvals.pending()).pending == []
 
 
-async def test_a_rejection_ends_it_and_is_no_expiry(installation: RunningInstallation) -> None:
+async def test_rejected_operation_ends_as_rejected_and_never_as_expired(installation: RunningInstallation) -> None:
     async with people(installation, "alice", "bob", "carol") as (alice, bob, carol):
         operation_id = await submitted(alice)
         late = await carol.approvals.card(operation_id, policy_key(installation))
@@ -119,7 +119,7 @@ async def test_a_rejection_ends_it_and_is_no_expiry(installation: RunningInstall
         assert (await bob.approvals.reject(card, reason="not today")).state == "rejected"
         ended = await alice.wait(operation_id, timeout=20)
         assert (ended.outcome, ended.message) == ("rejected", "rejected by bob: not today")
-        with pytest.raises(Conflict, match="was rejected by bob"):  # the second of two answers is told
+        with pytest.raises(Conflict, match="was rejected by bob"):  # the second of two verdicts is refused
             await carol.approvals.approve(late)
 
 
@@ -138,7 +138,7 @@ async def test_neither_the_requester_nor_their_agent_nor_its_human_approves(inst
             assert (await writ.wait(operation_id, timeout=10)).outcome == "cancelled"
 
 
-async def test_order_of_steps_and_quorum(installation: RunningInstallation) -> None:
+async def test_approval_steps_are_counted_in_order_with_their_quorum(installation: RunningInstallation) -> None:
     async with people(installation, "alice", "bob", "carol") as (alice, bob, carol):
         operation_id = await submitted(
             alice, "test_count", path=str(installation.home.root.parent / "files" / "counted")
@@ -154,7 +154,7 @@ async def test_order_of_steps_and_quorum(installation: RunningInstallation) -> N
         assert (await alice.wait(operation_id, timeout=20)).outcome == "succeeded"
 
 
-async def test_expiry_while_nobody_looks(installation: RunningInstallation) -> None:
+async def test_operation_expires_without_an_approval_in_time(installation: RunningInstallation) -> None:
     async with people(installation, "alice", "bob") as (alice, bob):
         operation_id = await submitted(alice, "test_fail")
         card = await bob.approvals.card(operation_id, policy_key(installation))
@@ -227,7 +227,7 @@ async def test_a_dry_run_needs_no_approval_and_changes_nothing(installation: Run
         assert (done.outcome, counted.exists()) == ("previewed", False)
 
 
-async def test_policy_changed_in_between_makes_it_stale(installation: RunningInstallation) -> None:
+async def test_operation_is_stale_after_the_policy_changed(installation: RunningInstallation) -> None:
     async with people(installation, "alice", "bob") as (alice, bob):
         operation_id = await submitted(alice, "test_sleep", "web-2", seconds=0)
         card = await bob.approvals.card(operation_id, policy_key(installation))
@@ -242,7 +242,7 @@ async def test_policy_changed_in_between_makes_it_stale(installation: RunningIns
         assert "2 of role approver" in ended.message
 
 
-async def test_services_restarted_between_any_two_steps(installation: RunningInstallation) -> None:
+async def test_approval_survives_restarts_between_its_steps(installation: RunningInstallation) -> None:
     """Kill -9 of executors while it is parked, of policy before the verdict, of executors right after it."""
     async with people(installation, "alice", "bob") as (alice, bob):
         operation_id = await submitted(alice, "test_count", path=str(installation.home.root.parent / "files" / "again"))

@@ -28,7 +28,7 @@ async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
         yield running
 
 
-async def test_the_number_is_that_of_what_waits_and_what_runs(
+async def test_scaling_metric_counts_waiting_and_running_operations(
     installation: RunningInstallation, tmp_path: Path
 ) -> None:
     async with scraping(installation, tmp_path) as prometheus, await installation.client() as writ:

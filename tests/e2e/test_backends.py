@@ -47,7 +47,6 @@ class World:
         self.installation, self.server, self.api = installation, server, api
 
     async def test(self, *targets: str, status: int = 0, principal: str = "operator") -> dict[str, Any]:
-        """The rows by target."""
         ended = await self.installation.writ("backends", "test", *targets, "--as", principal, "-o", "json")
         assert ended.status == status, ended
         return {row["target"]: row for row in json.loads(ended.out)}
@@ -214,7 +213,7 @@ async def test_unknown_target_is_reported_before_any_request(world: World) -> No
     assert "web2" in ended.err
 
 
-async def test_nothing_of_it_is_an_operation(world: World) -> None:
+async def test_target_test_is_no_operation(world: World) -> None:
     await world.test("web1")
     ended = await world.installation.writ("run", "backend_test", "--target", "writ", "target=web1")
     assert ended.status == 2, ended

@@ -99,7 +99,7 @@ async def test_a_stop_before_the_claim_denies_the_claim_until_it_is_lifted(
     assert (files / "stopped").read_text().split() == [last.operation_id]
 
 
-async def test_while_policy_does_not_answer_nothing_starts_and_then_it_does(
+async def test_operation_starts_once_policy_answers_again(
     installation: RunningInstallation, writ: Writ, files: Path
 ) -> None:
     async with more_agents(installation, environ=ENVIRON) as [agent]:
@@ -126,7 +126,7 @@ def _claims_refused(installation: RunningInstallation) -> int:
 
 
 @pytest.mark.exhaustive
-async def test_while_policy_never_answers_it_expires(
+async def test_operation_expires_while_policy_never_answers(
     installation: RunningInstallation, writ: Writ, files: Path
 ) -> None:
     operation_id = await dispatched(writ, files / "expired")

@@ -73,7 +73,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
         yield World(installation, engine)
 
 
-async def test_the_target_is_served_and_its_test_says_what_the_engine_is(world: World) -> None:
+async def test_test_of_an_engine_target_shows_its_versions_and_operations(world: World) -> None:
     ended = await world.installation.writ("backends", "test", "box", "-o", "json")
     assert ended.status == 0, ended
     (row,) = json.loads(ended.out)

@@ -245,14 +245,14 @@ async def test_key_whose_enrolment_the_provisioner_died_in_is_enrolled_by_its_to
     (folder / f"agent-{POOL}.seed").chmod(0o600)
     token = next(one for one in tokens.known(installation.home) if one.id == made["id"])
     tokens.use(installation.home, token, key.public)
-    await token_of(installation)  # NATS has its configuration anew
+    await token_of(installation)  # NATS has loaded its configuration again
     assert (await enrol(tmp_path / "other", made["token"])).status == 3
     ended = await enrol(folder, made["token"])
     assert ended.status == 0, ended
     assert tokens.is_done(installation.home, made["id"])
 
 
-async def test_of_two_hosts_with_the_same_token_at_once_one_gets_in(
+async def test_one_of_several_hosts_with_the_same_token_is_enrolled(
     installation: RunningInstallation, tmp_path: Path
 ) -> None:
     made = await token_of(installation)

@@ -27,7 +27,7 @@ from writ_trust.statements import digest, open_signed
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 CANARY = "canary-5f0c2e"
-README = Path(__file__).parents[2] / "README.md"
+DOCUMENT = Path(__file__).parents[2] / "docs/bare-client.md"
 
 
 async def write(writ: Writ, path: Path, content: str, **more: object) -> OperationView:
@@ -131,8 +131,8 @@ async def test_two_local_agents_never_get_each_others_work(
         assert view.operation_id in counts[view.target].read_text()
 
 
-async def test_the_bare_client_of_the_readme_works_as_it_stands(installation: RunningInstallation, files: Path) -> None:
-    text = README.read_text()
+async def test_documented_bare_client_works_unchanged(installation: RunningInstallation, files: Path) -> None:
+    text = DOCUMENT.read_text()
     script = next(block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "import nats" in block)
     assert "import writ" not in script
     assert "from writ" not in script
@@ -152,7 +152,7 @@ async def test_the_bare_client_of_the_readme_works_as_it_stands(installation: Ru
 async def _by_bare_client(
     script: str, installation: RunningInstallation, me: str, *words: str
 ) -> tuple[int | None, str, str]:
-    """Return status and output of the client of the README, with the key of alice."""
+    """Return status and output of the client of the document, with the key of alice."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
@@ -177,7 +177,7 @@ async def test_one_principal_cannot_speak_or_listen_as_another(installation: Run
         assert mine.operation_id not in {row.operation_id for row in found.rows}
 
 
-async def test_the_same_way_is_found_by_its_correlation_id(writ: Writ) -> None:
+async def test_trace_by_correlation_id_has_each_operation(writ: Writ) -> None:
     for _ in range(2):
         await writ.run("test_noop", "web-1", correlation_id="change-4711", timeout=30)
 

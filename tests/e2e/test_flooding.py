@@ -75,7 +75,7 @@ async def test_a_flood_is_refused_unrecorded_while_anothers_operations_go_throug
     assert {(error.code, error.retry) for error in errors} == {("rate_limited", True)}
     assert str(errors[0]) == "mallory sends more than 5 requests a second: wait, then go on"
     assert len(flood.accepted) >= BURST
-    # To be refused costs less than to be let in, in the same queue at the same time.
+    # A refusal takes less time than an acceptance, in the same queue at the same time.
     assert median(seconds for _, seconds in flood.refused) < median(flood.accepted.values())
     async with await installation.client("mallory") as mallory:
         recorded = (await mallory.search(SearchQuery(limit=1000))).rows

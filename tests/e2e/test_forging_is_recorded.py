@@ -46,7 +46,6 @@ async def record(installation: RunningInstallation) -> AsyncIterator[Bus]:
 
 
 async def counted(installation: RunningInstallation, name: str, kind: str) -> float:
-    """This counter of audit's."""
     text = (await scraped(installation))["audit"]
     return next(float(line.split()[-1]) for line in text.splitlines() if line.startswith(f'{name}{{kind="{kind}"}}'))
 

@@ -29,7 +29,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def stolen(installation: RunningInstallation) -> AsyncIterator[Bus]:
-    """A bus with the executor's key."""
     key = installation.home.key("executor")
     bus = await open_bus(Context(principal="executor", url=installation.url), key.seed, wait=10)
     yield bus

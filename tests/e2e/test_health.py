@@ -18,7 +18,7 @@ def get(port: int, path: str) -> bytes:
         return bytes(answer.read())
 
 
-async def test_every_process_says_how_it_is(installation: RunningInstallation) -> None:
+async def test_every_process_serves_its_health(installation: RunningInstallation) -> None:
     services = [one for one in installation.report.processes if one.name != "nats"]
     assert all(any(one.name.startswith(kind) for one in services) for kind in KINDS)
     for one in services:

@@ -90,7 +90,7 @@ async def well_again(health_check: HealthCheck) -> AsyncIterator[None]:
     await eventually(health_check.well, within=WITHIN, what=f"{health_check._check} after")
 
 
-async def test_a_policy_file_with_a_mistake(installation: RunningInstallation) -> None:
+async def test_readiness_names_the_mistake_in_a_policy_file(installation: RunningInstallation) -> None:
     health_check, policy = HealthCheck(installation, "policy", "policy"), installation.home.policy
     good = policy.read_text()
     async with well_again(health_check):
@@ -114,14 +114,14 @@ async def test_invalid_inventory_is_reported_by_every_reader(installation: Runni
         inventory.write_text(good)
 
 
-async def test_a_pool_whose_agent_stands_still(installation: RunningInstallation) -> None:
+async def test_readiness_names_a_pool_whose_agent_is_stopped(installation: RunningInstallation) -> None:
     health_check = HealthCheck(installation, "executor", "pools")
     async with well_again(health_check):
         with installation.paused("agent-local-db"):
             await health_check.is_ill("no agent of pool local-db")
 
 
-async def test_operations_that_fail(installation: RunningInstallation) -> None:
+async def test_readiness_names_a_high_share_of_failed_operations(installation: RunningInstallation) -> None:
     """Later successes outweigh them: the installation is well again without a wait of five minutes."""
     health_check = HealthCheck(installation, "executor", "success")
     async with well_again(health_check), await installation.client() as writ:
@@ -143,7 +143,7 @@ async def _outweigh(writ: Writ) -> None:
 
 
 @pytest.mark.exhaustive
-async def test_an_audit_service_that_stands_still(installation: RunningInstallation) -> None:
+async def test_readiness_names_a_stopped_audit_service(installation: RunningInstallation) -> None:
     health_check = HealthCheck(installation, "executor", "audit")
     async with well_again(health_check):
         with installation.paused("audit"):
@@ -151,7 +151,7 @@ async def test_an_audit_service_that_stands_still(installation: RunningInstallat
             assert "no answer" in await HealthCheck(installation, "audit", "index").status()
 
 
-async def test_an_index_that_cannot_be_written(installation: RunningInstallation) -> None:
+async def test_readiness_names_an_index_that_cannot_be_written(installation: RunningInstallation) -> None:
     health_check = HealthCheck(installation, "audit", "index")
     async with well_again(health_check), await installation.client() as writ:
         with closing(sqlite3.connect(installation.home.state / "audit/audit.sqlite", isolation_level=None)) as held:

@@ -212,7 +212,7 @@ async def test_stops_and_published_policies_outlive_the_range_that_they_were_in(
     other = await writ.stop_set(["db-1"], reason="here too")
     await archivable(writ, (await writ.journal()).last - 2)
     await archive(installation, tmp_path / "two.writ")
-    for name in ("policy", "executor-1", "executor-2"):  # what starts anew knows the new generation alone
+    for name in ("policy", "executor-1", "executor-2"):  # a process that starts again knows the new generation alone
         pid = installation.kill(name)
         await installation.until(name, other_than=pid)
     held = await writ.submit("test_count", "web-1", {"path": str(tmp_path / "files" / "never")})
@@ -299,7 +299,7 @@ async def test_an_executor_killed_while_it_archives_is_taken_over(tmp_path: Path
     ):
         await archivable(writ, 4)
         report = await archive(running, tmp_path / "one.writ", WRIT_FAULT="")
-        await eventually(lambda: is_there(died), what=f"the step {fault}")  # it may come after what others are told
+        await eventually(lambda: is_there(died), what=f"the step {fault}")  # it may come after the replies to others
         assert (await writ.journal()).first == report["archive"]["last"] + 1
         assert (await count(writ, tmp_path / "files" / "counted", "once")).state == "archived"
         assert (tmp_path / "files" / "counted").read_text().split() == [first.operation_id]

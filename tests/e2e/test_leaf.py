@@ -82,7 +82,7 @@ async def test_files_of_a_site_are_readable_for_their_owner_alone(site: Path) ->
     assert [stat.S_IMODE((site / name).stat().st_mode) for name in names] == [0o600] * 3
 
 
-async def test_a_link_cut_while_it_works_costs_nothing_but_time(
+async def test_operation_ends_once_after_its_leaf_link_was_cut(
     site: Path, proxy: TcpProxy, writ: Writ, files: Path
 ) -> None:
     path = files / "cut"

@@ -59,7 +59,6 @@ async def site(
 
 
 def seed(installation: RunningInstallation) -> bytes:
-    """The link's own key."""
     return installation.home.key(f"leaf-depot-{POOL}").seed
 
 
@@ -72,7 +71,7 @@ async def test_an_operation_is_carried_out_over_a_link_with_tls(
     assert (files / "tls").read_text().split() == [done.operation_id]
 
 
-async def test_a_site_that_knows_it_by_another_certificate_does_not_link(
+async def test_site_that_trusts_another_certificate_does_not_link(
     installation: RunningInstallation, site: Path, certificates: Certificates, hub: str, tmp_path: Path
 ) -> None:
     right, wrong = ({"ca_file": str(path)} for path in (certificates.certificate, certificates.other))

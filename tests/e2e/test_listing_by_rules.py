@@ -47,7 +47,6 @@ async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def bot(installation: RunningInstallation) -> AsyncIterator[Writ]:
-    """The agent's client, with its own key."""
     async with await installation.client("bot") as client:
         yield client
 

@@ -50,7 +50,7 @@ async def test_the_linter_of_prometheus_has_nothing_against_any_of_them(
     await lint(installation)
 
 
-async def test_each_has_what_the_document_names_and_nothing_else(installation: RunningInstallation) -> None:
+async def test_each_process_has_exactly_the_documented_metrics(installation: RunningInstallation) -> None:
     documented = {name: {one.name for one in metrics.families} for name, metrics in registries().items()}
     for name, text in (await scraped(installation)).items():
         assert families(text) ^ documented[kind(name)] <= {"writ_agent_target_reachable"}, name

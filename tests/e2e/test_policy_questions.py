@@ -260,7 +260,7 @@ async def test_validate_gives_one_verdict_by_files_and_by_the_running_writ(
     assert bool(files["problems"]) or case == "starter"
 
 
-async def test_a_publish_leaves_a_file_that_was_edited_and_says_so_wherever_one_looks(
+async def test_publish_keeps_an_edited_policy_file_and_reports_it(
     installation: RunningInstallation, tmp_path: Path
 ) -> None:
     policy, own = tmp_path / "new.yaml", installation.home.policy

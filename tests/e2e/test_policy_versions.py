@@ -68,7 +68,9 @@ async def closed_and_open_again(writ: Writ) -> int:
     return int((await writ.policy_publish(OPEN, reason="and opens")).output["version"])
 
 
-async def test_the_file_is_version_1_and_an_edit_of_it_the_next(installation: RunningInstallation, writ: Writ) -> None:
+async def test_policy_file_is_version_1_and_its_edit_the_next_version(
+    installation: RunningInstallation, writ: Writ
+) -> None:
     status = await writ.policy_status()
     assert status.version is not None
     assert (status.version.number, status.version.origin, status.version.author) == (1, "file", "file")
@@ -215,7 +217,9 @@ async def forge(thief: Bus, version: StoredPolicy, stored: int) -> None:
     await thief.policies.append(entry)
 
 
-async def test_others_may_see_which_policy_is_in_force_and_not_what_it_says(installation: RunningInstallation) -> None:
+async def test_principal_without_permission_sees_the_policy_status_and_not_its_rules(
+    installation: RunningInstallation,
+) -> None:
     async with await installation.client("alice") as alice:
         assert (await alice.policy_status()).rules > 0
         with pytest.raises(Denied):

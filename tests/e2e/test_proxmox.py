@@ -107,7 +107,7 @@ async def test_another_certificate_than_the_given_one_is_refused_and_nothing_is_
     assert "other" not in world.installation.home.inventory.read_text()
 
 
-async def test_a_certificate_is_not_trusted_because_the_node_shows_it(world: World) -> None:
+async def test_add_refuses_an_unconfirmed_certificate_and_names_its_fingerprint(world: World) -> None:
     ended = await world.add("other")
     assert ended.status == 2
     assert world.server.fingerprint in ended.err

@@ -223,7 +223,7 @@ async def test_an_idle_session_ends_and_one_in_use_does_not(tmp_path: Path) -> N
                 await (await by_key(running, key, "alice")).close()
             except Forbidden:
                 return True
-            except Unreachable:  # cut off between its connection and its first message: it may still be let in
+            except Unreachable:  # cut off after its connection, before its first message: it may still be accepted
                 return False
             return False
 

@@ -146,7 +146,7 @@ async def test_a_request_that_would_not_run_gets_the_same_answer_without_a_dry_r
         (("service_stop", "-t", "web-1", "service_name=nginx"), 4),
     ],
 )
-async def test_the_commands_say_the_same(
+async def test_simulate_and_can_i_exit_with_the_status_of_run(
     installation: RunningInstallation, words: tuple[str, ...], status: int
 ) -> None:
     runner = CliRunner(env={"WRIT_HOME": str(installation.home.root), "WRIT_PRINCIPAL": "operator", "NATS_URL": ""})

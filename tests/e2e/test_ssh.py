@@ -28,7 +28,6 @@ from writ_testing.peers.tailscale_local_api import Peer, TailscaleState, local_a
 from writ_testing.search import alive, cmdline, containing, contents, environ, files, pids
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
-POOL = "ssh"
 ENVIRON = {"WRIT_HEARTBEAT": "0.5", "WRIT_LEASE": "2", "WRIT_RATE": "100000", "WRIT_BURST": "100000"}
 CANARY = "canary-3d9ae1"
 AGENTS_OWN = "canary-77be20"
@@ -184,7 +183,7 @@ async def test_a_peer_that_is_another_one_is_refused_and_recorded(
     assert not (ssh.root / "stolen").exists()
 
 
-async def test_a_peer_that_is_the_one_that_is_meant_is_worked_on(ssh: SshInstallation, writ: Writ) -> None:
+async def test_operation_runs_on_the_expected_tailscale_peer(ssh: SshInstallation, writ: Writ) -> None:
     done = await writ.run("test_count", "peer", {"path": str(ssh.root / "by-tailnet")}, timeout=60)
     assert (done.outcome, (ssh.root / "by-tailnet").read_text()) == ("succeeded", f"{done.operation_id}\n")
 

@@ -163,7 +163,7 @@ async def test_a_running_operation_is_cancelled_by_its_owner_or_on_a_signature_a
     await recorded(executor, "forged_cancel")
 
 
-async def test_an_agent_looks_only_at_what_was_signed(
+async def test_agent_reads_only_what_a_read_grant_names(
     installation: RunningInstallation, executor: Bus, files: Path
 ) -> None:
     (files / "seen").write_text("x")

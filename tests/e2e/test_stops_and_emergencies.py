@@ -54,7 +54,7 @@ async def run_json(installation: RunningInstallation, *words: str, by: str = "op
     return json.loads(ended.out) if ended.out.strip() else None
 
 
-async def test_a_scanners_stop_is_seen_everywhere_and_lifted_by_a_person(
+async def test_stop_of_a_scanner_is_shown_everywhere_and_lifted_by_a_person(
     installation: RunningInstallation, writ: Writ
 ) -> None:
     made = await run_json(installation, "stop", "set", "-r", "found something", "-t", "web-*", by="trivy")
@@ -143,7 +143,7 @@ async def test_an_emergency_from_its_declaration_to_the_signed_off_review(
     await eventually(closed)
 
 
-async def test_the_record_of_it_holds(installation: RunningInstallation) -> None:
+async def test_audit_verifies_the_whole_record(installation: RunningInstallation) -> None:
     """Audit checks each signature, and whether policy allowed exactly the content of the control events."""
     async with holding(installation, "executor") as bus:
         last = await bus.journal.last(subjects.JOURNAL)

@@ -1,4 +1,4 @@
-"""A small world in one process: a memory bus, a scripted policy, any number of executors, and a requester's hands."""
+"""A small world in one process: a memory bus, a scripted policy, any number of executors, and a scripted requester."""
 
 import asyncio
 import secrets
@@ -48,7 +48,7 @@ class World:
         self.bus = MemoryBus(self.broker)
         self.catalogue = Catalogue(BUILT_IN)
         self.policy = ScriptedPolicy(self.catalogue, {"web-1": WEB})
-        self.policy.lifetime = 0.0  # these hands do not look at it, and what falls silent is to be over soon
+        self.policy.lifetime = 0.0  # the scripted agent ignores it, and a silent operation is overdue soon
         self.hands = ScriptedAgent(self.bus, POOL)
         self.policy.agents = frozenset({self.hands.key.public})
         self.targets = [WEB]
@@ -97,16 +97,13 @@ class World:
         return await self.ask_raw(subjects.request(principal, operation), json.encode(wish))
 
     async def ask_raw(self, subject: str, data: bytes, headers: dict[str, str] | None = None) -> RequestReply:
-        """Send bytes."""
         message = await self.bus.request(subject, data, timeout=20, headers=headers)
         return decode(message.data, RequestReply)
 
     async def records(self, filter: str = "writ.journal.>") -> list[Record]:
-        """Return the journal's events."""
         return await self.bus.journal.read(filter)
 
     async def events(self, filter: str = "writ.journal.>") -> list[JournalEvent | Carried]:
-        """The same, decoded."""
         return [decode_event(record.data) for record in await self.records(filter)]
 
     async def kinds(self, operation_id: str) -> list[str]:
@@ -155,7 +152,6 @@ class World:
         raise AssertionError("the tail ended")
 
     async def close(self) -> None:
-        """End everything."""
         await self._stack.aclose()
         await self.bus.close()
 

@@ -64,7 +64,7 @@ async def test_a_cancel_before_a_second_attempt_does_not_claim_that_nothing_happ
     assert await world.outcome(first.operation_id) == "unknown"
 
 
-async def test_a_second_attempt_that_ran_nothing_says_nothing_of_the_first(world: World) -> None:
+async def test_second_attempt_that_ran_nothing_leaves_the_first_unknown(world: World) -> None:
     await world.executor()
     first, _, again = await second_attempt(world)
     held = await world.hands.claim(again)
@@ -103,7 +103,7 @@ async def test_a_late_success_of_the_first_attempt_settles_what_three_attempts_l
     assert (await world.life(first.operation_id)).outcome == "succeeded"
 
 
-async def test_that_nothing_was_run_holds_for_the_claim_that_it_names_and_for_no_later_one(world: World) -> None:
+async def test_report_that_nothing_ran_counts_for_its_own_claim_alone(world: World) -> None:
     await world.executor()
     answer = await world.ask("service_restart", parameters={"service_name": "nginx"})
     work = await world.work(answer.operation_id or "")
@@ -140,7 +140,7 @@ async def test_a_replica_without_the_operations_plugin_leaves_it_to_another(worl
     assert (await world.hands.claim(work)).answer.grant
 
 
-async def test_a_policy_that_is_silent_leaves_it_open_whether_it_has_started(
+async def test_claim_without_a_reply_of_policy_leaves_the_start_open(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def silent(*_: object) -> None:

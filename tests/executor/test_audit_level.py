@@ -73,7 +73,7 @@ async def kept(world: World, operation: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("level", GOLDEN)
-async def test_so_much_is_kept_at(world: World, level: AuditLevel) -> None:
+async def test_audit_level_decides_what_is_recorded(world: World, level: AuditLevel) -> None:
     await world.executor(audit_level=level)
     found: dict[str, Any] = {
         "restart": await kept(world, "service_restart"),

@@ -172,7 +172,7 @@ async def test_raw_bytes_on_any_subject_get_an_error_answer_and_the_service_live
     assert (await world.ask("service_status", parameters={"service_name": "nginx"})).error is None
 
 
-async def test_a_flood_of_questions_is_one_principals_own_affair(world: World) -> None:
+async def test_flood_of_queries_limits_only_its_own_principal(world: World) -> None:
     await world.executor(rate=0.001, burst=5)
 
     async def ask(principal: str) -> str:

@@ -45,7 +45,7 @@ async def test_cancel_of_a_running_operation_reaches_its_agent_with_policys_deci
 
 
 @pytest.mark.parametrize("answer", ["not_confirmed", "not_running"])
-async def test_a_cancel_that_is_not_seen_to_stop_anything_is_unknown(world: World, answer: str) -> None:
+async def test_cancel_without_a_confirmed_stop_is_unknown(world: World, answer: str) -> None:
     await world.executor()
     await serve_agent(world, cancelled=answer)
     victim = (await world.ask("service_restart", **RESTART)).operation_id or ""

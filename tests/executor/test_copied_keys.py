@@ -70,7 +70,7 @@ def test_a_thief_who_claims_once_and_sends_no_heartbeat_is_found() -> None:
     assert [copied.instances for copied in heard.found] == [("honest", "thief")]
 
 
-def test_a_thief_who_says_that_it_leaves_is_found() -> None:
+def test_copied_key_is_found_although_its_process_announces_its_end() -> None:
     heard = Heard()
     heard.seconds(60, "honest")
     heard.claim("thief")

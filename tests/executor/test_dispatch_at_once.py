@@ -302,7 +302,7 @@ async def as_earlier_release(world: World, operation_id: str) -> None:
     await world.bus.journal.append(entry)
 
 
-async def test_what_an_executor_of_the_release_before_dispatches_once_more_is_carried_out_once(world: World) -> None:
+async def test_second_dispatch_by_an_earlier_release_is_carried_out_once(world: World) -> None:
     one = await replica(world)
     operation_id = (await world.ask("service_status", **STATUS)).operation_id or ""
     first = await world.work(operation_id)
@@ -317,7 +317,7 @@ async def test_what_an_executor_of_the_release_before_dispatches_once_more_is_ca
     assert one.follower.damaged == 0
 
 
-async def test_what_an_executor_of_the_release_before_dispatches_once_more_expires(world: World) -> None:
+async def test_second_dispatch_by_an_earlier_release_expires_unclaimed(world: World) -> None:
     one = await replica(world, start_window=0.1)
     operation_id = (await world.ask("service_status", **STATUS)).operation_id or ""
     await as_earlier_release(world, operation_id)

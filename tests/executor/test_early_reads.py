@@ -33,7 +33,7 @@ async def test_read_grant_and_its_parameters_are_in_requested_and_dispatched(wor
 
 
 @pytest.mark.parametrize("operation", ["service_restart", "network_status"])
-async def test_there_is_none_for_what_is_not_read_ahead(world: World, operation: str) -> None:
+async def test_dispatch_has_no_early_read_of_other_operations(world: World, operation: str) -> None:
     await world.executor()
     answer = await world.ask(operation, parameters=PARAMETERS if operation == "service_restart" else {})
     work = await world.work(answer.operation_id or "")
@@ -41,7 +41,7 @@ async def test_there_is_none_for_what_is_not_read_ahead(world: World, operation:
     assert (work.look is None) == (operation == "network_status")
 
 
-async def test_there_is_none_where_the_record_does_not_have_the_parameters(world: World) -> None:
+async def test_dispatch_has_no_early_read_if_the_record_omits_the_parameters(world: World) -> None:
     await world.executor(audit_level="minimal")
     work = await dispatched(world, "service_status")
     assert (work.parameters, work.ahead, work.look, work.look_key) == ({}, None, None, "")

@@ -36,7 +36,7 @@ async def hold_slots(world: World, monkeypatch: pytest.MonkeyPatch) -> list[asyn
 
 
 @pytest.mark.parametrize("principal", ["alice", "mallory"])
-async def test_a_stop_is_taken_at_once_while_one_principal_holds_what_it_can(
+async def test_stop_is_accepted_at_once_while_one_principal_holds_its_share_of_slots(
     world: World, monkeypatch: pytest.MonkeyPatch, principal: str
 ) -> None:
     flood = await hold_slots(world, monkeypatch)
@@ -60,7 +60,7 @@ async def test_others_are_served_while_one_principal_holds_what_it_can(
     await asyncio.gather(*flood, return_exceptions=True)
 
 
-async def test_a_silent_policy_holds_up_decisions_alone_and_nobody_for_longer_than_it_is_silent(
+async def test_silent_policy_delays_decisions_alone_and_only_while_it_is_silent(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("writ_executor.service.CONCURRENCY", SLOTS)

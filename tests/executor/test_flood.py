@@ -27,13 +27,13 @@ def test_one_principal_does_not_use_up_anothers() -> None:
     assert buckets.take("bob", 0.0)
 
 
-def test_a_clock_that_steps_back_gives_nothing_away() -> None:
+def test_bucket_gives_no_token_after_a_clock_stepped_back() -> None:
     bucket = Bucket(rate=1.0, burst=1, tokens=1, at=100.0)
     assert bucket.take(100.0)
     assert not bucket.take(50.0)
 
 
-def test_a_tally_is_handed_over_once_a_minute() -> None:
+def test_refusal_counts_are_returned_once_a_minute() -> None:
     tally = RefusalCounts()
     for _ in range(3):
         tally.add("alice", "rate_limited", 10.0)

@@ -112,7 +112,7 @@ async def test_recorded_request_is_accepted_though_its_first_step_failed(
     assert (await world.work(answer.operation_id or "")).attempt == 1
 
 
-async def test_nobody_that_came_earlier_is_overtaken_by_one_that_is_known_early(world: World) -> None:
+async def test_operation_read_early_does_not_overtake_an_earlier_one(world: World) -> None:
     await world.executor()
     answer = await world.ask("service_restart", **RESTART)
     life = await first(world, answer.operation_id or "", 1)
@@ -136,7 +136,7 @@ async def test_a_late_answer_opens_no_operation_that_ended_and_is_forgotten(worl
     assert (one.index.count(), one.index.next_in(subjects.target_lock("web-1"))) == (0, None)
 
 
-async def test_a_lock_that_is_news_is_not_taken_for_a_free_one(world: World) -> None:
+async def test_lock_of_a_later_event_than_the_index_counts_as_held(world: World) -> None:
     one = await world.executor(sweep=1000.0)
     one.index.sequence = 10
     assert one.index.holds(Lock("b" * 26, 11))
@@ -313,7 +313,7 @@ async def test_archived_end_releases_the_target_on_a_lagging_replica(world: Worl
     assert following.requested == later
 
 
-async def test_a_start_is_timed_once_whichever_copy_of_it_ends(world: World) -> None:
+async def test_start_is_measured_once_if_another_copy_of_it_ends(world: World) -> None:
     measured = metrics()
     executor = await world.executor(measured)
     answer = await world.ask("service_restart", parameters={"service_name": "nginx"})

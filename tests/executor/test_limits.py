@@ -97,7 +97,7 @@ async def test_eight_racing_executors_never_admit_more_than_the_limit(many: Worl
     assert sizes[-1] == 0
 
 
-async def test_on_so_many_targets_at_once_and_no_more(many: World) -> None:
+async def test_max_targets_limits_targets_at_once(many: World) -> None:
     many.policy.limits["service_status"] = [RuleLimit("two hosts", "max_targets", 2)]
     for _ in range(4):
         await many.executor()

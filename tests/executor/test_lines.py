@@ -31,7 +31,7 @@ def life(number: int, state: State, **changed: Any) -> AcceptedLife:
 
 @settings(max_examples=60, deadline=None)
 @given(steps, st.integers(0, 30))
-def test_a_line_answers_as_a_search_over_all_would(taken: list[tuple[int, State]], up_to: int) -> None:
+def test_queue_of_a_target_agrees_with_a_search_over_all_operations(taken: list[tuple[int, State]], up_to: int) -> None:
     line, naive = OperationLine(), dict[str, AcceptedLife]()
     for number, state in taken:
         one = life(number, state)

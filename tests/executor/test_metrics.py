@@ -268,7 +268,7 @@ def test_the_best_audit_service_counts_and_silence_only_after_a_while() -> None:
     assert audit_services.problem() == "no audit service has reported for 20 s"
 
 
-def test_as_read_counts_what_each_audit_service_has_read_by_its_last_report() -> None:
+def test_audit_position_is_that_of_the_service_that_has_read_most() -> None:
     now = [0.0]
     audit_services = AuditServices(lambda: now[0])
     assert audit_services.position() is None

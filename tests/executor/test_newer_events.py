@@ -60,7 +60,7 @@ async def test_an_operation_with_an_event_of_a_newer_version_goes_on(world: Worl
     assert one.follower.damaged == 0
 
 
-async def test_a_replica_that_starts_after_it_reads_the_same_life(world: World) -> None:
+async def test_replica_that_starts_after_a_newer_event_reads_the_same_life(world: World) -> None:
     await world.executor()
     operation_id = await request_restart(world)
     await world.work(operation_id)

@@ -119,7 +119,7 @@ async def test_operation_that_needs_an_approval_does_not_start(world: World) -> 
     assert answer.error.code == "approval_unavailable"
 
 
-async def test_denial_at_the_start_prevents_it(world: World) -> None:
+async def test_denial_at_the_claim_prevents_the_start(world: World) -> None:
     await world.executor()
     answer = await world.ask("service_restart", **RESTART)
     assert answer.operation_id

@@ -97,7 +97,7 @@ def test_sweep_does_not_advance_an_operation_that_needs_approval() -> None:
         (State.STARTED, 65.1, 15.1, DueStep.MARK_UNKNOWN),
         (State.STARTED, 65.1, 0, DueStep.NOTHING),  # an agent says that it still has it
         (State.STARTED, 86_400.0, 0, DueStep.NOTHING),  # and is believed for as long as it says so
-        (State.STARTED, 14.9, 99.0, DueStep.NOTHING),  # whoever has it may not have been heard yet
+        (State.STARTED, 14.9, 99.0, DueStep.NOTHING),  # its agent's first heartbeat may be on the way
         (State.CANCELLING, 40.0, 0, DueStep.CANCEL),
         (State.CANCELLING, 65.1, 15.1, DueStep.MARK_UNKNOWN),
         (State.CANCELLING, 125.0, 0, DueStep.CANCEL),

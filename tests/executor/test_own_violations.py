@@ -73,7 +73,7 @@ async def test_no_client_can_name_itself_so_that_it_is_taken_for_recorded(violat
     assert len(await violations.taken(detail)) == 1
 
 
-async def test_an_event_of_long_before_says_nothing(violations: Violations) -> None:
+async def test_old_event_of_audit_does_not_prevent_the_record_of_a_new_violation(violations: Violations) -> None:
     """The index of a starting executor has not read it yet."""
     await violations.by_audit(OWN)
     violations.ahead = 60.0

@@ -117,7 +117,7 @@ async def test_stops_and_cancels_pass_used_up_quotas(world: World) -> None:
 @given(
     st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("xyz"), st.integers(0, 9), st.booleans()), max_size=40)
 )
-def test_use_is_the_sum_of_what_is_open(steps: list[tuple[str, str, int, bool]]) -> None:
+def test_usage_of_an_owner_is_the_sum_of_its_open_operations(steps: list[tuple[str, str, int, bool]]) -> None:
     usage, known = OwnerUsage(), dict[tuple[str, str], int]()
     for owner, one, hidden, opens in steps:
         if opens:

@@ -170,7 +170,7 @@ async def test_a_claim_of_no_agent_is_refused_also_without_a_request_to_policy(w
 
 
 @pytest.mark.parametrize("policy", ["deny", "require_approval", "oversize"])
-async def test_a_claim_of_nobody_ends_no_operation_whatever_policy_says(world: World, policy: str) -> None:
+async def test_claim_of_an_unknown_agent_ends_no_operation_whatever_policy_replies(world: World, policy: str) -> None:
     world.policy.agents = None
     match policy:
         case "deny" | "require_approval":

@@ -69,7 +69,7 @@ async def test_service_resumes_once_an_event_is_stored_and_records_refusals(worl
     assert summary.codes["not_stored"] >= 1
 
 
-async def test_a_server_that_answers_nothing_at_all_is_another_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_storage_watch_reports_no_problem_while_nothing_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage_watch, "UNANSWERED", 0.05)
     requested = asyncio.Event()
 

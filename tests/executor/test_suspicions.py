@@ -1,4 +1,4 @@
-"""Suspicions of a review without a test: each is confirmed or refuted here."""
+"""Faults that a review suspected: a test for each shows whether it exists."""
 
 import pytest
 from hypothesis import given

@@ -24,7 +24,7 @@ def targets(path: Path) -> Targets:
     )
 
 
-async def test_a_target_is_what_its_entry_says_now(tmp_path: Path) -> None:
+async def test_target_follows_changes_of_its_inventory_entry(tmp_path: Path) -> None:
     path = tmp_path / "inventory.yaml"
     path.write_text("targets: [{id: web-1, role: production, backend: ssh}]")
     known = targets(path)

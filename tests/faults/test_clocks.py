@@ -112,7 +112,9 @@ async def one_after_the_other(run: Run, first: str, second: str) -> None:
 
 
 @pytest.mark.parametrize("executors", some([1, 3], 1))
-async def test_a_step_of_one_executors_clock_while_an_operation_runs(tmp_path: Path, executors: int) -> None:
+async def test_changes_of_a_target_stay_in_order_after_a_step_of_an_executors_clock(
+    tmp_path: Path, executors: int
+) -> None:
     async with running(tmp_path, executors) as run:
         for number, step in enumerate(STEPS):
             run.counted.unlink(missing_ok=True)
@@ -122,7 +124,7 @@ async def test_a_step_of_one_executors_clock_while_an_operation_runs(tmp_path: P
 
 
 @pytest.mark.parametrize("executors", some([1, 3], 1))
-async def test_executors_whose_clocks_differ_from_the_start(tmp_path: Path, executors: int) -> None:
+async def test_changes_of_a_target_stay_in_order_if_executors_clocks_differ(tmp_path: Path, executors: int) -> None:
     async with running(tmp_path, executors) as run:
         for number, step in enumerate(STEPS[:executors]):
             run.clocks.set("executor" if executors == 1 else f"executor-{number + 1}", wall=step, drift=0.1)
@@ -135,7 +137,7 @@ async def test_executors_whose_clocks_differ_from_the_start(tmp_path: Path, exec
 
 
 @pytest.mark.exhaustive
-async def test_a_step_of_the_agents_clock(tmp_path: Path) -> None:
+async def test_operations_succeed_after_a_step_of_the_agents_clock(tmp_path: Path) -> None:
     listed = {
         "name": "only_what_is_there",
         "operations": ["service_status"],
@@ -156,7 +158,7 @@ async def test_a_step_of_the_agents_clock(tmp_path: Path) -> None:
 
 
 @pytest.mark.exhaustive
-async def test_a_step_of_policys_clock(tmp_path: Path) -> None:
+async def test_operations_and_stops_succeed_after_a_step_of_policys_clock(tmp_path: Path) -> None:
     stops = {"name": "may_stop", "operations": ["stop_set"], "allowed": True}
     async with running(tmp_path, 1, policy=open_policy(stops)) as run:
         for step in STEPS:
@@ -187,7 +189,7 @@ async def test_a_published_version_is_in_force_whatever_the_clocks_of_policy_and
 
 
 @pytest.mark.parametrize("slept", some([60.0, 600.0, 3_000.0], 600.0))
-async def test_a_host_sleeps_while_an_operation_runs(tmp_path: Path, slept: float) -> None:
+async def test_changes_of_a_target_stay_in_order_after_a_suspend_of_the_host(tmp_path: Path, slept: float) -> None:
     """Executor, agent and operation sleep together; NATS and policy run elsewhere."""
     async with running(tmp_path, 1) as run:
         first, second = await run.counting(DELAY), await run.count()

@@ -108,7 +108,6 @@ async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def writ(installation: RunningInstallation) -> AsyncIterator[Writ]:
-    """The operator's own client."""
     async with await installation.client() as client:
         yield client
 

@@ -59,7 +59,7 @@ async def status(client: httpx2.AsyncClient, token: str) -> int:
     return (await client.post("/mcp", headers={"Authorization": f"Bearer {token}"})).status_code
 
 
-async def test_a_good_token_is_its_principals(client: httpx2.AsyncClient) -> None:
+async def test_valid_token_authenticates_its_principal(client: httpx2.AsyncClient) -> None:
     for found in (claims(), claims(aud=["other", URL]), claims(scope=["writ"])):
         reply = await client.post("/mcp", headers={"Authorization": f"Bearer {signed(found)}"})
         assert (reply.status_code, reply.text) == (200, "bot")
@@ -80,7 +80,7 @@ WRONG: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-async def test_each_claim_has_to_hold(client: httpx2.AsyncClient, wrong: str) -> None:
+async def test_token_with_a_wrong_claim_is_401(client: httpx2.AsyncClient, wrong: str) -> None:
     assert await status(client, signed(claims(**WRONG[wrong]))) == 401
 
 

@@ -111,7 +111,7 @@ async def test_the_tool_is_listed_where_windows_may_be_requested_and_requests_be
         assert (await request_window(mcp))["code"] == "for_people"
 
 
-async def test_a_window_for_what_no_window_stands_for_is_refused(installation: RunningInstallation) -> None:
+async def test_gateway_refuses_an_invalid_approval_window(installation: RunningInstallation) -> None:
     wrong: list[dict[str, Any]] = [{"uses": 0}, {"targets": []}, {"targets": ["web-9"]}, {"seconds": 10**7}]
     async with serving(installation) as mcp:
         for changes in ({"operations": ["policy_publish"]}, {"operations": ["test_noop"]}, *wrong):

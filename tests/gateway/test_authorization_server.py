@@ -152,7 +152,7 @@ async def test_an_opaque_token_counts_while_the_server_says_that_it_is_active(se
     basic = base64.b64encode(b"writ+gateway:s%3Ae%2Fc").decode()
     assert server.requests[0] == ("/introspect", f"Basic {basic}")
     server.active["opaque"] = {"active": False}
-    assert await tokens.claims("opaque") is not None  # as it was told a moment ago
+    assert await tokens.claims("opaque") is not None  # by the reply of a moment ago
     clock.now += KEPT_SECONDS
     assert await tokens.claims("opaque") is None
 

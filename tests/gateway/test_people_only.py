@@ -85,7 +85,7 @@ async def test_no_tool_sends_a_request_that_is_for_people(installation: RunningI
 
 
 @pytest.mark.parametrize("operation", FOR_PEOPLE)
-async def test_asking_for_it_by_name_is_refused_and_says_that_it_is_for_people(
+async def test_gateway_refuses_an_operation_for_people_by_name(
     installation: RunningInstallation, operation: str
 ) -> None:
     async with serving(installation, principal="operator") as client:

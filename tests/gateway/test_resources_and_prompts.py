@@ -53,7 +53,7 @@ async def test_the_policy_is_a_resource_for_those_who_may_read_it(installation: 
 
 
 @pytest.mark.parametrize("uri", ["writ://nothing", "file:///etc/passwd", "writ://trace/a/../b", "writ://operations/"])
-async def test_another_address_is_no_resource(installation: RunningInstallation, uri: str) -> None:
+async def test_unknown_resource_uri_is_refused(installation: RunningInstallation, uri: str) -> None:
     async with serving(installation) as client:
         with pytest.raises(MCPError, match="there is no resource"):
             await client.read_resource(uri)

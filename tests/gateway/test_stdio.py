@@ -23,7 +23,9 @@ CHARACTERS_PER_TOKEN = 3.5
 
 
 @pytest.mark.parametrize("mode", ["legacy", "auto"])
-async def test_both_ages_of_the_protocol_list_and_call(installation: RunningInstallation, mode: str) -> None:
+async def test_clients_of_both_protocol_versions_list_and_call_tools(
+    installation: RunningInstallation, mode: str
+) -> None:
     async with Client(command(installation), mode=mode, cache=None) as client:
         listed = (await client.list_tools()).tools
         done = await call(client, "read", operation_type="test_noop", target_id="web-1")

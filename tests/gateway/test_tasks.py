@@ -138,7 +138,7 @@ async def test_operation_that_ends_at_once_is_no_task(installation: RunningInsta
     assert refused["status"] == "denied"
 
 
-async def test_a_client_that_declares_nothing_gets_a_handle_and_no_task(installation: RunningInstallation) -> None:
+async def test_client_without_capabilities_gets_a_handle_and_no_task(installation: RunningInstallation) -> None:
     async with serving(installation) as client:
         handle = await call(client, "request_operation", **NAP, target_id="db-1")
         assert handle["status"] == "awaiting_approval"

@@ -69,7 +69,6 @@ class AptRoot:
         _run("apt-get", *self.options(), "-q", "update")
 
     def index(self) -> None:
-        """The index of the repository."""
         (self.repo / "Packages").write_bytes(_run("apt-ftparchive", "packages", ".", cwd=self.repo))
         (self.repo / "Release").write_bytes(_run("apt-ftparchive", "release", ".", cwd=self.repo))
 

@@ -132,7 +132,6 @@ class FakeSystemd:
         return self.units[name]
 
     def close(self) -> None:
-        """End the thread."""
         with socket.socket(socket.AF_UNIX) as last:
             last.connect(str(self.path))
         self._thread.join()

@@ -82,7 +82,6 @@ class Kept:
         assert self.next().kind == frames.HELLO
 
     def next(self) -> frames.Frame:
-        """The next frame."""
         assert self.process.stdout is not None
         while not self._frames:
             assert select.select([self.process.stdout], [], [], WITHIN)[0], "nothing is said"
@@ -115,7 +114,6 @@ class Kept:
         return self.post(frames.REQUEST, {"request": request, "parameters": parameters})
 
     def result(self, tag: int) -> dict[str, Any]:
-        """Return the result."""
         while True:
             frame = self.next()
             message = frame.message()

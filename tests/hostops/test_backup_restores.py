@@ -232,7 +232,7 @@ def test_a_restore_that_is_ended_before_its_files_are_whole_changes_nothing(
 
 
 @pytest.mark.exhaustive
-def test_a_tree_deeper_than_there_are_descriptors_comes_back(vault: Vault, srv: Path) -> None:
+def test_restore_handles_a_tree_deeper_than_the_descriptor_limit(vault: Vault, srv: Path) -> None:
     deep = srv / "data" / Path(*["d"] * 400)
     deep.mkdir(parents=True)
     (deep / "end").write_text("end")

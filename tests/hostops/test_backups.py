@@ -120,7 +120,7 @@ def test_unreadable_files_are_reported(
     assert "locked" in result["output"]["log"]
 
 
-def test_an_id_is_never_a_prefix(vault: Vault, srv: Path) -> None:
+def test_backup_is_not_found_by_a_prefix_of_its_id(vault: Vault, srv: Path) -> None:
     vault.ask("backup_create", backup_id="nightly-1", target_path=f"{srv}/data")
     reference = vault.snapshots()[0]["id"]
     for wrong in ("nightly", "nightly-", "nightly-11", reference, reference[:8], "latest", "NIGHTLY-1"):

@@ -241,7 +241,7 @@ def test_a_rename_going_on_all_the_time_ends_in_an_answer(ask: Ask, srv: Path, m
     assert ask("file_read", file_path=f"{srv}/a")["outcome"] == "failed"
 
 
-def test_a_folder_moved_out_while_it_is_opened_is_seen(srv: Path, outside: Path) -> None:
+def test_kernel_refuses_to_open_a_path_that_left_the_folder(srv: Path, outside: Path) -> None:
     """RESOLVE_BENEATH itself: the kernel refuses a way changed by a link or rename."""
     (srv / "link").symlink_to("../outside")
     folder = os.open(srv, os.O_RDONLY)
@@ -252,7 +252,7 @@ def test_a_folder_moved_out_while_it_is_opened_is_seen(srv: Path, outside: Path)
     os.close(folder)
 
 
-def test_the_layout_of_open_how_is_the_kernels() -> None:
+def test_open_how_has_the_layout_of_the_kernel() -> None:
     assert ctypes.sizeof(syscalls._OpenHow) == 24
     assert open_beneath._RESOLVE == 0x0E
     assert paths.TEMPORARY.fullmatch(".writ-0123456789abcdef.tmp")

@@ -86,7 +86,7 @@ def test_a_source_written_to_meanwhile_is_not_passed_off_as_copied(
     assert names(srv) == ["a"]
 
 
-def test_a_copy_is_of_the_source_of_its_baseline_alone(ask: Ask, srv: Path) -> None:
+def test_file_copy_copies_only_the_source_version_of_its_baseline(ask: Ask, srv: Path) -> None:
     (srv / "a").write_text("approved")
     ends = {"source_path": f"{srv}/a", "dest_path": f"{srv}/b"}
     baseline = ask("file_copy", "baseline", **ends)["output"]

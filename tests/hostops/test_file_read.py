@@ -124,7 +124,7 @@ def test_absent_files_and_folders_are_distinguished(ask: Ask, srv: Path) -> None
     assert ask("file_read", file_path=f"{srv}/a/b")["code"] == "not_found"
 
 
-def test_parameters_are_checked_here_too(ask: Ask, srv: Path) -> None:
+def test_file_read_checks_its_parameters_on_the_host(ask: Ask, srv: Path) -> None:
     for wrong in (
         {},
         {"file_path": 1},

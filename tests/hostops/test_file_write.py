@@ -223,7 +223,7 @@ def test_a_write_whose_time_is_up_fails_and_changes_nothing(ask: Ask, srv: Path)
     assert names(srv) == []
 
 
-def test_a_folder_that_cannot_be_synced_leaves_it_open(ask: Ask, srv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_write_whose_folder_cannot_be_synced_is_unknown(ask: Ask, srv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.fsync
 
     def folder_fails(fd: int) -> None:

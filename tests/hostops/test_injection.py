@@ -182,7 +182,7 @@ def check_vector(command: list[str], text: str) -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(CORPUS))
-def test_a_content_arrives_as_it_is_or_is_refused(ask: Ask, srv: Path, kind: str) -> None:
+def test_file_content_arrives_unchanged_or_is_refused(ask: Ask, srv: Path, kind: str) -> None:
     text = CORPUS[kind]
     result = ask("file_write", file_path=f"{srv}/new", content=text)
     if kind == "surrogate":

@@ -138,7 +138,7 @@ def test_the_state_folder_is_private(ask: Ask, srv: Path, state: Path) -> None:
     assert (srv / "a").read_text() == "x"
 
 
-def test_no_mark_no_effect(ask: Ask, srv: Path) -> None:
+def test_operation_has_no_effect_if_its_mark_cannot_be_written(ask: Ask, srv: Path) -> None:
     (srv / "file").touch()
     result = ask("file_write", target={"state_dir": f"{srv}/file/state"}, file_path=f"{srv}/a", content="x")
     assert (result["outcome"], result["effect"]) == ("failed", "none")

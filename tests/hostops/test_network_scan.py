@@ -39,7 +39,7 @@ def test_ipv4_mapped_address_is_not_inside_ipv6(ask: Ask, cidr: str) -> None:
 
 
 @pytest.mark.parametrize("cidr", ["localhost/32", "web-1.example.org", "web-1.example.org/32", "::1%lo/128", "1/32"])
-def test_a_name_is_no_network_wherever_it_leads(ask: Ask, cidr: str) -> None:
+def test_network_scan_refuses_a_host_name_as_a_network(ask: Ask, cidr: str) -> None:
     everything = {"scan_networks": ["0.0.0.0/0", "::/0"]}
     assert ask("network_scan", target=everything, cidr=cidr, ports=[1])["code"] == "invalid_parameter"
 
@@ -61,7 +61,7 @@ def test_scan_reports_what_it_found_when_its_time_is_up(ask: Ask) -> None:
     assert 0 < result["output"]["tried"] < 254
 
 
-def test_a_cancel_ends_it(ask: Ask) -> None:
+def test_cancel_ends_a_running_network_operation(ask: Ask) -> None:
     with CancelToken(30.0) as stop:
         threading.Timer(0.1, stop.cancel).start()
         result = ask("network_scan", target=LOOPBACK, stop=stop, cidr="127.0.0.0/24", ports=[1], rate=1)

@@ -39,13 +39,13 @@ def test_a_listening_socket_is_there_with_its_process(ask: Ask) -> None:
     assert tcp not in gone
 
 
-def test_a_connected_socket_is_not_listening(ask: Ask) -> None:
+def test_connected_socket_is_not_reported_as_listening(ask: Ask) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
         ports = [item["port"] for item in ask("network_status")["output"]["listening"]]
         assert client.getsockname()[1] not in ports
 
 
-def test_parameters_are_refused(ask: Ask) -> None:
+def test_network_status_refuses_parameters(ask: Ask) -> None:
     assert ask("network_status", interface="lo")["code"] == "invalid_parameter"
 
 

@@ -76,7 +76,7 @@ def test_silent_port_ends_with_the_timeout(ask: Ask, listener: socket.socket) ->
 
 def test_an_echo_comes_back_from_loopback(ask: Ask) -> None:
     result = ask("network_test", host="127.0.0.1", count=2)
-    if result["code"] == "permission_denied":  # this user may send no ICMP, and is told so
+    if result["code"] == "permission_denied":  # this user may send no ICMP
         assert result["message"] == "the system lets this user send no ICMP"
     else:
         assert (result["output"]["sent"], result["output"]["received"]) == (2, 2)
@@ -106,7 +106,7 @@ def test_a_resolver_that_hangs_is_left_behind(ask: Ask, monkeypatch: pytest.Monk
     assert (result["outcome"], result["output"]["reachable"]) == ("succeeded", False)
 
 
-def test_a_cancel_ends_it(ask: Ask, listener: socket.socket) -> None:
+def test_cancel_ends_a_running_network_operation(ask: Ask, listener: socket.socket) -> None:
     with CancelToken(30.0) as stop:
         threading.Timer(0.1, stop.cancel).start()
         port = listener.getsockname()[1]

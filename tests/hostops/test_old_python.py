@@ -50,7 +50,7 @@ def known(result: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("operation", "action"), LOOKS + READS)
-def test_each_look_and_each_reading_sees_in_an_old_python_what_it_sees_in_ours(
+def test_reads_in_python_3_9_return_the_same_as_in_this_python(
     srv: Path, tmp_path: Path, systemd: FakeSystemd, sent: Path, operation: str, action: str
 ) -> None:
     systemd.add("nginx.service")

@@ -104,7 +104,7 @@ def test_a_root_is_no_prefix_of_text() -> None:
 @pytest.mark.parametrize(
     "root", ["/", "/etc", "/etc/nginx", "/proc", "/proc/1", "/sys", "/dev/shm", "/boot", "/root/x"]
 )
-def test_a_system_folder_is_a_root_only_with_the_explicit_word(root: str) -> None:
+def test_system_folder_is_a_root_only_with_allow_system_root(root: str) -> None:
     path = posixpath.join(root, "x")
     with pytest.raises(HostError, match="allow_system_root"):
         locate(path, [HostFileRoot(root)])
@@ -117,6 +117,6 @@ def test_an_allowed_root_of_everything_does_not_reach_the_kernel(path: str) -> N
         locate(path, [HostFileRoot("/", allow_system_root=True)])
 
 
-def test_a_refused_root_hides_the_shorter_one() -> None:
+def test_refused_system_root_hides_a_shorter_allowed_root() -> None:
     with pytest.raises(HostError, match="system folder"):
         locate("/etc/x", [HostFileRoot("/", allow_system_root=True), HostFileRoot("/etc")])

@@ -24,8 +24,6 @@ WAIT = 30
 
 
 class Process:
-    """A running hostops."""
-
     def __init__(self, **environment: str) -> None:
         self.popen = subprocess.Popen(
             COMMAND,
@@ -213,7 +211,7 @@ def test_begun_operation_is_finished_without_a_listener(start: Start, srv: Path)
     assert (srv / "b").read_text() == "x"
 
 
-def test_a_mistake_of_ours_is_an_answer_without_values(monkeypatch: pytest.MonkeyPatch, capfd: Any, srv: Path) -> None:
+def test_defect_of_hostops_is_reported_without_values(monkeypatch: pytest.MonkeyPatch, capfd: Any, srv: Path) -> None:
     def broken(call: object) -> None:
         raise ValueError("planted-secret")
 

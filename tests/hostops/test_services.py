@@ -13,7 +13,7 @@ from writ_hostops import CancelToken
 from writ_hostops.systemd import bus
 
 
-def test_the_status_of_a_service(ask: Ask, systemd: FakeSystemd) -> None:
+def test_service_status_returns_the_properties_of_a_unit(ask: Ask, systemd: FakeSystemd) -> None:
     systemd.add("nginx.service", invocation=10)
     result = ask("service_status", service_name="nginx")
     assert (result["outcome"], result["effect"]) == ("succeeded", "none")
@@ -37,7 +37,7 @@ def test_the_status_of_a_service(ask: Ask, systemd: FakeSystemd) -> None:
     assert [call[0] for call in systemd.calls if call[0] not in ("Hello", "Get", "GetAll")] == []
 
 
-def test_a_timer_has_no_process(ask: Ask, systemd: FakeSystemd) -> None:
+def test_status_of_a_timer_has_no_process(ask: Ask, systemd: FakeSystemd) -> None:
     systemd.add("apt.timer")
     output = ask("service_status", service_name="apt.timer")["output"]
     assert (output["service_name"], output["main_pid"]) == ("apt.timer", 0)
@@ -159,7 +159,7 @@ def test_service_without_a_readiness_signal_is_watched_for_a_moment(
     assert ask(operation, service_name="lasting")["outcome"] == "succeeded"
 
 
-def test_a_cancel_does_not_take_back_what_is_only_watched(ask: Ask, systemd: FakeSystemd) -> None:
+def test_cancelled_action_on_a_simple_service_has_succeeded(ask: Ask, systemd: FakeSystemd) -> None:
     systemd.add("nginx.service", type="simple")
     result = cancelled(ask, systemd)
     assert (result["outcome"], result["effect"], result["certain"]) == ("succeeded", "done", True)
@@ -221,7 +221,7 @@ def test_cancelled_job_that_left_the_service_stopped_is_certain(ask: Ask, system
     assert result["state"]["active_state"] == "inactive"
 
 
-def test_a_cancelled_job_that_left_something_going_on_is_unknown(ask: Ask, systemd: FakeSystemd) -> None:
+def test_cancelled_job_of_an_activating_unit_is_unknown(ask: Ask, systemd: FakeSystemd) -> None:
     systemd.add("nginx.service", jobs=["hangs"], then="activating")
     result = cancelled(ask, systemd)
     assert (result["outcome"], result["effect"], result["certain"]) == ("unknown", "maybe", False)

@@ -42,7 +42,7 @@ def test_operation_that_ends_during_its_settlement_has_its_own_result(
     assert settle(state) == {"seen": "ended", "result": RESULT, "certain": True}
 
 
-def test_a_mark_that_is_being_written_is_of_one_that_runs(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mark_that_is_being_written_counts_as_running(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mark = state / f"{named(1)}.1.begun"
     mark.touch()
 
@@ -53,7 +53,7 @@ def test_a_mark_that_is_being_written_is_of_one_that_runs(state: Path, monkeypat
     assert settle(state)["seen"] == "running"
 
 
-def test_a_mark_that_a_crash_has_torn_is_of_one_that_is_lost(state: Path) -> None:
+def test_mark_torn_by_a_crash_counts_as_lost(state: Path) -> None:
     (state / f"{named(1)}.1.begun").write_text('{"oper')
     assert settle(state)["seen"] == "lost"
 

@@ -69,7 +69,7 @@ def test_process_stops_searching_after_a_while(kept: Kept) -> None:
     assert [pids.count(pid) for pid in dict.fromkeys(pids)] == [MOST_USES, MOST_USES, 1]
 
 
-def test_several_at_once_have_one_each_and_only_some_are_kept(kept: Kept, tmp_path: Path) -> None:
+def test_concurrent_jobs_have_a_process_each_and_some_are_kept(kept: Kept, tmp_path: Path) -> None:
     go_on = tmp_path / "go-on"
     tags = [kept.begin("test_wait_for", path=str(go_on)) for _ in range(3 * MOST_SPARES)]
     reported: dict[int, int] = {}
@@ -113,7 +113,7 @@ def test_process_is_reused_after_a_timeout(kept: Kept) -> None:
     assert kept.pid() == kept.pid()
 
 
-def test_a_waiting_one_that_was_killed_is_one_answer_and_no_more(kept: Kept) -> None:
+def test_killed_idle_process_fails_one_request_at_most(kept: Kept) -> None:
     os.kill(kept.pid(), signal.SIGKILL)
     reported = kept.result(kept.begin("test_look"))
     assert reported.get("gone") is True or reported["outcome"] == "succeeded", json.dumps(reported)

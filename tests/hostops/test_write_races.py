@@ -135,7 +135,7 @@ def test_a_delete_of_another_file_is_undone(ask: Ask, srv: Path, just_before_ren
     assert litter(srv) == []
 
 
-def test_a_file_that_never_stands_still_is_given_up(ask: Ask, srv: Path, just_before_rename: Arrange) -> None:
+def test_write_fails_if_the_file_changes_at_each_attempt(ask: Ask, srv: Path, just_before_rename: Arrange) -> None:
     (srv / "a").write_text("old")
     counter = iter(range(1000))
     just_before_rename(lambda: replace(srv / "a", f"theirs {next(counter)}"), times=1000)

@@ -31,7 +31,6 @@ class Up:
 
     @property
     def printed(self) -> str:
-        """Return the output."""
         return self._log.read_text()
 
     @property
@@ -50,8 +49,6 @@ class Up:
         return [one.pid for one in self.report.processes if one.pid is not None]
 
     async def until(self, holds: Callable[[], Any], within: float = WITHIN) -> None:
-        """Wait until it does."""
-
         async def check() -> bool | None:
             return bool(holds()) or None
 

@@ -71,7 +71,6 @@ async def up(home: Path, options: SupervisorOptions) -> None:
 
 
 def main() -> int:
-    """Run one of the two."""
     if sys.argv[1] == "service":
         asyncio.run(service(sys.argv[2]))
         return 0

@@ -221,7 +221,7 @@ def test_any_value_is_read_back(tmp_path_factory: pytest.TempPathFactory, text: 
     assert yaml_file.read(path).data["targets"][1] == {"id": "b", "note": text}
 
 
-def test_principals_of_a_new_installation(tmp_path: Path) -> None:
+def test_new_installation_has_one_operator(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     create_installation(home)
     (operator,) = read_principals(home.principals).principals
@@ -267,7 +267,7 @@ async def test_a_lost_policy_key_is_replaced_only_if_the_former_one_is_named(tmp
     assert home.public("policy") != lost
 
 
-def test_a_lost_policy_key_in_the_keyring_has_to_leave_it(tmp_path: Path) -> None:
+def test_lost_policy_key_must_be_removed_from_the_keyring(tmp_path: Path) -> None:
     """Policy signs with no key that the keyring lacks."""
     home = Home(tmp_path / "home")
     create_installation(home)

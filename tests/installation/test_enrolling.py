@@ -29,7 +29,7 @@ def token(tmp_path: Path) -> str:
     return tokens.make(home, POOL, "nats://127.0.0.1:4222", 1e12)[1]
 
 
-async def test_of_two_at_once_on_one_host_the_second_takes_the_key_of_the_first(
+async def test_second_of_two_concurrent_enrolments_uses_the_key_of_the_first(
     token: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, first = tmp_path / "etc", generate_seed()

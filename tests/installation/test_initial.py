@@ -39,7 +39,7 @@ def modes(root: Path) -> dict[str, int]:
     return {str(path.relative_to(root)): stat.S_IMODE(path.lstat().st_mode) for path in root.rglob("*")}
 
 
-def test_all_of_it_is_its_owners_alone_and_writ_up_finds_nothing_missing(tmp_path: Path) -> None:
+def test_init_makes_each_file_private_and_complete_for_writ_up(tmp_path: Path) -> None:
     home = init(tmp_path / "home", SITE)
     for path, mode in modes(home.root).items():
         assert mode == (0o700 if (home.root / path).is_dir() else 0o600), path
@@ -92,7 +92,7 @@ def test_an_installation_is_never_made_over_another(tmp_path: Path) -> None:
     assert home.key("policy").public == key
 
 
-def test_of_many_at_once_one_makes_it(tmp_path: Path) -> None:
+def test_one_of_many_concurrent_inits_creates_the_installation(tmp_path: Path) -> None:
     def attempt(_: int) -> Home | Conflict:
         try:
             return init(tmp_path / "home", SITE)

@@ -36,7 +36,7 @@ def test_commands_that_are_not_ours_are_not_looked_for() -> None:
 
 
 @pytest.mark.parametrize("file", ["writ_client/__init__.py", "_writ_client.pth"])
-def test_writ_as_it_was_packaged_before_is_refused_with_how_to_move(
+def test_former_distribution_of_writ_is_refused_with_the_way_to_replace_it(
     file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(tmp_path, "writ-client", file, "writ_client-0.1.0.dist-info/METADATA")
@@ -45,9 +45,7 @@ def test_writ_as_it_was_packaged_before_is_refused_with_how_to_move(
         installed_distributions.refuse_former()
 
 
-def test_a_package_of_other_people_by_a_former_name_is_nothing_to_us(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_foreign_distribution_with_a_former_name_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path, "writ-agent", "somebody_elses/__init__.py")
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     installed_distributions.refuse_former()

@@ -160,7 +160,7 @@ def test_a_server_has_no_setting_to_wait_where_it_cannot() -> None:
     check_listener(place, None)
 
 
-async def test_nats_runs_on_where_leaves_yaml_wants_it_to_wait_where_it_cannot(tmp_path: Path) -> None:
+async def test_nats_continues_if_leaves_yaml_names_an_address_that_it_cannot_use(tmp_path: Path) -> None:
     async with up(tmp_path) as one:
         before = one.pid("nats")
         one.home.leaves.write_text(f"{{listen: 192.0.2.1, port: {free_port()}, leaves: []}}\n")

@@ -136,7 +136,7 @@ def actions(known: KnownChanges) -> list[str]:
     return [one.change.action for one in known.changes]
 
 
-def test_a_forged_copy_puts_no_change_before_another() -> None:
+def test_forged_copy_does_not_reorder_changes() -> None:
     enabled, disabled = of(3, "a", "enable"), of(5, "b", "disable")
     known = taken_in(KnownChanges(), [enabled, disabled], {POLICY.public: 99}, HERE)
     for found in (known, KnownChanges()):
@@ -145,7 +145,7 @@ def test_a_forged_copy_puts_no_change_before_another() -> None:
         assert forged.sequence == 7
 
 
-def test_a_copy_alone_makes_no_change_and_keeps_later_ones() -> None:
+def test_copied_change_without_its_original_is_ignored() -> None:
     """A copy of a withheld decision: a copy has no time of storage, so it cannot be late."""
     late, true = copy(of(3, "a", "enable"), 7, 3), of(8, "b", "disable")
     assert actions(taken_in(KnownChanges(), [late, true], {POLICY.public: 99}, HERE)) == ["disable"]
@@ -273,7 +273,7 @@ async def test_a_key_of_another_party_gives_a_principal_no_access_and_breaks_not
 
 
 @pytest.mark.parametrize("party", ["bootstrap", "sys", "status", "policy", "executor", "audit", "keeper"])
-async def test_no_key_of_writ_itself_is_a_principals_user_as_well(home: Home, party: str) -> None:
+async def test_key_of_a_service_is_ignored_as_a_principals_key(home: Home, party: str) -> None:
     """These keys are public, and NATS refuses a configuration with the same key twice."""
     by_operation(home, "add", "eve", kind="human", key=home.public(party), roles=["dev"])
     planned = plan(home, ServerAddress(host="127.0.0.1", port=4222, monitor_port=8222))

@@ -123,7 +123,7 @@ async def test_status_names_ill_and_silent_processes(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(120)
-async def test_an_installation_that_is_well_is_so_from_outside_too(tmp_path: Path) -> None:
+async def test_status_by_addresses_reports_a_ready_installation(tmp_path: Path) -> None:
     async with running_installation(tmp_path) as installation:
         ports = [one.split('"health_port":')[1].split(",")[0] for one in run_files(installation)]
         addresses = " ".join(f"127.0.0.1:{port}" for port in ports)

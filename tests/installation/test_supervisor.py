@@ -41,7 +41,7 @@ async def test_an_empty_folder_becomes_an_installation_for_its_owner_alone(tmp_p
 
 @pytest.mark.exhaustive
 @pytest.mark.usefixtures("patient")
-async def test_everything_is_ready_and_said_to_be(tmp_path: Path) -> None:
+async def test_status_reports_each_process_of_a_new_installation_as_ready(tmp_path: Path) -> None:
     async with up(tmp_path, replicas={"executors": 2}) as one:
         observed = await status(one.home, {})
         assert observed.ready
@@ -55,7 +55,7 @@ async def test_everything_is_ready_and_said_to_be(tmp_path: Path) -> None:
 
 @pytest.mark.exhaustive
 @pytest.mark.usefixtures("patient")
-async def test_a_sulking_service_is_named_with_its_check(tmp_path: Path) -> None:
+async def test_status_names_a_stopped_service_with_its_failing_check(tmp_path: Path) -> None:
     async with up(tmp_path) as one:
         pid = one.pid("audit")
         assert pid is not None
@@ -151,7 +151,7 @@ async def test_nothing_outlives_a_supervisor_that_is_killed(tmp_path: Path) -> N
 
 
 @pytest.mark.usefixtures("patient")
-async def test_a_second_one_on_the_same_folder_refuses_and_names_the_first(tmp_path: Path) -> None:
+async def test_second_supervisor_of_a_home_refuses_and_names_the_first(tmp_path: Path) -> None:
     async with up(tmp_path) as one:
         second = await start(one.home, tmp_path / "second")
         assert await asyncio.wait_for(second.process.wait(), WITHIN) == 2

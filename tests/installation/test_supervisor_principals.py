@@ -75,7 +75,7 @@ async def test_a_principal_that_is_removed_is_shut_out(tmp_path: Path) -> None:
         bus = await let_in(one, bob)
         data = yaml_file.read(one.home.principals).data
         list_edits.write(one.home.principals, "", {"principals": data["principals"][:1]})
-        # Said when bob was let in, and once more when NATS has taken in the end of it, not while it does.
+        # Reported when bob was added, and again once NATS has loaded his removal, not before.
         await one.until(lambda: one.printed.count("match the files again") > 1 and not bus.connected)
         with pytest.raises(Forbidden):
             await open_bus(bob, one.home.key("principal-bob").seed, wait=20)

@@ -41,7 +41,7 @@ def home(tmp_path: Path) -> Home:
     return home
 
 
-class Door:
+class ProvisionerSide:
     """The provisioner's side at a time set by the test, with its recorded notices."""
 
     def __init__(self, home: Home) -> None:
@@ -74,8 +74,8 @@ class Door:
 
 
 @pytest.fixture
-def door(home: Home) -> Door:
-    return Door(home)
+def provisioner(home: Home) -> ProvisionerSide:
+    return ProvisionerSide(home)
 
 
 def made(home: Home) -> tuple[EnrolmentToken, Ticket]:
@@ -133,7 +133,7 @@ def test_a_file_that_is_no_token_is_passed_over(home: Home) -> None:
     assert tokens.known(home) == [token]
 
 
-def test_of_many_who_use_it_at_once_one_has_it(home: Home) -> None:
+def test_one_of_many_concurrent_uses_of_a_token_succeeds(home: Home) -> None:
     token, _ = made(home)
 
     def attempt(key: str) -> str | None:
@@ -149,25 +149,27 @@ def test_of_many_who_use_it_at_once_one_has_it(home: Home) -> None:
     assert [path.name for path in home.enrolled.iterdir()] == [token.id]
 
 
-async def test_a_good_token_enrols_one_key_and_says_so(home: Home, door: Door) -> None:
+async def test_a_good_token_enrols_one_key_and_says_so(home: Home, provisioner: ProvisionerSide) -> None:
     token, ticket = made(home)
     key = a_key()
-    await door.ask(signed(ticket, key), token.id)
-    assert door.keys() == [key.public]
-    assert [(one.kind, one.pool, one.key, one.token) for one in door.notices] == [
+    await provisioner.ask(signed(ticket, key), token.id)
+    assert provisioner.keys() == [key.public]
+    assert [(one.kind, one.pool, one.key, one.token) for one in provisioner.notices] == [
         ("agent_enrolled", POOL, key.public, token.id)
     ]
 
 
-async def test_enrolment_needs_its_record_and_the_token_stays_valid_without(home: Home, door: Door) -> None:
+async def test_enrolment_needs_its_record_and_the_token_stays_valid_without(
+    home: Home, provisioner: ProvisionerSide
+) -> None:
     token, ticket = made(home)
-    key, door.records = a_key(), False
+    key, provisioner.records = a_key(), False
     with pytest.raises(Unreachable):
-        await door.ask(signed(ticket, key), token.id)
-    assert (door.keys(), tokens.good(home, NOW)) == ([], [token])
-    door.records = True
-    await door.ask(signed(ticket, key), token.id)
-    assert door.keys() == [key.public]
+        await provisioner.ask(signed(ticket, key), token.id)
+    assert (provisioner.keys(), tokens.good(home, NOW)) == ([], [token])
+    provisioner.records = True
+    await provisioner.ask(signed(ticket, key), token.id)
+    assert provisioner.keys() == [key.public]
 
 
 @pytest.mark.parametrize(
@@ -179,7 +181,7 @@ async def test_enrolment_needs_its_record_and_the_token_stays_valid_without(home
     ],
 )
 async def test_enrolment_that_fails_gets_a_reply_and_is_counted_as_failed(
-    home: Home, door: Door, monkeypatch: pytest.MonkeyPatch, error: Exception, code: str
+    home: Home, provisioner: ProvisionerSide, monkeypatch: pytest.MonkeyPatch, error: Exception, code: str
 ) -> None:
     token, ticket = made(home)
 
@@ -187,27 +189,29 @@ async def test_enrolment_that_fails_gets_a_reply_and_is_counted_as_failed(
         raise error
 
     monkeypatch.setattr(list_edits, "append", fails)
-    reply = await door.reply(signed(ticket, a_key()), token.id)
+    reply = await provisioner.reply(signed(ticket, a_key()), token.id)
     assert reply.error is not None
     assert (reply.error.code, str(error) in reply.error.message) == (code, False)
-    assert [(one.endpoint, one.outcome, one.code) for one in door.handled] == [("enrol", "failed", code)]
+    assert [(one.endpoint, one.outcome, one.code) for one in provisioner.handled] == [("enrol", "failed", code)]
 
 
-async def test_enrolment_and_its_refusal_are_counted_as_in_every_service(home: Home, door: Door) -> None:
+async def test_enrolment_and_its_refusal_are_counted_as_in_every_service(
+    home: Home, provisioner: ProvisionerSide
+) -> None:
     (token, ticket), key = made(home), a_key()
-    assert (await door.reply(signed(ticket, key), token.id)).error is None
-    refused = await door.reply(signed(ticket, a_key()), token.id)
+    assert (await provisioner.reply(signed(ticket, key), token.id)).error is None
+    refused = await provisioner.reply(signed(ticket, a_key()), token.id)
     assert refused.error is not None
-    assert [(one.outcome, one.code) for one in door.handled] == [("ok", ""), ("refused", "denied")]
+    assert [(one.outcome, one.code) for one in provisioner.handled] == [("ok", ""), ("refused", "denied")]
 
 
-async def test_the_key_of_a_sites_link_is_no_agents(home: Home, door: Door) -> None:
+async def test_the_key_of_a_sites_link_is_no_agents(home: Home, provisioner: ProvisionerSide) -> None:
     token, ticket = made(home)
     link = a_key()
     entry = {"site": "north", "pool": POOL, "key": link.public}
     list_edits.write(home.leaves, "# Sites.\n", {"listen": "0.0.0.0", "port": 7422, "leaves": [entry]})
     with pytest.raises(Conflict, match="the link of site north"):
-        await door.ask(signed(ticket, link), token.id)
+        await provisioner.ask(signed(ticket, link), token.id)
 
 
 def test_a_token_whose_address_is_more_than_a_line_is_none(home: Home) -> None:
@@ -216,32 +220,34 @@ def test_a_token_whose_address_is_more_than_a_line_is_none(home: Home) -> None:
         enrolment_tickets.read_ticket(text)
 
 
-async def test_the_same_again_is_the_same_and_another_key_is_refused(home: Home, door: Door) -> None:
+async def test_repeated_use_of_a_token_needs_the_same_key(home: Home, provisioner: ProvisionerSide) -> None:
     token, ticket = made(home)
     key = a_key()
     for _ in range(2):  # the answer to the first got lost
-        await door.ask(signed(ticket, key), token.id)
+        await provisioner.ask(signed(ticket, key), token.id)
     with pytest.raises(Denied, match="used already"):
-        await door.ask(signed(ticket, a_key()), token.id)
-    assert door.keys() == [key.public]
-    assert door.notices[-1].kind == "enrolment_refused"
+        await provisioner.ask(signed(ticket, a_key()), token.id)
+    assert provisioner.keys() == [key.public]
+    assert provisioner.notices[-1].kind == "enrolment_refused"
 
 
-async def test_an_agent_that_was_taken_out_again_leaves_no_token_to_come_back_by(home: Home, door: Door) -> None:
+async def test_an_agent_that_was_taken_out_again_leaves_no_token_to_come_back_by(
+    home: Home, provisioner: ProvisionerSide
+) -> None:
     token, ticket = made(home)
     key = a_key()
-    await door.ask(signed(ticket, key), token.id)
+    await provisioner.ask(signed(ticket, key), token.id)
     home.agents.write_text("agents: []\n")
     for again in (key, a_key()):
         with pytest.raises(Denied):
-            await door.ask(signed(ticket, again), token.id)
-    assert door.keys() == []
+            await provisioner.ask(signed(ticket, again), token.id)
+    assert provisioner.keys() == []
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("name", ["use", "append", "done"])
 async def test_token_enrols_one_key_whenever_the_provisioner_dies(
-    home: Home, door: Door, monkeypatch: pytest.MonkeyPatch, name: str, after: bool
+    home: Home, provisioner: ProvisionerSide, monkeypatch: pytest.MonkeyPatch, name: str, after: bool
 ) -> None:
     (token, ticket), key, other = made(home), a_key(), a_key()
     module = list_edits if name == "append" else tokens
@@ -254,51 +260,51 @@ async def test_token_enrols_one_key_whenever_the_provisioner_dies(
 
     monkeypatch.setattr(module, name, dies)
     with pytest.raises(KeyboardInterrupt):
-        await door.ask(signed(ticket, key), token.id)
+        await provisioner.ask(signed(ticket, key), token.id)
     monkeypatch.undo()
     finish(home)
-    assert token in tokens.good(home, NOW) or door.keys() == [key.public]  # NATS knows one of the two
+    assert token in tokens.good(home, NOW) or provisioner.keys() == [key.public]  # NATS knows one of the two
     if (name, after) != ("use", False):
         with pytest.raises(Denied, match="used already"):
-            await door.ask(signed(ticket, other), token.id)
-    await door.ask(signed(ticket, key), token.id)
+            await provisioner.ask(signed(ticket, other), token.id)
+    await provisioner.ask(signed(ticket, key), token.id)
     with pytest.raises(Denied, match="used already"):
-        await door.ask(signed(ticket, other), token.id)
-    assert (door.keys(), tokens.good(home, NOW)) == ([key.public], [])
+        await provisioner.ask(signed(ticket, other), token.id)
+    assert (provisioner.keys(), tokens.good(home, NOW)) == ([key.public], [])
 
 
-async def test_a_key_whose_entry_is_there_cannot_come_back_when_it_is_taken_out(home: Home, door: Door) -> None:
+async def test_removed_agent_key_cannot_enrol_again_by_its_old_token(home: Home, provisioner: ProvisionerSide) -> None:
     (token, ticket), key = made(home), a_key()
     tokens.use(home, token, key.public)
     list_edits.append(home.agents, "agents", {"pool": POOL, "key": key.public}, unique="key")
     finish(home)  # who wrote the entry died then
     home.agents.write_text("agents: []\n")
     with pytest.raises(Denied, match="removed again"):
-        await door.ask(signed(ticket, key), token.id)
-    assert (door.keys(), tokens.good(home, NOW)) == ([], [])
+        await provisioner.ask(signed(ticket, key), token.id)
+    assert (provisioner.keys(), tokens.good(home, NOW)) == ([], [])
 
 
-async def test_token_revoked_during_its_record_enrols_nobody(home: Home, door: Door) -> None:
+async def test_token_revoked_during_its_record_enrols_nobody(home: Home, provisioner: ProvisionerSide) -> None:
     token, ticket = made(home)
-    door.meanwhile = lambda: tokens.drop(home, [token])
+    provisioner.meanwhile = lambda: tokens.drop(home, [token])
     with pytest.raises(Denied, match="was revoked"):
-        await door.ask(signed(ticket, a_key()), token.id)
-    assert (door.keys(), tokens.used_for(home, token.id)) == ([], None)
+        await provisioner.ask(signed(ticket, a_key()), token.id)
+    assert (provisioner.keys(), tokens.used_for(home, token.id)) == ([], None)
 
 
-async def test_expired_or_revoked_token_is_invalid(home: Home, door: Door) -> None:
+async def test_expired_or_revoked_token_is_invalid(home: Home, provisioner: ProvisionerSide) -> None:
     token, ticket = made(home)
-    door.now = token.until
+    provisioner.now = token.until
     with pytest.raises(Denied, match="expired"):
-        await door.ask(signed(ticket, a_key()), token.id)
-    door.now = NOW
+        await provisioner.ask(signed(ticket, a_key()), token.id)
+    provisioner.now = NOW
     tokens.drop(home, [token])
     with pytest.raises(Denied):
-        await door.ask(signed(ticket, a_key()), token.id)
-    assert door.keys() == []
+        await provisioner.ask(signed(ticket, a_key()), token.id)
+    assert provisioner.keys() == []
 
 
-async def test_a_token_does_nothing_but_what_it_is_for(home: Home, door: Door) -> None:
+async def test_token_enrols_one_new_key_of_its_own_pool_alone(home: Home, provisioner: ProvisionerSide) -> None:
     token, ticket = made(home)
     other, other_ticket = made(home)
     key = a_key()
@@ -314,30 +320,30 @@ async def test_a_token_does_nothing_but_what_it_is_for(home: Home, door: Door) -
     ]
     for enrol, at, error in refused:
         with pytest.raises(error):
-            await door.ask(enrol, at)
+            await provisioner.ask(enrol, at)
     swapped = EnrolmentRequest(by_token=signed(ticket, key).by_token, by_agent=signed(ticket, a_key()).by_agent)
     with pytest.raises(Untrusted):
-        await door.ask(swapped, token.id)
+        await provisioner.ask(swapped, token.id)
     with pytest.raises(Invalid):
-        await door.ask(b"{}", token.id)
+        await provisioner.ask(b"{}", token.id)
     assert tokens.good(home, NOW) == tokens.known(home)
-    assert [one.kind for one in door.notices] == ["enrolment_refused"] * (len(refused) + 1)
-    assert not any(ticket.seed in one.detail for one in door.notices)
+    assert [one.kind for one in provisioner.notices] == ["enrolment_refused"] * (len(refused) + 1)
+    assert not any(ticket.seed in one.detail for one in provisioner.notices)
 
 
-async def test_a_key_of_another_pool_is_nobody_elses(home: Home, door: Door) -> None:
+async def test_key_of_another_pool_is_not_enrolled(home: Home, provisioner: ProvisionerSide) -> None:
     key = home.key(f"agent-{read_agents(home.agents).agents[0].pool}")
     token, ticket = made(home)
     with pytest.raises(Conflict, match="create a new key"):
-        await door.ask(signed(ticket, key), token.id)
+        await provisioner.ask(signed(ticket, key), token.id)
 
 
-async def test_repeated_attempts_are_ignored(home: Home, door: Door) -> None:
+async def test_repeated_attempts_are_ignored(home: Home, provisioner: ProvisionerSide) -> None:
     token, ticket = made(home)
     refused: list[type[WritError]] = []
     for _ in range(60):
         with pytest.raises((Untrusted, Full)) as caught:
-            await door.ask(signed(ticket, a_key(), by_agent=a_key()), token.id)
+            await provisioner.ask(signed(ticket, a_key(), by_agent=a_key()), token.id)
         refused.append(caught.type)
     assert refused[0] is Untrusted
     assert refused[-1] is Full

@@ -115,7 +115,6 @@ def running_writ(folder: Path, near_host: Host, far_host: Host) -> Iterator[Writ
 
 @pytest.fixture(scope="session")
 def local_agent(running_writ: Writ, near_host: Host, folder: Path) -> Iterator[None]:
-    """The agent on the host."""
     installation.install_agent(running_writ, near_host, folder / "wheels")
     yield
     print(near_host.attempt("journalctl", "--no-pager", "--unit", installation.AGENT)[1])

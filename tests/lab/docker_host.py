@@ -33,7 +33,6 @@ def make_images(engine: Engine) -> None:
 
 
 def make_box(engine: Engine) -> None:
-    """The image of busybox."""
     _import(engine, BOX)
 
 
@@ -126,7 +125,6 @@ class DockerHost:
         return ("image_pull", *container_operations.SHARED)
 
     async def run(self, name: str, operation_id: str, **given: Any) -> TaskResult:
-        """Run it to its end."""
         return await asyncio.wait_for(self.backend.run(self.task(name, operation_id, **given), print), 60.0)
 
     def runs(self, name: str) -> bool | None:

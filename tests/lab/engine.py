@@ -39,8 +39,6 @@ ENTRYPOINT ["/bin/{name}"]
 
 
 class Engine:
-    """A running one; `docker` is its command line."""
-
     def __init__(self, folder: Path, network: EngineNetwork, more: dict[str, Any]) -> None:
         """`more`: settings of dockerd; its `hosts` are listened at besides the socket."""
         self.folder, self.network, self._more = folder, network, more

@@ -39,7 +39,6 @@ class Site(Writ):
         self.agent = f"writ-agent-local@{self.pool}"
 
     def call(self, *words: str, timeout: float = 120.0) -> tuple[int, str, str]:
-        """See Writ."""
         command = ("env", "WRIT_HOME=/etc/writ", "/opt/writ/bin/writ", *words)
         return self.control.attempt(*command, timeout=timeout)
 

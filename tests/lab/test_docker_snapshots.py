@@ -75,7 +75,7 @@ async def test_a_snapshot_name_is_taken_once_and_belongs_to_its_container(host: 
     assert (await run(host, "snapshot_delete", snapshot_name="one")).outcome == "succeeded"
 
 
-async def test_an_image_with_the_labels_of_a_snapshot_is_none(host: DockerHost) -> None:
+async def test_built_image_with_snapshot_labels_is_not_listed_as_a_snapshot(host: DockerHost) -> None:
     labels = ("io.writops.snapshot.container=web", "io.writops.snapshot.name=evil")
     recipe = f"FROM {BOX}\nLABEL {' '.join(labels)}\n"
     host.engine.docker("build", "--quiet", "--tag", "somebody/else:1", "-", stdin=recipe.encode())

@@ -37,13 +37,8 @@ async def places(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[dict
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def installation(places: dict[str, Path]) -> AsyncIterator[RunningInstallation]:
     folder = places["files"].parent
-    policy = open_policy(
-        {"name": "archive", "operations": ["journal_archive"], "user_roles": ["admin"], "allowed": True}
-    )
-    home = prepare(folder, targets=[local_target("web-1", places["files"])], policy=policy)
-    async with running_installation(
-        folder, home=home, environ={"WRIT_SWEEP": "0.2", "WRIT_JOURNAL_KEEP": "0.01"}
-    ) as running:
+    home = prepare(folder, targets=[local_target("web-1", places["files"])], policy=open_policy(ADMIN))
+    async with running_installation(folder, home=home, environ=ENVIRON) as running:
         yield running
 
 

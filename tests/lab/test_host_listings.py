@@ -31,7 +31,9 @@ ABSENT = {"service_name": "no-such-unit", "package_name": "no-such", "backup_id"
 
 
 @pytest.mark.parametrize("parameter", ABSENT)
-def test_only_what_is_there_may_be_named(writ: Writ, host: Host, named: dict[str, str], parameter: str) -> None:
+def test_rule_by_a_listing_allows_only_names_on_the_host(
+    writ: Writ, host: Host, named: dict[str, str], parameter: str
+) -> None:
     (operation,) = LISTED[parameter][1]
     given = [*GIVEN.get(operation, []), *([] if operation == "network_test" else ["--dry-run"])]
     seen = judged(writ, host, operation, f"{parameter}={named[parameter]}", *given)

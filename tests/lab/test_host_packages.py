@@ -104,7 +104,7 @@ def test_a_package_whose_script_fails_is_a_failure_and_reported_as_it_is(
         host.run("dpkg", "--purge", "--force-remove-reinstreq", "broken")
 
 
-def test_the_list_is_that_of_dpkg(writ: Writ, host: Host) -> None:
+def test_package_list_agrees_with_dpkg(writ: Writ, host: Host) -> None:
     writ.run("package_install", "package_name=hello", "version=1.0")
     listed = writ.run("package_list", "pattern=hello")["output"]["packages"]
     assert [(one["package_name"], one["version"]) for one in listed] == [("hello", "1.0")]

@@ -8,7 +8,7 @@ from tests.lab.installation import Writ
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 
 
-def test_a_restart_asked_for_with_writ_restarts_nginx_and_its_trace_reads_back(writ: Writ, host: Host) -> None:
+def test_requested_restart_restarts_nginx_and_has_a_trace(writ: Writ, host: Host) -> None:
     before = host.show("nginx", "InvocationID")
     done = writ.run("service_restart", "service_name=nginx")
     assert done["outcome"] == "succeeded"

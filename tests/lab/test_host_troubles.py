@@ -22,7 +22,7 @@ def test_a_restart_that_systemd_cannot_take_back_ends_unknown_and_is_settled_whe
     settled(writ, number)
 
 
-def test_a_timeout_is_kept_and_nothing_waits_on_the_host_any_more(writ: Writ, host: Host, slow: str) -> None:
+def test_operation_ends_at_its_timeout_and_leaves_no_process_on_the_host(writ: Writ, host: Host, slow: str) -> None:
     done = writ.run("service_restart", f"service_name={slow}", "timeout=2", status=7)
     assert (done["outcome"], done["code"]) == ("unknown", "timeout")
     at = times(writ, done["operation_id"])

@@ -15,11 +15,11 @@ from writ_installation.files.home import Home
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300), only("local")]
 
-README = Path(__file__).parents[2] / "README.md"
+DOCUMENT = Path(__file__).parents[2] / "docs/bare-client.md"
 
 
-def test_the_bare_script_of_the_readme_does_the_same(writ: Writ, host: Host, tmp_path: Path) -> None:
-    (script,) = re.findall(r"^```python\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
+def test_documented_bare_client_works_with_the_local_agent(writ: Writ, host: Host, tmp_path: Path) -> None:
+    (script,) = re.findall(r"^```python\n(.*?)^```$", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
     assert "import writ" not in script
     assert "from writ" not in script
     (tmp_path / "bare.py").write_text(script)

@@ -20,7 +20,7 @@ ODD = "a b'c\"d$(touch gone)`id`;&&|<>*?[x]{y}~#!%\\é\u202e"
 """What a shell would make something of."""
 
 
-def test_all_that_is_on_the_host_is_one_folder_for_root_alone(writ: Writ, host: Host) -> None:
+def test_host_gets_one_folder_that_only_root_may_read(writ: Writ, host: Host) -> None:
     hang_up(host)
     host.run("rm", "-rf", FOLDER)
     before = host.state()
@@ -64,7 +64,7 @@ def test_missing_permission_of_a_user_is_reported(writ: Writ, host: Host) -> Non
     assert host.show("nginx", "InvocationID") == before
 
 
-def test_a_host_is_reached_by_way_of_another(writ: Writ, host: Host, near_host: Host) -> None:
+def test_target_is_reached_through_a_jump_host(writ: Writ, host: Host, near_host: Host) -> None:
     host.run("mkdir", "-p", ROOT)
     with near_host.held():
         done = writ.run("file_write", f"file_path={ROOT}/by-jump", "content=jumped", target="jump")
@@ -98,7 +98,7 @@ def test_a_host_is_reached_as_a_peer_of_a_tailnet(writ: Writ, host: Host, peer: 
         ({"expired": True}, "tailscale_expired"),
     ],
 )
-def test_a_peer_that_is_not_as_it_should_be_is_refused(
+def test_tailscale_peer_with_a_wrong_property_is_refused(
     writ: Writ, host: Host, tailnet: TailscaleState, peer: Peer, change: dict[str, object], code: str
 ) -> None:
     tailnet.put(replace(peer, **change))  # type: ignore[arg-type]

@@ -67,7 +67,7 @@ def test_the_printed_rule_permits_root_to_hostops_and_nothing_else(writ: Writ, h
         assert host.run("stat", "--format=%U %a", "/var/lib/writ-hostops") == "root 700"
 
 
-def test_only_operations_that_need_root_have_it(writ: Writ, host: Host, rule: str) -> None:
+def test_only_operations_that_need_root_run_by_sudo(writ: Writ, host: Host, rule: str) -> None:
     with rules(host, rule):
         path = f"{home('sh')}/own"
         assert writ.run("file_write", f"file_path={path}", "content=x", target="by-rule")["outcome"] == "succeeded"
@@ -109,7 +109,7 @@ def test_a_rule_without_a_password_works_where_the_agent_has_one(
         assert restarted(writ, host, "by-password")
 
 
-def test_a_host_that_wants_a_terminal_says_so(writ: Writ, host: Host, rule: str) -> None:
+def test_error_names_the_requiretty_rule_of_sudo(writ: Writ, host: Host, rule: str) -> None:
     hang_up(host)  # a session that is open already stays root's
     with rules(host, "Defaults requiretty", rule):
         code, message = refusal(writ, "by-rule")

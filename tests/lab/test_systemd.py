@@ -84,7 +84,7 @@ def test_an_agent_over_ssh_goes_to_its_host_and_reads_its_own_keys_and_nothing_o
     assert not reads("writ", f"/etc/writ-ssh/{OVER_SSH}")
 
 
-def test_a_copy_by_the_text_has_all_of_it_and_one_goes_back_to_it(site: Site) -> None:
+def test_documented_backup_of_the_units_restores_the_whole_installation(site: Site) -> None:
     copy, back = (block for block in blocks(BACKUP) if any("/root/writ-copy.tgz" in line for line in block))
     done = site.run("network_status", target=TARGET)
     site.json("agent", "token", site.pool)
@@ -227,7 +227,7 @@ def test_an_installation_is_not_made_again_nor_started_twice(site: Site) -> None
     assert "systemctl status" in site.call("restart")[2]
 
 
-def test_the_status_of_all_that_the_system_starts_here_is_reported(site: Site) -> None:
+def test_status_reports_every_started_unit(site: Site) -> None:
     def ready() -> dict[str, Any] | None:
         told = site.call("status", "-o", "json")[1]
         view: dict[str, Any] = json.loads(told) if told else {}
@@ -279,7 +279,7 @@ async def test_everything_is_restarted_under_load_and_nothing_fails(site: Site) 
     assert not set(before.values()) & set(after.values())
 
 
-def test_an_agents_entry_that_is_taken_out_shuts_it_out(site: Site) -> None:
+def test_agent_without_an_entry_in_agents_yaml_loses_access(site: Site) -> None:
     made = enrol_elsewhere(site)
     listed = site.json("agent", "list")
     kept = [one for one in listed["agents"] if one["key"] != made]

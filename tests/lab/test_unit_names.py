@@ -66,7 +66,7 @@ def test_a_deny_of_an_alias_is_one_of_the_unit(writ: Writ, host: Host, verb: str
 
 
 @pytest.mark.usefixtures("units")
-def test_nor_is_the_unit_shown_by_its_own_name(writ: Writ) -> None:
+def test_unit_with_a_denied_alias_is_not_shown_by_its_own_name(writ: Writ) -> None:
     done = writ.run("service_status", "service_name=open-unit", status=3)
     assert (done["outcome"], done["code"]) == ("denied", "denied")
     assert "by its other name guarded-alias: " in done["message"]
@@ -100,7 +100,7 @@ def test_a_unit_with_an_alias_that_nobody_denies_is_restarted(writ: Writ, host: 
 
 @pytest.mark.usefixtures("units")
 @pytest.mark.parametrize("spelled", ["guarded-unit.service", "open-alias.service", "free-unit.service"])
-def test_a_second_spelling_is_no_request(writ: Writ, spelled: str) -> None:
+def test_unit_name_in_another_spelling_is_refused(writ: Writ, spelled: str) -> None:
     refused = writ.run("service_stop", f"service_name={spelled}", status=2)["error"]
     assert refused["code"] == "invalid_parameters"
     assert "systemd service without .service" in refused["message"]

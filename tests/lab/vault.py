@@ -14,8 +14,6 @@ DECLARED = {"repository": REPOSITORY, "password_file": PASSWORD_FILE}
 
 @dataclass
 class Vault:
-    """The repository, past Writ."""
-
     host: Host
 
     def restic(self, *words: str) -> str:

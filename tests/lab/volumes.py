@@ -77,7 +77,6 @@ def _end(daemon: subprocess.Popen[bytes]) -> None:
 
 @pytest.fixture(params=["btrfs", "zfs"])
 def volume(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Volume]:
-    """Each of the two."""
     with (btrfs if request.param == "btrfs" else zfs)(tmp_path.resolve()) as made:
         yield made
 

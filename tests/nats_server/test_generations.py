@@ -131,7 +131,7 @@ async def test_unarchived_event_before_an_archive_keeps_the_range(server: WritSe
         await journal_generations.take_out(bootstrap.replies, SIZES, 3, 4)
     assert await sequences(server) == {1, 2, 3, 4, 5, 6}
     await journal_generations.take_out(bootstrap.replies, SIZES, 1, 4)
-    await journal_generations.take_out(bootstrap.replies, SIZES, 1, 4)  # whoever died is called again
+    await journal_generations.take_out(bootstrap.replies, SIZES, 1, 4)  # the caller died, and calls it again
     assert await sequences(server) == {5, 6}
 
 

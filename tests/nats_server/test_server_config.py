@@ -213,7 +213,7 @@ def certificates(tmp_path: Path) -> Path:
     return tmp_path
 
 
-async def test_tls_both_ways(certificates: Path) -> None:
+async def test_server_with_tls_accepts_only_clients_that_verify_it(certificates: Path) -> None:
     def path(name: str) -> str:
         return str(certificates / name)
 

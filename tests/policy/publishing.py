@@ -120,7 +120,6 @@ async def roll_back(asking: Asking, number: int) -> int:
 
 
 async def announce(asking: Asking, version: StoredPolicy, number: int) -> int:
-    """The control event."""
     kind = "policy_publish" if version.origin == "published" else "policy_rollback"
     more = {"operation_id": version.operation_id, "parameters_key": KEY}
     return await asking.control(kind, {"version": number, "digest": version.digest}, version.decision, **more)

@@ -119,8 +119,6 @@ class Clock:
 
 
 class Asking:
-    """An executor's side."""
-
     def __init__(self, bus: Bus, files: Files, service: PolicyService, measured: Metrics, clock: Clock) -> None:
         self.bus, self.files, self.service, self.measured, self.clock = bus, files, service, measured, clock
         self._numbers = itertools.count()

@@ -20,14 +20,14 @@ from writ_rules.second_decisions.file_history import FileHistory
 from writ_trust.statements import sign
 
 
-def checker(office: Asking, folder: Path, directory: PeopleDirectory | None = None) -> Checker:
-    histories = [FileHistory(folder / "inputs", office.files.path(name)) for name in ("inventory", "principals")]
+def checker(asking: Asking, folder: Path, directory: PeopleDirectory | None = None) -> Checker:
+    histories = [FileHistory(folder / "inputs", asking.files.path(name)) for name in ("inventory", "principals")]
     for history in histories:
-        history.record_change(office.clock.now)
-    keys = {office.files.keys["policy"].public: 1 << 60}
+        history.record_change(asking.clock.now)
+    keys = {asking.files.keys["policy"].public: 1 << 60}
     return Checker(
-        office.bus.journal,
-        office.bus.policies,
+        asking.bus.journal,
+        asking.bus.policies,
         CATALOGUE,
         *histories,
         events=keys,
@@ -37,20 +37,20 @@ def checker(office: Asking, folder: Path, directory: PeopleDirectory | None = No
     )
 
 
-async def recorded(office: Asking, about: Subject, decision: Decision, **effective: Any) -> Record:
+async def recorded(asking: Asking, about: Subject, decision: Decision, **effective: Any) -> Record:
     """Return the record of a request with this decision, signed by policy's key, and these effective parameters."""
-    signed = sign(office.files.keys["policy"], decision)
-    await office.record(about, signed, parameters=about.parameters, effective={**about.parameters, **effective})
-    found = await office.bus.journal.read(subjects.operation_filter(about.principal, about.operation_id))
+    signed = sign(asking.files.keys["policy"], decision)
+    await asking.record(about, signed, parameters=about.parameters, effective={**about.parameters, **effective})
+    found = await asking.bus.journal.read(subjects.operation_filter(about.principal, about.operation_id))
     return found[0]
 
 
 async def checked(
-    office: Asking, folder: Path, about: Subject, change: Callable[[Decision], Decision] = lambda one: one, **more: Any
+    asking: Asking, folder: Path, about: Subject, change: Callable[[Decision], Decision] = lambda one: one, **more: Any
 ) -> Comparison:
-    decision = await office.decision(about, **more)
-    record = await recorded(office, about, change(decision))
-    result = await checker(office, folder).check(record)
+    decision = await asking.decision(about, **more)
+    record = await recorded(asking, about, change(decision))
+    result = await checker(asking, folder).check(record)
     assert isinstance(result, SecondDecision)
     return result.comparison
 
@@ -59,15 +59,15 @@ def allowed(decision: Decision) -> Decision:
     return structs.replace(decision, effect="allow", code="allowed")
 
 
-def start(office: Asking, about: Subject, decision: Decision, parameters: dict[str, Any] | None = None) -> Granted:
+def start(asking: Asking, about: Subject, decision: Decision, parameters: dict[str, Any] | None = None) -> Granted:
     """Store a start by a thief of policy's key."""
-    signed = sign(office.files.keys["policy"], decision)
+    signed = sign(asking.files.keys["policy"], decision)
     return Granted(
-        **stamp(office, f"start-{about.operation_id}"),
+        **stamp(asking, f"start-{about.operation_id}"),
         operation_id=about.operation_id,
         attempt=1,
         instance="one",
-        deadline=office.clock.now + 60,
+        deadline=asking.clock.now + 60,
         claim=signed,
         grant=signed,
         decision=signed,
@@ -76,12 +76,12 @@ def start(office: Asking, about: Subject, decision: Decision, parameters: dict[s
 
 
 async def last_checked(
-    office: Asking, folder: Path, about: Subject, directory: PeopleDirectory | None = None
+    asking: Asking, folder: Path, about: Subject, directory: PeopleDirectory | None = None
 ) -> Comparison:
     """Check the last event of the operation."""
     own = subjects.operation_filter(about.principal, about.operation_id)
-    last = await office.bus.journal.last(own)
+    last = await asking.bus.journal.last(own)
     assert last is not None
-    found = await checker(office, folder, directory).check(last)
+    found = await checker(asking, folder, directory).check(last)
     assert found is not None
     return found.comparison

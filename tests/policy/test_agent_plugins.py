@@ -91,7 +91,7 @@ async def test_a_read_grant_names_the_accepted_builds(upgrading: Asking) -> None
     assert read(decided.look, ReadGrant).plugins == {"writ-acme": [NEW, OLD], "writ-acme-hosts": [OTHER]}
 
 
-def test_a_list_that_is_none_stops_the_start(tmp_path: Path) -> None:
+def test_malformed_list_of_plugin_digests_stops_the_start(tmp_path: Path) -> None:
     known = files(tmp_path)
     for wrong in ("writ-acme", "writ-acme=12ab", f"={OLD}", f"writ-acme={OLD[:-1]}\n"):
         with pytest.raises(ConfigError, match="WRIT_PLUGIN_DIGESTS needs NAME=DIGEST"):

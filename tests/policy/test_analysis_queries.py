@@ -94,7 +94,7 @@ async def test_principal_may_query_about_itself_and_its_agent(asking: Asking) ->
     assert (await by(asking, "alice").explain("service_restart", "web-a", NGINX, principal="copilot")).decision
 
 
-async def test_about_others_one_needs_to_read_the_policy(asking: Asking) -> None:
+async def test_queries_about_others_require_permission_to_read_the_policy(asking: Asking) -> None:
     bob, text = by(asking, "bob"), "policies: {name: x}"
     for question in (
         bob.explain("service_restart", "web-a", NGINX, principal="alice"),
@@ -137,7 +137,7 @@ async def test_one_operation_is_simulated_in_all_combinations(alice: PolicyQueri
         await alice.simulate("service_restart", NGINX, targets=["web-a"] * (MAX_REQUESTS + 1))
 
 
-async def test_a_suite_is_run_on_what_is_there(alice: PolicyQueries) -> None:
+async def test_suite_runs_on_the_policy_in_force(alice: PolicyQueries) -> None:
     case = {
         "name": "bob restarts",
         "callers": ["bob"],
@@ -209,7 +209,7 @@ async def test_decisions_do_not_wait_for_what_takes_long(asking: Asking, alice: 
         await requested
 
 
-async def test_one_principals_flood_of_questions_is_turned_away_and_others_are_answered() -> None:
+async def test_queries_above_the_rate_of_one_principal_are_refused_and_others_answered() -> None:
     async def nothing(_: Message) -> PolicyCanIReply:
         return PolicyCanIReply()
 

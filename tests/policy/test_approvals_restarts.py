@@ -78,7 +78,6 @@ class Services:
         self._executor = contextlib.AsyncExitStack()
 
     async def policy(self) -> None:
-        """Replace policy."""
         await self._policy.aclose()
         config = self.files.config(state_dir=self.folder / "policy-state")
         service = PolicyService(config, CATALOGUE, self.files.keys["policy"], metrics(), self.clock)
@@ -123,7 +122,6 @@ class Services:
             await self.executor()
 
     async def close(self) -> None:
-        """End everything."""
         await self._executor.aclose()
         await self._policy.aclose()
         await self.bus.close()
@@ -274,7 +272,6 @@ class Play:
 
 
 def known(services: Services, roles: dict[str, list[str]]) -> None:
-    """Write the principals."""
     keys, people = services.files.keys, {"alice": ["operator"], **roles}
     entries = [{"id": who, "kind": "human", "roles": has, "key": keys[who].public} for who, has in people.items()]
     services.files.write("principals", {"principals": entries})

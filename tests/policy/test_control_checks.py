@@ -29,7 +29,7 @@ URGENT = [{"name": "urgent", "operations": ["service_restart"], "allowed": True}
 HOUR = 3600.0
 
 
-class Office(Asking):
+class ExecutorSide(Asking):
     """Carries out requests as an executor does: an allowed one leaves its control event."""
 
     async def carry(self, operation: str, principal: str = "alice", **parameters: Any) -> str:
@@ -67,7 +67,7 @@ class Office(Asking):
 
 
 @pytest.fixture
-async def office(tmp_path: Path) -> AsyncIterator[Office]:
+async def executor(tmp_path: Path) -> AsyncIterator[ExecutorSide]:
     """Yield Alice and Bob, Alice's agent, and a scanner; in an emergency anyone may restart services."""
     known = files(tmp_path)
     people: list[dict[str, Any]] = [
@@ -80,7 +80,7 @@ async def office(tmp_path: Path) -> AsyncIterator[Office]:
     known.policy(*RULES, emergency_policies=URGENT)
     broker = Broker()
     async with replica(MemoryBus(broker), MemoryBus(broker), known) as one:
-        yield Office(one.bus, one.files, one.service, one.measured, one.clock)
+        yield ExecutorSide(one.bus, one.files, one.service, one.measured, one.clock)
 
 
 # Stops
@@ -95,163 +95,165 @@ async def office(tmp_path: Path) -> AsyncIterator[Office]:
         ("emergency_review", {"emergency_id": "nothing", "reason": "looked"}),
     ],
 )
-async def test_an_id_that_names_nothing_is_refused(office: Office, operation: str, parameters: dict[str, Any]) -> None:
-    assert await office.carry(operation, **parameters) == "not_found"
+async def test_an_id_that_names_nothing_is_refused(
+    executor: ExecutorSide, operation: str, parameters: dict[str, Any]
+) -> None:
+    assert await executor.carry(operation, **parameters) == "not_found"
 
 
-async def test_a_stop_is_lifted_once_and_by_a_person(office: Office) -> None:
-    stop = await office.carry("stop_set", "copilot", reason="odd traffic")
-    assert (await office.restart("bob")).code == "stopped"
-    assert await office.carry("stop_lift", "copilot", stop_id=stop) == "people_only"
-    assert await office.carry("stop_lift", "agent-a", stop_id=stop) == "people_only"
-    assert len(await office.carry("stop_lift", "alice", stop_id=stop)) == 26
-    assert (await office.restart("bob")).code == "approval_required"
-    assert await office.carry("stop_lift", "alice", stop_id=stop) == "not_found"
+async def test_a_stop_is_lifted_once_and_by_a_person(executor: ExecutorSide) -> None:
+    stop = await executor.carry("stop_set", "copilot", reason="odd traffic")
+    assert (await executor.restart("bob")).code == "stopped"
+    assert await executor.carry("stop_lift", "copilot", stop_id=stop) == "people_only"
+    assert await executor.carry("stop_lift", "agent-a", stop_id=stop) == "people_only"
+    assert len(await executor.carry("stop_lift", "alice", stop_id=stop)) == 26
+    assert (await executor.restart("bob")).code == "approval_required"
+    assert await executor.carry("stop_lift", "alice", stop_id=stop) == "not_found"
 
 
-async def test_a_scanner_sets_a_stop_and_its_reach_names_what_there_is(office: Office) -> None:
-    assert len(await office.carry("stop_set", "agent-a", reason="found it", operations=["service_restart"])) == 26
-    assert await office.carry("stop_set", reason="x", operations=["service_rest"]) == "unknown_operation"
-    assert await office.carry("stop_set", reason="x", operations=["service_status"]) == "invalid_parameters"
-    assert await office.carry("stop_set", reason="x", operations=["stop_lift"]) == "invalid_parameters"
-    assert await office.carry("stop_set", reason="x", principals=["mallory"]) == "unknown_principal"
-    assert await office.carry("stop_set", reason="x", until=office.clock.now) == "invalid_parameters"
+async def test_scanner_sets_a_stop_of_existing_operations_and_targets(executor: ExecutorSide) -> None:
+    assert len(await executor.carry("stop_set", "agent-a", reason="found it", operations=["service_restart"])) == 26
+    assert await executor.carry("stop_set", reason="x", operations=["service_rest"]) == "unknown_operation"
+    assert await executor.carry("stop_set", reason="x", operations=["service_status"]) == "invalid_parameters"
+    assert await executor.carry("stop_set", reason="x", operations=["stop_lift"]) == "invalid_parameters"
+    assert await executor.carry("stop_set", reason="x", principals=["mallory"]) == "unknown_principal"
+    assert await executor.carry("stop_set", reason="x", until=executor.clock.now) == "invalid_parameters"
 
 
-async def test_stops_and_emergencies_are_in_the_status_and_the_metrics(office: Office) -> None:
-    stop = await office.carry("stop_set", reason="wait", scope=["web-*"], operations=["service_restart"])
-    emergency = await office.declare()
-    status = await office.status()
+async def test_stops_and_emergencies_are_in_the_status_and_the_metrics(executor: ExecutorSide) -> None:
+    stop = await executor.carry("stop_set", reason="wait", scope=["web-*"], operations=["service_restart"])
+    emergency = await executor.declare()
+    status = await executor.status()
     assert [(one.id, one.by, one.targets, one.operations) for one in status.stops] == [
         (stop, "alice", ["web-*"], ["service_restart"])
     ]
     assert [(one.id, one.by, one.state) for one in status.emergencies] == [(emergency, "alice", "unconfirmed")]
 
     async def counted() -> bool:
-        return 'writ_policy_emergencies{state="unconfirmed"} 1.0' in metrics_of(office)
+        return 'writ_policy_emergencies{state="unconfirmed"} 1.0' in metrics_of(executor)
 
     await eventually(counted, within=10.0)
-    assert "writ_policy_stops 1.0" in metrics_of(office)
-    observed = await office.service.checks()["control"]()
+    assert "writ_policy_stops 1.0" in metrics_of(executor)
+    observed = await executor.service.checks()["control"]()
     assert observed is not None
     assert stop in observed
     assert emergency in observed
 
 
-def metrics_of(office: Office) -> str:
-    return office.measured.exposition("")[0].decode()
+def metrics_of(executor: ExecutorSide) -> str:
+    return executor.measured.exposition("")[0].decode()
 
 
 # Emergencies
 
 
-async def test_an_emergency_ends_within_the_policys_bound(office: Office) -> None:
+async def test_an_emergency_ends_within_the_policys_bound(executor: ExecutorSide) -> None:
     forever = 253_402_300_799.0  # the end of the year 9999
-    assert await office.declare(until=forever) == "too_long"
-    assert await office.declare(until=office.clock.now) == "invalid_parameters"
-    emergency = await office.declare(until=office.clock.now + 8 * HOUR + 30)  # a clock that is half a minute ahead
-    assert [one.until - office.clock.now for one in (await office.status()).emergencies] == [8 * HOUR]
-    assert (await office.restart("bob")).emergency == emergency
+    assert await executor.declare(until=forever) == "too_long"
+    assert await executor.declare(until=executor.clock.now) == "invalid_parameters"
+    emergency = await executor.declare(until=executor.clock.now + 8 * HOUR + 30)  # a clock that is half a minute ahead
+    assert [one.until - executor.clock.now for one in (await executor.status()).emergencies] == [8 * HOUR]
+    assert (await executor.restart("bob")).emergency == emergency
 
 
 async def test_emergency_frees_its_author_only_after_another_person_confirmed_it(
-    office: Office,
+    executor: ExecutorSide,
 ) -> None:
-    emergency = await office.declare()
-    assert (await office.restart("bob")).code == "allowed"
+    emergency = await executor.declare()
+    assert (await executor.restart("bob")).code == "allowed"
     for own in ("alice", "copilot"):
-        decision = await office.restart(own)
+        decision = await executor.restart(own)
         assert (decision.code, decision.emergency) == ("approval_required", emergency)
-    assert await office.carry("emergency_confirm", "alice", emergency_id=emergency) == "own_emergency"
-    assert await office.carry("emergency_confirm", "copilot", emergency_id=emergency) == "people_only"
-    await office.carry("emergency_confirm", "bob", emergency_id=emergency)
-    assert (await office.restart("alice")).code == "allowed"
-    assert await office.carry("emergency_confirm", "bob", emergency_id=emergency) == "conflict"
+    assert await executor.carry("emergency_confirm", "alice", emergency_id=emergency) == "own_emergency"
+    assert await executor.carry("emergency_confirm", "copilot", emergency_id=emergency) == "people_only"
+    await executor.carry("emergency_confirm", "bob", emergency_id=emergency)
+    assert (await executor.restart("alice")).code == "allowed"
+    assert await executor.carry("emergency_confirm", "bob", emergency_id=emergency) == "conflict"
 
 
-async def test_passed_over_approvers_get_an_event(office: Office) -> None:
-    emergency = await office.declare()
+async def test_passed_over_approvers_get_an_event(executor: ExecutorSide) -> None:
+    emergency = await executor.declare()
     reported = asyncio.Queue[ApprovalEvent]()
 
     async def heard(message: Message) -> None:
         reported.put_nowait(decode(message.data, ApprovalEvent))
 
-    await office.bus.subscribe(subjects.approval_event("alice"), heard)
-    subject = office.subject(principal="bob")
-    decided = await office.decide(subject, control_sequence=await office.last())
+    await executor.bus.subscribe(subjects.approval_event("alice"), heard)
+    subject = executor.subject(principal="bob")
+    decided = await executor.decide(subject, control_sequence=await executor.last())
     assert decided.decision is not None
     assert read(decided.decision, Decision).passed_over == ["alice"]  # not bob, who requests it
-    await office.record(subject, decided.decision.detached())
-    assert (await office.granted_as_recorded(subject, control_sequence=await office.last())).grant is not None
+    await executor.record(subject, decided.decision.detached())
+    assert (await executor.granted_as_recorded(subject, control_sequence=await executor.last())).grant is not None
     event = await asyncio.wait_for(reported.get(), 10)
     assert (event.kind, event.operation_id, event.principal) == ("passed_over", subject.operation_id, "bob")
     assert event.reason == f"in emergency {emergency}"
 
 
-async def test_an_author_sets_neither_the_person_nor_the_time_of_the_confirmation(office: Office) -> None:
-    await office.declare(declared_by="bob", confirm_by=office.clock.now + 8 * HOUR)
-    (observed,) = (await office.status()).emergencies
-    assert observed.confirm_by == office.clock.now + 1800
-    assert await office.declare("bob", until=office.clock.now + 60) != "review_pending"
+async def test_an_author_sets_neither_the_person_nor_the_time_of_the_confirmation(executor: ExecutorSide) -> None:
+    await executor.declare(declared_by="bob", confirm_by=executor.clock.now + 8 * HOUR)
+    (observed,) = (await executor.status()).emergencies
+    assert observed.confirm_by == executor.clock.now + 1800
+    assert await executor.declare("bob", until=executor.clock.now + 60) != "review_pending"
 
 
-async def test_unconfirmed_emergency_lapses(office: Office) -> None:
-    emergency = await office.declare()
-    office.clock.now += 1799
-    assert (await office.restart("bob")).emergency == emergency
-    office.clock.now += 1
-    decision = await office.restart("bob")
+async def test_unconfirmed_emergency_lapses(executor: ExecutorSide) -> None:
+    emergency = await executor.declare()
+    executor.clock.now += 1799
+    assert (await executor.restart("bob")).emergency == emergency
+    executor.clock.now += 1
+    decision = await executor.restart("bob")
     assert (decision.code, decision.emergency) == ("approval_required", "")
-    assert await office.carry("emergency_confirm", "bob", emergency_id=emergency) == "not_found"
-    assert [one.state for one in (await office.status()).emergencies] == ["lapsed"]
+    assert await executor.carry("emergency_confirm", "bob", emergency_id=emergency) == "not_found"
+    assert [one.state for one in (await executor.status()).emergencies] == ["lapsed"]
 
 
-async def test_the_same_person_declares_again_only_after_another_signed_off_the_review(office: Office) -> None:
-    emergency = await office.declare()
-    assert await office.declare() == "review_pending"
-    assert await office.carry("emergency_review", "bob", emergency_id=emergency, reason="fine") == "conflict"
-    await office.carry("emergency_confirm", "alice", emergency_id=emergency, verdict="end")
-    assert (await office.restart("bob")).code == "approval_required"
-    assert await office.declare() == "review_pending"
-    assert await office.carry("emergency_review", "alice", emergency_id=emergency, reason="mine") == "own_emergency"
-    await office.carry("emergency_review", "bob", emergency_id=emergency, reason="all of it was needed")
-    assert (await office.status()).emergencies == []
-    assert len(await office.declare()) == 26
+async def test_the_same_person_declares_again_only_after_another_signed_off_the_review(executor: ExecutorSide) -> None:
+    emergency = await executor.declare()
+    assert await executor.declare() == "review_pending"
+    assert await executor.carry("emergency_review", "bob", emergency_id=emergency, reason="fine") == "conflict"
+    await executor.carry("emergency_confirm", "alice", emergency_id=emergency, verdict="end")
+    assert (await executor.restart("bob")).code == "approval_required"
+    assert await executor.declare() == "review_pending"
+    assert await executor.carry("emergency_review", "alice", emergency_id=emergency, reason="mine") == "own_emergency"
+    await executor.carry("emergency_review", "bob", emergency_id=emergency, reason="all of it was needed")
+    assert (await executor.status()).emergencies == []
+    assert len(await executor.declare()) == 26
 
 
-async def test_one_person_alone_needs_no_confirmation_and_reviews_their_own(office: Office) -> None:
-    office.files.policy({**RULES[0], "users": ["alice"]}, RULES[1], emergency_policies=URGENT)
-    emergency = await office.declare()
-    (observed,) = (await office.status()).emergencies
+async def test_one_person_alone_needs_no_confirmation_and_reviews_their_own(executor: ExecutorSide) -> None:
+    executor.files.policy({**RULES[0], "users": ["alice"]}, RULES[1], emergency_policies=URGENT)
+    emergency = await executor.declare()
+    (observed,) = (await executor.status()).emergencies
     assert (observed.state, observed.confirm_by) == ("in_force", None)
-    assert (await office.restart("alice")).code == "allowed"
-    await office.carry("emergency_confirm", emergency_id=emergency, verdict="end")
-    assert len(await office.carry("emergency_review", emergency_id=emergency, reason="I was alone")) == 26
+    assert (await executor.restart("alice")).code == "allowed"
+    await executor.carry("emergency_confirm", emergency_id=emergency, verdict="end")
+    assert len(await executor.carry("emergency_review", emergency_id=emergency, reason="I was alone")) == 26
 
 
-async def test_the_end_of_an_emergency_is_recorded_once(office: Office) -> None:
+async def test_the_end_of_an_emergency_is_recorded_once(executor: ExecutorSide) -> None:
     reported = asyncio.Queue[Notice]()
 
     async def take(message: Any) -> bytes:
         reported.put_nowait(decode(message.data, Notice))
         return encode(NoticeReply(sequence=1))
 
-    async with await listening(office, take):
-        emergency = await office.declare(until=office.clock.now + 60)
-        await office.restart("bob")
-        office.clock.now += 60
+    async with await listening(executor, take):
+        emergency = await executor.declare(until=executor.clock.now + 60)
+        await executor.restart("bob")
+        executor.clock.now += 60
         async with asyncio.timeout(10):
             while (notice := await reported.get()).kind != "emergency_closed":
                 pass
         assert (notice.emergency, notice.detail) == (emergency, "expired")
 
 
-async def listening(office: Office, take: Any) -> Any:
+async def listening(executor: ExecutorSide, take: Any) -> Any:
     from writ_bus.port import Endpoint, Service
 
     endpoint = Endpoint(name="notice", subject=subjects.NOTICE_POLICY, handler=take)
     service = Service(name="executor", version="1.0.0", description="", endpoints=[endpoint])
-    return Closing(await office.bus.serve(service))
+    return Closing(await executor.bus.serve(service))
 
 
 class Closing:
@@ -265,10 +267,10 @@ class Closing:
         await self._serving.close()
 
 
-async def test_a_declaration_that_policy_did_not_allow_declares_nothing(office: Office) -> None:
-    body = {"scope": ["*"], "reason": "x", "until": office.clock.now + HOUR, "declared_by": "bob", "timeout": 30}
-    await office.control("emergency_declare", body)
-    assert (await office.restart("bob")).code == "approval_required"
-    emergency = await office.declare()
-    await office.control("emergency_review", {"emergency_id": emergency, "reason": "x"})
-    assert [one.id for one in (await office.status()).emergencies] == [emergency]
+async def test_a_declaration_that_policy_did_not_allow_declares_nothing(executor: ExecutorSide) -> None:
+    body = {"scope": ["*"], "reason": "x", "until": executor.clock.now + HOUR, "declared_by": "bob", "timeout": 30}
+    await executor.control("emergency_declare", body)
+    assert (await executor.restart("bob")).code == "approval_required"
+    emergency = await executor.declare()
+    await executor.control("emergency_review", {"emergency_id": emergency, "reason": "x"})
+    assert [one.id for one in (await executor.status()).emergencies] == [emergency]

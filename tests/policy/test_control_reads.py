@@ -141,7 +141,7 @@ async def test_a_start_costs_one_read_of_the_operation_and_one_append(tmp_path: 
         assert counting.requests["read of the last control event"] <= 4
 
 
-async def test_a_start_of_a_read_is_said_to_have_one_event_and_of_a_change_two(tmp_path: Path) -> None:
+async def test_start_reports_one_event_of_a_read_and_two_of_a_change(tmp_path: Path) -> None:
     broker = Broker()
     bus = MemoryBus(broker)
     bus.journal = counting = CountingJournal(broker.disk)

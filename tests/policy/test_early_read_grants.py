@@ -50,17 +50,17 @@ async def test_early_read_grant_is_given_only_on_request(asking: Asking) -> None
 
 
 @pytest.mark.parametrize("rule", [APPROVAL, DENIAL], ids=["needs an approval", "is denied"])
-async def test_there_is_none_for_what(rule: dict[str, Any], asking: Asking) -> None:
+async def test_early_read_grant_is_absent_if_the_request(rule: dict[str, Any], asking: Asking) -> None:
     asking.files.policy(*RULES, rule)
     assert await decided_grant(asking) is None
 
 
-async def test_there_is_none_for_what_is_only_simulated_or_a_dry_run(asking: Asking) -> None:
+async def test_early_read_grant_is_absent_from_simulations_and_dry_runs(asking: Asking) -> None:
     assert await decided_grant(asking, simulate=True) is None
     assert await decided_grant(asking, dry_run=True) is None
 
 
-async def test_there_is_none_where_a_deny_hangs_on_names_that_are_not_known_yet(asking: Asking) -> None:
+async def test_early_read_grant_is_absent_if_a_deny_depends_on_unknown_unit_names(asking: Asking) -> None:
     asking.files.policy(*RULES, {**DENIAL, "parameter_constraints": {"service_name": {"pattern": "sshd"}}})
     assert await decided_grant(asking, parameters={"service_name": "ssh"}) is None
     asking.files.policy(*RULES, {**DENIAL, "target_roles": ["production"]})

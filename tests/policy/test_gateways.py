@@ -59,7 +59,7 @@ async def test_operation_for_people_is_denied_to_a_gateway_even_with_a_signature
     assert await asking.code(asking.signed(by_gateway)) == "for_people"
 
 
-async def test_a_gateway_that_is_taken_out_counts_no_more(asking: Asking) -> None:
+async def test_removed_gateway_loses_its_access(asking: Asking) -> None:
     subject = asking.subject(principal="bot", key=GATEWAY.public)
     assert await asking.code(subject) == "allowed"
     entries = yaml_file.read(asking.files.path("principals")).data["principals"]

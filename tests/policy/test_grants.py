@@ -11,7 +11,7 @@ from writ_trust.digests import keyed_digest
 from writ_trust.statements import digest, open_signed, read
 
 
-async def test_a_grant_is_bound_to_everything(asking: Asking) -> None:
+async def test_grant_names_all_that_it_permits(asking: Asking) -> None:
     subject = asking.subject()
     claim = asking.claim(subject)
     granted = await asking.granted(subject, claim)

@@ -114,7 +114,9 @@ async def alarm(asking: Asking, detail: str) -> None:
     assert "writ_policy_versions_lost 1.0" in reported
 
 
-async def test_a_store_that_has_its_versions_again_is_decided_by(known: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_policy_decides_again_once_its_store_has_all_versions(
+    known: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(service, "CHECK_EVERY", 0.01)
     async with again(Broker(), known) as asking:
         await publish(asking, CLOSED)

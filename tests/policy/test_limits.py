@@ -21,7 +21,6 @@ RULE = {"name": "services", "operations": ["service_restart"], "allowed": True}
 
 
 async def code(asking: Asking, subject: Subject) -> str:
-    """Empty for a grant."""
     answer = await asking.granted(subject)
     return answer.error.code if answer.error else "" if answer.grant else "denied"
 
@@ -61,7 +60,7 @@ async def counted(asking: Asking, kind: str = "max_concurrent") -> list[int]:
     return [len(event.holders) for one in records if isinstance(event := decode_event(one.data), LimitCounted)]
 
 
-async def test_of_two_starts_for_the_last_place_one_is_granted(asking: Asking) -> None:
+async def test_one_of_two_starts_for_the_last_place_is_granted(asking: Asking) -> None:
     asking.files.policy({**RULE, "max_concurrent": 1})
     rivals = [asking.subject(), asking.subject()]
     assert sorted(await asyncio.gather(*(code(asking, one) for one in rivals))) in (

@@ -88,7 +88,7 @@ FORGED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize(("looks", "says"), FORGED.values(), ids=FORGED.keys())
-async def test_a_listing_is_refused_that_is(ready: Asking, looks: dict[str, Any], says: dict[str, Any]) -> None:
+async def test_policy_refuses_an_invalid_listing(ready: Asking, looks: dict[str, Any], says: dict[str, Any]) -> None:
     subject = ready.subject()
     under = look(ready, subject, **looks)
     facts = GatheredListings(look=under, listings=[listing(ready, subject, under, **says)])
@@ -103,7 +103,7 @@ async def test_listing_for_an_earlier_operation_is_refused_for_a_later_one(ready
     assert await ready.code(second, facts=facts) == "forged_listing"
 
 
-async def test_two_of_one_kind_are_refused(ready: Asking) -> None:
+async def test_two_listings_of_one_source_are_refused(ready: Asking) -> None:
     subject = ready.subject()
     under = look(ready, subject)
     signed = listing(ready, subject, under)

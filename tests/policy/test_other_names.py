@@ -76,7 +76,7 @@ async def test_unit_needs_permission_by_its_own_name_alone(asking: Asking) -> No
 
 
 @pytest.mark.parametrize("names", ["sshd", {"sshd": 1}, 7])
-async def test_names_that_are_none_are_passed_over(asking: Asking, names: Any) -> None:
+async def test_invalid_other_names_of_a_unit_are_ignored(asking: Asking, names: Any) -> None:
     asking.files.policy(*RULES, DENY)
     assert (await started(asking, names)).grant is not None
 

@@ -105,7 +105,7 @@ async def test_weaker_or_other_proof_is_refused(asking: Asking) -> None:
     assert await other.kinds() == ["requested", "awaiting_approval"]
 
 
-async def test_a_credential_of_another_request_time_or_a_removed_one_counts_no_more(asking: Asking) -> None:
+async def test_later_or_removed_credential_does_not_count_for_a_request(asking: Asking) -> None:
     one = await pending(asking, TOUCHED)
     now = asking.clock.now
     late = entry(enrolment("bob", THIRD, by=CAROL), now + 1)

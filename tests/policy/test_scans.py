@@ -92,7 +92,7 @@ async def test_a_report_is_about_one_target(scanned: Scanned) -> None:
     assert await scanned.code(scanned.one, target="web-b") == "rule_error"
 
 
-async def test_an_old_report_is_none(scanned: Scanned) -> None:
+async def test_scan_report_older_than_its_limit_does_not_count(scanned: Scanned) -> None:
     await scanned.report(at=scanned.one.clock.now - 86_000)
     assert await scanned.code(scanned.one) == "allowed"
     await scanned.report(at=scanned.one.clock.now - 86_000 + 1)

@@ -96,7 +96,7 @@ async def test_a_changed_policy_counts_for_the_next_decision(asking: Asking) -> 
     assert await asking.code(asking.subject()) == "allowed"
 
 
-async def test_so_do_changed_people_and_targets(asking: Asking) -> None:
+async def test_changed_principals_and_targets_count_for_the_next_decision(asking: Asking) -> None:
     asking.files.write("inventory", {"targets": []})
     asking.files.write("principals", {"principals": []})
     assert await asking.code(asking.subject()) == "unknown_principal"

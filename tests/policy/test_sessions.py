@@ -329,7 +329,7 @@ async def test_an_agents_session_approves_nothing(sessions: Sessions) -> None:
     assert answer.error.code == "not_approver"
 
 
-async def test_everybody_sees_their_own_sessions_and_auditors_those_of_others(sessions: Sessions) -> None:
+async def test_principals_list_their_own_sessions_and_auditors_those_of_others(sessions: Sessions) -> None:
     keys, key = sessions.asking.files.keys, new_key()
     session = await sessions.open(key)
     agents = await sessions.open(new_key(), "copilot")

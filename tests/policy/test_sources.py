@@ -28,7 +28,7 @@ def test_a_digest_is_that_of_the_bytes_that_were_read(tmp_path: Path) -> None:
     assert with_digest(moving)(path).value == "2"
 
 
-def test_a_file_that_never_stands_still_is_refused(tmp_path: Path) -> None:
+def test_file_that_changes_during_each_read_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "moving"
     path.write_text("0")
 

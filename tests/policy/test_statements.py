@@ -9,7 +9,7 @@ from tests.policy.replica import Asking
 DELETE: dict[str, Any] = {"parameters": {"file_path": "/srv/a"}}
 
 
-async def test_risk_admin_and_control_operations_need_it(asking: Asking) -> None:
+async def test_risk_admin_and_control_operations_need_a_signature(asking: Asking) -> None:
     for subject in (
         asking.subject("file_delete", **DELETE),
         asking.subject("stop_set", "writ", parameters={"reason": "it burns"}),
@@ -20,19 +20,19 @@ async def test_risk_admin_and_control_operations_need_it(asking: Asking) -> None
         assert (signed.effect, signed.authenticated) == ("allow", "signature")
 
 
-async def test_other_operations_may_have_it_and_the_decision_says_so(asking: Asking) -> None:
+async def test_decision_names_how_its_request_was_authenticated(asking: Asking) -> None:
     assert (await asking.decision(asking.signed(asking.subject()))).authenticated == "signature"
     assert (await asking.decision(asking.subject())).authenticated == "server"
 
 
-async def test_a_simulation_needs_none_and_never_passes_for_a_decision(asking: Asking) -> None:
+async def test_simulation_needs_no_signature_and_is_no_decision(asking: Asking) -> None:
     subject = asking.subject("file_delete", simulate=True, **DELETE)
     for one in (subject, asking.signed(subject)):
         decision = await asking.decision(one)
         assert (decision.code, decision.authenticated) == ("allowed", "nobody")
 
 
-async def test_cancelling_ones_own_needs_none(asking: Asking) -> None:
+async def test_cancel_of_an_own_operation_needs_no_signature(asking: Asking) -> None:
     cancel = asking.subject("operation_cancel", "writ", owner="alice", parameters={"operation_id": "a" * 26})
     assert await asking.code(cancel) == "own"
 
@@ -80,7 +80,7 @@ async def test_a_statement_is_for_one_operation(asking: Asking) -> None:
     assert await asking.code(structs.replace(signed, operation_id="b" * 26)) == "bad_signature"
 
 
-async def test_a_statement_is_good_for_five_minutes(asking: Asking) -> None:
+async def test_statement_is_valid_for_five_minutes(asking: Asking) -> None:
     signed = asking.signed(asking.subject("file_delete", **DELETE))
     asking.clock.now += 299
     assert await asking.code(signed) == "allowed"
@@ -104,6 +104,6 @@ async def test_a_statement_from_the_future_is_refused(asking: Asking) -> None:
     assert await asking.code(signed) == "stale_statement"
 
 
-async def test_a_real_statement_covers_its_dry_run(asking: Asking) -> None:
+async def test_statement_of_a_real_run_permits_its_dry_run(asking: Asking) -> None:
     signed = asking.signed(asking.subject("file_delete", **DELETE))
     assert await asking.code(structs.replace(signed, dry_run=True)) == "allowed"

@@ -179,7 +179,7 @@ async def test_an_old_file_stored_again_is_no_new_version(asking: Asking) -> Non
     assert await number(asking, control_sequence=await asking.control("policy_file", {"version": 3})) == 2
 
 
-async def test_of_two_that_were_allowed_under_the_same_version_the_first_counts(asking: Asking) -> None:
+async def test_first_of_two_publications_on_the_same_version_counts(asking: Asking) -> None:
     one, _ = await decided(asking, "policy_publish", document=CLOSED)
     two, _ = await decided(asking, "policy_publish", document=document(RULES[1]))
     await announce(asking, one, await store(asking.bus, one))

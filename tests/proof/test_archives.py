@@ -222,7 +222,7 @@ async def test_the_same_range_makes_the_same_manifest_and_a_range_with_a_hole_no
         await write.write(bus.journal, writer, structs.replace(plan, last=10), [POLICY.public])
 
 
-def test_a_file_that_is_there_is_never_overwritten_and_what_was_left_half_is(whole: Path) -> None:
+def test_bundle_writer_overwrites_a_partial_file_and_no_complete_one(whole: Path) -> None:
     with pytest.raises(Conflict, match="exists already"), BundleWriter(whole):
         pass
     other = whole.with_name("other.writ")

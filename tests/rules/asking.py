@@ -1,4 +1,4 @@
-"""Policies from text and questions to them, in as few words as a test has patience for."""
+"""Short helpers that make policies of a few rules, and requests that they decide."""
 
 from datetime import datetime
 from typing import Any
@@ -109,7 +109,6 @@ class World:
         facts: Facts = NO_FACTS,
         **parameters: Any,
     ) -> Ruling:
-        """Return the decision."""
         definition = CATALOGUE[operation]
         if operation.startswith("service_") and not parameters.get("service_name"):
             parameters["service_name"] = "nginx"

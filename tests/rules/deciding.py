@@ -30,7 +30,6 @@ PEOPLE = People(
 
 
 def compiled(file: Data) -> Policy | None:
-    """The policy, if it loads."""
     try:
         return loaded(yaml_file.dump(file), "permissive")
     except FileErrors:

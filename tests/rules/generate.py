@@ -198,7 +198,6 @@ def without_items(rule: Data) -> Data:
 
 
 def policy(r: Random) -> Data:
-    """A policy file."""
     names = iter(f"r{number}" for number in range(100))
 
     def rules(least: int, most: int, section: str) -> list[Data | None]:

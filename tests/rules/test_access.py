@@ -20,7 +20,7 @@ BOB = Principal(id="bob", kind="human", key=NOBODYS_KEY, roles=["approver"])
 WEB = Target(id="web-1", role="production", backend="local", docker={})
 DEV = Target(id="dev-1", role="development", backend="local", docker={})
 DOCKER = Target(id="docker-1", role="production", backend="docker")
-SCENE = QuestionSpace(catalogue=CATALOGUE, targets=(WEB, DEV, DOCKER), principals=(ALICE, BOB))
+SPACE = QuestionSpace(catalogue=CATALOGUE, targets=(WEB, DEV, DOCKER), principals=(ALICE, BOB))
 SCENE_WITH_WRIT = QuestionSpace(catalogue=CATALOGUE, targets=(WEB, WRIT), principals=(ALICE, BOB))
 
 
@@ -28,7 +28,7 @@ def about(*rules: dict[str, Any], moment: str | None = None, **fields: Any) -> l
     requested = AccessQuery(
         operations=("service_restart",), around=at(NOON), at=None if moment is None else at(moment), **fields
     )
-    return allowed(policy(global_policies=list(rules)), SCENE, requested).accesses
+    return allowed(policy(global_policies=list(rules)), SPACE, requested).accesses
 
 
 def extents(found: list[Access]) -> dict[tuple[str, str], str]:
@@ -84,7 +84,7 @@ def test_a_deny_of_some_values_is_named() -> None:
 
 def test_who_can_leaves_out_principals_without_access() -> None:
     made = policy(global_policies=[rule("restart", "service_restart", user_roles=["operator"])])
-    found = who_can(made, SCENE, "service_restart", AccessQuery(target="web-1", around=at(NOON)))
+    found = who_can(made, SPACE, "service_restart", AccessQuery(target="web-1", around=at(NOON)))
     assert [one.principals for one in found.accesses] == [["alice"]]
 
 
@@ -135,7 +135,7 @@ def test_unknown_name_is_refused() -> None:
         with pytest.raises(Invalid, match=r"web-9|eve"):
             about(**wrong)
     with pytest.raises(Invalid, match="no operation 'service_fly'"):
-        who_can(policy(), SCENE, "service_fly", AccessQuery())
+        who_can(policy(), SPACE, "service_fly", AccessQuery())
 
 
 BACKENDS = ("local", "docker", "ssh", "proxmox")

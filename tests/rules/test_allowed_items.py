@@ -37,7 +37,7 @@ def test_every_item_must_be_among_those_of_the_rule(items: list[str], effect: st
 
 
 @pytest.mark.parametrize("parameters", [{}, {"only_images": None}])
-def test_a_list_that_is_left_out_is_no_bound(parameters: dict[str, Any]) -> None:
+def test_absent_list_does_not_satisfy_allowed_items(parameters: dict[str, Any]) -> None:
     ruling = deploy(bounded(allowed_items=[OURS]), **parameters)
     assert (ruling.effect, ruling.code) == ("deny", "no_rule")
     assert "only_images.required is nothing" in ruling.reason

@@ -35,7 +35,7 @@ pytestmark = [
 CAROL = Principal(id="carol", kind="human", key=NOBODYS_KEY, roles=["approver"])
 EVERYBODY = (*PRINCIPALS, CAROL)
 PEOPLE = people_of(EVERYBODY)
-SCENE = QuestionSpace(catalogue=CATALOGUE, targets=TARGETS, principals=EVERYBODY)
+SPACE = QuestionSpace(catalogue=CATALOGUE, targets=TARGETS, principals=EVERYBODY)
 VALUES: dict[str, list[Any]] = {
     "service_name": ["nginx", "ssh", "web-1", "db", "a", "abcdefghij", "x1", "nginx.service"],
     "timeout": [1, 2, 19, 20, 21, 59, 60, 61, 99, 100, 101, 200, 300],
@@ -95,9 +95,11 @@ def changes(draw: st.DrawFn) -> tuple[PolicyDocument, PolicyDocument]:
 
 @settings(max_examples=25, deadline=None)
 @given(changes(), st.booleans())
-def test_a_diff_is_what_asking_everything_finds(pair: tuple[PolicyDocument, PolicyDocument], backwards: bool) -> None:
+def test_diff_agrees_with_the_decisions_on_all_requests(
+    pair: tuple[PolicyDocument, PolicyDocument], backwards: bool
+) -> None:
     old, new = reversed(pair) if backwards else pair
-    found = diff(old, new, SCENE, at(NOON))
+    found = diff(old, new, SPACE, at(NOON))
     before, after = compiled(old)[0], compiled(new)[0]
     event(f"{min(len(found.changes), 10)} changes or more")
     for change in found.changes:
@@ -132,9 +134,9 @@ def _tells(change: Change, kind: str, decision_request: DecisionRequest) -> bool
 
 @settings(max_examples=25, deadline=None)
 @given(policies(most_clauses=3).filter(compiles))
-def test_access_agrees_with_asking_everything(file: PolicyDocument) -> None:
+def test_access_agrees_with_the_decisions_on_all_requests(file: PolicyDocument) -> None:
     policy, _ = compiled(file)
-    found = allowed(policy, SCENE, AccessQuery(operations=tuple(PARAMETERS), around=at(NOON)))
+    found = allowed(policy, SPACE, AccessQuery(operations=tuple(PARAMETERS), around=at(NOON)))
     places = [
         (one.operation, target, who) for one in found.accesses for target in one.targets for who in one.principals
     ]
@@ -162,5 +164,5 @@ def test_access_agrees_with_asking_everything(file: PolicyDocument) -> None:
                 assert got == ("allow" if access.approval == "never" else "require_approval"), (requested, known)
 
 
-def test_the_world_has_requests_to_decide() -> None:
+def test_scene_has_more_than_5000_requests() -> None:
     assert sum(1 for operation in PARAMETERS for _ in everything(operation)) > 5_000

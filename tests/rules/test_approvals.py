@@ -33,7 +33,7 @@ def test_approval_counts_for_the_step_that_is_open() -> None:
     assert world(ASKS).ask(approvals=("sam", "ann", "ben", "sam")).effect == "allow"
 
 
-def test_nobody_counts_twice() -> None:
+def test_person_counts_once_for_a_quorum() -> None:
     assert world(ASKS).ask(approvals=("ann", "ann", "sam")).effect == "require_approval"
     assert world(ASKS).ask(approvals=("ann", "ben", "ann")).effect == "require_approval"
 

@@ -112,7 +112,7 @@ def test_lint_reports_a_constraint_that_no_value_fulfils(required: dict[str, Any
         {},
     ],
 )
-def test_and_nothing_of_others(required: dict[str, Any]) -> None:
+def test_value_for_another_attribute_has_no_finding(required: dict[str, Any]) -> None:
     assert findings_of_value(required, allowed=True) == []
 
 

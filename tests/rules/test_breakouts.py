@@ -41,7 +41,7 @@ def test_a_flag_needs_a_rule_that_names_it(
     assert effect(parameters, *rules) == expected
 
 
-def test_an_open_default_does_not_open_the_host() -> None:
+def test_open_default_allows_no_breakout_flag() -> None:
     assert effect({}, deny_by_default=False) == "allow"
     assert effect({"allow_host_mounts": True}, deny_by_default=False) == "deny"
 

@@ -25,7 +25,7 @@ from writ_rules.engine.policy_file.format import PolicyDocument
 from writ_rules.engine.verbs import offered
 from writ_testing.exhaustive import some
 
-SCENE = QuestionSpace(catalogue=CATALOGUE, targets=tuple(TARGETS.values()), principals=tuple(CALLERS.values()))
+SPACE = QuestionSpace(catalogue=CATALOGUE, targets=tuple(TARGETS.values()), principals=tuple(CALLERS.values()))
 AROUND = datetime.fromisoformat("2026-11-20T12:00:00Z").timestamp()
 NO_FACTS: Data = {"listings": {}, "scans": {}}
 FACTUAL = ("scans", "evaluators", "effective_from", "expires_at", "maintenance_windows_only")
@@ -103,7 +103,7 @@ def pairs(seeds: range) -> Iterator[tuple[int, Random, Data, Data, Policy, Polic
 
 
 def compared(old: Data, new: Data) -> Diff:
-    return diff(msgspec.convert(old, PolicyDocument), msgspec.convert(new, PolicyDocument), SCENE, AROUND)
+    return diff(msgspec.convert(old, PolicyDocument), msgspec.convert(new, PolicyDocument), SPACE, AROUND)
 
 
 def untried(question: Data, bounded: list[str]) -> bool:
@@ -153,7 +153,7 @@ def test_diff_shows_every_change_by_an_example(part: int) -> None:
 def test_always_and_never_hold_for_every_request(part: int) -> None:
     observed = 0
     for seed, r, old, _, one, _ in pairs(range(part * 4, part * 4 + 4)):
-        listing = allowed(one, SCENE, AccessQuery(around=AROUND))
+        listing = allowed(one, SPACE, AccessQuery(around=AROUND))
         extents = {
             (access.operation, target, principal): access
             for access in listing.accesses
@@ -176,4 +176,4 @@ def test_an_unknown_principal_is_no_answer() -> None:
     policy = compiled({"policies": {"global_policies": []}})
     assert policy is not None
     with pytest.raises(Invalid):
-        allowed(policy, SCENE, AccessQuery(principal="mallory"))
+        allowed(policy, SPACE, AccessQuery(principal="mallory"))

@@ -19,11 +19,11 @@ TARGETS = (
     Target(id="web-1", role="production", backend="local", docker={}),
     Target(id="dev-1", role="development", backend="local", docker={}),
 )
-SCENE = QuestionSpace(catalogue=CATALOGUE, targets=TARGETS, principals=(ALICE, BOB, CAROL))
+SPACE = QuestionSpace(catalogue=CATALOGUE, targets=TARGETS, principals=(ALICE, BOB, CAROL))
 
 
 def compared(
-    old: list[dict[str, Any]], new: list[dict[str, Any]], question_space: QuestionSpace = SCENE, **keys: Any
+    old: list[dict[str, Any]], new: list[dict[str, Any]], question_space: QuestionSpace = SPACE, **keys: Any
 ) -> Diff:
     return diff(file_of(global_policies=old), file_of(global_policies=new, **keys), question_space, at(NOON))
 
@@ -41,7 +41,7 @@ def test_policies_that_say_the_same_in_other_words_do_not_differ() -> None:
     assert compared([RESTART], [other]) == Diff(changes=[], compared=0, since=at(NOON))
 
 
-def test_a_rule_more_allows_and_a_rule_less_denies() -> None:
+def test_diff_shows_what_an_added_and_a_removed_rule_change() -> None:
     found = compared([RESTART], [rule("all", "service_restart", "service_stop", principal_kinds=["human"])])
     everybody, others = {"alice", "bob", "carol"}, {"carol"}
     expected = {
@@ -99,7 +99,7 @@ def test_an_approval_that_comes_goes_and_grows_is_shown_with_the_approvals_that_
     ]
 
 
-def test_a_list_of_the_target_is_supposed_to_have_the_value_or_not() -> None:
+def test_diff_supposes_a_listing_with_and_without_the_value() -> None:
     listed = [{**RESTART, "parameter_constraints": {"service_name": {"allowlist_source": "list_services"}}}]
     (_, alice) = compared([RESTART], listed).changes
     assert (alice.kind, alice.example.facts) == ("newly_denied", {"listings": {"list_services": []}})
@@ -140,7 +140,7 @@ def test_a_maintenance_window_is_met() -> None:
     assert (alice.kind, alice.example.at[:10]) == ("newly_allowed", "2026-11-29")
 
 
-def test_an_emergency_is_supposed_where_rules_wait_for_one() -> None:
+def test_diff_supposes_an_emergency_for_emergency_rules() -> None:
     (_, alice) = compared([], [], emergency_policies=[RESTART]).changes
     assert (alice.kind, alice.example.emergency) == ("newly_allowed", True)
 

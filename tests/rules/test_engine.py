@@ -83,7 +83,7 @@ def test_constraint_has_its_documented_meaning(constraint: Any, fits: dict[str, 
     assert {path: world.ask("file_read", file_path=path).effect == "allow" for path in fits} == fits
 
 
-def test_true_is_not_one() -> None:
+def test_true_does_not_equal_the_number_1_in_a_rule() -> None:
     limits = {"force": {"allowed_values": [1]}}
     rules = [rule("forced", "container_delete", parameter_constraints=limits)]
     world = World(policy(require_approval_for_admin=False, global_policies=rules))
@@ -171,7 +171,7 @@ def test_a_gateways_limits_and_demands_bind_what_is_behind_it() -> None:
     assert (requested.effect, requested.rules) == ("require_approval", ["limits", "restarts"])
 
 
-def test_a_gateway_rule_may_stay_at_home() -> None:
+def test_gateway_rule_with_inherit_false_does_not_restrict_targets_behind() -> None:
     gateway = [rule("no", "service_restart", allowed=False, inherit=False)]
     assert (
         World(policy(role_policies={"production": [RESTARTS], "gateway": gateway})).ask(target=BEHIND).effect == "allow"
@@ -289,7 +289,7 @@ def test_a_default_that_breaks_the_schema_denies_without_limits_or_demands() -> 
     assert (ruling.limits, ruling.demands, ruling.effective["timeout"]) == ([], [], 60)
 
 
-def test_a_question_about_the_first_or_the_last_year_is_answered() -> None:
+def test_request_in_the_first_or_last_year_is_decided() -> None:
     """Calendars end there, and so did decisions."""
     window = {"start_time": "23:00", "end_time": "01:00", "timezone": "Pacific/Kiritimati", "from": "9999-12-31"}
     world = World(policy(global_policies=[{**RESTARTS, "time_restrictions": [window]}]))

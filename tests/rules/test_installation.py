@@ -167,7 +167,7 @@ def test_lint_reports_risk_admin_without_an_approver() -> None:
     assert found(rule("a", "file_delete", users=["bob"]), require_approval_for_admin=False) == []
 
 
-def test_a_service_only_warns() -> None:
+def test_service_reports_names_that_the_files_lack_as_warnings() -> None:
     file = file_of(global_policies=[rule("a", "service_restart", users=["eve"])])
     reported = as_warnings(lint_with(file, CATALOGUE, principals=PEOPLE))
     assert {finding.severity for finding in reported} == {Severity.WARNING}

@@ -12,7 +12,7 @@ from writ_rules.engine.verbs import verbs
 from writ_rules.values.joint_samples import MOST_PATTERNS, joined
 
 WEB = Target(id="web-1", role="production", backend="local", docker={})
-SCENE = QuestionSpace(catalogue=CATALOGUE, targets=(WEB,), principals=(ALICE,))
+SPACE = QuestionSpace(catalogue=CATALOGUE, targets=(WEB,), principals=(ALICE,))
 READ = verbs(CATALOGUE)["file_read"]
 
 
@@ -35,11 +35,11 @@ def reads(allows: str, denies: str) -> list[dict[str, object]]:
 def test_request_allowed_and_denied_at_once_is_found(allows: str, denies: str) -> None:
     rules = reads(allows, denies)
     (access,) = allowed(
-        policy(global_policies=rules), SCENE, AccessQuery(operations=("file_read",), around=at(NOON))
+        policy(global_policies=rules), SPACE, AccessQuery(operations=("file_read",), around=at(NOON))
     ).accesses
     assert (access.allowed, access.denies) == ("sometimes", ["secrets"])
     old, new = file_of(global_policies=rules[:1]), file_of(global_policies=rules)
-    (change,) = diff(old, new, SCENE, at(NOON)).changes
+    (change,) = diff(old, new, SPACE, at(NOON)).changes
     assert (change.kind, change.after) == ("newly_denied", "deny")
 
 
@@ -51,6 +51,6 @@ def test_each_combination_of_matches_has_one_valid_sample() -> None:
     assert all(READ.refuses("file_path", text) is None for text in found)
 
 
-def test_many_patterns_are_no_endless_work() -> None:
+def test_joint_samples_of_many_patterns_are_bounded() -> None:
     patterns = tuple(pattern(f".*{letter}{letter}.*", deny=True) for letter in "abcdefghijklmnopqrstuvwxyz")
     assert len(joined(READ.hints["file_path"], patterns, ("/x",))) < 2**MOST_PATTERNS

@@ -46,7 +46,7 @@ def test_an_answer_has_exactly_the_fields_of_the_format(here: Setting) -> None:
     assert [entry["rule"] for entry in reply["trace"]] == ["restarts"]
 
 
-def test_the_instant_is_the_questions_own_or_now(here: Setting) -> None:
+def test_request_is_decided_at_its_own_instant_or_now(here: Setting) -> None:
     assert replied(here, at="2026-11-24T15:00:00+01:00")["decision"] == "deny"
     assert replied(here, at="2026-11-24T14:59:59+01:00")["decision"] == "allow"
     assert replied(here, at=None)["decision"] == "allow"
@@ -79,11 +79,11 @@ def test_malformed_question_is_invalid(here: Setting, keys: dict[str, Any], reas
 @pytest.mark.parametrize(
     "line", [b"nonsense", b'"text"', b"[1]", b"\xff", b"[" * 100_000, b'{"principal": "alice"}', b"{}" * LONGEST_LINE]
 )
-def test_a_line_that_is_no_question_is_answered_all_the_same(here: Setting, line: bytes) -> None:
+def test_malformed_json_line_gets_an_invalid_decision(here: Setting, line: bytes) -> None:
     reply = replied(here, line)
     assert (reply["id"], reply["decision"]) == (None, "invalid")
     assert reply["reason"]
 
 
-def test_a_wrong_line_keeps_its_id(here: Setting) -> None:
+def test_reply_to_an_invalid_line_has_its_id(here: Setting) -> None:
     assert replied(here, b'{"id": "7", "principal": 5}')["id"] == "7"

@@ -207,7 +207,7 @@ def confirm(file: PolicyDocument, policy: Policy, word: str, place: PlacedRule) 
 
 
 @pytest.mark.parametrize("word", ["shadowed", "redundant", "overridden"])
-def test_the_property_is_put_to_the_test(word: str) -> None:
+def test_lint_property_fails_if_the_wrong_rule_is_named(word: str) -> None:
     """The check above fails if the wrong rule is named."""
     narrow = {"name": "narrow", "operations": ["service_restart"], "users": ["alice"]}
     wide = {"name": "wide", "operations": ["service_restart"]}

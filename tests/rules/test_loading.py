@@ -240,7 +240,7 @@ def test_a_maintenance_window_that_cannot_be_is_refused_with_its_place() -> None
     ]
 
 
-def test_a_record_of_everything_cannot_be_switched_off() -> None:
+def test_audit_all_operations_false_is_a_warning() -> None:
     assert any("everything is recorded" in one for one in warned("policies: {audit_all_operations: false}"))
 
 

@@ -89,6 +89,6 @@ def test_right_of_agents_alone_does_not_prevent_a_lockout() -> None:
     assert set(locked([person("alice")], {**ALL, "user_roles": ["boss"]})) == set(GOVERNING)
 
 
-def test_a_right_within_a_window_is_one() -> None:
+def test_right_within_a_window_prevents_a_lockout() -> None:
     window = {"start_time": "02:00", "end_time": "03:00", "days_of_week": [7]}
     assert locked([person("alice")], {**ALL, "time_restrictions": [window]}, require_approval_for_admin=False) == {}

@@ -23,7 +23,7 @@ def effects(windows: Any, *moments: str) -> list[str]:
     return [world.ask("package_update", now=moment).effect for moment in moments]
 
 
-def test_once_is_from_one_instant_to_before_the_other() -> None:
+def test_single_window_includes_its_start_and_excludes_its_end() -> None:
     once = window("2026-11-24T10:00:00Z", "2026-11-24T14:00:00+01:00", name="move")
     moments = ("2026-11-24T09:59:59Z", "2026-11-24T10:00:00Z", "2026-11-24T12:59:59Z", "2026-11-24T13:00:00Z")
     assert effects([once], *moments) == ["deny", "allow", "allow", "deny"]

@@ -70,7 +70,7 @@ def shuffled(r: Random, value: Any) -> Any:
 
 @settings(max_examples=100, deadline=None)
 @given(SEEDS)
-def test_no_order_of_anything_matters(seed: int) -> None:
+def test_order_of_rules_and_lists_does_not_change_a_decision(seed: int) -> None:
     r = Random(seed)
     file = generate.policy(r)
     questions = drawn_questions(r, file)
@@ -152,7 +152,7 @@ def test_an_allow_narrows_by_what_it_demands_fills_in_restricts_or_cannot_judge(
     assert [each and each.effect for each in (*before, *after)] == ["allow", effect]
 
 
-def test_and_where_the_default_is_open_by_covering_what_no_rule_did() -> None:
+def test_new_allow_narrows_an_open_default() -> None:
     late = ALLOWS | {"time_restrictions": [{"start_time": "23:00"}]}
     opened = World(policy(deny_by_default=False, global_policies=[]))
     assert opened.ask().code == "allowed_by_default"

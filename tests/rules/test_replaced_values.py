@@ -103,7 +103,7 @@ def test_a_policy_loads_or_is_refused_with_places() -> None:
 
 
 @pytest.mark.parametrize("name", ["inventory", "principals", "agents"])
-def test_so_does_a_list(name: str, tmp_path: Path) -> None:
+def test_list_with_a_replaced_value_loads_or_is_refused(name: str, tmp_path: Path) -> None:
     path = tmp_path / "list.yaml"
     read = {"inventory": readers.read_inventory, "principals": readers.read_people, "agents": readers.read_agents}[name]
     data = yaml_file.read(EXAMPLES / f"{name}.yaml").data
@@ -112,7 +112,7 @@ def test_so_does_a_list(name: str, tmp_path: Path) -> None:
         loads(lambda: read(path))
 
 
-def test_so_does_a_suite(tmp_path: Path) -> None:
+def test_suite_with_a_replaced_value_loads_or_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "suite_test.yaml"
     data = yaml_file.read(ROOT / "policies" / "development-flexible_test.yaml").data
     named = {key: str(ROOT / "policies" / data[key]) for key in ("policy", "inventory", "principals")}

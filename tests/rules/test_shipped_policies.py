@@ -30,7 +30,7 @@ def every_case() -> list[Any]:
 
 
 @pytest.mark.parametrize(("path", "case"), every_case())
-def test_a_case_is_decided_as_it_says(path: Path, case: SuiteCase) -> None:
+def test_case_of_a_shipped_policy_passes(path: Path, case: SuiteCase) -> None:
     result = run_case(case, suite(path).setting, CoverageCounter())
     assert result.passed, result
 

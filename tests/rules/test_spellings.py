@@ -76,5 +76,5 @@ def test_only_names_of_units_have_no_such_ending() -> None:
         ("[", (0, 0)),
     ],
 )
-def test_alternatives_are_counted_by_how_they_end(pattern: str, counted: tuple[int, int]) -> None:
+def test_alternatives_of_a_pattern_with_an_ending_are_counted(pattern: str, counted: tuple[int, int]) -> None:
     assert alternatives_ending(pattern, ".x") == counted

@@ -108,7 +108,7 @@ def test_case_accepts_approvals_an_emergency_and_a_dry_run(folder: Path) -> None
     ]
 
 
-def test_a_request_that_is_none_is_invalid_and_may_name_what_there_is_not(folder: Path) -> None:
+def test_suite_case_expects_invalid_for_an_invalid_request(folder: Path) -> None:
     rules = [rule("one", "service_restart")]
     unknown = case("invalid", targets=["nowhere"], code="unknown_target")
     wrong = case("invalid", parameters={"service_name": "nginx", "timeout": "long"}, code="invalid_parameters")
@@ -137,7 +137,7 @@ def test_all_mistakes_of_a_suite_are_reported_at_once_with_their_place(folder: P
     ]
 
 
-def test_a_policy_that_does_not_load_is_what_is_wrong_with_its_suite(folder: Path) -> None:
+def test_suite_reports_the_mistakes_of_its_policy(folder: Path) -> None:
     path = written(folder, [rule("restarts", "service_restart")], case())
     policy = folder / "policy.yaml"
     policy.write_text(policy.read_text().replace("allowed:", "alowed:"))

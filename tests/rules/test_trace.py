@@ -8,7 +8,7 @@ from tests.rules.asking import World, policy, rule
 RESTARTS = rule("restarts", "service_restart")
 
 
-def test_the_nearest_is_the_allow_that_got_furthest() -> None:
+def test_nearest_miss_is_the_allow_rule_with_the_latest_failing_clause() -> None:
     rules = [
         {**RESTARTS, "name": "a", "users": ["bob"]},
         {**RESTARTS, "name": "b", "target_tags": ["eu"]},

@@ -17,12 +17,12 @@ from writ_rules.engine.compile import compile_policy
 from writ_rules.values.regexes import named, samples
 
 WEB = Target(id="web-1", role="production", backend="local", docker={})
-SCENE = QuestionSpace(catalogue=CATALOGUE, targets=(WEB,), principals=(ALICE,))
+SPACE = QuestionSpace(catalogue=CATALOGUE, targets=(WEB,), principals=(ALICE,))
 
 
 def about(operation: str, *rules: dict[str, Any], **sections: Any) -> AccessListing:
     made = policy(global_policies=list(rules), **sections)
-    return allowed(made, SCENE, AccessQuery(operations=(operation,), around=at(NOON)))
+    return allowed(made, SPACE, AccessQuery(operations=(operation,), around=at(NOON)))
 
 
 def allowed_and_unknown(operation: str, name: str, **constraint: Any) -> tuple[str, list[str]]:
@@ -66,7 +66,7 @@ def test_pattern_without_a_sample_is_noted(pattern: str, extent: str, note: str)
     assert allowed_and_unknown("file_read", "file_path", pattern=pattern) == (extent, [note])
     rules = [rule("may", "file_read"), rule("not", "file_read", allowed=False)]
     rules[1]["parameter_constraints"] = {"file_path": {"pattern": pattern}}
-    changes = diff(file_of(global_policies=rules[:1]), file_of(global_policies=rules), SCENE, at(NOON))
+    changes = diff(file_of(global_policies=rules[:1]), file_of(global_policies=rules), SPACE, at(NOON))
     assert changes.bounded == [f"file_read on production: {note}"]
 
 
@@ -94,7 +94,7 @@ def test_patterns_without_a_distinguishing_text_are_noted(allowed_pattern: str, 
         {**may, "parameter_constraints": {"service_name": {"pattern": one}}}
         for one in (allowed_pattern, denied_pattern)
     )
-    changes = diff(file_of(global_policies=[was]), file_of(global_policies=[now]), SCENE, at(NOON))
+    changes = diff(file_of(global_policies=[was]), file_of(global_policies=[now]), SPACE, at(NOON))
     assert any(bound.endswith(note) for bound in changes.bounded)
 
 
@@ -121,7 +121,7 @@ def test_report_too_old_for_some_rules_is_noted_as_not_tried() -> None:
     def scanned(age: str) -> dict[str, Any]:
         return rule("may", "service_status", scans=[{"scanner": "trivy", "max_age": age}])
 
-    changes = diff(file_of(global_policies=[scanned("24h")]), file_of(global_policies=[scanned("1h")]), SCENE, at(NOON))
+    changes = diff(file_of(global_policies=[scanned("24h")]), file_of(global_policies=[scanned("1h")]), SPACE, at(NOON))
     note = "a report of 'trivy' that is older than 3600 s, which some rules take, was not tried"
     assert changes.bounded == [f"service_status on production: {note}"]
     assert about("service_status", scanned("1h")).bounded == []

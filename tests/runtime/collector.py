@@ -12,8 +12,6 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 
 class ReceivedSpan(Struct, frozen=True, kw_only=True):
-    """A received span."""
-
     service: str
     name: str
     kind: str
@@ -40,7 +38,6 @@ class Collector:
         return f"http://127.0.0.1:{self.port}"
 
     def of(self, trace_id: str) -> list[ReceivedSpan]:
-        """The spans of one trace."""
         return [one for one in self.spans if one.trace_id == trace_id]
 
     async def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -57,7 +57,7 @@ async def test_the_servers_time_goes_on_with_the_boot_clock_and_not_with_the_hos
     assert setting.clock.skew == pytest.approx(86_400.0)
 
 
-async def test_the_round_trip_is_taken_out_by_half(setting: Setting) -> None:
+async def test_clock_measurement_subtracts_half_the_round_trip(setting: Setting) -> None:
     setting.answers_after = 0.4
     await setting.clock.measure()
     assert setting.clock.now() == pytest.approx(setting.server)
@@ -94,7 +94,7 @@ async def test_skew_is_reported(setting: Setting, skew: float, kind: type[str]) 
     assert type(await setting.clock.check()) is (kind if kind is not str else Attention)
 
 
-async def test_without_a_measurement_it_says_so_and_shows_the_hosts_own_time(setting: Setting) -> None:
+async def test_clock_without_a_measurement_reports_it_and_returns_the_hosts_time(setting: Setting) -> None:
     setting.failing = Unreachable("nobody is there")
     await setting.clock.measure()
     assert setting.clock.now() == setting.wall
@@ -107,7 +107,7 @@ async def test_without_a_measurement_it_says_so_and_shows_the_hosts_own_time(set
     assert math.isnan(float(line.split()[1]))
 
 
-async def test_a_measurement_that_is_old_is_no_longer_shown_and_still_counted_by(setting: Setting) -> None:
+async def test_old_clock_measurement_is_used_and_no_longer_shown(setting: Setting) -> None:
     await setting.clock.measure()
     setting.failing = Unreachable("gone")
     setting.passes(OLDEST + 1)
@@ -138,5 +138,5 @@ async def test_server_time_is_requested_until_it_is_known(setting: Setting, monk
 @pytest.mark.parametrize(
     ("skew", "text"), [(0.0123, "12 ms ahead of"), (-0.5, "500 ms behind"), (90.04, "90.0 s ahead of")]
 )
-def test_a_skew_in_words(skew: float, text: str) -> None:
+def test_skew_is_described_in_words(skew: float, text: str) -> None:
     assert describe(skew) == text

@@ -22,7 +22,7 @@ def seed(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_key_is_that_of_the_file(seed: Path) -> None:
+def test_load_key_returns_the_key_of_the_file(seed: Path) -> None:
     assert load_key(config(seed)).seed == seed.read_bytes().strip()
 
 

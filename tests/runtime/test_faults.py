@@ -17,10 +17,10 @@ def test_without_the_variable_nothing_happens() -> None:
     assert run(WRIT_FAULT="another.moment") == 0
 
 
-def test_the_process_ends_at_its_moment() -> None:
+def test_fault_ends_the_process_at_its_moment() -> None:
     assert run(WRIT_FAULT="a.moment") == -9
 
 
-def test_only_the_first_process_ends_there(tmp_path: Path) -> None:
+def test_fault_with_once_ends_the_first_process_alone(tmp_path: Path) -> None:
     once = {"WRIT_FAULT": "a.moment", "WRIT_FAULT_ONCE": str(tmp_path / "once")}
     assert [run(**once), run(**once)] == [-9, 0]

@@ -114,13 +114,13 @@ async def test_loss_accepted_by_an_operator_is_no_alarm_and_the_new_journal_coun
     assert again.mark.sequence == 1
 
 
-def test_a_damaged_mark_is_not_taken_for_none(watched: Watched) -> None:
+def test_damaged_journal_mark_is_an_error(watched: Watched) -> None:
     watched.path.write_text("{")
     with pytest.raises(ConfigError, match=r"journal\.json"):
         watched.guard()
 
 
-async def test_an_event_that_the_journal_does_not_have_is_noticed_and_no_mark_of_the_next_process(
+async def test_event_absent_from_the_journal_is_detected_and_not_kept_as_a_position(
     watched: Watched,
 ) -> None:
     guard = watched.guard()
@@ -220,7 +220,7 @@ async def test_contradiction_is_compared_without_a_pause(watched: Watched, monke
     watching.cancel()
 
 
-async def test_two_events_of_one_sequence_are_noticed_at_once_and_until_the_reader_has_begun_again(
+async def test_contradiction_of_two_events_is_reported_until_the_reader_begins_again(
     watched: Watched,
 ) -> None:
     guard = watched.guard(lost=3)

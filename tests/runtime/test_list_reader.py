@@ -40,13 +40,13 @@ def one_more(*_: object, **__: object) -> None:
     raise AssertionError("it took a process")
 
 
-def test_a_large_list_is_the_same_as_read_here(tmp_path: Path) -> None:
+def test_large_list_read_by_a_process_equals_the_list_read_here(tmp_path: Path) -> None:
     path = inventory(tmp_path)
     assert path.stat().st_size > lists.SMALL
     assert lists.ListReader(lists.TARGETS)(path) == readers.read_inventory(path)
 
 
-def test_people_and_agents_are_read_likewise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_principals_and_agents_are_read_by_a_process_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lists, "SMALL", 0)
     people, agents = tmp_path / "principals.yaml", tmp_path / "agents.yaml"
     people.write_text(f"principals: [{{id: alice, kind: human, key: U{'A' * 55}}}]")
@@ -154,7 +154,7 @@ def needed(read: Callable[[Path], Inventory], path: Path) -> float:
     ],
     ids=["that does not start", "that is killed", "that stands still", "mute", "cut off", "of another version"],
 )
-def test_a_list_is_read_whatever_becomes_of_the_process(
+def test_list_is_read_here_if_its_process_fails(
     tmp_path: Path, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(subprocess_env, "command", lambda *_: command)

@@ -46,7 +46,7 @@ def test_an_event_is_one_json_object_with_its_fields() -> None:
     assert datetime.fromisoformat(str(line["time"])).tzinfo is not None
 
 
-def test_a_field_cannot_pass_itself_off_as_the_event() -> None:
+def test_log_field_cannot_replace_event_level_or_time() -> None:
     stream = json_logs()
     Log("x").info("request.refused", level="error", service="audit", time="never")
     (line,) = lines(stream)

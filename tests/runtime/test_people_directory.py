@@ -79,7 +79,7 @@ def test_a_kept_file_that_was_changed_stops_the_start(tmp_path: Path) -> None:
         known(tmp_path)
 
 
-def test_a_key_that_follows_the_kept_one_takes_nothing_back_also_where_it_is_pinned_instead(tmp_path: Path) -> None:
+def test_successor_key_cannot_remove_kept_credentials_even_if_it_is_pinned(tmp_path: Path) -> None:
     known(tmp_path).take(SECOND_VERSION.signed)
     link = sign(PEOPLE_KEY, PeopleKeySuccession(next=OTHER.public, at=160.0))
     follows = PeopleDirectory(number=3, at=160.0, posture="team", entries=[FIRST], successions=[link])

@@ -112,7 +112,7 @@ def test_operation_without_a_backend_stops_the_start(
     assert problem in run(SERVED, tmp_path)
 
 
-def test_a_name_is_owned_by_its_whole_prefix() -> None:
+def test_plugin_owns_names_by_whole_prefixes() -> None:
     plugin = Plugin(api=1, prefixes=("acme",))
     assert [name for name in ("acme", "acme_put", "acmeput", "put_acme") if plugin.owns(name)] == ["acme", "acme_put"]
 

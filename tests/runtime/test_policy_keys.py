@@ -55,6 +55,6 @@ def test_policy_with_a_rotated_key_says_that_it_must_be_started_again(tmp_path: 
     assert OLD not in keys.live
 
 
-def test_a_key_that_is_none_is_refused() -> None:
+def test_malformed_policy_key_is_refused() -> None:
     with pytest.raises(Invalid):
         PolicyKeys("UABC", None)

@@ -55,7 +55,7 @@ async def installation(monkeypatch: pytest.MonkeyPatch) -> Installation:
     return made
 
 
-async def test_garbage_in_its_place_keeps_nothing_out(installation: Installation) -> None:
+async def test_event_is_recorded_behind_an_unreadable_record(installation: Installation) -> None:
     await installation.put(b"garbage")
     await installation.security.record(FOUND)
     assert await installation.details() == ["", "", FOUND.detail]

@@ -140,9 +140,7 @@ def test_a_ready_service_freezes_its_objects_and_collects_garbage_as_often_as_it
     assert (status, out) == (0, "(2000, 5, 5) True\n")
 
 
-def test_a_thread_that_computes_leaves_the_interpreter_to_the_event_loop_soon(
-    samples: list[Sample], tmp_path: Path
-) -> None:
+def test_service_sets_a_short_thread_switch_interval(samples: list[Sample], tmp_path: Path) -> None:
     body = 'async with running("sample", config):\n        print(sys.getswitchinterval())'
     status, out, _ = start(samples, tmp_path, body).end()
     assert (status, out) == (0, "0.0005\n")

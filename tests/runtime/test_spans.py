@@ -49,7 +49,7 @@ async def test_a_span_arrives_with_the_ids_that_messages_bear(monkeypatch: pytes
 
 
 @pytest.mark.usefixtures("patient")
-async def test_the_standard_variables_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_spans_follow_the_standard_otel_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     async with collecting() as collector:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", f"{collector.url}/elsewhere")
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20t0ken")
@@ -67,7 +67,7 @@ async def test_the_standard_variables_hold(monkeypatch: pytest.MonkeyPatch) -> N
     assert b"authorization: Bearer t0ken" in collector.raw
 
 
-async def test_a_deaf_collector_holds_up_the_end_no_longer_than_was_said(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_silent_collector_delays_the_end_by_its_timeout_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
     async with collecting() as collector:
         collector.deaf = True
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)

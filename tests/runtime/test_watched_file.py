@@ -44,7 +44,7 @@ async def test_an_unchanged_file_is_not_read_again(path: Path) -> None:
     assert readings == [1]
 
 
-async def test_a_changed_file_is(path: Path) -> None:
+async def test_refresh_reads_a_changed_file(path: Path) -> None:
     watched = WatchedFile(path, number)
     replace(path, "2")
     assert await watched.refresh()
@@ -74,7 +74,7 @@ async def test_a_bad_file_leaves_the_last_good_version_in_force_loudly(
     assert (watched.value, watched.problem) == (3, None)
 
 
-async def test_so_does_a_file_that_its_reader_has_a_defect_with(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_defect_of_the_reader_keeps_the_last_value(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     def defective(path: Path) -> int:
         if (value := number(path)) == 2:
             raise TypeError("no such type")
@@ -102,7 +102,7 @@ async def test_a_file_that_vanishes_and_returns_is_followed(path: Path) -> None:
     assert watched.value == 4
 
 
-def test_there_is_no_first_version_to_fall_back_on(path: Path) -> None:
+def test_watched_file_needs_a_usable_first_version(path: Path) -> None:
     path.write_text("none")
     with pytest.raises(ConfigError):
         WatchedFile(path, number)
@@ -156,7 +156,7 @@ async def test_caller_during_a_reading_waits_for_it(path: Path) -> None:
     assert (watched.value, gate.readings) == (2, 2)
 
 
-async def test_a_reading_that_is_cancelled_has_not_been_one(path: Path) -> None:
+async def test_cancelled_refresh_leaves_the_change_to_the_next_one(path: Path) -> None:
     gate = Gate()
     watched = WatchedFile(path, gate.read)
     replace(path, "2")
@@ -169,7 +169,7 @@ async def test_a_reading_that_is_cancelled_has_not_been_one(path: Path) -> None:
     assert watched.value == 2
 
 
-async def test_an_unchanged_file_is_not_begun(path: Path) -> None:
+async def test_begin_does_not_read_an_unchanged_file(path: Path) -> None:
     gate = Gate()
     watched = WatchedFile(path, gate.read)
     watched.begin()

@@ -212,7 +212,7 @@ def test_a_passkeys_attestation_with_a_wrong_field_is_refused(changed: dict[str,
         verified(by_passkey(**changed))
 
 
-def test_a_self_attestation_of_a_passkey_is_none() -> None:
+def test_self_attestation_of_a_passkey_is_refused() -> None:
     data = reader.read(decoded(by_passkey().attestation.attestation_object))["authData"]  # type: ignore[union-attr]
     itself = {"alg": -7, "sig": ECDSA._signature(data), "x5c": [ROOT.device(unit="x").der]}
     del itself["x5c"]

@@ -70,7 +70,7 @@ def test_each_operation_and_purpose_has_a_key_of_its_own() -> None:
     assert derive(b"k" * 32, "look", "a" * 26) == derive(b"k" * 32, "look", "a" * 26)
 
 
-def test_equality_is_equality() -> None:
+def test_same_compares_texts_of_any_characters() -> None:
     assert same("a" * 64, "a" * 64)
     assert not same("a" * 64, "a" * 63 + "b")
     assert not same("a", "é")

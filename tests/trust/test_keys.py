@@ -42,7 +42,7 @@ def test_a_signature_holds_for_its_data_alone(data: bytes, other: bytes) -> None
 
 
 @given(st.binary(max_size=100))
-def test_anything_else_is_no_signature(signature: bytes) -> None:
+def test_verify_refuses_any_other_signature(signature: bytes) -> None:
     assert not verify(KEY.public, b"data", signature)
 
 
@@ -81,5 +81,5 @@ def test_a_mistyped_public_key_is_refused() -> None:
             decode_public(KEY.public[:place] + other + KEY.public[place + 1 :])
 
 
-def test_a_key_does_not_show_itself() -> None:
+def test_repr_of_a_key_does_not_contain_its_seed() -> None:
     assert SEED.decode() not in repr(KEY) + str(KEY)

@@ -32,7 +32,7 @@ def signed(
 
 
 @pytest.mark.parametrize("pinned", [PEOPLE_KEY, OTHER, THIRD_KEY])
-def test_the_last_key_signs_for_those_who_pin_any_of_them(pinned: Key) -> None:
+def test_last_people_key_is_trusted_by_agents_that_pin_an_earlier_one(pinned: Key) -> None:
     found = signed(THIRD_KEY, CHAIN, FIRST, SECOND, pinned=pinned)
     assert found.keys == (PEOPLE_KEY.public, OTHER.public, THIRD_KEY.public)
     assert len(found.entries) == 2

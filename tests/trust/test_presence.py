@@ -65,7 +65,7 @@ def test_an_nkeys_signature_proves_the_key_alone() -> None:
 
 
 @every_key
-def test_a_proof_is_never_more_than_the_credential_was_enrolled_for(key: SoftwareSecurityKey) -> None:
+def test_proof_is_limited_to_the_level_of_the_enrolment(key: SoftwareSecurityKey) -> None:
     enrolled = key.ssh_credential(proof="touch")
     assert verify_proof("touch", key.sign_ssh(DATA), enrolled, DATA).proof == "touch"
     refused(key.sign_ssh(DATA), enrolled, "enrolled for touch at most", "verified")

@@ -25,7 +25,7 @@ def test_sealed_text_is_opened_by_its_reader_alone(data: bytes) -> None:
         SealKey().open(sealed)
 
 
-def test_the_same_words_look_different_each_time() -> None:
+def test_encryption_of_equal_texts_differs() -> None:
     assert seal(READER.public, b"x") != seal(READER.public, b"x")
     assert encrypt(KEY, b"x") != encrypt(KEY, b"x")
 

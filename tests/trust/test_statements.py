@@ -108,7 +108,7 @@ def test_any_text_as_signature_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["", "U", "U" + "A" * 55, "X" * 56, "é"])
-def test_a_key_that_is_none_opens_nothing_even_if_it_is_trusted(key: str) -> None:
+def test_malformed_key_verifies_nothing_even_if_it_is_trusted(key: str) -> None:
     with pytest.raises(Untrusted):
         open_signed(structs.replace(sign(KEY, CLAIM), key=key), Claim, {key}, HERE)
 

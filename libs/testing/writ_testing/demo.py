@@ -235,7 +235,7 @@ def styled(text: str, style: str) -> None:
 
 
 def expect(holds: bool, otherwise: str) -> None:
-    """Raise Unexpected unless it holds."""
+    """Raise UnexpectedResult if the condition is false."""
     if not holds:
         raise UnexpectedResult(otherwise)
 

@@ -78,7 +78,7 @@ def leader(cluster: Composed) -> str:
     return until(check, 60.0, "the journal has a leader and three whole copies")
 
 
-async def test_leaders_killed_and_servers_restarted_under_load(cluster: Composed) -> None:
+async def test_operations_succeed_while_leaders_are_killed_and_servers_restarted(cluster: Composed) -> None:
     def kill(server: str) -> None:
         cluster.engine.docker("kill", "--signal", "KILL", container(cluster, server))
 

@@ -61,7 +61,7 @@ def service(container: dict[str, Any]) -> str:
     return str(container["Config"]["Labels"]["com.docker.compose.service"])
 
 
-def test_nothing_can_be_written_but_where_the_service_keeps_something(composed: Composed) -> None:
+def test_containers_can_write_only_to_their_declared_volumes(composed: Composed) -> None:
     seen = {}
     for one in running(composed):
         if not service(one).startswith(("prometheus", "alertmanager")):

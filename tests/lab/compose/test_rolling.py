@@ -8,7 +8,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 SERVICES = ("keeper", "policy", "executor", "audit", "agent-local", "nats")
 
 
-async def test_a_rolling_restart_of_every_service_under_load(composed: Composed) -> None:
+async def test_operations_succeed_during_a_rolling_restart_of_every_service(composed: Composed) -> None:
     composed.up(policy=2, executor=2, audit=2, agent_local=4)
     try:
         replicas = {service: composed.containers(service) for service in SERVICES}

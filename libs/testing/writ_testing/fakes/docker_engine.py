@@ -1,6 +1,6 @@
 """A Docker engine that has no containers: the part of its HTTP API that Writ uses, on a real Unix socket, with faults.
 
-Shapes and status codes are those of Docker Engine 26.1, of which each was looked at. Its clock is a counter.
+Shapes and status codes are those of Docker Engine 26.1, each compared with a real engine. Its clock is a counter.
 """
 
 import asyncio

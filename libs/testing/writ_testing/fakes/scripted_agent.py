@@ -43,7 +43,6 @@ class ScriptedAgent:
         self.instance = f"i-{secrets.token_hex(4)}"
 
     def claim_for(self, work: Dispatched, seal: SealKey) -> Signed:
-        """Return a signed claim."""
         return sign(
             self.key,
             Claim(

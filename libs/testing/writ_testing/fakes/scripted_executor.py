@@ -173,7 +173,6 @@ class ScriptedExecutor:
         return self.sealed(dispatched, claim, sign(self.key, self.honest_grant(dispatched, claim, signed)))
 
     def honest_grant(self, dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> Grant:
-        """Return a valid grant."""
         return Grant(
             operation_id=dispatched.work.operation_id,
             operation=dispatched.work.operation,
@@ -240,7 +239,6 @@ class ScriptedExecutor:
         return sign(changed.pop("signer", self.key), ReadGrant(**{**fields, **changed}))
 
     async def request_read(self, ask: ReadRequest, pool: str) -> ReadReply:
-        """Return the agent's answer."""
         message = await self.bus.request(subjects.host_read(pool), encode(ask), timeout=PATIENCE)
         return decode(message.data, ReadReply)
 
@@ -283,7 +281,6 @@ class ScriptedExecutor:
         return next(one for one in self.signed_receipts() if one.operation_id == operation_id)
 
     def signed_receipts(self) -> list[Receipt]:
-        """Return all receipts, in order."""
         return [read(one.receipt, Receipt) for one in self.receipts]
 
     async def until(self, true: Callable[[], bool], patience: float = PATIENCE) -> None:

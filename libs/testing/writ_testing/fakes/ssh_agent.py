@@ -20,7 +20,6 @@ class SoftwareSshAgent:
         self.flags = flags
 
     def add(self, key: SoftwareSecurityKey) -> None:
-        """Hold one more key."""
         self._keys[key.blob] = key
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -133,7 +133,6 @@ class RunningInstallation:
                 await asyncio.sleep(0.05)
 
     async def client(self, principal: str = "operator", *, wait: float = 10.0) -> Writ:
-        """Return a connected client."""
         return await Writ.connect(
             self.url,
             seed=self.home.seed_file(f"principal-{principal}").read_bytes(),
@@ -161,8 +160,6 @@ class RunningInstallation:
 
 
 class WritResult:
-    """The result of a command."""
-
     def __init__(self, status: int, out: str, err: str) -> None:
         self.status, self.out, self.err = status, out, err
 

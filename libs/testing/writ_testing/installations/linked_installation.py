@@ -26,7 +26,6 @@ class LinkedInstallation:
         self.links: Links
 
     def names(self) -> dict[int, str]:
-        """Return the processes by pid."""
         found = {os.getpid(): CLIENT} | (self.cluster.pids() if hasattr(self, "cluster") else {})
         if hasattr(self, "installation"):
             found |= {one.pid: one.name for one in self.installation.report.processes if one.pid is not None}

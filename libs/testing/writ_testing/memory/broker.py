@@ -60,7 +60,6 @@ class Broker:
         self.scans.online.clear()
 
     def start(self) -> None:
-        """Start the server again."""
         self.disk.online.set()
         self.policies.online.set()
         self.scans.online.set()

@@ -49,7 +49,6 @@ def free_ports(number: int) -> list[int]:
 
 
 def free_port() -> int:
-    """Return a free port."""
     return free_ports(1)[0]
 
 

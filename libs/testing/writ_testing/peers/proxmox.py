@@ -6,7 +6,6 @@ reason phrase alone, as on a real PVE; a token that is not known is refused in P
 
 import asyncio
 import hashlib
-import ssl
 import threading
 import time
 from collections import Counter
@@ -257,11 +256,6 @@ def proxmox(folder: Path) -> Iterator[Proxmox]:
         yield server
     finally:
         server.close()
-
-
-def served_certificate(host: str, port: int) -> str:
-    """Return the certificate of a server, in PEM."""
-    return ssl.get_server_certificate((host, port), timeout=START_SECONDS)
 
 
 __all__ = ["FakeVm", "Proxmox", "ProxmoxFault", "proxmox"]

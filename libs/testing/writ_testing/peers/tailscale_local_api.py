@@ -58,7 +58,6 @@ class Peer:
 
     @property
     def number(self) -> int:
-        """Return the node id."""
         return int(self.node_key[-8:], 16)
 
     def status(self) -> dict[str, Any]:

@@ -88,7 +88,6 @@ class TcpProxy:
 
 @asynccontextmanager
 async def tcp_proxy(to_port: int) -> AsyncIterator[TcpProxy]:
-    """Yield a forwarding proxy."""
     proxy = TcpProxy(to_port)
     server = await asyncio.start_server(proxy.accept, "127.0.0.1", 0)
     proxy.port = server.sockets[0].getsockname()[1]

@@ -120,7 +120,7 @@ class BackendSuite:
             assert await backend.preview(host.change(_id(8)))
             assert not await host.changed(_id(8))
 
-    async def test_a_listing_is_whole_and_what_it_has_not_is_an_error(self, host: BackendHost) -> None:
+    async def test_backend_reads_a_whole_listing_and_refuses_an_unknown_one(self, host: BackendHost) -> None:
         backend, target = host.backend, host.change(_id(9)).target
         if not isinstance(backend, Listings):
             return

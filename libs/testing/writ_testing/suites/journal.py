@@ -42,7 +42,6 @@ def control(kind: str, number: int, expected: int) -> Entry:
 
 
 def an_operation(number: int = 1) -> str:
-    """Return an operation id."""
     return operation_id("alice", str(number))
 
 
@@ -81,7 +80,7 @@ class JournalSuite:
         assert one.time > 1_700_000_000
         assert (await executor.journal.last(subjects.operation_filter("alice", operation))) == two
 
-    async def test_nothing_there_is_an_empty_list_and_none(self, ground: BusFixture) -> None:
+    async def test_empty_journal_reads_as_an_empty_list_and_no_last_event(self, ground: BusFixture) -> None:
         executor = await ground.bus("executor")
         assert await executor.journal.read("writ.journal.>") == []
         assert await executor.journal.last("writ.journal.op.alice.>") is None
@@ -115,7 +114,7 @@ class JournalSuite:
         (stored,) = await executor.journal.read("writ.journal.>")
         assert stored.sequence == sequence
 
-    async def test_the_same_event_once_more_is_the_one_that_is_there(self, ground: BusFixture) -> None:
+    async def test_repeated_append_of_an_event_returns_its_sequence(self, ground: BusFixture) -> None:
         executor = await ground.bus("executor")
         first = await executor.journal.append(event(an_operation(), 1, 0))
         assert await executor.journal.append(event(an_operation(), 1, 0)) == first
@@ -197,7 +196,7 @@ class JournalSuite:
             await executor.journal.read(subjects.control_event("stop_lift"), after=one_kind[3].sequence) == one_kind[4:]
         )
 
-    async def test_a_line_of_many_events_comes_whole(self, ground: BusFixture) -> None:
+    async def test_subject_with_many_events_is_read_whole(self, ground: BusFixture) -> None:
         executor = await ground.bus("executor")
         line, last, stored = subjects.target_lock("web-1"), 0, list[int]()
         for number in range(300):
@@ -264,7 +263,7 @@ class JournalSuite:
             await appended[0]
             assert [record.sequence for record in await following] == list(range(1, 61))
 
-    async def test_a_tail_has_what_the_journal_has(self, ground: BusFixture) -> None:
+    async def test_tail_returns_the_records_of_the_journal(self, ground: BusFixture) -> None:
         executor, other = await ground.bus("executor"), await ground.bus("executor")
         async with aclosing(other.journal.tail(0)) as tail:
             following = asyncio.create_task(take(tail, 3))

@@ -1,4 +1,4 @@
-"""Rules that load but that an author can hardly mean, found by one key at a time."""
+"""Lint reports rules that load, but that their author hardly intended, by one key at a time."""
 
 from typing import Any
 
