@@ -11,7 +11,7 @@ from writ_agent.backends.bounded_call import bounded
 from writ_agent.backends.port import Backend, Baselines, Probes, Task, lacks
 from writ_agent.preflight.listings import list_under
 from writ_agent.preflight.signed_preview import signed_preview
-from writ_agent.preflight.target_test import find, target_report
+from writ_agent.preflight.target_test import target_report, timed_test
 from writ_agent.preflight.target_turns import TargetTurns
 from writ_agent.reporting.metrics import Meters
 from writ_agent.reporting.receipts import AgentIdentity
@@ -162,7 +162,7 @@ class HostReads:
             return await read_host(self._backend, ask, task)
 
     async def _test(self, grant: ReadGrant, seconds: float) -> ReadReply:
-        found = await find(self._backend, grant.target, seconds * LISTING_SHARE)
+        found = await timed_test(self._backend, grant.target, seconds * LISTING_SHARE)
         await self._watch(found[0].code, f"a test of {grant.target.id}", None)
         return ReadReply(visit=target_report(self._trust, self._identity, grant, found))
 

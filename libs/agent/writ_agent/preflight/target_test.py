@@ -21,13 +21,13 @@ from writ_runtime.logs import Log
 _log = Log("writ.agent")
 
 
-async def find(backend: Backend, target: Target, seconds: float) -> tuple[TargetTestResult, float]:
-    """Test the target within `timeout` seconds. Return the result and the seconds it took."""
+async def timed_test(backend: Backend, target: Target, seconds: float) -> tuple[TargetTestResult, float]:
+    """Test the target within `seconds`. Return the result and the seconds it took."""
     began = time.monotonic()
-    return await _found(backend, target, seconds), time.monotonic() - began
+    return await _tested(backend, target, seconds), time.monotonic() - began
 
 
-async def _found(backend: Backend, target: Target, seconds: float) -> TargetTestResult:
+async def _tested(backend: Backend, target: Target, seconds: float) -> TargetTestResult:
     if not isinstance(backend, TargetTester):
         return _failed_test(cannot_test_targets(backend.name))
     try:

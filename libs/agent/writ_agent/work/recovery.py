@@ -36,7 +36,7 @@ async def _report_leftover(parts: WorkerParts, key: str, entry: ClaimSent | Inte
     operation = parts.trust.catalogue.get(entry.operation) if isinstance(entry, Intent) else None
     done = await _ended(parts, entry, operation)
     _log.warning("agent.left_over", key=key, outcome=done.outcome, effect=done.effect, over=done.over)
-    body = receipt_message(parts.identity, _run(entry), done, operation, 0.0)
+    body = receipt_message(parts.identity, _receipt_subject(entry), done, operation, 0.0)
     await parts.outbox.post(key, Parcel(subject=subjects.receipt(parts.identity.pool), body=body))
 
 
@@ -85,7 +85,7 @@ def _unseen(read_only: bool, over: bool) -> TaskResult:
     )
 
 
-def _run(entry: ClaimSent | Intent) -> ReceiptSubject:
+def _receipt_subject(entry: ClaimSent | Intent) -> ReceiptSubject:
     return ReceiptSubject(
         operation_id=entry.operation_id,
         attempt=entry.attempt,

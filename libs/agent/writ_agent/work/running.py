@@ -49,7 +49,7 @@ class RunningOperation:
             await self.stop("timeout")
         if not self._run.done():
             self._run.cancel()
-            return self._not_seen_to_end()
+            return self._unseen_end()
         return self._judge(self._run.result())
 
     async def stop(self, cause: Cause) -> bool:
@@ -112,7 +112,7 @@ class RunningOperation:
             return replace(done, outcome=_outcome_by_effect(done), code=done.code or "internal")
         return done
 
-    def _not_seen_to_end(self) -> TaskResult:
+    def _unseen_end(self) -> TaskResult:
         code, message = _CAUSES.get(self._cause or "timeout", ("not_confirmed", "it was cancelled"))
         effect: Literal["none", "maybe"] = "none" if self._task.operation.read_only else "maybe"
         return TaskResult(
