@@ -1,5 +1,6 @@
 """The normal way of an operation through an agent."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -160,6 +161,39 @@ async def test_a_defect_of_a_backend_is_unknown_for_a_change_and_its_message_is_
     change = await world.executor.ended(await world.executor.dispatch("test_count", TARGET, path="/x"))
     assert (change.outcome, change.effect, change.code) == ("unknown", "maybe", "internal")
     assert "secret words" not in change.message
+    reading = await world.executor.ended(await world.executor.dispatch("test_noop", TARGET))
+    assert (reading.outcome, reading.effect) == ("failed", "none")
+
+
+async def test_a_backend_whose_run_and_stop_both_break_still_gets_a_receipt(world: World) -> None:
+    async def broken(task: Task, progress: Progress) -> TaskResult:
+        raise RuntimeError("run broke")
+
+    async def stop_breaks(operation_id: str, grace: float) -> bool:
+        raise RuntimeError("stop broke")
+
+    world.backend.scripts |= {"test_count": broken, "test_noop": broken}
+    world.backend.stop = stop_breaks  # type: ignore[method-assign]
+    await world.agent()
+    change = await world.executor.ended(await world.executor.dispatch("test_count", TARGET, path="/x"))
+    assert (change.outcome, change.effect, change.code, change.over) == ("unknown", "maybe", "internal", False)
+    reading = await world.executor.ended(await world.executor.dispatch("test_noop", TARGET))
+    assert (reading.outcome, reading.effect) == ("failed", "none")
+
+
+@pytest.mark.parametrize("by_handler", [False, True], ids=["coroutine", "handler"])
+async def test_a_backend_that_cancels_itself_leaves_a_change_unknown(world: World, by_handler: bool) -> None:
+    async def cancels_itself(task: Task, progress: Progress) -> TaskResult:
+        lost: asyncio.Future[TaskResult] = asyncio.get_running_loop().create_future()
+        lost.cancel()
+        return await lost  # as a client library whose connection is closed
+
+    world.backend.scripts |= {"test_count": cancels_itself, "test_noop": cancels_itself}
+    if by_handler:  # without the task of its own that CoroutineHandler gives it
+        world.backend.run = cancels_itself  # type: ignore[method-assign]
+    await world.agent()
+    change = await world.executor.ended(await world.executor.dispatch("test_count", TARGET, path="/x"))
+    assert (change.outcome, change.effect) == ("unknown", "maybe")
     reading = await world.executor.ended(await world.executor.dispatch("test_noop", TARGET))
     assert (reading.outcome, reading.effect) == ("failed", "none")
 

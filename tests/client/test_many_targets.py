@@ -11,6 +11,7 @@ from writ_client.operations import target_runs
 from writ_client.operations.target_runs import ManyTargets, TargetResult, each_request
 from writ_client.operations.target_selection import TargetSelector
 from writ_contracts.errors import Invalid
+from writ_contracts.people.credentials import SshEvidence
 from writ_contracts.requests import Failure, OperationView, RequestReply, TargetView
 from writ_testing.eventually import eventually
 from writ_testing.memory.bus import MemoryBus
@@ -47,6 +48,27 @@ async def test_each_target_has_an_operation_of_its_own_under_one_correlation_id(
     assert len({one.operation_id for one in recap.results}) == len(HOSTS)
     assert {request.correlation_id for _, request in executor.requests} == {recap.correlation_id}
     assert all(request.statement for _, request in executor.requests)
+
+
+class Touched:
+    """A signer that proves presence, and counts."""
+
+    id = "a-security-key"
+
+    def __init__(self) -> None:
+        self.signed: set[bytes] = set()
+
+    async def sign(self, data: bytes) -> SshEvidence:
+        self.signed.add(data)
+        return SshEvidence(armored="touched")
+
+
+async def test_run_on_many_targets_proves_presence_for_each(writ: Writ, executor: ScriptedApi) -> None:
+    touched = Touched()
+    recap = await writ.run_on("service_restart", HOSTS, by=touched)
+    assert recap.counts == {"succeeded": 6}
+    assert len(touched.signed) == len(HOSTS)
+    assert all(request.presence and request.presence.credential == touched.id for _, request in executor.requests)
 
 
 async def test_serial_begins_the_next_targets_when_the_ones_before_have_ended(

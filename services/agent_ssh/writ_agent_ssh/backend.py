@@ -14,10 +14,10 @@ from writ_agent.backends.connection_retries import retry_seconds
 from writ_agent.backends.hostops_backend import HostopsBackend
 from writ_agent.backends.hostops_requests import (
     done_of,
+    read_result,
     reading_request,
     request,
     secrets_of,
-    seen_of,
     space_of,
     survey_request,
 )
@@ -27,7 +27,7 @@ from writ_agent_ssh.host_sessions.pool import Pool
 from writ_agent_ssh.host_sessions.session import HostSession
 from writ_agent_ssh.host_sessions.settlement import Settlement
 from writ_agent_ssh.settings import connection_of
-from writ_agent_ssh.target_test import find
+from writ_agent_ssh.target_test import tested
 from writ_bus import tasks
 from writ_contracts.backends import SSH
 from writ_contracts.errors import WritError
@@ -114,7 +114,7 @@ class SshBackend(HostopsBackend):
     async def read_text(self, target: Target, folder: str, path: str, largest: int) -> tuple[str, str]:
         """Return the text and the version of a file in this folder of the host. Raises WritError."""
         message = reading_request(folder, path, largest)
-        found = seen_of("file", await self.read_host(target, message, (), patience=0.0))
+        found = read_result("file", await self.read_host(target, message, (), patience=0.0))
         return str(found.output.get("content", "")), str(found.state.get("version", ""))
 
     async def disk_space(self, target: Target, folder: str) -> tuple[int, int] | None:
@@ -123,7 +123,7 @@ class SshBackend(HostopsBackend):
         return space_of(await self.read_host(target, message, (), patience=0.0))
 
     async def test_target(self, target: Target) -> TargetTestResult:
-        found = await find(self._pool, target, self.operations)
+        found = await tested(self._pool, target, self.operations)
         if found.code:
             self.target_health.record(target.id, found.code)
         return found

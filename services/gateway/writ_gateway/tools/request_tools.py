@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any, cast
 
-from msgspec import Meta, defstruct, field, structs
+from msgspec import Meta, defstruct, field
 
 from writ_client.tools.capability_tools import KINDS, name_of_kind, together
 from writ_contracts.errors import Invalid, WritError
@@ -82,7 +82,7 @@ def _options(arguments: OperationOptions) -> dict[str, Any]:
 
 
 async def _execute(operation: Operation, call: ToolCall, arguments: Given) -> Result:
-    """Return a tool for one operation, whose parameters stand beside the options."""
+    """Request the operation of one tool, whose parameters stand beside the options."""
     ours = {name: value for name, value in arguments.items() if name in OperationOptions.__struct_fields__}
     parameters = {name: value for name, value in arguments.items() if name not in ours}
     options = _options(decode(OperationOptions, ours))
@@ -168,8 +168,11 @@ TOOLS: tuple[Tool, ...] = (
 
 
 def per_operation(catalogue: Catalogue) -> list[Tool]:
-    """Return an `execute_<operation>` for each operation on targets, and `execute_<kind>_operation` for some kinds."""
-    every = (_tool_of(operation) for operation in catalogue.values() if not operation.control)
+    """Return an `execute_<operation>` for each operation on targets, and `execute_<kind>_operation` for some kinds.
+
+    A plugin's operation with a parameter of an option's name has none: `request_operation` takes it.
+    """
+    every = (_tool_of(one) for one in catalogue.values() if not one.control and not _collides(one))
     return [*every, *(_tool_of_kind(catalogue, kind, named) for kind, named in KINDS.items())]
 
 
@@ -235,6 +238,6 @@ def _beside(parameters: Schema, options: Schema) -> Schema:
     return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 
 
-def collisions(operation: Operation) -> set[str]:
-    """Return the parameters that have the name of an option."""
-    return set(OperationOptions.__struct_fields__) & {one.name for one in structs.fields(operation.parameters)}
+def _collides(operation: Operation) -> bool:
+    """Return whether a parameter has the name of an option."""
+    return not set(OperationOptions.__struct_fields__).isdisjoint(operation.parameters.__struct_fields__)
