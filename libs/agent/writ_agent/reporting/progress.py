@@ -10,7 +10,7 @@ from writ_contracts.errors import WritError
 from writ_contracts.wire import encode
 
 INTERVAL = 0.5
-LONGEST = 500
+LONGEST, LONGEST_NAME = 500, 200
 
 
 class ProgressRelay:
@@ -21,12 +21,24 @@ class ProgressRelay:
         self._subject = subjects.progress(pool)
         self._operation_id = operation_id
         self._principal = principal
-        self._latest: str | None = None
+        self._latest: Progress | None = None
         self._sender: asyncio.Task[None] | None = None
 
     def __call__(self, message: str) -> None:
         """Accept a message; never blocks."""
-        self._latest = message[:LONGEST]
+        self._accept(message, "")
+
+    def report_silence(self, host: str, message: str) -> None:
+        """Accept a message about a host that does not reply, or that replies again; never blocks."""
+        self._accept(message, host)
+
+    def _accept(self, message: str, silent: str) -> None:
+        self._latest = Progress(
+            operation_id=self._operation_id,
+            principal=self._principal,
+            message=message[:LONGEST],
+            silent=silent[:LONGEST_NAME],
+        )
         if self._sender is None:
             self._sender = tasks.spawn(self._send(), "progress")
 
@@ -37,14 +49,13 @@ class ProgressRelay:
 
     async def _send(self) -> None:
         while self._latest is not None:
-            message, self._latest = self._latest, None
-            await self._publish(message)
+            progress, self._latest = self._latest, None
+            await self._publish(progress)
             await asyncio.sleep(INTERVAL)
         self._sender = None
 
-    async def _publish(self, message: str) -> None:
-        word = Progress(operation_id=self._operation_id, principal=self._principal, message=message)
+    async def _publish(self, progress: Progress) -> None:
         try:
-            await self._bus.publish(self._subject, encode(word))
+            await self._bus.publish(self._subject, encode(progress))
         except WritError:
             return  # progress is a courtesy
