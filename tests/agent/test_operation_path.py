@@ -8,6 +8,7 @@ from msgspec import structs
 from tests.agent.conftest import POOL, TARGET, World, until
 
 from writ_agent.backends.port import Progress, Task, TaskResult
+from writ_agent.reporting import progress
 from writ_agent.work import worker
 from writ_contracts import subjects
 from writ_contracts.agents import Claim, ClaimReply, Receipt
@@ -145,7 +146,7 @@ async def test_progress_is_relayed_at_most_twice_a_second(world: World) -> None:
 async def test_host_that_is_slow_to_reply_before_the_claim_is_reported_to_the_requester(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "LATE_SECONDS", 0.2)
+    monkeypatch.setattr(progress, "LATE_SECONDS", 0.2)
     go_on = asyncio.Event()
 
     async def slow(task: Task) -> dict[str, object]:

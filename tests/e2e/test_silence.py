@@ -138,7 +138,8 @@ async def test_run_on_many_targets_reports_once_which_service_does_not_reply(
         assert agent == f"writ: waits for an agent of pool {POOL}: none is online\n"
         with installation.paused(service):
             assert re.fullmatch(reported, (await line(command.stderr, lambda _: True)).strip())
-            await asyncio.sleep(3 * POLL_SECONDS)  # all targets ask again meanwhile
+            with pytest.raises(TimeoutError):  # all targets ask again meanwhile
+                await asyncio.wait_for(line(command.stderr, lambda _: True), 3 * POLL_SECONDS)
         assert await line(command.stderr, lambda _: True) == f"{AGAIN}\n"
         for operation in await writ.open_operations():
             await writ.cancel(operation.operation_id)

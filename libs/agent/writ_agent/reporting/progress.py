@@ -1,15 +1,20 @@
 """Progress relay: the latest message of each half second, bounded in size."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from writ_bus import tasks
 from writ_bus.port import Bus
 from writ_contracts import subjects
 from writ_contracts.agents import Progress
 from writ_contracts.errors import WritError
+from writ_contracts.journal import Dispatched
 from writ_contracts.wire import encode
 
 INTERVAL = 0.5
+LATE_SECONDS = 3.0
+"""A read of the state before an operation that takes longer is reported to its requester."""
 LONGEST, LONGEST_NAME = 500, 200
 
 
@@ -59,3 +64,16 @@ class ProgressRelay:
             await self._bus.publish(self._subject, encode(progress))
         except WritError:
             return  # progress is a courtesy
+
+
+@contextmanager
+def late_reply(bus: Bus, pool: str, work: Dispatched) -> Iterator[None]:
+    """Report a target that is slow to reply within the block, while its state before the operation is read."""
+    relay = ProgressRelay(bus, pool, work.operation_id, work.principal)
+    message = f"{work.target} has not replied for more than {LATE_SECONDS:g} s to a read of its state; nothing has run"
+    late = asyncio.get_running_loop().call_later(LATE_SECONDS, relay.report_silence, work.target, message)
+    try:
+        yield
+    finally:
+        late.cancel()
+        relay.close()

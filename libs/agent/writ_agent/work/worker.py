@@ -13,7 +13,7 @@ from writ_agent.backends.port import Backend, Task, TaskResult
 from writ_agent.preflight.host_reads import HostReads
 from writ_agent.reporting.metrics import Meters
 from writ_agent.reporting.outbox import Outbox
-from writ_agent.reporting.progress import ProgressRelay
+from writ_agent.reporting.progress import ProgressRelay, late_reply
 from writ_agent.reporting.receipts import AgentIdentity, ReceiptSubject, receipt_message
 from writ_agent.reporting.security_reports import ALARMS, SecurityReporter
 from writ_agent.reporting.spool import ClaimSent, Parcel, Spool
@@ -50,8 +50,6 @@ from writ_trust.statements import digest
 
 LONGEST_DELAY = 10.0
 BUSY_DELAY = 1.0
-LATE_SECONDS = 3.0
-"""A read of the state before an operation that takes longer is reported to its requester."""
 _log = Log("writ.agent")
 
 
@@ -126,8 +124,11 @@ class Worker:
 
     async def _claim_and_run(self, entry: InFlightOperation, delivery: Delivery) -> None:
         stages = self._parts.meters.stages
-        with stages.time(entry.work.operation_id, stage="look"), tracing.span("look"):
-            baseline = await self._baseline(entry.work)
+        late = late_reply(self._parts.bus, self._parts.identity.pool, entry.work)
+        with stages.time(entry.work.operation_id, stage="look"), tracing.span("look"), late:
+            baseline = await self.early_baselines.take(entry.work)
+            if baseline is None:
+                baseline = await self._parts.host_reads.baseline(entry.work)
         plugins = self._parts.trust.plugins(entry.work.operation)
         seal = self._seal_keys.take()
         claimed = make_claim(self._parts.identity, entry.work, baseline, self._boot(), plugins, seal)
@@ -153,22 +154,6 @@ class Worker:
             await self._send_receipt(_run(claimed, answer), done, verified.operation, began)
         except (WritError, OSError) as error:
             await self._refuse(claimed, answer, error, began)
-
-    async def _baseline(self, work: Dispatched) -> dict[str, Any]:
-        """Return the target's state before the operation. Report a host that is slow to reply."""
-        relay = ProgressRelay(self._parts.bus, self._parts.identity.pool, work.operation_id, work.principal)
-        late = asyncio.get_running_loop().call_later(
-            LATE_SECONDS,
-            relay.report_silence,
-            work.target,
-            f"{work.target} has not replied for more than {LATE_SECONDS:g} s to a read of its state; nothing has run",
-        )
-        try:
-            early = await self.early_baselines.take(work)
-            return await self._parts.host_reads.baseline(work) if early is None else early
-        finally:
-            late.cancel()
-            relay.close()
 
     async def _directory(self, claimed: SentClaim, answer: ClaimReply) -> Directory | None:
         """Return the newest directory of people's credentials, with the one the grant names. Raises SecurityRefusal."""
