@@ -6,7 +6,6 @@ from typing import TypeVar
 import msgspec
 from msgspec import structs
 
-from writ_contracts.errors import Invalid
 from writ_contracts.operations import Catalogue
 from writ_contracts.policy.access import (
     PolicyAccess,
