@@ -8,6 +8,7 @@ from msgspec import structs
 from tests.agent.conftest import POOL, TARGET, World, until
 
 from writ_agent.backends.port import Progress, Task, TaskResult
+from writ_agent.reporting import progress
 from writ_agent.work import worker
 from writ_contracts import subjects
 from writ_contracts.agents import Claim, ClaimReply, Receipt
@@ -140,6 +141,29 @@ async def test_progress_is_relayed_at_most_twice_a_second(world: World) -> None:
     assert [word.message.rstrip(".") for word in words] == ["first", "99 of 100"]
     assert {word.operation_id for word in words} == {operation_id}
     assert all(len(word.message) <= 500 for word in words)
+
+
+async def test_host_that_is_slow_to_reply_before_the_claim_is_reported_to_the_requester(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "LATE_SECONDS", 0.2)
+    go_on = asyncio.Event()
+
+    async def slow(task: Task) -> dict[str, object]:
+        await go_on.wait()
+        return {}
+
+    world.backend.baseline = slow  # type: ignore[method-assign]
+    await world.agent()
+    operation_id = await world.executor.dispatch("test_count", TARGET, path="/x")
+    await world.executor.until(lambda: bool(world.executor.silences))
+    (reported,) = world.executor.silences
+    assert (reported.operation_id, reported.principal, reported.silent) == (operation_id, "alice", TARGET.id)
+    text = f"{TARGET.id} has not replied for more than 0.2 s to a read of its state; nothing has run"
+    assert reported.message == text
+    assert world.executor.operations[operation_id].claims == []
+    go_on.set()
+    assert (await world.executor.ended(operation_id)).outcome == "succeeded"
 
 
 async def test_refusal_of_a_backend_fails_without_effect(world: World) -> None:

@@ -26,6 +26,7 @@ from writ_agent_ssh.host_sessions.channel import ConnectionDropped
 from writ_agent_ssh.host_sessions.pool import Pool
 from writ_agent_ssh.host_sessions.session import HostSession
 from writ_agent_ssh.host_sessions.settlement import Settlement
+from writ_agent_ssh.host_sessions.silence_notices import SilenceNotices
 from writ_agent_ssh.settings import connection_of
 from writ_agent_ssh.target_test import tested
 from writ_bus import tasks
@@ -68,20 +69,24 @@ class SshBackend(HostopsBackend):
         """
         run = self._runs[task.operation_id] = _RunningOperation(task)
         until = time.monotonic() + task.timeout
+        notices = SilenceNotices(task, progress, asyncio.get_running_loop().time() + task.timeout)
         try:
-            session = await self._connected(run)
+            with notices.connecting():
+                session = await self._connected(run)
             if session is None:
                 return TaskResult(outcome="cancelled", code="cancelled", message="it was cancelled before it began")
             fault("ssh.connected")
             message = request("run", task, self.declared(task.target))
             try:
-                reply = await session.run_request(
-                    message, progress, secrets_of(task), lambda tag: _begun(run, session, tag)
-                )
+                with notices.running(session):
+                    reply = await session.run_request(
+                        message, progress, secrets_of(task), lambda tag: _begun(run, session, tag)
+                    )
             except WritError as error:
                 if not run.tag:
                     raise
-                return await self._broken(run, session, error, until)
+                with notices.settling():
+                    return await self._broken(run, session, error, until)
             return done_of(task, reply, over=bool(reply.get("certain", True)))
         finally:
             if self._runs.get(task.operation_id) is run:

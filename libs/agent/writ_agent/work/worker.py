@@ -13,7 +13,7 @@ from writ_agent.backends.port import Backend, Task, TaskResult
 from writ_agent.preflight.host_reads import HostReads
 from writ_agent.reporting.metrics import Meters
 from writ_agent.reporting.outbox import Outbox
-from writ_agent.reporting.progress import ProgressRelay
+from writ_agent.reporting.progress import ProgressRelay, late_reply
 from writ_agent.reporting.receipts import AgentIdentity, ReceiptSubject, receipt_message
 from writ_agent.reporting.security_reports import ALARMS, SecurityReporter
 from writ_agent.reporting.spool import ClaimSent, Parcel, Spool
@@ -124,7 +124,8 @@ class Worker:
 
     async def _claim_and_run(self, entry: InFlightOperation, delivery: Delivery) -> None:
         stages = self._parts.meters.stages
-        with stages.time(entry.work.operation_id, stage="look"), tracing.span("look"):
+        late = late_reply(self._parts.bus, self._parts.identity.pool, entry.work)
+        with stages.time(entry.work.operation_id, stage="look"), tracing.span("look"), late:
             baseline = await self.early_baselines.take(entry.work)
             if baseline is None:
                 baseline = await self._parts.host_reads.baseline(entry.work)

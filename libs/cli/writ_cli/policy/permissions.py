@@ -56,7 +56,7 @@ async def can_i(
 @click.command("who-can")
 @click.argument("operation")
 @click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--target", "-t", metavar="TARGET", help="On this target.")
+@click.option("--target", "-t", metavar="TARGET", help="On this target; else on all.")
 @click.option("--role", type=click.Choice(get_args(Role)), help="On targets of this role.")
 @AT
 @offline
@@ -70,15 +70,13 @@ async def who_can(
     moment: str | None,
     files: PolicyFiles | None,
 ) -> int:
-    """List the principals permitted to request it.
+    """List the principals permitted to request it, and the targets.
 
     With some parameters, or with exactly these; at any time, or --at.
 
     The list follows from the policy alone: a stop in force is ignored. Exit status 3 when nobody may.
     """
     parameters = parameters_of(operation, words) if words else None
-    if parameters is not None:
-        target = target_of(operation, target)
     async with answering(settings, files) as source:
         answer = await source.who_can(operation, target, parameters, role=role, at=instant_option(moment))
     _show(settings.screen, answer, "nobody may request it")

@@ -109,7 +109,8 @@ def waiting(view: OperationView | None, before: str) -> Progress | None:
     """Return the reason for the wait as an event, unless equal to `before`."""
     if view is None or view.waiting is None or view.waiting.text == before:
         return None
-    return Progress(operation_id=view.operation_id, principal=view.principal, message=view.waiting.text)
+    text, silent = view.waiting.text, view.waiting.silent
+    return Progress(operation_id=view.operation_id, principal=view.principal, message=text, silent=silent)
 
 
 class EventHistory:
