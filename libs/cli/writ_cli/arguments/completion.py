@@ -1,5 +1,7 @@
 """`writ completion`: names for a shell to complete, of operations, parameters, targets, principals, and ids.
 
+Each command has options that complete, so each imports this module. Catalogue and lists are imported when a shell needs
+them.
 Names come from the files of the installation, and ids from the running one. A completion waits at most `PATIENCE`;
 after an error it completes nothing, since nobody would see a message.
 """
@@ -8,7 +10,7 @@ import asyncio
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import BashComplete, CompletionItem, FishComplete, ShellComplete, ZshComplete
@@ -18,9 +20,10 @@ from writ_cli.context.settings import Settings
 from writ_cli.terminal.output import Screen
 from writ_contracts.errors import ConfigError, WritError
 from writ_documents.document import FileErrors
-from writ_documents.readers import read_inventory, read_principals
 from writ_installation.files.home import Home
-from writ_runtime.plugins.entry_points import load_catalogue
+
+if TYPE_CHECKING:
+    from writ_contracts.operations import Catalogue
 
 PATIENCE = 1.5
 SCRIPTS: dict[str, type[ShellComplete]] = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
@@ -44,14 +47,13 @@ def completion(context: click.Context, shell: str) -> int:
 
 def operations(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
     """Complete an operation, with its description."""
-    return [
-        CompletionItem(one.name, help=one.summary) for one in load_catalogue().values() if one.name.startswith(word)
-    ]
+    known = _catalogue().values()
+    return [CompletionItem(one.name, help=one.summary) for one in known if one.name.startswith(word)]
 
 
 def parameters(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
     """Complete the `name=` of a parameter of the operation, without those already given."""
-    definition = load_catalogue().get(str(context.params.get("operation")))
+    definition = _catalogue().get(str(context.params.get("operation")))
     if definition is None or "=" in word:
         return []
     there = {str(one).partition("=")[0].removesuffix(":") for one in context.params.get("words") or ()}
@@ -61,11 +63,11 @@ def parameters(context: click.Context, parameter: click.Parameter, word: str) ->
 
 def targets(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
     """Complete a target of the inventory."""
-    return _items(_read(lambda home: [one.id for one in read_inventory(home.inventory).targets], context), word)
+    return _items(_read(_target_names, context), word)
 
 
 def principals(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
-    return _items(_read(lambda home: [one.id for one in read_principals(home.principals).principals], context), word)
+    return _items(_read(_principal_names, context), word)
 
 
 def open_operations(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
@@ -80,6 +82,24 @@ def open_operations(context: click.Context, parameter: click.Parameter, word: st
 async def _open(settings: Settings) -> list[tuple[str, str]]:
     async with await settings.connect() as writ:
         return [(view.operation_id, f"{view.operation} on {view.target}") for view in await writ.open_operations()]
+
+
+def _catalogue() -> "Catalogue":
+    from writ_runtime.plugins.entry_points import load_catalogue  # noqa: PLC0415 - see the module
+
+    return load_catalogue()
+
+
+def _target_names(home: Home) -> list[str]:
+    from writ_documents.readers import read_inventory  # noqa: PLC0415 - see the module
+
+    return [one.id for one in read_inventory(home.inventory).targets]
+
+
+def _principal_names(home: Home) -> list[str]:
+    from writ_documents.readers import read_principals  # noqa: PLC0415 - see the module
+
+    return [one.id for one in read_principals(home.principals).principals]
 
 
 def _items(names: Iterable[str], word: str) -> list[CompletionItem]:
