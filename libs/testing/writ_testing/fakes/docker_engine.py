@@ -37,7 +37,8 @@ class FakeEngine(EngineNetworks, EngineStorage):
     """`containers` by id, as inspect shows them; `asked`: each request, as `METHOD /path`.
 
     `exits` and `health`: how containers are once started, those of the image `ill` or all. `breaks`: the fault of the
-    changing request of that number (from 1), and `broken` is set when it comes; `delay`: seconds before each answer.
+    changing request of that number (from 1), and `broken` is set when it comes; `after_change`: a fault from the next
+    carried out change on; `delay`: seconds before each answer.
     """
 
     socket: Path = Path()
@@ -46,6 +47,7 @@ class FakeEngine(EngineNetworks, EngineStorage):
     requests: list[str] = field(default_factory=list)
     pulls: list[str] = field(default_factory=list)
     breaks: tuple[int, Kind | int] | None = None
+    after_change: EngineFault | None = None
     broken: asyncio.Event = field(default_factory=asyncio.Event)
     delay: float = 0.0
     logs: str = ""
@@ -136,6 +138,9 @@ class FakeEngine(EngineNetworks, EngineStorage):
         if kind in ("cut", "hang"):
             return await leave(reader, kind == "hang")
         answer = self._handle(request)
+        if self.after_change is not None and request.method not in ("GET", "HEAD"):
+            self.faults.append(self.after_change)
+            self.after_change = None
         if kind in ("act_and_cut", "act_and_hang"):
             return await leave(reader, kind == "act_and_hang")
         if kind == "garble":
@@ -260,7 +265,7 @@ class FakeEngine(EngineNetworks, EngineStorage):
         def act(one: dict[str, Any]) -> HttpReply:
             if not one["State"]["Running"]:
                 return HttpReply(304)
-            one["State"] |= {"Status": "exited", "Running": False, "ExitCode": 143}
+            self._exit(one, 143)
             return HttpReply(204)
 
         return self._with(name, act)
@@ -319,7 +324,12 @@ class FakeEngine(EngineNetworks, EngineStorage):
         if self.health:
             one["State"]["Health"] = {"Status": self.health}
         if self.exits is not None:
-            one["State"] |= {"Status": "exited", "Running": False, "ExitCode": self.exits}
+            self._exit(one, self.exits)
+
+    def _exit(self, one: dict[str, Any], code: int) -> None:
+        one["State"] |= {"Status": "exited", "Running": False, "ExitCode": code}
+        if one["HostConfig"].get("AutoRemove"):
+            del self.containers[one["Id"]]
 
     def _with(self, name: str, act: Callable[[dict[str, Any]], HttpReply]) -> HttpReply:
         """Reply with what `act` does to a container, found by id, by name, or by the beginning of an id."""
