@@ -73,7 +73,7 @@ async def test_an_engine_that_restarts_in_the_middle_gets_the_request_again(host
 @pytest.mark.parametrize("verb", VERBS)
 async def test_a_read_that_fails_after_a_change_is_repeated(host: EngineHost, verb: str) -> None:
     parameters = prepared(host, verb)
-    host.engine.after_change = EngineFault("GET", "/json$", 500, times=3)
+    host.engine.after_change = [EngineFault("GET", "/json$", 500, times=3)]
     done = await host.run(f"container_{verb}", ID, **parameters)
     assert (done.outcome, done.effect, done.message) == ("succeeded", "done", "")
     assert len(host.engine.changes) == 1
@@ -85,7 +85,7 @@ async def test_a_change_whose_result_cannot_be_read_is_no_refusal(
     host: EngineHost, verb: str, kind: Kind | int
 ) -> None:
     parameters = prepared(host, verb)
-    host.engine.after_change = EngineFault("GET", "/json$", kind, times=1000)
+    host.engine.after_change = [EngineFault("GET", "/json$", kind, times=1000)]
     done = await host.run(f"container_{verb}", ID, timeout=2, **parameters)
     if verb in ("start", "restart"):
         expected, message = ("unknown", "maybe"), "the engine started it; it is not known whether it stays up: "
@@ -98,7 +98,7 @@ async def test_a_change_whose_result_cannot_be_read_is_no_refusal(
 
 async def test_an_image_that_cannot_be_read_after_its_pull_is_no_refusal(host: EngineHost) -> None:
     host.engine.pullable.add("new:1")
-    host.engine.after_change = EngineFault("GET", "/json$", 500, times=1000)
+    host.engine.after_change = [EngineFault("GET", "/json$", 500, times=1000)]
     done = await host.run("image_pull", ID, image="new:1")
     assert (done.outcome, done.code, done.effect) == ("unknown", "engine_failed", "maybe")
     assert "new:1" in host.engine.images
@@ -110,15 +110,13 @@ async def test_a_snapshot_that_cannot_be_read_after_its_change_is_no_refusal(
 ) -> None:
     host.engine.put("web", running=True)
     names = {"container_name": "web", "snapshot_name": "one"}
-    unread = EngineFault("GET", "/images/", kind, times=1000)
-    host.engine.after_change = unread
+    host.engine.after_change = [EngineFault("GET", "/images/", kind, times=1000)]
     done = await host.run("snapshot_create", ID, **names)
     assert (done.outcome, done.effect) == ("unknown", "maybe")
     assert done.message.startswith("it was stored; the snapshots could not be read: ")
     host.engine.faults.clear()
     assert (await host.run("snapshot_list", "b" * 26, container_name="web")).output["snapshots"]
     host.engine.fail("DELETE", "/images/", "act_and_cut")
-    host.engine.after_change = unread
     done = await host.run("snapshot_delete", "c" * 26, **names)
     host.engine.faults.clear()
     assert (done.outcome, done.effect) == ("unknown", "maybe"), done

@@ -20,7 +20,7 @@ from writ_client.groups.groups import OperationGroups
 from writ_client.operations import request_signing
 from writ_client.operations.approval_windows import ApprovalWindows
 from writ_client.operations.operation_events import Event, EventFollower
-from writ_client.operations.operation_wait import HistoryReader, OnEvent, RecordedRequest, StillOpen, outcome
+from writ_client.operations.operation_wait import HistoryReader, OnEvent, RecordedRequest, last_view, outcome
 from writ_client.operations.principal_changes import PrincipalChanges
 from writ_client.operations.sessions import Sessions
 from writ_client.operations.target_runs import ManyTargets, RunRecap, TargetResult, each_request
@@ -237,10 +237,8 @@ class Writ(Queries, OperationGroups):
             )
             try:
                 return RecordedRequest(operation_id, answer, await waiting)
-            except StillOpen as error:
-                return RecordedRequest(operation_id, answer, error.view)
-            except TimedOut:
-                return RecordedRequest(operation_id, answer)
+            except TimedOut as error:
+                return RecordedRequest(operation_id, answer, last_view(error))
 
     async def wait(
         self, operation_id: str, *, timeout: float | None = None, on_event: OnEvent = lambda _: None

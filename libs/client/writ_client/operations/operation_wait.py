@@ -39,6 +39,11 @@ class StillOpen(errors.TimedOut):
         self.view = view
 
 
+def last_view(error: errors.TimedOut) -> OperationView | None:
+    """Return the operation as last seen before the end of a wait for it."""
+    return error.view if isinstance(error, StillOpen) else None
+
+
 class RecordedRequest(Struct, frozen=True):
     """A recorded request: its reply, and the operation as last seen, if the requester waited for its outcome."""
 
