@@ -9,11 +9,12 @@ from typing import Annotated, Any, cast
 
 from msgspec import Meta, defstruct, field
 
+from writ_client.operations.request_signing import new_key
 from writ_client.tools.capability_tools import KINDS, name_of_kind, together
-from writ_contracts.errors import Invalid, WritError
-from writ_contracts.ids import CorrelationId, IdempotencyKey, OperationName, TargetId
+from writ_contracts.errors import Invalid, TimedOut, WritError
+from writ_contracts.ids import CorrelationId, IdempotencyKey, OperationName, TargetId, operation_id
 from writ_contracts.operations import Catalogue, Operation
-from writ_gateway.results import advised, operation_shape
+from writ_gateway.results import advised, lost, operation_shape
 from writ_gateway.schemas import Arguments, Schema, decode, input_schema, output_schema
 from writ_gateway.session import ToolCall
 from writ_gateway.tool import Given, Result, Tool, tool
@@ -96,12 +97,22 @@ async def request(
     """Request an operation; return its outcome, or a handle, with the approvers if an approval is needed."""
     if call.longest_wait is not None:
         options["wait"] = min(options["wait"], call.longest_wait)
-    result = await call.session.operations.execute(
-        operation_type, target_id, parameters, on_event=call.on_event, **options
-    )
+    key = options["idempotency_key"] = options.get("idempotency_key") or new_key()
+    try:
+        result = await call.session.operations.execute(
+            operation_type, target_id, parameters, on_event=call.on_event, **options
+        )
+    except TimedOut as error:
+        if not _has_effect(call, operation_type, dry_run=options.get("dry_run", False)):
+            raise
+        return lost(error.code, str(error), operation_id(call.session.writ.principal, key), key)
     if result["status"] == "awaiting_approval":
         result |= await _approvers(call, operation_type, target_id, parameters)
     return advised(result)
+
+
+def _has_effect(call: ToolCall, operation_type: str, *, dry_run: bool) -> bool:
+    return not (dry_run or call.session.catalogue.find(operation_type).read_only)
 
 
 async def _approvers(call: ToolCall, operation_type: str, target_id: str, parameters: Mapping[str, Any]) -> Result:
