@@ -71,7 +71,8 @@ class ExternalServer:
         self._queried = float("-inf")
 
     async def start(self) -> None:
-        """Do nothing: others start it."""
+        """Show which servers lack the present configuration: a process with a new key cannot start."""
+        await self.check()
 
     async def check(self) -> None:
         """See whether every server has the present configuration. Its disk is on another host, or may be."""
