@@ -7,7 +7,7 @@ import pytest_asyncio
 
 from writ_contracts.errors import Denied
 from writ_installation.files.home import host_token
-from writ_installation.status.server_url import LOAD_AGAIN
+from writ_installation.nats.external_server import LOAD_AGAIN
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation, prepare, running_installation
 from writ_testing.peers.nats_cluster import Cluster, cluster_for

@@ -18,17 +18,20 @@ from writ_bus.nats.bus import connect
 from writ_bus.nats.monitoring import PINGED, STATE, ping
 from writ_bus.port import Bus
 from writ_installation.files.home import Home
+from writ_installation.files.lock import holder
 from writ_installation.nats.server import BundledServer, configuration, plan
+from writ_installation.processes.report import read_report
 from writ_installation.server_access.server_address import ServerAddress
 from writ_installation.server_access.server_options import options_of
 from writ_installation.server_access.server_tls import client_tls
-from writ_installation.status.server_url import LOAD_AGAIN
 from writ_nats_server.config import render
 from writ_nats_server.system_account import reload_all
 
 TAG = "writ-configuration:"
 QUERIED_EVERY = 5.0
 PATIENT_SECONDS = 3.0
+LOAD_AGAIN = "write the file again (`writ up --write-server-config FILE`), and have each NATS server load it"
+"""The next step for the operator of a server that is not Writ's own."""
 _ANY_ADDRESS = ServerAddress(host="127.0.0.1", port=4222, monitor_port=8222)
 
 
@@ -47,6 +50,12 @@ def mark(home: Home) -> str:
     Tokens and sessions do not count: they end by themselves, and every end would call for a reload.
     """
     return hashlib.sha256(render(plan(home, _ANY_ADDRESS, math.inf)).encode()).hexdigest()[:16]
+
+
+def is_external(home: Home) -> bool:
+    """Return true if `writ up` runs here with a NATS server of somebody else's: it cannot write that server's file."""
+    report = read_report(home.report_file)
+    return report is not None and report.external and holder(home.lock) is not None
 
 
 class ExternalServer:

@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from writ_bus.nats.options import plaintext_of
-from writ_bus.nats.tls import PINNED, TlsOptions, check_encrypted, is_loopback_host, pinned, tls_of
+from writ_bus.nats.tls import TlsOptions, check_encrypted, is_loopback_host, pinned, tls_of
 from writ_contracts.errors import ConfigError, Conflict, Invalid
 from writ_documents import atomic_files, shapes, yaml_file
 from writ_documents.atomic_files import write_atomically
@@ -223,21 +223,6 @@ def pinned_ca(home: Home) -> str:
     if not is_on(home):
         return ""
     return pinned([ssl.PEM_cert_to_DER_cert(first_of(home.ca_file.read_bytes()).decode())])
-
-
-def ca_elsewhere(home: Home, environ: Mapping[str, str]) -> str:
-    """Return the CA for agents on other machines: the installation's own, else that of WRIT_TLS_CA, spelled out.
-
-    Raises ConfigError where its file cannot be read.
-    """
-    named = environ.get("WRIT_TLS_CA", "")
-    if (ours := pinned_ca(home)) or not named or named.startswith(PINNED):
-        return ours or named
-    try:
-        certificates = ssl.create_default_context(cafile=named).get_ca_certs(binary_form=True)
-    except OSError as error:
-        raise ConfigError(f"WRIT_TLS_CA: {named}: {error}") from error
-    return pinned(certificates)
 
 
 def encrypted(urls: str) -> str:

@@ -6,9 +6,6 @@ from writ_installation.processes.report import read_report
 from writ_installation.server_access.server_address import address_of
 from writ_installation.server_access.server_tls import encrypted, is_on
 
-LOAD_AGAIN = "write the file again (`writ up --write-server-config FILE`), and have each NATS server load it"
-"""The next step for the operator of a server that is not Writ's own."""
-
 
 def running_url(home: Home) -> str | None:
     """Return the URL for clients on this machine; None where no server is known to run."""
@@ -17,12 +14,6 @@ def running_url(home: Home) -> str | None:
         return encrypted(url) if is_on(home) else url
     report = read_report(home.report_file)
     return report.url if report is not None and holder(home.lock) is not None else None
-
-
-def is_external(home: Home) -> bool:
-    """Return true if `writ up` runs here with a NATS server of somebody else's: it cannot write that server's file."""
-    report = read_report(home.report_file)
-    return report is not None and report.external and holder(home.lock) is not None
 
 
 def public_url(home: Home) -> str | None:

@@ -25,9 +25,11 @@ from writ_enrolment.enrolment import enrol as enrol_here
 from writ_installation.administration.principals import ADMITTED_WITHIN, admitted
 from writ_installation.files import tokens
 from writ_installation.files.home import is_here
-from writ_installation.server_access.server_tls import ca_elsewhere, check_exposed, check_names, with_scheme
+from writ_installation.nats.external_server import LOAD_AGAIN, is_external
+from writ_installation.server_access.agent_ca import ca_elsewhere
+from writ_installation.server_access.server_tls import check_exposed, check_names, with_scheme
 from writ_installation.server_access.urls import checked_servers
-from writ_installation.status.server_url import LOAD_AGAIN, is_external, public_url
+from writ_installation.status.server_url import public_url
 from writ_trust import enrolment_tickets
 
 LONGEST = 7 * 86400.0

@@ -31,7 +31,7 @@ from writ_installation.administration.principals import (
     rotate_principal,
 )
 from writ_installation.files.principal_changes import principals_of
-from writ_installation.status.server_url import LOAD_AGAIN, is_external
+from writ_installation.nats.external_server import LOAD_AGAIN, is_external
 from writ_trust.keys import Key, generate_seed
 
 Command = Callable[..., Any]

@@ -9,7 +9,8 @@ from writ_contracts.errors import Invalid
 from writ_contracts.nearest_name import near
 from writ_documents.readers import read_agents
 from writ_installation.processes.services import agent_elsewhere
-from writ_installation.server_access.server_tls import ca_elsewhere, check_exposed, check_names, with_scheme
+from writ_installation.server_access.agent_ca import ca_elsewhere
+from writ_installation.server_access.server_tls import check_exposed, check_names, with_scheme
 from writ_installation.server_access.urls import checked_servers
 from writ_installation.status import control
 from writ_installation.status.server_url import public_url
