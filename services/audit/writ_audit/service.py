@@ -159,6 +159,7 @@ class Audit:
             "clock": self._time.check,
             "notifications": self._deliveries.check,
             "nats_log": self._server_log.check,
+            "copies": self._servers.check,
         }
 
     async def _journal_check(self) -> str | None:
