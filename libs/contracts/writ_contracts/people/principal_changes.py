@@ -82,7 +82,10 @@ def _check(principals: Mapping[str, Principal], change: PrincipalManage) -> None
         return
     if entry.acts_for is not None:
         human = principals.get(entry.acts_for)
-        if entry.kind == "human" or human is None or human.kind != "human":
+        if human is None:
+            text = f"no principal {entry.acts_for!r} for which {name} could act; `writ principal list` lists them"
+            raise Invalid(text, code="unknown_principal")
+        if entry.kind == "human" or human.kind != "human":
             raise Invalid(f"{name} cannot act for {entry.acts_for}: agents and services act for a human")
     if entry.person not in (None, name):
         other = principals.get(entry.person)

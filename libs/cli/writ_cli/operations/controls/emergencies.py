@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 from rich.text import Text
 
+from writ_cli.arguments import completion
 from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.id_prefix import WHOLE, one_of
 from writ_cli.arguments.options import asking, listing
@@ -31,7 +32,7 @@ SSH_KEY = click.option(
     metavar="FILE",
     help="Prove your presence by this security key, such as ~/.ssh/id_ed25519_sk (WRIT_SSH_KEY).",
 )
-ID = click.argument("emergency", metavar="EMERGENCY")
+ID = click.argument("emergency", metavar="EMERGENCY", shell_complete=completion.emergencies)
 
 
 @click.group(cls=CommandGroup)
@@ -41,7 +42,16 @@ def emergency() -> None:
 
 @emergency.command("declare")
 @REASON
-@click.option("--target", "-t", "targets", multiple=True, required=True, metavar="GLOB", help="Targets (web-*, *).")
+@click.option(
+    "--target",
+    "-t",
+    "targets",
+    multiple=True,
+    required=True,
+    metavar="GLOB",
+    help="Targets (web-*, *).",
+    shell_complete=completion.targets,
+)
 @click.option("--for", "span", metavar="SPAN", required=True, help="Longest duration; the policy has a bound.")
 @SSH_KEY
 @asking
