@@ -15,6 +15,7 @@ from writ_cli.main import cli
 from writ_cli.policy import versions
 from writ_client.client import Writ
 from writ_contracts.errors import Denied, TimedOut
+from writ_contracts.history.audit import SecurityFilter
 from writ_contracts.policy.questions import PolicyProblem
 from writ_installation.files.create import default_policy
 from writ_testing.eventually import eventually
@@ -121,6 +122,12 @@ async def test_a_recorded_request_is_explained_by_its_id_or_the_beginning_of_it(
     assert (explained["operation"], explained["target"], explained["dry_run"]) == ("test_noop", "web-1", True)
     assert (await command(installation, "explain", done.operation_id, "--principal", "guest")).exit_code == 2
     assert "not_found" in (await command(installation, "explain", "a" * 26, "-o", "json")).output
+
+
+async def test_a_misspelt_principal_in_a_parameter_is_no_security_event(writ: Writ) -> None:
+    stop = await writ.stop_set(["*"], reason="x", principals=["oprator"])
+    assert (stop.outcome, stop.code) == ("invalid", "no_principal")
+    assert (await writ.security_events(SecurityFilter())).events == []
 
 
 async def test_shell_completes_ids_of_the_record_and_of_stops(

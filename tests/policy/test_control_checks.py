@@ -114,7 +114,7 @@ async def test_a_scanner_sets_a_stop_and_its_reach_names_what_there_is(office: O
     assert await office.carry("stop_set", reason="x", operations=["service_rest"]) == "unknown_operation"
     assert await office.carry("stop_set", reason="x", operations=["service_status"]) == "invalid_parameters"
     assert await office.carry("stop_set", reason="x", operations=["stop_lift"]) == "invalid_parameters"
-    assert await office.carry("stop_set", reason="x", principals=["mallory"]) == "unknown_principal"
+    assert await office.carry("stop_set", reason="x", principals=["mallory"]) == "no_principal"
     assert await office.carry("stop_set", reason="x", until=office.clock.now) == "invalid_parameters"
 
 

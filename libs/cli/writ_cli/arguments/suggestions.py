@@ -70,6 +70,7 @@ async def _operations(_: Settings) -> Iterable[str]:
 _KNOWN: dict[str, Callable[[Settings], Awaitable[Iterable[str]]]] = {
     "unknown_target": _targets,
     "unknown_principal": _principals,
+    "no_principal": _principals,
     "unknown_operation": _operations,
 }
 
@@ -77,6 +78,7 @@ _KNOWN: dict[str, Callable[[Settings], Awaitable[Iterable[str]]]] = {
 _LISTS = {
     "unknown_target": "writ targets",
     "unknown_principal": "writ principal list",
+    "no_principal": "writ principal list",
     "unknown_operation": "writ operations",
 }
 
