@@ -8,14 +8,14 @@ after an error it completes nothing, since nobody would see a message.
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import BashComplete, CompletionItem, FishComplete, ShellComplete, ZshComplete
 
-from writ_cli.context.current_context import found_home
+from writ_cli.context.current_context import ContextFolder, found_home
 from writ_cli.context.settings import Settings
 from writ_cli.terminal.output import Screen
 from writ_contracts.errors import ConfigError, WritError
@@ -25,7 +25,12 @@ from writ_installation.files.home import Home
 if TYPE_CHECKING:
     from writ_contracts.operations import Catalogue
 
+if TYPE_CHECKING:
+    from writ_client.client import Writ
+
 PATIENCE = 1.5
+RECORDED = 50
+"""The latest operations whose ids are completed."""
 SCRIPTS: dict[str, type[ShellComplete]] = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
 TROUBLE = (ConfigError, FileErrors, OSError, TimeoutError, WritError)
 
@@ -66,22 +71,83 @@ def targets(context: click.Context, parameter: click.Parameter, word: str) -> li
     return _items(_read(_target_names, context), word)
 
 
+def tags(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
+    """Complete a tag that some target has."""
+    found = _read(lambda home: [tag for one in read_inventory(home.inventory).targets for tag in one.tags], context)
+    return _items(sorted(set(found)), word)
+
+
 def principals(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
     return _items(_read(_principal_names, context), word)
 
 
+def contexts(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
+    """Complete the name of a saved context."""
+    return _items(ContextFolder(os.environ).names(), word)
+
+
 def open_operations(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
     """Complete the id of an open operation, with the operation and its target."""
+    return _asked(_open, context, word)
+
+
+def recorded_operations(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
+    """Complete the id of one of the latest operations on record, with the operation and its target."""
+    return _asked(_recorded, context, word)
+
+
+def stops(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
+    """Complete the id of a stop in force, with its reason."""
+    return _asked(_stops, context, word)
+
+
+def emergencies(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
+    """Complete the id of an emergency in force or to review, with its reason."""
+    return _asked(_emergencies, context, word)
+
+
+def windows(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
+    """Complete the id of an open approval window, with its requester."""
+    return _asked(_windows, context, word)
+
+
+async def _open(writ: "Writ") -> list[tuple[str, str]]:
+    return [(view.operation_id, f"{view.operation} on {view.target}") for view in await writ.open_operations()]
+
+
+async def _recorded(writ: "Writ") -> list[tuple[str, str]]:
+    from writ_contracts.history.audit import SearchQuery  # noqa: PLC0415 - every command imports this module
+
+    rows = (await writ.search(SearchQuery(limit=RECORDED))).rows
+    return [(row.operation_id, f"{row.operation} on {row.target}") for row in rows]
+
+
+async def _stops(writ: "Writ") -> list[tuple[str, str]]:
+    return [(one.id, one.reason) for one in (await writ.policy_status()).stops]
+
+
+async def _emergencies(writ: "Writ") -> list[tuple[str, str]]:
+    return [(one.id, one.reason) for one in (await writ.policy_status()).emergencies]
+
+
+async def _windows(writ: "Writ") -> list[tuple[str, str]]:
+    return [(one.id, f"of {one.by}") for one in (await writ.policy_status()).windows]
+
+
+def _asked(
+    query: Callable[["Writ"], Awaitable[list[tuple[str, str]]]], context: click.Context, word: str
+) -> list[CompletionItem]:
+    """Return the ids that begin with the word, and what they are, from the running installation."""
+
+    async def found() -> list[tuple[str, str]]:
+        async with await _settings(context).connect() as writ:
+            return await query(writ)
+
     try:
-        found = asyncio.run(asyncio.wait_for(_open(_settings(context)), PATIENCE))
+        ids = asyncio.run(asyncio.wait_for(found(), PATIENCE))
     except TROUBLE:
         return []
-    return [CompletionItem(name, help=about) for name, about in found if name.startswith(word)]
-
-
-async def _open(settings: Settings) -> list[tuple[str, str]]:
-    async with await settings.connect() as writ:
-        return [(view.operation_id, f"{view.operation} on {view.target}") for view in await writ.open_operations()]
+    return [CompletionItem(name, help=about) for name, about in ids if name.startswith(word)]
 
 
 def _catalogue() -> "Catalogue":

@@ -77,6 +77,7 @@ async def _operations(_: Settings) -> Iterable[str]:
 _KNOWN: dict[str, Callable[[Settings], Awaitable[Iterable[str]]]] = {
     "unknown_target": _targets,
     "unknown_principal": _principals,
+    "no_principal": _principals,
     "unknown_operation": _operations,
 }
 
@@ -84,6 +85,7 @@ _KNOWN: dict[str, Callable[[Settings], Awaitable[Iterable[str]]]] = {
 _LISTS = {
     "unknown_target": "writ targets",
     "unknown_principal": "writ principal list",
+    "no_principal": "writ principal list",
     "unknown_operation": "writ operations",
 }
 

@@ -6,6 +6,7 @@ from typing import Any
 import click
 import msgspec
 
+from writ_cli.arguments import completion
 from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.options import asking, listing
 from writ_cli.context.settings import Settings
@@ -36,7 +37,7 @@ from writ_trust.keys import Key, generate_seed
 
 Command = Callable[..., Any]
 KINDS = click.Choice(["human", "agent", "service"])
-NAME = click.argument("name")
+NAME = click.argument("name", shell_complete=completion.principals)
 
 
 @click.group(cls=CommandGroup)
@@ -258,7 +259,7 @@ async def set_roles(
 
 @principal.command("acts-for")
 @NAME
-@click.argument("human", required=False)
+@click.argument("human", required=False, shell_complete=completion.principals)
 @click.option("--nobody", is_flag=True, help="It acts for nobody from now on.")
 @changing
 async def set_acts_for(
