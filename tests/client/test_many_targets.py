@@ -12,8 +12,8 @@ from writ_client.operations.target_runs import ManyTargets, TargetResult, each_r
 from writ_client.operations.target_selection import TargetSelector
 from writ_client.queries import service_calls
 from writ_contracts.errors import Invalid
-from writ_contracts.people.credentials import SshEvidence
 from writ_contracts.ids import operation_id
+from writ_contracts.people.credentials import SshEvidence
 from writ_contracts.requests import Failure, OperationView, RequestReply, TargetView
 from writ_testing.eventually import eventually
 from writ_testing.memory.bus import MemoryBus

@@ -1,9 +1,8 @@
 """`writ completion`: names for a shell to complete, of operations, parameters, targets, principals, and ids.
 
 Each command has options that complete, so each imports this module. Catalogue and lists are imported when a shell needs
-them.
-Names come from the files of the installation, and ids from the running one. A completion waits at most `PATIENCE`;
-after an error it completes nothing, since nobody would see a message.
+them. Names come from the files of the installation, and ids from the running one. A completion waits at most
+`PATIENCE`. After an error it completes nothing, since nobody would see a message.
 """
 
 import asyncio
@@ -23,10 +22,8 @@ from writ_documents.document import FileErrors
 from writ_installation.files.home import Home
 
 if TYPE_CHECKING:
-    from writ_contracts.operations import Catalogue
-
-if TYPE_CHECKING:
     from writ_client.client import Writ
+    from writ_contracts.operations import Catalogue
 
 PATIENCE = 1.5
 RECORDED = 50
@@ -73,8 +70,7 @@ def targets(context: click.Context, parameter: click.Parameter, word: str) -> li
 
 def tags(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
     """Complete a tag that some target has."""
-    found = _read(lambda home: [tag for one in read_inventory(home.inventory).targets for tag in one.tags], context)
-    return _items(sorted(set(found)), word)
+    return _items(_read(_tags, context), word)
 
 
 def principals(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
@@ -116,7 +112,7 @@ async def _open(writ: "Writ") -> list[tuple[str, str]]:
 
 
 async def _recorded(writ: "Writ") -> list[tuple[str, str]]:
-    from writ_contracts.history.audit import SearchQuery  # noqa: PLC0415 - every command imports this module
+    from writ_contracts.history.audit import SearchQuery  # noqa: PLC0415 - see the module
 
     rows = (await writ.search(SearchQuery(limit=RECORDED))).rows
     return [(row.operation_id, f"{row.operation} on {row.target}") for row in rows]
@@ -160,6 +156,12 @@ def _target_names(home: Home) -> list[str]:
     from writ_documents.readers import read_inventory  # noqa: PLC0415 - see the module
 
     return [one.id for one in read_inventory(home.inventory).targets]
+
+
+def _tags(home: Home) -> list[str]:
+    from writ_documents.readers import read_inventory  # noqa: PLC0415 - see the module
+
+    return sorted({tag for one in read_inventory(home.inventory).targets for tag in one.tags})
 
 
 def _principal_names(home: Home) -> list[str]:

@@ -63,7 +63,9 @@ async def can_i(
 @click.command("who-can")
 @click.argument("operation", shell_complete=completion.operations)
 @click.argument("words", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=completion.parameters)
-@click.option("--target", "-t", metavar="TARGET", help="On this target; else on all.", shell_complete=completion.targets)
+@click.option(
+    "--target", "-t", metavar="TARGET", help="On this target; else on all.", shell_complete=completion.targets
+)
 @click.option("--role", type=click.Choice(get_args(Role)), help="On targets of this role.")
 @AT
 @offline
