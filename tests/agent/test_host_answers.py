@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.contracts.test_catalogue import CATALOGUE
 
-from writ_agent.backends.hostops_requests import done_of, names_of, probed_of, seen_of, surveyed
+from writ_agent.backends.hostops_requests import done_of, names_of, probed_of, read_result, surveyed
 from writ_agent.backends.port import Task, TaskResult
 from writ_agent.reporting.receipts import AgentIdentity, ReceiptSubject, receipt_message
 from writ_contracts.agents import Receipt, ReceiptMessage
@@ -55,8 +55,8 @@ answers = st.fixed_dictionaries(
 def test_an_answer_of_a_host_is_an_outcome_or_an_error_of_writ(answer: dict[str, Any]) -> None:
     assert isinstance(done_of(TASK, answer), TaskResult)
     for read in (
-        lambda: names_of(seen_of("listing", answer)),
-        lambda: probed_of(seen_of("probe", answer, TASK)),
+        lambda: names_of(read_result("listing", answer)),
+        lambda: probed_of(read_result("probe", answer, TASK)),
         lambda: surveyed(answer, CATALOGUE, []),
     ):
         try:
@@ -90,7 +90,7 @@ def test_digest_of_a_text_counts_only_if_the_frames_reader_computed_it() -> None
 @pytest.mark.parametrize("names", [5, {"nginx": 1}, "nginx", ["nginx", None], [["nginx"]]])
 def test_names_that_are_no_texts_are_refused(names: object) -> None:
     with pytest.raises(WritError):
-        names_of(seen_of("listing", {"outcome": "succeeded", "output": {"names": names}}))
+        names_of(read_result("listing", {"outcome": "succeeded", "output": {"names": names}}))
 
 
 @pytest.mark.parametrize("versions", [5, ["os"], {str(n): "1" for n in range(1000)}])

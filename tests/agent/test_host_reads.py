@@ -1,5 +1,6 @@
 """An agent reads a host only under a valid read grant, and reads exactly what the grant names."""
 
+import asyncio
 import secrets
 import time
 from typing import Any
@@ -50,12 +51,13 @@ async def test_a_valid_read_grant_is_carried_out(action: ReadAction, world: Worl
         (Unreachable("the host is away"), "failed"),
         (TimeoutError(), "failed"),
         (OSError("a defect"), "failed"),
+        (asyncio.CancelledError(), "failed"),
         (Invalid("no such unit"), "refused"),
     ],
-    ids=["away", "late", "broken", "refused"],
+    ids=["away", "late", "broken", "cancelled", "refused"],
 )
 async def test_metrics_of_reads_distinguish_failures_from_refusals_as_those_of_services_do(
-    error: Exception, outcome: str, world: World, monkeypatch: pytest.MonkeyPatch
+    error: BaseException, outcome: str, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     observed: list[HandledMessage] = []
     monkeypatch.setattr("writ_agent.reporting.metrics.Observer", lambda *_: observed.append)

@@ -1,5 +1,6 @@
 """The normal way of an operation through an agent."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ from msgspec import structs
 from tests.agent.conftest import POOL, TARGET, World, until
 
 from writ_agent.backends.port import Progress, Task, TaskResult
+from writ_agent.reporting import progress
 from writ_agent.work import worker
 from writ_contracts import subjects
 from writ_contracts.agents import Claim, ClaimReply, Receipt
@@ -141,6 +143,29 @@ async def test_progress_is_relayed_at_most_twice_a_second(world: World) -> None:
     assert all(len(word.message) <= 500 for word in words)
 
 
+async def test_host_that_is_slow_to_reply_before_the_claim_is_reported_to_the_requester(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "LATE_SECONDS", 0.2)
+    go_on = asyncio.Event()
+
+    async def slow(task: Task) -> dict[str, object]:
+        await go_on.wait()
+        return {}
+
+    world.backend.baseline = slow  # type: ignore[method-assign]
+    await world.agent()
+    operation_id = await world.executor.dispatch("test_count", TARGET, path="/x")
+    await world.executor.until(lambda: bool(world.executor.silences))
+    (reported,) = world.executor.silences
+    assert (reported.operation_id, reported.principal, reported.silent) == (operation_id, "alice", TARGET.id)
+    text = f"{TARGET.id} has not replied for more than 0.2 s to a read of its state; nothing has run"
+    assert reported.message == text
+    assert world.executor.operations[operation_id].claims == []
+    go_on.set()
+    assert (await world.executor.ended(operation_id)).outcome == "succeeded"
+
+
 async def test_refusal_of_a_backend_fails_without_effect(world: World) -> None:
     async def refuse(task: Task, progress: Progress) -> TaskResult:
         raise Denied("not here", code="permission_denied")
@@ -160,6 +185,39 @@ async def test_a_defect_of_a_backend_is_unknown_for_a_change_and_its_message_is_
     change = await world.executor.ended(await world.executor.dispatch("test_count", TARGET, path="/x"))
     assert (change.outcome, change.effect, change.code) == ("unknown", "maybe", "internal")
     assert "secret words" not in change.message
+    reading = await world.executor.ended(await world.executor.dispatch("test_noop", TARGET))
+    assert (reading.outcome, reading.effect) == ("failed", "none")
+
+
+async def test_a_backend_whose_run_and_stop_both_break_still_gets_a_receipt(world: World) -> None:
+    async def broken(task: Task, progress: Progress) -> TaskResult:
+        raise RuntimeError("run broke")
+
+    async def stop_breaks(operation_id: str, grace: float) -> bool:
+        raise RuntimeError("stop broke")
+
+    world.backend.scripts |= {"test_count": broken, "test_noop": broken}
+    world.backend.stop = stop_breaks  # type: ignore[method-assign]
+    await world.agent()
+    change = await world.executor.ended(await world.executor.dispatch("test_count", TARGET, path="/x"))
+    assert (change.outcome, change.effect, change.code, change.over) == ("unknown", "maybe", "internal", False)
+    reading = await world.executor.ended(await world.executor.dispatch("test_noop", TARGET))
+    assert (reading.outcome, reading.effect) == ("failed", "none")
+
+
+@pytest.mark.parametrize("by_handler", [False, True], ids=["coroutine", "handler"])
+async def test_a_backend_that_cancels_itself_leaves_a_change_unknown(world: World, by_handler: bool) -> None:
+    async def cancels_itself(task: Task, progress: Progress) -> TaskResult:
+        lost: asyncio.Future[TaskResult] = asyncio.get_running_loop().create_future()
+        lost.cancel()
+        return await lost  # as a client library whose connection is closed
+
+    world.backend.scripts |= {"test_count": cancels_itself, "test_noop": cancels_itself}
+    if by_handler:  # without the task of its own that CoroutineHandler gives it
+        world.backend.run = cancels_itself  # type: ignore[method-assign]
+    await world.agent()
+    change = await world.executor.ended(await world.executor.dispatch("test_count", TARGET, path="/x"))
+    assert (change.outcome, change.effect) == ("unknown", "maybe")
     reading = await world.executor.ended(await world.executor.dispatch("test_noop", TARGET))
     assert (reading.outcome, reading.effect) == ("failed", "none")
 

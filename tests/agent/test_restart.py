@@ -92,6 +92,22 @@ async def test_a_host_that_is_mute_is_not_waited_for_when_the_operations_own_tim
     assert [task.operation_id for task in remote.settled] == [ID]
 
 
+class Broken(Remote):
+    """A backend with a defect."""
+
+    async def settle(self, task: Task) -> TaskResult:
+        """See Leftovers."""
+        raise KeyError("a defect")
+
+
+async def test_a_backend_that_breaks_while_it_settles_does_not_keep_the_agent_from_starting(world: World) -> None:
+    kept = structs.replace(intent("test_count"), grant=sign(world.executor.key, granted(timeout=60, ago=1.0)))
+    await left(world.folder / "state", kept)
+    await world.agent(backend=Broken())
+    receipt = await world.executor.ended(ID)
+    assert (receipt.outcome, receipt.code, receipt.over) == ("unknown", "agent_restarted", False)
+
+
 def granted(timeout: int, ago: float) -> Grant:
     """A grant under which an earlier process of the agent began the operation."""
     return Grant(

@@ -33,6 +33,7 @@ def test_a_service_starts_without_heavy_libraries(module: str, absent: list[str]
 
 
 NATS, METRICS, TERMINAL, ENGINE, CLIENT = "nats", "prometheus_client", "rich", "writ_rules", "writ_client"
+OPERATIONS = "writ_contracts.catalogue"
 SUPERVISOR = "writ_installation.supervisor.supervisor"
 BARE = [NATS, METRICS, TERMINAL, ENGINE, CLIENT, SUPERVISOR, CRYPTOGRAPHY, "msgspec", "asyncio", "yaml"]
 """What a command without an installation needs nothing of."""
@@ -51,7 +52,7 @@ main()
         ("--help", BARE),
         ("version", BARE),
         ("operations", [NATS, METRICS, ENGINE, CLIENT, SUPERVISOR, CRYPTOGRAPHY]),
-        ("status", [METRICS, ENGINE, CLIENT, SUPERVISOR, CRYPTOGRAPHY]),
+        ("status", [METRICS, ENGINE, CLIENT, SUPERVISOR, CRYPTOGRAPHY, OPERATIONS]),
         ("targets", [METRICS, ENGINE, SUPERVISOR, CRYPTOGRAPHY]),
         ("run --help", [METRICS, ENGINE, SUPERVISOR, CRYPTOGRAPHY]),
     ],

@@ -77,7 +77,9 @@ async def test_figures_are_empty_without_an_answer_of_a_server() -> None:
 
 async def test_figures_of_a_replicated_stream_are_the_leaders(monkeypatch: pytest.MonkeyPatch) -> None:
     def server_reply(server: str, messages: int, subject: str) -> bytes:
-        stream = {"name": "WRIT_JOURNAL", "cluster": {"leader": "n2"}, "state": {"messages": messages}}
+        copies = [{"name": one, "current": server == "n2", "offline": one == "n3"} for one in ("n1", "n3")]
+        group = {"leader": "n2", "replicas": copies}
+        stream = {"name": "WRIT_JOURNAL", "cluster": group, "state": {"messages": messages}}
         consumer = {"name": "agent-a", "cluster": {"leader": "n1"}, "num_pending": messages}
         details = [{"stream_detail": [{**stream, "consumer_detail": [consumer]}]}]
         state = {"server_name": server, "connections": 3}
@@ -94,6 +96,9 @@ async def test_figures_of_a_replicated_stream_are_the_leaders(monkeypatch: pytes
     assert [one.server_name for one in observed.servers] == ["n1", "n2", "n3"]
     assert [one.state.messages for one in observed.streams] == [2]
     assert [one.num_pending for one in observed.consumers] == [1]
+    (group,) = (one.cluster for one in observed.streams)
+    assert group is not None
+    assert [(one.name, one.current, one.offline) for one in group.replicas] == [("n1", True, False), ("n3", True, True)]
 
 
 async def test_reply_of_another_than_a_server_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

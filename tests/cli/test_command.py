@@ -20,6 +20,7 @@ from writ_contracts import journal
 from writ_contracts.agents import Progress
 from writ_contracts.ids import operation_id
 from writ_contracts.requests import Request, WaitingReason
+from writ_testing.eventually import eventually
 
 
 async def test_simulate_shows_verdict_and_rules(command: Command) -> None:
@@ -58,6 +59,26 @@ async def test_op_shows_lists_watches_and_cancels(command: Command, served: Scri
     assert cancelled.exit_code == 0
     assert served.requests[-1][0] == "operation_cancel"
     assert (await command("op", "list", "-o", "json")).stdout == "[]\n"
+
+
+async def test_run_without_a_terminal_reports_a_silent_host_on_standard_error(
+    command: Command, served: ScriptedApi
+) -> None:
+    served.outcome = None
+    number = operation_id("alice", "k")
+    words = ("run", "service_restart", "-t", "a", "service_name=nginx", "--idempotency-key", "k")
+    running = asyncio.create_task(command(*words))
+
+    async def listens() -> bool:
+        return served.queries["operation"] > 0
+
+    await eventually(listens)
+    await served.progress(number, "systemctl restart nginx")
+    for seconds in (3, 5):
+        await served.progress(number, f"a has not replied for more than {seconds} s", silent="a")
+    await served.end(number, "unknown")
+    done = await running
+    assert (done.exit_code, done.stderr) == (7, "writ: a has not replied for more than 3 s\n")
 
 
 async def test_people_who_can_approve_are_named_once_while_a_request_waits(

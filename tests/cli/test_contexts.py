@@ -128,6 +128,9 @@ def test_a_folder_of_somebody_else_in_the_working_directory_is_refused_unless_it
     done = call("principal", "list", "--field", "*.id")
     assert done.exit_code == 2
     assert "belongs to another user" in done.stderr
+    if own == 0:  # its owner has no name
+        assert "run the command as that user, in cron by that user's crontab" in done.stderr
+    assert f"A command that needs no key also takes --home {elsewhere / '.writ'}" in done.stderr
     assert call("principal", "list", "--field", "*.id", "--home", str(elsewhere / ".writ")).stdout == "alice\n"
     monkeypatch.setenv("SUDO_UID", "4712")
     assert call("principal", "list", "--field", "*.id").exit_code == 2, "only root's own is of sudo"

@@ -16,7 +16,7 @@ from writ_cli.main import cli
 COLUMNS = 80
 INVENTORY = """
 targets:
-  - {id: web-1, role: production, backend: local, agent: local-web}
+  - {id: web-1, role: production, backend: local, agent: local-web, tags: [web]}
   - {id: db-1, role: production, backend: local, agent: local-web}
 """
 PRINCIPALS = """
@@ -181,8 +181,32 @@ def test_shell_completes_operations_their_parameters_targets_and_principals(home
     assert completed(home, "run", "service_restart", "--as", last="a") == ["alice"]
 
 
+def test_shell_completes_names_in_filters_and_questions(home: Path) -> None:
+    assert completed(home, "run", "service_restart", "--tag", last="w") == ["web"]
+    assert completed(home, "audit", "search", "--principal", last="") == ["alice"]
+    assert completed(home, "audit", "search", "--operation", last="service_re") == ["service_restart"]
+    assert completed(home, "policy", "can-i", "service_restart", last="service_n") == ["service_name="]
+    assert completed(home, "policy", "who-can", "service_restart", "-t", last="d") == ["db-1"]
+    assert completed(home, "principal", "rotate", last="a") == ["alice"]
+    assert completed(home, "target", "test", last="web") == ["web-1"]
+
+
+COMPLETED = {"--target", "--principal", "--operation", "--tag", "operation", "operations"}
+
+
+def test_every_option_and_argument_with_a_name_is_completed() -> None:
+    bare = [
+        f"{' '.join(path)} {parameter.name}"
+        for path, command in commands(cli)
+        for parameter in command.params
+        if COMPLETED.intersection((*parameter.opts, parameter.name)) and parameter._custom_shell_complete is None
+    ]
+    assert bare == []
+
+
 def test_shell_completes_nothing_where_nothing_runs(home: Path, tmp_path: Path) -> None:
     assert completed(home, "op", "get", last="") == []
+    assert completed(home, "stop", "lift", last="") == []
     assert completed(tmp_path / "none", "run", "service_restart", "-t", last="w") == []
 
 

@@ -11,11 +11,13 @@ from tests.cli.commands import Command
 from tests.client.scripted_api import ScriptedApi
 
 from writ_cli.operations.running.many_targets import RunResults
+from writ_cli.operations.running.silence_lines import MOST
 from writ_cli.operations.running.target_choice import TargetChoice
 from writ_cli.terminal.output import Screen
 from writ_client.operations.target_runs import TargetResult
 from writ_contracts.agents import Progress
-from writ_contracts.requests import Failure, RequestReply, TargetView, Verdict
+from writ_contracts.requests import Failure, RequestReply, TargetView, Verdict, WaitingReason
+from writ_testing.eventually import eventually
 
 RESTART = ("run", "service_restart", "service_name=nginx")
 
@@ -135,6 +137,42 @@ async def test_an_approval_that_targets_wait_for_is_reported_at_once(command: Co
         f"writ: web-2 {why}",
     ]
     assert done.exit_code == 4
+
+
+async def test_silent_agent_and_host_are_named_once_on_standard_error(command: Command, served: ScriptedApi) -> None:
+    served.outcome = None
+    silence = "waits for a reply of vm-1 of pool ssh: no heartbeat for more than 7 s"
+    served.waiting = WaitingReason(kind="agent", text=silence, silent="vm-1")
+    running = asyncio.create_task(command(*RESTART, "-t", "web-*", "-o", "json"))
+
+    async def asked(count: int) -> bool:
+        return len(served.lives) == 2 and served.queries["operation"] >= count
+
+    await eventually(lambda: asked(2))
+    served.waiting = WaitingReason(kind="agent", text=silence.replace("7", "10"), silent="vm-1")
+    first, second = served.lives
+    for text in ("web-1 has not replied for more than 3 s", "web-1 has not replied for more than 5 s"):
+        await served.progress(first, text, silent="web-1")
+    await served.progress(second, "half of it is done")
+    await eventually(lambda: asked(4))
+    for number in (first, second):
+        await served.end(number, "succeeded")
+    done = await running
+    assert sorted(done.stderr.splitlines()) == sorted(
+        [f"writ: {silence}", "writ: web-1 has not replied for more than 3 s"]
+    )
+    assert [json.loads(line).get("outcome") for line in done.stdout.splitlines()] == ["succeeded", "succeeded", None]
+
+
+async def test_names_of_silent_hosts_are_bounded(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = run_results(1)
+    for number in range(3 * MOST):
+        shown.event(
+            Progress(operation_id="a" * 26, principal="alice", message=f"{number}\x1b[2J", silent=f"h-{number}")
+        )
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == MOST
+    assert "\x1b" not in "".join(lines)
 
 
 async def test_a_retry_is_offered_only_where_it_would_act(command: Command, served: ScriptedApi) -> None:

@@ -213,6 +213,9 @@ def test_who_can_lists_principals_for_any_and_for_exact_parameters(bare: CliRunn
     assert [one["principals"] for one in json.loads(exactly.stdout)["accesses"]] == [["bob"]]
     shown = writ(bare, "who-can", "service_restart", "-t", "prod-web-1", *FILES).stdout
     assert re.search(r"carol, grace +in an emergency ", shown)
+    everywhere = writ(bare, "who-can", *RESTART, *FILES, *NOON)
+    assert (everywhere.exit_code, "prod-web-1" in everywhere.stdout, "bob" in everywhere.stdout) == (0, True, True)
+    assert writ(bare, "who-can", "stop_set", "reason=fire", *FILES).exit_code == 0
     nobody = writ(bare, "who-can", "package_remove", "-t", "prod-web-1", *FILES)
     assert nobody.exit_code == 3
     assert nobody.stdout == "nobody may request it\n"

@@ -56,19 +56,19 @@ def test_terminal_of_eighty_columns_shows_who_did_what_when_where_and_how_it_end
         "when                        who       what             target     outcome",
         "operation",
         "─" * 75,
-        "1970-01-01 00:16            operator  service_restart  web-1      succeeded",
+        "1970-01-01 00:16:40+0000    operator  service_restart  web-1      succeeded",
         "a" * 26,
-        "1970-01-01 00:16            operator  service_restart  shop-db-1  denied",
+        "1970-01-01 00:16:40+0000    operator  service_restart  shop-db-1  denied",
         "a" * 26,
     ]
 
 
-def test_narrow_terminal_keeps_the_time_of_each_operation() -> None:
+def test_narrow_terminal_keeps_the_time_of_each_operation_with_its_zone() -> None:
     assert [line.split() for line in printed([row()], 44)] == [
         ["when", "who"],
         ["operation", "what"],
         ["─" * 43],
-        ["1970-01-01", "00:16", "alice"],
+        ["1970-01-01", "00:16:40+0000", "alice"],
         ["a" * 26, "service_restart"],
     ]
 

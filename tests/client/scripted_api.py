@@ -155,11 +155,11 @@ class ScriptedApi:
             headers = {"Nats-Sequence": str(self._sequence)}
             await self.bus.publish(subject.replace("writ.journal.", "writ.event.", 1), encode(event), headers)
 
-    async def progress(self, number: str, message: str) -> None:
+    async def progress(self, number: str, message: str, silent: str = "") -> None:
         """Publish an agent's progress, as an executor relays it."""
         requested = self.lives[number][0][1]
         assert isinstance(requested, journal.Requested)
-        event = Progress(operation_id=number, principal=requested.principal, message=message)
+        event = Progress(operation_id=number, principal=requested.principal, message=message, silent=silent)
         await self.bus.publish(subjects.progress_event(requested.principal, number), encode(event))
 
     async def start(self, number: str) -> None:

@@ -8,9 +8,12 @@ from tests.client.scripted_api import ScriptedApi
 
 from writ_client.client import Writ
 from writ_client.operations import target_runs
-from writ_client.operations.target_runs import ManyTargets, TargetResult, each_request
+from writ_client.operations.target_runs import ManyTargets, TargetResult, each_request, key_of
 from writ_client.operations.target_selection import TargetSelector
+from writ_client.queries import service_calls
 from writ_contracts.errors import Invalid
+from writ_contracts.ids import operation_id
+from writ_contracts.people.credentials import SshEvidence
 from writ_contracts.requests import Failure, OperationView, RequestReply, TargetView
 from writ_testing.eventually import eventually
 from writ_testing.memory.bus import MemoryBus
@@ -49,6 +52,27 @@ async def test_each_target_has_an_operation_of_its_own_under_one_correlation_id(
     assert all(request.statement for _, request in executor.requests)
 
 
+class Touched:
+    """A signer that proves presence, and counts."""
+
+    id = "a-security-key"
+
+    def __init__(self) -> None:
+        self.signed: set[bytes] = set()
+
+    async def sign(self, data: bytes) -> SshEvidence:
+        self.signed.add(data)
+        return SshEvidence(armored="touched")
+
+
+async def test_run_on_many_targets_proves_presence_for_each(writ: Writ, executor: ScriptedApi) -> None:
+    touched = Touched()
+    recap = await writ.run_on("service_restart", HOSTS, by=touched)
+    assert recap.counts == {"succeeded": 6}
+    assert len(touched.signed) == len(HOSTS)
+    assert all(request.presence and request.presence.credential == touched.id for _, request in executor.requests)
+
+
 async def test_serial_begins_the_next_targets_when_the_ones_before_have_ended(
     writ: Writ, executor: ScriptedApi
 ) -> None:
@@ -81,6 +105,37 @@ async def test_a_refusal_is_the_result_of_its_target_alone(
     first, *others = recap.results
     assert (first.outcome, first.code, first.operation_id) == ("error", "full", "")
     assert {one.outcome for one in others} == {"succeeded"}
+
+
+async def test_a_target_whose_request_may_have_been_taken_is_unknown(
+    writ: Writ, executor: ScriptedApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first attempt has no reply; then no executor listens, or one replies that policy is silent."""
+    monkeypatch.setattr(service_calls, "ATTEMPT_SECONDS", 0.1)
+    monkeypatch.setattr("writ_client.client.SUBMIT_SECONDS", 0.3)
+
+    async def silent() -> RequestReply:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def result() -> TargetResult:
+        (only,) = (await ManyTargets(writ, each_request("service_restart", key="one"), ["web-1"]).run()).results
+        return only
+
+    executor.script.extend([silent, Failure(code="policy_silent", message="policy does not reply", retry=True)])
+    replied = await result()
+    executor.script.append(silent)
+    running = asyncio.create_task(result())
+    await executor.wait_for_requests(3)
+    await executor.bus.drain(0.0)
+    left = await running
+    for one, why in (
+        (replied, "policy does not reply"),
+        (left, "nobody listens on writ.request.alice.service_restart"),
+    ):
+        assert (one.outcome, one.code) == ("unknown", "timeout"), one
+        assert one.operation_id == operation_id("alice", key_of("one", "web-1"))
+        assert one.message == f"{why}; an earlier attempt had no reply, and may have been taken"
 
 
 async def test_targets_wait_for_the_room_that_the_runs_own_operations_take(writ: Writ, executor: ScriptedApi) -> None:

@@ -58,6 +58,7 @@ def test_added_principal_counts_until_the_file_has_an_entry_of_its_name() -> Non
         (change("remove", ALICE), "copilot acts for alice"),
         (change("set_acts_for", BOB, acts_for="alice"), "cannot act for"),
         (change("set_acts_for", COPILOT, acts_for="copilot"), "cannot act for"),
+        (change("set_acts_for", COPILOT, acts_for="alcie"), "no principal 'alcie' for which copilot could act"),
         (
             PrincipalManage(action="add", principal_id="x", kind="human", key=KEYS["next"], person="copilot"),
             "not the id of a person",

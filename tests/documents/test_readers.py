@@ -1,6 +1,8 @@
 """Inventory, principals, agents and private keys, as files on a disk."""
 
 import os
+import pwd
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -162,6 +164,28 @@ def test_a_private_key_of_somebody_else_is_refused(tmp_path: Path) -> None:
     os.chown(path, 1234, -1)
     with pytest.raises(ConfigError, match="belongs to another user"):
         read_private(path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_refused_key_of_a_user_with_a_name_says_how_to_act_as_that_user(tmp_path: Path) -> None:
+    """Also in cron, whose PATH is short."""
+    path = tmp_path / "alice.seed"
+    path.write_bytes(b"SUAAA")
+    path.chmod(0o600)
+    nobody = pwd.getpwnam("nobody")
+    os.chown(path, nobody.pw_uid, -1)
+    with pytest.raises(ConfigError) as refused:
+        read_private(path)
+    own = pwd.getpwuid(os.geteuid()).pw_name
+    assert str(refused.value).endswith(
+        "run the command as that user (`su nobody -c 'COMMAND'`), in cron by that user's crontab;"
+        f" if the key is yours, `chown {own} {path}`"
+    )
+    su = ["su", "nobody", "-s", "/bin/sh", "-c", "id -u"]
+    done = subprocess.run(su, env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{nobody.pw_uid}\n"
+    subprocess.run(["chown", own, path], check=True)
+    assert read_private(path) == b"SUAAA"
 
 
 def test_principals_without_keys_suffice_for_decisions_and_not_for_authentication(tmp_path: Path) -> None:

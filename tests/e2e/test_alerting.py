@@ -43,6 +43,7 @@ def telling(webhook: int) -> dict[str, Any]:
 
 ELSEWHERE = {
     "writ_nats_certificate_end_seconds": "NATS speaks no TLS here: tests/e2e/test_tls.py",
+    "writ_nats_copies_behind": "NATS is one server here: tests/faults/test_cluster.py",
     "writ_agent_deployments_total": "nothing is deployed here: deploy/prometheus/rules_test.yaml",
     "writ_agent_target_reachable": "no target was visited: tests/e2e/test_backends.py",
 }

@@ -3,7 +3,8 @@
 import asyncio
 import stat
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from writ_testing.installations.count_load import load, settled
 from writ_testing.installations.installation import RunningInstallation, local_target, prepare, running_installation
 from writ_testing.peers.nats_server import free_port
 from writ_testing.peers.tcp_proxy import TcpProxy, tcp_proxy
+from writ_testing.plugin.handlers import AT_WORK
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
 YARD = "local-yard"
@@ -87,9 +89,8 @@ async def test_operation_ends_once_after_its_leaf_link_was_cut(
 ) -> None:
     path = files / "cut"
     operation_id, run = await at_work(writ, {"path": str(path), "delay": WORKS, "timeout": 30})
-    proxy.cut()
-    await eventually(lambda: _exists(path), what="its effect")
-    proxy.flow()
+    with cut(proxy):
+        await eventually(lambda: _exists(path), what="its effect")
     assert (await run).outcome == "succeeded"
     assert path.read_text().split() == [operation_id]
 
@@ -100,13 +101,22 @@ async def test_a_link_that_stays_cut_makes_it_unknown_until_it_is_back(
 ) -> None:
     path = files / "stays-cut"
     operation_id, run = await at_work(writ, {"path": str(path), "delay": WORKS, "timeout": 10})
-    proxy.cut()
-    assert (await run).outcome == "unknown"
-    proxy.flow()
+    with cut(proxy):
+        assert (await run).outcome == "unknown"
     assert await settled(writ, operation_id) == "succeeded"
     kinds = [event.kind for event in (await writ.trace(operation_id=operation_id)).events]
     assert (kinds.count("granted"), kinds.count("unknown"), kinds.count("resolved")) == (1, 1, 1)
     assert path.read_text().split() == [operation_id]
+
+
+@contextmanager
+def cut(proxy: TcpProxy) -> Iterator[None]:
+    """Cut the link within the block."""
+    proxy.cut()
+    try:
+        yield
+    finally:
+        proxy.flow()
 
 
 async def at_work(writ: Writ, parameters: Mapping[str, Any]) -> tuple[str, asyncio.Task[OperationView]]:
@@ -114,7 +124,7 @@ async def at_work(writ: Writ, parameters: Mapping[str, Any]) -> tuple[str, async
     begun: asyncio.Queue[str] = asyncio.Queue()
 
     def heard(event: Event) -> None:
-        if isinstance(event, Progress):
+        if isinstance(event, Progress) and event.message == AT_WORK:
             begun.put_nowait(event.operation_id)
 
     run = asyncio.create_task(writ.run("test_count", "depot-1", parameters, timeout=90, on_event=heard))

@@ -34,7 +34,7 @@ from writ_testing.peers.programs import program
 from writ_trust.presence.passkeys import decoded
 from writ_trust.statements import read
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.exhaustive]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.exhaustive, pytest.mark.timeout(240)]
 RULE = {
     "name": "vouched",
     "operations": ["test_noop"],

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from click.shell_completion import BashComplete
 from click.testing import CliRunner, Result
 
 from writ_cli.main import cli
 from writ_cli.policy import versions
 from writ_client.client import Writ
 from writ_contracts.errors import Denied, TimedOut
+from writ_contracts.history.audit import SecurityFilter
 from writ_contracts.policy.questions import PolicyProblem
 from writ_installation.files.create import default_policy
 from writ_testing.eventually import eventually
@@ -22,7 +24,7 @@ from writ_testing.installations.installation import RunningInstallation, open_po
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
 CONTROLS: dict[str, Any] = {
     "name": "controls",
-    "operations": ["policy_publish", "policy_rollback", "stop_lift", "journal_archive", "audit_read"],
+    "operations": ["policy_publish", "policy_rollback", "stop_set", "stop_lift", "journal_archive", "audit_read"],
     "allowed": True,
     "user_roles": ["admin"],
 }
@@ -120,6 +122,31 @@ async def test_a_recorded_request_is_explained_by_its_id_or_the_beginning_of_it(
     assert (explained["operation"], explained["target"], explained["dry_run"]) == ("test_noop", "web-1", True)
     assert (await command(installation, "explain", done.operation_id, "--principal", "guest")).exit_code == 2
     assert "not_found" in (await command(installation, "explain", "a" * 26, "-o", "json")).output
+
+
+async def test_a_misspelt_principal_in_a_parameter_is_no_security_event(writ: Writ) -> None:
+    stop = await writ.stop_set(["*"], reason="x", principals=["oprator"])
+    assert (stop.outcome, stop.code) == ("invalid", "no_principal")
+    assert (await writ.security_events(SecurityFilter())).events == []
+
+
+async def test_shell_completes_ids_of_the_record_and_of_stops(
+    installation: RunningInstallation, writ: Writ, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WRIT_HOME", str(installation.home.root))
+    monkeypatch.setenv("WRIT_PRINCIPAL", "operator")
+    done = await writ.run("test_noop", "web-1", dry_run=True, timeout=20)
+    stop = await writ.stop_set(["none-*"], reason="only to be listed")
+
+    async def completed(*words: str, last: str) -> list[str]:
+        shell = BashComplete(cli, {}, "writ", "_WRIT_COMPLETE")
+        return [one.value for one in await asyncio.to_thread(shell.get_completions, list(words), last)]
+
+    for words in (("trace",), ("op", "show")):
+        assert await completed(*words, last=done.operation_id[:12]) == [done.operation_id]
+    assert await completed("stop", "lift", last="") == [stop.output["id"]]
+    await writ.stop_lift(stop.output["id"])
+    assert await completed("stop", "lift", last="") == []
 
 
 async def test_recorded_request_with_hidden_values_is_explained_with_those_that_are_given(

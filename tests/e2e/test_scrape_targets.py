@@ -28,12 +28,16 @@ def test_scrape_targets_have_an_address_a_service_and_a_process() -> None:
         )
 
     names = [process("nats", None), process("executor-2", 1), process("policy@1", 2), process("audit ::1", 3, "::1")]
+    names += [process("policy.2", 4), process("agent-local-web-1", 5), process("agent-local-web-1.2", 6)]
     status = InstallationStatus(home="", state="ready", url="", ready=True, processes=names, journal=None)
     found = [(one["targets"], one["labels"]["service"], one["labels"]["process"]) for one in scrape_targets(status)]
     assert found == [
         (["127.0.0.1:1"], "executor", "executor-2"),
         (["127.0.0.1:2"], "policy", "policy@1"),
         (["[::1]:3"], "audit", "audit ::1"),
+        (["127.0.0.1:4"], "policy", "policy.2"),
+        (["127.0.0.1:5"], "agent-local-web-1", "agent-local-web-1"),
+        (["127.0.0.1:6"], "agent-local-web-1", "agent-local-web-1.2"),
     ]
 
 

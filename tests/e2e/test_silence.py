@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Callable
@@ -12,6 +13,7 @@ import pytest
 import pytest_asyncio
 
 from writ_client.client import Writ
+from writ_client.operations.operation_wait import POLL_SECONDS
 from writ_testing.installations.extra_agents import POOL
 from writ_testing.installations.installation import RunningInstallation, prepare, running_installation
 
@@ -19,13 +21,15 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)
 AGAIN = "writ: replies come again"
 NATS_HANGS = ("no answer yet from NATS at ", "does not reply; still waiting")
 """What a new connection says, and what one that is open says."""
+TARGETS = ("web-1", "web-2", "web-3")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
     """Yield an installation without an agent: an operation stays open."""
     folder = tmp_path_factory.mktemp("silence")
-    home = prepare(folder)
+    targets = [{"id": name, "role": "development", "backend": "local", "agent": POOL} for name in TARGETS]
+    home = prepare(folder, targets=targets)
     async with running_installation(folder, home=home, arguments=["--no-agent", POOL]) as running:
         yield running
 
@@ -116,3 +120,29 @@ async def test_run_says_which_service_does_not_reply_and_goes_on(
         assert await line(command.stderr, lambda _: True) == f"{AGAIN}\n"
         assert await line(command.stdout, lambda text: "operation" in text)
         assert await command.wait() == 0
+
+
+@pytest.mark.parametrize(
+    ("service", "reported"),
+    [
+        ("nats", r"writ: NATS at \S+ does not reply; still waiting"),
+        ("executor", "writ: no executor replies, but NATS does; still waiting"),
+    ],
+)
+async def test_run_on_many_targets_reports_once_which_service_does_not_reply(
+    installation: RunningInstallation, writ: Writ, files: Path, service: str, reported: str
+) -> None:
+    words = ("run", "test_count", "-t", "web-*", f"path={files / service}-many", "--correlation-id", f"many-{service}")
+    async with running_command(installation, *words) as command:
+        agent = await line(command.stderr, lambda _: True)
+        assert agent == f"writ: waits for an agent of pool {POOL}: none is online\n"
+        with installation.paused(service):
+            assert re.fullmatch(reported, (await line(command.stderr, lambda _: True)).strip())
+            with pytest.raises(TimeoutError):  # all targets ask again meanwhile
+                await asyncio.wait_for(line(command.stderr, lambda _: True), 3 * POLL_SECONDS)
+        assert await line(command.stderr, lambda _: True) == f"{AGAIN}\n"
+        for operation in await writ.open_operations():
+            await writ.cancel(operation.operation_id)
+        assert "3 cancelled" in await line(command.stdout, lambda text: "targets:" in text)
+        assert command.stderr is not None
+        assert await command.stderr.read() == b""

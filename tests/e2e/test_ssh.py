@@ -7,6 +7,9 @@ there or here.
 import asyncio
 import json
 import os
+import re
+import sys
+from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
@@ -21,9 +24,10 @@ from tests.e2e.test_first_operation import metrics_of
 from tests.e2e.test_grants import security
 
 from writ_client.client import Writ
+from writ_hostops import processes
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation, open_policy, prepare, running_installation
-from writ_testing.peers.sshd import Sshd, descendants, make_key, sshd
+from writ_testing.peers.sshd import Sshd, descendants, make_key, paused, sshd
 from writ_testing.peers.tailscale_local_api import Peer, TailscaleState, local_api, node_key
 from writ_testing.search import alive, cmdline, containing, contents, environ, files, pids
 
@@ -186,6 +190,44 @@ async def test_a_peer_that_is_another_one_is_refused_and_recorded(
 async def test_operation_runs_on_the_expected_tailscale_peer(ssh: SshInstallation, writ: Writ) -> None:
     done = await writ.run("test_count", "peer", {"path": str(ssh.root / "by-tailnet")}, timeout=60)
     assert (done.outcome, (ssh.root / "by-tailnet").read_text()) == ("succeeded", f"{done.operation_id}\n")
+
+
+async def test_run_reports_a_host_that_hangs_and_how_the_operation_ends(ssh: SshInstallation, writ: Writ) -> None:
+    """Also without a terminal."""
+    assert (await writ.run("network_status", "web-1", timeout=30)).outcome == "succeeded"
+    path = ssh.root / "hanging"
+    words = ("run", "test_count", "-t", "web-1", f"path={path}", "delay=2", "timeout=30")
+    process = await asyncio.create_subprocess_exec(
+        str(Path(sys.executable).with_name("writ")),
+        *words,
+        env={**os.environ, "WRIT_HOME": str(ssh.installation.home.root)},
+        stdin=DEVNULL,
+        stdout=PIPE,
+        stderr=PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    try:
+        await eventually(lambda: is_at_work(ssh), within=30)
+        with paused(ssh.server.sessions()):
+            reported = (await asyncio.wait_for(process.stderr.readline(), 20)).decode()
+        assert re.fullmatch(
+            r"writ: web-1 has not replied for more than \d s\. If it stays silent, its outcome is unknown at the"
+            r" timeout in 2\d s\n",
+            reported,
+        ), reported
+        out, err = await asyncio.wait_for(process.communicate(), 40)
+        assert (process.returncode, err) == (0, b""), out
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def is_at_work(ssh: SshInstallation) -> bool:
+    """Return whether a change runs on the host."""
+    texts = [contents(mark) for mark in (ssh.server.host_folder / "marks").glob("*.begun")]
+    return any(processes.alive(json.loads(text)["process"]) for text in texts if text)
 
 
 @contextmanager

@@ -25,6 +25,12 @@ LONG = LEASE / 3 - 0.5
 """Seconds between two rounds that are no gap in which nobody listened."""
 
 
+def stop_server_clock(world: World, ahead: float = 0.0) -> None:
+    """Let the server's clock stand, so many seconds ahead of now."""
+    shown = world.broker.disk.clock() + ahead
+    world.broker.disk.clock = lambda: shown
+
+
 async def rounds(one: Executor, times: int = 2) -> None:
     for _ in range(times):
         await one.sweep.round()
@@ -61,7 +67,7 @@ async def test_an_executor_with_a_wrong_clock_lets_nothing_run_twice_on_a_target
     second = await world.ask("service_restart", **RESTART)
     work = await world.work(first.operation_id or "")
     held = await world.hands.claim(work)
-    host = ClockedHost(wall=wrong)
+    host = ClockedHost(wall=wrong, stands=True)
     one = await world.executor(sweep=1000.0, clocks=host.clocks)
     await heard(world, one, work.operation_id)
     await rounds(one)
@@ -76,7 +82,7 @@ async def test_an_executor_with_a_wrong_clock_lets_nothing_run_twice_on_a_target
 async def test_a_step_of_an_executors_clock_ends_nothing_and_keeps_nothing_from_ending(
     world: World, step: float
 ) -> None:
-    host = ClockedHost()
+    host = ClockedHost(stands=True)
     one = await world.executor(sweep=1000.0, lease=LEASE, clocks=host.clocks)
     answer = await world.ask("service_restart", **RESTART)
     work = await world.work(answer.operation_id or "")
@@ -92,9 +98,10 @@ async def test_a_step_of_an_executors_clock_ends_nothing_and_keeps_nothing_from_
 
 @pytest.mark.parametrize("wrong", WRONG)
 async def test_dispatch_by_one_clock_is_not_expired_by_another(world: World, wrong: float) -> None:
+    stop_server_clock(world)
     await world.executor(sweep=1000.0)
     answer = await world.ask("service_status", **READ)
-    host = ClockedHost(wall=wrong)
+    host = ClockedHost(wall=wrong, stands=True)
     one = await world.executor(sweep=1000.0, clocks=host.clocks)
     await rounds(one)
     await passed(one, host, 59.0)
@@ -106,13 +113,13 @@ async def test_dispatch_by_one_clock_is_not_expired_by_another(world: World, wro
 @pytest.mark.parametrize("wrong", some(WRONG, 600.0, -HOUR))
 async def test_a_long_window_runs_on_the_journals_clock_through_a_new_replica(world: World, wrong: float) -> None:
     """45 minutes after the request a new replica leaves it a quarter of an hour of its hour."""
+    stop_server_clock(world)
     await world.executor(sweep=1000.0)
     first = await world.ask("service_restart", **RESTART)
     await world.hands.claim(await world.work(first.operation_id or ""))
     second = await world.ask("service_restart", **RESTART)
-    real = world.broker.disk.clock
-    world.broker.disk.clock = lambda: real() + 2_700.0
-    host = ClockedHost(wall=wrong)
+    stop_server_clock(world, 2_700.0)
+    host = ClockedHost(wall=wrong, stands=True)
     one = await world.executor(sweep=20.0, clocks=host.clocks)
     await rounds(one)
     names_it = lambda: heard(world, one, first.operation_id or "")  # noqa: E731
@@ -145,7 +152,7 @@ async def test_a_step_of_the_servers_clock_moves_no_deadline_that_is_being_count
 @pytest.mark.parametrize("slept", [60.0, 600.0, DAY])
 async def test_after_suspend_every_agent_has_a_lease_for_a_heartbeat(world: World, slept: float) -> None:
     """The whole host slept, with the agent and its operation: the deadline is long past at the wake-up."""
-    host = ClockedHost()
+    host = ClockedHost(stands=True)
     one = await world.executor(sweep=1000.0, lease=LEASE, clocks=host.clocks)
     first = await world.ask("service_restart", **RESTART)
     work = await world.work(first.operation_id or "")
@@ -165,7 +172,7 @@ async def test_after_suspend_every_agent_has_a_lease_for_a_heartbeat(world: Worl
 
 
 async def test_after_suspend_what_nobody_names_within_a_lease_is_lost(world: World) -> None:
-    host = ClockedHost()
+    host = ClockedHost(stands=True)
     one = await world.executor(sweep=1000.0, lease=LEASE, clocks=host.clocks)
     answer = await world.ask("service_restart", **RESTART)
     await world.hands.claim(await world.work(answer.operation_id or ""))
@@ -178,7 +185,7 @@ async def test_after_suspend_what_nobody_names_within_a_lease_is_lost(world: Wor
 
 @pytest.mark.parametrize("rate", [0.9, 1.1])
 async def test_a_clock_that_drifts_shows_and_decides_nothing(world: World, rate: float) -> None:
-    host = ClockedHost()
+    host = ClockedHost(stands=True)
     one = await world.executor(sweep=1000.0, clocks=host.clocks)
     answer = await world.ask("service_restart", **RESTART)
     work = await world.work(answer.operation_id or "")

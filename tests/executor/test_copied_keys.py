@@ -1,11 +1,16 @@
 """A copy of an agent's key shows as a second process with the key; a restart does not."""
 
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
+from typing import Any, cast
 
 import pytest
 
 from writ_contracts.agents import STARTED_HEADER, Heartbeat, named_start
+from writ_contracts.errors import Full
+from writ_executor.agents.alarms import SecurityEventRecorder
 from writ_executor.agents.copied_keys import MOST_PROCESSES, CopiedKey, CopiedKeys, description
+from writ_executor.agents.key_use import AgentKeyUse
+from writ_executor.agents.keys import AgentKeys
 
 LEASE, EVERY = 15.0, 5.0
 KEY, BOUND = "U" + "A" * 55, {"U" + "A" * 55: "0" * 64}
@@ -213,3 +218,50 @@ def test_processes_that_a_thief_makes_up_are_bounded_and_the_honest_one_stays() 
     assert len(heard.copies._heard[KEY]) <= MOST_PROCESSES
     heard.now += 3_600
     assert heard.copies.present() == []
+
+
+class FullOnce:
+    """Record alarms, but not the first one."""
+
+    def __init__(self) -> None:
+        self.tried = 0
+        self.recorded: list[str] = []
+
+    async def raised(self, pool: str, kind: str, detail: str) -> None:
+        self.tried += 1
+        if self.tried == 1:
+            raise Full("too many at once", code="rate_limited")
+        self.recorded.append(detail)
+
+
+class KeysOfOnePool:
+    """The keys of a pool with one key."""
+
+    hosts = BOUND
+
+    async def of(self, pool: str) -> frozenset[str]:
+        return frozenset({KEY})
+
+
+async def test_a_copy_that_could_not_be_recorded_is_recorded_at_the_next_message() -> None:
+    heard, alarms = Heard(), FullOnce()
+    begun: list[Coroutine[Any, Any, object]] = []
+    use = AgentKeyUse(
+        heard.copies,
+        cast(AgentKeys, KeysOfOnePool()),
+        cast(SecurityEventRecorder, alarms),
+        lambda _, work: begun.append(work),
+    )
+    for instance in ("honest", "thief", "honest", "thief", "honest", "thief"):
+        heard.now += LEASE / 2
+        await use.claim("a", instance, 1.0, KEY)
+    with pytest.raises(Full):
+        await begun.pop()
+    assert begun == [], "it is not recorded again meanwhile"
+    heard.now += EVERY
+    await use.claim("a", "honest", 1.0, KEY)
+    await begun.pop()
+    assert len(alarms.recorded) == 1
+    heard.now += EVERY
+    await use.claim("a", "honest", 1.0, KEY)
+    assert begun == []

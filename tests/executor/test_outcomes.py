@@ -10,6 +10,7 @@ from tests.executor.agent_requests import heartbeat, serve_agent
 from tests.executor.conftest import World
 
 from writ_contracts import subjects
+from writ_contracts.errors import Unreachable
 from writ_contracts.journal import Finished, RefusedSummary
 from writ_contracts.wire import _recent_event
 from writ_executor.journal.index import Index
@@ -135,6 +136,25 @@ async def test_a_probe_resolves_what_had_secret_parameters_too_and_they_are_gone
     assert await world.bus.params.get(f"{operation_id}.{requested.fingerprint}") is None
 
 
+async def test_secret_parameters_are_deleted_although_the_next_in_line_cannot_be_dispatched(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def silent_policy(*_: str) -> None:
+        raise Unreachable("policy does not answer the second decision on an approved operation")
+
+    one = await world.executor()
+    answer = await world.ask("file_write", parameters={"file_path": "/srv/app/a", "content": "x"})
+    work = await world.work(answer.operation_id or "")
+    held = await world.hands.claim(work)
+    requested = (await world.accepted(work.operation_id)).requested
+    place = f"{work.operation_id}.{requested.fingerprint}"
+    assert await world.bus.params.get(place) is not None
+    monkeypatch.setattr(one.claims._outcomes._dispatcher, "advance", silent_policy)
+    await world.hands.finish(work, held)
+    await one.background.settle()
+    assert await world.bus.params.get(place) is None
+
+
 async def test_no_probe_takes_a_later_operations_effect_for_an_earlier_ones(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,6 +200,25 @@ async def test_a_flood_is_refused_before_it_is_recorded_and_leaves_one_summary(w
     [summary] = [event for event in await world.events() if isinstance(event, RefusedSummary)]
     assert (summary.principal, summary.count) == ("alice", len(limited))
     assert len(await world.records(subjects.SECURITY)) == 1
+
+
+async def test_refusals_that_could_not_be_summarised_are_in_the_next_summary(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def silent(subject: str, event: RefusedSummary) -> int:
+        raise Unreachable("NATS is away")
+
+    one = await world.executor(rate=0.001, burst=5, sweep=1000.0)
+    answers = await asyncio.gather(*(world.ask("service_status", **RESTART) for _ in range(40)))
+    limited = sum(answer.error is not None for answer in answers)
+    with monkeypatch.context() as patched:
+        patched.setattr(one.recorder, "append_last", silent)
+        await one.admission.summarise(after=0.0)
+    more = await world.ask("service_status", **RESTART)
+    assert more.error is not None
+    await one.admission.summarise(after=0.0)
+    [summary] = [event for event in await world.events() if isinstance(event, RefusedSummary)]
+    assert (summary.principal, summary.count, summary.codes) == ("alice", limited + 1, {"rate_limited": limited + 1})
 
 
 async def test_a_nearly_full_journal_refuses_new_operations_but_not_cancels_or_ends(world: World) -> None:

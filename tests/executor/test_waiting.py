@@ -139,6 +139,10 @@ class Listening:
         reason = self._reasons.of(life)
         return reason.text if reason is not None else ""
 
+    def silent(self, life: AcceptedLife) -> str:
+        reason = self._reasons.of(life)
+        return reason.silent if reason is not None else ""
+
 
 @pytest.mark.parametrize("state", [State.STARTED, State.CANCELLING])
 def test_a_started_operation_names_its_agent_once_no_heartbeat_names_it(state: State) -> None:
@@ -153,6 +157,7 @@ def test_a_started_operation_names_its_agent_once_no_heartbeat_names_it(state: S
     listening.now += 1.0
     expected = f"runs on agent vm-1 of pool {POOL}: no heartbeat names it for more than 7 s"
     assert listening.text(life) == expected
+    assert listening.silent(life) == "vm-1"
     listening.now += 1.5
     assert listening.text(life) == expected  # the same words for a while: a client shows each change
     listening.now += 590.0
@@ -189,9 +194,11 @@ def test_a_dispatched_operation_names_the_agent_that_missed_a_heartbeat() -> Non
     assert listening.text(life) == ""
     listening.now += 1.0
     assert listening.text(life) == f"waits for a reply of vm-1 of pool {POOL}: no heartbeat for more than 7 s"
+    assert listening.silent(life) == "vm-1"
     listening.presence.record(heard("vm-2"))
     assert listening.text(life) == ""
     listening.now += 9.0
     assert listening.text(life).startswith(f"waits for a reply of vm-2 of pool {POOL}: no heartbeat")
     listening.now += 15.0
     assert listening.text(life) == f"waits for an agent of pool {POOL}: none is online"
+    assert listening.silent(life) == f"pool {POOL}"

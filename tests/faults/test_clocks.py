@@ -23,6 +23,7 @@ from writ_testing.exhaustive import some
 from writ_testing.host_clocks import HostClocks, shifted_python
 from writ_testing.installations.count_load import settled
 from writ_testing.installations.installation import RunningInstallation, open_policy, running_installation
+from writ_testing.plugin.handlers import AT_WORK
 
 pytestmark = pytest.mark.timeout(240)
 DAY = 86_400.0
@@ -63,7 +64,7 @@ class Run:
         self.work.add(asyncio.create_task(running))
 
         async def runs() -> bool:
-            return any(isinstance(event, Progress) for event in heard)
+            return any(isinstance(event, Progress) and event.message == AT_WORK for event in heard)
 
         await eventually(runs, what="the operation to run")
         return id_of("operator", key)

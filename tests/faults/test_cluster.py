@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from writ_testing.eventually import eventually
 from writ_testing.installations.count_load import load
 from writ_testing.installations.installation import RunningInstallation, local_target, prepare, running_installation
 from writ_testing.peers.nats_cluster import Cluster, cluster_for
@@ -58,3 +59,26 @@ async def test_nodes_restarted_one_after_the_other_under_load_fail_lose_and_doub
             assert (await installation.writ("restart")).status == 0
             await ran.more(1)
         await ran.check(writ)
+
+
+async def test_dead_node_makes_the_installation_degraded_until_its_copies_are_current_again(
+    world: tuple[Cluster, RunningInstallation, Path],
+) -> None:
+    cluster, installation, _ = world
+    await cluster.whole()
+    node = cluster.nodes[2]
+
+    async def names_node() -> bool | None:
+        return (f"NATS server {node.name} is down" in (await installation.writ("status")).out) or None
+
+    async def is_ready() -> bool | None:
+        return (await installation.writ("status")).status == 0 or None
+
+    await eventually(is_ready, within=60, what="a ready installation")
+    await node.process.kill()
+    try:
+        await eventually(names_node, within=90, what="the dead node in `writ status`")
+        assert (await installation.writ("status")).status == 1
+    finally:
+        await node.start()
+    await eventually(is_ready, within=120, what="a ready installation")

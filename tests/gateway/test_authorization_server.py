@@ -1,5 +1,6 @@
 """The gateway with a real authorization server on loopback: keys, fetched with a cooldown, and introspection."""
 
+import asyncio
 import base64
 import http.server
 import json
@@ -190,3 +191,24 @@ async def test_invented_tokens_do_not_become_a_flood_at_the_server() -> None:
     with pytest.raises(Unreachable):
         await introspection.claims("one more")
     assert requests == BURST
+
+
+async def test_requests_that_come_together_with_one_token_are_one_question_at_the_server() -> None:
+    requests = 0
+
+    async def ask(*_: Any) -> Any:
+        nonlocal requests
+        requests += 1
+        await asyncio.sleep(0)
+        if requests == 1:
+            raise Unreachable("the authorization server is away")
+        return {"active": True}
+
+    introspection = IntrospectedTokens(IntrospectionEndpoint(address="https://x", client="c", secret="s"), ask, Clock())
+    many = 2 * int(BURST)
+    failed = await asyncio.gather(*(introspection.claims("opaque") for _ in range(many)), return_exceptions=True)
+    assert {type(one) for one in failed} == {Unreachable}
+    assert requests == 1
+    found = await asyncio.gather(*(introspection.claims("opaque") for _ in range(many)))
+    assert found == [{"active": True}] * many
+    assert requests == 2

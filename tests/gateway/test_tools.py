@@ -104,6 +104,44 @@ async def test_an_operation_that_takes_long_gives_a_handle_and_is_found_by_it(
         assert (await call(client, "get_operation_status", operation_id=began["operation_id"]))["status"] == "cancelled"
 
 
+async def test_the_status_of_a_call_whose_wait_ends_is_that_of_the_operation_then(
+    installation: RunningInstallation,
+) -> None:
+    """The reply to the request says `pending`; by the end of the wait the operation runs."""
+    request = {"operation_type": "test_sleep", "target_id": "web-1", "reason": "sleep"}
+    sleeping: dict[str, Any] = {**request, "parameters": {"seconds": 600, "processes": 1}}
+    async with serving(installation) as client:
+        began = await call(client, "request_operation", **sleeping, wait=3)
+        behind = await call(client, "request_operation", **sleeping, wait=3)
+        listed = await call(client, "get_operation_status", operation_id=behind["operation_id"])
+        for one in (behind, began):
+            await call(client, "cancel_operation", operation_id=one["operation_id"], reason="enough")
+    assert (began["status"], began["message"]) == ("running", "")
+    text = f"waits for web-1: test_sleep {began['operation_id']} holds its lock (started)"
+    assert [(one["status"], one["message"]) for one in (behind, listed)] == [("pending", text)] * 2
+
+
+async def test_a_change_without_a_reply_is_found_by_its_id_and_repeated_by_its_key(
+    installation: RunningInstallation, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped executors take requests up once they go on."""
+    monkeypatch.setattr("writ_client.client.SUBMIT_SECONDS", 1.0)
+    parameters = {"path": str(files / "late")}
+    request = {"operation_type": "test_count", "target_id": "web-1", "parameters": parameters, "reason": "once"}
+    async with serving(installation) as client:
+        with installation.paused("executor"):
+            silent = await call(client, "request_operation", **request)
+            read = await call(client, "read", operation_type="test_noop", target_id="web-1")
+        assert (silent["status"], silent["code"], silent["retry"]) == ("error", "timeout", False)
+        assert (read["code"], read["retry"]) == ("timeout", True)
+        monkeypatch.undo()
+        again = await call(client, "request_operation", **request, idempotency_key=silent["idempotency_key"])
+        found = await call(client, silent["next"]["tool"], **silent["next"]["arguments"])
+    assert (again["status"], again["operation_id"]) == ("succeeded", silent["operation_id"])
+    assert (found["status"], found["operation_id"]) == ("succeeded", silent["operation_id"])
+    assert len((files / "late").read_text().splitlines()) == 1
+
+
 async def test_progress_names_the_steps_of_an_operation(installation: RunningInstallation, files: Path) -> None:
     steps: list[str] = []
 

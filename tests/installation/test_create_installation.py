@@ -23,6 +23,7 @@ from writ_installation.files import list_edits
 from writ_installation.files.create import add_missing_pools, create_installation, default_policy, undone_on_failure
 from writ_installation.files.home import Home, host_token, is_here
 from writ_installation.files.lost_keys import lost_keys
+from writ_installation.files.lost_policy_key import kept_former_keys
 from writ_installation.nats import disk
 from writ_installation.nats.disk import check_room_for_new
 from writ_installation.supervisor.detached_start import detach
@@ -265,6 +266,24 @@ async def test_a_lost_policy_key_is_replaced_only_if_the_former_one_is_named(tmp
     assert {path: path.read_bytes() for path in home.root.rglob("*") if path.is_file()} == before
     create_installation(home, f"U@1@7, {lost}@3@71")
     assert home.public("policy") != lost
+    assert kept_former_keys(home) == f"U@1@7,{lost}@3@71"
+    create_installation(home)
+    assert kept_former_keys(home) == f"U@1@7,{lost}@3@71"
+    create_installation(home, f"{lost}@3@72")  # an event that was corrected
+    create_installation(home, f"{lost}@3@EVENT")  # policy refuses it
+    assert kept_former_keys(home) == f"{lost}@3@72"
+    assert home.former_policy_keys.stat().st_mode & 0o777 == 0o600
+
+
+def test_former_policy_key_that_is_in_use_again_is_not_given_to_policy(tmp_path: Path) -> None:
+    """Somebody found a copy of the lost key."""
+    home = Home(tmp_path / "home")
+    create_installation(home)
+    seed, lost = home.seed_file("policy").read_bytes(), home.public("policy")
+    home.seed_file("policy").unlink()
+    create_installation(home, f"{lost}@3@71")
+    home.seed_file("policy").write_bytes(seed)
+    assert kept_former_keys(home) == ""
 
 
 def test_lost_policy_key_must_be_removed_from_the_keyring(tmp_path: Path) -> None:

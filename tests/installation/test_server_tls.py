@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from writ_contracts.errors import ConfigError, Conflict, Invalid
+from writ_documents import yaml_file
 from writ_documents.document import FileErrors
 from writ_installation.files.home import Home
 from writ_installation.files.site import Site
@@ -168,6 +169,24 @@ def test_an_earlier_installation_offers_tls_once_it_is_upgraded(tmp_path: Path) 
     assert "allow_non_tls: true" in configuration(home, ServerAddress(host="0.0.0.0", port=4222, monitor_port=8222))
     assert "mode: required" in server_tls.exposure(home, "0.0.0.0")
     assert upgrade(home.root) == []
+
+
+def test_an_upgrade_replaces_a_lost_key_of_a_service_and_never_policys(tmp_path: Path) -> None:
+    home = init(tmp_path / "home", OPEN, "off")
+    before = {name: home.public(name) for name in ("executor", "audit")}
+    home.seed_file("executor").unlink()
+    home.params_key.unlink()
+    lines = upgrade(home.root)
+    assert f"{home.seed_file('executor')} is missing, so a new key is made" in lines
+    assert any("stored parameters and outputs can no longer be read" in line for line in lines)
+    after = yaml_file.read(home.public_file).data
+    assert after["executor"] == home.public("executor") != before["executor"]
+    assert after["audit"] == before["audit"]
+    assert not any("is missing" in line for line in upgrade(home.root))
+    home.seed_file("policy").unlink()
+    with pytest.raises(ConfigError, match=r"policy\.seed"):
+        upgrade(home.root)
+    assert not home.seed_file("policy").exists()
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,10 @@ import select
 import shutil
 import struct
 import subprocess
+import sys
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +23,8 @@ REPOSITORY = Path(__file__).parents[2]
 TEXT = (REPOSITORY / "docs" / "get-started.md").read_text()
 HOST = "web1.example.org"
 PROMPT = "(yes or no): "
+STAMP = ".installed"
+"""Made by `make setup` in the virtual environment (Makefile)."""
 WITHIN = 90.0
 AS_USUAL = "/etc/ssh/sshd_config.d/as-usual.conf"
 """Read before lab.conf, which lets the lab's own keys in and no others: a host as people have it."""
@@ -110,13 +113,23 @@ def assert_shown(expected: list[str], output: str) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Return the repository without an installation in it."""
+    """Return the repository without an installation in it, whose `make setup` has been done.
+
+    Its stamp is its own: `make` would empty the repository's virtual environment for a newer Makefile or lock.
+    """
     made = tmp_path / "writ"
-    made.mkdir()
-    for entry in REPOSITORY.iterdir():
-        if entry.name not in (".git", ".writ"):
-            (made / entry.name).symlink_to(entry)
+    link_entries(made, REPOSITORY, leave_out={".git", ".writ", ".venv"})
+    link_entries(made / ".venv", Path(sys.prefix), leave_out={STAMP})
+    (made / ".venv" / STAMP).touch()
     return made
+
+
+def link_entries(folder: Path, of: Path, leave_out: Collection[str]) -> None:
+    """Make a folder with links to the entries of another one."""
+    folder.mkdir()
+    for entry in of.iterdir():
+        if entry.name not in leave_out:
+            (folder / entry.name).symlink_to(entry)
 
 
 @pytest.fixture
@@ -131,7 +144,8 @@ def terminal(folder: Path, far_host: Host, tmp_path: Path) -> Iterator[Terminal]
     ssh = tools / "ssh"
     ssh.write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {config} "$@"\n')
     ssh.chmod(0o755)
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("WRIT_", "NATS_", "SYSTEMM"))}
+    others = ("WRIT_", "NATS_", "SYSTEMM", "VENV")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     far_host.write(AS_USUAL, "AuthorizedKeysFile /etc/ssh/lab_keys .ssh/authorized_keys\n")
     far_host.run("systemctl", "reload", "ssh")
     own = tmp_path / "home"

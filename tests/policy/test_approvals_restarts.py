@@ -265,7 +265,7 @@ class Play:
             await self.services.hands.finish(life.dispatched, self.held)
         self.services.clock.now += 7_200
         await self.services.restart("both")
-        await eventually(self._has_ended, within=20, what=f"its end, of {await self.life()}")
+        await eventually(self._has_ended, what=f"its end, of {await self.life()}")
 
     async def _has_ended(self) -> bool:
         return (await self.life()).outcome is not None
@@ -303,6 +303,7 @@ async def played(rule: dict[str, Any], steps: list[tuple[tuple[Any, ...], str]],
         await services.close()
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("examples", some([6, 150], 6))
 def test_an_approval_lives_through_restarts_of_every_service_between_any_two_steps(examples: int) -> None:
     @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)

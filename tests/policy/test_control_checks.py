@@ -116,7 +116,7 @@ async def test_scanner_sets_a_stop_of_existing_operations_and_targets(executor: 
     assert await executor.carry("stop_set", reason="x", operations=["service_rest"]) == "unknown_operation"
     assert await executor.carry("stop_set", reason="x", operations=["service_status"]) == "invalid_parameters"
     assert await executor.carry("stop_set", reason="x", operations=["stop_lift"]) == "invalid_parameters"
-    assert await executor.carry("stop_set", reason="x", principals=["mallory"]) == "unknown_principal"
+    assert await executor.carry("stop_set", reason="x", principals=["mallory"]) == "no_principal"
     assert await executor.carry("stop_set", reason="x", until=executor.clock.now) == "invalid_parameters"
 
 

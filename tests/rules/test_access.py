@@ -6,7 +6,7 @@ import pytest
 from tests.rules.asking import ALICE, CATALOGUE, NOBODYS_KEY, NOON, at, policy, rule
 
 from writ_contracts.errors import Invalid
-from writ_contracts.inventory import WRIT, Principal, Target
+from writ_contracts.inventory import WRIT, Principal, Role, Target
 from writ_contracts.policy.access import PolicyWhoCanQuery
 from writ_rules.analysis import request_space
 from writ_rules.analysis.access import Access, AccessQuery, allowed, who_can
@@ -128,6 +128,24 @@ def test_exact_parameters_are_judged_at_all_times_from_now_on() -> None:
         who_can_reply(
             here, PolicyWhoCanQuery(operation="service_restart", target="web-1", parameters={"colour": 1}), now=0
         )
+
+
+def test_exact_parameters_without_a_target_are_judged_on_all_targets() -> None:
+    by_name = {"service_name": {"pattern": "n.*"}}
+    rules = [
+        rule("all", "service_restart", user_roles=["operator"], parameter_constraints=by_name),
+        rule("dev", "service_restart", users=["bob"], target_roles=["development"]),
+    ]
+    here = setting(policy(global_policies=rules), CATALOGUE, [WEB, DEV, DOCKER], [ALICE, BOB])
+
+    def able(name: str, role: Role | None = None) -> set[tuple[str, str]]:
+        query = PolicyWhoCanQuery(operation="service_restart", parameters={"service_name": name}, role=role)
+        found = who_can_reply(here, query, now=at(NOON)).accesses
+        return {(who, target) for one in found for who in one.principals for target in one.targets}
+
+    assert able("nginx") == {("alice", "web-1"), ("alice", "dev-1"), ("bob", "dev-1")}
+    assert able("ssh") == {("bob", "dev-1")}
+    assert able("nginx", "production") == {("alice", "web-1")}
 
 
 def test_unknown_name_is_refused() -> None:

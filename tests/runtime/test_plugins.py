@@ -1,12 +1,14 @@
 """Operations and handlers of plugins: all are found, and nothing is there twice."""
 
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 
 import pytest
 
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.errors import ConfigError
 from writ_contracts.plugins import EVALUATORS, HANDLERS, OPERATIONS
+from writ_runtime.plugins import loading
 from writ_runtime.plugins.entry_points import load_backends, load_catalogue, load_evaluators, load_handlers
 
 TESTING = EntryPoint("one", "writ_testing.plugin.operations:OPERATIONS", OPERATIONS)
@@ -59,6 +61,47 @@ def test_a_plugin_that_brings_nothing_good_is_named(value: str) -> None:
         load_catalogue([EntryPoint("bad", value, OPERATIONS)])
     with pytest.raises(ConfigError, match="bad"):
         load_handlers([EntryPoint("bad", value, HANDLERS)])
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("import sys; sys.exit(3)", r"SystemExit: 3"),
+        ("raise RuntimeError('no database')", r"RuntimeError: no database"),
+    ],
+)
+def test_plugin_that_ends_its_import_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, message: str
+) -> None:
+    module = written(tmp_path, monkeypatch, body)
+    with pytest.raises(ConfigError, match=rf"entry point bad: {module}:OPERATIONS cannot be loaded \({message}\)"):
+        load_catalogue([EntryPoint("bad", f"{module}:OPERATIONS", OPERATIONS)])
+
+
+def test_what_a_plugin_prints_at_its_import_is_not_on_standard_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = written(tmp_path, monkeypatch, "print('hello')\nOPERATIONS = ()")
+    load_catalogue([EntryPoint("loud", f"{module}:OPERATIONS", OPERATIONS)])
+    assert capsys.readouterr() == ("", "hello\n")
+
+
+def test_plugin_that_takes_long_to_import_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(loading, "SLOW_SECONDS", 0.01)
+    module = written(tmp_path, monkeypatch, "import time; time.sleep(0.5)\nOPERATIONS = ()")
+    load_catalogue([EntryPoint("slow", f"{module}:OPERATIONS", OPERATIONS)])
+    report = f"writ: entry point slow: {module}:OPERATIONS has been loading for 0.01 s; waiting for it\n"
+    assert capsys.readouterr().err == report
+
+
+def written(folder: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> str:
+    """Return the name of a new module with this text."""
+    name = f"a_plugin_{folder.name.replace('-', '_')}"
+    (folder / f"{name}.py").write_text(body)
+    monkeypatch.syspath_prepend(str(folder))
+    return name
 
 
 def test_an_evaluator_that_two_bring_or_that_is_none_names_its_source() -> None:

@@ -91,14 +91,14 @@ class Agent:
         self._outbox = Outbox(bus, spool, lambda _: self._heartbeats.changed())
         self._reporter = SecurityReporter(self._outbox, identity, self._meters)
         self._host_reads = HostReads(backend, trust, identity, self._reporter, self._meters, self.time.now)
-        self._cancels = CancelEndpoint(trust, self._in_flight, self._untold, self._reporter, self._meters)
+        self._cancels = CancelEndpoint(trust, self._in_flight, self._unacknowledged, self._reporter, self._meters)
         self._parts = self._put_together(trust)
         self._worker = Worker(self._parts)
         self._beating: asyncio.Task[None] | None = None
         self._measuring: asyncio.Task[None] | None = None
         self._serving: Subscription | None = None
-        self._noticed: Subscription | None = None
-        self._forewarned: Subscription | None = None
+        self._people_notices: Subscription | None = None
+        self._baseline_notices: Subscription | None = None
         self._pulling: Subscription | None = None
 
     async def start(self) -> None:
@@ -107,8 +107,8 @@ class Agent:
         self._measuring = tasks.keep("clock", self.time.follow)
         await recover(self._parts)
         self._serving = await self._bus.serve(self._service())
-        self._noticed = await self._hear_people_notices()
-        self._forewarned = await self._hear_baseline_notices()
+        self._people_notices = await self._subscribe_to_people_notices()
+        self._baseline_notices = await self._subscribe_to_baseline_notices()
         durable = subjects.consumer(self._identity.pool)
         self._pulling = await self._bus.pull(
             durable, subjects.JOURNAL_STREAM, self._worker.handle, slots=self._settings.slots
@@ -116,7 +116,7 @@ class Agent:
         # The first heartbeat makes executors count this agent as online, so it is sent once the agent takes work.
         self._beating = tasks.keep("heartbeats", self._heartbeats.run)
 
-    async def _hear_people_notices(self) -> Subscription | None:
+    async def _subscribe_to_people_notices(self) -> Subscription | None:
         notices = PeopleNoticeHandler(self._parts.trust, self._people, self._reporter, self._heartbeats.changed)
         try:
             return await self._bus.subscribe(subjects.people_notice(self._identity.pool), notices.handle)
@@ -124,7 +124,7 @@ class Agent:
             _log.warning("people.not_heard", error=str(error))
             return None
 
-    async def _hear_baseline_notices(self) -> Subscription | None:
+    async def _subscribe_to_baseline_notices(self) -> Subscription | None:
         subject = subjects.baseline_notice(self._identity.pool)
         try:
             return await self._bus.subscribe(subject, self._worker.early_baselines.handle)
@@ -142,7 +142,7 @@ class Agent:
             await asyncio.gather(*(entry.stop("shutdown") for entry in self._in_flight))
             await asyncio.wait({closing}, timeout=self._settings.kill_grace)
         self._worker.early_baselines.close()
-        for subscription in (self._serving, self._noticed, self._forewarned):
+        for subscription in (self._serving, self._people_notices, self._baseline_notices):
             if subscription is not None:
                 await subscription.close()
         await self._outbox.flush(5.0)
@@ -208,7 +208,7 @@ class Agent:
         return Heartbeat(
             pool=self._identity.pool,
             instance=self._identity.instance,
-            running=sorted([*self._in_flight.ids, *(self._untold() - set(self._in_flight.ids))][:MOST_RUNNING]),
+            running=sorted([*self._in_flight.ids, *(self._unacknowledged() - set(self._in_flight.ids))][:MOST_RUNNING]),
             free_slots=self._free_slots(),
             operations=sorted(self._backend.operations),
             version=self._settings.version,
@@ -220,7 +220,7 @@ class Agent:
             people=self._known_people(),
             started=self._identity.started,
             requests=self._bus.work_filter == subjects.dispatched_filter(self._identity.pool),
-            baseline_notices=self._forewarned is not None,
+            baseline_notices=self._baseline_notices is not None,
         )
 
     def _known_people(self) -> int | None:
@@ -228,13 +228,11 @@ class Agent:
             return None
         return self._people.value.name.number if self._people.value is not None else 0
 
-    def _untold(self) -> set[str]:
+    def _unacknowledged(self) -> set[str]:
         """Return ended operations whose receipt no executor has acknowledged yet."""
         return {key.partition(".")[0] for key in self._outbox.pending if not key.startswith("report.")}
 
     def _free_slots(self) -> int:
-        return (
-            0
-            if self._worker.stopping
-            else max(0, self._settings.slots - (len(self._in_flight) - len(self._worker.detached)))
-        )
+        if self._worker.stopping:
+            return 0
+        return max(0, self._settings.slots - (len(self._in_flight) - len(self._worker.detached)))

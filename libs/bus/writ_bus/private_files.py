@@ -1,6 +1,7 @@
 """Private keys, read from files nobody else can read."""
 
 import os
+import pwd
 import stat
 from pathlib import Path
 
@@ -31,7 +32,26 @@ def _require_private(path: Path, status: os.stat_result) -> None:
     if status.st_mode & (0o027 if _is_credential(path, status) else 0o077):
         raise ConfigError(f"{path}: others can read it (mode {stat.S_IMODE(status.st_mode):04o}): chmod 600 {path}")
     if status.st_uid not in (os.geteuid(), 0):
-        raise ConfigError(f"{path}: belongs to another user (uid {status.st_uid})")
+        own = user_name(os.geteuid()) or str(os.geteuid())
+        raise ConfigError(
+            f"{path}: belongs to another user (uid {status.st_uid}), who alone may use it: {as_user(status.st_uid)};"
+            f" if the key is yours, `chown {own} {path}`"
+        )
+
+
+def as_user(uid: int) -> str:
+    """Return the advice to run a command as that user. `su` is on cron's PATH, and sets the user's HOME."""
+    name = user_name(uid)
+    command = f" (`su {name} -c 'COMMAND'`)" if name else ""
+    return f"run the command as that user{command}, in cron by that user's crontab"
+
+
+def user_name(uid: int) -> str:
+    """Return the name of a user, "" if there is none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return ""
 
 
 def _is_credential(path: Path, status: os.stat_result) -> bool:

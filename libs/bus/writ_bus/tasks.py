@@ -80,6 +80,12 @@ def take_ended() -> dict[str, int]:
     return taken
 
 
+def is_cancelled() -> bool:
+    """Return whether somebody cancels the current task; else a CancelledError comes from something that it awaits."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
+
+
 async def _again(name: str, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
     turn = 0
     while True:
@@ -88,18 +94,13 @@ async def _again(name: str, work: Callable[[], Coroutine[Any, Any, object]]) -> 
             await work()
             _note(name, TaskEnded(f"{name} ended without an error, although it must run until the service stops"))
         except asyncio.CancelledError as error:
-            if _is_cancelled():
+            if is_cancelled():
                 raise
             _note(name, error)  # something inside was cancelled, and this task was not
         except Exception as error:  # noqa: BLE001 - whatever ended it: it goes on
             _note(name, error)
         turn = 0 if asyncio.get_running_loop().time() - began > LASTED else turn + 1
         await asyncio.sleep(pause_after(turn, first=FIRST_PAUSE, most=LONGEST_PAUSE))
-
-
-def _is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is None or task.cancelling() > 0
 
 
 def _note_end(task: asyncio.Task[Any]) -> None:

@@ -41,7 +41,12 @@ class BlockingWrit:
             self._stop()
 
     def wait_for(self, call: Coroutine[Any, Any, Found]) -> Found:
-        """Return the result of the call, or raise its error. Ctrl-C cancels it."""
+        """Return the result of the call, or raise its error. Ctrl-C cancels it. Raises RuntimeError outside of the
+        `with` block: without its loop the call would never end.
+        """
+        if not self._thread.is_alive():
+            call.close()
+            raise RuntimeError("BlockingWrit has no connection outside of its `with` block")
         running = asyncio.run_coroutine_threadsafe(call, self._loop)
         try:
             return running.result()

@@ -20,7 +20,7 @@ from writ_client.groups.groups import OperationGroups
 from writ_client.operations import request_signing
 from writ_client.operations.approval_windows import ApprovalWindows
 from writ_client.operations.operation_events import Event, EventFollower
-from writ_client.operations.operation_wait import HistoryReader, OnEvent, RecordedRequest, outcome
+from writ_client.operations.operation_wait import HistoryReader, OnEvent, RecordedRequest, last_view, outcome
 from writ_client.operations.principal_changes import PrincipalChanges
 from writ_client.operations.sessions import Sessions
 from writ_client.operations.target_runs import ManyTargets, RunRecap, TargetResult, each_request
@@ -118,7 +118,7 @@ class Writ(Queries, OperationGroups):
         later report is stored, and Forbidden where this principal is no scanner.
         """
         subject = subjects.scan(self.principal)
-        answer = await request_reply(self._bus, subject, report, ScanReply, timeout=SUBMIT_SECONDS)
+        answer = await request_reply(self._bus, subject, report, ScanReply, timeout=SUBMIT_SECONDS, effect=True)
         raise_for(answer)
         return answer.digest or ""
 
@@ -160,7 +160,7 @@ class Writ(Queries, OperationGroups):
         subject = subjects.request(self.principal, operation)
         with tracing.span(f"submit {operation}", tracing.root(correlation_id or ""), principal=self.principal):
             answer = await request_reply(
-                self._bus, subject, request, requests.RequestReply, timeout=timeout or SUBMIT_SECONDS
+                self._bus, subject, request, requests.RequestReply, timeout=timeout or SUBMIT_SECONDS, effect=True
             )
             tracing.note({"operation_id": answer.operation_id})
         if answer.outcome is None or answer.operation_id is None:
@@ -237,8 +237,8 @@ class Writ(Queries, OperationGroups):
             )
             try:
                 return RecordedRequest(operation_id, answer, await waiting)
-            except TimedOut:
-                return RecordedRequest(operation_id, answer)
+            except TimedOut as error:
+                return RecordedRequest(operation_id, answer, last_view(error))
 
     async def wait(
         self, operation_id: str, *, timeout: float | None = None, on_event: OnEvent = lambda _: None

@@ -214,6 +214,8 @@ class Progress(Struct, frozen=True, kw_only=True, omit_defaults=True):
     operation_id: OperationId
     principal: Label
     message: Annotated[str, Meta(max_length=500)]
+    silent: Annotated[str, Meta(max_length=200)] = ""
+    """The name of the host or agent that does not reply, if the message reports that."""
 
 
 SecurityKind = Literal[

@@ -92,6 +92,7 @@ CODES: dict[str, str] = {
     "unknown_operation": "no such operation in the catalogue",
     "unknown_target": "no such target in the inventory",
     "unknown_principal": "no such principal, or the request came from another key than its own",
+    "no_principal": "the request names a principal that does not exist",
     "principal_disabled": "this principal, or the human that it acts for, is disabled",
     "lock_out": "after this change nobody could administer the installation any more",
     "invalid_parameters": "the parameters break the operation's schema",

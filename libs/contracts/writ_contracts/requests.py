@@ -156,6 +156,8 @@ class WaitingReason(Struct, frozen=True, kw_only=True):
     """The operation that has the target, or is before this one in its line."""
     rule: str = ""
     """The rule whose limit is reached."""
+    silent: str = ""
+    """The agent that does not reply, or the pool that has none."""
 
 
 class OperationView(Struct, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import getpass
+import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ FOLDER = Path("/etc/writ")
 def run(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> int:
     """Enrol as the command line says; return the exit status."""
     options = _parser().parse_args(arguments)
+    logging.getLogger().addHandler(logging.NullHandler())  # asyncio's warning for each refused connection says nothing
     try:
         ticket = read_ticket(token_text(options.token_file))
         joined = asyncio.run(enrol(ticket, options.to, tls_of(environ), agent_variables(environ)))

@@ -65,7 +65,8 @@ async def enrol(ticket: Ticket, folder: Path, tls: TlsOptions | None, environmen
         await _send(ticket, key, host, tls)
         if not await _admitted(ticket, key, tls, within=ADMITTED_WITHIN):
             raise TimedOut(
-                f"the provisioner accepted the key, but NATS did not within {ADMITTED_WITHIN:g} s: try again"
+                f"the provisioner accepted the key, but NATS did not within {ADMITTED_WITHIN:g} s: try again, with a"
+                " NATS server of your own once it has loaded its new configuration"
             )
     elif not ticket.replaces and _is_for(environment_file, ticket):
         raise Conflict(f"{key_file} is enrolled already: it is this host's key for pool {ticket.pool}")

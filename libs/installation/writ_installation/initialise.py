@@ -22,6 +22,7 @@ from writ_documents import atomic_files, yaml_file
 from writ_installation.files import ssh_keys
 from writ_installation.files.create import add_missing_pools, make_files, make_identity
 from writ_installation.files.home import Home
+from writ_installation.files.lost_keys import replace_lost_keys
 from writ_installation.files.site import GROUP, HEAD, TLS_GROUP, Site
 from writ_installation.nats.server import configuration, sizes
 from writ_installation.processes.services import environment
@@ -66,11 +67,15 @@ def init(root: Path, site: Site, tls: Mode | None = None) -> Home:
 
 
 def upgrade(root: Path) -> list[str]:
-    """Add the parts that an installation of an earlier version lacks; return a line for each. Raises ConfigError."""
+    """Add the parts that an installation of an earlier version lacks, and keys that were lost; return a line for each.
+    Raises ConfigError.
+    """
     home = Home(root)
     if not home.principals.exists():
         raise ConfigError(f"{home.root} is not an installation: {home.principals} is missing")
     added = [f"{home.installation_file}: {make_identity(home)}"] if not home.installation else []
+    if home.site is not None:
+        added += replace_lost_keys(home)
     moved: tuple[str, ...] = ()
     if home.site and not home.tls_file.exists() and not is_loopback_host(home.site.listen):
         _offer_tls(home, home.site)

@@ -6,7 +6,6 @@ from typing import TypeVar
 import msgspec
 from msgspec import structs
 
-from writ_contracts.errors import Invalid
 from writ_contracts.operations import Catalogue
 from writ_contracts.policy.access import (
     PolicyAccess,
@@ -150,11 +149,9 @@ def allowed(here: Setting, query: PolicyAllowedQuery, *, now: float) -> PolicyAl
 
 
 def who_can(here: Setting, query: PolicyWhoCanQuery, *, now: float) -> PolicyWhoCanReply:
-    """Return the principals which may do an operation at all, or exactly this request where parameters are given.
-    Raises Invalid.
+    """Return the principals which may do an operation at all, or with exactly these parameters, on the target or on
+    which of all targets. Raises Invalid.
     """
-    if query.parameters is not None and query.target is None:
-        raise Invalid("parameters are of one request: name its target, too", code="invalid")
     access_query = access.AccessQuery(
         role=query.role, target=query.target, at=query.at, around=now, parameters=query.parameters
     )

@@ -7,23 +7,29 @@ import json
 import site
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
-from writ_runtime.clocks import Clocks, boot_time
+from writ_runtime.clocks import SYSTEM, Clocks, boot_time
 from writ_testing.clock_shim import FOLDER
 
 
 class ClockedHost:
     """A host whose `wall` and `boot` are added to the real clocks, in seconds."""
 
-    def __init__(self, *, wall: float = 0.0, boot: float = 0.0) -> None:
+    def __init__(self, *, wall: float = 0.0, boot: float = 0.0, stands: bool = False) -> None:
+        """`stands`: its clocks go on only when they are set, so that a slow machine uses up no deadline."""
         self.wall = wall
         self.boot = boot
+        self._stands_at = (
+            Clocks(boot=partial(float, boot_time()), wall=partial(float, time.time())) if stands else SYSTEM
+        )
 
     @property
     def clocks(self) -> Clocks:
         """Return the clocks of a process on this host."""
-        return Clocks(boot=lambda: boot_time() + self.boot, wall=lambda: time.time() + self.wall)
+        at = self._stands_at
+        return Clocks(boot=lambda: at.boot() + self.boot, wall=lambda: at.wall() + self.wall)
 
     def step(self, seconds: float) -> None:
         """Step the host's own clock."""

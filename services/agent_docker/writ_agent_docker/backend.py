@@ -7,7 +7,7 @@ from pathlib import Path
 from writ_agent.backends.port import TargetTestResult
 from writ_agent.backends.target_health import TargetHealth
 from writ_agent_docker.engines import engines_of
-from writ_agent_docker.target_test import find
+from writ_agent_docker.target_test import tested
 from writ_containers.container_handler import ContainerHandler
 from writ_containers.engine.api import Engine
 from writ_containers.engine.engine_connections import EngineConnections
@@ -31,7 +31,7 @@ class DockerBackend(ContainerHandler):
         super().__init__(_ObservedEngines(self._kept, self.target_health))
 
     async def test_target(self, target: Target) -> TargetTestResult:
-        found = await find(self._kept, target, self.operations)
+        found = await tested(self._kept, target, self.operations)
         self.target_health.record(target.id, found.code)
         return found
 

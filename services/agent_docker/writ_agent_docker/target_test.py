@@ -13,7 +13,7 @@ from writ_contracts.target_tests import StepName, TargetTestStep
 UNTRIED = frozenset({"no_credentials", "invalid_connection"})
 
 
-async def find(engines: EngineConnections, target: Target, operations: Collection[str]) -> TargetTestResult:
+async def tested(engines: EngineConnections, target: Target, operations: Collection[str]) -> TargetTestResult:
     """Return how the engine is; never raises WritError."""
     try:
         async with engines.fresh(target) as engine:

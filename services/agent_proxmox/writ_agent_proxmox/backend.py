@@ -16,7 +16,7 @@ from writ_agent_proxmox.listings import LISTINGS
 from writ_agent_proxmox.operations.actions import Actions
 from writ_agent_proxmox.operations.table import OPERATIONS
 from writ_agent_proxmox.settings import connection_of
-from writ_agent_proxmox.target_test import find
+from writ_agent_proxmox.target_test import tested
 from writ_agent_proxmox.tasks.task_notes import Notes
 from writ_agent_proxmox.tasks.upid import TaskEnd, parse_upid
 from writ_agent_proxmox.tasks.work import GuestWork, OperationEnded
@@ -98,7 +98,7 @@ class ProxmoxBackend:
         return await _read(target, LISTING_SECONDS, lambda: LISTINGS[source](self._apis.of(target), target))
 
     async def test_target(self, target: Target) -> TargetTestResult:
-        found = await find(self._apis, target, OPERATIONS)
+        found = await tested(self._apis, target, OPERATIONS)
         self.target_health.record(target.id, found.code)
         return found
 

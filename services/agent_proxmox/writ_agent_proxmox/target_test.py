@@ -19,7 +19,7 @@ _STEP_OF: dict[str, StepName] = {
 }
 
 
-async def find(apis: Apis, target: Target, operations: Mapping[str, Actions]) -> TargetTestResult:
+async def tested(apis: Apis, target: Target, operations: Mapping[str, Actions]) -> TargetTestResult:
     """Return the state of a target; never raises WritError."""
     steps: list[TargetTestStep] = []
     try:

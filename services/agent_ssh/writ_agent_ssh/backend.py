@@ -14,10 +14,10 @@ from writ_agent.backends.connection_retries import retry_seconds
 from writ_agent.backends.hostops_backend import HostopsBackend
 from writ_agent.backends.hostops_requests import (
     done_of,
+    read_result,
     reading_request,
     request,
     secrets_of,
-    seen_of,
     space_of,
     survey_request,
 )
@@ -26,8 +26,9 @@ from writ_agent_ssh.host_sessions.channel import ConnectionDropped
 from writ_agent_ssh.host_sessions.pool import Pool
 from writ_agent_ssh.host_sessions.session import HostSession
 from writ_agent_ssh.host_sessions.settlement import Settlement
+from writ_agent_ssh.host_sessions.silence_notices import SilenceNotices
 from writ_agent_ssh.settings import connection_of
-from writ_agent_ssh.target_test import find
+from writ_agent_ssh.target_test import tested
 from writ_bus import tasks
 from writ_contracts.backends import SSH
 from writ_contracts.errors import WritError
@@ -68,20 +69,24 @@ class SshBackend(HostopsBackend):
         """
         run = self._runs[task.operation_id] = _RunningOperation(task)
         until = time.monotonic() + task.timeout
+        notices = SilenceNotices(task, progress, asyncio.get_running_loop().time() + task.timeout)
         try:
-            session = await self._connected(run)
+            with notices.connecting():
+                session = await self._connected(run)
             if session is None:
                 return TaskResult(outcome="cancelled", code="cancelled", message="it was cancelled before it began")
             fault("ssh.connected")
             message = request("run", task, self.declared(task.target))
             try:
-                reply = await session.run_request(
-                    message, progress, secrets_of(task), lambda tag: _begun(run, session, tag)
-                )
+                with notices.running(session):
+                    reply = await session.run_request(
+                        message, progress, secrets_of(task), lambda tag: _begun(run, session, tag)
+                    )
             except WritError as error:
                 if not run.tag:
                     raise
-                return await self._broken(run, session, error, until)
+                with notices.settling():
+                    return await self._broken(run, session, error, until)
             return done_of(task, reply, over=bool(reply.get("certain", True)))
         finally:
             if self._runs.get(task.operation_id) is run:
@@ -114,7 +119,7 @@ class SshBackend(HostopsBackend):
     async def read_text(self, target: Target, folder: str, path: str, largest: int) -> tuple[str, str]:
         """Return the text and the version of a file in this folder of the host. Raises WritError."""
         message = reading_request(folder, path, largest)
-        found = seen_of("file", await self.read_host(target, message, (), patience=0.0))
+        found = read_result("file", await self.read_host(target, message, (), patience=0.0))
         return str(found.output.get("content", "")), str(found.state.get("version", ""))
 
     async def disk_space(self, target: Target, folder: str) -> tuple[int, int] | None:
@@ -123,7 +128,7 @@ class SshBackend(HostopsBackend):
         return space_of(await self.read_host(target, message, (), patience=0.0))
 
     async def test_target(self, target: Target) -> TargetTestResult:
-        found = await find(self._pool, target, self.operations)
+        found = await tested(self._pool, target, self.operations)
         if found.code:
             self.target_health.record(target.id, found.code)
         return found

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-from writ_agent.backends.hostops_requests import seen_of
+from writ_agent.backends.hostops_requests import read_result
 from writ_agent_ssh.connection.credentials import SshCredentials
 from writ_agent_ssh.connection.host_keys import KnownHosts
 from writ_agent_ssh.host_sessions.pool import Pool
@@ -64,4 +64,4 @@ async def _listed_leftovers(session: HostSession, request: CleaningRequest) -> l
         if error.code != "no_python":
             raise
         return []  # hostops never was there
-    return [seen_of(request.action, reply).output]
+    return [read_result(request.action, reply).output]

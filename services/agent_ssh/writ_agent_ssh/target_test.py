@@ -27,7 +27,7 @@ UNTRIED: dict[str, StepName] = {"no_credentials": "credentials", "invalid_known_
 """Codes found before the host is contacted."""
 
 
-async def find(pool: Pool, target: Target, operations: Collection[str]) -> TargetTestResult:
+async def tested(pool: Pool, target: Target, operations: Collection[str]) -> TargetTestResult:
     """Return the result; never raises WritError. `operations`: those of the hostops that is sent there."""
     steps: list[TargetTestStep] = []
     try:

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Annotated
 
+from msgspec import Meta
+
 from writ_runtime.config import JournalLost, SignerConfig, env
 
 
@@ -54,6 +56,14 @@ class AuditConfig(SignerConfig, frozen=True, kw_only=True):
         Path | None,
         env("WRIT_NATS_CONFIG", "the NATS server's configuration: a key that was just added there is no stranger's"),
     ] = None
+    journal_share: Annotated[
+        Annotated[float, Meta(gt=0, le=1)],
+        env(
+            "WRIT_JOURNAL_SHARE",
+            "share of the journal's free part that the recorded reads of one principal may take in an hour, once it is"
+            " half full",
+        ),
+    ] = 0.1
     recheck_one_in: Annotated[
         int, env("WRIT_RECHECK_ONE_IN", "one of this many recorded decisions is made a second time; 0: none")
     ] = 50

@@ -6,6 +6,7 @@ from writ_bus.nats.monitoring import ServerFigures, figures
 from writ_bus.port import Bus
 from writ_contracts import subjects
 from writ_contracts.errors import WritError
+from writ_runtime.health import Attention
 from writ_runtime.logs import Log
 from writ_runtime.metric_series import AtMost
 from writ_runtime.metrics import Metrics
@@ -35,6 +36,14 @@ class Servers:
             "When a server's certificate ends, in Unix time.",
             {**server, "connections": ("clients", "servers", "leaf_nodes")},
         )
+        self._behind = measured.gauge(
+            "writ_nats_copies_behind",
+            "Streams of a cluster whose copy on this server is not current: it is down or catches up.",
+            server,
+        )
+        self._not_current = set[tuple[str, str]]()
+        """Server and stream of each copy that was not current at the last query."""
+        self._problem = ""
         self._messages = measured.gauge("writ_nats_stream_messages", "Messages of a stream.", stream)
         self._bytes = measured.gauge("writ_nats_stream_bytes", "Size of a stream.", stream)
         self._consumers = measured.gauge("writ_nats_stream_consumers", "Durable consumers of a stream.", stream)
@@ -74,6 +83,7 @@ class Servers:
                 for kind, end in one.certificate_ends.items()
             }
         )
+        self._show_copies(figures)
         self._messages.replace({(one.name,): one.state.messages for one in figures.streams})
         self._bytes.replace({(one.name,): one.state.bytes for one in figures.streams})
         self._consumers.replace({(one.name,): one.state.consumer_count for one in figures.streams})
@@ -84,3 +94,27 @@ class Servers:
             unacked[key] = unacked.get(key, 0.0) + one.num_ack_pending
         self._pending.replace(pending)
         self._unacked.replace(unacked)
+
+    async def check(self) -> str | None:
+        """Return the servers of a cluster that lack current copies, or None if every copy is current."""
+        return Attention(self._problem) if self._problem else None
+
+    def _show_copies(self, figures: ServerFigures) -> None:
+        """Show copies whose server is down, and those that were not current in two queries: under load a copy may lack
+        the events of the last milliseconds.
+        """
+        groups = [(one.name, one.cluster) for one in figures.streams if one.cluster is not None]
+        copies = [(copy, stream) for stream, group in groups for copy in group.replicas]
+        late = {(copy.name, stream) for copy, stream in copies if copy.offline or not copy.current}
+        counts = {copy.name: 0 for copy, _ in copies}
+        streams: dict[str, list[str]] = {}
+        for copy, stream in copies:
+            if copy.offline or (copy.name, stream) in late & self._not_current:
+                counts[copy.name] += 1
+                streams.setdefault(copy.name, []).append(stream)
+        self._behind.replace({(server,): count for server, count in counts.items()})
+        self._not_current = late
+        self._problem = "; ".join(
+            f"NATS server {server} is down or catches up: it has no current copy of {', '.join(sorted(names))}"
+            for server, names in sorted(streams.items())
+        )

@@ -16,6 +16,7 @@ from writ_audit.notifications.notifiers import BUILT_IN
 from writ_audit.notifications.settings import read_notifications
 from writ_audit.people_file import PeopleFile
 from writ_audit.permission import ReadPermission
+from writ_audit.read_quota import ReadQuota
 from writ_audit.reading import AuditQueryEndpoint
 from writ_audit.recorded_reads import RecordedReads
 from writ_audit.reports import ReportEndpoint
@@ -85,7 +86,8 @@ class Audit:
         self._reports = ReportEndpoint(bus.journal, self._follower, self._security, config.installation)
         self._server_log = self._make_server_log(config, measures)
         self._deliveries = self._make_deliveries(config, measured)
-        reads = RecordedReads(bus.journal, self._time.now)
+        quota = ReadQuota(config.journal_share, bus.journal.usage)
+        reads = RecordedReads(bus.journal, self._time.now, quota)
         permission = ReadPermission(bus, keys.live, config.installation, self._notifier.queue, reads)
         reading = AuditQueryEndpoint(bus.journal, self._index, self._follower, permission, HiddenValueSearch(bus))
         self._service = service(VERSION, reading, Observer(Log("writ.audit"), measured))
@@ -157,6 +159,7 @@ class Audit:
             "clock": self._time.check,
             "notifications": self._deliveries.check,
             "nats_log": self._server_log.check,
+            "copies": self._servers.check,
         }
 
     async def _journal_check(self) -> str | None:

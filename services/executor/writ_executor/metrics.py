@@ -4,7 +4,7 @@ Counters count the actions of this replica, so they are summed over replicas. Ga
 replica sees it, so any replica's will do.
 """
 
-from collections import Counter as RefusalCounts
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import get_args
@@ -187,7 +187,7 @@ class ExecutorMeasures:
 
     def see(self, lives: Iterator[AcceptedLife], agents: Mapping[str, list[Heartbeat]], now: float) -> None:
         """Set the gauges of operations and pools. `agents` has every pool with targets."""
-        queued, oldest = RefusalCounts[Key](), dict[Key, float]()
+        queued, oldest = Counter[Key](), dict[Key, float]()
         counted, overdue = 0, 0
         for life in lives:
             counted += 1
@@ -203,7 +203,7 @@ class ExecutorMeasures:
     def _see_pools(
         self, agents: Mapping[str, list[Heartbeat]], queued: Mapping[Key, float], oldest: Mapping[Key, float]
     ) -> None:
-        present, slots = dict[Key, float](), RefusalCounts[Key]()
+        present, slots = dict[Key, float](), Counter[Key]()
         for name, instances in agents.items():
             pool = self.pools.named(name)
             present[(pool,)] = min(len(instances), present.get((pool,), len(instances)))

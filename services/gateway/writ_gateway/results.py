@@ -68,6 +68,7 @@ def operation_shape(output: Schema | None = None) -> Schema:
     return shape(
         {
             "operation_id": _TEXT,
+            "idempotency_key": _TEXT,
             "operation_type": _TEXT,
             "target_id": _TEXT,
             "requested_by": _TEXT,
@@ -88,6 +89,20 @@ def operation_shape(output: Schema | None = None) -> Schema:
 def error(code: str, message: str, *, retry: bool = False) -> Result:
     """Return the result of a failed call."""
     return {"status": "error", "code": code, "message": visible(message)[:2000], "retry": retry}
+
+
+def lost(code: str, message: str, operation_id: str, idempotency_key: str) -> Result:
+    """Return the result of a request for a change that had no reply. `retry` is false: without the key a repetition
+    may be a second change.
+    """
+    text = f"{message}; it may have been accepted. get_operation_status shows it by this operation_id. If there is "
+    text += "none, request it again with this idempotency_key: then it happens once."
+    return {
+        **error(code, text),
+        "operation_id": operation_id,
+        "idempotency_key": idempotency_key,
+        "next": {"tool": "get_operation_status", "arguments": {"operation_id": operation_id}},
+    }
 
 
 def advised(result: Result) -> Result:

@@ -1,7 +1,5 @@
 """The session of one caller: client, catalogue and permissions for its tools."""
 
-from collections.abc import Awaitable, Callable
-
 from writ_client.operations.operation_wait import OnEvent
 from writ_client.tools.capability_tools import CapabilityTools
 from writ_client.tools.policy_management_tools import PolicyManagementTools
@@ -9,9 +7,6 @@ from writ_contracts.operations import Catalogue, Operation
 from writ_gateway.caller import Caller
 from writ_gateway.client import WINDOW_REQUEST, AgentClient
 from writ_gateway.permissions import Permissions
-
-Progress = Callable[[float, str], Awaitable[None]]
-"""Reports (seconds, step) to the client of a call that waits."""
 
 
 class PrincipalSession:

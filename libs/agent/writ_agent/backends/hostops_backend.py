@@ -11,9 +11,9 @@ from writ_agent.backends.hostops_requests import (
     listing_request,
     names_of,
     probed_of,
+    read_result,
     request,
     secrets_of,
-    seen_of,
 )
 from writ_agent.backends.port import ProbeResult, Task, cannot_list
 from writ_contracts.inventory import Target
@@ -36,7 +36,7 @@ class HostopsBackend(ABC):
         if source not in LISTINGS:
             raise cannot_list(source)
         message = listing_request(source, self.declared(target))
-        return names_of(seen_of("listing", await self.read_host(target, message, (), message["timeout"])))
+        return names_of(read_result("listing", await self.read_host(target, message, (), message["timeout"])))
 
     @abstractmethod
     async def read_host(
@@ -54,4 +54,4 @@ class HostopsBackend(ABC):
     async def _read(self, action: Action, task: Task, baseline: Mapping[str, Any] | None = None) -> HostopsResult:
         """Read the host. Raises WritError for a refusal by hostops."""
         message = request(action, task, self.declared(task.target), baseline)
-        return seen_of(action, await self.read_host(task.target, message, secrets_of(task), task.timeout), task)
+        return read_result(action, await self.read_host(task.target, message, secrets_of(task), task.timeout), task)

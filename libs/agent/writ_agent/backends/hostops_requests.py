@@ -100,7 +100,7 @@ def surveyed(
     reply: Mapping[str, Any] | None, operations: Iterable[str], steps: list[TargetTestStep]
 ) -> TargetTestResult:
     """Return the test result of a host by a hostops survey. `operations`: all operations of this hostops."""
-    output = seen_of("survey", reply).output
+    output = read_result("survey", reply).output
     versions = {name[:100]: version[:100] for name, version in _texts(output, "versions").items()}
     reasons = {pattern: why[:500] for pattern, why in _texts(output, "lacking").items()}
     lacking = {name: why for pattern, why in reasons.items() for name in operations if fnmatchcase(name, pattern)}
@@ -114,7 +114,7 @@ def surveyed(
 
 def space_of(reply: Mapping[str, Any] | None) -> tuple[int, int] | None:
     """Return free and total bytes from a survey with `space_of_folder`; None if the host does not report them."""
-    found = seen_of("survey", reply).output.get("space")
+    found = read_result("survey", reply).output.get("space")
     match found:
         case [int() as free, int() as total]:
             return free, total
@@ -183,7 +183,7 @@ def done_of(task: Task, reply: Mapping[str, Any] | None, over: bool = True) -> T
     """Return the outcome of a run. `over`: without a result, all processes of hostops have certainly ended."""
     result = task_result(task, reply)
     if result is None:
-        return without_word(task, over)
+        return without_result(task, over)
     return TaskResult(
         outcome=result.outcome,
         output=result.output,
@@ -205,7 +205,7 @@ def _computed_digests(reply: Mapping[str, Any], output: Mapping[str, Any]) -> di
     return {name: one for name, one in computed.items() if name in output and output[name] is received.get(name)}
 
 
-def without_word(task: Task, over: bool) -> TaskResult:
+def without_result(task: Task, over: bool) -> TaskResult:
     """Return the outcome of a killed or crashed hostops."""
     message = "hostops ended without a result"
     if task.operation.read_only:
@@ -213,7 +213,7 @@ def without_word(task: Task, over: bool) -> TaskResult:
     return TaskResult(outcome="unknown", code="ended", message=message, effect="maybe", over=over)
 
 
-def seen_of(action: str, reply: Mapping[str, Any] | None, task: Task | None = None) -> HostopsResult:
+def read_result(action: str, reply: Mapping[str, Any] | None, task: Task | None = None) -> HostopsResult:
     """Return the result of a read. Raises WritError for a refusal by hostops."""
     result = result_of(reply) if task is None else task_result(task, reply)
     if result is None:

@@ -24,6 +24,14 @@ Progress = Callable[[str], None]
 """Report progress to the requester, in public words; the runtime limits the rate. Never blocks."""
 
 
+@runtime_checkable
+class ReportsSilence(Protocol):
+    """A `Progress` that also names the host that does not reply."""
+
+    def report_silence(self, host: str, message: str) -> None:
+        """Report that the host does not reply, and what follows. An empty `host`: it replies again. Never blocks."""
+
+
 class Task(Struct, frozen=True, kw_only=True):
     """One task of a backend. For a baseline and a probe `parameters` are only the public ones.
 

@@ -3,15 +3,15 @@
 Each needs a read grant signed by policy.
 """
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any
 
+from writ_agent.backends.bounded_call import bounded
 from writ_agent.backends.port import Backend, Baselines, Probes, Task, lacks
 from writ_agent.preflight.listings import list_under
 from writ_agent.preflight.signed_preview import signed_preview
-from writ_agent.preflight.target_test import find, target_report
+from writ_agent.preflight.target_test import target_report, timed_test
 from writ_agent.preflight.target_turns import TargetTurns
 from writ_agent.reporting.metrics import Meters
 from writ_agent.reporting.receipts import AgentIdentity
@@ -45,7 +45,6 @@ LISTING_SHARE = 0.9
 """The share of a listing's or test's time for the read itself; the rest is for the reply."""
 MAX_BASELINE_BYTES = 4096
 MAX_OBSERVED_BYTES = 1_000_000
-T = TypeVar("T")
 _log = Log("writ.agent")
 
 
@@ -93,7 +92,7 @@ class HostReads:
             if verified is None or not isinstance(self._backend, Baselines):
                 return {}
             task = task_of(*verified, work.parameters, attempt, BASELINE_SECONDS)
-            observed = await _within(BASELINE_SECONDS, self._backend.baseline(task))
+            observed = await bounded(BASELINE_SECONDS, self._backend.baseline(task))
             check_values(observed)
             return observed if len(canonical(observed)) <= MAX_BASELINE_BYTES else {}
         except SecurityRefusal:
@@ -140,7 +139,7 @@ class HostReads:
         seconds = min(max(ask.timeout, 0.1), LONGEST_READ)
         task = task_of(grant, operation, ask.parameters, ask.attempt, seconds)
         try:
-            reply = await _within(seconds, self._read_in_turn(ask, grant, task, seconds))
+            reply = await bounded(seconds, self._read_in_turn(ask, grant, task, seconds))
             check_values(reply.observed)
         except TimeoutError:
             return ReadReply(error=Failure(code="timeout", message=f"not read within {seconds:g} s", retry=True))
@@ -163,7 +162,7 @@ class HostReads:
             return await read_host(self._backend, ask, task)
 
     async def _test(self, grant: ReadGrant, seconds: float) -> ReadReply:
-        found = await find(self._backend, grant.target, seconds * LISTING_SHARE)
+        found = await timed_test(self._backend, grant.target, seconds * LISTING_SHARE)
         await self._watch(found[0].code, f"a test of {grant.target.id}", None)
         return ReadReply(visit=target_report(self._trust, self._identity, grant, found))
 
@@ -202,8 +201,3 @@ def task_of(grant: ReadGrant, operation: Operation, parameters: dict[str, Any], 
         timeout=seconds,
         diff="diff" in grant.actions,
     )
-
-
-async def _within(seconds: float, observed: Awaitable[T]) -> T:
-    async with asyncio.timeout(seconds):
-        return await observed

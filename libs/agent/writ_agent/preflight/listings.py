@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from writ_agent.backends.bounded_call import bounded
 from writ_agent.backends.port import Backend, Baselines, Listings, Task, cannot_list
 from writ_agent.reporting.receipts import AgentIdentity
 from writ_contracts.decisions import ReadGrant
@@ -54,8 +55,7 @@ async def list_under(
 async def _names(backend: Backend, task: Task, source: str, seconds: float) -> ListedNames:
     """Return the sorted names, or the reason for their absence."""
     try:
-        async with asyncio.timeout(seconds):
-            names = sorted(set(await _listing_of(backend, task, source)))
+        names = sorted(set(await bounded(seconds, _listing_of(backend, task, source))))
     except TimeoutError:
         return ListedNames(failure=f"not listed within {seconds:g} s")
     except WritError as error:

@@ -1,10 +1,10 @@
 """Target tests: the backend connects and reads. Every path ends in a report of the steps taken."""
 
-import asyncio
 import time
 
 from msgspec.structs import replace
 
+from writ_agent.backends.bounded_call import bounded
 from writ_agent.backends.port import Backend, TargetTester, TargetTestResult, cannot_test_targets
 from writ_agent.reporting.receipts import AgentIdentity
 from writ_agent.verification import VerificationContext
@@ -21,18 +21,17 @@ from writ_runtime.logs import Log
 _log = Log("writ.agent")
 
 
-async def find(backend: Backend, target: Target, seconds: float) -> tuple[TargetTestResult, float]:
-    """Test the target within `timeout` seconds. Return the result and the seconds it took."""
+async def timed_test(backend: Backend, target: Target, seconds: float) -> tuple[TargetTestResult, float]:
+    """Test the target within `seconds`. Return the result and the seconds it took."""
     began = time.monotonic()
-    return await _found(backend, target, seconds), time.monotonic() - began
+    return await _tested(backend, target, seconds), time.monotonic() - began
 
 
-async def _found(backend: Backend, target: Target, seconds: float) -> TargetTestResult:
+async def _tested(backend: Backend, target: Target, seconds: float) -> TargetTestResult:
     if not isinstance(backend, TargetTester):
         return _failed_test(cannot_test_targets(backend.name))
     try:
-        async with asyncio.timeout(seconds):
-            return await backend.test_target(target)
+        return await bounded(seconds, backend.test_target(target))
     except TimeoutError:
         return _remembered(
             backend, target, TargetTestResult(code="timeout", message=f"not tested within {seconds:g} s")

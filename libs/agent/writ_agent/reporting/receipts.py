@@ -90,31 +90,31 @@ class FullOutput:
 
 
 def receipt_message(
-    identity: AgentIdentity, run: ReceiptSubject, done: TaskResult, operation: Operation | None, duration: float
+    identity: AgentIdentity, subject: ReceiptSubject, done: TaskResult, operation: Operation | None, duration: float
 ) -> bytes:
     """Return a ReceiptMessage. `duration` in seconds. Without the operation no output counts as public."""
-    full = FullOutput(done, attaches=run.attaches)
-    keyed = partial(identity.keyed, run.target)
-    shown = recorded(operation.output, done.output, keyed) if operation and run.outputs else {}
+    full = FullOutput(done, attaches=subject.attaches)
+    keyed = partial(identity.keyed, subject.target)
+    shown = recorded(operation.output, done.output, keyed) if operation and subject.outputs else {}
     receipt = Receipt(
-        operation_id=run.operation_id,
-        attempt=run.attempt,
+        operation_id=subject.operation_id,
+        attempt=subject.attempt,
         pool=identity.pool,
-        instance=run.instance,
-        grant_digest=run.grant_digest,
+        instance=subject.instance,
+        grant_digest=subject.grant_digest,
         outcome="unknown" if done.outcome == "cancelled" and not done.over else done.outcome,
         code=done.code[:64],
         message=_short(done.message),
-        output_digest=full.digest(identity, run.target),
+        output_digest=full.digest(identity, subject.target),
         output_bytes=full.size,
         output=_bounded(shown, MAX_RECEIPT_BYTES // 2),
-        state=_bounded(done.state if run.outputs else {}, MAX_RECEIPT_BYTES // 4),
+        state=_bounded(done.state if subject.outputs else {}, MAX_RECEIPT_BYTES // 4),
         effect=done.effect,
         duration_ms=round(duration * 1000, 3),
         over=done.over,
-        claim_digest=run.claim_digest,
+        claim_digest=subject.claim_digest,
     )
-    return full.message(sign(identity.key, receipt), run.principal)
+    return full.message(sign(identity.key, receipt), subject.principal)
 
 
 def without_attached(message: bytes) -> bytes | None:

@@ -6,6 +6,7 @@ the agent: the backend queries it. A claim without a begin ran nothing.
 
 import asyncio
 
+from writ_agent.backends.bounded_call import bounded
 from writ_agent.backends.port import Leftovers, Task, TaskResult
 from writ_agent.backends.processes import end
 from writ_agent.reporting.receipts import ReceiptSubject, receipt_message
@@ -35,7 +36,7 @@ async def _report_leftover(parts: WorkerParts, key: str, entry: ClaimSent | Inte
     operation = parts.trust.catalogue.get(entry.operation) if isinstance(entry, Intent) else None
     done = await _ended(parts, entry, operation)
     _log.warning("agent.left_over", key=key, outcome=done.outcome, effect=done.effect, over=done.over)
-    body = receipt_message(parts.identity, _run(entry), done, operation, 0.0)
+    body = receipt_message(parts.identity, _receipt_subject(entry), done, operation, 0.0)
     await parts.outbox.post(key, Parcel(subject=subjects.receipt(parts.identity.pool), body=body))
 
 
@@ -50,6 +51,9 @@ async def _ended(parts: WorkerParts, entry: ClaimSent | Intent, operation: Opera
             return settled
     except (WritError, TimeoutError) as error:
         _log.warning("agent.not_settled", operation_id=entry.operation_id, error=str(error))
+        return _unseen(read_only, over=False)
+    except Exception as error:  # noqa: BLE001 - a defect of the backend must not keep the agent from starting
+        _log.error("agent.settle_broke", operation_id=entry.operation_id, exception=error)
         return _unseen(read_only, over=False)
     return _unseen(read_only, over=await end(entry.operation_id, parts.kill_grace))
 
@@ -68,8 +72,7 @@ async def _settled(parts: WorkerParts, intent: Intent) -> TaskResult | None:
         timeout=grant.timeout,
     )
     left = max(grant.granted_at + grant.timeout - parts.time.now(), 0.0)
-    async with asyncio.timeout(min(left + LATE_SECONDS, SETTLE_SECONDS)):
-        return await parts.backend.settle(task)
+    return await bounded(min(left + LATE_SECONDS, SETTLE_SECONDS), parts.backend.settle(task))
 
 
 def _unseen(read_only: bool, over: bool) -> TaskResult:
@@ -82,7 +85,7 @@ def _unseen(read_only: bool, over: bool) -> TaskResult:
     )
 
 
-def _run(entry: ClaimSent | Intent) -> ReceiptSubject:
+def _receipt_subject(entry: ClaimSent | Intent) -> ReceiptSubject:
     return ReceiptSubject(
         operation_id=entry.operation_id,
         attempt=entry.attempt,

@@ -8,6 +8,7 @@ from typing import Literal
 
 from msgspec.structs import replace
 
+from writ_agent.backends.bounded_call import bounded
 from writ_agent.backends.port import Handler, Progress, Task, TaskResult
 from writ_bus import tasks
 from writ_contracts.agents import ReceiptOutcome
@@ -18,7 +19,7 @@ from writ_contracts.wire import canonical
 from writ_runtime.logs import Log
 
 Cause = Literal["cancel", "timeout", "shutdown"]
-_SAID: dict[Cause, tuple[str, str]] = {
+_CAUSES: dict[Cause, tuple[str, str]] = {
     "timeout": ("timeout", "it was killed at its timeout"),
     "shutdown": ("agent_stopped", "it was killed, since its agent was stopped"),
 }
@@ -48,7 +49,7 @@ class RunningOperation:
             await self.stop("timeout")
         if not self._run.done():
             self._run.cancel()
-            return self._not_seen_to_end()
+            return self._unseen_end()
         return self._judge(self._run.result())
 
     async def stop(self, cause: Cause) -> bool:
@@ -56,12 +57,7 @@ class RunningOperation:
         if self._run.done():
             return True
         self._cause = self._cause or cause
-        try:
-            async with asyncio.timeout(self._grace + 5):
-                certain = await self._handler.stop(self._task.operation_id, self._grace)
-        except Exception as error:  # noqa: BLE001 - a defect of the backend must not leave the operation open
-            _log.error("agent.stop_failed", operation_id=self._task.operation_id, exception=error)
-            certain = False
+        certain = await self._stop_handler()
         if certain:
             await asyncio.wait({self._run}, timeout=1.0)
         self._certain = certain and self._run.done()
@@ -84,33 +80,40 @@ class RunningOperation:
         if self._cause is not None:  # a stop came before the first step: the handler did not know the operation yet
             return not_begun(self._cause)
         try:
-            done = await self._handler.run(self._task, progress)
+            done = await bounded(None, self._handler.run(self._task, progress))
             _check_result(done)
             return done
         except WritError as error:
             return TaskResult(outcome="failed", code=error.code, message=str(error))
         except Exception as error:  # noqa: BLE001 - a defect of the backend: its effect is unknown
             _log.error("agent.backend_broke", operation_id=self._task.operation_id, exception=error)
-            over = await self._handler.stop(self._task.operation_id, self._grace)
-            return _broken(self._task, error, over)
+            return _broken(self._task, error, over=await self._stop_handler())
+
+    async def _stop_handler(self) -> bool:
+        """Return whether nothing of the operation certainly runs any more; not if the backend does not say so."""
+        try:
+            return await bounded(self._grace + 5, self._handler.stop(self._task.operation_id, self._grace))
+        except Exception as error:  # noqa: BLE001 - a defect of the backend must not leave the operation open
+            _log.error("agent.stop_failed", operation_id=self._task.operation_id, exception=error)
+            return False
 
     def _judge(self, done: TaskResult) -> TaskResult:
         """Return `done` with the reason, which the backend cannot know."""
         if done.outcome == "cancelled" and not (done.over and self._certain):
             return replace(done, outcome="unknown", code=done.code or "not_confirmed", over=False)
-        if done.outcome == "cancelled" and self._cause in _SAID:
-            code, message = _SAID[self._cause]
-            outcome: ReceiptOutcome = "unknown" if done.effect == "maybe" else "failed"
-            return replace(done, outcome=outcome, code=code, message=f"{message}. {done.message}".strip())
-        if done.outcome == "unknown" and done.code == "cancelled" and self._cause in _SAID:
-            code, message = _SAID[self._cause]
+        if done.outcome == "cancelled" and self._cause in _CAUSES:
+            code, message = _CAUSES[self._cause]
+            message = f"{message}. {done.message}".strip()
+            return replace(done, outcome=_outcome_by_effect(done), code=code, message=message)
+        if done.outcome == "unknown" and done.code == "cancelled" and self._cause in _CAUSES:
+            code, message = _CAUSES[self._cause]
             return replace(done, code=code, message=f"{message}. {done.message}".strip())
-        if done.outcome == "cancelled" and self._cause is None:
-            return replace(done, outcome="failed", code=done.code or "internal")
+        if done.outcome == "cancelled" and self._cause is None:  # the backend cancelled it by itself
+            return replace(done, outcome=_outcome_by_effect(done), code=done.code or "internal")
         return done
 
-    def _not_seen_to_end(self) -> TaskResult:
-        code, message = _SAID.get(self._cause or "timeout", ("not_confirmed", "it was cancelled"))
+    def _unseen_end(self) -> TaskResult:
+        code, message = _CAUSES.get(self._cause or "timeout", ("not_confirmed", "it was cancelled"))
         effect: Literal["none", "maybe"] = "none" if self._task.operation.read_only else "maybe"
         return TaskResult(
             outcome="unknown",
@@ -125,7 +128,7 @@ def not_begun(cause: Cause) -> TaskResult:
     """Return the outcome of an operation stopped before it began."""
     if cause == "cancel":
         return TaskResult(outcome="cancelled", code="cancelled", message="it was cancelled before it began")
-    code, message = _SAID[cause]
+    code, message = _CAUSES[cause]
     return TaskResult(outcome="failed", code=code, message=f"{message}, before it began")
 
 
@@ -141,7 +144,12 @@ def _check_result(done: TaskResult) -> None:
         raise ValueError(f"the result exceeds the bounds: {error}") from error
 
 
-def _broken(task: Task, error: Exception, over: bool) -> TaskResult:
+def _outcome_by_effect(done: TaskResult) -> ReceiptOutcome:
+    """Return the outcome of what was cancelled without a cancel operation."""
+    return "unknown" if done.effect == "maybe" else "failed"
+
+
+def _broken(task: Task, error: Exception, *, over: bool) -> TaskResult:
     message = f"a defect in the agent ({type(error).__name__}); its log has the details"
     if task.operation.read_only:
         return TaskResult(outcome="failed", code="internal", message=message, over=over)

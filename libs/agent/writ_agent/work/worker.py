@@ -13,7 +13,7 @@ from writ_agent.backends.port import Backend, Task, TaskResult
 from writ_agent.preflight.host_reads import HostReads
 from writ_agent.reporting.metrics import Meters
 from writ_agent.reporting.outbox import Outbox
-from writ_agent.reporting.progress import ProgressRelay
+from writ_agent.reporting.progress import ProgressRelay, late_reply
 from writ_agent.reporting.receipts import AgentIdentity, ReceiptSubject, receipt_message
 from writ_agent.reporting.security_reports import ALARMS, SecurityReporter
 from writ_agent.reporting.spool import ClaimSent, Parcel, Spool
@@ -124,7 +124,8 @@ class Worker:
 
     async def _claim_and_run(self, entry: InFlightOperation, delivery: Delivery) -> None:
         stages = self._parts.meters.stages
-        with stages.time(entry.work.operation_id, stage="look"), tracing.span("look"):
+        late = late_reply(self._parts.bus, self._parts.identity.pool, entry.work)
+        with stages.time(entry.work.operation_id, stage="look"), tracing.span("look"), late:
             baseline = await self.early_baselines.take(entry.work)
             if baseline is None:
                 baseline = await self._parts.host_reads.baseline(entry.work)
@@ -150,7 +151,7 @@ class Worker:
                 done = await self._perform(entry, verified, parameters)
             fault("agent.ran")
             await self._watch(verified, done)
-            await self._send_receipt(_run(claimed, answer), done, verified.operation, began)
+            await self._send_receipt(_receipt_subject(claimed, answer), done, verified.operation, began)
         except (WritError, OSError) as error:
             await self._refuse(claimed, answer, error, began)
 
@@ -199,7 +200,7 @@ class Worker:
         except TimedOut as error:
             # It may be granted to us, and will not run: say so, and let the next delivery find out.
             done = TaskResult(outcome="failed", code="not_begun", message=f"nothing was run: {error}")
-            await self._send_receipt(_run(claimed, None), done, None, claimed.sent_at)
+            await self._send_receipt(_receipt_subject(claimed, None), done, None, claimed.sent_at)
             await _acknowledge(delivery.nak(LONGEST_DELAY))
             return None
         except (WritError, OSError) as error:
@@ -267,18 +268,18 @@ class Worker:
             await self._parts.reporter.report(error, work.operation_id, work.principal)
         code = error.code if isinstance(error, WritError) else "spool_failed"
         done = TaskResult(outcome="failed", code=code, message=f"nothing was run: {error}")
-        await self._send_receipt(_run(claimed, answer), done, None, began)
+        await self._send_receipt(_receipt_subject(claimed, answer), done, None, began)
 
     async def _send_receipt(
-        self, run: ReceiptSubject, done: TaskResult, operation: Operation | None, began: float
+        self, subject: ReceiptSubject, done: TaskResult, operation: Operation | None, began: float
     ) -> None:
         seconds = self._boot() - began
-        body = receipt_message(self._parts.identity, run, done, operation, seconds)
+        body = receipt_message(self._parts.identity, subject, done, operation, seconds)
         parcel = Parcel(subject=subjects.receipt(self._parts.identity.pool), body=body)
         durable = operation is None or not operation.read_only
-        with self._parts.meters.stages.time(run.operation_id, stage="tell"), tracing.span("tell"):
-            await self._parts.outbox.post(f"{run.operation_id}.{run.attempt}", parcel, durable=durable)
-        self._count(run.operation_id, done, operation.name if operation else "", seconds)
+        with self._parts.meters.stages.time(subject.operation_id, stage="tell"), tracing.span("tell"):
+            await self._parts.outbox.post(f"{subject.operation_id}.{subject.attempt}", parcel, durable=durable)
+        self._count(subject.operation_id, done, operation.name if operation else "", seconds)
 
     def _count(self, operation_id: str, done: TaskResult, operation: str, seconds: float) -> None:
         meters = self._parts.meters
@@ -306,8 +307,8 @@ def _claim_sent(claimed: SentClaim) -> ClaimSent:
     )
 
 
-def _run(claimed: SentClaim, answer: ClaimReply | None) -> ReceiptSubject:
-    """Name the received grant, valid or not."""
+def _receipt_subject(claimed: SentClaim, answer: ClaimReply | None) -> ReceiptSubject:
+    """Return the attempt, with the grant that was received, valid or not."""
     return ReceiptSubject(
         operation_id=claimed.work.operation_id,
         attempt=claimed.work.attempt,

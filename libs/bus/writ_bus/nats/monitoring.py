@@ -58,13 +58,30 @@ class Server(Struct, frozen=True, kw_only=True):
         return {kind: end for kind, end in ends.items() if end is not None}
 
 
+class StreamCopy(Struct, frozen=True, kw_only=True):
+    """The copy of a stream on a server that follows its leader."""
+
+    name: str
+    """Of the server."""
+    current: bool = False
+    offline: bool = False
+
+
+class CopyGroup(Struct, frozen=True, kw_only=True):
+    """The servers that have a stream or consumer; without a leader where there is one server."""
+
+    leader: str = ""
+    replicas: list[StreamCopy] = field(default_factory=list)
+    """The copies besides the leader's; complete in the leader's own reply."""
+
+
 class ConsumerProgress(Struct, frozen=True, kw_only=True):
     """The progress of a durable consumer: not delivered yet, and delivered without an ack."""
 
     name: str
     num_pending: int = 0
     num_ack_pending: int = 0
-    cluster: dict[str, Any] = field(default_factory=dict)
+    cluster: CopyGroup | None = None
 
 
 class StreamState(Struct, frozen=True, kw_only=True):
@@ -80,7 +97,7 @@ class Stream(Struct, frozen=True, kw_only=True):
 
     name: str
     state: StreamState
-    cluster: dict[str, Any] = field(default_factory=dict)
+    cluster: CopyGroup | None = None
     consumer_detail: list[ConsumerProgress] = field(default_factory=list)
 
 
@@ -141,5 +158,5 @@ async def ping(bus: Bus, subject: str, question: dict[str, Any], kind: type[Repl
         raise BusRefused(f"{subject}: not the reply of a NATS server: {error}") from error
 
 
-def _leads(server: str, cluster: dict[str, Any]) -> bool:
-    return bool(cluster.get("leader", server) == server)
+def _leads(server: str, cluster: CopyGroup | None) -> bool:
+    return cluster is None or cluster.leader in ("", server)

@@ -1,28 +1,33 @@
 """`writ completion`: names for a shell to complete, of operations, parameters, targets, principals, and ids.
 
-Names come from the files of the installation, and ids from the running one. A completion waits at most `PATIENCE`;
-after an error it completes nothing, since nobody would see a message.
+Each command has options that complete, so each imports this module. Catalogue and lists are imported when a shell needs
+them. Names come from the files of the installation, and ids from the running one. A completion waits at most
+`PATIENCE`. After an error it completes nothing, since nobody would see a message.
 """
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import BashComplete, CompletionItem, FishComplete, ShellComplete, ZshComplete
 
-from writ_cli.context.current_context import found_home
+from writ_cli.context.current_context import ContextFolder, found_home
 from writ_cli.context.settings import Settings
 from writ_cli.terminal.output import Screen
 from writ_contracts.errors import ConfigError, WritError
 from writ_documents.document import FileErrors
-from writ_documents.readers import read_inventory, read_principals
 from writ_installation.files.home import Home
-from writ_runtime.plugins.entry_points import load_catalogue
+
+if TYPE_CHECKING:
+    from writ_client.client import Writ
+    from writ_contracts.operations import Catalogue
 
 PATIENCE = 1.5
+RECORDED = 50
+"""The latest operations whose ids are completed."""
 SCRIPTS: dict[str, type[ShellComplete]] = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
 TROUBLE = (ConfigError, FileErrors, OSError, TimeoutError, WritError)
 
@@ -44,14 +49,13 @@ def completion(context: click.Context, shell: str) -> int:
 
 def operations(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
     """Complete an operation, with its description."""
-    return [
-        CompletionItem(one.name, help=one.summary) for one in load_catalogue().values() if one.name.startswith(word)
-    ]
+    known = _catalogue().values()
+    return [CompletionItem(one.name, help=one.summary) for one in known if one.name.startswith(word)]
 
 
 def parameters(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
     """Complete the `name=` of a parameter of the operation, without those already given."""
-    definition = load_catalogue().get(str(context.params.get("operation")))
+    definition = _catalogue().get(str(context.params.get("operation")))
     if definition is None or "=" in word:
         return []
     there = {str(one).partition("=")[0].removesuffix(":") for one in context.params.get("words") or ()}
@@ -61,25 +65,109 @@ def parameters(context: click.Context, parameter: click.Parameter, word: str) ->
 
 def targets(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
     """Complete a target of the inventory."""
-    return _items(_read(lambda home: [one.id for one in read_inventory(home.inventory).targets], context), word)
+    return _items(_read(_target_names, context), word)
+
+
+def tags(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
+    """Complete a tag that some target has."""
+    return _items(_read(_tags, context), word)
 
 
 def principals(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
-    return _items(_read(lambda home: [one.id for one in read_principals(home.principals).principals], context), word)
+    return _items(_read(_principal_names, context), word)
+
+
+def contexts(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
+    """Complete the name of a saved context."""
+    return _items(ContextFolder(os.environ).names(), word)
 
 
 def open_operations(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
     """Complete the id of an open operation, with the operation and its target."""
+    return _asked(_open, context, word)
+
+
+def recorded_operations(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
+    """Complete the id of one of the latest operations on record, with the operation and its target."""
+    return _asked(_recorded, context, word)
+
+
+def stops(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
+    """Complete the id of a stop in force, with its reason."""
+    return _asked(_stops, context, word)
+
+
+def emergencies(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
+    """Complete the id of an emergency in force or to review, with its reason."""
+    return _asked(_emergencies, context, word)
+
+
+def windows(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
+    """Complete the id of an open approval window, with its requester."""
+    return _asked(_windows, context, word)
+
+
+async def _open(writ: "Writ") -> list[tuple[str, str]]:
+    return [(view.operation_id, f"{view.operation} on {view.target}") for view in await writ.open_operations()]
+
+
+async def _recorded(writ: "Writ") -> list[tuple[str, str]]:
+    from writ_contracts.history.audit import SearchQuery  # noqa: PLC0415 - see the module
+
+    rows = (await writ.search(SearchQuery(limit=RECORDED))).rows
+    return [(row.operation_id, f"{row.operation} on {row.target}") for row in rows]
+
+
+async def _stops(writ: "Writ") -> list[tuple[str, str]]:
+    return [(one.id, one.reason) for one in (await writ.policy_status()).stops]
+
+
+async def _emergencies(writ: "Writ") -> list[tuple[str, str]]:
+    return [(one.id, one.reason) for one in (await writ.policy_status()).emergencies]
+
+
+async def _windows(writ: "Writ") -> list[tuple[str, str]]:
+    return [(one.id, f"of {one.by}") for one in (await writ.policy_status()).windows]
+
+
+def _asked(
+    query: Callable[["Writ"], Awaitable[list[tuple[str, str]]]], context: click.Context, word: str
+) -> list[CompletionItem]:
+    """Return the ids that begin with the word, and what they are, from the running installation."""
+
+    async def found() -> list[tuple[str, str]]:
+        async with await _settings(context).connect() as writ:
+            return await query(writ)
+
     try:
-        found = asyncio.run(asyncio.wait_for(_open(_settings(context)), PATIENCE))
+        ids = asyncio.run(asyncio.wait_for(found(), PATIENCE))
     except TROUBLE:
         return []
-    return [CompletionItem(name, help=about) for name, about in found if name.startswith(word)]
+    return [CompletionItem(name, help=about) for name, about in ids if name.startswith(word)]
 
 
-async def _open(settings: Settings) -> list[tuple[str, str]]:
-    async with await settings.connect() as writ:
-        return [(view.operation_id, f"{view.operation} on {view.target}") for view in await writ.open_operations()]
+def _catalogue() -> "Catalogue":
+    from writ_runtime.plugins.entry_points import load_catalogue  # noqa: PLC0415 - see the module
+
+    return load_catalogue()
+
+
+def _target_names(home: Home) -> list[str]:
+    from writ_documents.readers import read_inventory  # noqa: PLC0415 - see the module
+
+    return [one.id for one in read_inventory(home.inventory).targets]
+
+
+def _tags(home: Home) -> list[str]:
+    from writ_documents.readers import read_inventory  # noqa: PLC0415 - see the module
+
+    return sorted({tag for one in read_inventory(home.inventory).targets for tag in one.tags})
+
+
+def _principal_names(home: Home) -> list[str]:
+    from writ_documents.readers import read_principals  # noqa: PLC0415 - see the module
+
+    return [one.id for one in read_principals(home.principals).principals]
 
 
 def _items(names: Iterable[str], word: str) -> list[CompletionItem]:

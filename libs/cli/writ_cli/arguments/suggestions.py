@@ -2,7 +2,8 @@
 
 Names of operations are public. Those of targets and principals come from what the user may read: the files of the
 installation's folder, or else the running installation's list of targets for this principal. Services suggest no names,
-since not everybody may know them.
+since not everybody may know them. Every command imports this module, and few need the catalogue and the lists: these
+are imported when a name is searched.
 """
 
 import asyncio
@@ -16,8 +17,6 @@ from writ_contracts.errors import ConfigError, Invalid, Untrusted
 from writ_contracts.inventory import Target
 from writ_contracts.nearest_name import near
 from writ_documents.document import FileErrors
-from writ_documents.readers import read_inventory, read_principals
-from writ_runtime.plugins.entry_points import load_catalogue
 
 _QUOTED = re.compile(r"'([^']+)'")
 _SUGGESTED = "did you mean"
@@ -33,6 +32,8 @@ def inventory_entries(settings: Settings) -> list[Target] | None:
     """Return the targets of the installation's files; None if they are of another server, or not usable."""
     if settings.context is not None or settings.environ.get("NATS_URL"):
         return None
+    from writ_documents.readers import read_inventory  # noqa: PLC0415 - see the module
+
     try:
         return read_inventory(settings.home.inventory).targets
     except (ConfigError, FileErrors, OSError):  # the last good inventory is in force, or others alone may read it
@@ -43,6 +44,8 @@ def inventory_has_mistakes(settings: Settings) -> bool:
     """Return whether the inventory of the installation here has mistakes, so that a running Writ does not use it."""
     if settings.context is not None or settings.environ.get("NATS_URL"):
         return False
+    from writ_documents.readers import read_inventory  # noqa: PLC0415 - see the module
+
     try:
         read_inventory(settings.home.inventory)
     except FileErrors:
@@ -60,16 +63,21 @@ async def _targets(settings: Settings) -> Iterable[str]:
 
 
 async def _principals(settings: Settings) -> Iterable[str]:
+    from writ_documents.readers import read_principals  # noqa: PLC0415 - see the module
+
     return [one.id for one in read_principals(settings.home.principals).principals]
 
 
 async def _operations(_: Settings) -> Iterable[str]:
+    from writ_runtime.plugins.entry_points import load_catalogue  # noqa: PLC0415 - see the module
+
     return load_catalogue()
 
 
 _KNOWN: dict[str, Callable[[Settings], Awaitable[Iterable[str]]]] = {
     "unknown_target": _targets,
     "unknown_principal": _principals,
+    "no_principal": _principals,
     "unknown_operation": _operations,
 }
 
@@ -77,6 +85,7 @@ _KNOWN: dict[str, Callable[[Settings], Awaitable[Iterable[str]]]] = {
 _LISTS = {
     "unknown_target": "writ targets",
     "unknown_principal": "writ principal list",
+    "no_principal": "writ principal list",
     "unknown_operation": "writ operations",
 }
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from writ_bus.private_files import as_user
 from writ_contracts.errors import ConfigError, Invalid
 from writ_contracts.nearest_name import near
 from writ_documents.atomic_files import write_atomically
@@ -42,7 +43,7 @@ def _check_owners(found: Path, owners: Collection[int]) -> None:
     if strange := sorted(set(owners) - trusted):
         raise ConfigError(
             f"{found} belongs to another user (uid {strange[0]}), who could have put a server of their own there: "
-            "if it is meant, name it by --home or WRIT_HOME"
+            f"{as_user(strange[0])}. A command that needs no key also takes --home {found}"
         )
 
 

@@ -13,7 +13,6 @@ from msgspec import Struct, structs
 
 from writ_cli.terminal.output import Screen
 from writ_contracts.errors import ConfigError, Invalid
-from writ_documents.readers import read_principals
 from writ_installation.files.home import OPERATOR, Home
 
 if TYPE_CHECKING:
@@ -64,6 +63,8 @@ class Settings(Struct, frozen=True, kw_only=True):
             return self.where().principal
         if self.principal:
             return self.principal
+        from writ_documents.readers import read_principals  # noqa: PLC0415 - few commands need to search
+
         try:
             known = [one.id for one in read_principals(self.home.principals).principals]
         except ConfigError:

@@ -39,9 +39,21 @@ class Assumptions(Struct, frozen=True, kw_only=True):
 
 @click.command()
 @click.argument("operation", shell_complete=completion.operations)
-@click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--target", "-t", metavar="TARGET", help="The target; Writ itself for control operations.")
-@click.option("--principal", "who", metavar="PRINCIPAL", help="The requester; by default you.")
+@click.argument("words", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=completion.parameters)
+@click.option(
+    "--target",
+    "-t",
+    metavar="TARGET",
+    help="The target; Writ itself for control operations.",
+    shell_complete=completion.targets,
+)
+@click.option(
+    "--principal",
+    "who",
+    metavar="PRINCIPAL",
+    help="The requester; by default you.",
+    shell_complete=completion.principals,
+)
 @click.option(
     "--at", "moment", metavar="WHEN", help="The time: 2026-11-25T14:30, or 2h for two hours ago; by default now."
 )

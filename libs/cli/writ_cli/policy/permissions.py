@@ -7,6 +7,7 @@ from typing import Any, get_args
 import click
 from msgspec import structs
 
+from writ_cli.arguments import completion
 from writ_cli.arguments.options import asking
 from writ_cli.context.settings import Settings
 from writ_cli.operations.running.requests import parameters_of, target_of
@@ -23,9 +24,15 @@ from writ_rules.engine.rules.rule import EMERGENCY
 
 
 @click.command("can-i")
-@click.argument("operation")
-@click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--target", "-t", metavar="TARGET", help="The target; Writ itself for control operations.")
+@click.argument("operation", shell_complete=completion.operations)
+@click.argument("words", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=completion.parameters)
+@click.option(
+    "--target",
+    "-t",
+    metavar="TARGET",
+    help="The target; Writ itself for control operations.",
+    shell_complete=completion.targets,
+)
 @click.option("--dry-run", is_flag=True, help="Decide it as a dry run.")
 @offline
 @asking
@@ -54,9 +61,11 @@ async def can_i(
 
 
 @click.command("who-can")
-@click.argument("operation")
-@click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--target", "-t", metavar="TARGET", help="On this target.")
+@click.argument("operation", shell_complete=completion.operations)
+@click.argument("words", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=completion.parameters)
+@click.option(
+    "--target", "-t", metavar="TARGET", help="On this target; else on all.", shell_complete=completion.targets
+)
 @click.option("--role", type=click.Choice(get_args(Role)), help="On targets of this role.")
 @AT
 @offline
@@ -70,15 +79,13 @@ async def who_can(
     moment: str | None,
     files: PolicyFiles | None,
 ) -> int:
-    """List the principals permitted to request it.
+    """List the principals permitted to request it, and the targets.
 
     With some parameters, or with exactly these; at any time, or --at.
 
     The list follows from the policy alone: a stop in force is ignored. Exit status 3 when nobody may.
     """
     parameters = parameters_of(operation, words) if words else None
-    if parameters is not None:
-        target = target_of(operation, target)
     async with answering(settings, files) as source:
         answer = await source.who_can(operation, target, parameters, role=role, at=instant_option(moment))
     _show(settings.screen, answer, "nobody may request it")
@@ -86,10 +93,12 @@ async def who_can(
 
 
 @click.command()
-@click.argument("operations", nargs=-1, metavar="[OPERATION]...")
+@click.argument("operations", nargs=-1, metavar="[OPERATION]...", shell_complete=completion.operations)
 @click.option("--role", type=click.Choice(get_args(Role)), help="On targets of this role.")
-@click.option("--target", "-t", metavar="TARGET", help="On this target.")
-@click.option("--principal", "who", metavar="PRINCIPAL", help="To this principal.")
+@click.option("--target", "-t", metavar="TARGET", help="On this target.", shell_complete=completion.targets)
+@click.option(
+    "--principal", "who", metavar="PRINCIPAL", help="To this principal.", shell_complete=completion.principals
+)
 @click.option("--principal-role", metavar="ROLE", help="To principals of this role.")
 @click.option("--all", "everything", is_flag=True, help="To everybody.")
 @click.option("--never", is_flag=True, help="Also list operations that are never allowed.")

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from writ_cli.arguments import completion
 from writ_cli.arguments.options import asking
 from writ_cli.context.settings import Settings
 from writ_cli.operations.running.requests import parameters_of
@@ -25,10 +26,25 @@ from writ_runtime.plugins.entry_points import load_catalogue
 
 
 @click.command()
-@click.argument("operation")
-@click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--target", "-t", "targets", multiple=True, metavar="GLOB", help="On these targets; by default on all.")
-@click.option("--principal", "who", multiple=True, metavar="PRINCIPAL", help="As these principals; by default as you.")
+@click.argument("operation", shell_complete=completion.operations)
+@click.argument("words", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=completion.parameters)
+@click.option(
+    "--target",
+    "-t",
+    "targets",
+    multiple=True,
+    metavar="GLOB",
+    help="On these targets; by default on all.",
+    shell_complete=completion.targets,
+)
+@click.option(
+    "--principal",
+    "who",
+    multiple=True,
+    metavar="PRINCIPAL",
+    help="As these principals; by default as you.",
+    shell_complete=completion.principals,
+)
 @click.option("--at", "instants", multiple=True, metavar="WHEN", help="At these instants (2026-11-25T14:30).")
 @click.option("--dry-run", is_flag=True, help="Decide them as dry runs.")
 @click.option("--emergency", is_flag=True, help="Assume an emergency on them.")

@@ -57,11 +57,6 @@ def date(at: float) -> str:
     return _formatted(at, "%Y-%m-%d %H:%M:%S%z")
 
 
-def minute(at: float) -> str:
-    """Return date and time of day in local time, to the minute."""
-    return _formatted(at, "%Y-%m-%d %H:%M")
-
-
 def iso(at: float) -> str:
     """Return the instant in UTC, as ISO 8601 has it."""
     try:

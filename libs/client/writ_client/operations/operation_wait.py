@@ -31,15 +31,21 @@ Heard = asyncio.Queue[SequencedEvent]
 
 
 class StillOpen(errors.TimedOut):
-    """Raised when a wait ends before its operation, which goes on."""
+    """Raised when a wait ends before its operation, which goes on. `view`: the operation as last seen, if it was."""
 
-    def __init__(self, message: str, operation_id: str) -> None:
+    def __init__(self, message: str, operation_id: str, view: OperationView | None = None) -> None:
         super().__init__(message)
         self.operation_id = operation_id
+        self.view = view
+
+
+def last_view(error: errors.TimedOut) -> OperationView | None:
+    """Return the operation as last seen before the end of a wait for it."""
+    return error.view if isinstance(error, StillOpen) else None
 
 
 class RecordedRequest(Struct, frozen=True):
-    """A recorded request: its reply, and the operation if it ended while the requester waited."""
+    """A recorded request: its reply, and the operation as last seen, if the requester waited for its outcome."""
 
     operation_id: str
     answer: RequestReply
@@ -67,8 +73,8 @@ async def outcome(
         async with asyncio.timeout(timeout):
             while True:
                 if await history.end(pause):
-                    if history.whole:
-                        return history.view()
+                    if history.whole and (view := history.view()) is not None:
+                        return view
                     ended, pause = True, LAG_SECONDS / 2
                 view = await state_now(poll, operation_id, queries.principal, on_event) or view
                 history.waits(view)
@@ -76,8 +82,9 @@ async def outcome(
                     return view
                 pause = min(pause * 2, POLL_SECONDS) if ended else POLL_SECONDS
     except TimeoutError:
-        state = _still(view) if view is not None else "has no outcome that was seen"
-        raise StillOpen(f"operation {operation_id} {state} after {timeout:g} s", operation_id) from None
+        seen = _later(view, history.view())
+        state = _still(seen) if seen is not None else "has no outcome that was seen"
+        raise StillOpen(f"operation {operation_id} {state} after {timeout:g} s", operation_id, seen) from None
 
 
 async def state_now(
@@ -100,6 +107,13 @@ async def state_now(
     return view
 
 
+def _later(polled: OperationView | None, heard: OperationView | None) -> OperationView | None:
+    """Return the later view. Of two of the same time a reply to a query has more: the reason for a wait."""
+    if polled is None or heard is None:
+        return polled or heard
+    return heard if heard.updated_at > polled.updated_at else polled
+
+
 def _still(view: OperationView) -> str:
     why = f" ({view.waiting.text})" if view.waiting else ""
     return f"is still {view.state}{why}"
@@ -109,7 +123,8 @@ def waiting(view: OperationView | None, before: str) -> Progress | None:
     """Return the reason for the wait as an event, unless equal to `before`."""
     if view is None or view.waiting is None or view.waiting.text == before:
         return None
-    return Progress(operation_id=view.operation_id, principal=view.principal, message=view.waiting.text)
+    text, silent = view.waiting.text, view.waiting.silent
+    return Progress(operation_id=view.operation_id, principal=view.principal, message=text, silent=silent)
 
 
 class EventHistory:
@@ -127,11 +142,9 @@ class EventHistory:
         """Return whether it runs from the first event to the outcome, by the table of an operation's life."""
         return not self._gap and self.life.outcome is not None
 
-    def view(self) -> OperationView:
-        """Return the operation, if `whole`."""
-        view = views.view(self.life, views.latest(self.life))
-        assert view is not None  # noqa: S101 - a life that has an outcome began with something
-        return view
+    def view(self) -> OperationView | None:
+        """Return the operation by the events so far; None without its first one."""
+        return views.view(self.life, views.latest(self.life))
 
     def waits(self, view: OperationView | None) -> None:
         """Pass on the reason for the wait, if new."""

@@ -24,6 +24,7 @@ class RunsOperations(Protocol):
         idempotency_key: str | None = None,
         correlation_id: str | None = None,
         sign: bool = True,
+        by: Signer | None = None,
         timeout: float | None = None,
     ) -> RequestReply:
         """Send one request, as `Writ.submit` does."""

@@ -16,6 +16,7 @@ from msgspec import Struct, field
 from writ_client.operations import request_signing
 from writ_client.operations.operation_wait import OnEvent
 from writ_client.operations.runs_operations import RunsOperations
+from writ_client.people.approvals import Signer
 from writ_contracts import errors
 from writ_contracts.ids import operation_id
 from writ_contracts.requests import OperationView, RequestReply
@@ -62,7 +63,9 @@ class RunRecap(Struct, frozen=True, kw_only=True):
 
 
 class EachRequest(Struct, frozen=True, kw_only=True):
-    """The operation, the same for all targets. `timeout`: seconds to wait for each; `wait`: for outcomes at all."""
+    """The operation, the same for all targets. `timeout`: seconds to wait for each; `wait`: for outcomes at all. `by`
+    proves one's presence once for each target.
+    """
 
     operation: str
     parameters: Mapping[str, Any] = {}
@@ -73,6 +76,7 @@ class EachRequest(Struct, frozen=True, kw_only=True):
     key: str
     timeout: float | None = None
     wait: bool = True
+    by: Signer | None = None
 
 
 class AwaitedOperations:
@@ -211,6 +215,7 @@ class ManyTargets:
                     idempotency_key=key_of(each.key, target),
                     correlation_id=each.correlation_id,
                     sign=each.sign,
+                    by=each.by,
                 )
             except errors.Full as error:
                 if error.code not in BUSY or busy >= MOST_BUSY:

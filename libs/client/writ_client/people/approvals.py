@@ -196,7 +196,12 @@ class Approvals:
     async def _send(self, card: Card, signed: approvals.SignedApproval) -> approvals.ApprovalReply:
         message = approvals.ApprovalMessage(principal=card.requested.principal, approval=signed)
         answer = await request_reply(
-            self._bus, subjects.approval(self._principal), message, approvals.ApprovalReply, timeout=SECONDS
+            self._bus,
+            subjects.approval(self._principal),
+            message,
+            approvals.ApprovalReply,
+            timeout=SECONDS,
+            effect=True,
         )
         raise_for(answer)
         return answer

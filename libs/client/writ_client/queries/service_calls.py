@@ -13,7 +13,8 @@ from msgspec import Struct
 from writ_bus.errors import BusRefused
 from writ_bus.port import Bus
 from writ_contracts import errors
-from writ_contracts.failures import PASSING
+from writ_contracts.failures import PASSING, error_of
+from writ_contracts.requests import Failure
 from writ_contracts.wire import decode, encode
 
 Reply = TypeVar("Reply", bound=Struct)
@@ -30,31 +31,53 @@ async def request_reply(
     kind: type[Reply],
     *,
     timeout: float,
-    attempt_seconds: float = ATTEMPT_SECONDS,
+    attempt_seconds: float | None = None,
+    effect: bool = False,
 ) -> Reply:
     """Return the reply. Raises Unreachable or TimedOut when none comes within `timeout` seconds; at once Forbidden, and
     Invalid for a request over the server's size limit.
+
+    `effect`: the request is to be recorded. Once an attempt had no reply it may have been, so a later failure raises
+    TimedOut: Unreachable would promise that nothing was done.
     """
     data = encode(question)
     deadline = time.monotonic() + timeout
-    pause = FIRST_PAUSE
+    pause, lost = FIRST_PAUSE, False
     while True:
         left = deadline - time.monotonic()
         over = left <= pause
         try:
-            message = await bus.request(subject, data, timeout=min(max(left, pause), attempt_seconds))
-            answer = decode(message.data, kind)
-            if over or not _passing(answer):
-                return answer
-        except (errors.Unreachable, errors.TimedOut):
+            message = await bus.request(
+                subject, data, timeout=min(max(left, pause), attempt_seconds or ATTEMPT_SECONDS)
+            )
+        except (errors.Unreachable, errors.TimedOut) as error:
+            lost = lost or isinstance(error, errors.TimedOut)
             if over or time.monotonic() + pause >= deadline:
+                if lost and effect and isinstance(error, errors.Unreachable):
+                    raise _after_lost(str(error)) from error
                 raise
         except BusRefused as error:
             if error.code != "oversize":
                 raise
             raise errors.Invalid(f"too large to be sent: {error}", code=error.code) from error
+        else:
+            answer = decode(message.data, kind)
+            if over or not _passing(answer):
+                if lost and effect and (failure := _undone(answer)) is not None:
+                    raise _after_lost(failure.message)
+                return answer
         await asyncio.sleep(pause)
         pause = min(pause * 2, LONGEST_PAUSE)
+
+
+def _after_lost(last: str) -> errors.TimedOut:
+    return errors.TimedOut(f"{last}; an earlier attempt had no reply, and may have been taken")
+
+
+def _undone(answer: Any) -> Failure | None:
+    """Return the failure of a reply which says that nothing was done: a service that it needs is away."""
+    failure: Failure | None = answer.error
+    return failure if failure is not None and isinstance(error_of(failure), errors.Unreachable) else None
 
 
 def _passing(answer: Any) -> bool:

@@ -35,7 +35,7 @@ def status_of(state: str, outcome: str | None) -> str:
 
 
 def operation_result(view: OperationView) -> Result:
-    """Return the present state of one operation."""
+    """Return the present state of one operation. While it is open, `message` is the reason for which it waits."""
     return {
         "status": status_of(view.state, view.outcome),
         "operation_id": view.operation_id,
@@ -45,7 +45,7 @@ def operation_result(view: OperationView) -> Result:
         "correlation_id": view.correlation_id,
         "dry_run": view.dry_run,
         "code": view.code,
-        "message": view.message,
+        "message": view.message or (view.waiting.text if view.waiting else ""),
         "parameters": view.parameters,
         "rules": view.rules,
         "output": view.output,

@@ -40,7 +40,7 @@ async def change(engine: Engine, task: Task, progress: Progress, until: float) -
         if error.code not in (*LOST, "not_found"):
             message = f"{error}; {_reason(judged)}"
             return TaskResult(outcome="failed", code=error.code, message=message, effect="done")
-    return await _end(engine, task, before, progress, until)
+    return await _observed_end(engine, task, before, progress, until)
 
 
 async def judge(engine: Engine, task: Task, before: Mapping[str, Any]) -> ProbeResult:
@@ -93,6 +93,42 @@ def _call_text(task: Task, raw: Raw) -> str:
             return f"DELETE {path}?force={str(_force(task)).lower()}"
         case verb:
             return f"POST {path}/{verb}?t={_seconds(task, raw)}"
+
+
+async def _observed_end(
+    engine: Engine, task: Task, before: Mapping[str, Any], progress: Progress, until: float
+) -> TaskResult:
+    """Return the end of a change that the engine has made. A read that fails afterwards is repeated until `until`: no
+    error of it makes the change a refusal.
+    """
+    while True:
+        try:
+            return await _end(engine, task, before, progress, until)
+        except WritError as error:
+            if error.code == "not_found":
+                return _removed(task, before)
+            if time.monotonic() + PAUSE > until:
+                return _not_read(task, error)
+            await asyncio.sleep(PAUSE)
+
+
+def _removed(task: Task, before: Mapping[str, Any]) -> TaskResult:
+    """Return the end of a container that the engine removes when it ends (`docker run --rm`)."""
+    name, number = task.parameters["container_name"], before["container_id"]
+    output = {"container_name": name, "container_id": number, "state": "removed"}
+    if verb_of(task) == "stop":
+        message = "it was stopped, and is removed"
+        return TaskResult(outcome="succeeded", output=output, message=message, effect="done")
+    message = "the engine started it; it is removed since"
+    return TaskResult(outcome="failed", code="container_exited", message=message, output=output, effect="done")
+
+
+def _not_read(task: Task, error: WritError) -> TaskResult:
+    if verb_of(task) in ("start", "restart"):
+        message = f"the engine started it; it is not known whether it stays up: {error}"
+        return TaskResult(outcome="unknown", code=error.code, message=message, effect="maybe")
+    message = f"it was carried out, but the result could not be read: {error}"
+    return TaskResult(outcome="succeeded", message=message, effect="done")
 
 
 async def _end(engine: Engine, task: Task, before: Mapping[str, Any], progress: Progress, until: float) -> TaskResult:

@@ -13,6 +13,7 @@ from writ_containers.containers import container_recreate, container_update, con
 from writ_containers.containers.container_replace import replace_container
 from writ_containers.containers.container_view import OPERATION_LABEL
 from writ_containers.engine.api import Engine
+from writ_containers.engine.engine_errors import LOST
 from writ_containers.engine.snapshot_names import REPOSITORY
 from writ_contracts.errors import Conflict, Invalid, WritError
 
@@ -102,16 +103,29 @@ async def _create(engine: Engine, task: Task, container: str, name: str) -> Task
         DESCRIPTION_LABEL: str(task.parameters.get("description", "")),
         OPERATION_LABEL: task.operation_id,
     }
+    refusal: WritError | None = None
     try:
         await engine.commit(str(raw["Id"]), REPOSITORY, tag(container, name), {"Labels": labels})
     except WritError as error:
+        refusal = error
+    try:
         image = await _find(engine, container, name)
-        if image is None or _labels(image).get(OPERATION_LABEL) != task.operation_id:
-            certain = error.code not in ("connection_lost", "garbled")
-            outcome, effect = ("failed", "none") if certain else ("unknown", "maybe")
-            return TaskResult(outcome=outcome, code=error.code, message=str(error), effect=effect)  # type: ignore[arg-type]
-    image = await _the_one(engine, container, name)
-    return TaskResult(outcome="succeeded", output=_state(name, image), state=_state(name, image), effect="done")
+    except WritError as error:
+        if isinstance(refusal, Invalid | Conflict):
+            raise refusal from error
+        return _not_read(error, f"{refusal}; " if refusal else "it was stored; ")
+    if image is not None and _labels(image).get(OPERATION_LABEL) == task.operation_id:
+        return TaskResult(outcome="succeeded", output=_state(name, image), state=_state(name, image), effect="done")
+    if refusal is not None and refusal.code not in LOST:
+        raise refusal
+    code, message = (refusal.code, str(refusal)) if refusal else ("not_confirmed", "the engine has no such snapshot")
+    return TaskResult(outcome="unknown", code=code, message=message, effect="maybe")
+
+
+def _not_read(error: WritError, before: str) -> TaskResult:
+    """Return the result of a change whose effect cannot be read: no error of a read makes it a refusal."""
+    message = f"{before}the snapshots could not be read: {error}"
+    return TaskResult(outcome="unknown", code=error.code, message=message, effect="maybe")
 
 
 async def _delete(engine: Engine, container: str, name: str) -> TaskResult:
@@ -120,6 +134,15 @@ async def _delete(engine: Engine, container: str, name: str) -> TaskResult:
         await engine.remove_image(f"{REPOSITORY}:{tag(container, name)}")
     except Conflict as error:
         raise Conflict(f"a container was made from this snapshot: {error}", code="snapshot_in_use") from error
+    except WritError as error:
+        if error.code not in (*LOST, "not_found"):  # aiohttp sends a DELETE with a lost reply again
+            raise
+        try:
+            left = await _find(engine, container, name)
+        except WritError as unread:
+            return _not_read(unread, f"{error}; ")
+        if left is not None:
+            return TaskResult(outcome="unknown", code=error.code, message=str(error), effect="maybe")
     output = {"snapshot_name": name, "removed": True}
     return TaskResult(outcome="succeeded", output=output, state={"reference": str(image.get("Id"))}, effect="done")
 

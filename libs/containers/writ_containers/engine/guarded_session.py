@@ -24,15 +24,21 @@ class BoundedReply(aiohttp.ClientResponse):
     async def read(self) -> bytes:
         """Return the whole body. Raises UnusableEngineReply for a longer one."""
         if self._body is None:
-            body = bytearray()
-            async for piece in self.content.iter_chunked(PIECE):
-                body += piece
-                if len(body) > MOST_BYTES:
-                    self.close()
-                    raise UnusableEngineReply(f"it has more than {MOST_BYTES >> 20} MB")
-                await asyncio.sleep(0)  # an engine that always has more holds up nobody else
-            self._body = bytes(body)
+            try:
+                self._body = await self._whole()
+            except BaseException:  # as aiohttp's own: without it the connection stays open until it is collected
+                self.close()
+                raise
         return await super().read()
+
+    async def _whole(self) -> bytes:
+        body = bytearray()
+        async for piece in self.content.iter_chunked(PIECE):
+            body += piece
+            if len(body) > MOST_BYTES:
+                raise UnusableEngineReply(f"it has more than {MOST_BYTES >> 20} MB")
+            await asyncio.sleep(0)  # an engine that always has more holds up nobody else
+        return bytes(body)
 
 
 async def refuse_redirect(

@@ -44,7 +44,7 @@ def changed(principals: Mapping[str, Principal], change: PrincipalManage) -> dic
     name, before = change.principal_id, principals.get(change.principal_id)
     if (before is None) != (change.action == "add"):
         there = f"there is a principal {name} already" if before else f"there is no principal {name!r}"
-        raise Invalid(there, code="conflict" if before else "unknown_principal")
+        raise Invalid(there, code="conflict" if before else "no_principal")
     others = {one: entry for one, entry in principals.items() if one != name}
     after = others if change.action == "remove" else {**principals, name: _entry(before, change)}
     _check(after, change)
@@ -82,7 +82,10 @@ def _check(principals: Mapping[str, Principal], change: PrincipalManage) -> None
         return
     if entry.acts_for is not None:
         human = principals.get(entry.acts_for)
-        if entry.kind == "human" or human is None or human.kind != "human":
+        if human is None:
+            text = f"no principal {entry.acts_for!r} for which {name} could act; `writ principal list` lists them"
+            raise Invalid(text, code="no_principal")
+        if entry.kind == "human" or human.kind != "human":
             raise Invalid(f"{name} cannot act for {entry.acts_for}: agents and services act for a human")
     if entry.person not in (None, name):
         other = principals.get(entry.person)

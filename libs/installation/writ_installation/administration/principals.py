@@ -27,12 +27,14 @@ from writ_installation.files import list_edits
 from writ_installation.files.create import create_installation, make_gateway
 from writ_installation.files.home import Home
 from writ_installation.files.principal_changes import known_changes, principals_of
+from writ_installation.nats.external_server import LOAD_AGAIN, is_external
 from writ_installation.server_access.server_tls import client_tls
 from writ_installation.status.server_url import running_url
 from writ_runtime.faults import fault
 from writ_trust.keys import Key, generate_seed
 
 ADMITTED_WITHIN = 30.0
+"""Seconds; a NATS server of somebody else's is tried once, since its operator has to act first."""
 PAUSE = 0.1
 
 
@@ -135,9 +137,16 @@ async def key_admitted(home: Home, name: str) -> bool | None:
     return await admitted(home, name, home.key(f"principal-{name}").seed)
 
 
-def not_admitted(name: str) -> TimedOut:
+def not_admitted(home: Home, what: str) -> TimedOut:
     """Return the error for a new key that the running server does not accept."""
-    return TimedOut(f"the new key of {name} is in principals.yaml, but NATS refuses it after {ADMITTED_WITHIN:g} s")
+    if is_external(home):
+        return TimedOut(f"{what}, but NATS does not accept it yet: {LOAD_AGAIN}")
+    return TimedOut(f"{what}, but NATS did not accept it within {ADMITTED_WITHIN:g} s")
+
+
+def new_key(name: str) -> str:
+    """Return the words for the new key of this principal."""
+    return f"the new key of {name} is in principals.yaml"
 
 
 def _replace(home: Home, name: str, entry: dict[str, Any] | None) -> None:
@@ -167,13 +176,14 @@ async def admitted(home: Home, name: str, seed: bytes) -> bool | None:
     context = Context(principal=name, url=url)
     if tls is not None:
         context = replace(context, tls_ca=tls.ca, tls_cert=tls.certificate, tls_key=tls.key)
-    deadline = time.monotonic() + ADMITTED_WITHIN
-    while time.monotonic() < deadline:
+    deadline = time.monotonic() + (0.0 if is_external(home) else ADMITTED_WITHIN)
+    while True:
         try:
             bus = await open_bus(context, seed, wait=2.0)
         except (Denied, Unreachable, TimedOut):
+            if time.monotonic() >= deadline:
+                return False
             await asyncio.sleep(PAUSE)
         else:
             await bus.drain(1.0)
             return True
-    return False

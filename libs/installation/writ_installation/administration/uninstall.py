@@ -192,7 +192,13 @@ def _parts(home: Home) -> Iterator[tuple[Path, str]]:
 def _record(home: Home) -> Iterator[tuple[Path, str]]:
     yield home.store / "jetstream", "the journal"  # of NATS alone, in a folder that may be anybody's
     yield home.root / restore_marker.FILE, "the mark of a restore, which the journal needs at its next start"
-    for path in (home.public_file, home.keyring_file, home.people_file, home.installation_file):
+    for path in (
+        home.public_file,
+        home.keyring_file,
+        home.former_policy_keys,
+        home.people_file,
+        home.installation_file,
+    ):
         yield path, "public keys and names, by which the record is verified"
 
 

@@ -4,14 +4,30 @@ Most services only need a key that NATS knows, and `params.key` decrypts what is
 under a condition only: see `lost_policy_key`.
 """
 
-from writ_installation.files.create import SERVICES
+from writ_installation.files.create import SERVICES, write_public
 from writ_installation.files.home import Home
+from writ_installation.files.parameter_keys import make_parameter_key
 
 
 def lost_keys(home: Home) -> list[str]:
     """Return a line for each key that is missing in an installation that had it."""
-    if home.split or not home.public_file.exists():
-        return []
+    return [] if home.split or not home.public_file.exists() else _lines(home)
+
+
+def replace_lost_keys(home: Home) -> list[str]:
+    """Make new keys for those that an installation of `writ init` lost; return a line for each. Policy's key is never
+    replaced here. Raises ConfigError where it is missing.
+    """
+    home.key("policy")
+    if lines := _lines(home):
+        for name in SERVICES:
+            home.make_key(name)
+        make_parameter_key(home.params_key)
+        write_public(home)
+    return lines
+
+
+def _lines(home: Home) -> list[str]:
     lost = [seed for seed in map(home.seed_file, SERVICES) if not seed.exists()]
     lines = [f"{seed} is missing, so a new key is made" for seed in lost]
     if not home.params_key.exists():

@@ -1,7 +1,7 @@
 """Policy's key, if an existing installation has lost it: another one is made only where the former one still counts.
 
 Policy accepts no version that the lost key signed, unless WRIT_POLICY_FORMER_KEYS names that key. A start without it
-would replace the key's public half on disk, and then fail.
+would replace the key's public half on disk, and then fail. Later starts need the value as well, so it is kept.
 """
 
 import re
@@ -12,9 +12,11 @@ import msgspec
 
 from writ_contracts.errors import ConfigError
 from writ_contracts.installation.keyring import POLICY, Keyring
+from writ_documents.atomic_files import save
 from writ_installation.files.home import Home
 
 VARIABLE = "WRIT_POLICY_FORMER_KEYS"
+_ENTRY = re.compile(r"[A-Z0-9]+@\d+(@\d+)?")
 
 
 class _Mark(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,11 +42,30 @@ def refuse_lost_policy_key(home: Home, former_keys: str = "") -> None:
         f"{seed} is missing. Nothing was started or changed.\n"
         f"Copy the file back from a backup: `writ restore FILE --home FOLDER` unpacks a backup into a new FOLDER, which"
         f" then has keys/{POLICY}.seed.\n"
-        f"Without a backup, {remove}set {VARIABLE} for this start and later ones. Then a new key is made, and"
-        " signatures of the former one count up to the last version of the policy, and the last event, that it names:\n"
+        f"Without a backup, {remove}set {VARIABLE} for the next start. Then a new key is made, and signatures of"
+        " the former one count up to the last version of the policy, and the last event, that it names. Later starts"
+        f" read them in {home.former_policy_keys}:\n"
         f"  {VARIABLE}={','.join(_former(home, keyring, lost))}\n"
         "See docs/operating/policy-versions.md"
     )
+
+
+def keep_former_keys(home: Home, given: str) -> None:
+    """Keep the value of WRIT_POLICY_FORMER_KEYS for later starts: policy accepts no version of the lost key without it,
+    and would not get ready. A value that policy refuses is not kept.
+    """
+    value = ",".join(part for one in given.split(",") if (part := one.strip()))
+    if value and home.public_file.exists() and all(map(_ENTRY.fullmatch, value.split(","))):
+        save(home.former_policy_keys, f"{value}\n".encode())
+
+
+def kept_former_keys(home: Home) -> str:
+    """Return the kept value; "" if there is none, or if the lost key is in use again."""
+    try:
+        value = home.former_policy_keys.read_text().strip()
+    except FileNotFoundError:
+        return ""
+    return "" if home.public(POLICY) in {one.partition("@")[0] for one in value.split(",")} else value
 
 
 def _former(home: Home, keyring: Keyring, lost: str) -> Iterator[str]:

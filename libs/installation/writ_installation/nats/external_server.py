@@ -1,15 +1,61 @@
-"""A NATS server of somebody else's (`NATS_URL`), and the type of either kind of server."""
+"""A NATS server or cluster of somebody else's (`NATS_URL`), and the type of either kind of server.
 
+Its operator loads the file of `writ up --write-server-config`. The file carries a mark of its content as a tag of the
+server, which each server reports: so a server that still serves a removed key is known by its name.
+"""
+
+import hashlib
+import json
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from writ_bus.errors import BusError, Forbidden
-from writ_documents.readers import read_agents
-from writ_installation.files import tokens
+from msgspec import Struct, field
+
+from writ_bus.errors import BusError, BusRefused, Forbidden
+from writ_bus.nats.bus import connect
+from writ_bus.nats.monitoring import PINGED, STATE, ping
+from writ_bus.port import Bus
 from writ_installation.files.home import Home
-from writ_installation.files.principal_changes import admitted_principals
-from writ_installation.nats.server import BundledServer
+from writ_installation.files.lock import holder
+from writ_installation.nats.server import BundledServer, configuration, plan
+from writ_installation.processes.report import read_report
+from writ_installation.server_access.server_address import ServerAddress
+from writ_installation.server_access.server_options import options_of
+from writ_installation.server_access.server_tls import client_tls
+from writ_nats_server.config import render
+from writ_nats_server.system_account import reload_all
+
+TAG = "writ-configuration:"
+QUERIED_EVERY = 5.0
+PATIENT_SECONDS = 3.0
+LOAD_AGAIN = "write the file again (`writ up --write-server-config FILE`), and have each NATS server load it"
+"""The next step for the operator of a server that is not Writ's own."""
+_ANY_ADDRESS = ServerAddress(host="127.0.0.1", port=4222, monitor_port=8222)
+
+
+class _Tags(Struct, frozen=True):
+    tags: list[str] = field(default_factory=list)
+
+
+def external_configuration(home: Home, address: ServerAddress) -> str:
+    """Return the file for a server of somebody else's."""
+    return f"{configuration(home, address)}server_tags: {json.dumps([TAG + mark(home)])}\n"
+
+
+def mark(home: Home) -> str:
+    """Return a digest of the users and permissions in the present files.
+
+    Tokens and sessions do not count: they end by themselves, and every end would call for a reload.
+    """
+    return hashlib.sha256(render(plan(home, _ANY_ADDRESS, math.inf)).encode()).hexdigest()[:16]
+
+
+def is_external(home: Home) -> bool:
+    """Return true if `writ up` runs here with a NATS server of somebody else's: it cannot write that server's file."""
+    report = read_report(home.report_file)
+    return report is not None and report.external and holder(home.lock) is not None
 
 
 class ExternalServer:
@@ -17,39 +63,86 @@ class ExternalServer:
     nobody.
     """
 
-    def __init__(self, home: Home, url: str, show: Callable[[str], None]) -> None:
+    def __init__(self, home: Home, url: str, show: Callable[[str], None], environ: Mapping[str, str]) -> None:
         self.url = url
         self.log: Path | None = None
         self.state = "ready"
         self.restarts = 0
         self.pid: int | None = None
-        self.problem = self.warning = ""
+        self.problem = ""
+        self.warning = ""
+        """The servers that have an earlier configuration."""
         self._home = home
         self._show = show
-        self._known = self._names()
-
-    def _names(self) -> set[str]:
-        principals = {one.id + one.key for one in admitted_principals(self._home, ())}
-        agents = {one.pool + one.key for one in read_agents(self._home.agents).agents}
-        return principals | agents | {token.id for token in tokens.good(self._home, time.time())}
+        self._environ = environ
+        self._loaded = ""
+        self._reload_due = False
+        self._queried = float("-inf")
 
     async def start(self) -> None:
-        """Do nothing: others start it."""
+        """Show which servers lack the present configuration: a process with a new key cannot start."""
+        await self.check()
 
-    async def check_disk(self) -> None:
-        """It is on another host, or may be."""
+    async def check(self) -> None:
+        """See whether every server has the present configuration. Its disk is on another host, or may be."""
+        if time.monotonic() - self._queried >= QUERIED_EVERY:
+            before = self.warning
+            try:
+                await self._compare(mark(self._home))
+            except BusRefused as error:
+                self.warning = str(error)
+            except BusError:
+                return  # no server replies: the services report it
+            if self.warning and self.warning != before:
+                self._show(self.warning)
 
     async def adapt(self) -> bool:
-        """Print the operator's next step when principals or pools changed; return whether they did."""
-        names = self._names()
-        if names == self._known:
+        """Return whether principals or pools changed, once every server has loaded them.
+
+        Raises BusRefused with the operator's next step until then; BusError.
+        """
+        expected = mark(self._home)
+        if expected == self._loaded:
             return False
-        self._known = names
-        self._show(f"principals or pools changed: {self.url} must load the file of `writ up --write-server-config`")
+        if not self.warning or time.monotonic() - self._queried >= QUERIED_EVERY:
+            await self._compare(expected)
+        if self.warning:
+            raise BusRefused(self.warning)
         return True
+
+    async def _compare(self, expected: str) -> None:
+        """Compare the servers' marks with this one. Once all have a new one, reload them: nats-server connects the
+        service imports of a new account at the second reload only.
+        """
+        tls = client_tls(self._home, self._environ)
+        bus = await connect(options_of(self._home, "sys", self.url, tls, wait=PATIENT_SECONDS))
+        try:
+            late = await _late(bus, expected)
+            self._reload_due = self._reload_due or bool(late) or self._loaded not in ("", expected)
+            if not late and self._reload_due:
+                await reload_all(bus)
+                self._reload_due = False
+        finally:
+            self._queried = time.monotonic()
+            await bus.drain(1.0)
+        self._loaded = self._loaded if late else expected
+        self.warning = _warning(late)
 
     async def stop(self) -> None:
         """Do nothing: others stop it."""
+
+
+async def _late(bus: Bus, expected: str) -> list[str]:
+    """Return the names of the servers without this mark."""
+    return sorted(name for name, one in await ping(bus, PINGED[STATE], {}, _Tags) if TAG + expected not in one.tags)
+
+
+def _warning(late: list[str]) -> str:
+    """Return the consequence and the next step."""
+    if not late:
+        return ""
+    names = ", ".join(late)
+    return f"these NATS servers have another configuration and may accept removed keys: {names}; {LOAD_AGAIN}"
 
 
 Server = BundledServer | ExternalServer

@@ -70,11 +70,12 @@ def configuration(home: Home, address: ServerAddress) -> str:
     return render(plan(home, address))
 
 
-def plan(home: Home, address: ServerAddress) -> ServerPlan:
-    """Return the plan of a server for the present files and valid tokens."""
+def plan(home: Home, address: ServerAddress, now: float | None = None) -> ServerPlan:
+    """Return the plan of a server for the present files, and for the tokens and sessions that are valid `now`."""
+    now = time.time() if now is None else now
     leaves = read_leaves(home.leaves)
     links = {pool: _accepted(keys, home.leaves) for pool, keys in leaves.links().items()} if leaves else {}
-    enrolling = {token.id: token.key for token in tokens.good(home, time.time())}
+    enrolling = {token.id: token.key for token in tokens.good(home, now)}
     own = {name: home.keys_of(name) for name in ("bootstrap", "sys", "status")}
     pools: dict[str, list[str]] = {}
     for agent in read_agents(home.agents).agents:
@@ -82,7 +83,7 @@ def plan(home: Home, address: ServerAddress) -> ServerPlan:
     roles = {role: home.keys_of(role.value) for role in SERVICES}
     held = set(chain(*own.values(), enrolling.values(), *pools.values(), *roles.values(), *links.values()))
     known = admitted_principals(home, held)
-    sessions = session_keys(known_sessions(home).sessions, known, held, time.time())
+    sessions = session_keys(known_sessions(home).sessions, known, held, now)
     principals = {one.id: [one.key, *sessions.get(one.id, ())] for one in known if one.kind != GATEWAY}
     scanners = [one.id for one in known if one.kind == "service" and SCANNER in one.roles]
     return ServerPlan(
@@ -269,7 +270,7 @@ class BundledServer:
                 await self._start_again(self._server)
         return True
 
-    async def check_disk(self) -> None:
+    async def check(self) -> None:
         """See whether it can write; start it again once there is room after it could not."""
         if self._server is None or self.pid is None:
             return

@@ -11,6 +11,7 @@ from writ_contracts.installation.restore_marker import FILE
 from writ_contracts.inventory import GATEWAY
 from writ_installation.backends import AGENT_KINDS, MODULE, AgentKind, Argv
 from writ_installation.files.home import Home
+from writ_installation.files.lost_policy_key import VARIABLE, kept_former_keys
 from writ_installation.processes.served_targets import credential_folder
 from writ_installation.server_access.server_tls import is_on
 
@@ -86,8 +87,9 @@ def core(
 ) -> list[ServiceProcess]:
     """Return policy, audit, the executors, and the gateway if there is to be one. `nats_log`: of the bundled server."""
     rules = environ.get("SYSTEMMANAGER_POLICY_CONFIG") or str(home.policy)
+    of_policy = {"SYSTEMMANAGER_POLICY_CONFIG": rules, **_former_policy_keys(home, environ)}
     kinds = [
-        (_names("policy", replicas.policies), "policy", table.policy, 3, {"SYSTEMMANAGER_POLICY_CONFIG": rules}),
+        (_names("policy", replicas.policies), "policy", table.policy, 3, of_policy),
         (_names("audit", replicas.audits), "audit", table.audit, 2, {}),
         (_executors(replicas.executors), "executor", table.executor, 1, _agent_processes(replicas, environ)),
     ]
@@ -99,6 +101,12 @@ def core(
         tokens = {"WRIT_MCP_TOKENS": str(home.gateway_tokens), "WRIT_MCP_GATEWAY": GATEWAY}
         found.append(_service(home, url, GATEWAY, f"principal-{GATEWAY}", table.gateway, 0, tokens))
     return found
+
+
+def _former_policy_keys(home: Home, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the former keys of policy that an earlier start named, unless this one names some."""
+    kept = "" if environ.get(VARIABLE) else kept_former_keys(home)
+    return {VARIABLE: kept} if kept else {}
 
 
 def _agent_processes(replicas: Replicas, environ: Mapping[str, str]) -> dict[str, str]:

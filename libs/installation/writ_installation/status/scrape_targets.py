@@ -5,7 +5,8 @@ from typing import Any
 
 from writ_installation.status.control import InstallationStatus
 
-_REPLICA = re.compile(r"(?:@|-)\d+$|\s.*$")
+_REPLICA = re.compile(r"[@.]\d+$|(?<=^executor)-\d+$|\s.*$")
+"""The end of a name that numbers replicas. A pool's own name may end with a number."""
 
 
 def scrape_targets(status: InstallationStatus) -> list[dict[str, Any]]:

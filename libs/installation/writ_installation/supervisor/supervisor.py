@@ -44,7 +44,7 @@ from writ_runtime.files.watched_file import stamp
 from writ_runtime.service import no_core_files
 from writ_runtime.signals import StopSignal
 
-DISK_SECONDS = 1.5
+SERVER_CHECK_SECONDS = 1.5
 ShowLine = Callable[[str], None]
 
 
@@ -95,7 +95,7 @@ class Supervisor:
         self._began = time.time()
         self._reported: InstallationReport | None = None
         self._unwritten, self._keys = "", KeyDigests()
-        self._disk_seen = 0.0
+        self._server_checked = 0.0
         self._taken_in: list[object] = []
 
     async def run(self, stop: StopSignal, on_ready: Callable[[InstallationReport], None]) -> None:
@@ -146,7 +146,7 @@ class Supervisor:
     def _make_server(self) -> Server:
         options = self._options
         if options.nats_url is not None:
-            return ExternalServer(self._home, options.nats_url, self._show)
+            return ExternalServer(self._home, options.nats_url, self._show, self._environ)
         set_up_for_start(self._home, options.tls, options.listen)
         return BundledServer(self._home, self._address(), self._show, self._environ)
 
@@ -228,14 +228,14 @@ class Supervisor:
         reconciler = Reconciler(self._rounds, self._files, partial(self._adapt, server), self._note, observed)
         while True:
             await reconciler.pause(self._options.check_seconds)
-            await self._check_disk(server)
+            await self._check_server(server)
             self._report()
             await reconciler.round()
 
-    async def _check_disk(self, server: Server) -> None:
-        if time.monotonic() - self._disk_seen > DISK_SECONDS:
-            await server.check_disk()
-            self._disk_seen = time.monotonic()
+    async def _check_server(self, server: Server) -> None:
+        if time.monotonic() - self._server_checked > SERVER_CHECK_SECONDS:
+            await server.check()
+            self._server_checked = time.monotonic()
 
     def _note(self, failure: Exception | None) -> None:
         self._problem = "" if failure is None else failure_text(failure)
@@ -317,7 +317,7 @@ class Supervisor:
         report = InstallationReport(
             pid=os.getpid(),
             state=self._state,
-            problem="; ".join(filter(None, (self._problem, self._server.warning))),
+            problem="; ".join(filter(None, (self._problem, self._warning()))),
             url=self._server.url,
             started_at=self._began,
             external=isinstance(self._server, ExternalServer),
@@ -327,6 +327,11 @@ class Supervisor:
         if report != self._reported:
             self._write(report)
         return report
+
+    def _warning(self) -> str:
+        """Return the server's warning, unless the problem includes it."""
+        warning = self._server.warning if self._server is not None else ""
+        return "" if warning in self._problem else warning
 
     def _write(self, report: InstallationReport) -> None:
         try:

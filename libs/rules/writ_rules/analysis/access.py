@@ -124,11 +124,6 @@ def who_can(policy: Policy, question_space: QuestionSpace, operation: str, query
     return structs.replace(listing, accesses=able)
 
 
-def can_i(policy: Policy, question_space: QuestionSpace, search: DecisionRequest) -> Ruling:
-    """Decide one request, with trace and reason; no stop is in force."""
-    return QuestionDecider(populated(question_space, [policy]).people()).decide(policy, search)
-
-
 def _with_role(question_space: QuestionSpace, query: AccessQuery) -> QuestionSpace:
     """Return the space with synthetic targets if the query is about a role that no target has yet."""
     targets = question_space.targets

@@ -23,6 +23,7 @@ from writ_contracts.plugins import (
     Plugin,
 )
 from writ_runtime.plugins.digests import distribution_digest
+from writ_runtime.plugins.loading import load
 
 GROUP = "writ.plugin"
 NAMED = (BACKENDS, EVALUATORS, NOTIFIERS, SCANNERS, CONFORMANCE)
@@ -79,11 +80,7 @@ def _described(distribution: Distribution, entries: Sequence[EntryPoint]) -> Ins
 
 
 def _plugin(source: str, entry: EntryPoint) -> Plugin:
-    try:
-        value = entry.load()
-    except Exception as error:
-        message = f"{source}: {entry.value} cannot be loaded ({type(error).__name__}: {error})"
-        raise ConfigError(message) from error
+    value = load(entry, source)
     if not isinstance(value, Plugin):
         raise ConfigError(f"{source}: {entry.value} is not a writ_contracts.plugins.Plugin")
     if value.api != WRIT_PLUGIN_API:

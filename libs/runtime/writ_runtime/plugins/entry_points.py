@@ -36,6 +36,7 @@ from writ_contracts.plugins import (
 )
 from writ_contracts.scanners import Scanner
 from writ_runtime.plugins.descriptors import installed_plugins, served
+from writ_runtime.plugins.loading import load
 
 T = TypeVar("T")
 _WRIT = "Writ itself"
@@ -110,7 +111,7 @@ def load_handlers(found: Iterable[EntryPoint] | None = None) -> dict[str, object
 
 def load_host_handlers(entry: EntryPoint) -> Mapping[str, object]:
     """Return the handlers of a module sent to hosts (`writ.hostops`), by operation. Raises ConfigError."""
-    handlers = getattr(_load(entry), "HANDLERS", None)
+    handlers = getattr(load(entry, _source(entry)), "HANDLERS", None)
     if not isinstance(handlers, Mapping):
         raise ConfigError(f"{_source(entry)}: {entry.value} has no HANDLERS, a mapping from operation to function")
     return handlers
@@ -136,40 +137,31 @@ def _unique(what: str, named: Iterable[tuple[str, str, T]]) -> dict[str, T]:
 
 
 def _operations(entry: EntryPoint) -> Iterator[Operation]:
-    value = _load(entry)
+    value = load(entry, _source(entry))
     if not isinstance(value, tuple) or not all(isinstance(item, Operation) for item in value):
         raise ConfigError(f"{_source(entry)}: {entry.value} is not a tuple of operations")
     yield from value
 
 
 def _mapping(entry: EntryPoint) -> Mapping[str, object]:
-    value = _load(entry)
+    value = load(entry, _source(entry))
     if not isinstance(value, Mapping):
         raise ConfigError(f"{_source(entry)}: {entry.value} is not a mapping from operation to handler")
     return value
 
 
 def _of_kind(entry: EntryPoint, kind: type[T]) -> T:
-    value = _load(entry)
+    value = load(entry, _source(entry))
     if not isinstance(value, kind):
         raise ConfigError(f"{_source(entry)}: {entry.value} is not of type {kind.__name__} ({kind.__module__})")
     return value
 
 
 def _callable(entry: EntryPoint) -> Callable[..., object]:
-    value = _load(entry)
+    value = load(entry, _source(entry))
     if not callable(value):
         raise ConfigError(f"{_source(entry)}: {entry.value} returns no backend")
     return value
-
-
-def _load(entry: EntryPoint) -> object:
-    try:
-        return entry.load()
-    except Exception as error:
-        raise ConfigError(
-            f"{_source(entry)}: {entry.value} cannot be loaded ({type(error).__name__}: {error})"
-        ) from error
 
 
 def _source(entry: EntryPoint) -> str:

@@ -18,6 +18,7 @@ from writ_testing.fakes.engine_storage import EngineStorage, has_labels
 
 Kind = Literal["cut", "act_and_cut", "cut_body", "hang", "act_and_hang", "half_close", "garble"]
 FOLDER = base64.b64encode(b'{"name":"data","mode":2147484141}').decode()
+DISK_USAGE = {"LayersSize": 1_500_000_000, "Containers": [{"SizeRw": 2500}]}
 ABSENT = "0001-01-01T00:00:00Z"
 
 
@@ -37,7 +38,8 @@ class FakeEngine(EngineNetworks, EngineStorage):
     """`containers` by id, as inspect shows them; `asked`: each request, as `METHOD /path`.
 
     `exits` and `health`: how containers are once started, those of the image `ill` or all. `breaks`: the fault of the
-    changing request of that number (from 1), and `broken` is set when it comes; `delay`: seconds before each answer.
+    changing request of that number (from 1), and `broken` is set when it comes; `after_change`: faults once a change
+    was carried out; `delay`: seconds before each answer.
     """
 
     socket: Path = Path()
@@ -46,6 +48,7 @@ class FakeEngine(EngineNetworks, EngineStorage):
     requests: list[str] = field(default_factory=list)
     pulls: list[str] = field(default_factory=list)
     breaks: tuple[int, Kind | int] | None = None
+    after_change: list[EngineFault] = field(default_factory=list)
     broken: asyncio.Event = field(default_factory=asyncio.Event)
     delay: float = 0.0
     logs: str = ""
@@ -136,6 +139,8 @@ class FakeEngine(EngineNetworks, EngineStorage):
         if kind in ("cut", "hang"):
             return await leave(reader, kind == "hang")
         answer = self._handle(request)
+        if request.method not in ("GET", "HEAD"):
+            self.faults += self.after_change
         if kind in ("act_and_cut", "act_and_hang"):
             return await leave(reader, kind == "act_and_hang")
         if kind == "garble":
@@ -174,11 +179,7 @@ class FakeEngine(EngineNetworks, EngineStorage):
             ("GET", "/_ping", self._ping),
             ("GET", "/version", self._version),
             ("GET", "/info", self._info),
-            (
-                "GET",
-                "/system/df",
-                lambda _: HttpReply(200, {"LayersSize": 1_500_000_000, "Containers": [{"SizeRw": 2500}]}),
-            ),
+            ("GET", "/system/df", lambda _: HttpReply(200, DISK_USAGE)),
             ("GET", "/containers/json", self._list),
             ("POST", "/containers/create", self._create),
             ("GET", one + "/json", self._inspect),
@@ -205,11 +206,8 @@ class FakeEngine(EngineNetworks, EngineStorage):
         return HttpReply(200, {"Version": "26.1.5", "ApiVersion": self.api})
 
     def _info(self, request: EngineRequest) -> HttpReply:
-        swarm = {"LocalNodeState": "inactive"}
-        return HttpReply(
-            200,
-            {"OperatingSystem": "Fake", "Driver": "overlay2", "SecurityOptions": [], "Swarm": swarm, **self.more_info},
-        )
+        info = {"OperatingSystem": "Fake", "Driver": "overlay2", "SecurityOptions": []}
+        return HttpReply(200, {**info, "Swarm": {"LocalNodeState": "inactive"}, **self.more_info})
 
     def _list(self, request: EngineRequest) -> HttpReply:
         found = [one for one in self.containers.values() if has_labels(request, one["Config"]["Labels"])]
@@ -217,9 +215,7 @@ class FakeEngine(EngineNetworks, EngineStorage):
 
     def _create(self, request: EngineRequest) -> HttpReply:
         if self.named(request.query["name"]) is not None:
-            return HttpReply(
-                409, {"message": f'Conflict. The container name "/{request.query["name"]}" is already in use'}
-            )
+            return HttpReply(409, {"message": f'Conflict. The container name "/{request.query["name"]}" is in use'})
         if self.image(request.body["Image"]) is None:
             return HttpReply(404, {"message": f"No such image: {request.body['Image']}"})
         return HttpReply(201, {"Id": self._new(request.query["name"], request.body)["Id"], "Warnings": []})
@@ -260,7 +256,7 @@ class FakeEngine(EngineNetworks, EngineStorage):
         def act(one: dict[str, Any]) -> HttpReply:
             if not one["State"]["Running"]:
                 return HttpReply(304)
-            one["State"] |= {"Status": "exited", "Running": False, "ExitCode": 143}
+            self._exit(one, 143)
             return HttpReply(204)
 
         return self._with(name, act)
@@ -319,7 +315,12 @@ class FakeEngine(EngineNetworks, EngineStorage):
         if self.health:
             one["State"]["Health"] = {"Status": self.health}
         if self.exits is not None:
-            one["State"] |= {"Status": "exited", "Running": False, "ExitCode": self.exits}
+            self._exit(one, self.exits)
+
+    def _exit(self, one: dict[str, Any], code: int) -> None:
+        one["State"] |= {"Status": "exited", "Running": False, "ExitCode": code}
+        if one["HostConfig"].get("AutoRemove"):
+            del self.containers[one["Id"]]
 
     def _with(self, name: str, act: Callable[[dict[str, Any]], HttpReply]) -> HttpReply:
         """Reply with what `act` does to a container, found by id, by name, or by the beginning of an id."""
@@ -332,9 +333,8 @@ class FakeEngine(EngineNetworks, EngineStorage):
 
 
 def _listed(one: dict[str, Any]) -> dict[str, Any]:
-    config, state = one["Config"], one["State"]["Status"]
-    image, labels = config["Image"], config["Labels"]
-    return {"Id": one["Id"], "Names": [one["Name"]], "Labels": labels, "Image": image, "State": state}
+    known = {"Id": one["Id"], "Names": [one["Name"]], "State": one["State"]["Status"]}
+    return {**known, "Labels": one["Config"]["Labels"], "Image": one["Config"]["Image"]}
 
 
 @asynccontextmanager

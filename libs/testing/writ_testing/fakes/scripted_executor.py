@@ -94,6 +94,8 @@ class ScriptedExecutor:
         self.request_of: Callable[[Dispatched], Requested] | None = None
         """Returns the request to store in place of `dispatched`."""
         self.progress: list[Progress] = []
+        self.silences: list[Progress] = []
+        """Reports of silent hosts: a slow machine causes some."""
         self._changed = asyncio.Condition()
 
     async def serve(self) -> None:
@@ -328,7 +330,8 @@ class ScriptedExecutor:
         await self._notify()
 
     async def _progress(self, message: Message) -> None:
-        self.progress.append(decode(message.data, Progress))
+        progress = decode(message.data, Progress)
+        (self.silences if progress.silent else self.progress).append(progress)
         await self._notify()
 
     async def _notify(self) -> None:

@@ -5,6 +5,8 @@ The configuration is the one that Writ writes for an external server, with a few
 
 import asyncio
 import json
+import os
+import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,7 +19,8 @@ from msgspec.structs import replace
 from writ_contracts.subjects import JOURNAL_STREAM
 from writ_documents.atomic_files import write_atomically
 from writ_installation.files.home import Home
-from writ_installation.nats.server import configuration, sizes
+from writ_installation.nats.external_server import external_configuration
+from writ_installation.nats.server import sizes
 from writ_installation.processes.child import tie
 from writ_installation.server_access.server_address import ServerAddress
 from writ_nats_server.process import ServerProcess
@@ -78,6 +81,11 @@ class ClusterNode:
         found = [one for account in observed.get("account_details") or () for one in account.get("stream_detail") or ()]
         return next((one for one in found if one["name"] == name), None)
 
+    async def jetstream(self) -> dict[str, Any]:
+        """Return what the node knows of the cluster's JetStream: its `leader`, and of the others if it leads."""
+        observed: dict[str, Any] = (await asyncio.to_thread(self._monitor, "/jsz"))["meta_cluster"]
+        return observed
+
     def _monitor(self, path: str) -> dict[str, Any]:
         with urlopen(f"http://127.0.0.1:{self.monitor_port}{path}", timeout=30) as answer:
             return dict(fast.decode(answer.read()))
@@ -86,6 +94,7 @@ class ClusterNode:
 class Cluster:
     def __init__(self, folder: Path, names: Sequence[str]) -> None:
         self.nodes = [ClusterNode(name, folder) for name in names]
+        self._folder = folder
 
     @property
     def url(self) -> str:
@@ -118,9 +127,22 @@ class Cluster:
 
         await eventually(is_complete, within=60, what="complete copies")
 
+    def load(self, home: Home, *nodes: ClusterNode) -> None:
+        """Write the configuration for the present files; have these nodes load it once, as an operator does."""
+        _write_configuration(home, self._folder)
+        for node in nodes:
+            os.kill(node.process.pid, signal.SIGHUP)
+
     def pids(self) -> dict[int, str]:
         """Return the names of the running nodes by pid."""
         return {node.process.pid: node.name for node in self.nodes if hasattr(node, "process")}
+
+
+def _write_configuration(home: Home, folder: Path) -> Path:
+    ours = folder / "writ-nats.conf"
+    address = ServerAddress(host="127.0.0.1", port=4222, monitor_port=8222)
+    ours.write_text(external_configuration(home, address))
+    return ours
 
 
 @asynccontextmanager
@@ -131,9 +153,7 @@ async def cluster_for(
     cluster = Cluster(folder, names)
     expected = replace(sizes(home), replicas=len(names))
     write_atomically(home.nats / "sizes.json", fast.encode(expected))
-    ours = folder / "writ-nats.conf"
-    address = ServerAddress(host="127.0.0.1", port=4222, monitor_port=8222)
-    ours.write_text(configuration(home, address))
+    ours = _write_configuration(home, folder)
     if links is not None:
         for node in cluster.nodes:
             await node.put_behind(links)

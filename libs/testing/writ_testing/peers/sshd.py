@@ -6,8 +6,8 @@ import pwd
 import signal
 import subprocess
 from asyncio.subprocess import DEVNULL, Process
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +146,22 @@ def descendants(pid: int) -> list[int]:
         return []
     found = [int(child) for child in children.split()]
     return [*found, *(grandchild for child in found for grandchild in descendants(child))]
+
+
+@contextmanager
+def paused(pids: Sequence[int]) -> Iterator[None]:
+    """Stop these processes (SIGSTOP) within the block: a host that hangs."""
+    try:
+        _send(pids, signal.SIGSTOP)
+        yield
+    finally:
+        _send(pids, signal.SIGCONT)
+
+
+def _send(pids: Sequence[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def _kill(pid: int) -> None:

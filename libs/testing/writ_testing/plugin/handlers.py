@@ -23,6 +23,8 @@ _STUBBORN = (
     "time.sleep({seconds})\n"
 )
 _PLAIN = "import subprocess, sys\nsubprocess.run(['sleep', '{seconds}'])\n"
+AT_WORK = "waiting"
+"""Progress of `test_count` before its effect. A client also reports as progress why an operation has not started."""
 
 
 async def noop(task: Task, progress: Progress) -> TaskResult:
@@ -76,7 +78,7 @@ async def fail(task: Task, progress: Progress) -> TaskResult:
 async def count(task: Task, progress: Progress) -> TaskResult:
     arguments: Count = task.arguments(Count)
     path = counting_file(task)
-    progress("waiting")
+    progress(AT_WORK)
     try:
         await asyncio.sleep(arguments.delay)
     except asyncio.CancelledError:

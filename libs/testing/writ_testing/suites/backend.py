@@ -55,11 +55,15 @@ class ProgressRecorder:
 
     def __init__(self) -> None:
         self.words: list[str] = []
+        self.silences: list[tuple[str, str]] = []
         self.first = asyncio.Event()
 
     def __call__(self, message: str) -> None:
         self.words.append(message)
         self.first.set()
+
+    def report_silence(self, host: str, message: str) -> None:
+        self.silences.append((host, message))
 
 
 class BackendSuite:

@@ -85,6 +85,8 @@ class FrameChannel(asyncssh.SSHClientSession[bytes]):
         self._pace = ChannelPace(asyncio.get_running_loop().time())
         self.hello: asyncio.Future[HostMessage] = asyncio.get_running_loop().create_future()
         self.gone = False
+        self.heard_at = 0.0
+        """The time of the latest bytes from the host, by the loop's clock; later while it is not read."""
 
     def connection_made(self, chan: "asyncssh.SSHClientChannel[bytes]") -> None:
         self._chan = chan
@@ -103,6 +105,7 @@ class FrameChannel(asyncssh.SSHClientSession[bytes]):
         """Take in bytes from the host."""
         if self.gone:
             return
+        self.heard_at = asyncio.get_running_loop().time()
         try:
             if datatype == EXTENDED_DATA_STDERR:
                 self._hear_errors(data)
@@ -135,6 +138,7 @@ class FrameChannel(asyncssh.SSHClientSession[bytes]):
         loop = asyncio.get_running_loop()
         if (seconds := self._pace.pause(loop.time())) and self._chan is not None:
             self._chan.pause_reading()
+            self.heard_at = loop.time() + seconds
             loop.call_later(seconds, self._resume)
 
     def _resume(self) -> None:

@@ -84,6 +84,10 @@ class PlainSession:
     async def answers(self) -> None:
         """Return at once: each of its commands has a bound of its own."""
 
+    async def is_silent(self) -> bool:
+        """Return False: there is nothing to ping."""
+        return False
+
     async def settle(self, operation_id: str, attempt: int, *, end: bool, grace: float = 1.0) -> HostMessage:
         """Report the request as lost: without markers nothing more is known than a probe sees."""
         return {"seen": "lost", "certain": False}

@@ -49,6 +49,9 @@ class HostSession(Protocol):
     async def answers(self) -> None:
         """Wait for a sign of life. Raises ConnectionDropped, TimeoutError if the host hangs."""
 
+    async def is_silent(self) -> bool:
+        """Return whether the host sends nothing for `ANSWER_SECONDS` after a ping. Raises ConnectionDropped."""
+
     async def settle(self, operation_id: str, attempt: int, *, end: bool, grace: float = 1.0) -> HostMessage:
         """See writ_hostops.supervised.settlement. Raises Dropped."""
 
@@ -120,6 +123,14 @@ class HostopsSession:
     async def answers(self) -> None:
         async with asyncio.timeout(ANSWER_SECONDS):
             await self._request(frames.PING, {})
+
+    async def is_silent(self) -> bool:
+        asked = asyncio.get_running_loop().time()
+        try:
+            await self.answers()
+        except TimeoutError:
+            return self._channel.heard_at < asked
+        return False
 
     async def settle(self, operation_id: str, attempt: int, *, end: bool, grace: float = 1.0) -> HostMessage:
         return await self._request(frames.SETTLE, {"id": operation_id, "attempt": attempt, "end": end, "grace": grace})

@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from writ_bus.port import Bus
 from writ_contracts import subjects
 from writ_contracts.catalogue.sessions import SESSION_OPEN
-from writ_contracts.errors import Full, WritError
+from writ_contracts.errors import Full, TimedOut, WritError
 from writ_contracts.journal import Refused, RefusedSummary, Requested
 from writ_contracts.operations import Operation
 from writ_executor.admission.quotas import ONE_MORE, QuotaExceeded, Quotas
-from writ_executor.admission.refusal_counts import RefusalCounts
+from writ_executor.admission.refusal_counts import RefusalCount, RefusalCounts
 from writ_executor.config import ExecutorConfig
 from writ_executor.journal.index import Index
 from writ_executor.journal.recorder import Recorder
@@ -152,15 +152,26 @@ class Admission:
 
     async def summarise(self, after: float = 60.0) -> None:
         """Record the counted refusals, once a minute and principal. A flood is also a security event."""
-        for principal, away in self._refusal_counts.due(self._recorder.clock(), after).items():
-            count = sum(away.codes.values())
-            event = RefusedSummary(
-                **self._recorder.stamp(), principal=principal, count=count, since=away.since, codes=away.codes
-            )
+        for principal, refused in self._refusal_counts.due(self._recorder.clock(), after).items():
             try:
-                await self._recorder.append_last(subjects.refused_summary(principal), event)
-                if away.codes.get("rate_limited"):
-                    detail = f"{count} requests of {principal} in a minute were refused without a record"
-                    await self._recorder.security("flood", detail, principal=principal)
+                await self._summarise(principal, refused)
             except WritError as error:
-                _log.warning("refusals.not_summarised", principal=principal, count=count, error=str(error))
+                _log.warning(
+                    "refusals.not_summarised", principal=principal, count=sum(refused.codes.values()), error=str(error)
+                )
+
+    async def _summarise(self, principal: str, refused: RefusalCount) -> None:
+        count = sum(refused.codes.values())
+        event = RefusedSummary(
+            **self._recorder.stamp(), principal=principal, count=count, since=refused.since, codes=refused.codes
+        )
+        try:
+            await self._recorder.append_last(subjects.refused_summary(principal), event)
+        except TimedOut:  # it may be stored
+            raise
+        except WritError:
+            self._refusal_counts.put_back(principal, refused)
+            raise
+        if refused.codes.get("rate_limited"):
+            detail = f"{count} requests of {principal} in a minute were refused without a record"
+            await self._recorder.security("flood", detail, principal=principal)

@@ -20,6 +20,13 @@ class RefusalCounts:
         entry = self._counts.setdefault(principal, RefusalCount(now))
         entry.codes[code] = entry.codes.get(code, 0) + 1
 
+    def put_back(self, principal: str, counted: RefusalCount) -> None:
+        """Count what `due` took out again: it could not be recorded."""
+        entry = self._counts.setdefault(principal, RefusalCount(counted.since))
+        entry.since = min(entry.since, counted.since)
+        for code, count in counted.codes.items():
+            entry.codes[code] = entry.codes.get(code, 0) + count
+
     def due(self, now: float, after: float = 60.0) -> dict[str, RefusalCount]:
         """Take out the counts at least `after` seconds old."""
         ready = {name: entry for name, entry in self._counts.items() if now - entry.since >= after}

@@ -70,6 +70,10 @@ class CopiedKeys:
         self._see(key, instance, started, claims=started is not None)
         return self._new(pool, key, key in hosts)
 
+    def record_again(self, key: str) -> None:
+        """Return this key's copy at its next message once more: it could not be recorded."""
+        self._recorded.pop(key, None)
+
     def present(self) -> list[CopiedKey]:
         """Return the copies found in the last minutes."""
         since = self._clock() - SHOWN_SECONDS

@@ -6,6 +6,7 @@ from typing import Any
 from writ_bus.port import Message
 from writ_bus.sender import sender_key
 from writ_contracts.agents import Heartbeat
+from writ_contracts.errors import WritError
 from writ_executor.agents.alarms import SecurityEventRecorder
 from writ_executor.agents.copied_keys import CopiedKey, CopiedKeys, description
 from writ_executor.agents.keys import AgentKeys
@@ -43,5 +44,11 @@ class AgentKeyUse:
 
     def _record(self, copied: CopiedKey | None) -> None:
         if copied is not None:
-            detail = description(copied)
-            self._spawn("copied key", self._alarms.raised(copied.pool, "key_copied", detail))
+            self._spawn("copied key", self._raise_alarm(copied))
+
+    async def _raise_alarm(self, copied: CopiedKey) -> None:
+        try:
+            await self._alarms.raised(copied.pool, "key_copied", description(copied))
+        except WritError:
+            self._copies.record_again(copied.key)
+            raise

@@ -16,9 +16,10 @@ from writ_contracts.policy.stops import Reach
 from writ_contracts.signing import Signed
 from writ_executor.agents.targets import Targets
 from writ_executor.control.archiving import ArchiveOperation
+from writ_executor.control.control_result import ControlResult
 from writ_executor.control.in_force_check import ENDINGS, check_in_force
-from writ_executor.control.policy_versions import Done, PolicyVersionOperations
-from writ_executor.control.principals import PrincipalManagement
+from writ_executor.control.policy_versions import PolicyVersionOperations
+from writ_executor.control.principals import PrincipalManagement, not_confirmed_by_nats
 from writ_executor.journal.follower import JournalFollower
 from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.index import Index
@@ -41,7 +42,7 @@ NAMED = ("stop_id", "emergency_id", "window_id", "session_id")
 RUNNING = (State.STARTED, State.CANCELLING)
 MOST_RUNNING = 500
 """Ids in the output of a stop, which has to fit into one event."""
-Carry = Callable[[Requested], Awaitable[Done]]
+Carry = Callable[[Requested], Awaitable[ControlResult]]
 
 
 class ControlOperations:
@@ -105,13 +106,15 @@ class ControlOperations:
         requested = _as_started(life)
         fault("executor.control_started")
         try:
-            outcome, code, message, output = await self.offered[requested.operation](requested)
+            result = await self.offered[requested.operation](requested)
         except Invalid as error:
-            outcome, code, message, output = "failed", error.code, str(error), {}
-        if outcome == "unknown":
-            await self._outcomes.mark_unknown(life, code, message)
+            result = ControlResult(outcome="failed", code=error.code, message=str(error))
+        if result.outcome == "unknown":
+            await self._outcomes.mark_unknown(life, result.code, result.message)
         else:
-            await self._outcomes.finish(life, outcome=outcome, code=code, message=message, output=output)
+            await self._outcomes.finish(
+                life, outcome=result.outcome, code=result.code, message=result.message, output=result.output
+            )
 
     def _started(self, requested: Requested, decision: Signed) -> Started:
         return Started(
@@ -124,22 +127,25 @@ class ControlOperations:
             decision=decision,
         )
 
-    async def _stop(self, requested: Requested) -> Done:
-        outcome, code, message, output = await self._control(requested)
-        if not await self._follower.reached(int(output["sequence"])):  # a start at another replica may be missing
+    async def _stop(self, requested: Requested) -> ControlResult:
+        result = await self._control(requested)
+        message = ""
+        if not await self._follower.reached(
+            int(result.output["sequence"])
+        ):  # a start at another replica may be missing
             message = "the executor has not read the journal up to the stop: more operations may run than are listed"
         found = [one async for one in self._running_within(requested)]
         listed = {"running": found[:MOST_RUNNING], "more": max(len(found) - MOST_RUNNING, 0)}
-        return outcome, code, message, {**output, **listed}
+        return structs.replace(result, message=message, output={**result.output, **listed})
 
-    async def _session(self, requested: Requested) -> Done:
+    async def _session(self, requested: Requested) -> ControlResult:
         """Record the session or its end, and have NATS follow. Policy follows at once, whatever NATS does."""
-        outcome, code, message, output = await self._control(requested)
+        result = await self._control(requested)
         try:
-            await self._principals.provision(int(output["sequence"]))
+            await self._principals.provision(int(result.output["sequence"]))
         except WritError as error:
-            return "unknown", "not_confirmed", f"policy applies it; NATS has not confirmed it: {error}", output
-        return outcome, code, message, output
+            return not_confirmed_by_nats(error, result.output)
+        return result
 
     async def _running_within(self, requested: Requested) -> AsyncIterator[str]:
         """Yield the operations that the stop covers, and that go on since they started before it was stored."""
@@ -154,7 +160,7 @@ class ControlOperations:
             if reach.covers(one.target, await self._targets.role_of(one.target), principals, one.operation):
                 yield one.operation_id
 
-    async def _control(self, requested: Requested) -> Done:
+    async def _control(self, requested: Requested) -> ControlResult:
         kind = requested.operation
         if kind in ENDINGS:
             begun = await self._recorder.control_events(ENDINGS[kind].begun_by)
@@ -165,9 +171,9 @@ class ControlOperations:
         fault("executor.control_stored")
         named = next((requested.effective[name] for name in NAMED if name in requested.effective), None)
         set_id = str(named or requested.operation_id)
-        return "succeeded", "", "", {"id": set_id, "sequence": sequence}
+        return ControlResult(output={"id": set_id, "sequence": sequence})
 
-    async def _cancel(self, requested: Requested) -> Done:
+    async def _cancel(self, requested: Requested) -> ControlResult:
         victim_id = str(requested.effective["operation_id"])
         principal, _ = await self._lives.find_any(victim_id)
         for _ in range(ATTEMPTS):
@@ -180,24 +186,19 @@ class ControlOperations:
                 continue  # it moved on meanwhile: read it again
         raise Conflict(f"{victim_id} changed {ATTEMPTS} times during the cancel: try again")
 
-    async def _cancel_now(self, requested: Requested, life: AcceptedLife) -> Done:
+    async def _cancel_now(self, requested: Requested, life: AcceptedLife) -> ControlResult:
         if life.state in RUNNING:
             return await self._cancel_running(requested, life)
         message = f"cancelled by {requested.principal} before it started"
         ended = await self._outcomes.not_started(life, "cancelled", "cancelled", message)
         if ended.outcome == "unknown":
             return _not_confirmed(life.requested, "an earlier attempt may have taken effect")
-        return "succeeded", "", "", {"result": "cancelled"}
+        return ControlResult(output={"result": "cancelled"})
 
-    async def _cancel_running(self, requested: Requested, life: AcceptedLife) -> Done:
+    async def _cancel_running(self, requested: Requested, life: AcceptedLife) -> ControlResult:
         victim = life.requested
         if not isinstance(life, GrantedLife):
-            return (
-                "failed",
-                "not_cancellable",
-                "a control operation that has begun cannot be cancelled",
-                {"result": "running"},
-            )
+            return _not_cancellable("a control operation that has begun cannot be cancelled", "running")
         if not isinstance(life, CancellingLife):
             life = await self._recorder.append(life, self._cancel_event(requested, victim))
         fault("executor.cancel_requested")
@@ -210,7 +211,7 @@ class ControlOperations:
             return _not_confirmed(victim, "its agent does not run this operation") if now.open else _ended(now)
         if result != "stopped":
             return _not_confirmed(victim, "it was killed, and a process of it may still run")
-        return "succeeded", "", "", {"result": result}
+        return ControlResult(output={"result": result})
 
     def _cancel_event(self, requested: Requested, victim: Requested) -> CancelRequested:
         return CancelRequested(
@@ -224,13 +225,18 @@ class ControlOperations:
         )
 
 
-def _ended(life: Life) -> Done:
-    return "failed", "not_cancellable", f"it has already ended: {life.outcome}", {"result": "ended"}
+def _ended(life: Life) -> ControlResult:
+    return _not_cancellable(f"it has already ended: {life.outcome}", "ended")
 
 
-def _not_confirmed(victim: Requested, why: str) -> Done:
+def _not_cancellable(message: str, result: str) -> ControlResult:
+    return ControlResult(outcome="failed", code="not_cancellable", message=message, output={"result": result})
+
+
+def _not_confirmed(victim: Requested, why: str) -> ControlResult:
     """Return the result of a cancel whose effect was not observed: never `succeeded`."""
-    return "unknown", "not_confirmed", f"{why}; `writ op watch {victim.operation_id}` shows its end", {}
+    message = f"{why}; `writ op watch {victim.operation_id}` shows its end"
+    return ControlResult(outcome="unknown", code="not_confirmed", message=message)
 
 
 def _as_started(life: ControlLife) -> Requested:

@@ -4,7 +4,7 @@ Policy decides once more right before: its decision names the version in force, 
 is in no event: it is kept with the secret parameters until the version is stored. Each step may be repeated.
 """
 
-from typing import Any, Literal
+from typing import Any
 
 from writ_bus.port import Bus, Entry
 from writ_contracts import subjects
@@ -13,6 +13,7 @@ from writ_contracts.errors import Conflict, Denied, Invalid
 from writ_contracts.journal import ControlEvent, Requested
 from writ_contracts.policy.versions import Origin, StoredPolicy, document_in, packed, packed_bytes
 from writ_contracts.wire import decode, encode
+from writ_executor.control.control_result import ControlResult
 from writ_executor.journal.hidden_values import ParametersLost, Vault
 from writ_executor.journal.index import Index
 from writ_executor.journal.lookup import OperationTable
@@ -24,7 +25,6 @@ from writ_trust.digests import plain_digest
 
 LARGEST = 3_000_000
 ORIGINS: dict[str, Origin] = {"policy_publish": "published", "policy_rollback": "rollback"}
-Done = tuple[Literal["succeeded", "failed", "unknown"], str, str, dict[str, Any]]
 
 
 class PolicyVersionOperations:
@@ -40,18 +40,19 @@ class PolicyVersionOperations:
         self._vault = vault
         self._policy = policy
 
-    async def carry_out(self, requested: Requested) -> Done:
+    async def carry_out(self, requested: Requested) -> ControlResult:
         """Publish the version. Raises Invalid if policy now refuses the request, Conflict if other publishers keep
         winning.
         """
         try:
             version = await self._stored(requested) or await self._store(requested)
         except (Denied, ParametersLost) as error:
-            return "failed", error.code, str(error), {}
+            return ControlResult(outcome="failed", code=error.code, message=str(error))
         fault("executor.version_stored")
         sequence = await self._announce(requested, version)
         fault("executor.control_stored")
-        return "succeeded", "", "", {"id": requested.operation_id, "sequence": sequence, "version": version.number}
+        output = {"id": requested.operation_id, "sequence": sequence, "version": version.number}
+        return ControlResult(output=output)
 
     async def _stored(self, requested: Requested) -> StoredPolicy | None:
         """Return the version this operation stored before, if a replica died afterwards."""

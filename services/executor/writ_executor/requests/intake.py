@@ -101,7 +101,7 @@ class RequestEndpoint:
             earlier = self._earlier(request)
             if earlier is not None:
                 return earlier
-            owner = await self._screening.owner(
+            owner = await self._screening.screen(
                 principal, request.key, request.definition, request.target, request.parameters
             )
             self._admission.session_rate(principal, operation)

@@ -163,7 +163,7 @@ class QueryEndpoint:
             parameters=parameters,
             parameters_key=keys.parameters,
             dry_run=self._screening.dry(query.dry_run),
-            owner=await self._screening.owner(principal, sender_key(message), definition, query.target, parameters),
+            owner=await self._screening.screen(principal, sender_key(message), definition, query.target, parameters),
             simulate=True,
         )
         question = DecideRequest(

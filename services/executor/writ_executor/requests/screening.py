@@ -33,11 +33,12 @@ class RequestScreening:
         """Return whether the request counts as a dry run. All do where the installation allows nothing else."""
         return dry_run or self._dry_run_only
 
-    async def owner(
+    async def screen(
         self, principal: str, key: str, operation: Operation, target: str, parameters: Mapping[str, Any]
     ) -> str | None:
-        """Return the principal whose operation a control operation is about. Raises Invalid (`unsupported`,
-        `unknown_target`, `not_found`), Full. `key`: the sender's.
+        """Check the request. Raises Invalid (`unsupported`, `unknown_target`, `not_found`), Full. `key`: the sender's.
+
+        Return the owner of the operation that a control operation acts on; None for any other request.
         """
         owner = await self._accepted.owner(operation, parameters)
         try:

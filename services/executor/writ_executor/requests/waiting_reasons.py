@@ -57,7 +57,8 @@ class WaitingReasons:
     def _agent(self, pool: str) -> WaitingReason | None:
         agents = self._presence.agents(pool)
         if not agents and not self._presence.new:
-            return WaitingReason(kind="agent", text=f"waits for an agent of pool {pool}: none is online")
+            text = f"waits for an agent of pool {pool}: none is online"
+            return WaitingReason(kind="agent", text=text, silent=f"pool {pool}")
         if agents and not any(agent.free_slots for agent in agents):
             return WaitingReason(
                 kind="agent", text=f"waits for a free slot: all agents of pool {pool} ({len(agents)}) are busy"
@@ -65,7 +66,7 @@ class WaitingReasons:
         if agents and (silence := self._presence.shortest_silence(pool)) > self._presence.notable_silence:
             named = agents[0].instance if len(agents) == 1 else f"{len(agents)} agents"
             text = f"waits for a reply of {named} of pool {pool}: no heartbeat for {more_than(silence)}"
-            return WaitingReason(kind="agent", text=text)
+            return WaitingReason(kind="agent", text=text, silent=named if len(agents) == 1 else f"pool {pool}")
         return None
 
     def _silent_run(self, life: GrantedLife) -> WaitingReason | None:
@@ -74,7 +75,7 @@ class WaitingReasons:
         if silence <= self._presence.notable_silence:
             return None
         text = f"runs on agent {instance} of pool {pool}: no heartbeat names it for {more_than(silence)}"
-        return WaitingReason(kind="agent", text=text)
+        return WaitingReason(kind="agent", text=text, silent=instance)
 
 
 def more_than(seconds: float) -> str:

@@ -131,13 +131,14 @@ class OutcomeRecorder:
 
     def _after(self, life: AcceptedLife, requested: Requested) -> AcceptedLife:
         self._presence.forget(requested.pool, requested.operation_id)
-        self._background.spawn("clean up", self._clean_up(requested, forget=life.outcome != "unknown"))
+        # Each in a task of its own: nobody repeats the deletion, so the next in line must not keep it from happening.
+        if stood_in := lines(requested):
+            self._background.spawn("dispatch next", self._dispatcher.advance(*stood_in))
+        if requested.hidden and life.outcome != "unknown":  # a probe may still need a decision on it
+            self._background.spawn("delete parameters", self._delete_parameters(requested))
         return life
 
-    async def _clean_up(self, requested: Requested, *, forget: bool) -> None:
-        await self._dispatcher.advance(*lines(requested))
-        if not forget:  # a probe may still need a decision on it; the parameters' own age ends them
-            return
+    async def _delete_parameters(self, requested: Requested) -> None:
         try:
             await self._vault.forget(requested)
         except WritError as error:

@@ -8,6 +8,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from writ_bus import tasks
 from writ_contracts.errors import Unreachable
 from writ_gateway.http import json_fetch
 from writ_runtime.buckets import Bucket
@@ -42,6 +43,8 @@ class IntrospectedTokens:
         self._known: dict[str, tuple[float, dict[str, Any] | None]] = {}
         self._rate = Bucket(RATE, BURST, BURST, clock())
         self._asking = asyncio.Semaphore(AT_ONCE)
+        self._under_way: dict[str, asyncio.Task[dict[str, Any] | None]] = {}
+        """By digest of the token: many requests of one client come at once, and need one question."""
 
     async def claims(self, token: str) -> dict[str, Any] | None:
         """Return the server's claims of an active token; None for any other. Raises Unreachable."""
@@ -49,8 +52,15 @@ class IntrospectedTokens:
         until, known = self._known.get(digest, (0.0, None))
         if self._clock() < until:
             return known
-        if not self._rate.take(self._clock()):
-            raise Unreachable("too many tokens need introspection at once: retry later")
+        question = self._under_way.get(digest)
+        if question is None:
+            if not self._rate.take(self._clock()):
+                raise Unreachable("too many tokens need introspection at once: retry later")
+            question = self._under_way[digest] = tasks.start(self._introspect(digest, token), "introspection")
+            question.add_done_callback(lambda ended: self._end(digest, ended))
+        return await asyncio.shield(question)
+
+    async def _introspect(self, digest: str, token: str) -> dict[str, Any] | None:
         async with self._asking:
             form = {"token": token, "token_type_hint": "access_token"}
             answer = await self._request(self._at.address, form, self._at.client, self._at.secret)
@@ -59,3 +69,8 @@ class IntrospectedTokens:
             self._known.clear()
         self._known[digest] = (self._clock() + KEPT_SECONDS, found)
         return found
+
+    def _end(self, digest: str, question: asyncio.Task[dict[str, Any] | None]) -> None:
+        del self._under_way[digest]
+        if not question.cancelled():
+            question.exception()  # retrieved, also where its clients have gone

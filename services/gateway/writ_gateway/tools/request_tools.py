@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any, cast
 
-from msgspec import Meta, defstruct, field, structs
+from msgspec import Meta, defstruct, field
 
+from writ_client.operations.request_signing import new_key
 from writ_client.tools.capability_tools import KINDS, name_of_kind, together
-from writ_contracts.errors import Invalid, WritError
-from writ_contracts.ids import CorrelationId, IdempotencyKey, OperationName, TargetId
+from writ_contracts.errors import Invalid, TimedOut, WritError
+from writ_contracts.ids import CorrelationId, IdempotencyKey, OperationName, TargetId, operation_id
 from writ_contracts.operations import Catalogue, Operation
-from writ_gateway.results import advised, operation_shape
+from writ_gateway.results import advised, lost, operation_shape
 from writ_gateway.schemas import Arguments, Schema, decode, input_schema, output_schema
 from writ_gateway.session import ToolCall
 from writ_gateway.tool import Given, Result, Tool, tool
@@ -82,7 +83,7 @@ def _options(arguments: OperationOptions) -> dict[str, Any]:
 
 
 async def _execute(operation: Operation, call: ToolCall, arguments: Given) -> Result:
-    """Return a tool for one operation, whose parameters stand beside the options."""
+    """Request the operation of one tool, whose parameters stand beside the options."""
     ours = {name: value for name, value in arguments.items() if name in OperationOptions.__struct_fields__}
     parameters = {name: value for name, value in arguments.items() if name not in ours}
     options = _options(decode(OperationOptions, ours))
@@ -96,12 +97,22 @@ async def request(
     """Request an operation; return its outcome, or a handle, with the approvers if an approval is needed."""
     if call.longest_wait is not None:
         options["wait"] = min(options["wait"], call.longest_wait)
-    result = await call.session.operations.execute(
-        operation_type, target_id, parameters, on_event=call.on_event, **options
-    )
+    key = options["idempotency_key"] = options.get("idempotency_key") or new_key()
+    try:
+        result = await call.session.operations.execute(
+            operation_type, target_id, parameters, on_event=call.on_event, **options
+        )
+    except TimedOut as error:
+        if not _has_effect(call, operation_type, dry_run=options.get("dry_run", False)):
+            raise
+        return lost(error.code, str(error), operation_id(call.session.writ.principal, key), key)
     if result["status"] == "awaiting_approval":
         result |= await _approvers(call, operation_type, target_id, parameters)
     return advised(result)
+
+
+def _has_effect(call: ToolCall, operation_type: str, *, dry_run: bool) -> bool:
+    return not (dry_run or call.session.catalogue.find(operation_type).read_only)
 
 
 async def _approvers(call: ToolCall, operation_type: str, target_id: str, parameters: Mapping[str, Any]) -> Result:
@@ -168,8 +179,11 @@ TOOLS: tuple[Tool, ...] = (
 
 
 def per_operation(catalogue: Catalogue) -> list[Tool]:
-    """Return an `execute_<operation>` for each operation on targets, and `execute_<kind>_operation` for some kinds."""
-    every = (_tool_of(operation) for operation in catalogue.values() if not operation.control)
+    """Return an `execute_<operation>` for each operation on targets, and `execute_<kind>_operation` for some kinds.
+
+    A plugin's operation with a parameter of an option's name has none: `request_operation` takes it.
+    """
+    every = (_tool_of(one) for one in catalogue.values() if not one.control and not _collides(one))
     return [*every, *(_tool_of_kind(catalogue, kind, named) for kind, named in KINDS.items())]
 
 
@@ -235,6 +249,6 @@ def _beside(parameters: Schema, options: Schema) -> Schema:
     return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 
 
-def collisions(operation: Operation) -> set[str]:
-    """Return the parameters that have the name of an option."""
-    return set(OperationOptions.__struct_fields__) & {one.name for one in structs.fields(operation.parameters)}
+def _collides(operation: Operation) -> bool:
+    """Return whether a parameter has the name of an option."""
+    return not set(OperationOptions.__struct_fields__).isdisjoint(operation.parameters.__struct_fields__)

@@ -103,7 +103,7 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
                 raise Invalid(f"{name} changes no target, so a stop does not apply to it", code="invalid_parameters")
         for name in reach.get("principals") or ():
             if name not in self.world.principals:
-                raise Invalid(f"no principal {name!r}", code="unknown_principal")
+                raise Invalid(f"no principal {name!r}", code="no_principal")
         return ruling
 
     def declare(self, request: DecisionRequest, ruling: Ruling) -> Ruling:

@@ -25,7 +25,9 @@ from writ_enrolment.enrolment import enrol as enrol_here
 from writ_installation.administration.principals import ADMITTED_WITHIN, admitted
 from writ_installation.files import tokens
 from writ_installation.files.home import is_here
-from writ_installation.server_access.server_tls import check_exposed, check_names, pinned_ca, with_scheme
+from writ_installation.nats.external_server import LOAD_AGAIN, is_external
+from writ_installation.server_access.agent_ca import ca_elsewhere
+from writ_installation.server_access.server_tls import check_exposed, check_names, with_scheme
 from writ_installation.server_access.urls import checked_servers
 from writ_installation.status.server_url import public_url
 from writ_trust import enrolment_tickets
@@ -73,10 +75,13 @@ async def issue_token(
     if where is None:
         raise Invalid("the URL of NATS for that host is not known: --url nats://HOST:PORT")
     check_names(home, where)
-    check_exposed(where, pinned_ca(home) or settings.environ.get("WRIT_TLS_CA", ""), settings.environ)
+    ca = ca_elsewhere(home, settings.environ)
+    check_exposed(where, ca, settings.environ)
     tokens.drop(home, [one for one in tokens.known(home) if one.until < now - KEPT])
-    made, text = tokens.make(home, pool, where, now + span, pinned_ca(home), replaces)
-    if await admitted(home, f"enrol-{made.id}", enrolment_tickets.read_ticket(text).key.seed) is False:
+    made, text = tokens.make(home, pool, where, now + span, ca, replaces)
+    accepted = await admitted(home, f"enrol-{made.id}", enrolment_tickets.read_ticket(text).key.seed)
+    external = is_external(home)
+    if accepted is False and not external:
         tokens.drop(home, [made])
         raise TimedOut(f"NATS did not accept the new token within {ADMITTED_WITHIN:g} s: is the provisioner running?")
     if settings.screen.json:
@@ -84,6 +89,8 @@ async def issue_token(
     else:
         click.echo(text)
         click.echo(f"for pool {pool} at {where}, once, until {times.date(made.until)}: `writ agent enrol`", err=True)
+        if external:
+            click.echo(f"before its use, and again while the host enrols: {LOAD_AGAIN}", err=True)
         if url is None and all(map(is_loopback, where.split(","))):
             _warn_of_loopback([one for one in targets if one.pool == pool])
 

@@ -77,7 +77,7 @@ async def save(settings: Settings, name: str) -> int:
 
 
 @context.command("use")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=completion.contexts)
 @click.option("--none", "nothing", is_flag=True, help="Use no saved context.")
 @local
 async def use(settings: Settings, name: str | None, nothing: bool) -> int:
@@ -93,7 +93,7 @@ async def use(settings: Settings, name: str | None, nothing: bool) -> int:
 
 
 @context.command("remove")
-@click.argument("name")
+@click.argument("name", shell_complete=completion.contexts)
 @local
 async def remove(settings: Settings, name: str) -> int:
     """Remove the saved context NAME; the file of its key stays."""

@@ -16,7 +16,7 @@ from writ_installation.administration.key_list import ListedKey, list_keys
 from writ_installation.administration.key_rotation import AGENT, LEAF, PRINCIPAL, RotationStep, pending
 from writ_installation.administration.key_steps import SETTLE, rotate, supervised
 from writ_installation.administration.people_key import rotate_people_key
-from writ_installation.administration.principals import key_admitted, not_admitted, rotate_principal
+from writ_installation.administration.principals import key_admitted, new_key, not_admitted, rotate_principal
 from writ_installation.administration.remote_agent_keys import (
     chosen_key,
     drop_unused,
@@ -118,7 +118,7 @@ async def _principal(settings: Settings, name: str) -> int:
     if changed is None:
         raise Invalid(f"there is no principal {name}")
     if await key_admitted(settings.home, name) is False:
-        raise not_admitted(name)
+        raise not_admitted(settings.home, new_key(name))
     _report_step(settings, RotationStep(name=f"{PRINCIPAL}{name}", step="retired", old="", new=changed.key))
     return Exit.DONE
 

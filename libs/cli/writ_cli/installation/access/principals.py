@@ -6,6 +6,7 @@ from typing import Any
 import click
 import msgspec
 
+from writ_cli.arguments import completion
 from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.options import asking, listing
 from writ_cli.context.settings import Settings
@@ -15,7 +16,7 @@ from writ_cli.operations.running.requests import show_requested
 from writ_cli.terminal.confirmation import confirm
 from writ_cli.terminal.exit_status import Exit
 from writ_contracts.catalogue.control import PrincipalManage
-from writ_contracts.errors import Invalid, TimedOut
+from writ_contracts.errors import Invalid
 from writ_contracts.ids import PrincipalId
 from writ_contracts.inventory import Principal
 from writ_contracts.nearest_name import near
@@ -23,19 +24,20 @@ from writ_contracts.people.principal_changes import is_active
 from writ_contracts.type_words import plain_words
 from writ_documents.atomic_files import write_atomically
 from writ_installation.administration.principals import (
-    ADMITTED_WITHIN,
     add_principal,
     change_principal,
     key_admitted,
+    new_key,
     not_admitted,
     rotate_principal,
 )
 from writ_installation.files.principal_changes import principals_of
+from writ_installation.nats.external_server import LOAD_AGAIN, is_external
 from writ_trust.keys import Key, generate_seed
 
 Command = Callable[..., Any]
 KINDS = click.Choice(["human", "agent", "service"])
-NAME = click.argument("name")
+NAME = click.argument("name", shell_complete=completion.principals)
 
 
 @click.group(cls=CommandGroup)
@@ -73,13 +75,19 @@ async def _change(settings: Settings, action: str, name: str, *, request: bool, 
 
 
 def _show_changed(settings: Settings, name: str, after: Principal | None) -> int:
+    external = is_external(settings.home)
     if settings.screen.json:
-        settings.screen.data({"principal": after})
+        settings.screen.data({"principal": after, **({"next": LOAD_AGAIN} if external else {})})
+    elif after is None and external:
+        settings.screen.line(f"{name} is removed: policy refuses its requests from now on")
+        settings.screen.line(f"  its key still connects to NATS: {LOAD_AGAIN}")
     elif after is None:
         settings.screen.line(f"{name} is removed, and its key with it; a running Writ ends its access within a second")
     else:
         state = "disabled" if after.disabled else f"roles: {', '.join(after.roles) or 'none'}"
         settings.screen.line(f"{name} is changed ({state}); a running Writ follows within a second")
+        if external:
+            settings.screen.line(f"  its access to NATS changes later: {LOAD_AGAIN}")
     return Exit.DONE
 
 
@@ -136,8 +144,7 @@ async def add(
         raise click.UsageError("--key goes with --request: in the folder, a key is made")
     added = await add_principal(settings.home, name, kind, list(roles), acts_for, via)
     if added.admitted is False:
-        where = f"{name} is in principals.yaml, its key is {added.key_file}"
-        raise TimedOut(f"{where}, but NATS did not accept it within {ADMITTED_WITHIN:g} s")
+        raise not_admitted(settings.home, f"{name} is in principals.yaml, its key is {added.key_file}")
     if settings.screen.json:
         settings.screen.data(added)
     else:
@@ -217,7 +224,7 @@ async def rotate(settings: Settings, name: str, key: str | None, request: bool, 
         settings.screen.line(f"{name} has a new key: {settings.home.seed_file(f'principal-{name}')}")
         settings.screen.line(_effect(settings, name, admitted))
     if admitted is False:
-        raise not_admitted(name)
+        raise not_admitted(settings.home, new_key(name))
     if settings.screen.json:
         settings.screen.data({"principal": after, "admitted": admitted})
     return Exit.DONE
@@ -252,7 +259,7 @@ async def set_roles(
 
 @principal.command("acts-for")
 @NAME
-@click.argument("human", required=False)
+@click.argument("human", required=False, shell_complete=completion.principals)
 @click.option("--nobody", is_flag=True, help="It acts for nobody from now on.")
 @changing
 async def set_acts_for(

@@ -8,6 +8,7 @@ from typing import Any
 import click
 import msgspec
 
+from writ_cli.arguments import completion
 from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.id_prefix import one_of
 from writ_cli.arguments.options import in_installation, listing
@@ -31,11 +32,20 @@ def token() -> None:
 
 
 @token.command()
-@click.argument("name", metavar="PRINCIPAL")
+@click.argument("name", metavar="PRINCIPAL", shell_complete=completion.principals)
 @click.option("--expires", metavar="SPAN", default="30d", show_default=True, help="At most 366d.")
 @click.option("--note", default="", help="A label: where the token is used.")
-@click.option("--operation", "operations", multiple=True, metavar="GLOB", help="Only these operations.")
-@click.option("--target", "targets", multiple=True, metavar="GLOB", help="Only these targets.")
+@click.option(
+    "--operation",
+    "operations",
+    multiple=True,
+    metavar="GLOB",
+    help="Only these operations.",
+    shell_complete=completion.operations,
+)
+@click.option(
+    "--target", "targets", multiple=True, metavar="GLOB", help="Only these targets.", shell_complete=completion.targets
+)
 @click.option("--rate", type=click.IntRange(1, 100_000), metavar="N", help="Most MCP requests a minute.")
 @in_installation
 async def create(

@@ -9,7 +9,8 @@ from writ_contracts.errors import Invalid
 from writ_contracts.nearest_name import near
 from writ_documents.readers import read_agents
 from writ_installation.processes.services import agent_elsewhere
-from writ_installation.server_access.server_tls import check_exposed, check_names, pinned_ca, with_scheme
+from writ_installation.server_access.agent_ca import ca_elsewhere
+from writ_installation.server_access.server_tls import check_exposed, check_names, with_scheme
 from writ_installation.server_access.urls import checked_servers
 from writ_installation.status import control
 from writ_installation.status.server_url import public_url
@@ -37,7 +38,7 @@ async def agent_env(settings: Settings, pool: str, url: str | None, key_file: st
     if pool not in pools:
         raise Invalid(f"no pool {pool!r} in {home.agents}{near(pool, pools) or '; give a target this pool first'}")
     advertised = with_scheme(home, checked_servers(url)) if url is not None else None
-    where, ca = advertised or public_url(home) or control.running(home).url, pinned_ca(home)
+    where, ca = advertised or public_url(home) or control.running(home).url, ca_elsewhere(home, settings.environ)
     check_names(home, where)
     check_exposed(where, ca, settings.environ)
     values = agent_elsewhere(

@@ -51,7 +51,10 @@ SYSTEM_STATE, SYSTEM_STORE = Path("/var/lib/writ"), Path("/var/lib/writ-nats/jet
     help="For docker-compose.yml; writes its variables into FILE (.env). Run again, it creates the missing parts.",
 )
 @click.option(
-    "--upgrade", "upgrading", is_flag=True, help="Add the parts that an installation of an earlier version lacks."
+    "--upgrade",
+    "upgrading",
+    is_flag=True,
+    help="Add the parts that an installation of an earlier version lacks, and lost keys.",
 )
 @click.option(
     "--servers", type=click.Choice(["1", "3"]), default="1", show_default=True, help="NATS servers, of --containers."

@@ -19,7 +19,7 @@ from writ_installation.files.create import create_installation
 from writ_installation.files.lock import holder
 from writ_installation.files.lost_keys import lost_keys
 from writ_installation.files.lost_policy_key import VARIABLE, refuse_lost_policy_key
-from writ_installation.nats.server import configuration
+from writ_installation.nats.external_server import external_configuration
 from writ_installation.processes.health_ports import FIRST
 from writ_installation.processes.report import InstallationReport, read_report
 from writ_installation.processes.services import Replicas
@@ -166,7 +166,7 @@ def _already_up(settings: Settings) -> int:
 def _write_server_config(settings: Settings, path: Path, listen: str, port: int) -> int:
     create_installation(settings.home, os.environ.get(VARIABLE, ""))
     address = ServerAddress(host=listen, port=port or 4222, monitor_port=MONITOR_PORT)
-    write_atomically(path.absolute(), configuration(settings.home, address).encode())
+    write_atomically(path.absolute(), external_configuration(settings.home, address).encode())
     settings.screen.line(f"{path}: start nats-server with it (-c {path}), then NATS_URL=… writ up")
     return Exit.DONE
 

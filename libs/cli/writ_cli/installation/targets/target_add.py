@@ -9,6 +9,7 @@ from typing import Any, get_args
 import click
 from msgspec import Struct
 
+from writ_cli.arguments import completion
 from writ_cli.arguments.options import local, packed
 from writ_cli.context.settings import Settings
 from writ_cli.installation.targets.docker_target import add_engine
@@ -143,7 +144,14 @@ class TargetOptions(Struct, frozen=True, kw_only=True):
     help="Docker over TLS: the authority, or the certificate, that is trusted; PEM.",
 )
 @click.option("--role", required=True, type=click.Choice(get_args(Role)), help="What the policy's rules know it by.")
-@click.option("--tag", "tags", multiple=True, metavar="TAG", help="A tag, by which rules and `writ run --tag` know it.")
+@click.option(
+    "--tag",
+    "tags",
+    multiple=True,
+    metavar="TAG",
+    help="A tag, by which rules and `writ run --tag` know it.",
+    shell_complete=completion.tags,
+)
 @click.option(
     "--host-key",
     metavar="KEY",

@@ -8,6 +8,7 @@ import click
 from msgspec import Struct
 from rich.text import Text
 
+from writ_cli.arguments import completion
 from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.options import asking
 from writ_cli.context.settings import Settings
@@ -50,7 +51,7 @@ def backends() -> None:
 
 
 @backends.command("test")
-@click.argument("targets", nargs=-1, metavar="[TARGET]...")
+@click.argument("targets", nargs=-1, metavar="[TARGET]...", shell_complete=completion.targets)
 @asking
 async def test(settings: Settings, targets: tuple[str, ...]) -> int:
     """Have the agents test these targets (all of them, if none is named), and show their reports.

@@ -7,6 +7,7 @@ import click
 import msgspec
 from msgspec import NODEFAULT, inspect
 
+from writ_cli.arguments import completion
 from writ_cli.arguments.options import asking, listing, local
 from writ_cli.arguments.suggestions import inventory_entries, inventory_has_mistakes
 from writ_cli.context.settings import Settings
@@ -21,7 +22,7 @@ from writ_runtime.plugins.entry_points import load_catalogue
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=completion.operations)
 @click.option("--risk", "risks", multiple=True, type=click.Choice([one.value for one in Risk]), help="Of this risk.")
 @click.option("--backend", "backends", multiple=True, metavar="BACKEND", help="Of this backend, such as ssh.")
 @listing(local)

@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 from rich.text import Text
 
+from writ_cli.arguments import completion
 from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.id_prefix import WHOLE, one_of
 from writ_cli.arguments.options import asking, listing
 from writ_cli.context.settings import Settings
 from writ_cli.operations.controls.stops import REASON
-from writ_cli.operations.records.search_rows import request_time
 from writ_cli.operations.running.operation_check import warn_of_globs_without_targets
 from writ_cli.operations.running.requests import show_view
 from writ_cli.terminal import times
@@ -32,7 +32,7 @@ SSH_KEY = click.option(
     metavar="FILE",
     help="Prove your presence by this security key, such as ~/.ssh/id_ed25519_sk (WRIT_SSH_KEY).",
 )
-ID = click.argument("emergency", metavar="EMERGENCY")
+ID = click.argument("emergency", metavar="EMERGENCY", shell_complete=completion.emergencies)
 
 
 @click.group(cls=CommandGroup)
@@ -42,7 +42,16 @@ def emergency() -> None:
 
 @emergency.command("declare")
 @REASON
-@click.option("--target", "-t", "targets", multiple=True, required=True, metavar="GLOB", help="Targets (web-*, *).")
+@click.option(
+    "--target",
+    "-t",
+    "targets",
+    multiple=True,
+    required=True,
+    metavar="GLOB",
+    help="Targets (web-*, *).",
+    shell_complete=completion.targets,
+)
 @click.option("--for", "span", metavar="SPAN", required=True, help="Longest duration; the policy has a bound.")
 @SSH_KEY
 @asking
@@ -183,10 +192,9 @@ async def report(settings: Settings, emergency: str) -> int:
     settings.screen.line(f"{number} decided while it was in force")
     if not rows:
         return Exit.DONE
-    when = request_time(settings.screen)
     settings.screen.table(
         ("operation", "when", "who", "what", "target", "outcome"),
-        [_row(row, when(row)) for row in rows],
+        [_row(row) for row in rows],
         drop=(("operation", "when"), ("who", "what"), ("target", "outcome")),
     )
     return Exit.DONE
@@ -203,5 +211,6 @@ async def _under(writ: Writ, emergency: str) -> AsyncIterator[SearchRow]:
         before = answer.rows[-1].first_sequence
 
 
-def _row(row: SearchRow, when: str) -> tuple[object, ...]:
+def _row(row: SearchRow) -> tuple[object, ...]:
+    when = times.date(row.requested_at)
     return row.operation_id, when, row.principal, row.operation, row.target, outcome(row.outcome or row.state)

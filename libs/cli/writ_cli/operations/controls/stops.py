@@ -7,6 +7,7 @@ import click
 from msgspec import structs
 from rich.text import Text
 
+from writ_cli.arguments import completion
 from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.id_prefix import one_of
 from writ_cli.arguments.options import asking, listing
@@ -33,10 +34,32 @@ def stop() -> None:
 
 @stop.command("set")
 @REASON
-@click.option("--target", "-t", "targets", multiple=True, metavar="GLOB", help="Only these targets (web-*).")
+@click.option(
+    "--target",
+    "-t",
+    "targets",
+    multiple=True,
+    metavar="GLOB",
+    help="Only these targets (web-*).",
+    shell_complete=completion.targets,
+)
 @click.option("--role", "roles", multiple=True, type=click.Choice(get_args(Role)), help="Only targets of this role.")
-@click.option("--principal", "principals", multiple=True, metavar="NAME", help="Only requests of this principal.")
-@click.option("--operation", "operations", multiple=True, metavar="NAME", help="Only this operation.")
+@click.option(
+    "--principal",
+    "principals",
+    multiple=True,
+    metavar="NAME",
+    help="Only requests of this principal.",
+    shell_complete=completion.principals,
+)
+@click.option(
+    "--operation",
+    "operations",
+    multiple=True,
+    metavar="NAME",
+    help="Only this operation.",
+    shell_complete=completion.operations,
+)
 @SPAN
 @click.option("--cancel-running", is_flag=True, help="Cancel the operations within its reach that already run.")
 @asking
@@ -102,7 +125,7 @@ def _show(
 
 
 @stop.command("lift")
-@click.argument("stop_id", metavar="STOP")
+@click.argument("stop_id", metavar="STOP", shell_complete=completion.stops)
 @click.option("--reason", "-r", default="", help="Why, for the record.")
 @asking
 async def lift(settings: Settings, stop_id: str, reason: str) -> int:

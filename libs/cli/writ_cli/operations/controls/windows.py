@@ -2,6 +2,7 @@
 
 import click
 
+from writ_cli.arguments import completion
 from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.id_prefix import one_of
 from writ_cli.arguments.options import asking, listing
@@ -20,8 +21,17 @@ def window() -> None:
 
 
 @window.command("request")
-@click.argument("operations", nargs=-1, required=True, metavar="OPERATION...")
-@click.option("--target", "-t", "targets", multiple=True, required=True, metavar="TARGET", help="A target; repeatable.")
+@click.argument("operations", nargs=-1, required=True, metavar="OPERATION...", shell_complete=completion.operations)
+@click.option(
+    "--target",
+    "-t",
+    "targets",
+    multiple=True,
+    required=True,
+    metavar="TARGET",
+    help="A target; repeatable.",
+    shell_complete=completion.targets,
+)
 @click.option("--uses", type=click.IntRange(1, 1000), default=1, show_default=True, help="Number of operations.")
 @click.option("--for", "span", default="1h", show_default=True, metavar="SPAN", help="Duration, from the approval.")
 @click.option("--reason", "-r", required=True, help="The purpose, which approvers see.")
@@ -48,7 +58,7 @@ async def request(
 
 
 @window.command("end")
-@click.argument("window_id", metavar="WINDOW")
+@click.argument("window_id", metavar="WINDOW", shell_complete=completion.windows)
 @click.option("--reason", "-r", default="", help="Why, for the record.")
 @asking
 async def end(settings: Settings, window_id: str, reason: str) -> int:
@@ -76,7 +86,7 @@ def _row(one: WindowView) -> tuple[object, ...]:
 
 
 @window.command("show")
-@click.argument("window_id", metavar="WINDOW")
+@click.argument("window_id", metavar="WINDOW", shell_complete=completion.windows)
 @asking
 async def show(settings: Settings, window_id: str) -> int:
     """Show the open WINDOW with the operations that used it."""

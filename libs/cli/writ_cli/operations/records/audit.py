@@ -9,6 +9,7 @@ import click
 import msgspec
 from msgspec import Struct
 
+from writ_cli.arguments import completion
 from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.correlation_option import checked_correlation
 from writ_cli.arguments.id_prefix import WHOLE, is_prefix
@@ -32,7 +33,12 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("number", metavar="OPERATION_OR_CORRELATION_ID", callback=checked_correlation)
+@click.argument(
+    "number",
+    metavar="OPERATION_OR_CORRELATION_ID",
+    callback=checked_correlation,
+    shell_complete=completion.recorded_operations,
+)
 @click.option(
     "--archive",
     type=INPUT_FILE,
@@ -150,9 +156,16 @@ def audit() -> None:
 
 
 @audit.command("search")
-@click.option("--principal", "asked_by", multiple=True, metavar="NAME", help="The requester.")
-@click.option("--target", "-t", multiple=True, metavar="TARGET", help="The target.")
-@click.option("--operation", multiple=True, metavar="OP", help="Which operation.")
+@click.option(
+    "--principal",
+    "asked_by",
+    multiple=True,
+    metavar="NAME",
+    help="The requester.",
+    shell_complete=completion.principals,
+)
+@click.option("--target", "-t", multiple=True, metavar="TARGET", help="The target.", shell_complete=completion.targets)
+@click.option("--operation", multiple=True, metavar="OP", help="Which operation.", shell_complete=completion.operations)
 @click.option("--outcome", "ended", type=click.Choice(get_args(Outcome)), multiple=True, help="The outcome.")
 @click.option(
     "--param",
@@ -197,7 +210,13 @@ async def search(settings: Settings, filters: SearchOptions, columns: str | None
 
 @audit.command("security")
 @click.option("--kind", type=click.Choice(get_args(SecurityKind)), metavar="KIND", help="One kind, as in an alert.")
-@click.option("--principal", "named", metavar="NAME", help="The principal that an event names.")
+@click.option(
+    "--principal",
+    "named",
+    metavar="NAME",
+    help="The principal that an event names.",
+    shell_complete=completion.principals,
+)
 @click.option("--since", metavar="WHEN", help="2h, 7d, or 2026-11-25T14:30.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
 @click.option(

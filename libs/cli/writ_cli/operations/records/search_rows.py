@@ -34,12 +34,6 @@ COLUMNS: Mapping[str, Cell] = MappingProxyType(
 )
 
 
-def request_time(screen: Screen) -> Callable[[SearchRow], str]:
-    """Return the cell with the time of a request: to the minute on a narrow terminal."""
-    shown = times.date if screen.out.width >= WHOLE_TIMES else times.minute
-    return lambda row: shown(row.requested_at)
-
-
 def _in_iso(moment: Callable[[SearchRow], float]) -> Cell:
     return lambda row: times.iso(moment(row))
 
@@ -65,8 +59,6 @@ NARROWED = (
     "who\nwhat",
 )
 """A row shows who did what, when, where, and how it ended: on a narrow terminal these are stacked in pairs."""
-WHOLE_TIMES = 100
-"""Columns of a terminal from which on times have seconds and offset."""
 
 
 def chosen_columns(words: str | None) -> list[str]:
@@ -114,8 +106,7 @@ def _plain(cell: object) -> str:
 
 def _table(screen: Screen, answer: SearchReply, columns: Sequence[str]) -> None:
     names = columns or WIDE
-    cells = COLUMNS if columns else {**COLUMNS, "when": request_time(screen)}
-    rows = [[cells[name](row) for name in names] for row in answer.rows]
+    rows = [[COLUMNS[name](row) for name in names] for row in answer.rows]
     screen.table(names, rows, drop=() if columns else NARROWED)
     if reported := [row.operation_id for row in answer.rows if row.security_events]:
         screen.line(Text(f"security events about {len(reported)} of these: writ trace {reported[0]}", style="bold red"))

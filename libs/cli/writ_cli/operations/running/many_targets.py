@@ -9,6 +9,7 @@ from rich.text import Text
 
 from writ_cli.context.settings import Settings
 from writ_cli.operations.running.operation_check import refuse_unknown
+from writ_cli.operations.running.silence_lines import SilenceLines
 from writ_cli.operations.running.target_choice import TargetChoice, offered
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit, of_outcome
@@ -151,6 +152,7 @@ class RunResults:
         self._bad = self._pending = 0
         self._waits: dict[str, str] = {}
         self._approvals = 0
+        self._silence = SilenceLines(screen)
         self.interrupted = False
         self._status = screen.err.status(self.progress(), spinner="dots") if screen.live else None
 
@@ -196,6 +198,7 @@ class RunResults:
         if isinstance(event, Progress) and event.message.startswith("waits for "):
             of_approval = event.message.startswith(FOR_APPROVAL)
             self._waits[event.operation_id] = FOR_APPROVAL if of_approval else visible(event.message)
+        self._silence.show(event)
         self._update()
 
     def add(self, result: TargetResult) -> None:

@@ -32,7 +32,7 @@ def op() -> None:
 
 
 @op.command("show")
-@click.argument("operation", shell_complete=completion.open_operations)
+@click.argument("operation", shell_complete=completion.recorded_operations)
 @asking
 async def show(settings: Settings, operation: str) -> int:
     """Show the state of one operation, with its output while that is stored."""

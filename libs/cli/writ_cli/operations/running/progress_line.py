@@ -1,6 +1,6 @@
 """Progress of an operation on a terminal: one line on standard error that is removed at the end.
 
-Nothing is shown without a terminal, or with `-o json`.
+Without a terminal, or with `-o json`, only hosts and agents that do not reply are shown.
 """
 
 from types import TracebackType
@@ -8,6 +8,7 @@ from typing import Self
 
 from rich.text import Text
 
+from writ_cli.operations.running.silence_lines import SilenceLines
 from writ_cli.terminal import times
 from writ_cli.terminal.output import Screen, visible
 from writ_client.operations.operation_events import Event
@@ -20,6 +21,7 @@ class ProgressLine:
 
     def __init__(self, screen: Screen) -> None:
         self._status = screen.err.status("waiting for a reply", spinner="dots") if screen.live else None
+        self._silence = SilenceLines(screen)
         self._reported = ""
         self._until = ""
 
@@ -39,9 +41,11 @@ class ProgressLine:
         self._reported = reason
 
     def show(self, event: Event) -> None:
-        """Show the latest event."""
+        """Show the latest event; without a terminal a host or agent that does not reply."""
         if self._status is not None:
             self._status.update(Text(visible(self.text(event))))
+        else:
+            self._silence.show(event)
 
     def text(self, event: Event) -> str:
         """Return an event in a few words, without the reported reason."""

@@ -30,7 +30,9 @@ OPTIONS = (
         shell_complete=completion.targets,
     ),
     click.option("--role", "roles", multiple=True, type=click.Choice(get_args(Role)), help="Targets of this role."),
-    click.option("--tag", "tags", multiple=True, metavar="TAG", help="Targets with this tag."),
+    click.option(
+        "--tag", "tags", multiple=True, metavar="TAG", help="Targets with this tag.", shell_complete=completion.tags
+    ),
     click.option("--all", "everything", is_flag=True, help="All targets; asks first."),
     click.option("--yes", "-y", is_flag=True, help="Do not ask."),
     click.option(

@@ -22,7 +22,6 @@ reverse the text.
 """
 GroupName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}(?!\n)$")]
 Scalar = str | int | float | bool
-Count = Annotated[int, Meta(ge=1)]
 Length = Annotated[int, Meta(ge=0)]
 DayName = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS = "1 to 7, or mon to sun; 0 is Sunday too"
