@@ -21,7 +21,7 @@ from writ_contracts.history.records import Record
 from writ_contracts.journal import Archived, Outcome, Rejected, Requested
 from writ_contracts.life import AcceptedLife, Life
 from writ_contracts.wire import decode_event
-from writ_executor.control.control_result import ControlResult
+from writ_executor.control.control_outcome import ControlOutcome
 from writ_executor.journal.follower import read_life
 from writ_executor.journal.generations import Generations, control_events
 from writ_executor.journal.hidden_values import Vault
@@ -49,7 +49,7 @@ class ArchiveOperation:
         self._remember = remember_days * DAY
         self._at_it = asyncio.Lock()
 
-    async def carry_out(self, requested: Requested) -> ControlResult:
+    async def carry_out(self, requested: Requested) -> ControlOutcome:
         """Archive the range. Raises Invalid unless the range is the next one and has no open operations."""
         async with self._at_it:  # the sweep takes up what takes long: here it waits, and finds it done
             archive = msgspec.convert(requested.effective, JournalArchive)
@@ -186,5 +186,5 @@ def _is_named(life: Life, generation: int) -> bool:
     return not begun_here or (life.archived is not None and life.archived.generation >= generation)
 
 
-def _done(requested: Requested, generation: int) -> ControlResult:
-    return ControlResult(output={"id": requested.operation_id, "generation": generation})
+def _done(requested: Requested, generation: int) -> ControlOutcome:
+    return ControlOutcome(output={"id": requested.operation_id, "generation": generation})

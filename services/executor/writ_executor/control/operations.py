@@ -16,7 +16,7 @@ from writ_contracts.policy.stops import Reach
 from writ_contracts.signing import Signed
 from writ_executor.agents.targets import Targets
 from writ_executor.control.archiving import ArchiveOperation
-from writ_executor.control.control_result import ControlResult
+from writ_executor.control.control_outcome import ControlOutcome
 from writ_executor.control.in_force_check import ENDINGS, check_in_force
 from writ_executor.control.policy_versions import PolicyVersionOperations
 from writ_executor.control.principals import PrincipalManagement, not_confirmed_by_nats
@@ -42,7 +42,7 @@ NAMED = ("stop_id", "emergency_id", "window_id", "session_id")
 RUNNING = (State.STARTED, State.CANCELLING)
 MOST_RUNNING = 500
 """Ids in the output of a stop, which has to fit into one event."""
-Carry = Callable[[Requested], Awaitable[ControlResult]]
+Carry = Callable[[Requested], Awaitable[ControlOutcome]]
 
 
 class ControlOperations:
@@ -108,7 +108,7 @@ class ControlOperations:
         try:
             result = await self.offered[requested.operation](requested)
         except Invalid as error:
-            result = ControlResult(outcome="failed", code=error.code, message=str(error))
+            result = ControlOutcome(outcome="failed", code=error.code, message=str(error))
         if result.outcome == "unknown":
             await self._outcomes.mark_unknown(life, result.code, result.message)
         else:
@@ -127,7 +127,7 @@ class ControlOperations:
             decision=decision,
         )
 
-    async def _stop(self, requested: Requested) -> ControlResult:
+    async def _stop(self, requested: Requested) -> ControlOutcome:
         result = await self._control(requested)
         message = ""
         if not await self._follower.reached(
@@ -138,7 +138,7 @@ class ControlOperations:
         listed = {"running": found[:MOST_RUNNING], "more": max(len(found) - MOST_RUNNING, 0)}
         return structs.replace(result, message=message, output={**result.output, **listed})
 
-    async def _session(self, requested: Requested) -> ControlResult:
+    async def _session(self, requested: Requested) -> ControlOutcome:
         """Record the session or its end, and have NATS follow. Policy follows at once, whatever NATS does."""
         result = await self._control(requested)
         try:
@@ -160,7 +160,7 @@ class ControlOperations:
             if reach.covers(one.target, await self._targets.role_of(one.target), principals, one.operation):
                 yield one.operation_id
 
-    async def _control(self, requested: Requested) -> ControlResult:
+    async def _control(self, requested: Requested) -> ControlOutcome:
         kind = requested.operation
         if kind in ENDINGS:
             begun = await self._recorder.control_events(ENDINGS[kind].begun_by)
@@ -171,9 +171,9 @@ class ControlOperations:
         fault("executor.control_stored")
         named = next((requested.effective[name] for name in NAMED if name in requested.effective), None)
         set_id = str(named or requested.operation_id)
-        return ControlResult(output={"id": set_id, "sequence": sequence})
+        return ControlOutcome(output={"id": set_id, "sequence": sequence})
 
-    async def _cancel(self, requested: Requested) -> ControlResult:
+    async def _cancel(self, requested: Requested) -> ControlOutcome:
         victim_id = str(requested.effective["operation_id"])
         principal, _ = await self._lives.find_any(victim_id)
         for _ in range(ATTEMPTS):
@@ -186,16 +186,16 @@ class ControlOperations:
                 continue  # it moved on meanwhile: read it again
         raise Conflict(f"{victim_id} changed {ATTEMPTS} times during the cancel: try again")
 
-    async def _cancel_now(self, requested: Requested, life: AcceptedLife) -> ControlResult:
+    async def _cancel_now(self, requested: Requested, life: AcceptedLife) -> ControlOutcome:
         if life.state in RUNNING:
             return await self._cancel_running(requested, life)
         message = f"cancelled by {requested.principal} before it started"
         ended = await self._outcomes.not_started(life, "cancelled", "cancelled", message)
         if ended.outcome == "unknown":
             return _not_confirmed(life.requested, "an earlier attempt may have taken effect")
-        return ControlResult(output={"result": "cancelled"})
+        return ControlOutcome(output={"result": "cancelled"})
 
-    async def _cancel_running(self, requested: Requested, life: AcceptedLife) -> ControlResult:
+    async def _cancel_running(self, requested: Requested, life: AcceptedLife) -> ControlOutcome:
         victim = life.requested
         if not isinstance(life, GrantedLife):
             return _not_cancellable("a control operation that has begun cannot be cancelled", "running")
@@ -211,7 +211,7 @@ class ControlOperations:
             return _not_confirmed(victim, "its agent does not run this operation") if now.open else _ended(now)
         if result != "stopped":
             return _not_confirmed(victim, "it was killed, and a process of it may still run")
-        return ControlResult(output={"result": result})
+        return ControlOutcome(output={"result": result})
 
     def _cancel_event(self, requested: Requested, victim: Requested) -> CancelRequested:
         return CancelRequested(
@@ -225,18 +225,18 @@ class ControlOperations:
         )
 
 
-def _ended(life: Life) -> ControlResult:
+def _ended(life: Life) -> ControlOutcome:
     return _not_cancellable(f"it has already ended: {life.outcome}", "ended")
 
 
-def _not_cancellable(message: str, result: str) -> ControlResult:
-    return ControlResult(outcome="failed", code="not_cancellable", message=message, output={"result": result})
+def _not_cancellable(message: str, result: str) -> ControlOutcome:
+    return ControlOutcome(outcome="failed", code="not_cancellable", message=message, output={"result": result})
 
 
-def _not_confirmed(victim: Requested, why: str) -> ControlResult:
+def _not_confirmed(victim: Requested, why: str) -> ControlOutcome:
     """Return the result of a cancel whose effect was not observed: never `succeeded`."""
     message = f"{why}; `writ op watch {victim.operation_id}` shows its end"
-    return ControlResult(outcome="unknown", code="not_confirmed", message=message)
+    return ControlOutcome(outcome="unknown", code="not_confirmed", message=message)
 
 
 def _as_started(life: ControlLife) -> Requested:

@@ -13,7 +13,7 @@ from writ_contracts.errors import Conflict, Denied, Invalid
 from writ_contracts.journal import ControlEvent, Requested
 from writ_contracts.policy.versions import Origin, StoredPolicy, document_in, packed, packed_bytes
 from writ_contracts.wire import decode, encode
-from writ_executor.control.control_result import ControlResult
+from writ_executor.control.control_outcome import ControlOutcome
 from writ_executor.journal.hidden_values import ParametersLost, Vault
 from writ_executor.journal.index import Index
 from writ_executor.journal.lookup import OperationTable
@@ -40,19 +40,19 @@ class PolicyVersionOperations:
         self._vault = vault
         self._policy = policy
 
-    async def carry_out(self, requested: Requested) -> ControlResult:
+    async def carry_out(self, requested: Requested) -> ControlOutcome:
         """Publish the version. Raises Invalid if policy now refuses the request, Conflict if other publishers keep
         winning.
         """
         try:
             version = await self._stored(requested) or await self._store(requested)
         except (Denied, ParametersLost) as error:
-            return ControlResult(outcome="failed", code=error.code, message=str(error))
+            return ControlOutcome(outcome="failed", code=error.code, message=str(error))
         fault("executor.version_stored")
         sequence = await self._announce(requested, version)
         fault("executor.control_stored")
         output = {"id": requested.operation_id, "sequence": sequence, "version": version.number}
-        return ControlResult(output=output)
+        return ControlOutcome(output=output)
 
     async def _stored(self, requested: Requested) -> StoredPolicy | None:
         """Return the version this operation stored before, if a replica died afterwards."""

@@ -22,7 +22,7 @@ from writ_contracts.journal import Requested
 from writ_contracts.life import Life, State, is_open
 from writ_contracts.registry import channel
 from writ_contracts.wire import decode, decode_event, encode
-from writ_executor.control.control_result import ControlResult
+from writ_executor.control.control_outcome import ControlOutcome
 from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.index import Index
 from writ_executor.journal.lookup import OperationTable
@@ -54,7 +54,7 @@ class PrincipalManagement:
         self._index = index
         self._outcomes = outcomes
 
-    async def carry_out(self, requested: Requested) -> ControlResult:
+    async def carry_out(self, requested: Requested) -> ControlOutcome:
         """Record and apply the change. Raises Invalid (`conflict`) if another was recorded after its decision."""
         sequence = await self._store(requested)
         fault("executor.control_stored")
@@ -65,7 +65,7 @@ class PrincipalManagement:
             await self.provision(sequence)
         except WritError as error:
             return not_confirmed_by_nats(error, output)
-        return ControlResult(output=output)
+        return ControlOutcome(output=output)
 
     async def _store(self, requested: Requested) -> int:
         event = self._recorder.control_event(requested, self._vault.keys_of(requested).parameters)
@@ -137,10 +137,10 @@ class PrincipalManagement:
         return answer.applied
 
 
-def not_confirmed_by_nats(error: WritError, output: dict[str, Any]) -> ControlResult:
+def not_confirmed_by_nats(error: WritError, output: dict[str, Any]) -> ControlOutcome:
     """Return the result of a change that policy follows from its event on, whatever NATS does."""
     message = f"policy applies it; NATS has not confirmed it: {error}"
-    return ControlResult(outcome="unknown", code="not_confirmed", message=message, output=output)
+    return ControlOutcome(outcome="unknown", code="not_confirmed", message=message, output=output)
 
 
 class _OperationLists(Struct):

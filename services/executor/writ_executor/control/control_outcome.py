@@ -1,12 +1,12 @@
-"""The result of a control operation."""
+"""The outcome of a control operation."""
 
 from typing import Any, Literal
 
 from msgspec import Struct, field
 
 
-class ControlResult(Struct, frozen=True, kw_only=True):
-    """How a control operation ended. `output` is public."""
+class ControlOutcome(Struct, frozen=True, kw_only=True):
+    """The end of a control operation. `output` is public."""
 
     outcome: Literal["succeeded", "failed", "unknown"] = "succeeded"
     code: str = ""
