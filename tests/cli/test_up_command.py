@@ -308,8 +308,7 @@ def _read_all(master: int) -> str:
 async def test_agent_env_prints_the_settings_of_an_agent_on_another_host(tmp_path: Path, prepared: Home) -> None:
     shell = Shell(tmp_path)
     shell.environ["WRIT_HOME"] = str(prepared.root)
-    unknown = await shell.writ("agent-env", "nobody")
-    assert unknown.status == 2
+    assert (await shell.writ("agent-env", "nobody")).status == 2
     pool = f"local-{HERE}"
     arguments = ("agent-env", pool, "--url", "nats://10.0.0.1:4222", "--key-file", "/etc/k")
     bare = await shell.writ(*arguments)
@@ -347,7 +346,5 @@ async def test_health_port_option_sets_the_first_port_of_the_services(shell: She
 @pytest.mark.parametrize(
     ("requested", "nats_port", "first"), [(None, 4222, 9400), (None, 0, 0), (0, 4222, 0), (9, 0, 9)]
 )
-def test_first_health_port_is_fixed_unless_nats_takes_a_free_one(
-    requested: int | None, nats_port: int, first: int
-) -> None:
+def test_first_health_port_is_fixed_unless_nats_port_is_0(requested: int | None, nats_port: int, first: int) -> None:
     assert up._first_health_port(requested, nats_port) == first

@@ -11,7 +11,7 @@ from tests.executor.conftest import World
 
 from writ_contracts import subjects
 from writ_contracts.errors import Unreachable
-from writ_contracts.journal import Finished, RefusedSummary
+from writ_contracts.journal import RefusedSummary
 from writ_contracts.wire import _recent_event
 from writ_executor.journal.index import Index
 from writ_testing.eventually import eventually
@@ -23,9 +23,7 @@ async def test_unclaimed_operation_expires_and_names_the_missing_agent(world: Wo
     await world.executor(start_window=0.2)
     answer = await world.ask("service_restart", **RESTART)
     assert await world.outcome(answer.operation_id or "") == "expired"
-    end = (await world.life(answer.operation_id or "")).end
-    assert isinstance(end, Finished)
-    assert end.code == "no_agent"
+    assert getattr((await world.life(answer.operation_id or "")).end, "code", "") == "no_agent"
 
 
 async def test_expiry_names_busy_agents(world: World) -> None:
@@ -33,9 +31,7 @@ async def test_expiry_names_busy_agents(world: World) -> None:
     await heartbeat(world)
     answer = await world.ask("service_restart", **RESTART)
     assert await world.outcome(answer.operation_id or "") == "expired"
-    end = (await world.life(answer.operation_id or "")).end
-    assert isinstance(end, Finished)
-    assert end.code == "not_claimed"
+    assert getattr((await world.life(answer.operation_id or "")).end, "code", "") == "not_claimed"
 
 
 async def test_an_expired_operation_releases_the_next_one(world: World) -> None:

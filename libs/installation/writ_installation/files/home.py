@@ -61,7 +61,7 @@ class Home:
         self.sandbox = written.parent / "writ-sandbox"
         """Initial folder for file operations; it may be no folder of Writ itself."""
         self._name_files(written)
-        self._name_tls_files(written)
+        self._name_server_files(written)
 
     def credentials(self, backend: str) -> Path:
         """Return the folder with the credentials of a backend's targets, one file for each."""
@@ -104,14 +104,14 @@ class Home:
         """One-time tokens of agents' hosts, by their public halves."""
         self.enrolled = written / "enrolled"
         """The key for which each token was used."""
+        self.report_file = self.run / "supervisor.json"
+        self.lock = self.run / "lock"
+
+    def _name_server_files(self, written: Path) -> None:
         self.server_config = self.nats / "server.conf"
         self.sizes = self.nats / "sizes.json"
         self.servers = self.root / "servers"
         """Configurations of NATS servers in containers, one for each server."""
-        self.report_file = self.run / "supervisor.json"
-        self.lock = self.run / "lock"
-
-    def _name_tls_files(self, written: Path) -> None:
         self.tls_file = self.config / "tls.yaml"
         """The mode of NATS's TLS, and the names of its servers."""
         self.ca_file = self.config / "ca.pem"
