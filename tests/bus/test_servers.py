@@ -109,4 +109,4 @@ async def test_reply_of_another_than_a_server_is_refused(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(bus, "request_many", odd)
     with pytest.raises(BusRefused, match=r"writ\.api\.servers\.state"):
-        await asyncio.wait_for(figures(bus), 5)
+        await asyncio.wait_for(figures(bus), 30)

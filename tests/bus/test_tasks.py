@@ -85,7 +85,7 @@ async def test_unending_work_that_ends_ends_its_group(
             group.create_task(tasks.unending("two", end()))  # type: ignore[arg-type]
 
     with pytest.raises(ExceptionGroup) as ended:
-        await asyncio.wait_for(both(), 5)
+        await asyncio.wait_for(both(), 30)
     assert [type(one) for one in ended.value.exceptions] == [error]
     assert tasks.take_ended() == {"two": 1}
 

@@ -97,7 +97,7 @@ async def test_pulled_work_is_in_the_trace_of_its_dispatch(ground: TracedGround,
     await agent.pull(subjects.consumer("local-web"), subjects.JOURNAL_STREAM, handler, slots=1)
     with tracing.within(tracing.root()):
         await executor.journal.append(entry(DISPATCHED))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await done.wait()
     await agent.drain(1)
     appended, pulled, run = (one(spans, name) for name in ("append dispatched", "carry out", "run"))

@@ -141,7 +141,7 @@ class World:
 
     async def until(self, check: Callable[[], Awaitable[T | None]]) -> T:
         """Return the first result of `check` that is not None; call it again after each event of the journal."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             found = await check()
             async for _ in self.bus.journal.tail(0):
                 if found is not None:

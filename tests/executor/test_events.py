@@ -74,6 +74,6 @@ async def test_progress_goes_to_its_requester_from_the_pool_that_runs_it_and_fro
     ):
         progress = Progress(operation_id=work.operation_id, principal=principal, message=words)
         await world.bus.publish(subjects.progress(pool), encode(progress))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         assert decode((await heard.get()).data, Progress).message == "half done"
     assert heard.empty()

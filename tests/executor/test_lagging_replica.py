@@ -8,7 +8,7 @@ from tests.executor.conftest import World
 
 from writ_bus.errors import Unreachable
 from writ_bus.port import Entry, Message
-from writ_contracts import subjects
+from writ_contracts import errors, subjects
 from writ_contracts.agents import ClaimMessage, ClaimReply, Heartbeat
 from writ_contracts.journal import Archived, Dispatched, Finished
 from writ_contracts.life import AcceptedLife, Life, State, fold
@@ -71,6 +71,49 @@ async def test_a_claim_of_the_second_attempt_at_a_replica_that_knows_the_first_i
     known = one.index.get(work.operation_id)
     assert known
     assert structs.replace(known, time=0.0, first_time=0.0) == await first(world, work.operation_id, 3)
+    assert (await claim_at(one, world, again)).grant
+
+
+def leader_has(monkeypatch: pytest.MonkeyPatch, life: Life) -> None:
+    """Let every read of an operation find it like this until the patch is undone."""
+
+    async def read_life(*_: object) -> Life:
+        return life
+
+    monkeypatch.setattr("writ_executor.journal.lookup.read_life", read_life)
+
+
+@pytest.mark.parametrize("stored", [0, 1])
+async def test_a_claim_before_the_leader_has_the_dispatch_is_to_be_repeated(
+    world: World, monkeypatch: pytest.MonkeyPatch, stored: int
+) -> None:
+    """Another server of a cluster may deliver the dispatch first. After `gone` it would not be delivered again."""
+    await world.executor()
+    answer = await world.ask("service_restart", **RESTART)
+    work = await world.work(answer.operation_id or "")
+    one = await asleep(world)
+    leader_has(monkeypatch, await first(world, work.operation_id, stored) if stored else Life())
+    with pytest.raises(errors.Unreachable, match="yet: claim it again") as refused:
+        await claim_at(one, world, work)
+    assert refused.value.retry
+    monkeypatch.undo()
+    assert (await claim_at(one, world, work)).grant
+
+
+async def test_a_claim_before_the_leader_has_the_second_dispatch_is_to_be_repeated(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.executor()
+    answer = await world.ask("service_start", **RESTART)
+    work = await world.work(answer.operation_id or "")
+    await world.hands.finish(work, await world.hands.claim(work), outcome="unknown", over=True)
+    again = await world.work(work.operation_id)
+    one = await asleep(world)
+    leader_has(monkeypatch, await first(world, work.operation_id, 3))
+    with pytest.raises(errors.Unreachable, match=r"dispatch 2 of .* is not stored yet") as refused:
+        await claim_at(one, world, again)
+    assert refused.value.retry
+    monkeypatch.undo()
     assert (await claim_at(one, world, again)).grant
 
 

@@ -125,7 +125,7 @@ class ClaimEndpoint:
         for _ in range(ATTEMPTS):
             if life is None or not _waits_for(life, claim):  # the journal alone shows that it no longer waits
                 await self._check(received, pool)
-                life = await self._lives.fresh(principal, claim.operation_id)
+                life = await self._with_dispatch(principal, claim)
             if not _waits_for(life, claim):
                 return await self._repeat(life, received)
             try:
@@ -134,6 +134,19 @@ class ClaimEndpoint:
             except Conflict:
                 life = None  # another writer was first: read the life again
         raise Conflict(f"{claim.operation_id} changed {ATTEMPTS} times")
+
+    async def _with_dispatch(self, principal: str, claim: Claim) -> Life:
+        """Return the operation as the journal has it now. Raises Unreachable if the claimed dispatch is not there yet:
+        another server of a cluster may deliver it before the stream's leader has stored it.
+        """
+        try:
+            life = await self._lives.fresh(principal, claim.operation_id)
+        except Invalid as error:  # a read may be dispatched together with its request
+            raise Unreachable(f"{error} yet: claim it again") from error
+        dispatched = life.dispatched.attempt if isinstance(life, DispatchedLife) else 0
+        if life.open and dispatched < claim.attempt:
+            raise Unreachable(f"dispatch {claim.attempt} of {claim.operation_id} is not stored yet: claim it again")
+        return life
 
     async def _check(self, received: ReceivedClaim, pool: str) -> None:
         """Raises Untrusted, and records it, unless an agent of the pool signed the claim."""
