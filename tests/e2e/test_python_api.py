@@ -39,6 +39,13 @@ RULES: list[dict[str, Any]] = [
         "allowed": False,
     },
     {
+        "name": "production_files_need_a_person",
+        "operations": ["file_write"],
+        "target_roles": ["production"],
+        "allowed": True,
+        "requires_approval": True,
+    },
+    {
         "name": "admins_run_the_policy",
         "operations": [one.name for one in CONTROL],
         "user_roles": ["admin"],
@@ -54,7 +61,11 @@ async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
     roles = {"web-1": "development", "dev-test-01": "development", "prod-web-01": "production"}
     targets = [local_target(name, root, role=role) for name, role in roles.items()]
     targets[1]["docker"] = {}
-    people: list[tuple[str, dict[str, Any]]] = [("admin", {"roles": ["admin"]}), ("developer", {})]
+    people: list[tuple[str, dict[str, Any]]] = [
+        ("admin", {"roles": ["admin"]}),
+        ("developer", {}),
+        ("lead", {"roles": ["approver"]}),
+    ]
     home = prepare(folder, targets=targets, policy=open_policy(*RULES), principals=people)
     async with running_installation(folder, home=home, environ={"WRIT_RATE": "1000", "WRIT_BURST": "1000"}) as running:
         yield running
@@ -71,13 +82,14 @@ async def test_every_snippet_of_the_page_runs(
 ) -> None:
     folder = installation.home.root.parent
     monkeypatch.chdir(folder)
-    (folder / "admin.json").write_text((await installation.writ("context", "admin", "-o", "json")).out)
+    for name in ("admin", "lead"):
+        (folder / f"{name}.json").write_text((await installation.writ("context", name, "-o", "json")).out)
     names: dict[str, Any] = {"root": str(folder / "files")}
     snippets = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     assert len(snippets) >= 12
     for snippet in snippets:
         await run(snippet, names)
-    assert (await asyncio.to_thread(names["main"])).output["content"] == "welcome\n"
+    assert (await asyncio.to_thread(names["main"])).output["content"] == "maintenance\n"
     assert names["steps"]
     assert names["validation"]["errors"]
     assert {name: one.status for name, one in names["test_results"].items()} == {"local": "ok"}

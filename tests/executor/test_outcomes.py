@@ -217,6 +217,14 @@ async def test_refusals_that_could_not_be_summarised_are_in_the_next_summary(
     assert (summary.principal, summary.count, summary.codes) == ("alice", limited + 1, {"rate_limited": limited + 1})
 
 
+async def test_refusals_of_the_last_minute_are_summarised_at_a_stop(world: World) -> None:
+    one = await world.executor(rate=0.001, burst=5, sweep=1000.0)
+    answers = await asyncio.gather(*(world.ask("service_status", **RESTART) for _ in range(40)))
+    await one.stop()
+    [summary] = [event for event in await world.events() if isinstance(event, RefusedSummary)]
+    assert summary.count == sum(answer.error is not None for answer in answers)
+
+
 async def test_a_nearly_full_journal_refuses_new_operations_but_not_cancels_or_ends(world: World) -> None:
     one = await world.executor()
     answer = await world.ask("service_restart", **RESTART)

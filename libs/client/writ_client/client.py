@@ -7,7 +7,7 @@ Each request has an idempotency key, so a request that was lost on the way is se
 """
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypedDict, Unpack
@@ -56,14 +56,24 @@ class SubmitOptions(TypedDict, total=False):
 class Writ(Queries, OperationGroups):
     """One principal's connection to Writ. Errors are those of `writ_contracts.errors`."""
 
-    def __init__(self, bus: Bus, key: Key | None, principal: str, *, clock: Callable[[], float] = time.time) -> None:
-        """Use a bus connected as this principal. Without a key nothing is signed."""
+    def __init__(
+        self,
+        bus: Bus,
+        key: Key | None,
+        principal: str,
+        *,
+        policy_keys: Collection[str] = (),
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Use a bus connected as this principal. Without a key nothing is signed. `policy_keys`: policy's public keys,
+        by which approval cards are verified.
+        """
         super().__init__(bus, principal)
         self._key = key
         self._clock = clock
         self._following = EventFollower(bus, principal)
         self.policy = PolicyQueries(bus, principal)
-        self.approvals = Approvals(bus, key, principal, clock)
+        self.approvals = Approvals(bus, key, principal, clock, policy_keys=policy_keys)
         self.principals = PrincipalChanges(self)
         self.windows = ApprovalWindows(self)
         self.sessions = Sessions(self, bus, principal)
@@ -99,7 +109,8 @@ class Writ(Queries, OperationGroups):
     async def within(cls, context: Context, seed: bytes, *, wait: float = 5.0) -> Self:
         """Connect with this context."""
         key = Key(seed, context.installation)
-        return cls(await open_bus(context, seed, wait=wait), key, context.principal)
+        bus = await open_bus(context, seed, wait=wait)
+        return cls(bus, key, context.principal, policy_keys=context.policy_keys)
 
     async def __aenter__(self) -> Self:
         return self

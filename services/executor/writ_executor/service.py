@@ -136,10 +136,11 @@ class Executor:
             await asyncio.get_running_loop().create_future()
 
     async def stop(self) -> None:
-        """Let begun work end, and write a snapshot."""
+        """Let begun work end, write a snapshot, and record the refusals that were only counted."""
         await self.background.settle()
         await self.follower.save_known()
         self._is_stopping = True
+        await self.admission.summarise(after=0.0)
 
     async def _store_refusals(self) -> None:
         """Record how much was refused because nothing was stored."""

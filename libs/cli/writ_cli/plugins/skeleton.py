@@ -138,7 +138,7 @@ from pathlib import Path
 from typing import Any
 
 from writ_agent.backends.coroutine import CoroutineHandler
-from writ_agent.backends.port import TaskResult, ProbeResult, Progress, Task
+from writ_agent.backends.port import ProbeResult, Progress, Task, TaskResult
 from writ_contracts.errors import Invalid
 from writ_$name.operations import OPERATIONS
 
@@ -230,7 +230,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from writ_agent.backends.port import TaskResult, Task
+from writ_agent.backends.port import Task, TaskResult
 from writ_$name.backend import backend
 from writ_$name.operations import OPERATIONS
 from writ_contracts.inventory import Target

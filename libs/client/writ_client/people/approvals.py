@@ -46,13 +46,20 @@ class Approvals:
     """`writ.approvals`. Raises the errors of `writ_contracts.errors`."""
 
     def __init__(
-        self, bus: Bus, key: Key | None, principal: str, clock: Callable[[], float], installation: str = ""
+        self,
+        bus: Bus,
+        key: Key | None,
+        principal: str,
+        clock: Callable[[], float],
+        installation: str = "",
+        policy_keys: Collection[str] = (),
     ) -> None:
         self._bus = bus
         self._key = key
         self._principal = principal
         self._clock = clock
         self._installation = installation or (key.installation if key else "")
+        self._policy_keys = policy_keys
 
     async def pending(self, *, after: int = 0, limit: int = approvals.MOST_PENDING) -> approvals.ApprovalsReply:
         """Return a page of the operations the caller may decide on, now or after others."""
@@ -69,11 +76,15 @@ class Approvals:
         return answer.ids
 
     async def card(
-        self, operation_id: str, policy_keys: Collection[str] = (), hidden: Mapping[str, Any] | None = None
+        self,
+        operation_id: str,
+        policy_keys: Collection[str] | None = None,
+        hidden: Mapping[str, Any] | None = None,
     ) -> Card:
         """Return one operation, verified (`approval_card.open_card`). Raises Untrusted, Denied, Invalid (`not_found`).
-        Wait for a preview under way, up to `PREVIEW_SECONDS`.
+        Wait for a preview under way, up to `PREVIEW_SECONDS`. `policy_keys`: None for those of the context.
         """
+        policy_keys = self._policy_keys if policy_keys is None else policy_keys
         until = time.monotonic() + PREVIEW_SECONDS
         while True:
             answer = await self._card(operation_id)
