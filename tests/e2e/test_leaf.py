@@ -114,7 +114,7 @@ async def at_work(writ: Writ, parameters: Mapping[str, Any]) -> tuple[str, async
     begun: asyncio.Queue[str] = asyncio.Queue()
 
     def heard(event: Event) -> None:
-        if isinstance(event, Progress):
+        if isinstance(event, Progress) and not event.silent:
             begun.put_nowait(event.operation_id)
 
     run = asyncio.create_task(writ.run("test_count", "depot-1", parameters, timeout=90, on_event=heard))

@@ -63,7 +63,7 @@ class Run:
         self.work.add(asyncio.create_task(running))
 
         async def runs() -> bool:
-            return any(isinstance(event, Progress) for event in heard)
+            return any(isinstance(event, Progress) and not event.silent for event in heard)
 
         await eventually(runs, what="the operation to run")
         return id_of("operator", key)
