@@ -164,3 +164,12 @@ def test_a_context_without_a_name_of_its_own_is_refused(elsewhere: Path) -> None
 def test_repeated_options_of_a_context_are_refused(elsewhere: Path) -> None:
     done = call("context", "alice", "--as", "a", "--as", "b")
     assert "--as is given more than once" in done.stderr
+
+
+def test_option_takes_the_name_of_a_saved_context_and_a_file_before_it(elsewhere: Path) -> None:
+    saved = ContextFolder(os.environ).save("prod", b"{}")
+    done = call("targets", "--context", "prod")
+    assert (done.exit_code, done.stderr.partition(": is not a context")[0]) == (2, f"writ: {saved}")
+    (elsewhere / "prod").write_text("[]")
+    assert call("targets", "--context", "prod").stderr.startswith("writ: prod: is not a context")
+    assert call("targets", "--context", "other").stderr.startswith("writ: other: can't be read: No such file")

@@ -1,6 +1,8 @@
 """`-o yaml` and `--field`: the result in other forms, and a part of it."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -109,3 +111,18 @@ async def test_watched_list_that_cannot_be_read_at_first_ends() -> None:
 
     with pytest.raises(TimedOut):
         await watched(show, every=0)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("version",), ("schema", "policy"), ("operations",), ("operations", "-o", "json"), ("operations", "-o", "yaml")],
+)
+def test_output_on_a_full_disk_is_one_line_on_standard_error(words: tuple[str, ...]) -> None:
+    command = str(Path(sys.executable).with_name("writ"))
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run([command, *words], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    what_now = "What was requested may have been done, as `writ op list` and `writ audit search` show"
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"writ: No space left on device: the output is incomplete. {what_now}\n",
+    )

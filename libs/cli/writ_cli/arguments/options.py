@@ -68,7 +68,7 @@ _CONTEXT = click.option(
     envvar="WRIT_CONTEXT",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="A file of `writ context -o json` (WRIT_CONTEXT).",
+    help="A saved context, or a file of `writ context -o json` (WRIT_CONTEXT).",
 )
 
 
@@ -194,7 +194,7 @@ def _runs(body: Body, *, traced: bool = False) -> Command:
             home_given=source("home") is not ParameterSource.DEFAULT,
             environ=os.environ,
             principal=None if typed_context and source("principal") is ParameterSource.ENVIRONMENT else principal,
-            context=context,
+            context=None if context is None else ContextFolder(os.environ).named(context),
             waits=watch,
         )
         traces = traced and spans.is_configured(os.environ) and spans.installed()

@@ -65,6 +65,10 @@ class ContextFolder:
         """Return the names of all saved contexts."""
         return sorted(one.stem for one in self.path.glob("*.json"))
 
+    def named(self, context: Path) -> Path:
+        """Return the file of this path, else the one of the saved context of this name, if there is one."""
+        return self.file(str(context)) if not context.exists() and str(context) in self.names() else context
+
     @property
     def current(self) -> str | None:
         """Return the name of the current context; None where none is chosen."""

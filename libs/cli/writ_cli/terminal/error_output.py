@@ -4,6 +4,7 @@ A program reading standard output gets `{"error": {"code", "message", "retry"}}`
 `operation_id` if an operation goes on.
 """
 
+import errno
 import os
 import re
 import sys
@@ -22,6 +23,9 @@ from writ_contracts.nearest_name import did_you_mean, near, nearest
 from writ_documents.document import FileErrors
 
 INTERRUPTED = 130
+INCOMPLETE = (
+    "the output is incomplete. What was requested may have been done, as `writ op list` and `writ audit search` show"
+)
 NO_SERVICE = ("nobody listens on writ.", "no answer from writ.")
 """How a message of the bus begins where NATS replies and a service of ours does not."""
 
@@ -44,13 +48,18 @@ def refuse(error: BaseException, form: str = "table") -> int:
     code, message, status = described(error)
     message = visible(message.strip(), newlines=True)
     click.echo(f"writ: {message}", err=True)
+    report: dict[str, Any] = {}
     if form in DOCUMENTS:
         retry = isinstance(error, WritError) and error.retry
-        report: dict[str, Any] = {"error": {"code": code, "message": message, "retry": retry}}
+        report = {"error": {"code": code, "message": message, "retry": retry}}
         if number := _open_operation(error):
             report["operation_id"] = number
-        Screen(form).item(report) if form == "jsonl" else Screen(form).data(report)
+    try:
+        if report:
+            Screen(form).item(report) if form == "jsonl" else Screen(form).data(report)
         sys.stdout.flush()
+    except OSError:  # standard output takes no more, such as a file on a full disk; standard error has the message
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the flush at exit would fail again
     return status
 
 
@@ -75,6 +84,8 @@ def described(error: BaseException) -> tuple[str, str, int]:
             return error.code, str(error), of_error(error)
         case OSError(filename=str(name), strerror=str(reason)):
             return "os_error", f"{name}: {reason}", of_error(error)
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT, strerror=str(reason)):
+            return "os_error", f"{reason}: {INCOMPLETE}", of_error(error)
         case ConfigError() | OSError():
             return "configuration" if isinstance(error, ConfigError) else "os_error", str(error), of_error(error)
         case _:

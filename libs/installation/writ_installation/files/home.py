@@ -91,8 +91,7 @@ class Home:
         self.public_file = self.config / "public.yaml"
         self.keyring_file = self.config / "keyring.json"
         """The public keys that were rotated, each with the range for which it counts."""
-        self.former_policy_keys = self.config / "policy-former-keys"
-        """The value of WRIT_POLICY_FORMER_KEYS that the latest start with one had, for starts without one."""
+        self.former_policy_keys = self.config / "policy-former-keys"  # see lost_policy_key.py
         self.people_file = self.config / "people.json"
         """The signed directory of people's credentials."""
         self.people_seed = self.root / "people" / "people.seed"
