@@ -90,7 +90,7 @@ class Archiver:
         first event of the journal then.
 
         The file of a range was verified before the first event of it was removed. Where the last range was announced
-        more than once, the journal's first event would have told which one counts: that range stays.
+        more than once, only the journal's first event would show which one counts: that range stays.
         """
         if first < announced.first:  # of earlier archives, which were all finished before this one was announced
             async with turn(self._home.streams_lock):
