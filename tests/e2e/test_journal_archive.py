@@ -276,6 +276,31 @@ async def test_a_command_killed_at_any_step_is_called_again(
     assert (await installation.writ("journal", "verify", *map(str, files))).status == 0
 
 
+@pytest.mark.timeout(240)
+async def test_archived_events_that_a_crashed_server_brings_back_are_removed_by_the_next_archive(
+    installation: RunningInstallation, writ: Writ, tmp_path: Path
+) -> None:
+    """After a crash nats-server finds removed events again, of the first file that it still keeps."""
+    made: list[dict[str, Any]] = []
+    for number in (1, 2):
+        await count(writ, tmp_path / "files" / "counted", f"key-{number}")
+        await archivable(writ, (await writ.journal()).last - 2)
+        made.append((await archive(installation, tmp_path / f"{number}.writ"))["archive"])
+    server = installation.kill("nats")
+    await installation.until("nats", other_than=server)
+
+    async def came_back() -> bool:
+        return (await writ.journal()).first < int(made[1]["first"])
+
+    await eventually(came_back, within=30, what="the removed events")
+    again = (await archive(installation, tmp_path / "3.writ"))["archive"]
+    assert again | {"file": ""} == made[1] | {"file": ""}
+    assert (await writ.journal()).first == again["last"] + 1
+    verified = await installation.writ("journal", "verify", str(tmp_path / "1.writ"), str(tmp_path / "3.writ"))
+    assert verified.status == 0, verified
+    assert await takes_work(writ)
+
+
 @pytest.mark.exhaustive
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import json
 import os
 import ssl
 import sys
+from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -17,7 +18,9 @@ import uvicorn
 from tests.gateway.conftest import listening
 from tests.gateway.test_http import post, token
 
+from writ_client.client import Writ
 from writ_contracts.errors import ConfigError
+from writ_contracts.ids import operation_id
 from writ_documents.atomic_files import write_atomically
 from writ_gateway.http.asgi import Receive, Scope, Send
 from writ_gateway.http.config import HttpGatewayConfig
@@ -106,9 +109,10 @@ async def test_a_reply_that_nobody_reads_is_cut_off() -> None:
         writer.close()
 
 
-@pytest.mark.asyncio(loop_scope="module")
-async def test_writ_mcp_http_serves_until_it_is_stopped(installation: RunningInstallation, tmp_path: Path) -> None:
-    log = tmp_path / "gateway.log"
+@asynccontextmanager
+async def http_gateway(installation: RunningInstallation, folder: Path) -> AsyncIterator[tuple[Process, str]]:
+    """Yield the process of another gateway, `writ mcp http`, and its address."""
+    log = folder / "gateway.log"
     with log.open("wb") as out:
         process = await asyncio.create_subprocess_exec(
             *(*tie(), str(Path(sys.executable).with_name("writ")), "mcp", "http", "--port", "0"),
@@ -120,12 +124,51 @@ async def test_writ_mcp_http_serves_until_it_is_stopped(installation: RunningIns
         return listening(log) if b"gateway.listening" in log.read_bytes() else None
 
     try:
-        where = await eventually(url, within=30)
+        yield process, await eventually(url, within=30)
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await asyncio.wait_for(process.wait(), 30)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_writ_mcp_http_serves_until_it_is_stopped(installation: RunningInstallation, tmp_path: Path) -> None:
+    async with http_gateway(installation, tmp_path) as (process, where):
         assert (await post(where)).status_code == 401
         assert (await post(where, Authorization=f"Bearer {await token(installation)}")).status_code == 200
-    finally:
+    assert process.returncode == 0
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_calls_that_wait_return_the_operation_when_the_gateway_stops(
+    installation: RunningInstallation, writ: Writ, tmp_path: Path
+) -> None:
+    """A request and a wait, whose operation goes on."""
+    key = "a-gateway-stops"
+    number = operation_id("bot", key)
+    sleeping = {"operation_type": "test_sleep", "target_id": "web-1", "reason": "sleep", "idempotency_key": key}
+    calls: list[tuple[str, dict[str, Any]]] = [
+        ("request_operation", {**sleeping, "parameters": {"seconds": 600, "processes": 1}, "wait": 30}),
+        ("wait_for_operation", {"operation_id": number, "wait": 50}),
+    ]
+    bearer = {"Authorization": f"Bearer {await token(installation)}"}
+
+    async def started() -> bool:
+        return any((one.operation_id, one.state) == (number, "started") for one in await bot.open_operations())
+
+    async with await installation.client("bot") as bot, http_gateway(installation, tmp_path) as (process, where):
+        requests = []
+        for name, arguments in calls:
+            body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": name, "arguments": arguments}}
+            requests.append(asyncio.create_task(post(where, body, **bearer)))
+            await eventually(started)
         process.terminate()
-    assert await asyncio.wait_for(process.wait(), 30) == 0
+        replies = await asyncio.wait_for(asyncio.gather(*requests), 20)
+    for reply in replies:
+        (line,) = [line for line in reply.text.splitlines() if "structuredContent" in line]
+        result = json.loads(line.removeprefix("data:"))["result"]["structuredContent"]
+        assert (result["status"], result["operation_id"]) == ("running", number), result
+    await writ.cancel(number)
 
 
 @pytest.mark.asyncio(loop_scope="module")

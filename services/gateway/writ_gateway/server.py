@@ -40,7 +40,7 @@ from writ_gateway.context import Context, SessionOf
 from writ_gateway.prompts import PROMPTS
 from writ_gateway.resources import POLICY, RESOURCES
 from writ_gateway.schemas import slim
-from writ_gateway.session import ToolCall
+from writ_gateway.session import OpenWaits, ToolCall
 from writ_gateway.tasks import WAIT_SECONDS, TaskHandlers, declared, is_open
 from writ_gateway.tool import Profile, Result, Tool
 from writ_gateway.toolbox import Toolbox
@@ -57,10 +57,10 @@ INSTRUCTIONS = (
 )
 
 
-def server(tools: Toolbox, session_of: SessionOf) -> Server[Any]:
-    """Return the server. `session_of` finds the session of a request's sender."""
+def server(tools: Toolbox, session_of: SessionOf, waits: OpenWaits | None = None) -> Server[Any]:
+    """Return the server. `session_of` finds the session of a request's sender; `waits` has the waits of its calls."""
     tasks = TaskHandlers(session_of, lambda result: wire_form(tool_result(result)))
-    handlers = McpHandlers(tools, session_of, tasks)
+    handlers = McpHandlers(tools, session_of, tasks, waits or OpenWaits())
     made: Server[Any] = Server(
         "writ",
         version=VERSION,
@@ -82,10 +82,11 @@ def server(tools: Toolbox, session_of: SessionOf) -> Server[Any]:
 class McpHandlers:
     """One method for each MCP request."""
 
-    def __init__(self, tools: Toolbox, session_of: SessionOf, tasks: TaskHandlers) -> None:
+    def __init__(self, tools: Toolbox, session_of: SessionOf, tasks: TaskHandlers, waits: OpenWaits) -> None:
         self._tools = tools
         self._session_of = session_of
         self._tasks = tasks
+        self._waits = waits
 
     def schema(self, name: str) -> dict[str, Any] | None:
         """Return the input schema of a tool."""
@@ -113,7 +114,8 @@ class McpHandlers:
         session = await self._session_of(context)
         takes_task = tool.starts and declared(context)
         async with ProgressReports(context) as progress:
-            call = ToolCall(session, progress.note, longest_wait=WAIT_SECONDS if takes_task else None)
+            longest = WAIT_SECONDS if takes_task else None
+            call = ToolCall(session, progress.note, longest_wait=longest, waits=self._waits)
             result = await toolbox.run(tool, call, arguments)
         if takes_task and is_open(result):
             return await self._tasks.created(session, result["operation_id"])

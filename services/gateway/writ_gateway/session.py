@@ -1,13 +1,21 @@
 """The session of one caller: client, catalogue and permissions for its tools."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
 from writ_client.operations.operation_wait import OnEvent
 from writ_client.tools.capability_tools import CapabilityTools
 from writ_client.tools.policy_management_tools import PolicyManagementTools
+from writ_contracts.errors import TimedOut, WritError
 from writ_contracts.operations import Catalogue, Operation
 from writ_gateway.caller import Caller
 from writ_gateway.client import WINDOW_REQUEST, AgentClient
 from writ_gateway.permissions import Permissions
 
+LAST_SECONDS = 2.0
+"""For the last query of a call, within the grace of the gateway's end."""
 
 class PrincipalSession:
     """One principal's connection, as tools use it."""
@@ -42,11 +50,52 @@ class PrincipalSession:
         return permitted
 
 
+class OpenWaits:
+    """The waits of calls, which the end of the gateway cuts short: their clients get an answer before it."""
+
+    def __init__(self) -> None:
+        self._limits: set[asyncio.Timeout] = set()
+        self._ended = False
+
+    @asynccontextmanager
+    async def limit(self) -> AsyncIterator[None]:
+        """Raise TimeoutError within the block once the waits are cut short."""
+        async with asyncio.timeout(0 if self._ended else None) as limit:
+            self._limits.add(limit)
+            try:
+                yield
+            finally:
+                self._limits.discard(limit)
+
+    def cut_short(self) -> None:
+        """End the present waits and all later ones."""
+        self._ended = True
+        now = asyncio.get_running_loop().time()
+        for limit in self._limits:
+            limit.reschedule(now)
+
+
 class ToolCall:
     """One call of a tool: its session, and where its progress goes."""
 
-    def __init__(self, session: PrincipalSession, on_event: OnEvent, *, longest_wait: float | None = None) -> None:
+    def __init__(
+        self,
+        session: PrincipalSession,
+        on_event: OnEvent,
+        *,
+        longest_wait: float | None = None,
+        waits: OpenWaits | None = None,
+    ) -> None:
         """`longest_wait`: seconds of any wait; an operation unfinished by then is returned as it is."""
         self.session = session
         self.on_event = on_event
         self.longest_wait = longest_wait
+        self.waits = waits or OpenWaits()
+
+    async def last_state(self, operation_id: str, why: str) -> dict[str, Any]:
+        """Return an operation whose wait was cut short. Raises TimedOut (`why`) without a reply or a record of it."""
+        try:
+            async with asyncio.timeout(LAST_SECONDS):
+                return await self.session.operations.get_operation_status(operation_id)
+        except (TimeoutError, WritError):
+            raise TimedOut(why) from None

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from writ_bus.archive_announcements import ARCHIVE, archives
 from writ_bus.nats.bus import NatsBus, connect
@@ -72,6 +72,8 @@ class Archiver:
             standing = await self._writ.journal(until)
             announced = in_force(await archives(self._bus.journal), standing.first)
             there = path.exists()  # noqa: ASYNC240 - one look, in a command
+            if announced is not None and not there:
+                standing = structs.replace(standing, first=await self._removed_again(announced, standing.first))
             begin = announced is None or (standing.first > announced.last and not there)
             if announced is not None and not (begin or there):
                 begin = not await self._again(path, announced, supersede=supersede)
@@ -82,6 +84,23 @@ class Archiver:
             fault("journal.verified")
             freed = await self._take_out(announced)
             return ArchiveResult(archive=verified, freed=freed, more=max(standing.cut - verified.last, 0))
+
+    async def _removed_again(self, announced: AnnouncedArchive, first: int) -> int:
+        """Remove events of archives that a crashed server brought back: it forgets its latest removals. Return the
+        first event of the journal then.
+
+        The file of a range was verified before the first event of it was removed. Where the last range was announced
+        more than once, only the journal's first event would show which one counts: that range stays.
+        """
+        if first < announced.first:  # of earlier archives, which were all finished before this one was announced
+            async with turn(self._home.streams_lock):
+                await journal_generations.take_out(self._bus.replies, sizes(self._home), 1, announced.first - 1)
+            return announced.first
+        known = [one for one in await archives(self._bus.journal) if one.generation == announced.generation]
+        if announced.first < first <= announced.last and len(known) == 1:
+            await self._take_out(announced)
+            return announced.last + 1
+        return first
 
     async def _begin(self, path: Path, standing: JournalReply, reason: str, *, damage: bool) -> AnnouncedArchive:
         plan = await self._plan(standing)

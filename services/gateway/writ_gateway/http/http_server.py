@@ -25,6 +25,7 @@ from writ_gateway.http.sessions import PrincipalSessions
 from writ_gateway.http.time_limits import TimedProtocol, TimeLimits
 from writ_gateway.http.tokens import Tokens
 from writ_gateway.server import LONGEST_ARGUMENTS, server
+from writ_gateway.session import OpenWaits
 from writ_gateway.toolbox import Toolbox
 from writ_runtime.health import Check
 from writ_runtime.metrics import Metrics
@@ -48,7 +49,8 @@ class McpListener:
         certificate = certificate_of(config)
         self._listening = _listen(config)
         self._sessions = PrincipalSessions(bus, catalogue, read_only=config.read_only, public_only=config.public_only)
-        mcp = server(Toolbox(catalogue, config.profile, read_only=config.read_only), self._sessions.of)
+        self._waits = OpenWaits()
+        mcp = server(Toolbox(catalogue, config.profile, read_only=config.read_only), self._sessions.of, self._waits)
         application = mcp.streamable_http_app(
             streamable_http_path=PATH,
             stateless_http=True,
@@ -67,7 +69,8 @@ class McpListener:
         return self._serving
 
     async def stop(self) -> None:
-        """Take no new connections; let open requests end within their grace."""
+        """Take no new connections; let open requests end within their grace. Calls that wait return what is known."""
+        self._waits.cut_short()
         self._uvicorn.should_exit = True
         if self._serving is not None:
             await self._serving

@@ -7,7 +7,6 @@ import msgspec
 from msgspec import Meta
 
 from writ_client.tools.results import operation_result, status_of
-from writ_contracts import errors
 from writ_contracts.history.audit import SearchQuery
 from writ_contracts.ids import OperationId
 from writ_gateway.results import advised, operation_shape, shape
@@ -53,12 +52,13 @@ async def status(call: ToolCall, arguments: OperationArguments) -> Result:
 async def wait(call: ToolCall, arguments: WaitArguments) -> Result:
     """Wait for the end of one operation. Return its state then, or when the time is up."""
     try:
-        async with asyncio.timeout(LONGEST_CALL):
+        async with asyncio.timeout(LONGEST_CALL), call.waits.limit():
             found = await call.session.operations.wait_for_operation(
                 arguments.operation_id, wait=arguments.wait, on_event=call.on_event
             )
     except TimeoutError:
-        raise errors.TimedOut(f"no reply about operation {arguments.operation_id}; the operation goes on") from None
+        text = f"no reply about operation {arguments.operation_id}; the operation goes on"
+        found = await call.last_state(arguments.operation_id, text)
     return advised(found)
 
 

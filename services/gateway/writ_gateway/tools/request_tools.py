@@ -98,17 +98,33 @@ async def request(
     if call.longest_wait is not None:
         options["wait"] = min(options["wait"], call.longest_wait)
     key = options["idempotency_key"] = options.get("idempotency_key") or new_key()
+    number = operation_id(call.session.writ.principal, key)
     try:
-        result = await call.session.operations.execute(
-            operation_type, target_id, parameters, on_event=call.on_event, **options
-        )
+        result = await _executed(call, number, operation_type, target_id, parameters, options)
     except TimedOut as error:
         if not _has_effect(call, operation_type, dry_run=options.get("dry_run", False)):
             raise
-        return lost(error.code, str(error), operation_id(call.session.writ.principal, key), key)
+        return lost(error.code, str(error), number, key)
     if result["status"] == "awaiting_approval":
         result |= await _approvers(call, operation_type, target_id, parameters)
     return advised(result)
+
+
+async def _executed(
+    call: ToolCall,
+    number: str,
+    operation_type: str,
+    target_id: str,
+    parameters: Mapping[str, Any],
+    options: Mapping[str, Any],
+) -> Result:
+    """Return the result of the request; the operation as it is, if the gateway ends before. Raises TimedOut."""
+    operations = call.session.operations
+    try:
+        async with call.waits.limit():
+            return await operations.execute(operation_type, target_id, parameters, on_event=call.on_event, **options)
+    except TimeoutError:
+        return await call.last_state(number, "the gateway is about to stop")
 
 
 def _has_effect(call: ToolCall, operation_type: str, *, dry_run: bool) -> bool:
