@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from msgspec import Struct, field
+from msgspec import Struct, field, structs
 
 from writ_bus.errors import BusError, BusRefused, Forbidden
 from writ_bus.nats.bus import connect
@@ -49,7 +49,8 @@ def mark(home: Home) -> str:
 
     Tokens and sessions do not count: they end by themselves, and every end would call for a reload.
     """
-    return hashlib.sha256(render(plan(home, _ANY_ADDRESS, math.inf)).encode()).hexdigest()[:16]
+    anywhere = structs.replace(plan(home, _ANY_ADDRESS, math.inf), store_dir="")
+    return hashlib.sha256(render(anywhere).encode()).hexdigest()[:16]
 
 
 def is_external(home: Home) -> bool:
