@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from writ_bus.errors import TimedOut, Unreachable
+from writ_bus.errors import BusError, BusRefused, TimedOut, Unreachable
 from writ_bus.nats.bus import NatsBus, connect
+from writ_bus.nats.jetstream import ApiError, error_of
 from writ_installation.files.home import Home
 from writ_installation.nats.server import make_streams
 from writ_installation.server_access.server_options import options_of
@@ -57,6 +58,16 @@ async def test_streams_of_a_cluster_are_made_once_it_has_a_majority(home: Home, 
     assert not done
     pause(cluster, signal.SIGCONT)
     await making
+
+
+@pytest.mark.parametrize(
+    ("reason", "expected"),
+    [(", peer offline", Unreachable), (", insufficient storage", BusRefused), ("", BusRefused)],
+)
+def test_placement_without_a_server_that_is_offline_is_tried_again(reason: str, expected: type[BusError]) -> None:
+    """The leader of a new cluster takes servers for offline until their first report."""
+    error = ApiError(code=400, err_code=10005, description=f"no suitable peers for placement{reason}")
+    assert type(error_of(error, "STREAM.CREATE")) is expected
 
 
 async def test_new_streams_answer_reads_over_each_server(home: Home, cluster: Cluster) -> None:

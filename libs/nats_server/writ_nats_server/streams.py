@@ -18,6 +18,7 @@ from writ_bus.nats.bus import NatsBus
 from writ_bus.nats.jetstream import STREAM_NOT_FOUND, call, direct_get_last
 from writ_bus.nats.replies import Replies
 from writ_contracts import subjects
+from writ_nats_server.configuration_barrier import CONSUMER_NOT_FOUND, applied_by_all
 
 API_LEVEL = 4
 """nats-server 2.14: stable atomic batches and the other features we need."""
@@ -27,7 +28,6 @@ ELECTED_WITHIN = 30.0
 """Seconds for which attempts are repeated, for all streams and consumers together, unless the caller has less time."""
 ANSWER = 5.0
 LOOKUP_SECONDS = 1.0
-CONSUMER_NOT_FOUND = 10014
 
 
 T = TypeVar("T")
@@ -157,15 +157,26 @@ async def _provision_stream(replies: Replies, expected: Mapping[str, Any]) -> No
         if refused.number != STREAM_NOT_FOUND:
             raise
         there = (await call(replies, f"STREAM.CREATE.{name}", expected))["config"]
-    # The subjects change last. A node of a cluster that restarts has the configuration before the latest one
-    # for a moment. If that one limited a journal that is being shortened, events stored since then would be lost.
+    # The subjects change last, and once no server limits a journal that was shortened: a server with the former limit
+    # would remove an older event for each new one. A server that restarts has the former configuration for a moment.
     closed = {**expected, "subjects": there.get("subjects")}
-    for one in (closed, expected):
-        if differences(one, there):
-            # Fields that Writ does not know stay as they are: an update replaces the whole configuration.
-            there = (await call(replies, f"STREAM.UPDATE.{name}", {**there, **one}))["config"]
+    if differences(closed, there):
+        there = await _updated(replies, there, closed)
+        if differences(expected, there):
+            await applied_by_all(
+                replies, name, expected["num_replicas"]
+            )  # without a server that is down, after a while
+    if differences(expected, there):
+        there = await _updated(replies, there, expected)
     if wrong := differences(expected, there):
         raise BusRefused(f"the NATS server has another configuration of stream {name}: {'; '.join(wrong)}")
+
+
+async def _updated(replies: Replies, there: Mapping[str, Any], expected: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the stream's new configuration. Fields that Writ does not know stay: an update replaces all of it."""
+    updated = await call(replies, f"STREAM.UPDATE.{expected['name']}", {**there, **expected})
+    config: dict[str, Any] = updated["config"]
+    return config
 
 
 async def _provision_consumer(replies: Replies, expected: Mapping[str, Any]) -> None:

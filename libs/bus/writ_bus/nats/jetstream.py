@@ -29,6 +29,9 @@ NOT_YET = frozenset({10008, 10074, 10118, 10167, 10176, 10195})
 """The meta or stream leader is not there yet or too busy, or part of a batch was sent while there was none: nothing was
 done, try again.
 """
+NO_SUITABLE_SERVER = 10005
+OFFLINE = "peer offline"
+"""Part of the description if a server of the cluster is down, or not known to the others yet."""
 
 
 class ApiError(msgspec.Struct, frozen=True):
@@ -88,7 +91,8 @@ def error_of(error: ApiError, about: str) -> BusError:
         return Conflict(text, last=_last_sequence(error.description))
     if error.err_code in FULL:
         return Full(text)
-    if error.err_code in NOT_YET or error.code == 503:
+    offline = error.err_code == NO_SUITABLE_SERVER and OFFLINE in error.description
+    if offline or error.err_code in NOT_YET or error.code == 503:
         return Unreachable(text)
     return BusRefused(text, number=error.err_code)
 

@@ -81,6 +81,11 @@ class ClusterNode:
         found = [one for account in observed.get("account_details") or () for one in account.get("stream_detail") or ()]
         return next((one for one in found if one["name"] == name), None)
 
+    async def jetstream(self) -> dict[str, Any]:
+        """Return what the node knows of the cluster's JetStream: its `leader`, and of the others if it leads."""
+        observed: dict[str, Any] = (await asyncio.to_thread(self._monitor, "/jsz"))["meta_cluster"]
+        return observed
+
     def _monitor(self, path: str) -> dict[str, Any]:
         with urlopen(f"http://127.0.0.1:{self.monitor_port}{path}", timeout=30) as answer:
             return dict(fast.decode(answer.read()))

@@ -1,0 +1,93 @@
+"""The copies of a journal on three real servers lose the archived events and no others, though one server is slow."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from writ_bus.nats.bus import NatsBus, connect
+from writ_bus.nats.jetstream import call
+from writ_bus.port import Entry
+from writ_contracts.subjects import JOURNAL_STREAM
+from writ_installation.files.home import Home
+from writ_installation.nats.server import make_streams, sizes
+from writ_installation.server_access.server_options import options_of
+from writ_nats_server import journal_generations
+from writ_nats_server.configuration_barrier import applied_by_all
+from writ_testing.installations.installation import prepare
+from writ_testing.peers.nats_cluster import Cluster, ClusterNode, cluster_for
+
+pytestmark = pytest.mark.timeout(120)
+PAUSED = 1.5
+"""Seconds: less than NATS needs to take a server for lost."""
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return prepare(tmp_path)
+
+
+@pytest.fixture
+async def cluster(home: Home, tmp_path: Path) -> AsyncIterator[Cluster]:
+    async with cluster_for(home, tmp_path) as cluster:
+        await make_streams(home, cluster.url, [], None)
+        yield cluster
+
+
+async def follower(cluster: Cluster) -> ClusterNode:
+    """Return a server that leads neither the journal nor the cluster."""
+    leaders = {(await cluster.leader()).name, (await cluster.nodes[0].jetstream())["leader"]}
+    return next(node for node in cluster.nodes if node.name not in leaders)
+
+
+async def connected(home: Home, node: ClusterNode, role: str) -> NatsBus:
+    return await connect(options_of(home, role, f"nats://127.0.0.1:{node.port}", None))
+
+
+async def append(bus: NatsBus, first: int, count: int) -> None:
+    for number in range(first, first + count):
+        subject = f"writ.journal.security.{number}"
+        await bus.journal.append(
+            Entry(subject=subject, data=b"x" * 500, event_id=f"{number}", filter=subject, expected=0)
+        )
+
+
+async def test_server_that_applies_the_configuration_late_keeps_each_remaining_event(
+    home: Home, cluster: Cluster
+) -> None:
+    leader, late = await cluster.leader(), await follower(cluster)
+    bootstrap, executor = await connected(home, leader, "bootstrap"), await connected(home, leader, "executor")
+    await append(executor, 1, 20)
+    await cluster.whole()
+    loop = asyncio.get_running_loop()
+
+    def step(done: str) -> None:
+        if done == "journal.shortened":
+            os.kill(late.process.pid, signal.SIGSTOP)
+            loop.call_later(PAUSED, os.kill, late.process.pid, signal.SIGCONT)
+
+    await journal_generations.take_out(bootstrap.replies, sizes(home), 1, 10, step)
+    await append(executor, 21, 20)
+    await cluster.whole()
+    states = [(await node.stream(JOURNAL_STREAM) or {})["state"] for node in cluster.nodes]
+    assert [(state["first_seq"], state["last_seq"]) for state in states] == [(11, 40)] * 3
+    await bootstrap.close()
+    await executor.close()
+
+
+async def test_server_that_does_not_reply_is_reported_and_keeps_no_journal_closed(home: Home, cluster: Cluster) -> None:
+    leader, silent = await cluster.leader(), await follower(cluster)
+    bootstrap, executor = await connected(home, leader, "bootstrap"), await connected(home, leader, "executor")
+    assert await applied_by_all(bootstrap.replies, JOURNAL_STREAM, 3)
+    os.kill(silent.process.pid, signal.SIGSTOP)
+    assert not await applied_by_all(bootstrap.replies, JOURNAL_STREAM, 3, within=1.0)
+    os.kill(silent.process.pid, signal.SIGCONT)
+    assert await applied_by_all(bootstrap.replies, JOURNAL_STREAM, 3)
+    listed = await call(bootstrap.replies, f"CONSUMER.NAMES.{JOURNAL_STREAM}", {})
+    assert listed["consumers"] in ([], None)
+    await append(executor, 1, 1)
+    await bootstrap.close()
+    await executor.close()
