@@ -49,8 +49,15 @@ def mark(home: Home) -> str:
 
     Tokens and sessions do not count: they end by themselves, and every end would call for a reload.
     """
-    anywhere = structs.replace(plan(home, _ANY_ADDRESS, math.inf), store_dir="")
-    return hashlib.sha256(render(anywhere).encode()).hexdigest()[:16]
+    found = plan(home, _ANY_ADDRESS, math.inf)
+    in_order = structs.replace(  # a rotation that begins to use the new key changes the order alone
+        found,
+        store_dir="",
+        roles={role: sorted(keys) for role, keys in found.roles.items()},
+        pools={pool: sorted(keys) for pool, keys in found.pools.items()},
+        **{name: sorted(getattr(found, name)) for name in ("bootstrap", "system", "status")},
+    )
+    return hashlib.sha256(render(in_order).encode()).hexdigest()[:16]
 
 
 def is_external(home: Home) -> bool:
