@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,11 @@ from writ_installation.archives.backup import restore
 from writ_installation.archives.journal import bootstrapped
 from writ_installation.files.home import Home, host_token
 from writ_installation.nats.server import BundledServer, free_port
+from writ_installation.processes.child import tie
+from writ_installation.server_access.certificates import make_authority
 from writ_installation.server_access.server_address import ServerAddress
 from writ_nats_server import snapshots
+from writ_nats_server.process import ServerProcess
 from writ_testing.eventually import eventually
 from writ_testing.fakes.bundles import rewritten
 from writ_testing.installations.count_load import load
@@ -210,6 +214,49 @@ async def test_on_a_server_of_ones_own_all_streams_are_restored_or_none(tmp_path
             assert await bus.journal.read(subjects.any_operation_filter(done.operation_id))
     finally:
         await server.stop()
+
+
+async def test_backup_alone_is_enough_for_an_empty_machine_and_an_empty_server_of_ones_own(tmp_path: Path) -> None:
+    old, file, config, there = tmp_path / "old", tmp_path / "backup.writ", tmp_path / "nats.conf", tmp_path / "home"
+    async with (
+        running_installation(old, home=home_in(old), environ=ENVIRON) as installation,
+        await installation.client() as writ,
+    ):
+        done = await writ.run("test_noop", "web-1", timeout=60)
+        assert (await installation.writ("backup", str(file))).status == 0
+    shutil.rmtree(installation.home.root)
+    written = await installation.writ("restore", str(file), "--write-server-config", str(config), environ=at(there))
+    assert (written.status, there.exists(), list(tmp_path.glob(".*restoring*"))) == (0, False, []), written
+    port, monitor = free_port(), free_port()
+    node = tmp_path / "node.conf"
+    node.write_text(
+        f'include nats.conf\nport: {port}\nhttp: "127.0.0.1:{monitor}"\n'
+        f'jetstream {{ store_dir: "{tmp_path / "store"}", sync_interval: always }}\n'
+    )
+    server = await ServerProcess.start(node, tmp_path / "nats.log", port=port, monitor_port=monitor, through=tie())
+    try:
+        environ = {**at(there), "NATS_URL": f"nats://127.0.0.1:{port}"}
+        restored = await installation.writ("restore", str(file), environ=environ)
+        assert restored.status == 0, restored
+        async with bootstrapped(Home(there), environ["NATS_URL"]) as bus:
+            assert await bus.journal.read(subjects.any_operation_filter(done.operation_id))
+        home, environ = Home(there), {**ENVIRON, "NATS_URL": environ["NATS_URL"]}
+        async with running_installation(tmp_path, home=home, environ=environ) as again, await again.client() as writ:
+            assert (await writ.get(done.operation_id)).outcome == "succeeded"
+            assert again.report.problem == "", "the server has the configuration of the restored files"
+    finally:
+        await server.stop()
+
+
+async def test_backup_is_restored_although_the_environment_names_the_ca_of_another_server(tmp_path: Path) -> None:
+    old, file, ca = tmp_path / "old", tmp_path / "backup.writ", tmp_path / "ca.pem"
+    home = home_in(old)
+    async with running_installation(old, home=home, environ=ENVIRON) as installation:
+        assert (await installation.writ("backup", str(file))).status == 0
+    ca.write_bytes(make_authority("elsewhere", datetime.now(UTC)).public)
+    environ = {**at(tmp_path / "home"), "WRIT_TLS_CA": str(ca)}
+    restored = await installation.writ("restore", str(file), environ=environ)
+    assert restored.status == 0, restored
 
 
 async def streams_on(bus: NatsBus) -> list[str]:

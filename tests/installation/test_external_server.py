@@ -1,5 +1,6 @@
 """`writ up` with a NATS server of somebody else's, whose operator loads each new configuration."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -72,6 +73,28 @@ async def test_removed_principal_is_reported_until_the_server_refuses_its_key(
     await problem_is(installation, "")
     with pytest.raises(Denied):
         await installation.client("eve", wait=5)
+
+
+async def test_rotation_waits_for_a_load_of_the_new_key_and_needs_another_to_refuse_the_old_one(
+    world: tuple[Cluster, RunningInstallation],
+) -> None:
+    cluster, installation = world
+    cluster.load(installation.home, *cluster.nodes)
+    await problem_is(installation, "")
+    before = installation.home.public("audit")
+    rotation = asyncio.create_task(installation.writ("keys", "rotate", "audit", "--settle", "0s"))
+    await problem_is(installation, LATE)
+    assert installation.home.public("audit") == before, "NATS does not know the new key yet"
+    cluster.load(installation.home, *cluster.nodes)
+
+    async def is_retired() -> bool | None:
+        return (installation.home.keys_of("audit") == [installation.home.public("audit")] != [before]) or None
+
+    await eventually(is_retired, within=60, what="the end of the rotation")
+    await problem_is(installation, LATE)
+    cluster.load(installation.home, *cluster.nodes)
+    assert (done := await rotation).status == 0, done
+    await problem_is(installation, "")
 
 
 async def test_token_is_made_although_the_server_does_not_accept_it_yet(

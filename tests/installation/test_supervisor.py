@@ -102,7 +102,7 @@ async def test_a_restart_takes_one_after_the_other_and_leaves_nats_alone(tmp_pat
             assert (after, None in after.values()) == (others, False)
         assert one.pid("nats") == before["nats"]
         order = [line.split()[0] for line in (one.home.run / "order").read_text().splitlines()]
-        assert order == ["policy", "audit", "executor", "executor", "agent"]
+        assert order == ["executor", "executor", "policy", "audit", "agent"], "that of an upgrade"
         with pytest.raises(Invalid, match="no process executor is here: there are nats, policy"):
             to_restart(one.home, ["executor"])
 

@@ -26,6 +26,7 @@ from writ_documents.atomic_files import DRAFT, sync_folder, write_atomically
 from writ_installation.archives.journal import bootstrapped
 from writ_installation.files.home import Home
 from writ_installation.files.lock import held, holder
+from writ_installation.nats.external_server import external_configuration
 from writ_installation.nats.server import BundledServer, free_port
 from writ_installation.processes.report import read_report
 from writ_installation.server_access.server_address import LOOPBACK, ServerAddress
@@ -130,7 +131,7 @@ async def _server(home: Home, url: str | None, show: Callable[[str], None]) -> A
         server = BundledServer(home, address, show, os.environ)
         await server.start()
         try:
-            async with bootstrapped(home, server.url) as bus:
+            async with bootstrapped(home, server.url, {}) as bus:  # WRIT_TLS_CA is that of another server
                 yield bus
         finally:
             await server.stop()
@@ -179,6 +180,19 @@ async def restore(home: Home, path: Path, url: str | None, show: Callable[[str],
     return manifest
 
 
+async def configuration_of(home: Home, path: Path, address: ServerAddress) -> str:
+    """Return the configuration that servers of somebody else's need before this backup can be restored on them. Raises
+    WritError.
+    """
+    manifest = await asyncio.to_thread(read_manifest, path)
+    draft = draft_of(home)
+    try:
+        await asyncio.to_thread(_restore_files, Home(draft), path, manifest)
+        return external_configuration(Home(draft), address)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
 def draft_of(home: Home) -> Path:
     """Return a new folder beside the home, owned by us. Raises Conflict where that is impossible."""
     draft = home.root.with_name(f".{home.root.name}.restoring")
@@ -205,6 +219,15 @@ def _must_be_empty(home: Home) -> None:
 async def _restore(
     draft: Home, path: Path, manifest: BackupManifest, url: str | None, show: Callable[[str], None]
 ) -> None:
+    _restore_files(draft, path, manifest)
+    with Bundle(path) as bundle:
+        async with _server(draft, url, show) as bus:
+            await _restore_streams(bus, path, manifest, bundle)
+    now = RestoreMarker(backup=manifest.id, made_at=manifest.made_at, restored_at=time.time(), last=manifest.last)
+    write_atomically(draft.root / FILE, msgspec.json.encode(now))
+
+
+def _restore_files(draft: Home, path: Path, manifest: BackupManifest) -> None:
     draft.make_folders()
     with Bundle(path) as bundle:
         for member in manifest.members:
@@ -212,12 +235,8 @@ async def _restore(
                 file = draft.root / _inside(path, member.name)
                 file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 write_atomically(file, b"".join(bundle.chunks(member.name)))  # of any size, as it was packed
-        if draft.key("policy").public != manifest.policy_key:
-            raise DamagedBundle(f"{path}: its policy key differs from the one in its manifest")
-        async with _server(draft, url, show) as bus:
-            await _restore_streams(bus, path, manifest, bundle)
-    now = RestoreMarker(backup=manifest.id, made_at=manifest.made_at, restored_at=time.time(), last=manifest.last)
-    write_atomically(draft.root / FILE, msgspec.json.encode(now))
+    if draft.key("policy").public != manifest.policy_key:
+        raise DamagedBundle(f"{path}: its policy key differs from the one in its manifest")
 
 
 async def _restore_streams(bus: NatsBus, path: Path, manifest: BackupManifest, bundle: Bundle) -> None:

@@ -5,7 +5,7 @@ range makes the same manifest, whose digest the announcement names.
 """
 
 import os
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -206,9 +206,9 @@ class Archiver:
 
 
 @asynccontextmanager
-async def bootstrapped(home: Home, url: str) -> AsyncIterator[NatsBus]:
+async def bootstrapped(home: Home, url: str, environ: Mapping[str, str] = os.environ) -> AsyncIterator[NatsBus]:
     """Yield a connection with the key for making and changing streams."""
-    bus = await connect(options_of(home, "bootstrap", url, client_tls(home, os.environ)))
+    bus = await connect(options_of(home, "bootstrap", url, client_tls(home, environ)))
     try:
         yield bus
     finally:

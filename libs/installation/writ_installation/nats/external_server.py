@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from msgspec import Struct, field
+from msgspec import Struct, field, structs
 
 from writ_bus.errors import BusError, BusRefused, Forbidden
 from writ_bus.nats.bus import connect
@@ -49,7 +49,15 @@ def mark(home: Home) -> str:
 
     Tokens and sessions do not count: they end by themselves, and every end would call for a reload.
     """
-    return hashlib.sha256(render(plan(home, _ANY_ADDRESS, math.inf)).encode()).hexdigest()[:16]
+    found = plan(home, _ANY_ADDRESS, math.inf)
+    in_order = structs.replace(  # a rotation that begins to use the new key changes the order alone
+        found,
+        store_dir="",
+        roles={role: sorted(keys) for role, keys in found.roles.items()},
+        pools={pool: sorted(keys) for pool, keys in found.pools.items()},
+        **{name: sorted(getattr(found, name)) for name in ("bootstrap", "system", "status")},
+    )
+    return hashlib.sha256(render(in_order).encode()).hexdigest()[:16]
 
 
 def is_external(home: Home) -> bool:

@@ -253,11 +253,19 @@ async def down(home: Home, within: float = DOWN_WITHIN) -> bool:
 
 
 def to_restart(home: Home, names: Sequence[str]) -> list[str]:
-    """Return the processes of these names, or all but NATS. Raises Invalid for an unknown one, Unreachable."""
+    """Return the processes of these names, or all but NATS in the order of an upgrade. Raises Invalid for an unknown
+    one, Unreachable.
+    """
     known = [one.name for one in running(home).processes]
     if unknown := [name for name in names if name not in known]:
         raise Invalid(f"no process {unknown[0]} is here: there are {', '.join(known)}")
-    return list(names) or [name for name in known if name != "nats"]
+    return list(names) or sorted((name for name in known if name != "nats"), key=_upgraded)
+
+
+def _upgraded(name: str) -> int:
+    """Return the place of this process in an upgrade: a release's executors read what later ones write."""
+    kinds = ("executor", "policy", "audit")
+    return next((place for place, kind in enumerate(kinds) if name.startswith(kind)), len(kinds))
 
 
 async def restart(home: Home, name: str, within: float = RESTART_WITHIN) -> int:

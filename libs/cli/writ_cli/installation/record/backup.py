@@ -1,5 +1,6 @@
 """`writ backup` and `writ restore`: a whole installation in one file."""
 
+import asyncio
 import os
 from pathlib import Path
 
@@ -7,9 +8,14 @@ import click
 
 from writ_cli.arguments.options import INPUT_FILE, OUTPUT_FILE, in_installation, local
 from writ_cli.context.settings import Settings
+from writ_cli.installation.processes.init import MONITOR_PORT
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
-from writ_installation.archives.backup import BackupManifest, back_up, restore
+from writ_documents.atomic_files import write_atomically
+from writ_installation.archives.backup import BackupManifest, back_up, configuration_of, restore
+from writ_installation.server_access.server_address import LOOPBACK, ServerAddress
+
+PORT = 4222
 
 
 @click.command()
@@ -26,17 +32,35 @@ async def backup(settings: Settings, file: Path) -> int:
 
 @click.command("restore")
 @click.argument("file", type=INPUT_FILE)
+@click.option(
+    "--write-server-config",
+    "config_file",
+    type=OUTPUT_FILE,
+    metavar="FILE",
+    help="Only write the configuration for the NATS servers that NATS_URL will name.",
+)
 @local
-async def restored(settings: Settings, file: Path) -> int:
+async def restored(settings: Settings, file: Path, config_file: Path | None) -> int:
     """Restore $WRIT_HOME, which must be empty, from FILE. Stop every service and agent of the old one first.
 
-    Unfinished operations become `unknown`: they may have run after the backup.
+    Unfinished operations become `unknown`: they may have run after the backup. NATS servers of your own need the file
+    of --write-server-config first.
     """
+    if config_file is not None:
+        return await _write_server_config(settings, file, config_file)
     manifest = await restore(settings.home, file, os.environ.get("NATS_URL") or None, _show_line)
     when = times.date(manifest.made_at)
     _show_manifest(
         settings, f"{settings.home.root} is as it was on {when}, up to event {manifest.last}: `writ up`", manifest
     )
+    return Exit.DONE
+
+
+async def _write_server_config(settings: Settings, file: Path, config_file: Path) -> int:
+    address = ServerAddress(host=LOOPBACK, port=PORT, monitor_port=MONITOR_PORT)
+    text = await configuration_of(settings.home, file, address)
+    await asyncio.to_thread(write_atomically, config_file, text.encode())
+    settings.screen.line(f"{config_file}: start the NATS servers with it, then NATS_URL=… writ restore {file}")
     return Exit.DONE
 
 
