@@ -238,6 +238,7 @@ def test_values_of_one_kind_add_up_and_kinds_restrict(selector: TargetSelector, 
         (TargetSelector(globs=("web-1", "wbe-*")), "there is no target 'wbe-\\*'"),
         (TargetSelector(roles=("testing",)), "no target of role 'testing'"),
         (TargetSelector(tags=("us",)), "no target with tag 'us'"),
+        (TargetSelector(tags=("wbe",)), "no target with tag 'wbe' in the inventory; did you mean 'web'"),
         (TargetSelector(globs=("db-1",), tags=("web",)), "no target matches all"),
     ],
 )

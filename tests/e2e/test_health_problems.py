@@ -173,12 +173,13 @@ async def test_status_of_a_stopped_nats_server_comes_within_three_seconds(instal
 
 
 @pytest.mark.exhaustive
-async def test_status_has_the_reason_of_a_restart(installation: RunningInstallation) -> None:
-    installation.kill("audit")
+@pytest.mark.parametrize("process", ["audit", "nats"])
+async def test_status_has_the_reason_of_a_restart(installation: RunningInstallation, process: str) -> None:
+    installation.kill(process)
 
     async def reason() -> bool:
         status = await control.status(installation.home, os.environ)
-        return any(one.name == "audit" and one.restarted_for == "was ended by SIGKILL" for one in status.processes)
+        return any(one.name == process and one.restarted_for == "was ended by SIGKILL" for one in status.processes)
 
     await eventually(reason, within=WITHIN, what="the reason of the restart")
     await eventually(lambda: _well(installation), within=WITHIN, what="a well installation")

@@ -183,6 +183,19 @@ async def test_every_malformed_argument_is_named(installation: RunningInstallati
             assert field in refused["message"], refused["message"]
 
 
+async def test_misspelt_operation_or_parameter_is_refused_with_the_nearest_and_not_recorded(
+    installation: RunningInstallation,
+) -> None:
+    wrong = {"target_id": "web-1", "parameters": {"service_nmae": "nginx"}, "reason": "x"}
+    async with serving(installation) as client:
+        refused = await call(client, "request_operation", operation_type="service_restrat", **wrong)
+        assert (refused["code"], "did you mean 'service_restart'?" in refused["message"]) == ("unknown_operation", True)
+        refused = await call(client, "request_operation", operation_type="service_restart", **wrong)
+        assert (refused["code"], "did you mean 'service_name'?" in refused["message"]) == ("invalid_parameters", True)
+        listed = await call(client, "list_my_operations", open_only=False)
+    assert "service_restart" not in [one["operation_type"] for one in listed["operations"]]
+
+
 async def test_operations_within_reach_are_found_and_described(installation: RunningInstallation) -> None:
     async with serving(installation) as client:
         found = await call(client, "search_operations", query="restart service", target_id="web-1")

@@ -153,6 +153,8 @@ async def test_a_full_disk_is_reported_at_once_and_what_follows_is_done_by_itsel
             return (await current_status(installation)).ready
 
         await eventually(ready, within=20.0)
+        [shown] = [one for one in (await current_status(installation)).processes if one.name == "nats"]
+        assert "stored nothing after a write error" in shown.restarted_for
 
 
 async def test_full_disk_of_the_whole_installation_is_named_although_no_report_can_be_written(tmp_path: Path) -> None:

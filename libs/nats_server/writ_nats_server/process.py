@@ -109,6 +109,11 @@ class ServerProcess:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def returncode(self) -> int | None:
+        """Its exit status, or minus the signal that ended it; None while it runs."""
+        return self._process.returncode
+
     async def _watch(self) -> None:
         await self._process.wait()
         self.exited.set()

@@ -12,6 +12,7 @@ from writ_client.people.approvals import Approvals
 from writ_contracts import requests
 from writ_contracts.errors import Denied, Invalid
 from writ_contracts.ids import WRIT_TARGET
+from writ_contracts.nearest_name import near
 from writ_contracts.operations import Catalogue
 from writ_contracts.policy.facts import ScanReport
 from writ_gateway.caller import Caller
@@ -21,6 +22,13 @@ CANCEL = "operation_cancel"
 WINDOW_REQUEST, WINDOW_END = "window_request", "window_end"
 WINDOWS = (WINDOW_REQUEST, WINDOW_END)
 """People open a window; its requester may end it. Both need the principal's own signature: over HTTP there is none."""
+
+
+def unknown_operation(name: str, catalogue: Catalogue) -> Invalid:
+    """Return the error about an operation that a tool cannot find."""
+    names = [one.name for one in catalogue.values() if not one.control]
+    hint = near(name, names) or "; search_operations lists them"
+    return Invalid(f"operation_type: there is no operation {name[:64]!r}{hint}", code="unknown_operation")
 
 
 class AgentClient(Writ):
@@ -79,21 +87,19 @@ class AgentClient(Writ):
     async def submit(
         self, operation: str, target: str, parameters: Mapping[str, Any] | None = None, **options: Any
     ) -> requests.RequestReply:
-        """Send the request like `Writ.submit`. Raises Denied (`for_people`, `read_only`, `token_limit`) before anything
-        is sent.
+        """Send the request like `Writ.submit`. Raises Denied (`for_people`, `read_only`, `token_limit`) and Invalid
+        (`unknown_operation`, `invalid_parameters`) before anything is sent.
         """
         self._check(operation, dry_run=options.get("dry_run", False))
         if operation != CANCEL:
             self._caller.check(operation, target)
+        self._catalogue[operation].check(parameters or {})
         return await super().submit(operation, target, parameters, client=self._caller.client, **options)
 
     def _check(self, operation: str, *, dry_run: bool) -> None:
         definition = self._catalogue.get(operation)
         if definition is None:
-            raise Invalid(
-                f"operation_type: there is no operation {operation[:64]!r}; search_operations lists them",
-                code="unknown_operation",
-            )
+            raise unknown_operation(operation, self._catalogue)
         if definition.control and operation != CANCEL and not (operation in WINDOWS and self.may_sign):
             raise Denied(f"{operation} is for people: it cannot be requested over MCP", code="for_people")
         if self._read_only and not definition.read_only and not dry_run:

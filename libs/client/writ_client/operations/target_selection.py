@@ -19,15 +19,16 @@ class TargetSelector(Struct, frozen=True, kw_only=True):
 
     def of(self, known: Sequence[TargetView]) -> list[str]:
         """Return the ids of the targets, sorted. Raises Invalid (`unknown_target`) for a value which covers none."""
-        for kind, values, covers in (
-            ("target", self.globs, _named),
-            ("target of role", self.roles, _has_role),
-            ("target with tag", self.tags, _has_tag),
+        ids, tags = [target.id for target in known], {tag for target in known for tag in target.tags}
+        for kind, values, covers, names in (
+            ("target", self.globs, _named, ids),
+            ("target of role", self.roles, _has_role, ()),
+            ("target with tag", self.tags, _has_tag, tags),
         ):
             for value in values:
                 if not any(covers(target, value) for target in known):
-                    hint = near(value, [target.id for target in known]) if kind == "target" else ""
-                    raise Invalid(f"there is no {kind} {value!r} in the inventory{hint}", code="unknown_target")
+                    text = f"there is no {kind} {value!r} in the inventory{near(value, names)}"
+                    raise Invalid(text, code="unknown_target")
         chosen = sorted(target.id for target in known if self._covers(target))
         if not chosen:
             raise Invalid("no target matches all of the given conditions", code="unknown_target")

@@ -30,7 +30,8 @@ from writ_installation.files.principal_changes import admitted_principals
 from writ_installation.files.sessions import known_sessions, session_keys
 from writ_installation.nats import disk
 from writ_installation.nats.leaf_sites import check_listener, listener, read_leaves
-from writ_installation.processes.child import FIRST_PAUSE, LONGEST_PAUSE, rotate_log, tie
+from writ_installation.processes.child import FIRST_PAUSE, LONGEST_PAUSE, ending, rotate_log, tie
+from writ_installation.processes.report import ProcessReport
 from writ_installation.processes.services import passed_on
 from writ_installation.server_access.server_address import LOOPBACK, ServerAddress
 from writ_installation.server_access.server_options import options_of
@@ -180,6 +181,8 @@ class BundledServer:
         self.url = self._url()
         self.state = "starting"
         self.restarts = 0
+        self.restarted_for = ""
+        self.restarted_at: float | None = None
         self.problem = ""
         """Why nothing can be stored."""
         self.warning = ""
@@ -191,6 +194,7 @@ class BundledServer:
         self._server: ServerProcess | None = None
         self._loaded = ""
         self._leaf: LeafListener | None = None
+        self._stopped_for = ""
         self._serves = asyncio.Event()
         self._watcher: asyncio.Task[None] | None = None
 
@@ -281,12 +285,14 @@ class BundledServer:
         self.problem = problem
         if latched and disk.free(self._home.store) >= disk.ROOM:
             self._show("there is room again: nats is restarted, since it stores nothing after a write error")
+            self._stopped_for = "was restarted, since it stored nothing after a write error, as after a full disk"
             await self._server.stop()
 
     async def _start_again(self, server: ServerProcess) -> None:
         """Stop it, and return when the next one serves."""
         self._show("nats is restarted to accept leaf nodes at another address")
         self._serves.clear()
+        self._stopped_for = "was restarted to accept leaf nodes at another address"
         await server.stop()
         async with asyncio.timeout(READY_WITHIN):
             await self._serves.wait()
@@ -297,6 +303,8 @@ class BundledServer:
             await self._server.exited.wait()
             self.state = "restarting"
             self.restarts += 1
+            self.restarted_for, self.restarted_at = self._stopped_for or ending(self._server.returncode), time.time()
+            self._stopped_for = ""
             self._show(f"nats ended: starting it again in {pause:g} s (log: {self.log})")
             await asyncio.sleep(pause)
             try:
@@ -306,6 +314,18 @@ class BundledServer:
             except (BusError, ConfigError, OSError) as error:
                 self._show(str(error))
                 pause = min(pause * 2, LONGEST_PAUSE)
+
+    def report(self) -> ProcessReport:
+        """Return its part of the supervisor's report."""
+        return ProcessReport(
+            name="nats",
+            state=self.state,
+            pid=self.pid,
+            restarts=self.restarts,
+            problem=self.problem,
+            restarted_for=self.restarted_for,
+            restarted_at=self.restarted_at,
+        )
 
     async def stop(self) -> None:
         """Stop it, after it has synced."""

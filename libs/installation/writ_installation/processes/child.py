@@ -170,15 +170,19 @@ class Child:
                 self._show(str(error))
 
     def _how_it_ended(self) -> str:
-        code = self._process.returncode if self._process is not None else None
-        if code == 0:
-            return "was stopped, as by `writ restart`"
-        if code is None or code > 0:
-            return f"ended with status {code}"
-        return f"was ended by {signal.Signals(-code).name}"
+        return ending(self._process.returncode if self._process is not None else None)
 
     def _last_words(self) -> str:
         return quoted(self.log)
+
+
+def ending(returncode: int | None) -> str:
+    """Return how a process ended, as the predicate of a sentence about it."""
+    if returncode == 0:
+        return "was stopped, as by `writ restart`"
+    if returncode is None or returncode > 0:
+        return f"ended with status {returncode}"
+    return f"was ended by {signal.Signals(-returncode).name}"
 
 
 def rotate_log(log: Path) -> None:

@@ -29,7 +29,7 @@ from writ_installation.processes import installed_distributions, services
 from writ_installation.processes.child import START_SECONDS, STOP_SECONDS, Child
 from writ_installation.processes.health_ports import HealthPorts
 from writ_installation.processes.readiness import probe
-from writ_installation.processes.report import InstallationReport, ProcessReport, write_report
+from writ_installation.processes.report import InstallationReport, write_report
 from writ_installation.processes.served_targets import credential_folders, served_here
 from writ_installation.provisioner.enrolment_endpoint import EnrolmentEndpoint
 from writ_installation.provisioner.reconciler import CHECK_SECONDS, LOOK_SECONDS, Reconciler, Rounds, failure_text
@@ -321,7 +321,7 @@ class Supervisor:
             url=self._server.url,
             started_at=self._began,
             external=isinstance(self._server, ExternalServer),
-            processes=[*map(_process, bundled), *map(_process, self._children)],
+            processes=[*(one.report() for one in bundled), *(one.report() for one in self._children)],
             **self._keys._asdict(),
         )
         if report != self._reported:
@@ -342,9 +342,3 @@ class Supervisor:
             self._unwritten = str(error)
         else:
             self._reported, self._unwritten = report, ""
-
-
-def _process(one: BundledServer | Child) -> ProcessReport:
-    if isinstance(one, Child):
-        return one.report()
-    return ProcessReport(name="nats", state=one.state, pid=one.pid, restarts=one.restarts, problem=one.problem)

@@ -10,6 +10,7 @@ from writ_contracts.ids import OperationName, TargetId
 from writ_contracts.inventory import Role
 from writ_contracts.operations import Operation
 from writ_contracts.parameters import classes
+from writ_gateway.client import unknown_operation
 from writ_gateway.results import shape
 from writ_gateway.schemas import Arguments, Schema, input_schema, output_schema
 from writ_gateway.session import ToolCall
@@ -76,10 +77,7 @@ async def describe(call: ToolCall, arguments: DescribeArguments) -> Result:
     """Return one operation with its schemas."""
     operation = call.session.catalogue.get(arguments.operation_type)
     if operation is None or operation.control:
-        raise Invalid(
-            f"operation_type: there is no operation {arguments.operation_type!r}; search_operations lists them",
-            code="unknown_operation",
-        )
+        raise unknown_operation(arguments.operation_type, call.session.catalogue)
     return {
         **_row(operation),
         "parameters": input_schema(operation.parameters),
