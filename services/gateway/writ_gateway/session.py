@@ -17,6 +17,7 @@ from writ_gateway.permissions import Permissions
 LAST_SECONDS = 2.0
 """For the last query of a call, within the grace of the gateway's end."""
 
+
 class PrincipalSession:
     """One principal's connection, as tools use it."""
 
