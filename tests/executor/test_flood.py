@@ -1,10 +1,18 @@
 """Rate limits admit their promised rate, no more, and count refusals."""
 
+import asyncio
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.executor.conftest import World
 
+from writ_contracts.errors import Unreachable
+from writ_contracts.journal import RefusedSummary
 from writ_executor.admission.refusal_counts import RefusalCounts
 from writ_runtime.buckets import Bucket, Buckets
+
+STATUS = {"parameters": {"service_name": "nginx", "timeout": 1}}
 
 
 @given(
@@ -41,3 +49,30 @@ def test_refusal_counts_are_returned_once_a_minute() -> None:
     assert tally.due(69.0) == {}
     assert tally.due(70.0)["alice"].codes == {"rate_limited": 3, "invalid": 1}
     assert tally.due(1000.0) == {}
+
+
+async def test_refusals_that_could_not_be_summarised_are_in_the_next_summary(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def silent(subject: str, event: RefusedSummary) -> int:
+        raise Unreachable("NATS is away")
+
+    one = await world.executor(rate=0.001, burst=5, sweep=1000.0)
+    answers = await asyncio.gather(*(world.ask("service_status", **STATUS) for _ in range(40)))
+    limited = sum(answer.error is not None for answer in answers)
+    with monkeypatch.context() as patched:
+        patched.setattr(one.recorder, "append_last", silent)
+        await one.admission.summarise(after=0.0)
+    more = await world.ask("service_status", **STATUS)
+    assert more.error is not None
+    await one.admission.summarise(after=0.0)
+    [summary] = [event for event in await world.events() if isinstance(event, RefusedSummary)]
+    assert (summary.principal, summary.count, summary.codes) == ("alice", limited + 1, {"rate_limited": limited + 1})
+
+
+async def test_refusals_of_the_last_minute_are_summarised_at_a_stop(world: World) -> None:
+    one = await world.executor(rate=0.001, burst=5, sweep=1000.0)
+    answers = await asyncio.gather(*(world.ask("service_status", **STATUS) for _ in range(40)))
+    await one.stop()
+    [summary] = [event for event in await world.events() if isinstance(event, RefusedSummary)]
+    assert summary.count == sum(answer.error is not None for answer in answers)

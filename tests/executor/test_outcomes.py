@@ -198,33 +198,6 @@ async def test_a_flood_is_refused_before_it_is_recorded_and_leaves_one_summary(w
     assert len(await world.records(subjects.SECURITY)) == 1
 
 
-async def test_refusals_that_could_not_be_summarised_are_in_the_next_summary(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def silent(subject: str, event: RefusedSummary) -> int:
-        raise Unreachable("NATS is away")
-
-    one = await world.executor(rate=0.001, burst=5, sweep=1000.0)
-    answers = await asyncio.gather(*(world.ask("service_status", **RESTART) for _ in range(40)))
-    limited = sum(answer.error is not None for answer in answers)
-    with monkeypatch.context() as patched:
-        patched.setattr(one.recorder, "append_last", silent)
-        await one.admission.summarise(after=0.0)
-    more = await world.ask("service_status", **RESTART)
-    assert more.error is not None
-    await one.admission.summarise(after=0.0)
-    [summary] = [event for event in await world.events() if isinstance(event, RefusedSummary)]
-    assert (summary.principal, summary.count, summary.codes) == ("alice", limited + 1, {"rate_limited": limited + 1})
-
-
-async def test_refusals_of_the_last_minute_are_summarised_at_a_stop(world: World) -> None:
-    one = await world.executor(rate=0.001, burst=5, sweep=1000.0)
-    answers = await asyncio.gather(*(world.ask("service_status", **RESTART) for _ in range(40)))
-    await one.stop()
-    [summary] = [event for event in await world.events() if isinstance(event, RefusedSummary)]
-    assert summary.count == sum(answer.error is not None for answer in answers)
-
-
 async def test_a_nearly_full_journal_refuses_new_operations_but_not_cancels_or_ends(world: World) -> None:
     one = await world.executor()
     answer = await world.ask("service_restart", **RESTART)

@@ -21,6 +21,7 @@ from writ_client.operations import request_signing
 from writ_client.operations.approval_windows import ApprovalWindows
 from writ_client.operations.operation_events import Event, EventFollower
 from writ_client.operations.operation_wait import HistoryReader, OnEvent, RecordedRequest, last_view, outcome
+from writ_client.operations.policy_changes import changed
 from writ_client.operations.principal_changes import PrincipalChanges
 from writ_client.operations.sessions import Sessions
 from writ_client.operations.target_runs import ManyTargets, RunRecap, TargetResult, each_request
@@ -29,7 +30,7 @@ from writ_client.queries.operation_queries import Queries
 from writ_client.queries.policy_queries import PolicyQueries
 from writ_client.queries.service_calls import request_reply
 from writ_contracts import requests, subjects
-from writ_contracts.errors import Invalid, TimedOut
+from writ_contracts.errors import TimedOut
 from writ_contracts.failures import raise_for
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.ids import operation_id as id_of
@@ -65,9 +66,7 @@ class Writ(Queries, OperationGroups):
         policy_keys: Collection[str] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Use a bus connected as this principal. Without a key nothing is signed. `policy_keys`: policy's public keys,
-        by which approval cards are verified.
-        """
+        """Use a bus connected as the principal. Without a key nothing is signed. `policy_keys` verify approvals."""
         super().__init__(bus, principal)
         self._key = key
         self._clock = clock
@@ -254,9 +253,7 @@ class Writ(Queries, OperationGroups):
     async def wait(
         self, operation_id: str, *, timeout: float | None = None, on_event: OnEvent = lambda _: None
     ) -> requests.OperationView:
-        """Return the operation once it has an outcome, `unknown` included; TimedOut when it has none within `timeout`
-        s.
-        """
+        """Return the operation once it has an outcome, `unknown` included. Raises TimedOut after `timeout` seconds."""
         await self._following.start()
         with self._following.listen(operation_id) as heard:
             return await outcome(self, operation_id, heard, timeout=timeout, on_event=on_event)
@@ -316,13 +313,13 @@ class Writ(Queries, OperationGroups):
         arguments = {"document": sent_form(document), "reason": reason} | (
             {} if replaces is None else {"replaces": replaces}
         )
-        return await self._change("policy_publish", arguments, timeout)
+        return await changed(self, "policy_publish", arguments, timeout)
 
     async def policy_rollback(
         self, version: int, *, reason: str, timeout: float = CONTROL_SECONDS
     ) -> requests.OperationView:
         """Put an earlier version in force again, as a new one. Raises as `policy_publish`."""
-        return await self._change("policy_rollback", {"version": version, "reason": reason}, timeout)
+        return await changed(self, "policy_rollback", {"version": version, "reason": reason}, timeout)
 
     async def emergency_declare(
         self, scope: list[str], *, reason: str, until: float, by: Signer | None = None, timeout: float = CONTROL_SECONDS
@@ -351,11 +348,3 @@ class Writ(Queries, OperationGroups):
         """End an emergency: `emergency_id` is the `id` in the output of its declaration."""
         arguments = {"emergency_id": emergency_id, "verdict": "end"}
         return await self.run("emergency_confirm", WRIT_TARGET, arguments, reason=reason, timeout=timeout)
-
-    async def _change(self, operation: str, arguments: Mapping[str, Any], timeout: float) -> requests.OperationView:
-        """Change the policy. Problems of a document are in the reply alone: they are not recorded."""
-        answer = await self.submit(operation, WRIT_TARGET, arguments, reason=str(arguments["reason"]), timeout=timeout)
-        if answer.outcome == "invalid" and answer.error is not None:
-            found = [(one.line, one.column, one.message) for one in answer.error.problems]
-            raise Invalid(answer.error.message, code=answer.error.code, problems=found)
-        return await self.wait(answer.operation_id or "", timeout=timeout)
