@@ -11,7 +11,7 @@ from writ_contracts import parameters as params
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Target
-from writ_contracts.operations import Catalogue, Operation, Risk, has_operation, not_offered, offers
+from writ_contracts.operations import Catalogue, Operation, Risk, check_declared, has_operation, not_offered, offers
 from writ_contracts.parameters import PUBLIC, SENSITIVE, Class, Output, Parameters, Timeout
 
 
@@ -212,3 +212,25 @@ def test_host_has_operations_on_containers_only_with_a_declared_engine(backend: 
     assert has_operation(structs.replace(host, backend="docker"), operation)
     other = not_offered(structs.replace(host, capabilities=["service_*"]), operation)
     assert str(other) == f"web ({backend}) does not offer {name}"
+
+
+@pytest.mark.parametrize(
+    ("name", "backend", "declared", "example"),
+    [
+        ("backup_create", "local", {"backup": {"repository": "/b"}}, "`backup: {repository: …, password_file: …}`"),
+        ("backup_list", "ssh", {"docker": {"backup": {"repository": "/b"}}}, "`backup: {repository: …"),
+        ("backup_delete", "docker", {"backup": {"repository": "/b"}}, "`backup: {repository: …"),
+        ("backup_restore", "proxmox", {"backup": {"storage": "b"}}, "`backup: {storage: …}`"),
+        ("network_scan", "ssh", {"scan_networks": ["192.0.2.0/24"]}, "`scan_networks: [192.0.2.0/24]`"),
+    ],
+)
+def test_operation_is_refused_on_a_target_without_the_key_that_it_needs(
+    name: str, backend: str, declared: dict[str, Any], example: str
+) -> None:
+    target, operation = Target(id="web", role="testing", backend=backend), Catalogue(BUILT_IN)[name]
+    with pytest.raises(Invalid, match=f"web has no {name}: its entry declares no ") as refused:
+        check_declared(target, operation)
+    assert refused.value.code == "not_declared"
+    assert example in str(refused.value)
+    check_declared(structs.replace(target, **declared), operation)
+    check_declared(target, Catalogue(BUILT_IN)["service_status"])

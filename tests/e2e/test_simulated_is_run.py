@@ -137,6 +137,17 @@ async def test_a_request_that_would_not_run_gets_the_same_answer_without_a_dry_r
     assert exits >= ({Exit.INVALID, Exit.DENIED, Exit.PENDING} if target == "web-1" else {Exit.INVALID})
 
 
+@pytest.mark.parametrize("operation", ["backup_list", "network_scan"])
+async def test_operation_without_its_key_in_the_inventory_is_refused_before_it_is_dispatched(
+    writ: Writ, operation: str
+) -> None:
+    arguments = parameters(CATALOGUE[operation])
+    for dry_run in (True, False):
+        for answer in (simulated, run):
+            assert await answer(writ, operation, "web-1", arguments, dry_run=dry_run) == (Exit.INVALID, "not_declared")
+    assert await checked(writ, operation, "web-1", arguments) == (Exit.INVALID, "not_declared")
+
+
 @pytest.mark.parametrize(
     ("words", "status"),
     [

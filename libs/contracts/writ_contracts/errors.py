@@ -97,6 +97,7 @@ CODES: dict[str, str] = {
     "lock_out": "after this change nobody could administer the installation any more",
     "invalid_parameters": "the parameters break the operation's schema",
     "unsupported": "the target does not offer this operation",
+    "not_declared": "the target's inventory entry does not declare what this needs",
     "plugin_mismatch": "the agent has another build of a plugin than policy accepts",
     "conflict": "the same idempotency key was used for another request, or another version than expected is in force",
     "invalid_document": "the policy document does not load",

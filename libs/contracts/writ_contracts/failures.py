@@ -20,6 +20,8 @@ _BY_CODE: Mapping[str, type[errors.WritError]] = MappingProxyType(
                 "unknown_target",
                 "invalid_parameters",
                 "unsupported",
+                "not_declared",
+                "no_principal",
                 "not_found",
                 "not_cancellable",
                 "too_much",

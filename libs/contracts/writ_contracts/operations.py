@@ -7,18 +7,21 @@ operation. The built-in ones are in `writ_contracts.catalogue`; plugins add thei
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
 
 from writ_contracts import parameters as params
-from writ_contracts.backends import HOSTS
+from writ_contracts.backends import HOSTS, PROXMOX
 from writ_contracts.errors import Invalid
 from writ_contracts.evaluators import Evaluator
 from writ_contracts.inventory import Target
 from writ_contracts.nearest_name import LONGEST, near
 from writ_contracts.plugins import InstalledPlugin, PluginDigests, digests_of
+
+EXAMPLES = {"backup": "{repository: …, password_file: …}", "scan_networks": "[192.0.2.0/24]"}
+"""Values of the keys that operations need (`Operation.declared`)."""
 
 
 class Risk(StrEnum):
@@ -41,6 +44,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     baseline which must not differ between an approved preview and the start. `quotes`: the operation which reads the
     content quoted by a diff in the preview. Without a permission for it, the diff has the new content alone.
     `on_engine`: it needs a container engine, which a host has only if its entry declares one (`docker`).
+    `declared`: the key of the target's entry that it needs.
     `all_without`: the parameter without which it acts on all things of its kind. An allow rule that constrains this
     parameter does not match a request without it, but its demand and limits hold for one that another rule allows.
     """
@@ -62,6 +66,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     settled: tuple[str, ...] = ()
     quotes: str = ""
     on_engine: bool = False
+    declared: Literal["", "backup", "scan_networks"] = ""
     all_without: str = ""
 
     @property
@@ -163,6 +168,25 @@ def not_offered(target: Target, operation: Operation) -> Invalid:
     if offers(target.capabilities, target.backend, operation) and _lacks_engine(target, operation):
         text += ": its entry declares no container engine; add `docker: {}` to it in the inventory"
     return Invalid(text, code="unsupported")
+
+
+def check_declared(target: Target, operation: Operation) -> None:
+    """Raise Invalid (`not_declared`) if the target's entry lacks the key that the operation needs.
+
+    Agents check it too. Here the requester learns of it before the operation is on its way.
+    """
+    declared = {
+        "": True,
+        "backup": target.backup or (target.docker or {}).get("backup"),
+        "scan_networks": target.scan_networks,
+    }
+    if not declared[operation.declared]:
+        example = "{storage: …}" if target.backend == PROXMOX else EXAMPLES[operation.declared]
+        raise Invalid(
+            f"{target.id} has no {operation.name}: its entry declares no `{operation.declared}`; add "
+            f"`{operation.declared}: {example}` to it in the inventory",
+            code="not_declared",
+        )
 
 
 def _lacks_engine(target: Target, operation: Operation) -> bool:

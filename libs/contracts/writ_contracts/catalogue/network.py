@@ -108,5 +108,6 @@ OPERATIONS = (
         output=NetworkScanned,
         risk=Risk.READ,
         backends=HOSTS,
+        declared="scan_networks",
     ),
 )

@@ -9,7 +9,7 @@ from writ_contracts.agents import Claim
 from writ_contracts.catalogue.control import FOR_PEOPLE
 from writ_contracts.decisions import MOST_TRACED, Authenticated, Decision, Subject, changed_since
 from writ_contracts.errors import Untrusted
-from writ_contracts.operations import Catalogue, Risk, has_operation
+from writ_contracts.operations import Catalogue, Risk, check_declared, has_operation
 from writ_contracts.parameters import public
 from writ_contracts.people.persons import person_of
 from writ_contracts.policy.facts import OTHER_NAMES
@@ -250,6 +250,8 @@ class Judge(Struct, frozen=True, kw_only=True):
             dry_run=subject.dry_run and not self.dry_run_only,
             person=person_of(principal.id, self.world.principals),
         )
+        if not recorded:
+            check_declared(target, operation)
         own = self._is_own(operation.name, principal.id, subject, request.effective)
         session = self._session(subject)
         age_at, session_key = None if recorded else self.now, session.key if session else ""
