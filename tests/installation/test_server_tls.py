@@ -185,6 +185,10 @@ def test_an_upgrade_replaces_a_lost_key_of_a_service_and_never_policys(tmp_path:
     assert after["executor"] == home.public("executor") != before["executor"]
     assert after["audit"] == before["audit"]
     assert not any("is missing" in line for line in upgrade(home.root))
+    home.seed_file("audit").unlink()
+    home.make_key("audit")  # an upgrade that was killed then
+    upgrade(home.root)
+    assert yaml_file.read(home.public_file).data["audit"] == home.public("audit")
     home.seed_file("policy").unlink()
     with pytest.raises(ConfigError, match=r"policy\.seed"):
         upgrade(home.root)
