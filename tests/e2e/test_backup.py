@@ -229,10 +229,7 @@ async def test_backup_alone_is_enough_for_an_empty_machine_and_an_empty_server_o
     assert (written.status, there.exists(), list(tmp_path.glob(".*restoring*"))) == (0, False, []), written
     port, monitor = free_port(), free_port()
     node = tmp_path / "node.conf"
-    node.write_text(
-        f'include nats.conf\nport: {port}\nhttp: "127.0.0.1:{monitor}"\n'
-        f'jetstream {{ store_dir: "{tmp_path / "store"}", sync_interval: always }}\n'
-    )
+    node.write_text(f'include nats.conf\nport: {port}\nhttp: "127.0.0.1:{monitor}"\n')
     server = await ServerProcess.start(node, tmp_path / "nats.log", port=port, monitor_port=monitor, through=tie())
     try:
         environ = {**at(there), "NATS_URL": f"nats://127.0.0.1:{port}"}
@@ -244,6 +241,10 @@ async def test_backup_alone_is_enough_for_an_empty_machine_and_an_empty_server_o
         async with running_installation(tmp_path, home=home, environ=environ) as again, await again.client() as writ:
             assert (await writ.get(done.operation_id)).outcome == "succeeded"
             assert again.report.problem == "", "the server has the configuration of the restored files"
+        await server.stop()
+        server = await ServerProcess.start(node, tmp_path / "nats.log", port=port, monitor_port=monitor, through=tie())
+        async with bootstrapped(home, environ["NATS_URL"]) as bus:
+            assert await bus.journal.read(subjects.any_operation_filter(done.operation_id))
     finally:
         await server.stop()
 

@@ -15,6 +15,10 @@ from writ_client.client import Writ
 from writ_contracts.errors import Full
 from writ_contracts.requests import OperationView
 from writ_contracts.subjects import JOURNAL_STREAM
+from writ_installation.archives.journal import bootstrapped
+from writ_installation.nats.server import sizes
+from writ_installation.status.server_url import running_url
+from writ_nats_server import journal_generations
 from writ_nats_server.streams import Sizes
 from writ_testing.eventually import eventually
 from writ_testing.installations.count_load import CountLoad, fill, load
@@ -299,6 +303,48 @@ async def test_archived_events_that_a_crashed_server_brings_back_are_removed_by_
     verified = await installation.writ("journal", "verify", str(tmp_path / "1.writ"), str(tmp_path / "3.writ"))
     assert verified.status == 0, verified
     assert await takes_work(writ)
+
+
+@pytest.mark.timeout(240)
+async def test_same_file_completes_an_archive_after_a_crash_brought_back_events_of_the_one_before(
+    installation: RunningInstallation, writ: Writ, tmp_path: Path
+) -> None:
+    await count(writ, tmp_path / "files" / "counted", "key-1")
+    await archivable(writ, (await writ.journal()).last - 2)
+    former = (await archive(installation, tmp_path / "1.writ"))["archive"]
+    await count(writ, tmp_path / "files" / "counted", "key-2")
+    await archivable(writ, (await writ.journal()).last - 2)
+    request = ("journal", "archive", str(tmp_path / "2.writ"), "-r", "it is full")
+    killed = await installation.writ(*request, environ={"WRIT_FAULT": "journal.verified"})
+    assert killed.status == -9, killed
+    server = installation.kill("nats")
+    await installation.until("nats", other_than=server)
+
+    async def came_back() -> bool:
+        return (await writ.journal()).first <= int(former["last"])
+
+    await eventually(came_back, within=30, what="the removed events")
+    made = (await archive(installation, tmp_path / "2.writ"))["archive"]
+    assert made["first"] == former["last"] + 1
+    assert (await writ.journal()).first == made["last"] + 1
+
+
+@pytest.mark.timeout(240)
+async def test_archive_removes_no_rest_of_a_range_whose_file_was_not_verified(
+    installation: RunningInstallation, writ: Writ, tmp_path: Path
+) -> None:
+    """The first events were lost by damage of the store: only the rest of the range still exists."""
+    await count(writ, tmp_path / "files" / "counted", "key-1")
+    await archivable(writ, (await writ.journal()).last - 2)
+    request = ("journal", "archive", str(tmp_path / "1.writ"), "-r", "it is full")
+    killed = await installation.writ(*request, environ={"WRIT_FAULT": "journal.announced"})
+    assert (killed.status, list(tmp_path.glob("1.writ"))) == (-9, []), killed
+    home = installation.home
+    async with bootstrapped(home, running_url(home) or "") as bus:
+        await journal_generations.take_out(bus.replies, sizes(home), 1, 2)
+    refused = await installation.writ("journal", "archive", str(tmp_path / "2.writ"), "-r", "it is full")
+    assert refused.status != 0, refused
+    assert (await writ.journal()).first == 3
 
 
 @pytest.mark.exhaustive

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from click.shell_completion import BashComplete
+from click.shell_completion import BashComplete, ZshComplete
 from click.testing import CliRunner, Result
 
 from writ_cli.main import cli
@@ -147,6 +147,22 @@ async def test_shell_completes_ids_of_the_record_and_of_stops(
     assert await completed("stop", "lift", last="") == [stop.output["id"]]
     await writ.stop_lift(stop.output["id"])
     assert await completed("stop", "lift", last="") == []
+
+
+async def test_shell_gets_the_reason_of_a_stop_in_one_line_without_control_characters(
+    installation: RunningInstallation, writ: Writ, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """zsh reads type, value and description of each name from three lines."""
+    monkeypatch.setenv("WRIT_HOME", str(installation.home.root))
+    monkeypatch.setenv("WRIT_PRINCIPAL", "operator")
+    stop = await writ.stop_set(["none-*"], reason="x\nplain\n--yes\n\x1b[2J")
+    shell = ZshComplete(cli, {}, "writ", "_WRIT_COMPLETE")
+    try:
+        found = await asyncio.to_thread(shell.get_completions, ["stop", "lift"], "")
+        described = "x?plain?--yes??[2J".replace("?", "\N{REPLACEMENT CHARACTER}")
+        assert [shell.format_completion(one) for one in found] == [f"plain\n{stop.output['id']}\n{described}"]
+    finally:
+        await writ.stop_lift(stop.output["id"])
 
 
 async def test_recorded_request_with_hidden_values_is_explained_with_those_that_are_given(

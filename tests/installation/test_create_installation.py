@@ -281,9 +281,21 @@ def test_former_policy_key_that_is_in_use_again_is_not_given_to_policy(tmp_path:
     create_installation(home)
     seed, lost = home.seed_file("policy").read_bytes(), home.public("policy")
     home.seed_file("policy").unlink()
-    create_installation(home, f"{lost}@3@71")
+    create_installation(home, f"U@1@7,{lost}@3@71")
     home.seed_file("policy").write_bytes(seed)
-    assert kept_former_keys(home) == ""
+    assert kept_former_keys(home) == "U@1@7"
+
+
+def test_second_loss_of_policys_key_names_the_key_that_was_lost_before(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    create_installation(home)
+    first = home.public("policy")
+    home.seed_file("policy").unlink()
+    create_installation(home, f"{first}@3@71")
+    second = home.public("policy")
+    home.seed_file("policy").unlink()
+    with pytest.raises(ConfigError, match=rf"WRIT_POLICY_FORMER_KEYS={first}@3@71,{second}@NUMBER\n"):
+        create_installation(home)
 
 
 def test_lost_policy_key_must_be_removed_from_the_keyring(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from writ_bus.nats.tls import pinned
 from writ_contracts.errors import ConfigError, Conflict, Invalid
 from writ_documents import yaml_file
 from writ_documents.document import FileErrors
@@ -17,6 +18,7 @@ from writ_installation.files.site import Site
 from writ_installation.initialise import init, upgrade
 from writ_installation.nats.server import configuration
 from writ_installation.server_access import server_tls
+from writ_installation.server_access.agent_ca import ca_elsewhere
 from writ_installation.server_access.certificates import end_of, issue, make_authority
 from writ_installation.server_access.server_address import ServerAddress
 from writ_installation.server_access.server_tls import encrypted, own_names, renew, set_up
@@ -183,6 +185,10 @@ def test_an_upgrade_replaces_a_lost_key_of_a_service_and_never_policys(tmp_path:
     assert after["executor"] == home.public("executor") != before["executor"]
     assert after["audit"] == before["audit"]
     assert not any("is missing" in line for line in upgrade(home.root))
+    home.seed_file("audit").unlink()
+    home.make_key("audit")  # an upgrade that was killed then
+    upgrade(home.root)
+    assert yaml_file.read(home.public_file).data["audit"] == home.public("audit")
     home.seed_file("policy").unlink()
     with pytest.raises(ConfigError, match=r"policy\.seed"):
         upgrade(home.root)
@@ -231,3 +237,16 @@ def test_two_processes_that_renew_at_once_make_one_pair(home: Home) -> None:
         assert list(pool.map(lambda _: renew(home, NOW), range(4))) == [""] * 4
     assert number(home) == 2
     handshake(home, server_tls.first_of(home.ca_file.read_bytes()), "localhost")
+
+
+def test_agents_elsewhere_get_each_certificate_of_the_named_file(tmp_path: Path) -> None:
+    """A server's own certificate, which is no CA, is trusted as well."""
+    home, authority, file = Home(tmp_path / "home"), make_authority("elsewhere", datetime.now(UTC)), tmp_path / "ca.pem"
+    own = issue(authority, ["n1.example.org"], datetime.now(UTC)).public
+    for there in ([own], [authority.public, own]):
+        file.write_bytes(b"# ours\n" + b"".join(there))
+        expected = pinned([ssl.PEM_cert_to_DER_cert(server_tls.first_of(one).decode()) for one in there])
+        assert ca_elsewhere(home, {"WRIT_TLS_CA": str(file)}) == expected
+    file.write_text("nothing\n")
+    with pytest.raises(ConfigError, match=r"ca\.pem has no certificate"):
+        ca_elsewhere(home, {"WRIT_TLS_CA": str(file)})

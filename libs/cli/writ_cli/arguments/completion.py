@@ -16,7 +16,7 @@ from click.shell_completion import BashComplete, CompletionItem, FishComplete, S
 
 from writ_cli.context.current_context import ContextFolder, found_home
 from writ_cli.context.settings import Settings
-from writ_cli.terminal.output import Screen
+from writ_cli.terminal.output import Screen, visible
 from writ_contracts.errors import ConfigError, WritError
 from writ_documents.document import FileErrors
 from writ_installation.files.home import Home
@@ -143,7 +143,8 @@ def _asked(
         ids = asyncio.run(asyncio.wait_for(found(), PATIENCE))
     except TROUBLE:
         return []
-    return [CompletionItem(name, help=about) for name, about in ids if name.startswith(word)]
+    # Others write reasons, and zsh takes each line of a description for a further name.
+    return [CompletionItem(name, help=visible(about)) for name, about in ids if name.startswith(word)]
 
 
 def _catalogue() -> "Catalogue":

@@ -14,7 +14,7 @@ IsOwn = Callable[[Path], bool]
 
 _PROCESS = r"(?:up|nats|keeper|gateway|policy|executor|audit|agent-[A-Za-z0-9_-]+)(?:[-.][0-9]+)?(?:\.meanwhile)?"
 """Processes: `policy`, replicas as `policy.2` and `executor-2`, and the one that works while another is replaced."""
-_RUN = rf"(?:streams\.|archive\.)?lock|(?:supervisor|{_PROCESS})\.json"
+_RUN = rf"(?:streams\.|archive\.)?lock|archive-verified|(?:supervisor|{_PROCESS})\.json"
 _KEYS = (
     r"[A-Za-z0-9_-]+(?:\.next)?\.seed|principal-[A-Za-z0-9_-]+\.new|params\.key|ca(?:-former)?\.key|routes\.key"
     r"|grafana\.password"

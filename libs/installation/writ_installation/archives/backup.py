@@ -183,14 +183,18 @@ async def restore(home: Home, path: Path, url: str | None, show: Callable[[str],
 async def configuration_of(home: Home, path: Path, address: ServerAddress) -> str:
     """Return the configuration that servers of somebody else's need before this backup can be restored on them. Raises
     WritError.
+
+    Its store is beside the home, which is empty until the restore and is replaced by it.
     """
     manifest = await asyncio.to_thread(read_manifest, path)
-    draft = draft_of(home)
+    draft = Home(draft_of(home))
     try:
-        await asyncio.to_thread(_restore_files, Home(draft), path, manifest)
-        return external_configuration(Home(draft), address)
+        await asyncio.to_thread(_restore_files, draft, path, manifest)
+        store = home.root.with_name(f"{home.root.name}-nats")
+        text = external_configuration(draft, address).replace(str(draft.store), str(store))
+        return text.replace(str(draft.root), str(home.root))
     finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        shutil.rmtree(draft.root, ignore_errors=True)
 
 
 def draft_of(home: Home) -> Path:

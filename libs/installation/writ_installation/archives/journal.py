@@ -6,7 +6,7 @@ range makes the same manifest, whose digest the announcement names.
 
 import os
 from collections.abc import AsyncIterator, Collection, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from msgspec import Struct, structs
@@ -20,6 +20,7 @@ from writ_contracts.history.archives import AnnouncedArchive, digest_before, in_
 from writ_contracts.history.audit import JournalReply
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.requests import Failure
+from writ_documents.atomic_files import write_atomically
 from writ_installation.administration.credentials import CredentialsDirectory
 from writ_installation.files.home import Home
 from writ_installation.files.lock import held, turn
@@ -57,6 +58,8 @@ class Archiver:
         self._writ = writ
         self._policy_keys = policy_keys
         self._people = CredentialsDirectory(home).current
+        self._verified_file = home.run / "archive-verified"
+        """The digest of the last archive whose file was verified, and whose range was then removed."""
 
     async def archive(
         self, path: Path, *, reason: str, until: float | None = None, damage: bool = False, supersede: bool = False
@@ -72,8 +75,9 @@ class Archiver:
             standing = await self._writ.journal(until)
             announced = in_force(await archives(self._bus.journal), standing.first)
             there = path.exists()  # noqa: ASYNC240 - one look, in a command
-            if announced is not None and not there:
-                standing = structs.replace(standing, first=await self._removed_again(announced, standing.first))
+            if announced is not None:
+                first = await self._removed_again(announced, standing.first, there=there)
+                standing = structs.replace(standing, first=first)
             begin = announced is None or (standing.first > announced.last and not there)
             if announced is not None and not (begin or there):
                 begin = not await self._again(path, announced, supersede=supersede)
@@ -81,26 +85,33 @@ class Archiver:
                 announced = await self._begin(path, standing, reason, damage=damage)
             fault("journal.sealed")
             verified = self._verified(path, announced)
+            with suppress(OSError):  # a full disk: after a crash of NATS this file must then be named again
+                write_atomically(self._verified_file, announced.digest.encode())
             fault("journal.verified")
             freed = await self._take_out(announced)
             return ArchiveResult(archive=verified, freed=freed, more=max(standing.cut - verified.last, 0))
 
-    async def _removed_again(self, announced: AnnouncedArchive, first: int) -> int:
+    async def _removed_again(self, announced: AnnouncedArchive, first: int, *, there: bool) -> int:
         """Remove events of archives that a crashed server brought back: it forgets its latest removals. Return the
         first event of the journal then.
 
-        The file of a range was verified before the first event of it was removed. Where the last range was announced
-        more than once, only the journal's first event would show which one counts: that range stays.
+        The rest of the last range goes only if its file was verified here. If the first events of the range are missing
+        for another reason, such as damage of the store, no file has them. `there`: the file will be verified now.
         """
         if first < announced.first:  # of earlier archives, which were all finished before this one was announced
             async with turn(self._home.streams_lock):
                 await journal_generations.take_out(self._bus.replies, sizes(self._home), 1, announced.first - 1)
             return announced.first
-        known = [one for one in await archives(self._bus.journal) if one.generation == announced.generation]
-        if announced.first < first <= announced.last and len(known) == 1:
+        if announced.first < first <= announced.last and not there and self._was_verified(announced):
             await self._take_out(announced)
             return announced.last + 1
         return first
+
+    def _was_verified(self, announced: AnnouncedArchive) -> bool:
+        try:
+            return self._verified_file.read_text() == announced.digest
+        except FileNotFoundError:
+            return False
 
     async def _begin(self, path: Path, standing: JournalReply, reason: str, *, damage: bool) -> AnnouncedArchive:
         plan = await self._plan(standing)

@@ -23,7 +23,7 @@ def replace_lost_keys(home: Home) -> list[str]:
         for name in SERVICES:
             home.make_key(name)
         make_parameter_key(home.params_key)
-        write_public(home)
+    write_public(home)  # also after a run that was killed before it came here
     return lines
 
 

@@ -60,19 +60,22 @@ def keep_former_keys(home: Home, given: str) -> None:
 
 
 def kept_former_keys(home: Home) -> str:
-    """Return the kept value; "" if there is none, or if the lost key is in use again."""
+    """Return the kept value without an entry of the key that is in use: a lost key may be found again."""
     try:
-        value = home.former_policy_keys.read_text().strip()
+        entries = home.former_policy_keys.read_text().strip().split(",")
     except FileNotFoundError:
         return ""
-    return "" if home.public(POLICY) in {one.partition("@")[0] for one in value.split(",")} else value
+    return ",".join(one for one in entries if one.partition("@")[0] != home.public(POLICY))
 
 
 def _former(home: Home, keyring: Keyring, lost: str) -> Iterator[str]:
     """Yield each former key of policy, with the last version and event that it may have signed for."""
-    for one in keyring.of(POLICY):
-        if one.state == "former":
-            yield f"{one.key}@{one.last_version}@{one.last_event}"
+    rotated = {one.key: one for one in keyring.of(POLICY) if one.state == "former"}
+    for entry in filter(None, kept_former_keys(home).split(",")):  # of a key that was lost before this one
+        if entry.partition("@")[0] not in rotated:
+            yield entry
+    for one in rotated.values():
+        yield f"{one.key}@{one.last_version}@{one.last_event}"
     version = max((one.number for one in _marks(home, f"{POLICY}*/policy-version.json")), default=0)
     event = max((one.sequence for one in _marks(home, "*/journal.json")), default=0)
     yield f"{lost}@{version or 'NUMBER'}" + (f"@{event}" if event else "")
