@@ -131,7 +131,7 @@ async def test_a_misspelt_principal_in_a_parameter_is_no_security_event(writ: Wr
 
 
 async def test_shell_completes_ids_of_the_record_and_of_stops(
-    installation: RunningInstallation, writ: Writ, monkeypatch: pytest.MonkeyPatch
+    installation: RunningInstallation, writ: Writ, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("WRIT_HOME", str(installation.home.root))
     monkeypatch.setenv("WRIT_PRINCIPAL", "operator")
@@ -145,6 +145,9 @@ async def test_shell_completes_ids_of_the_record_and_of_stops(
     for words in (("trace",), ("op", "show")):
         assert await completed(*words, last=done.operation_id[:12]) == [done.operation_id]
     assert await completed("stop", "lift", last="") == [stop.output["id"]]
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert (await asyncio.to_thread(CliRunner().invoke, cli, ["context", "save", "ours"])).exit_code == 0
+    assert await completed("stop", "lift", "--context", "ours", last="") == [stop.output["id"]]
     await writ.stop_lift(stop.output["id"])
     assert await completed("stop", "lift", last="") == []
 

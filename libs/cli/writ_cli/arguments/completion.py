@@ -191,5 +191,5 @@ def _settings(context: click.Context) -> Settings:
         home=Home(Path(home)),
         environ=os.environ,
         principal=parameters.get("principal") or os.environ.get("WRIT_PRINCIPAL"),
-        context=Path(where) if where else None,
+        context=ContextFolder(os.environ).named(Path(where)) if where else None,
     )
