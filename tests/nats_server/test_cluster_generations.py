@@ -11,12 +11,13 @@ import pytest
 from writ_bus.nats.bus import NatsBus, connect
 from writ_bus.nats.jetstream import call
 from writ_bus.port import Entry
-from writ_contracts.subjects import JOURNAL_STREAM
+from writ_contracts.subjects import JOURNAL_CLOSED, JOURNAL_STREAM
 from writ_installation.files.home import Home
 from writ_installation.nats.server import make_streams, sizes
 from writ_installation.server_access.server_options import options_of
 from writ_nats_server import journal_generations
 from writ_nats_server.configuration_barrier import applied_by_all
+from writ_nats_server.streams import restore_journal_configuration, streams
 from writ_testing.installations.installation import prepare
 from writ_testing.peers.nats_cluster import Cluster, ClusterNode, cluster_for
 
@@ -70,6 +71,31 @@ async def test_server_that_applies_the_configuration_late_keeps_each_remaining_e
             loop.call_later(PAUSED, os.kill, late.process.pid, signal.SIGCONT)
 
     await journal_generations.take_out(bootstrap.replies, sizes(home), 1, 10, step)
+    await append(executor, 21, 20)
+    await cluster.whole()
+    states = [(await node.stream(JOURNAL_STREAM) or {})["state"] for node in cluster.nodes]
+    assert [(state["first_seq"], state["last_seq"]) for state in states] == [(11, 40)] * 3
+    await bootstrap.close()
+    await executor.close()
+
+
+async def test_journal_whose_limit_an_earlier_attempt_lifted_is_opened_once_each_server_has_applied_that(
+    home: Home, cluster: Cluster
+) -> None:
+    """As after an update of the stream without a reply."""
+    leader, late = await cluster.leader(), await follower(cluster)
+    bootstrap, executor = await connected(home, leader, "bootstrap"), await connected(home, leader, "executor")
+    await append(executor, 1, 20)
+    await cluster.whole()
+    (own,) = (one for one in streams(sizes(home)) if one["name"] == JOURNAL_STREAM)
+    there = (await call(bootstrap.replies, f"STREAM.INFO.{JOURNAL_STREAM}", {}))["config"]
+    lifted = {**there, **own, "subjects": [JOURNAL_CLOSED]}
+    await call(bootstrap.replies, f"STREAM.UPDATE.{JOURNAL_STREAM}", {**lifted, "discard": "old", "max_msgs": 10})
+    await cluster.whole()
+    os.kill(late.process.pid, signal.SIGSTOP)
+    asyncio.get_running_loop().call_later(PAUSED, os.kill, late.process.pid, signal.SIGCONT)
+    await call(bootstrap.replies, f"STREAM.UPDATE.{JOURNAL_STREAM}", lifted)
+    await restore_journal_configuration(bootstrap.replies, sizes(home))
     await append(executor, 21, 20)
     await cluster.whole()
     states = [(await node.stream(JOURNAL_STREAM) or {})["state"] for node in cluster.nodes]
