@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from writ_bus.errors import BusRefused
 from writ_bus.nats.bus import NatsBus, connect
 from writ_bus.nats.jetstream import call
 from writ_bus.port import Entry
@@ -117,3 +118,16 @@ async def test_server_that_does_not_reply_is_reported_and_keeps_no_journal_close
     await append(executor, 1, 1)
     await bootstrap.close()
     await executor.close()
+
+
+async def test_journal_is_opened_although_nats_makes_no_consumer(home: Home, cluster: Cluster) -> None:
+    bootstrap = await connected(home, await cluster.leader(), "bootstrap")
+    with pytest.raises(BusRefused):  # a stream with three copies has no consumer with five
+        await call(bootstrap.replies, f"CONSUMER.CREATE.{JOURNAL_STREAM}.x", consumer_of(5))
+    assert not await applied_by_all(bootstrap.replies, JOURNAL_STREAM, 5, within=0.5)
+    await bootstrap.close()
+
+
+def consumer_of(copies: int) -> dict[str, object]:
+    config = {"name": "x", "ack_policy": "none", "deliver_policy": "new", "num_replicas": copies}
+    return {"stream_name": JOURNAL_STREAM, "config": config, "action": ""}
