@@ -6,8 +6,11 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from writ_bus.errors import Unreachable
+from writ_bus.nats.monitoring import STATE
 from writ_contracts.errors import Denied
 from writ_installation.files.home import host_token
+from writ_installation.nats import external_server
 from writ_installation.nats.external_server import LOAD_AGAIN, ExternalServer
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation, prepare, running_installation
@@ -121,3 +124,17 @@ async def test_file_with_an_error_is_reported_and_ends_nothing(world: tuple[Clus
     await server.check()
     assert server.warning == ""
     await problem_is(installation, "")
+
+
+async def test_servers_that_do_not_reply_do_not_count_as_servers_with_the_configuration(
+    world: tuple[Cluster, RunningInstallation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster, installation = world
+    cluster.load(installation.home, *cluster.nodes)
+    await problem_is(installation, "")
+    server = ExternalServer(installation.home, cluster.url, print, {})
+    monkeypatch.setattr(external_server, "PINGED", {STATE: "$SYS.REQ.SERVER.PING.NOBODY"})
+    with pytest.raises(Unreachable, match="no NATS server replies"):
+        await server.adapt()
+    monkeypatch.undo()
+    assert await server.adapt()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from msgspec import Struct, field, structs
 
-from writ_bus.errors import BusError, BusRefused, Forbidden
+from writ_bus.errors import BusError, BusRefused, Forbidden, Unreachable
 from writ_bus.nats.bus import connect
 from writ_bus.nats.monitoring import PINGED, STATE, ping
 from writ_bus.port import Bus
@@ -152,8 +152,11 @@ class ExternalServer:
 
 
 async def _late(bus: Bus, expected: str) -> list[str]:
-    """Return the names of the servers without this mark."""
-    return sorted(name for name, one in await ping(bus, PINGED[STATE], {}, _Tags) if TAG + expected not in one.tags)
+    """Return the names of the servers without this mark. Raises Unreachable without a reply, which shows nothing."""
+    replies = await ping(bus, PINGED[STATE], {}, _Tags)
+    if not replies:
+        raise Unreachable("no NATS server replies with its configuration's tag")
+    return sorted(name for name, one in replies if TAG + expected not in one.tags)
 
 
 def _warning(late: list[str]) -> str:
