@@ -19,6 +19,7 @@ from writ_installation.server_access.server_options import options_of
 from writ_nats_server import journal_generations
 from writ_nats_server.configuration_barrier import applied_by_all
 from writ_nats_server.streams import restore_journal_configuration, streams
+from writ_testing.eventually import eventually
 from writ_testing.installations.installation import prepare
 from writ_testing.peers.nats_cluster import Cluster, ClusterNode, cluster_for
 
@@ -57,6 +58,19 @@ async def append(bus: NatsBus, first: int, count: int) -> None:
         )
 
 
+async def copies_are(cluster: Cluster, first: int, last: int) -> None:
+    """Wait until each server's copy of the journal has the events from `first` to `last`."""
+    found: list[tuple[int, int]] = []
+
+    async def is_complete() -> bool:
+        states = [(await node.stream(JOURNAL_STREAM) or {}).get("state", {}) for node in cluster.nodes]
+        found[:] = [(state.get("first_seq", 0), state.get("last_seq", 0)) for state in states]
+        return all(end == last for _, end in found)
+
+    await eventually(is_complete, within=60, what="complete copies")
+    assert found == [(first, last)] * len(cluster.nodes)
+
+
 async def test_server_that_applies_the_configuration_late_keeps_each_remaining_event(
     home: Home, cluster: Cluster
 ) -> None:
@@ -73,9 +87,7 @@ async def test_server_that_applies_the_configuration_late_keeps_each_remaining_e
 
     await journal_generations.take_out(bootstrap.replies, sizes(home), 1, 10, step)
     await append(executor, 21, 20)
-    await cluster.whole()
-    states = [(await node.stream(JOURNAL_STREAM) or {})["state"] for node in cluster.nodes]
-    assert [(state["first_seq"], state["last_seq"]) for state in states] == [(11, 40)] * 3
+    await copies_are(cluster, 11, 40)
     await bootstrap.close()
     await executor.close()
 
@@ -98,9 +110,7 @@ async def test_journal_whose_limit_an_earlier_attempt_lifted_is_opened_once_each
     await call(bootstrap.replies, f"STREAM.UPDATE.{JOURNAL_STREAM}", lifted)
     await restore_journal_configuration(bootstrap.replies, sizes(home))
     await append(executor, 21, 20)
-    await cluster.whole()
-    states = [(await node.stream(JOURNAL_STREAM) or {})["state"] for node in cluster.nodes]
-    assert [(state["first_seq"], state["last_seq"]) for state in states] == [(11, 40)] * 3
+    await copies_are(cluster, 11, 40)
     await bootstrap.close()
     await executor.close()
 
