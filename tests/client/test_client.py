@@ -99,6 +99,7 @@ def test_every_code_of_the_contracts_has_an_error(code: str) -> None:
     ("code", "kind"),
     [
         ("invalid_parameters", errors.Invalid),
+        ("no_principal", errors.Invalid),
         ("no_rule", errors.Denied),
         ("bad_signature", errors.Untrusted),
         ("conflict", errors.Conflict),

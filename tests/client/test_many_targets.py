@@ -11,7 +11,7 @@ from writ_client.operations import target_runs
 from writ_client.operations.target_runs import ManyTargets, TargetResult, each_request, key_of
 from writ_client.operations.target_selection import TargetSelector
 from writ_client.queries import service_calls
-from writ_contracts.errors import Invalid
+from writ_contracts.errors import Invalid, TimedOut
 from writ_contracts.ids import operation_id
 from writ_contracts.people.credentials import SshEvidence
 from writ_contracts.requests import Failure, OperationView, RequestReply, TargetView
@@ -136,6 +136,25 @@ async def test_a_target_whose_request_may_have_been_taken_is_unknown(
         assert (one.outcome, one.code) == ("unknown", "timeout"), one
         assert one.operation_id == operation_id("alice", key_of("one", "web-1"))
         assert one.message == f"{why}; an earlier attempt had no reply, and may have been taken"
+
+
+async def test_request_that_may_have_been_taken_is_repeated_when_a_replica_refuses_for_its_limits(
+    writ: Writ, executor: ScriptedApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`Full` would say that nothing was done, although the first attempt may be carried out."""
+    monkeypatch.setattr(service_calls, "ATTEMPT_SECONDS", 0.1)
+
+    async def silent() -> RequestReply:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    limited = Failure(code="rate_limited", message="too fast", retry=True)
+    executor.script.extend([silent, limited, limited])
+    reply = await writ.submit("service_restart", "web-1", idempotency_key="one")
+    assert (reply.outcome, len(executor.requests)) == ("succeeded", 4)
+    executor.script.extend([silent, *[limited] * 100])
+    with pytest.raises(TimedOut, match="too fast; an earlier attempt had no reply"):
+        await writ.submit("service_restart", "web-2", idempotency_key="two", timeout=0.3)
 
 
 async def test_targets_wait_for_the_room_that_the_runs_own_operations_take(writ: Writ, executor: ScriptedApi) -> None:

@@ -99,6 +99,22 @@ async def test_a_claim_before_the_leader_has_the_dispatch_is_to_be_repeated(
     assert (await claim_at(one, world, work)).grant
 
 
+async def test_a_claim_of_an_operation_whose_record_cannot_be_read_is_not_to_be_repeated(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.executor()
+    answer = await world.ask("service_restart", **RESTART)
+    work = await world.work(answer.operation_id or "")
+    one = await asleep(world)
+
+    async def read_life(*_: object) -> Life:
+        raise errors.Invalid("a body of kind granted under the subject of another")
+
+    monkeypatch.setattr("writ_executor.journal.lookup.read_life", read_life)
+    with pytest.raises(errors.Invalid, match="a body of kind granted"):
+        await claim_at(one, world, work)
+
+
 async def test_a_claim_before_the_leader_has_the_second_dispatch_is_to_be_repeated(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

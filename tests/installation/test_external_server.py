@@ -6,9 +6,12 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from writ_bus.errors import Unreachable
+from writ_bus.nats.monitoring import STATE
 from writ_contracts.errors import Denied
 from writ_installation.files.home import host_token
-from writ_installation.nats.external_server import LOAD_AGAIN
+from writ_installation.nats import external_server
+from writ_installation.nats.external_server import LOAD_AGAIN, ExternalServer
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation, prepare, running_installation
 from writ_testing.peers.nats_cluster import Cluster, cluster_for
@@ -104,3 +107,34 @@ async def test_token_is_made_although_the_server_does_not_accept_it_yet(
     made = await installation.writ("agent", "token", f"local-{host_token()}")
     assert (made.status, made.out.startswith("writ-enrol-1.")) == (0, True), made
     assert LOAD_AGAIN in made.err
+
+
+async def test_file_with_an_error_is_reported_and_ends_nothing(world: tuple[Cluster, RunningInstallation]) -> None:
+    cluster, installation = world
+    cluster.load(installation.home, *cluster.nodes)
+    await problem_is(installation, "")
+    server = ExternalServer(installation.home, cluster.url, print, {})
+    principals = installation.home.principals
+    before = principals.read_bytes()
+    principals.write_bytes(before + b"\n- not: [closed\n")
+    await server.check()
+    assert str(principals) in server.warning
+    await problem_is(installation, "a file has an error")
+    principals.write_bytes(before)
+    await server.check()
+    assert server.warning == ""
+    await problem_is(installation, "")
+
+
+async def test_servers_that_do_not_reply_do_not_count_as_servers_with_the_configuration(
+    world: tuple[Cluster, RunningInstallation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster, installation = world
+    cluster.load(installation.home, *cluster.nodes)
+    await problem_is(installation, "")
+    server = ExternalServer(installation.home, cluster.url, print, {})
+    monkeypatch.setattr(external_server, "PINGED", {STATE: "$SYS.REQ.SERVER.PING.NOBODY"})
+    with pytest.raises(Unreachable, match="no NATS server replies"):
+        await server.adapt()
+    monkeypatch.undo()
+    assert await server.adapt()

@@ -8,15 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from writ_bus.errors import BusRefused
 from writ_bus.nats.bus import NatsBus, connect
 from writ_bus.nats.jetstream import call
 from writ_bus.port import Entry
-from writ_contracts.subjects import JOURNAL_STREAM
+from writ_contracts.subjects import JOURNAL_CLOSED, JOURNAL_STREAM
 from writ_installation.files.home import Home
 from writ_installation.nats.server import make_streams, sizes
 from writ_installation.server_access.server_options import options_of
 from writ_nats_server import journal_generations
 from writ_nats_server.configuration_barrier import applied_by_all
+from writ_nats_server.streams import restore_journal_configuration, streams
+from writ_testing.eventually import eventually
 from writ_testing.installations.installation import prepare
 from writ_testing.peers.nats_cluster import Cluster, ClusterNode, cluster_for
 
@@ -55,6 +58,19 @@ async def append(bus: NatsBus, first: int, count: int) -> None:
         )
 
 
+async def copies_are(cluster: Cluster, first: int, last: int) -> None:
+    """Wait until each server's copy of the journal has the events from `first` to `last`."""
+    found: list[tuple[int, int]] = []
+
+    async def is_complete() -> bool:
+        states = [(await node.stream(JOURNAL_STREAM) or {}).get("state", {}) for node in cluster.nodes]
+        found[:] = [(state.get("first_seq", 0), state.get("last_seq", 0)) for state in states]
+        return all(end == last for _, end in found)
+
+    await eventually(is_complete, within=60, what="complete copies")
+    assert found == [(first, last)] * len(cluster.nodes)
+
+
 async def test_server_that_applies_the_configuration_late_keeps_each_remaining_event(
     home: Home, cluster: Cluster
 ) -> None:
@@ -71,9 +87,30 @@ async def test_server_that_applies_the_configuration_late_keeps_each_remaining_e
 
     await journal_generations.take_out(bootstrap.replies, sizes(home), 1, 10, step)
     await append(executor, 21, 20)
+    await copies_are(cluster, 11, 40)
+    await bootstrap.close()
+    await executor.close()
+
+
+async def test_journal_whose_limit_an_earlier_attempt_lifted_is_opened_once_each_server_has_applied_that(
+    home: Home, cluster: Cluster
+) -> None:
+    """As after an update of the stream without a reply."""
+    leader, late = await cluster.leader(), await follower(cluster)
+    bootstrap, executor = await connected(home, leader, "bootstrap"), await connected(home, leader, "executor")
+    await append(executor, 1, 20)
     await cluster.whole()
-    states = [(await node.stream(JOURNAL_STREAM) or {})["state"] for node in cluster.nodes]
-    assert [(state["first_seq"], state["last_seq"]) for state in states] == [(11, 40)] * 3
+    (own,) = (one for one in streams(sizes(home)) if one["name"] == JOURNAL_STREAM)
+    there = (await call(bootstrap.replies, f"STREAM.INFO.{JOURNAL_STREAM}", {}))["config"]
+    lifted = {**there, **own, "subjects": [JOURNAL_CLOSED]}
+    await call(bootstrap.replies, f"STREAM.UPDATE.{JOURNAL_STREAM}", {**lifted, "discard": "old", "max_msgs": 10})
+    await cluster.whole()
+    os.kill(late.process.pid, signal.SIGSTOP)
+    asyncio.get_running_loop().call_later(PAUSED, os.kill, late.process.pid, signal.SIGCONT)
+    await call(bootstrap.replies, f"STREAM.UPDATE.{JOURNAL_STREAM}", lifted)
+    await restore_journal_configuration(bootstrap.replies, sizes(home))
+    await append(executor, 21, 20)
+    await copies_are(cluster, 11, 40)
     await bootstrap.close()
     await executor.close()
 
@@ -91,3 +128,16 @@ async def test_server_that_does_not_reply_is_reported_and_keeps_no_journal_close
     await append(executor, 1, 1)
     await bootstrap.close()
     await executor.close()
+
+
+async def test_journal_is_opened_although_nats_makes_no_consumer(home: Home, cluster: Cluster) -> None:
+    bootstrap = await connected(home, await cluster.leader(), "bootstrap")
+    with pytest.raises(BusRefused):  # a stream with three copies has no consumer with five
+        await call(bootstrap.replies, f"CONSUMER.CREATE.{JOURNAL_STREAM}.x", consumer_of(5))
+    assert not await applied_by_all(bootstrap.replies, JOURNAL_STREAM, 5, within=0.5)
+    await bootstrap.close()
+
+
+def consumer_of(copies: int) -> dict[str, object]:
+    config = {"name": "x", "ack_policy": "none", "deliver_policy": "new", "num_replicas": copies}
+    return {"stream_name": JOURNAL_STREAM, "config": config, "action": ""}

@@ -18,6 +18,7 @@ _BY_CODE: Mapping[str, type[errors.WritError]] = MappingProxyType(
                 "oversize",
                 "unknown_operation",
                 "unknown_target",
+                "no_principal",
                 "invalid_parameters",
                 "unsupported",
                 "not_declared",

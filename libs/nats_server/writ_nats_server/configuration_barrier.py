@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from writ_bus.backoff import backoff
-from writ_bus.errors import BusError, BusRefused, TimedOut, Unreachable
+from writ_bus.errors import BusError, BusRefused
 from writ_bus.nats.jetstream import call
 from writ_bus.nats.replies import Replies
 
@@ -25,7 +25,8 @@ REMOVED_AFTER = 30 * 1_000_000_000
 
 async def applied_by_all(replies: Replies, stream: str, replicas: int, *, within: float = APPLIED_WITHIN) -> bool:
     """Return whether each server with a copy has applied the stream's present configuration, after at most `within`
-    seconds, plus those of a request under way. False means that some server does not reply.
+    seconds, plus those of a request under way. False means that some server does not reply, or that NATS makes no
+    consumer, as at a limit on them: no error of it may keep a journal closed.
     """
     if replicas == 1:
         return True
@@ -36,8 +37,8 @@ async def applied_by_all(replies: Replies, stream: str, replicas: int, *, within
             try:
                 if _is_everywhere(await _created(replies, stream, name, replicas), replicas):
                     return True
-            except (TimedOut, Unreachable):
-                pass  # of a consumer without a leader: it has none on a majority of the servers
+            except BusError:
+                pass  # a consumer without a leader has none on a majority of the servers
             if asyncio.get_running_loop().time() > give_up:
                 return False
             await asyncio.sleep(pause)

@@ -14,7 +14,6 @@ from writ_bus.errors import BusRefused
 from writ_bus.port import Bus
 from writ_contracts import errors
 from writ_contracts.failures import PASSING, error_of
-from writ_contracts.requests import Failure
 from writ_contracts.wire import decode, encode
 
 Reply = TypeVar("Reply", bound=Struct)
@@ -38,7 +37,8 @@ async def request_reply(
     Invalid for a request over the server's size limit.
 
     `effect`: the request is to be recorded. Once an attempt had no reply it may have been, so a later failure raises
-    TimedOut: Unreachable would promise that nothing was done.
+    TimedOut: Unreachable and Full would promise that nothing was done. Full is tried again: a replica limits requests
+    by its own count, before it looks whether this one is on record.
     """
     data = encode(question)
     deadline = time.monotonic() + timeout
@@ -62,9 +62,10 @@ async def request_reply(
             raise errors.Invalid(f"too large to be sent: {error}", code=error.code) from error
         else:
             answer = decode(message.data, kind)
-            if over or not _passing(answer):
-                if lost and effect and (failure := _undone(answer)) is not None:
-                    raise _after_lost(failure.message)
+            undone = _undone(answer) if lost and effect else None
+            if over or not (_passing(answer) or isinstance(undone, errors.Full)):
+                if undone is not None:
+                    raise _after_lost(str(undone))
                 return answer
         await asyncio.sleep(pause)
         pause = min(pause * 2, LONGEST_PAUSE)
@@ -74,10 +75,10 @@ def _after_lost(last: str) -> errors.TimedOut:
     return errors.TimedOut(f"{last}; an earlier attempt had no reply, and may have been taken")
 
 
-def _undone(answer: Any) -> Failure | None:
-    """Return the failure of a reply which says that nothing was done: a service that it needs is away."""
-    failure: Failure | None = answer.error
-    return failure if failure is not None and isinstance(error_of(failure), errors.Unreachable) else None
+def _undone(answer: Any) -> errors.Unreachable | errors.Full | None:
+    """Return the error of a reply which says that nothing was done: a service is away, or a limit is reached."""
+    error = None if answer.error is None else error_of(answer.error)
+    return error if isinstance(error, errors.Unreachable | errors.Full) else None
 
 
 def _passing(answer: Any) -> bool:

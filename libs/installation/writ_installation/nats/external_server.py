@@ -13,10 +13,11 @@ from pathlib import Path
 
 from msgspec import Struct, field, structs
 
-from writ_bus.errors import BusError, BusRefused, Forbidden
+from writ_bus.errors import BusError, BusRefused, Forbidden, Unreachable
 from writ_bus.nats.bus import connect
 from writ_bus.nats.monitoring import PINGED, STATE, ping
 from writ_bus.port import Bus
+from writ_contracts.errors import ConfigError
 from writ_installation.files.home import Home
 from writ_installation.files.lock import holder
 from writ_installation.nats.server import BundledServer, configuration, plan
@@ -89,10 +90,20 @@ class ExternalServer:
 
     async def start(self) -> None:
         """Show which servers lack the present configuration: a process with a new key cannot start."""
-        await self.check()
+        await self._query()
 
     async def check(self) -> None:
-        """See whether every server has the present configuration. Its disk is on another host, or may be."""
+        """See whether every server has the present configuration. Its disk is on another host, or may be.
+
+        A file with an error is a warning: the processes go on by what was read before.
+        """
+        try:
+            await self._query()
+        except (ConfigError, OSError) as error:
+            self.warning, self._queried = str(error), float("-inf")
+
+    async def _query(self) -> None:
+        """Compare every few seconds, and show a new warning. Raises ConfigError."""
         if time.monotonic() - self._queried >= QUERIED_EVERY:
             before = self.warning
             try:
@@ -141,8 +152,11 @@ class ExternalServer:
 
 
 async def _late(bus: Bus, expected: str) -> list[str]:
-    """Return the names of the servers without this mark."""
-    return sorted(name for name, one in await ping(bus, PINGED[STATE], {}, _Tags) if TAG + expected not in one.tags)
+    """Return the names of the servers without this mark. Raises Unreachable without a reply, which shows nothing."""
+    replies = await ping(bus, PINGED[STATE], {}, _Tags)
+    if not replies:
+        raise Unreachable("no NATS server replies with its configuration's tag")
+    return sorted(name for name, one in replies if TAG + expected not in one.tags)
 
 
 def _warning(late: list[str]) -> str:

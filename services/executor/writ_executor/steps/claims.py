@@ -141,7 +141,10 @@ class ClaimEndpoint:
         """
         try:
             life = await self._lives.fresh(principal, claim.operation_id)
-        except Invalid as error:  # a read may be dispatched together with its request
+        except Invalid as error:
+            if error.code != "not_found":  # an event that cannot be read, now or later
+                raise
+            # A read may be dispatched together with its request.
             raise Unreachable(f"{error} yet: claim it again") from error
         dispatched = life.dispatched.attempt if isinstance(life, DispatchedLife) else 0
         if life.open and dispatched < claim.attempt:
