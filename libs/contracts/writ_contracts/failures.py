@@ -22,7 +22,6 @@ _BY_CODE: Mapping[str, type[errors.WritError]] = MappingProxyType(
                 "invalid_parameters",
                 "unsupported",
                 "not_declared",
-                "no_principal",
                 "not_found",
                 "not_cancellable",
                 "too_much",

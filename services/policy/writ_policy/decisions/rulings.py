@@ -182,8 +182,7 @@ class Judge(Struct, frozen=True, kw_only=True):
         self, ruled: RuledRequest, subject: Subject, known: KnownFacts, claim: Claim, traced: int = MOST_TRACED
     ) -> RuledRequest:
         """Return the same ruling, or a denial if policy does not accept the claiming agent's build of a plugin."""
-        request = ruled.request
-        problem = self.plugins.problem(request.operation.name, request.target.backend, claim.plugins)
+        problem = self.plugins.problem(ruled.request.operation.name, ruled.request.target.backend, claim.plugins)
         if ruled.ruling.effect != "allow" or not problem:
             return ruled
         return self._again(ruled, subject, known, traced, _denied(ruled.ruling, "plugin_mismatch", problem))
@@ -253,9 +252,8 @@ class Judge(Struct, frozen=True, kw_only=True):
         if not recorded:
             check_declared(target, operation)
         own = self._is_own(operation.name, principal.id, subject, request.effective)
-        session = self._session(subject)
-        age_at, session_key = None if recorded else self.now, session.key if session else ""
-        signed = check_statement(subject, principal, age_at, self.world.installation, session_key)
+        age_at, session = None if recorded else self.now, self._session(subject)
+        signed = check_statement(subject, principal, age_at, self.world.installation, session.key if session else "")
         presence = None if subject.simulate else presence_of(subject, self.world, recorded=recorded)
         return structs.replace(request, own=own, presence=presence), signed
 
