@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 async def eventually(check: Callable[[], Awaitable[T | None]], *, within: float = 60.0, what: str = "it") -> T:
-    """Return the first true result of `look` (an empty list is not); AssertionError if none comes in time."""
+    """Return the first true result of `check` (an empty list is not); AssertionError if none comes in time."""
     loop = asyncio.get_running_loop()
     end = loop.time() + within
     while True:
