@@ -3,13 +3,14 @@
 import asyncio
 from typing import Any, cast
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.protocol.parser import Parser
 
-from writ_bus.nats.client.direct import LONGEST_PART, DirectClient, ReplyFuture
+from writ_bus.nats.client.direct import DirectClient, ReplyFuture
 from writ_bus.nats.client.frames import whole_messages
 
 WORDS = st.sampled_from([b"a.b", b"_INBOX.x.1", b"7", b"x y", b"", b"\xff", b"-1", b"+3", b"1_0", b"\xc2\xb2"])
@@ -108,7 +109,7 @@ async def test_messages_in_any_pieces_are_passed_on(messages: list[bytes], cuts:
     assert [(one.subject, one.reply, one.data, one.headers) for one in pieces] == [
         (one.subject, one.reply, one.data, one.headers) for one in whole
     ]
-    assert client._part == b""
+    assert client._begun is None
     assert len(pieces) == sum(b" a.\xff " not in one[:13] for one in messages)  # a subject that is no text is dropped
 
 
@@ -129,15 +130,30 @@ async def test_partial_message_is_kept_until_the_rest_arrives(before: list[bytes
     client = listening(passed_on)
     client._arrived(b"".join(before) + last[:cut])
     count = len(passed_on)
-    assert (client._part, bytes(client._ps.buf)) == (last[:cut], b"")
+    assert client._begun is not None
+    assert (client._begun.all_bytes(), bytes(client._ps.buf)) == (last[:cut], b"")
     client._arrived(last[cut:])
-    assert (client._part, len(passed_on)) == (b"", count + (b" a.\xff " not in last[:13]))
+    assert (client._begun, len(passed_on)) == (None, count + (b" a.\xff " not in last[:13]))
 
 
-def test_long_message_is_collected_by_nats_py() -> None:
-    passed_on = list[Msg]()
-    client, whole = listening(passed_on), message(b"a.b", 1, b"", b"", b"x" * 3 * LONGEST_PART)
-    for start in range(0, len(whole), 10_000):
-        client._arrived(whole[start : start + 10_000])
-        assert len(client._part) < LONGEST_PART
-    assert [len(one.data) for one in passed_on] == [3 * LONGEST_PART]
+@pytest.mark.parametrize("size", [10_000, 299_999, 1])
+@pytest.mark.parametrize("headers", [b"", b"NATS/1.0\r\nA: b\r\n\r\n"])
+def test_long_message_in_pieces_is_passed_on_whole(headers: bytes, size: int) -> None:
+    passed_on, payload = list[Msg](), bytes(range(256)) * (1200 if size > 1 else 2)
+    data = message(b"a.b", 1, b"", headers, payload) + message(b"a.b", 2, b"", b"", b"next")
+    client = listening(passed_on)
+    for start in range(0, len(data), size):
+        client._arrived(data[start : start + size])
+    assert [one.data for one in passed_on] == [payload, b"next"]
+    assert [one.headers for one in passed_on] == [{"A": "b"} if headers else None, None]
+
+
+async def test_message_in_pieces_for_a_subscription_of_nats_py_reaches_it() -> None:
+    client = listening([])
+    queued = Subscription(client, 10, future=None, cb=None)
+    client._subs[10] = queued
+    data = message(b"a.b", 10, b"", b"", b"x" * 1000) + b"PING\r\n"
+    for start in range(0, len(data), 300):
+        client._arrived(data[start : start + 300])
+    assert (await queued.next_msg(1)).data == b"x" * 1000
+    assert client._begun is None

@@ -226,7 +226,8 @@ UnixTime = Annotated[float, Meta(ge=0, le=253_402_300_799, description="Unix sec
 
 def check_bytes(field: str, text: str, limit: int) -> None:
     """Raises ValueError where `text` is longer than `limit` bytes of UTF-8; `max_length` counts characters."""
-    if len(text.encode("utf-8", "surrogatepass")) > limit:
+    size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+    if size > limit:
         raise ValueError(f"{field} is longer than {limit} bytes")
 
 

@@ -24,7 +24,7 @@ from nats.errors import MaxPayloadError
 from nats.protocol.parser import AWAITING_CONTROL_LINE
 
 from writ_bus import tasks
-from writ_bus.nats.client.frames import Frame, is_begun, whole_messages
+from writ_bus.nats.client.frames import BegunMessage, Frame, begun_message, whole_messages
 from writ_bus.nats.client.headers import BEGINNING, HeaderClient, header_block, status_headers
 from writ_bus.nats.client.outgoing import message_parts
 from writ_bus.nats.client.port import OnMessage
@@ -33,10 +33,6 @@ from writ_bus.nats.client.watchdog import Watchdog, limit_silence, send_ping
 _logger = logging.getLogger("writ.bus")
 
 CLOSED_WITHIN = 2.0
-LONGEST_PART = 65_536
-"""The most bytes of a message that are kept here for the rest of it. nats-py collects a longer one: there its bytes are
-not copied again for each piece.
-"""
 _plain_subject = re.compile(r"[!-~]+").fullmatch
 
 
@@ -69,8 +65,8 @@ class DirectClient(HeaderClient):
     _sent_this_turn = False
     _parsing: asyncio.Task[None] | None = None
     _late: bytearray
-    _part = b""
-    """The beginning of a message whose other bytes have not arrived yet."""
+    _begun: BegunMessage | None = None
+    """The message whose other bytes have not arrived yet."""
 
     async def _connect_to_server(self, s: Any) -> None:
         self._go_no_further()
@@ -91,7 +87,7 @@ class DirectClient(HeaderClient):
     async def _read_loop(self) -> None:
         reader: StreamReader | None = getattr(self._transport, "_io_reader", None)
         if reader is not None:
-            self._parsing, self._late, self._part = None, bytearray(), b""
+            self._parsing, self._late, self._begun = None, bytearray(), None
             early = bytes(reader._buffer)  # type: ignore[attr-defined]
             reader._buffer.clear()  # type: ignore[attr-defined]
             setattr(reader, "feed_data", self._arrived)  # noqa: B010 - a method of its own instead of its class's
@@ -104,17 +100,10 @@ class DirectClient(HeaderClient):
             self._late += data
             return
         try:
-            if not self._ps.buf and self._ps.state == AWAITING_CONTROL_LINE:
-                if self._part:
-                    data, self._part = self._part + data, b""
-                taken = self._take_whole(data)
-                if taken == len(data):
-                    return
-                data = data[taken:] if taken else data
-                if len(data) < LONGEST_PART and is_begun(data):
-                    self._part = data
-                    return
-            parse = self._ps.parse(data)
+            rest = self._take_plain(data)
+            if not rest:
+                return
+            parse = self._ps.parse(rest)
             waits_for = parse.send(None)
         except StopIteration:
             return
@@ -123,6 +112,23 @@ class DirectClient(HeaderClient):
             return
         self._late = bytearray()
         self._parsing = tasks.spawn(self._parse_on(parse, waits_for), "nats parser")
+
+    def _take_plain(self, data: bytes) -> bytes:
+        """Pass on the messages at the beginning, and keep the beginning of one. Return what is left for nats-py."""
+        if self._ps.buf or self._ps.state != AWAITING_CONTROL_LINE:
+            return data
+        begun, self._begun = self._begun, None
+        if begun is not None:
+            data = begun.add(data)
+            if begun.missing:
+                self._begun = begun
+                return b""
+            if not self._is_taken(begun.frame()):
+                return begun.all_bytes() + data
+        taken = self._take_whole(data)
+        data = data[taken:] if taken else data
+        self._begun = begun_message(data)
+        return data if self._begun is None else b""
 
     def _take_whole(self, data: bytes) -> int:
         """Pass on the whole messages at the beginning, up to the first for nats-py. Return the number of bytes."""
