@@ -1,8 +1,8 @@
 """An operation over SSH beside the tools that people use instead, all in one run on one host: `python -m bench ssh`.
 
 One at a time, warm and cold; 50 targets at once, with the controller's processor time for each; files of 1 MB beside
-SFTP. The operation is `service_status` where the host has systemd (the lab), else `file_read` of a small file. The
-table names it.
+SFTP, with the cipher that asyncssh and OpenSSH choose, and with the agent's. The operation is `service_status` where
+the host has systemd (the lab), else `file_read` of a small file. The table names it.
 """
 
 import asyncio
@@ -23,6 +23,7 @@ from bench.ssh_place import Place, place
 from bench.timing import Sample, measure
 from writ_agent.backends.port import Task, TaskResult
 from writ_agent_ssh.backend import SshBackend
+from writ_agent_ssh.connection.algorithms import CIPHERS
 from writ_agent_ssh.connection.credentials import SshCredentials
 from writ_agent_ssh.connection.host_keys import KnownHosts
 from writ_agent_ssh.host_sessions.pool import Pool
@@ -111,9 +112,10 @@ async def _measured(host: Place, scratch: Path, agent: Agent, installation: Runn
     bus = await open_bus(Context(principal=PRINCIPAL, url=installation.url), seed, wait=10)
     writ = Requester(bus)
     await writ.listen()
-    async with await connect(host) as connection:
+    async with await connect(host) as connection, await connect(host, *CIPHERS) as alike:
         one = await _one_at_a_time(host, scratch, agent, writ, connection)
-        files = await _files(host, agent, writ, connection)
+        async with connection.start_sftp_client() as sftp, alike.start_sftp_client() as sftp_alike:
+            files = await _files(host, agent, writ, {"": sftp, ", the agent's ciphers": sftp_alike})
     at_once = await _at_once(host, scratch, agent, writ, installation)
     await bus.close()
     return {"one": one, "at_once": at_once, "files": files}
@@ -207,7 +209,7 @@ def _cpu(*pids: int) -> float:
 
 
 async def _files(
-    host: Place, agent: Agent, writ: Requester, connection: asyncssh.SSHClientConnection
+    host: Place, agent: Agent, writ: Requester, clients: Mapping[str, asyncssh.SFTPClient]
 ) -> dict[str, Sample]:
     path = f"{host.folder}/megabyte"
     read, numbers = {"file_path": path}, itertools.count()
@@ -219,26 +221,34 @@ async def _files(
     def written() -> dict[str, object]:
         return {"file_path": path, "content": new_content()}
 
-    async with connection.start_sftp_client() as sftp:
+    writes: dict[str, Call] = {
+        "write: **Writ's agent, warm**": lambda _: agent.run(TARGETS[0], "file_write", written()),
+        "write: **Writ end to end, warm**": lambda _: writ.ask("file_write", TARGETS[0], written()),
+    }
+    reads: dict[str, Call] = {
+        "read: **Writ's agent, warm**": lambda _: agent.run(TARGETS[0], "file_read", read),
+        "read: **Writ end to end, warm**": lambda _: writ.ask("file_read", TARGETS[0], read),
+    }
+    puts = {f"write: asyncssh SFTP, kept{of}": _put(sftp, path, new_content) for of, sftp in clients.items()}
+    gets = {f"read: asyncssh SFTP, kept{of}": _get(sftp, path) for of, sftp in clients.items()}
+    return await _in_turns({name: (call, FILES) for name, call in {**puts, **writes, **gets, **reads}.items()})
 
-        async def put(_: int) -> None:
-            async with sftp.open(path, "wb") as file:
-                await file.write(new_content().encode())
 
-        async def get(_: int) -> None:
-            async with sftp.open(path, "rb") as file:
-                if len(await file.read()) != len(MEGABYTE):
-                    raise RuntimeError("the file is not whole")
+def _put(sftp: asyncssh.SFTPClient, path: str, new_content: Callable[[], str]) -> Call:
+    async def put(_: int) -> None:
+        async with sftp.open(path, "wb") as file:
+            await file.write(new_content().encode())
 
-        calls: dict[str, Call] = {
-            "write: asyncssh SFTP, kept": put,
-            "write: **Writ's agent, warm**": lambda _: agent.run(TARGETS[0], "file_write", written()),
-            "write: **Writ end to end, warm**": lambda _: writ.ask("file_write", TARGETS[0], written()),
-            "read: asyncssh SFTP, kept": get,
-            "read: **Writ's agent, warm**": lambda _: agent.run(TARGETS[0], "file_read", read),
-            "read: **Writ end to end, warm**": lambda _: writ.ask("file_read", TARGETS[0], read),
-        }
-        return await _in_turns({name: (call, FILES) for name, call in calls.items()})
+    return put
+
+
+def _get(sftp: asyncssh.SFTPClient, path: str) -> Call:
+    async def get(_: int) -> None:
+        async with sftp.open(path, "rb") as file:
+            if len(await file.read()) != len(MEGABYTE):
+                raise RuntimeError("the file is not whole")
+
+    return get
 
 
 def table(figures: dict[str, object]) -> str:

@@ -90,9 +90,10 @@ class BareProcess:
             raise RuntimeError("the helper printed nothing")
 
 
-async def connect(place: Place) -> asyncssh.SSHClientConnection:
-    """Return a connection of asyncssh."""
-    return await asyncssh.connect(place.address, place.port, **place.options())
+async def connect(place: Place, *ciphers: str) -> asyncssh.SSHClientConnection:
+    """Return a connection of asyncssh, with these ciphers instead of its own choice if any."""
+    chosen = {"encryption_algs": ciphers} if ciphers else {}
+    return await asyncssh.connect(place.address, place.port, **place.options(), **chosen)
 
 
 def bare_new(place: Place) -> Call:

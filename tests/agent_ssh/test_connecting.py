@@ -166,6 +166,21 @@ async def test_inventory_narrows_the_ssh_algorithms_and_never_widens_them(host: 
     assert await code_of(host, nonsense=True) == "invalid_connection"
 
 
+@pytest.mark.parametrize(
+    ("offered", "chosen"),
+    [
+        ("+aes128-gcm@openssh.com", "aes256-gcm@openssh.com"),
+        ("chacha20-poly1305@openssh.com,aes128-ctr", "chacha20-poly1305@openssh.com"),
+    ],
+)
+async def test_aes_gcm_is_preferred_and_chacha20_used_where_there_is_none(
+    offered: str, chosen: str, tmp_path: Path
+) -> None:
+    async with ssh_host(tmp_path / "host", "LogLevel DEBUG", f"Ciphers {offered}") as host:
+        assert await code_of(host) == ""
+        assert f"kex: client->server cipher: {chosen} MAC" in host.server.log.read_text()
+
+
 async def test_nothing_of_the_user_who_runs_it_is_read(
     host: SshHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
