@@ -57,6 +57,7 @@ async def can_i(
         settings.screen.data(answer)
     else:
         settings.screen.line(decision(answer.decision), f": {answer.reason}")
+        settings.screen.fields([("notice", answer.waiting.text if answer.waiting else "")], indent=0)
     return of_decision(answer.decision)
 
 

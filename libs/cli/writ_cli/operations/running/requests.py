@@ -305,6 +305,7 @@ def _show_simulation(screen: Screen, answer: SimulateReply) -> None:
         screen.data(answer)
         return
     screen.fields(_reasons(answer.verdict), indent=0)
+    screen.fields([("notice", answer.waiting.text if answer.waiting else "")], indent=0)
     screen.fields([("parameters", answer.parameters), ("not shown", ", ".join(answer.hidden))], indent=0)
     if answer.trace:
         screen.table(("rule", "effect", "matched", "why not"), map(_step, answer.trace), drop=("effect",))
