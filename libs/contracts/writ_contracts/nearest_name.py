@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
+SUGGESTED = "did you mean"
 LEAST_BEGINNING = 3
 LONGEST = 64
 """No name is longer; a comparison takes as long as the product of both lengths."""
@@ -55,4 +56,4 @@ def did_you_mean(names: Sequence[str]) -> str:
     if not names:
         return ""
     *others, last = (f"'{name}'" for name in names)
-    return f"; did you mean {' or '.join([', '.join(others), last] if others else [last])}?"
+    return f"; {SUGGESTED} {' or '.join([', '.join(others), last] if others else [last])}?"
