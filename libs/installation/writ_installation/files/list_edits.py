@@ -63,7 +63,7 @@ def replace(
 ) -> None:
     """Change the entry whose `unique` field is `value` to this one, or remove it; lines of others and comments stay.
 
-    Raises Invalid where there is none, and Conflict (`by_hand`) where its lines cannot be told apart from others.
+    Raises Invalid where there is none, and Conflict (`by_hand`) where it shares its lines with others.
     """
 
     def edited(text: str) -> str:

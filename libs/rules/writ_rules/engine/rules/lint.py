@@ -91,7 +91,7 @@ def _policy(file: PolicyDocument) -> Iterator[LintFinding]:
 
 
 def _open_default(*, needs_yes: bool) -> str:
-    """Say what an open default allows, to whom, and how to end it."""
+    """Return the warning about an open default: its effect, and how to end it."""
     admin = "; operations of risk admin need an approval" if needs_yes else ""
     return (
         "deny_by_default is false: every principal, AI agents included, may run every operation on every target where "
