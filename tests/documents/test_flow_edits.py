@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from writ_documents import yaml_file
-from writ_documents.entry_edits import with_entry, with_value, with_values, without_entry, without_value
+from writ_documents.entry_edits import with_entry, with_new_entry, with_value, with_values, without_entry, without_value
 
 LINES = """\
 # the hosts
@@ -58,6 +58,18 @@ def test_json_stays_json() -> None:
     changed = with_entry(text, "targets", 0, {"id": "a", "role": "testing", "docker": {}})
     assert json.loads(changed)["targets"][0] == {"id": "a", "role": "testing", "docker": {}}
     assert changed == '{"targets": [{"id": "a", "role": "testing", "docker": {}}, {"id": "b"}]}'
+
+
+def test_new_entry_comes_last_in_the_style_of_the_list() -> None:
+    assert (
+        with_new_entry("targets: [{id: a}]  # all\n", "targets", {"id": "b"}) == "targets: [{id: a}, {id: b}]  # all\n"
+    )
+    assert (
+        with_new_entry('{"targets": [{"id": "a"}]}', "targets", {"id": "b"})
+        == '{"targets": [{"id": "a"}, {"id": "b"}]}'
+    )
+    text = "targets:\n  - {id: a}  # one\n# behind\nother: 1\n"
+    assert with_new_entry(text, "targets", {"id": "b"}) == text.replace("# behind", "  - id: b\n# behind")
 
 
 WORDS = st.sampled_from(["x", "no", "1", "a b", "it's", "{", "# no comment", "ä", "a: b", ""])

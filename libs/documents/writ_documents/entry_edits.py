@@ -36,6 +36,18 @@ def without_entry(text: str, section: str, at: int) -> str:
     return _verified("".join(kept), {**document.data, section: left})
 
 
+def with_new_entry(text: str, section: str, entry: Mapping[str, Any]) -> str:
+    """Return the text with an entry more, behind the last one of a list that is not empty. Raises Conflict."""
+    document, lines = _parsed(text), _lines(text)
+    entries = document.data[section]
+    expected = {**document.data, section: [*entries, dict(entry)]}
+    if (start := _flow_start(document, lines, (section,))) is not None:
+        return _verified(flow_edits.with_item("".join(lines), start, dict(entry), _word), expected)
+    span = _entry(document, lines, section, len(entries) - 1)
+    indent = " " * lines[span[0]].index("-")
+    return _verified("".join(_inserted(lines, span, indent, yaml_file.dump([dict(entry)]).splitlines())), expected)
+
+
 def with_value(text: str, section: str, at: int, key: str, value: Any) -> str:
     """Return the text with a value of a key in an entry, in place of its former one if any. Raises Conflict."""
     return with_values(text, section, {at: (key, value)})

@@ -67,6 +67,13 @@ def without_key(text: str, start: int, key: str) -> str:
     return _without(text, mapping, [item.key for item in mapping.items].index(key))
 
 
+def with_item(text: str, start: int, value: Any, word: Word) -> str:
+    """Return the text with an item more at the end of the list that begins at `start`, which is not empty."""
+    last = _part(text, start).items[-1]
+    written = _written(value, _json if _JSON_KEY.match(text, last.start) else word)
+    return f"{text[: last.end]}, {written}{text[last.end :]}"
+
+
 def without_item(text: str, start: int, at: int) -> str:
     """Return the text without an item of the list that begins at `start`."""
     return _without(text, _part(text, start), at)
