@@ -7,11 +7,11 @@ import click
 import pytest
 from rich.console import Console
 
-from writ_cli.arguments.id_prefix import one_of
 from writ_cli.operations.records.search_advice import hidden_advice, unsearchable
 from writ_cli.operations.records.search_rows import chosen_columns, csv_text, show_rows
 from writ_cli.operations.running import output_labels
 from writ_cli.terminal.output import Screen
+from writ_client.whole_ids import one_of
 from writ_contracts.errors import ConfigError, Invalid
 from writ_contracts.history.audit import HiddenValues, SearchReply, SearchRow
 

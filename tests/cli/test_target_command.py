@@ -207,14 +207,13 @@ def test_repin_replaces_the_pinned_host_keys(inventory: Path) -> None:
     assert _writ(inventory, "repin", "box", "--host-key", line).exit_code == 2
 
 
-def test_an_inventory_in_flow_style_is_left_as_it_is(inventory: Path) -> None:
-    text = "targets: [{id: a, role: testing, backend: ssh}, {id: b, role: testing, backend: ssh}]\n"
-    inventory.write_text(text)
-    for words in (("remove", "a", "--yes"), ("rename", "a", "c"), ("tag", "a", "+x")):
+def test_an_inventory_in_flow_style_is_edited_in_its_place(inventory: Path) -> None:
+    head = "targets: [{id: a, role: testing, backend: ssh}, "
+    inventory.write_text(head + "{id: b, role: testing, backend: ssh, gateway: a}]  # mine\n")
+    for words in (("rename", "a", "c"), ("tag", "c", "+x"), ("set", "c", "role=staging"), ("remove", "b", "--yes")):
         done = _writ(inventory, *words)
-        assert done.exit_code != 0
-        assert "by hand" in done.stderr
-    assert inventory.read_text() == text
+        assert done.exit_code == 0, done.stderr
+    assert inventory.read_text() == "targets: [{id: c, role: staging, backend: ssh, tags: [x]}]  # mine\n"
 
 
 def test_list_and_test_are_the_commands_for_all_targets() -> None:

@@ -21,6 +21,20 @@ def test_nearest_name_is_a_similar_one_or_the_only_one_begun(name: str, expected
     assert near(name, ROLES) == expected
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("restart_service", "; did you mean 'service_restart'?"),
+        ("list_containers", "; did you mean 'container_list'?"),
+        ("Restart-Service", "; did you mean 'service_restart'?"),
+        ("list_services", ""),
+        ("list", ""),
+    ],
+)
+def test_name_with_the_same_words_in_another_order_is_suggested(name: str, expected: str) -> None:
+    assert near(name, ["service_restart", "container_list", "container_logs", "image_list", "file_list"]) == expected
+
+
 FAR = {
     "contractor": "operator",
     "visitor": "editor",

@@ -1,6 +1,7 @@
 """`simulate`, `can-i` and `run` give the same answer and exit status, for the catalogue on each kind of target."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -14,10 +15,12 @@ from tests.rules.small_world import PARAMETERS
 from writ_cli.main import cli
 from writ_cli.terminal.exit_status import Exit, of_decision, of_error, of_outcome
 from writ_client.client import Writ
+from writ_client.tools.capability_tools import CapabilityTools
 from writ_contracts.errors import WritError
 from writ_contracts.failures import error_of
 from writ_contracts.operations import Operation
 from writ_runtime.plugins.entry_points import load_catalogue
+from writ_testing.eventually import eventually
 from writ_testing.installations.installation import (
     RunningInstallation,
     local_target,
@@ -164,3 +167,36 @@ async def test_simulate_and_can_i_exit_with_the_status_of_run(
     for command in (("simulate",), ("policy", "can-i")):
         done = await asyncio.to_thread(runner.invoke, cli, [*command, *words])
         assert done.exit_code == status, (command, done.output)
+
+
+async def test_simulate_and_can_i_say_that_no_agent_of_the_target_is_online(
+    installation: RunningInstallation, writ: Writ
+) -> None:
+    async def noticed() -> bool:  # an executor that has just started takes nobody for silent
+        return (await writ.simulate("test_noop", "web-2")).waiting is not None
+
+    await eventually(noticed)
+    text = (
+        "would wait for an agent of pool local-elsewhere: none is online, and it expires if none comes online in time"
+    )
+    answer = await writ.policy.can_i("test_noop", "web-2")
+    assert (answer.decision, answer.waiting and answer.waiting.text) == ("allow", text)
+    tool = await CapabilityTools(writ).simulate_operation("test_noop", "web-2")
+    assert tool["waiting"] == text
+    assert (await writ.simulate("test_noop", "web-1")).waiting is None
+    assert (await writ.simulate("file_delete", "web-2", {"file_path": "/srv/a"})).waiting is None  # denied
+    assert (await writ.simulate("stop_set", "writ", {"scope": ["web-1"], "reason": "x"})).waiting is None
+    runner = CliRunner(env={"WRIT_HOME": str(installation.home.root), "WRIT_PRINCIPAL": "operator", "NATS_URL": ""})
+    for command in (("simulate",), ("policy", "can-i")):
+        shown = await asyncio.to_thread(runner.invoke, cli, [*command, "test_noop", "-t", "web-2"])
+        assert (shown.exit_code, f"notice: {text}" in shown.output) == (0, True), shown.output
+        parsed = await asyncio.to_thread(runner.invoke, cli, [*command, "test_noop", "-t", "web-2", "-o", "json"])
+        assert json.loads(parsed.output)["waiting"] == {
+            "kind": "agent",
+            "text": text,
+            "operation_id": "",
+            "rule": "",
+            "silent": "pool local-elsewhere",
+        }
+    accepted = await asyncio.to_thread(runner.invoke, cli, ["run", "test_noop", "-t", "web-2", "--no-wait"])
+    assert accepted.exit_code == 0, accepted.output

@@ -95,6 +95,33 @@ async def test_storage_watch_reports_no_problem_while_nothing_answers(monkeypatc
     assert watch.problem is None
 
 
+async def test_append_without_an_answer_is_judged_when_its_time_is_over_and_not_at_the_next_round(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(storage_watch, "CHECK_EVERY", 3600.0)
+    monkeypatch.setattr(storage_watch, "UNANSWERED", 0.05)
+
+    async def usage() -> Usage:
+        return Usage(1, 2, 3, 4, copies=1)
+
+    watch = StorageWatch(usage, lambda: 0.0)
+
+    async def store() -> str:
+        try:
+            async with watch.storing():
+                await asyncio.Event().wait()
+        except Unreachable as error:
+            return error.code
+        return "stored"
+
+    storing = asyncio.create_task(store())
+    await asyncio.sleep(0)  # it begins to wait
+    watching = asyncio.create_task(watch.watch(store))
+    async with asyncio.timeout(30):
+        assert await storing == "not_stored"
+    watching.cancel()
+
+
 @pytest.mark.parametrize(("copies", "reported"), [(1, True), (3, False)])
 async def test_copies_that_elect_a_leader_are_no_full_disk(
     copies: int, reported: bool, monkeypatch: pytest.MonkeyPatch

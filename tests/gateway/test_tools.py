@@ -168,7 +168,7 @@ MALFORMED: list[tuple[str, dict[str, Any], str]] = [
         "path",
     ),
     ("request_operation", {"operation_type": "test_noop", "target_id": "web-1"}, "reason"),
-    ("wait_for_operation", {"operation_id": "x"}, "operation_id"),
+    ("wait_for_operation", {"operation_id": "X"}, "operation_id"),
     ("wait_for_operation", {"operation_id": "a" * 26, "wait": 51}, "wait"),
     ("list_targets", {"target_role": "palace"}, "target_role"),
     ("search_operations", {"target_id": "nowhere"}, "target_id"),

@@ -7,5 +7,4 @@ import pytest
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give every process more time to answer how it is, at its start and for `status`."""
     monkeypatch.setattr("writ_installation.processes.readiness.PROBE_SECONDS", 10.0)
-    monkeypatch.setattr("writ_installation.processes.readiness.REPLY_SECONDS", 8.0)
-    monkeypatch.setattr("writ_installation.status.control.STATUS_SECONDS", 2.0)
+    monkeypatch.setattr("writ_installation.status.control.STATUS_SECONDS", 10.0)

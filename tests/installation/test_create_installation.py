@@ -193,9 +193,10 @@ FORMS = {
     "dumped": "# who\nprincipals:\n- id: a\n  roles:\n  - x\n",
     "indented": "# who\nprincipals:\n  # the first\n  - id: a   # she\n    roles: [x]\n",
     "nested": "principals:\n    - id: a\n      roles:\n          - x\n",
-    "flow": "# who\nprincipals: [{id: a, roles: [x]}]\n",
+    "flow": "# who\nprincipals: [{id: a, roles: [x]}]  # the first\n",
+    "flow in lines": "principals: [\n  {id: a, roles: [x]},  # the first\n  ]\n",
     "without an end": "principals:\n- id: a\n  roles: [x]",
-    "more after it": "principals:\n- id: a\n  roles: [x]\nother: 1\n",
+    "more after it": "principals:\n- id: a  # the first\n  roles: [x]\nother: 1\n",
 }
 
 

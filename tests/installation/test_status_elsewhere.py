@@ -13,6 +13,7 @@ import pytest
 from writ_contracts.errors import ConfigError
 from writ_installation.files.home import Home
 from writ_installation.files.site import Site
+from writ_installation.processes.readiness import check_seconds
 from writ_installation.status.control import STATUS_SECONDS, status
 from writ_installation.status.foreign_processes import health_addresses
 from writ_installation.supervisor.detached_start import private_log
@@ -85,7 +86,7 @@ async def test_status_replies_while_nats_and_processes_hang_and_names_them(tmp_p
             took = seconds()
     assert took < 2.9, "the whole command has 3 s, with its start"
     assert [one.state for one in observed.processes] == ["not ready", "no answer"]
-    assert observed.processes[0].failing == {"bus": f"no answer within {STATUS_SECONDS:g} s"}
+    assert observed.processes[0].failing == {"bus": f"no answer within {check_seconds(STATUS_SECONDS):g} s"}
     assert (observed.ready, observed.journal) == (False, None)
 
 

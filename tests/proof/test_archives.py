@@ -14,7 +14,8 @@ from tests.proof.archives import MALLORY, OPERATIONS, POLICY, append, events_of,
 
 from writ_contracts import journal
 from writ_contracts.decisions import Decision
-from writ_contracts.errors import Conflict
+from writ_contracts.errors import Conflict, Invalid
+from writ_contracts.history.records import Record
 from writ_contracts.ids import operation_id
 from writ_contracts.wire import encode
 from writ_installation.archives.backup import draft_of
@@ -53,6 +54,21 @@ def test_archive_has_an_operation_with_all_its_events(whole: Path) -> None:
     assert [event.kind for event in trace.events] == ["requested", "granted", "finished"]
     assert [event.sequence for event in trace.events] == [10, 11, 12]
     assert read.trace(whole, operation_id("alice", "another"), ()).events == []
+
+
+def test_archive_finds_an_operation_by_the_beginning_of_its_id(whole: Path) -> None:
+    found = read.trace(whole, id_of(3)[:4], [POLICY.public])
+    assert found.events == read.trace(whole, id_of(3), [POLICY.public]).events != []
+    assert read.trace(whole, "7" * 12, [POLICY.public]).events == []
+
+
+def test_beginning_of_several_ids_in_an_archive_is_refused_with_all_of_them() -> None:
+    ids = ["abc" + "a" * 23, "abd" + "a" * 23]
+    found = [Record(at, "s", json.encode({"operation_id": one}), {}, 1.0) for at, one in enumerate(ids)]
+    with pytest.raises(Invalid, match=f"several ids begin with 'ab': {ids[0]}, {ids[1]}$"):
+        read.whole_id(found, "ab")
+    assert read.whole_id(found, "abd") == ids[1]
+    assert read.whole_id([*found, Record(3, "s", b'{"correlation_id":"ab"}', {}, 1.0)], "ab") == "ab"
 
 
 def segments(members: dict[str, bytes]) -> list[str]:

@@ -244,8 +244,18 @@ def test_audit_all_operations_false_is_a_warning() -> None:
     assert any("everything is recorded" in one for one in warned("policies: {audit_all_operations: false}"))
 
 
-def test_an_open_default_is_warned_of() -> None:
-    assert "a request that no rule covers is allowed" in warned("policies: {deny_by_default: false}")[0]
+def test_warning_of_an_open_default_says_what_it_allows_to_whom_and_how_to_end_it() -> None:
+    [warning] = warned("policies: {deny_by_default: false}")
+    for part in (
+        "every principal, AI agents included, may run every operation on every target where no rule covers the request",
+        "risk admin need an approval",
+        "Operations on Writ itself, such as policy_publish, still need a rule",
+        "remove this line",
+        "`writ policy who-can OPERATION`",
+    ):
+        assert part in warning
+    [unapproved] = warned("policies: {deny_by_default: false, require_approval_for_admin: false}")
+    assert "need an approval" not in unapproved
 
 
 def test_two_rules_of_one_name_are_refused() -> None:

@@ -20,6 +20,8 @@ TargetId = Annotated[str, Meta(pattern=TOKEN_PATTERN, description="a target of t
 PoolId = Annotated[str, Meta(pattern=TOKEN_PATTERN, description="the agents that serve a target; a subject token")]
 InstanceId = Annotated[str, Meta(pattern=TOKEN_PATTERN, description="one running agent process")]
 OperationName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,63}" + _END, description="a verb of the catalogue")]
+WHOLE_ID = 26
+"""Characters of a whole operation id."""
 PREFIX_PATTERN = r"^[a-z2-7]{1,26}" + _END
 OperationPrefix = Annotated[str, Meta(pattern=PREFIX_PATTERN, description="the beginning of an operation id")]
 OperationId = Annotated[str, Meta(pattern=r"^[a-z2-7]{26}" + _END, description="one operation; 128 bits, base32")]

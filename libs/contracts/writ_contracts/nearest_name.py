@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
+SUGGESTED = "did you mean"
 LEAST_BEGINNING = 3
 LONGEST = 64
 """No name is longer; a comparison takes as long as the product of both lengths."""
@@ -15,14 +16,21 @@ LETTERS_PER_EDIT = 3
 def near(name: str, known: Iterable[str]) -> str:
     """Return `; did you mean '…'?` for the known name that is most like this one; nothing where none is.
 
-    A name of three letters or more is also like the one known name that it begins, as `prod` is like `production`.
+    A name of three letters or more is also like the one known name that it begins, as `prod` is like `production`, or
+    that has the same words, as `list_containers` is like `container_list`.
     """
     names = list(known)
-    found = nearest(name, names)
+    if found := nearest(name, names):
+        return did_you_mean(found)
     begun = [one for one in names if len(name) >= LEAST_BEGINNING and one.startswith(name)]
-    if not found and len(begun) == 1:
-        found = begun
-    return did_you_mean(found)
+    words = _words(name)
+    same = [one for one in names if len(words) > 1 and _words(one) == words]
+    return did_you_mean(next((one for one in (begun, same) if len(one) == 1), []))
+
+
+def _words(name: str) -> list[str]:
+    """Return the words of a name, in one order and without the `s` of a plural."""
+    return sorted(word.removesuffix("s") for word in name.lower().replace("-", "_").split("_"))
 
 
 def nearest(name: str, known: Iterable[str], most: int = 1) -> list[str]:
@@ -55,4 +63,4 @@ def did_you_mean(names: Sequence[str]) -> str:
     if not names:
         return ""
     *others, last = (f"'{name}'" for name in names)
-    return f"; did you mean {' or '.join([', '.join(others), last] if others else [last])}?"
+    return f"; {SUGGESTED} {' or '.join([', '.join(others), last] if others else [last])}?"

@@ -226,6 +226,8 @@ class SimulateReply(Struct, frozen=True, kw_only=True):
     trace: list[dict[str, Any]] = field(default_factory=list)
     parameters: dict[str, Any] = field(default_factory=dict)
     hidden: list[str] = field(default_factory=list)
+    waiting: WaitingReason | None = None
+    """The agent that the operation would wait for. The decision is the same with and without it."""
     error: Failure | None = None
 
 

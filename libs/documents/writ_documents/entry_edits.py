@@ -1,7 +1,7 @@
 """Edits of one entry in a list of a YAML file written by people: the lines of all others stay as they are.
 
-An entry is found by its position and indentation. The result is read before it is returned: an edit whose result is not
-exactly the intended data, as in a file in flow style, is refused.
+An entry is found by its position and indentation, one in flow style by its brackets (`flow_edits`). The result is read
+before it is returned: an edit whose result is not exactly the intended data is refused.
 """
 
 import re
@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 
 from writ_contracts.errors import ConfigError, Conflict
-from writ_documents import yaml_file
-from writ_documents.document import LINE_END, Document
+from writ_documents import flow_edits, yaml_file
+from writ_documents.document import LINE_END, Document, Keys
 
 _LINE = re.compile(rf".*?(?:{LINE_END.pattern}|\Z)", re.DOTALL)
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
@@ -24,14 +24,28 @@ Span = tuple[int, int]
 def without_entry(text: str, section: str, at: int) -> str:
     """Return the text without an entry, comments above it kept. Raises Conflict."""
     document, lines = _parsed(text), _lines(text)
-    first, after = _entry(document, lines, section, at)
     entries = document.data[section]
     left = [*entries[:at], *entries[at + 1 :]]
+    if (start := _flow_start(document, lines, (section,))) is not None:
+        return _verified(flow_edits.without_item("".join(lines), start, at), {**document.data, section: left})
+    first, after = _entry(document, lines, section, at)
     kept = [*lines[:first], *lines[after:]]
     if not left:
         line = document.key_position((section,)).line - 1
         kept[line] = kept[line].replace(f"{section}:", f"{section}: []", 1)
     return _verified("".join(kept), {**document.data, section: left})
+
+
+def with_new_entry(text: str, section: str, entry: Mapping[str, Any]) -> str:
+    """Return the text with an entry more, behind the last one of a list that is not empty. Raises Conflict."""
+    document, lines = _parsed(text), _lines(text)
+    entries = document.data[section]
+    expected = {**document.data, section: [*entries, dict(entry)]}
+    if (start := _flow_start(document, lines, (section,))) is not None:
+        return _verified(flow_edits.with_item("".join(lines), start, dict(entry), _word), expected)
+    span = _entry(document, lines, section, len(entries) - 1)
+    indent = " " * lines[span[0]].index("-")
+    return _verified("".join(_inserted(lines, span, indent, yaml_file.dump([dict(entry)]).splitlines())), expected)
 
 
 def with_value(text: str, section: str, at: int, key: str, value: Any) -> str:
@@ -64,23 +78,34 @@ def with_entry(text: str, section: str, at: int, entry: Mapping[str, Any]) -> st
 def without_value(text: str, section: str, at: int, key: str) -> str:
     """Return the text without a key of an entry. Raises Conflict, also for the key in the entry's first line."""
     document, lines = _parsed(text), _lines(text)
+    entries = list(document.data[section])
+    entries[at] = {name: value for name, value in entries[at].items() if name != key}
+    if (start := _flow_start(document, lines, (section, at))) is not None:
+        return _verified(flow_edits.without_key("".join(lines), start, key), {**document.data, section: entries})
     first, after = _entry(document, lines, section, at)
     place = document.key_position((section, at, key))
     if place.line - 1 == first:
         raise _refusal()
     end = _end(lines, place.line - 1, after, place.column - 1, items=True)
-    entries = list(document.data[section])
-    entries[at] = {name: value for name, value in entries[at].items() if name != key}
     return _verified("".join([*lines[: place.line - 1], *lines[end:]]), {**document.data, section: entries})
 
 
 def _changed(document: Document, lines: list[str], keys: tuple[str, int, str], value: Any) -> list[str]:
     section, at, key = keys
+    if (start := _flow_start(document, lines, (section, at))) is not None:
+        return _lines(flow_edits.with_key("".join(lines), start, key, value, _word))
     span = _entry(document, lines, section, at)
     if key in document.data[section][at]:
         return _replaced(document, lines, span, keys, value)
     column = document.position((section, at)).column
     return _inserted(lines, span, " " * (column - 1), _flow(key, value))
+
+
+def _flow_start(document: Document, lines: list[str], keys: Keys) -> int | None:
+    """Return the index at which a value in flow style begins; None for one in block style."""
+    place = document.position(keys)
+    start = sum(map(len, lines[: place.line - 1])) + place.column - 1
+    return start if flow_edits.is_flow("".join(lines[place.line - 1 : place.line]), place.column - 1) else None
 
 
 def _entry(document: Document, lines: list[str], section: str, at: int) -> Span:
@@ -181,4 +206,5 @@ def _reads_as(text: str, expected: Any) -> bool:
 
 
 def _refusal() -> Conflict:
-    return Conflict("the entry shares its lines with others, as in flow style: edit the file by hand", code="by_hand")
+    text = "the entry shares a line with others or does not begin in the line of its `-`: edit the file by hand"
+    return Conflict(text, code="by_hand")

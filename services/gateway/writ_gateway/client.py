@@ -3,6 +3,7 @@
 It enforces "no tool approves": a tool has no other way to send a request.
 """
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ from writ_bus.port import Bus
 from writ_client.client import Writ
 from writ_client.people.approvals import Approvals
 from writ_contracts import requests
-from writ_contracts.errors import Denied, Invalid
+from writ_contracts.errors import Denied, Invalid, WritError
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.nearest_name import near
 from writ_contracts.operations import Catalogue
@@ -22,6 +23,8 @@ CANCEL = "operation_cancel"
 WINDOW_REQUEST, WINDOW_END = "window_request", "window_end"
 WINDOWS = (WINDOW_REQUEST, WINDOW_END)
 """People open a window; its requester may end it. Both need the principal's own signature: over HTTP there is none."""
+SUGGESTION_SECONDS = 2.0
+"""For a list of targets before a request: a call has 50 seconds, of which the request and its wait may use 45."""
 
 
 def unknown_operation(name: str, catalogue: Catalogue) -> Invalid:
@@ -88,12 +91,13 @@ class AgentClient(Writ):
         self, operation: str, target: str, parameters: Mapping[str, Any] | None = None, **options: Any
     ) -> requests.RequestReply:
         """Send the request like `Writ.submit`. Raises Denied (`for_people`, `read_only`, `token_limit`) and Invalid
-        (`unknown_operation`, `invalid_parameters`) before anything is sent.
+        (`unknown_operation`, `invalid_parameters`, `unknown_target`) before anything is sent.
         """
         self._check(operation, dry_run=options.get("dry_run", False))
         if operation != CANCEL:
             self._caller.check(operation, target)
         self._catalogue[operation].check(parameters or {})
+        await self.refuse_misspelt(target)
         return await super().submit(operation, target, parameters, client=self._caller.client, **options)
 
     def _check(self, operation: str, *, dry_run: bool) -> None:
@@ -104,6 +108,21 @@ class AgentClient(Writ):
             raise Denied(f"{operation} is for people: it cannot be requested over MCP", code="for_people")
         if self._read_only and not definition.read_only and not dry_run:
             raise Denied(f"{operation} changes its target, and this server is read-only", code="read_only")
+
+    async def refuse_misspelt(self, target: str) -> None:
+        """Raises Invalid (`unknown_target`) for a name like one that the caller may list. Any other name is sent: a
+        request for a target that the caller may not know of is on record.
+        """
+        if target == WRIT_TARGET:
+            return
+        try:
+            async with asyncio.timeout(SUGGESTION_SECONDS):
+                hint = await self.similar_target(target)
+        except (WritError, TimeoutError):  # such as `policy_silent`: the request itself fails with the reason
+            return
+        if hint:
+            text = f"target_id: there is no target {target!r} among those that you may list{hint}"
+            raise Invalid(text, code="unknown_target")
 
     async def result(self, operation_id: str) -> dict[str, Any] | None:
         """Return the result like `Writ.result`; None where only public output may be shown, which the view has."""

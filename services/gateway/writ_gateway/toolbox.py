@@ -1,14 +1,20 @@
 """All tools of one server, and their calls: a bounded result on every path, and errors with a code."""
 
+import asyncio
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from writ_contracts.errors import WritError
+from writ_contracts.nearest_name import SUGGESTED
 from writ_contracts.operations import Catalogue, Operation
 from writ_gateway import results
+from writ_gateway.client import SUGGESTION_SECONDS
 from writ_gateway.session import ToolCall
 from writ_gateway.tool import Profile, Result, Tool
 from writ_gateway.tools import discovery_tools, operation_tools, policy_tools, request_tools, windows
+
+_QUOTED = re.compile(r"'([A-Za-z0-9_-]{1,64})'")
 
 
 class Toolbox:
@@ -46,4 +52,17 @@ async def run(tool: Tool, call: ToolCall, arguments: Mapping[str, Any]) -> Resul
     try:
         return results.bounded(await tool.run(call, arguments))
     except WritError as error:
-        return results.error(error.code, str(error), retry=error.retry)
+        hint = await _similar_target(call, error)
+        return results.error(error.code, f"{error}{hint}", retry=error.retry)
+
+
+async def _similar_target(call: ToolCall, error: WritError) -> str:
+    """Return a suggestion for the target that a service does not know, from the targets that the caller may list."""
+    quoted = _QUOTED.search(str(error)) if error.code == "unknown_target" else None
+    if quoted is None or SUGGESTED in str(error):
+        return ""
+    try:
+        async with asyncio.timeout(SUGGESTION_SECONDS):
+            return await call.session.writ.similar_target(quoted[1])
+    except (WritError, TimeoutError):  # the message says enough without it
+        return ""

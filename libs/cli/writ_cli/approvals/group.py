@@ -11,7 +11,6 @@ from writ_cli.approvals.card_text import refusals, show_card
 from writ_cli.approvals.passkey_approval import CHALLENGE, challenge_of, signed_challenge
 from writ_cli.arguments import completion
 from writ_cli.arguments.command_group import CommandGroup
-from writ_cli.arguments.id_prefix import WHOLE, is_prefix, one_of, operation_of
 from writ_cli.arguments.options import asking, listing
 from writ_cli.context.settings import Settings
 from writ_cli.credentials.options import ASSERTION
@@ -22,7 +21,9 @@ from writ_cli.terminal.output import Screen
 from writ_client.client import Writ
 from writ_client.people.approval_card import Card
 from writ_client.people.ssh_keygen import SshKey, read_ssh_key
+from writ_client.whole_ids import request_of
 from writ_contracts.errors import Conflict, Denied, Invalid
+from writ_contracts.ids import WHOLE_ID
 from writ_contracts.people.approvals import ApprovalEvent, ApprovalReply, PendingApproval, short_digest
 from writ_runtime.plugins.entry_points import load_catalogue
 
@@ -61,7 +62,7 @@ def approvals() -> None:
 async def list_pending(settings: Settings) -> int:
     """List the requests that you may decide on, now or after others."""
     async with await settings.connect() as writ:
-        pending = await every_pending(writ)
+        pending = await writ.approvals.every_pending()
     if settings.screen.json:
         settings.screen.data(pending)
     elif not pending:
@@ -69,16 +70,6 @@ async def list_pending(settings: Settings) -> int:
     else:
         _table(settings.screen, pending)
     return Exit.DONE
-
-
-async def every_pending(writ: Writ) -> list[PendingApproval]:
-    """Return the pending approvals of all pages."""
-    found, answer = list[PendingApproval](), await writ.approvals.pending()
-    found += answer.pending
-    while answer.more:
-        answer = await writ.approvals.pending(after=answer.last)
-        found += answer.pending
-    return found
 
 
 def _table(screen: Screen, pending: list[PendingApproval]) -> None:
@@ -171,7 +162,7 @@ async def approve(
     yes: bool,
 ) -> int:
     """Approve a request. What is approved is shown first."""
-    if yes and expected is None and len(operation) != WHOLE:
+    if yes and expected is None and len(operation) != WHOLE_ID:
         raise click.UsageError("--yes approves without showing the request: give the whole operation id, or --digest")
     async with await settings.connect() as writ:
         card = await _card(settings, writ, operation, policy_key, values)
@@ -209,7 +200,7 @@ async def reject(settings: Settings, operation: str, reason: str) -> int:
 async def watch(settings: Settings) -> int:
     """Show the requests that wait for you, and each change of them, until interrupted."""
     async with await settings.waiting().connect() as writ, aclosing(await writ.approvals.listen()) as events:
-        for one in await every_pending(writ):
+        for one in await writ.approvals.every_pending():
             settings.screen.line(f"pending    {one.operation_id}  {one.principal}: {one.operation} on {one.target}")
         async for event in events:
             _show_event(settings.screen, event)
@@ -226,23 +217,11 @@ def _show_event(screen: Screen, event: ApprovalEvent) -> None:
     screen.line(f"{event.kind:10} {event.operation_id}  {what}{by}{why}")
 
 
-async def _whole(writ: Writ, text: str) -> str:
-    """Return the id of the request: one that is pending, else one decided by people of one's roles, or on record."""
-    if len(text) == WHOLE or not is_prefix(text):
-        return await operation_of(writ, text)
-    pending = [one.operation_id for one in await every_pending(writ)]
-    if any(one.startswith(text) for one in pending):
-        return one_of(text, pending, "pending request")
-    if decided := await writ.approvals.beginning_with(text):
-        return one_of(text, decided, "decided request")
-    return await operation_of(writ, text)
-
-
 async def _card(
     settings: Settings, writ: Writ, operation: str, policy_key: str | None, values: tuple[str, ...]
 ) -> Card:
     keys = settings.policy_keys(*([policy_key] if policy_key else []))
-    operation_id = await _whole(writ, operation)
+    operation_id = await request_of(writ, operation)
     card = await writ.approvals.card(operation_id, keys)
     return await writ.approvals.card(operation_id, keys, _hidden_parameters(card, values)) if values else card
 

@@ -15,11 +15,10 @@ from writ_cli.arguments import completion
 from writ_cli.context.settings import Settings
 from writ_contracts.errors import ConfigError, Invalid, Untrusted
 from writ_contracts.inventory import Target
-from writ_contracts.nearest_name import near
+from writ_contracts.nearest_name import SUGGESTED, near
 from writ_documents.document import FileErrors
 
 _QUOTED = re.compile(r"'([^']+)'")
-_SUGGESTED = "did you mean"
 
 
 def inventory_targets(settings: Settings) -> list[str] | None:
@@ -96,7 +95,7 @@ async def suggestion(settings: Settings, code: str | None, message: str) -> str:
     A principal who lists only what rules reach (ADR 86) is refused a target that the file has.
     """
     quoted = _QUOTED.search(message)
-    if code not in _KNOWN or quoted is None or _SUGGESTED in message:
+    if code not in _KNOWN or quoted is None or SUGGESTED in message:
         return ""
     try:
         known = await asyncio.wait_for(_KNOWN[code](settings), completion.PATIENCE)

@@ -9,15 +9,15 @@ from msgspec import Struct
 from rich.text import Text
 
 from writ_cli.arguments import completion
-from writ_cli.arguments.id_prefix import is_prefix, operation_of
 from writ_cli.arguments.options import asking, packed
 from writ_cli.context.settings import Settings
 from writ_cli.operations.running.requests import parameters_of, target_of
 from writ_cli.policy.decision_text import decision, instant_option
-from writ_cli.policy.files import PolicyFiles, answering, offline
+from writ_cli.policy.files import PolicyFiles, answering, offline, whole_ids
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import of_decision
 from writ_cli.terminal.output import Screen
+from writ_client.whole_ids import is_prefix, operation_of
 from writ_contracts.decisions import TraceEntry
 from writ_contracts.errors import Invalid
 from writ_contracts.policy.questions import ApprovalDemand, Explanation
@@ -85,9 +85,8 @@ async def explain(
     with an approval.
     """
     if not _is_id(operation):
-        one = ExplainedRequest(
-            operation, target_of(operation, target), parameters_of(operation, words), who, None, False
-        )
+        parameters = await whole_ids(settings, files, operation, parameters_of(operation, words))
+        one = ExplainedRequest(operation, target_of(operation, target), parameters, who, None, False)
     elif who:
         raise click.UsageError("the record of an operation has its principal: leave it out")
     else:

@@ -15,6 +15,7 @@ from msgspec import Struct
 from writ_cli.context.settings import Settings
 from writ_cli.policy.offline_policy import OfflinePolicy
 from writ_client.queries.policy_queries import PolicyQueries
+from writ_client.whole_ids import beginnings, with_whole_ids
 from writ_contracts.errors import Invalid, Unreachable
 from writ_contracts.operations import Catalogue
 from writ_rules.loading import Mode
@@ -92,6 +93,17 @@ async def answering(settings: Settings, files: PolicyFiles | None) -> AsyncItera
         raise type(error)(f"{error}; or judge by files: --policy FILE", code=error.code) from error
     async with connected as writ:
         yield writ.policy
+
+
+async def whole_ids(
+    settings: Settings, files: PolicyFiles | None, operation: str, parameters: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the parameters with whole ids in place of their beginnings, where a running Writ decides."""
+    definition = load_catalogue().get(operation)
+    if files is not None or not beginnings(definition, parameters):
+        return parameters
+    async with await settings.connect() as writ:
+        return await with_whole_ids(writ, definition, parameters)
 
 
 def _asker(settings: Settings) -> str | None:

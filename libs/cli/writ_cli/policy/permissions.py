@@ -12,7 +12,7 @@ from writ_cli.arguments.options import asking
 from writ_cli.context.settings import Settings
 from writ_cli.operations.running.requests import parameters_of, target_of
 from writ_cli.policy.decision_text import AT, decision, instant_option, names
-from writ_cli.policy.files import PolicyFiles, answering, offline
+from writ_cli.policy.files import PolicyFiles, answering, offline, whole_ids
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit, of_decision
 from writ_cli.terminal.output import Screen, visible
@@ -51,12 +51,14 @@ async def can_i(
     Without --policy, the decision is that of `writ run`. With it, agents are not considered.
     """
     target_id, parameters = target_of(operation, target), parameters_of(operation, words)
+    parameters = await whole_ids(settings, files, operation, parameters)
     async with answering(settings, files) as source:
         answer = await source.can_i(operation, target_id, parameters, dry_run=dry_run)
     if settings.screen.json:
         settings.screen.data(answer)
     else:
         settings.screen.line(decision(answer.decision), f": {answer.reason}")
+        settings.screen.fields([("notice", answer.waiting.text if answer.waiting else "")], indent=0)
     return of_decision(answer.decision)
 
 

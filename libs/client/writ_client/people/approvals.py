@@ -68,6 +68,15 @@ class Approvals:
         raise_for(answer)
         return answer
 
+    async def every_pending(self) -> list[approvals.PendingApproval]:
+        """Return the pending approvals of all pages."""
+        answer = await self.pending()
+        found = list(answer.pending)
+        while answer.more:
+            answer = await self.pending(after=answer.last)
+            found += answer.pending
+        return found
+
     async def beginning_with(self, beginning: str) -> list[str]:
         """Return the ids of operations that begin so, pending or decided, on which the caller's roles may decide."""
         question = approvals.ApprovalsQuery(begins_with=beginning)

@@ -14,6 +14,8 @@ from writ_client.queries.service_calls import Reply, request_reply
 from writ_contracts import errors, requests, subjects
 from writ_contracts.failures import raise_for
 from writ_contracts.history import audit
+from writ_contracts.ids import WHOLE_ID
+from writ_contracts.nearest_name import near
 from writ_contracts.policy import versions
 from writ_contracts.target_tests import BackendTestQuery, BackendTestReply, TargetReport
 
@@ -89,6 +91,14 @@ class Queries:
         answer = await self._query("targets", question, requests.TargetsReply)
         return any(one.id == target for one in answer.targets)
 
+    async def similar_target(self, target: str) -> str:
+        """Return `; did you mean '…'?` for a target that is not in one's list of targets, but like one that is; nothing
+        for any other.
+        """
+        if await self.lists_target(target):
+            return ""
+        return near(target, [one.id for one in await self.targets()])
+
     async def journal(self, until: float | None = None) -> audit.JournalReply:
         """Return the journal's usage, and the last sequence which may be archived now, up to `until` (Unix seconds)."""
         return await self._query("journal", audit.JournalQuery(until=until), audit.JournalReply)
@@ -123,6 +133,10 @@ class Queries:
     async def search(self, query: audit.SearchQuery) -> audit.SearchReply:
         """Return operations, newest first."""
         return await self._query("search", query, audit.SearchReply)
+
+    async def whole_operation(self, text: str) -> str:
+        """Return a whole operation id as it is, and for the beginning of one what `find_operation` returns."""
+        return text if len(text) == WHOLE_ID else await self.find_operation(text)
 
     async def find_operation(self, prefix: str) -> str:
         """Return the one operation id that begins so: of one's own operations, or else of those that one may read.

@@ -42,11 +42,16 @@ class PolicyQueries(AccessQueries):
         (`unsupported`, …).
         """
         question = SimulateQuery(operation=operation, target=target, parameters=dict(parameters or {}), dry_run=dry_run)
-        verdict = (await self._query("simulate", question, SimulateReply)).verdict
+        reply = await self._query("simulate", question, SimulateReply)
+        verdict = reply.verdict
         if verdict is None:
             raise Invalid("the reply of the executor is empty")
         return questions.PolicyCanIReply(
-            decision=verdict.decision, code=verdict.code, reason=verdict.reason, rules=verdict.rules
+            decision=verdict.decision,
+            code=verdict.code,
+            reason=verdict.reason,
+            rules=verdict.rules,
+            waiting=reply.waiting,
         )
 
     async def eval(self, requests: Sequence[questions.EvalRequest]) -> list[questions.EvalResult]:

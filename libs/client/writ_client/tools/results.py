@@ -92,6 +92,7 @@ def simulation_result(answer: SimulateReply, operation_type: str, target_id: str
         "parameters": answer.parameters,
         "hidden": answer.hidden,
         "trace": answer.trace,
+        "waiting": answer.waiting.text if answer.waiting else "",
     }
 
 

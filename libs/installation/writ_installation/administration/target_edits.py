@@ -43,9 +43,7 @@ class RemainingParts(Struct, frozen=True, kw_only=True):
 
 
 def remove_target(home: Home, name: str) -> RemainingParts:
-    """Remove the entry. Raises Conflict where other targets are reached through it, or the file is in flow style;
-    Invalid for an unknown one.
-    """
+    """Remove the entry. Raises Conflict where other targets are reached through it, Invalid for an unknown one."""
     refuse_gateway(home, name)
     targets = read_inventory(home.inventory).targets
     target = targets[_index(targets, name)]

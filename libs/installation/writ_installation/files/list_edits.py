@@ -5,13 +5,12 @@ Writers take a lock of their own, so that two concurrent `writ principal add` bo
 
 import fcntl
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from writ_contracts.errors import ConfigError, Conflict, Invalid
+from writ_contracts.errors import Conflict, Invalid
 from writ_documents import entry_edits, yaml_file
 from writ_documents.atomic_files import save
 from writ_documents.document import Document
@@ -19,7 +18,6 @@ from writ_documents.readers import LARGEST_LIST
 
 Edit = Callable[[str], str]
 Check = Callable[[Document], object]
-_item = re.compile(r"^( *)- ", re.MULTILINE)
 
 
 def write(path: Path, head: str, data: Mapping[str, Any]) -> None:
@@ -35,10 +33,12 @@ def append(path: Path, section: str, entry: Mapping[str, Any], *, unique: str) -
         entries = data.get(section) or []
         if any(other.get(unique) == entry[unique] for other in entries):
             raise Conflict(f"{path}: {unique} {entry[unique]!r} exists already")
-        expected = {**data, section: [*entries, dict(entry)]}
-        added = _with_block(text, entry)
-        if not _reads_as(added, expected):  # the list is empty, or in flow style, or not the last thing in the file
-            added = _leading_comments(text) + yaml_file.dump(expected)
+        try:
+            added = entry_edits.with_new_entry(text, section, entry) if entries else None
+        except Conflict:  # its lines are in a form that no edit knows
+            added = None
+        if added is None:
+            added = _leading_comments(text) + yaml_file.dump({**data, section: [*entries, dict(entry)]})
         save(path, added.encode())
 
 
@@ -63,7 +63,7 @@ def replace(
 ) -> None:
     """Change the entry whose `unique` field is `value` to this one, or remove it; lines of others and comments stay.
 
-    Raises Invalid where there is none, and Conflict (`by_hand`) for a file in flow style.
+    Raises Invalid where there is none, and Conflict (`by_hand`) where it shares its lines with others.
     """
 
     def edited(text: str) -> str:
@@ -76,20 +76,6 @@ def replace(
         return entry_edits.with_entry(text, section, at, entry)
 
     change(path, edited, check)
-
-
-def _with_block(text: str, entry: Mapping[str, Any]) -> str:
-    items = _item.findall(text)
-    indent = min(items, key=len) if items else ""
-    block = "".join(f"{indent}{line}\n" for line in yaml_file.dump([dict(entry)]).splitlines())
-    return text.rstrip("\n") + "\n" + block
-
-
-def _reads_as(text: str, expected: Mapping[str, Any]) -> bool:
-    try:
-        return bool(yaml_file.parse(text.encode(), "").data == expected)
-    except ConfigError:
-        return False
 
 
 def _leading_comments(text: str) -> str:

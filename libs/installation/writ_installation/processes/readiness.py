@@ -9,8 +9,9 @@ from msgspec import Struct
 from writ_runtime.files.run_file import RunFile
 
 PROBE_SECONDS = 3.0
-REPLY_SECONDS = 0.5
-"""Time for the reply beside that of the checks. A process of a release before `within` takes two seconds for them."""
+REPLY_SECONDS = 0.4
+"""Of the whole time, those that the checks leave for the reply."""
+LEAST_CHECK_SECONDS = 0.2
 NO_ANSWER = "no answer"
 
 
@@ -55,13 +56,18 @@ async def probe(run_file: Path, pid: int | None, host: str = "127.0.0.1", *, wit
 
 
 async def fetch_readiness(host: str, port: int, within: float | None = None) -> Readiness:
-    """Return the reply of `/readyz` at this address. `within`: seconds for its checks, if less than usual."""
-    path = "/readyz" if within is None else f"/readyz?within={within:g}"
+    """Return the reply of `/readyz` at this address. `within`: seconds for checks and reply, if less than usual."""
+    path = "/readyz" if within is None else f"/readyz?within={check_seconds(within):g}"
     try:
-        async with asyncio.timeout(PROBE_SECONDS if within is None else within + REPLY_SECONDS):
+        async with asyncio.timeout(PROBE_SECONDS if within is None else within):
             return await _probe_once(host, port, path)
     except (OSError, TimeoutError, msgspec.DecodeError):
         return Readiness(NO_ANSWER)
+
+
+def check_seconds(within: float) -> float:
+    """Return the seconds of `within` for a process's checks."""
+    return max(within - REPLY_SECONDS, LEAST_CHECK_SECONDS)
 
 
 async def _probe_once(host: str, port: int, path: str) -> Readiness:

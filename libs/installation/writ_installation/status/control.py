@@ -29,7 +29,7 @@ DOWN_WITHIN = 90.0
 RESTART_WITHIN = 90.0
 PAUSE = 0.05
 STATUS_SECONDS = 1.5
-"""Time for the journal's usage and for the checks of each process, all at once."""
+"""Time for the journal's usage and for the replies of all processes, at once."""
 
 
 class ProcessStatus(Struct, frozen=True, kw_only=True):
@@ -117,7 +117,9 @@ def running(home: Home) -> InstallationReport:
 
 
 async def status(home: Home, environ: Mapping[str, str], within: float | None = None) -> InstallationStatus:
-    """Ask every process now, for `within` seconds. Raises Unreachable where no installation is running, ConfigError."""
+    """Ask every process now, and wait `within` seconds at most. Raises Unreachable where no installation is running,
+    ConfigError.
+    """
     within = STATUS_SECONDS if within is None else within
     if others := await health_addresses(home, environ):
         return await _status_of(home, others, environ.get("NATS_URL") or running_url(home) or "", within)

@@ -46,7 +46,7 @@ async def health_addresses(home: Home, environ: Mapping[str, str]) -> list[Healt
 
 
 async def probe_readiness(endpoint: HealthAddress, within: float) -> Readiness | None:
-    """Return its readiness, by checks of so many seconds; None where it is absent and may be."""
+    """Return its readiness, replied within so many seconds; None where it is absent and may be."""
     reply = await fetch_readiness(endpoint.host, endpoint.port, within)
     return reply if reply.answered or endpoint.expected else None
 

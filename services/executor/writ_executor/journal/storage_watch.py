@@ -16,8 +16,10 @@ from writ_contracts.errors import Conflict, Unreachable, WritError
 from writ_contracts.history.records import Record
 from writ_runtime.logs import Log
 
-UNANSWERED = 1.2
-"""Seconds without an answer to an append, and without a success of another one; a client gets the error within two."""
+UNANSWERED = 1.0
+"""Seconds without an answer to an append, and without a success of another one. A client gets the error within two, so
+half of that is left to a busy machine.
+"""
 ELECTION = 15.0
 """The same with several copies: while they elect a leader, for seconds, the servers answer and store nothing."""
 ANSWERS = 0.5
@@ -70,15 +72,17 @@ class StorageWatch:
     async def watch(self, probe: Callable[[], Awaitable[object]]) -> None:
         """Judge, until cancelled. `probe` stores one event and bypasses `storing`."""
         while True:
-            await asyncio.sleep(CHECK_EVERY)
+            left = UNANSWERED - self._silence()
+            await asyncio.sleep(min(left, CHECK_EVERY) if left > 0 else CHECK_EVERY)
             if self.problem is not None:
                 await self._try(probe)
-            elif self._stuck():
+            elif self._silence() >= UNANSWERED:
                 await self._suspect()
 
-    def _stuck(self, seconds: float = UNANSWERED) -> bool:
-        oldest = min(self._waiting.values(), default=None)
-        return oldest is not None and time.monotonic() - max(oldest, self._stored) > seconds
+    def _silence(self) -> float:
+        """Return the seconds for which the oldest waiting append has had no answer, and no other one a success."""
+        now = time.monotonic()
+        return now - max(min(self._waiting.values(), default=now), self._stored)
 
     async def _suspect(self) -> None:
         try:
@@ -86,7 +90,7 @@ class StorageWatch:
                 usage = await self._usage()
         except (WritError, TimeoutError):
             return  # the server is away or hangs: its connection tells
-        if not self._stuck(UNANSWERED if usage.copies == 1 else ELECTION):
+        if self._silence() < (UNANSWERED if usage.copies == 1 else ELECTION):
             return
         self.problem, self.refused, self.since = PROBLEM, 0, self._clock()
         _log.error("journal.not_stored", effect="requests are refused until an event is stored again")

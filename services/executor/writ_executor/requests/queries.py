@@ -30,6 +30,7 @@ from writ_contracts.requests import (
     SimulateReply,
     TargetsQuery,
     TargetsReply,
+    WaitingReason,
 )
 from writ_contracts.subjects import parse_query
 from writ_contracts.target_tests import BackendTestQuery, BackendTestReply
@@ -172,12 +173,17 @@ class QueryEndpoint:
             look_key=keys.read_grant,
         )
         decided = await self._policy.decide(question)
+        dispatched = decided.decision.effect != "deny" and not definition.control
         return SimulateReply(
             verdict=verdict(decided.decision),
+            waiting=await self._would_wait(query.target) if dispatched else None,
             trace=[to_builtins(entry) for entry in decided.decision.trace],
             parameters=params.public(definition.parameters, decided.effective),
             hidden=params.hidden(definition.parameters, decided.effective),
         )
+
+    async def _would_wait(self, target_id: str) -> WaitingReason | None:
+        return self._waiting.before_request((await self._targets.find(target_id)).pool)
 
     def _decode_query(self, message: Message, kind: type[Query]) -> tuple[str, Query]:
         """Return sender and query. Raises Full (`rate_limited`) before anything of it is read, Invalid."""

@@ -1,5 +1,7 @@
 """Why an operation has not started yet, as far as this replica has read the journal and received heartbeats."""
 
+from msgspec import structs
+
 from writ_contracts.decisions import RuleLimit
 from writ_contracts.journal import Requested
 from writ_contracts.life import AcceptedLife, GrantedLife, Life, State
@@ -39,6 +41,13 @@ class WaitingReasons:
             case _:
                 return None
 
+    def before_request(self, pool: str) -> WaitingReason | None:
+        """Return the reason for which an operation would wait if it were dispatched to this pool now."""
+        reason = self._agent(pool, "would wait")
+        if reason is None or self._presence.agents(pool):
+            return reason
+        return structs.replace(reason, text=f"{reason.text}, and it expires if none comes online in time")
+
     def _target(self, life: AcceptedLife, requested: Requested) -> WaitingReason | None:
         ahead = self._index.ahead_of(life)
         if ahead is None:
@@ -54,18 +63,18 @@ class WaitingReasons:
         line = limit_line(limit.rule, limit.kind)
         return self._index.has_room(line, life, self._index.locks.get(line))
 
-    def _agent(self, pool: str) -> WaitingReason | None:
+    def _agent(self, pool: str, waits: str = "waits") -> WaitingReason | None:
         agents = self._presence.agents(pool)
         if not agents and not self._presence.new:
-            text = f"waits for an agent of pool {pool}: none is online"
+            text = f"{waits} for an agent of pool {pool}: none is online"
             return WaitingReason(kind="agent", text=text, silent=f"pool {pool}")
         if agents and not any(agent.free_slots for agent in agents):
             return WaitingReason(
-                kind="agent", text=f"waits for a free slot: all agents of pool {pool} ({len(agents)}) are busy"
+                kind="agent", text=f"{waits} for a free slot: all agents of pool {pool} ({len(agents)}) are busy"
             )
         if agents and (silence := self._presence.shortest_silence(pool)) > self._presence.notable_silence:
             named = agents[0].instance if len(agents) == 1 else f"{len(agents)} agents"
-            text = f"waits for a reply of {named} of pool {pool}: no heartbeat for {more_than(silence)}"
+            text = f"{waits} for a reply of {named} of pool {pool}: no heartbeat for {more_than(silence)}"
             return WaitingReason(kind="agent", text=text, silent=named if len(agents) == 1 else f"pool {pool}")
         return None
 

@@ -8,6 +8,7 @@ from msgspec import Meta
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import OperationName, TargetId
 from writ_contracts.inventory import Role
+from writ_contracts.nearest_name import near
 from writ_contracts.operations import Operation
 from writ_contracts.parameters import classes
 from writ_gateway.client import unknown_operation
@@ -37,6 +38,10 @@ class TargetListArguments(Arguments, frozen=True, kw_only=True):
     tag: Annotated[str, Meta(max_length=255)] | None = None
     after: TargetId | None = None
     limit: Annotated[int, Meta(ge=1, le=100)] = 50
+
+
+MOST_NAMED = 10
+"""Roles or tags that a hint lists."""
 
 
 async def search(call: ToolCall, arguments: SearchArguments) -> Result:
@@ -90,10 +95,11 @@ async def describe(call: ToolCall, arguments: DescribeArguments) -> Result:
 
 
 async def targets(call: ToolCall, arguments: TargetListArguments) -> Result:
-    """Return one page of the inventory."""
+    """Return one page of the inventory, with a hint for a role or tag that no listed target has."""
+    listed = await call.session.writ.targets()
     fitting = [
         one
-        for one in await call.session.writ.targets()
+        for one in listed
         if (arguments.target_role in (None, one.role)) and (arguments.tag is None or arguments.tag in one.tags)
     ]
     rest = [one for one in fitting if arguments.after is None or one.id > arguments.after]
@@ -101,12 +107,32 @@ async def targets(call: ToolCall, arguments: TargetListArguments) -> Result:
         {"target_id": one.id, "target_role": one.role, "backend": one.backend, "tags": one.tags, "agents": one.agents}
         for one in rest[: arguments.limit]
     ]
-    return {"targets": rows, "more": len(rest) > arguments.limit, "total": len(fitting)}
+    found = {"targets": rows, "more": len(rest) > arguments.limit, "total": len(fitting)}
+    hints = [
+        _without("role", arguments.target_role, {one.role for one in listed}),
+        _without("tag", arguments.tag, {tag for one in listed for tag in one.tags}),
+    ]
+    return {**found, "hint": "; ".join(filter(None, hints))} if any(hints) else found
+
+
+def _without(noun: str, name: str | None, known: set[str]) -> str:
+    """Return that no target has this role or tag; nothing where one has it, or none was given."""
+    if name is None or name in known:
+        return ""
+    others = sorted(known)[:MOST_NAMED]
+    others_named = f"; those that you may list have {', '.join(others)}" if others else ""
+    return f"no target that you may list has the {noun} {name!r}{near(name, known) or others_named}"
 
 
 _OBJECTS = {"type": "array", "items": {"type": "object"}}
 
 
+_LISTED: dict[str, Schema] = {
+    "targets": _OBJECTS,
+    "more": {"type": "boolean"},
+    "total": {"type": "integer"},
+    "hint": {"type": "string"},
+}
 _DESCRIBED: dict[str, Schema] = {
     "operation_type": {"type": "string"},
     "summary": {"type": "string"},
@@ -143,7 +169,7 @@ TOOLS: tuple[Tool, ...] = (
         "The targets, page by page.",
         TargetListArguments,
         targets,
-        shape({"targets": _OBJECTS, "more": {"type": "boolean"}, "total": {"type": "integer"}}),
+        shape(_LISTED),
         small=True,
     ),
 )

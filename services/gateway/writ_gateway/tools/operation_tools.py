@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from writ_client.tools.results import operation_result, status_of
 from writ_contracts.history.audit import SearchQuery
-from writ_contracts.ids import OperationId
+from writ_contracts.ids import OperationPrefix
 from writ_gateway.results import advised, operation_shape, shape
 from writ_gateway.schemas import Arguments
 from writ_gateway.session import ToolCall
@@ -20,9 +20,9 @@ MOST_EVENTS = 100
 
 
 class OperationArguments(Arguments, frozen=True, kw_only=True):
-    """An operation, by its id."""
+    """An operation, by its id or by the beginning of it that no other has."""
 
-    operation_id: OperationId
+    operation_id: OperationPrefix
 
 
 class WaitArguments(OperationArguments, frozen=True, kw_only=True):
@@ -44,29 +44,33 @@ class OperationListArguments(Arguments, frozen=True, kw_only=True):
     limit: Annotated[int, Meta(ge=1, le=100)] = 20
 
 
+async def _whole(call: ToolCall, arguments: OperationArguments) -> str:
+    return await call.session.writ.whole_operation(arguments.operation_id)
+
+
 async def status(call: ToolCall, arguments: OperationArguments) -> Result:
     """Return the present state of one operation."""
-    return advised(await call.session.operations.get_operation_status(arguments.operation_id))
+    return advised(await call.session.operations.get_operation_status(await _whole(call, arguments)))
 
 
 async def wait(call: ToolCall, arguments: WaitArguments) -> Result:
     """Wait for the end of one operation. Return its state then, or when the time is up."""
+    operation_id = await _whole(call, arguments)
     try:
         async with asyncio.timeout(LONGEST_CALL), call.waits.limit():
             found = await call.session.operations.wait_for_operation(
-                arguments.operation_id, wait=arguments.wait, on_event=call.on_event
+                operation_id, wait=arguments.wait, on_event=call.on_event
             )
     except TimeoutError:
-        text = f"no reply about operation {arguments.operation_id}; the operation goes on"
-        found = await call.last_state(arguments.operation_id, text)
+        text = f"no reply about operation {operation_id}; the operation goes on"
+        found = await call.last_state(operation_id, text)
     return advised(found)
 
 
 async def cancel(call: ToolCall, arguments: CancelArguments) -> Result:
     """Cancel an operation, and return how far the cancel is confirmed."""
-    return advised(
-        await call.session.operations.cancel_operation(arguments.operation_id, arguments.reason, timeout=45.0)
-    )
+    operation_id = await _whole(call, arguments)
+    return advised(await call.session.operations.cancel_operation(operation_id, arguments.reason, timeout=45.0))
 
 
 async def mine(call: ToolCall, arguments: OperationListArguments) -> Result:
@@ -95,11 +99,12 @@ def _short(row: Result) -> Result:
 
 async def trace(call: ToolCall, arguments: OperationArguments) -> Result:
     """Return all events of an operation, each with its actor."""
-    found = await call.session.writ.trace(operation_id=arguments.operation_id)
+    operation_id = await _whole(call, arguments)
+    found = await call.session.writ.trace(operation_id=operation_id)
     events: list[Any] = [
         {"at": one.at, "event": one.kind, "body": msgspec.to_builtins(one.body)} for one in found.events[:MOST_EVENTS]
     ]
-    return {"operation_id": arguments.operation_id, "events": events}
+    return {"operation_id": operation_id, "events": events}
 
 
 _ROWS = {"type": "array", "items": {"type": "object", "required": ["status", "operation_id"]}}

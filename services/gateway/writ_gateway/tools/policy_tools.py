@@ -148,6 +148,7 @@ _JUDGED: dict[str, Schema] = {
     "parameters": {"type": "object"},
     "hidden": _TEXTS,
     "trace": _OBJECTS,
+    "waiting": _TEXT,
 }
 _POLICY_STATUS: dict[str, Schema] = {
     "name": _TEXT,

@@ -5,9 +5,10 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from writ_client.whole_ids import window_of
 from writ_contracts.catalogue.windows import LONGEST, MOST_OPERATIONS, MOST_TARGETS, MOST_USES
-from writ_contracts.ids import WRIT_TARGET, IdempotencyKey, OperationId, OperationName, TargetId
-from writ_gateway.client import WINDOW_END, WINDOW_REQUEST
+from writ_contracts.ids import WRIT_TARGET, IdempotencyKey, OperationName, OperationPrefix, TargetId
+from writ_gateway.client import WINDOW_END, WINDOW_REQUEST, unknown_operation
 from writ_gateway.results import operation_shape
 from writ_gateway.schemas import Arguments
 from writ_gateway.session import ToolCall
@@ -31,6 +32,11 @@ class WindowArguments(Arguments, frozen=True, kw_only=True):
 
 async def request_window(call: ToolCall, arguments: WindowArguments) -> Result:
     """Request the window; return the pending operation, which waits for people's decision."""
+    for operation in arguments.operations:
+        if operation not in call.session.catalogue:
+            raise unknown_operation(operation, call.session.catalogue)
+    for target in arguments.targets:
+        await call.session.writ.refuse_misspelt(target)
     parameters = msgspec.to_builtins(arguments)
     key = parameters.pop("idempotency_key")
     options = {"reason": arguments.reason, "idempotency_key": key, "wait": 0}
@@ -38,16 +44,17 @@ async def request_window(call: ToolCall, arguments: WindowArguments) -> Result:
 
 
 class WindowEndArguments(Arguments, frozen=True, kw_only=True):
-    """`window_id`: the operation id of the window's request."""
+    """`window_id`: the operation id of the window's request, or the beginning of it that no other has."""
 
-    window_id: OperationId
+    window_id: OperationPrefix
     reason: Annotated[str, Meta(max_length=1000)] = ""
 
 
 async def end_window(call: ToolCall, arguments: WindowEndArguments) -> Result:
     """End a window early: from then on each operation needs an approval of its own again."""
     options = {"reason": arguments.reason, "wait": SOON}
-    return await request(call, WINDOW_END, WRIT_TARGET, {"window_id": arguments.window_id}, **options)
+    window_id = await window_of(call.session.writ, arguments.window_id)
+    return await request(call, WINDOW_END, WRIT_TARGET, {"window_id": window_id}, **options)
 
 
 TOOLS: tuple[Tool, ...] = (

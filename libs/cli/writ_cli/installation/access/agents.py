@@ -9,11 +9,11 @@ import click
 
 from writ_bus.nats.tls import is_loopback, tls_of
 from writ_cli.arguments.command_group import CommandGroup
-from writ_cli.arguments.id_prefix import one_of
 from writ_cli.arguments.options import in_installation, listing, local
 from writ_cli.context.settings import Settings
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
+from writ_client.whole_ids import one_of
 from writ_contracts.backends import LOCAL
 from writ_contracts.errors import Invalid, TimedOut
 from writ_contracts.inventory import Target

@@ -10,12 +10,12 @@ import msgspec
 
 from writ_cli.arguments import completion
 from writ_cli.arguments.command_group import CommandGroup
-from writ_cli.arguments.id_prefix import one_of
 from writ_cli.arguments.options import in_installation, listing
 from writ_cli.arguments.suggestions import inventory_targets
 from writ_cli.context.settings import Settings
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
+from writ_client.whole_ids import one_of
 from writ_contracts.errors import Invalid
 from writ_contracts.installation.gateway_tokens import GatewayToken, Glob
 from writ_contracts.nearest_name import near

@@ -15,20 +15,20 @@ from writ_cli.terminal.process_age import process_age
 from writ_installation.status import control
 from writ_installation.status.scrape_targets import scrape_targets
 
-REPLY_SECONDS = 2.4
+SHOWN_SECONDS = 2.2
 """After this time since its start the command shows what it has: a person reads it within 3 s, also on a busy machine,
-where the command takes a second to start.
+where the command takes a second to start and half of one to end.
 """
-LEAST_PATIENCE = 1.0
+LEAST_PATIENCE = 0.8
 FRESH_SECONDS = 10.0
 """A process of this age did not start for this command alone."""
 
 
 def patience_at(age: float) -> float:
-    """Return how long to wait for replies, in a process of this age in seconds."""
+    """Return how long to wait for all replies, in a process of this age in seconds."""
     if age > FRESH_SECONDS:
         return control.STATUS_SECONDS
-    return min(max(REPLY_SECONDS - age, LEAST_PATIENCE), control.STATUS_SECONDS)
+    return min(max(SHOWN_SECONDS - age, LEAST_PATIENCE), control.STATUS_SECONDS)
 
 
 @click.command()

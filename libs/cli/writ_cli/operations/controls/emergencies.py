@@ -9,7 +9,6 @@ from rich.text import Text
 
 from writ_cli.arguments import completion
 from writ_cli.arguments.command_group import CommandGroup
-from writ_cli.arguments.id_prefix import WHOLE, one_of
 from writ_cli.arguments.options import asking, listing
 from writ_cli.context.settings import Settings
 from writ_cli.operations.controls.stops import REASON
@@ -20,6 +19,7 @@ from writ_cli.terminal.exit_status import Exit
 from writ_cli.terminal.output import Screen, outcome
 from writ_client.client import Writ
 from writ_client.people.ssh_keygen import SshKey, read_ssh_key
+from writ_client.whole_ids import emergency_of
 from writ_contracts.history.audit import SearchQuery, SearchRow
 from writ_contracts.policy.versions import EmergencyView
 from writ_contracts.requests import OperationView
@@ -77,12 +77,6 @@ async def declare(settings: Settings, reason: str, targets: tuple[str, ...], spa
     return Exit.DONE
 
 
-async def _whole(writ: Writ, text: str) -> str:
-    """Return the id of the emergency that begins so; of one that is over and reviewed the record has the id."""
-    known = [one.id for one in (await writ.policy_status()).emergencies]
-    return text if len(text) == WHOLE else one_of(text, known, "emergency")
-
-
 def _signer(ssh_key: Path | None) -> SshKey | None:
     return None if ssh_key is None else read_ssh_key(ssh_key)
 
@@ -114,7 +108,7 @@ def _show(screen: Screen, one: EmergencyView) -> None:
 async def confirm(settings: Settings, emergency: str, reason: str, ssh_key: Path | None) -> int:
     """Confirm an emergency that another person declared."""
     async with await settings.connect() as writ:
-        emergency = await _whole(writ, emergency)
+        emergency = await emergency_of(writ, emergency)
         view = await writ.emergency_confirm(emergency, reason=reason, by=_signer(ssh_key))
     return _done(settings.screen, view, f"emergency {emergency} is confirmed")
 
@@ -126,7 +120,7 @@ async def confirm(settings: Settings, emergency: str, reason: str, ssh_key: Path
 async def end(settings: Settings, emergency: str, reason: str) -> int:
     """End an emergency before its time."""
     async with await settings.connect() as writ:
-        emergency = await _whole(writ, emergency)
+        emergency = await emergency_of(writ, emergency)
         view = await writ.emergency_end(emergency, reason=reason)
     text = f"emergency {emergency} is over; `writ emergency report {emergency}` lists its operations"
     return _done(settings.screen, view, text)
@@ -139,7 +133,7 @@ async def end(settings: Settings, emergency: str, reason: str) -> int:
 async def review(settings: Settings, emergency: str, reason: str) -> int:
     """Sign off what was done in an emergency that is over; the reason is what you found."""
     async with await settings.connect() as writ:
-        emergency = await _whole(writ, emergency)
+        emergency = await emergency_of(writ, emergency)
         view = await writ.emergency_review(emergency, reason=reason)
     return _done(settings.screen, view, f"the review of emergency {emergency} is signed off")
 
@@ -179,7 +173,7 @@ async def report(settings: Settings, emergency: str) -> int:
     It includes others' operations as far as you may read them in the record (`audit_read`).
     """
     async with await settings.connect() as writ:
-        emergency = await _whole(writ, emergency)
+        emergency = await emergency_of(writ, emergency)
         rows = [row async for row in _under(writ, emergency)]
         found = [one for one in (await writ.policy_status()).emergencies if one.id == emergency]
     if settings.screen.json:

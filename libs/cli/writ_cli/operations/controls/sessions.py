@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from writ_cli.arguments.command_group import CommandGroup
-from writ_cli.arguments.id_prefix import WHOLE, one_of
 from writ_cli.arguments.options import asking, listing
 from writ_cli.context.connecting import CONNECT_SECONDS
 from writ_cli.context.session_files import SessionFile
@@ -18,6 +17,7 @@ from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
 from writ_client.client import Writ
 from writ_client.people.ssh_keygen import read_ssh_key
+from writ_client.whole_ids import session_of
 from writ_contracts.catalogue.sessions import LONGEST, SHORTEST
 from writ_contracts.errors import Denied
 from writ_contracts.people.sessions import SessionView
@@ -108,17 +108,6 @@ async def list_all(settings: Settings, everybody: bool) -> int:
     return Exit.DONE
 
 
-async def _candidates(writ: Writ, beginning: str) -> list[str]:
-    """Return the ids of one's own open sessions, or of all if none of these begins so and a rule allows it."""
-    own = [one.id for one in (await writ.sessions.open_ones()).sessions]
-    if any(one.startswith(beginning) for one in own):
-        return own
-    try:
-        return [one.id for one in (await writ.sessions.open_ones(everybody=True)).sessions]
-    except Denied:
-        return own
-
-
 def _row(one: SessionView) -> tuple[object, ...]:
     here = "this one" if one.here else ""
     return one.id, one.principal, one.device, one.method, times.date(one.since), times.date(one.until), here
@@ -134,6 +123,5 @@ async def revoke(settings: Settings, session_id: str, reason: str) -> int:
     Its connections are closed, and its requests that have not started are denied.
     """
     async with await settings.connect() as writ:
-        if len(session_id) < WHOLE:
-            session_id = one_of(session_id, await _candidates(writ, session_id), "session")
+        session_id = await session_of(writ, session_id)
         return show_requested(settings.screen, await writ.sessions.end(session_id, reason=reason))

@@ -9,7 +9,6 @@ from rich.text import Text
 
 from writ_cli.arguments import completion
 from writ_cli.arguments.command_group import CommandGroup
-from writ_cli.arguments.id_prefix import one_of
 from writ_cli.arguments.options import asking, listing
 from writ_cli.arguments.suggestions import suggestion
 from writ_cli.context.settings import Settings
@@ -19,6 +18,7 @@ from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit, of_outcome
 from writ_cli.terminal.output import Screen, outcome
 from writ_client.client import Writ
+from writ_client.whole_ids import stop_of
 from writ_contracts.inventory import Role
 from writ_contracts.policy.versions import StopView
 from writ_contracts.requests import OperationView
@@ -131,7 +131,7 @@ def _show(
 async def lift(settings: Settings, stop_id: str, reason: str) -> int:
     """Let changes start again. Only people lift stops."""
     async with await settings.connect() as writ:
-        stop_id = one_of(stop_id, [one.id for one in (await writ.policy_status()).stops], "stop")
+        stop_id = await stop_of(writ, stop_id)
         view = await writ.stop_lift(stop_id, reason=reason)
     if settings.screen.json or view.outcome != "succeeded":
         return show_view(settings.screen, view)

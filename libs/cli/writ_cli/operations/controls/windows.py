@@ -4,13 +4,13 @@ import click
 
 from writ_cli.arguments import completion
 from writ_cli.arguments.command_group import CommandGroup
-from writ_cli.arguments.id_prefix import one_of
 from writ_cli.arguments.options import asking, listing
 from writ_cli.context.settings import Settings
 from writ_cli.operations.running.operation_check import refuse_misspelt_target, refuse_unknown
 from writ_cli.operations.running.requests import show_requested
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
+from writ_client.whole_ids import one_of, window_of
 from writ_contracts.errors import Invalid
 from writ_contracts.policy.versions import WindowView
 
@@ -64,7 +64,7 @@ async def request(
 async def end(settings: Settings, window_id: str, reason: str) -> int:
     """End WINDOW before its time. Its requester and its approvers may, and others by the policy."""
     async with await settings.connect() as writ:
-        window_id = one_of(window_id, [one.id for one in (await writ.policy_status()).windows], "window")
+        window_id = await window_of(writ, window_id)
         return show_requested(settings.screen, await writ.windows.end(window_id, reason=reason))
 
 

@@ -12,7 +12,6 @@ from msgspec import Struct
 from writ_cli.arguments import completion
 from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.correlation_option import checked_correlation
-from writ_cli.arguments.id_prefix import WHOLE, is_prefix
 from writ_cli.arguments.options import INPUT_FILE, asking, asking_rows, listing, packed
 from writ_cli.context.settings import Settings
 from writ_cli.operations.records import timeline
@@ -22,10 +21,11 @@ from writ_cli.operations.records.search_rows import COLUMNS, chosen_columns, sho
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
 from writ_cli.terminal.output import Screen
+from writ_client.whole_ids import is_prefix
 from writ_contracts.agents import SecurityKind
 from writ_contracts.errors import Invalid
 from writ_contracts.history.audit import SearchQuery, SecurityFilter, TraceEvent, TraceReply
-from writ_contracts.ids import PrincipalId, TargetId
+from writ_contracts.ids import WHOLE_ID, PrincipalId, TargetId
 from writ_contracts.journal import Outcome
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _archived(archive: Path, number: str, policy_keys: Collection[str]) -> Trace
 
 async def _query(settings: Settings, number: str) -> TraceReply:
     async with await settings.connect() as writ:
-        if is_prefix(number) and len(number) == WHOLE:
+        if is_prefix(number) and len(number) == WHOLE_ID:
             answer = await writ.trace(operation_id=number)
             return answer if answer.events else await writ.trace(correlation_id=number)
         try:

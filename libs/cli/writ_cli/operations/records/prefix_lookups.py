@@ -2,8 +2,8 @@
 
 from msgspec import structs
 
-from writ_cli.arguments.id_prefix import is_prefix
 from writ_client.client import Writ
+from writ_client.whole_ids import is_prefix
 from writ_contracts.errors import Invalid
 from writ_contracts.history.audit import SearchQuery, SearchReply, TraceReply
 

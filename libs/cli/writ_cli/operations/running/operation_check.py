@@ -41,7 +41,7 @@ async def refuse_misspelt_target(settings: Settings, writ: Writ, target: str) ->
             raise Invalid(f"no target {target!r} in the inventory{hint}", code="unknown_target")
         return
     try:
-        hint = "" if await writ.lists_target(target) else near(target, [one.id for one in await writ.targets()])
+        hint = await writ.similar_target(target)
     except WritError:  # such as `policy_silent`: the request itself fails with the reason
         return
     if hint:

@@ -6,7 +6,6 @@ import click
 
 from writ_cli.arguments import completion
 from writ_cli.arguments.command_group import CommandGroup
-from writ_cli.arguments.id_prefix import operation_of
 from writ_cli.arguments.options import asking, listing
 from writ_cli.context.settings import Settings
 from writ_cli.operations.running.progress_line import event_text
@@ -15,6 +14,7 @@ from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit, of_outcome
 from writ_cli.terminal.output import Screen, outcome
 from writ_client.operations.operation_events import Event
+from writ_client.whole_ids import operation_of
 from writ_contracts.agents import Progress
 from writ_contracts.requests import OperationView
 

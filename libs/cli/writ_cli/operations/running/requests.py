@@ -31,6 +31,7 @@ from writ_client.client import Writ
 from writ_client.operations import request_signing
 from writ_client.operations.operation_wait import RecordedRequest
 from writ_client.operations.target_runs import EachRequest, each_request
+from writ_client.whole_ids import beginnings, with_whole_ids
 from writ_contracts import errors
 from writ_contracts.ids import WRIT_TARGET, operation_id
 from writ_contracts.requests import OperationView, RequestReply, SimulateReply, Verdict
@@ -140,16 +141,28 @@ async def run(
         correlation_id=options.correlation_id or choice.retry,
         sign=not options.unsigned,
     )
-    refuse_wrong_parameters(operation, arguments.parameters)
+    definition = load_catalogue().get(operation)
+    if not beginnings(definition, arguments.parameters):  # else with the whole ids, which Writ knows
+        refuse_wrong_parameters(operation, arguments.parameters)
     if choice.many:
         return await run_many(settings, _for_each(arguments, patience, wait=not options.no_wait), choice)
     async with await settings.waiting().connect() as writ:
         await refuse_unknown(writ, operation)
         await refuse_misspelt_target(settings, writ, arguments.target)
+        arguments = await _with_whole_ids(writ, arguments)
         if options.no_wait:
             return _show_answer(settings.screen, await _submit(writ, arguments))
         before = await _preview(writ, arguments, patience) if options.diff and not options.dry_run else None
         return await _wait(settings, writ, arguments, patience, before)
+
+
+async def _with_whole_ids(writ: Writ, arguments: RunArguments) -> RunArguments:
+    definition = load_catalogue().get(arguments.operation)
+    if not beginnings(definition, arguments.parameters):
+        return arguments
+    whole = await with_whole_ids(writ, definition, arguments.parameters)
+    refuse_wrong_parameters(arguments.operation, whole)
+    return structs.replace(arguments, parameters=whole)
 
 
 async def _preview(writ: Writ, arguments: RunArguments, patience: float | None) -> RunPreview:
@@ -295,6 +308,7 @@ async def simulate(
     """
     target_id, parameters = target_of(operation, target), parameters_of(operation, words)
     async with await settings.connect() as writ:
+        parameters = await with_whole_ids(writ, load_catalogue().get(operation), parameters)
         answer = await writ.simulate(operation, target_id, parameters, dry_run=dry_run)
     _show_simulation(settings.screen, answer)
     return of_decision(answer.verdict.decision if answer.verdict else "deny")
@@ -305,6 +319,7 @@ def _show_simulation(screen: Screen, answer: SimulateReply) -> None:
         screen.data(answer)
         return
     screen.fields(_reasons(answer.verdict), indent=0)
+    screen.fields([("notice", answer.waiting.text if answer.waiting else "")], indent=0)
     screen.fields([("parameters", answer.parameters), ("not shown", ", ".join(answer.hidden))], indent=0)
     if answer.trace:
         screen.table(("rule", "effect", "matched", "why not"), map(_step, answer.trace), drop=("effect",))

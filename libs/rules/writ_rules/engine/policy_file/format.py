@@ -273,7 +273,8 @@ class PolicyEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     name: Annotated[Name, Meta(description="decisions name it")] = "unnamed"
     description: Text = ""
     deny_by_default: Annotated[
-        bool, Meta(description="false: what no rule covers is allowed, control operations aside")
+        bool,
+        Meta(description="false: everybody may do what no rule covers, control operations aside"),
     ] = True
     enable_dry_run: Annotated[bool, Meta(description="false: dry runs are refused")] = True
     require_approval_for_admin: Annotated[bool, Meta(description="risk admin needs an approval")] = True

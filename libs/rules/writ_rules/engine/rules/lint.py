@@ -75,7 +75,7 @@ def _policy(file: PolicyDocument) -> Iterator[LintFinding]:
         yield LintFinding(Severity.WARNING, ("policies",), "the policy has no rule: everything is denied", at_key=True)
     if not file.policies.deny_by_default:
         keys = ("policies", "deny_by_default")
-        yield LintFinding(Severity.WARNING, keys, "deny_by_default is false: a request that no rule covers is allowed")
+        yield LintFinding(Severity.WARNING, keys, _open_default(needs_yes=file.policies.require_approval_for_admin))
     if not file.policies.audit_all_operations:
         keys = ("policies", "audit_all_operations")
         yield LintFinding(Severity.WARNING, keys, "this has no effect: everything is recorded")
@@ -88,6 +88,16 @@ def _policy(file: PolicyDocument) -> Iterator[LintFinding]:
                 yield LintFinding(
                     Severity.WARNING, keys_of_window, "the window comes once: without a recurrence this is ignored"
                 )
+
+
+def _open_default(*, needs_yes: bool) -> str:
+    """Return the warning about an open default: its effect, and how to end it."""
+    admin = "; operations of risk admin need an approval" if needs_yes else ""
+    return (
+        "deny_by_default is false: every principal, AI agents included, may run every operation on every target where "
+        f"no rule covers the request{admin}. Operations on Writ itself, such as policy_publish, still need a rule. "
+        "To allow only what rules allow, remove this line: `writ policy who-can OPERATION` shows who loses what"
+    )
 
 
 def _windows(entries: list[Any] | dict[str, Any] | None) -> list[Any]:
