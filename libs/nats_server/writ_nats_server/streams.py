@@ -22,7 +22,8 @@ from writ_nats_server.configuration_barrier import CONSUMER_NOT_FOUND, applied_b
 
 API_LEVEL = 4
 """nats-server 2.14: stable atomic batches and the other features we need."""
-ACK_WAIT = 10.0
+ACK_WAIT = 2.0
+"""Seconds. An agent confirms a delivery more often than that until it is settled (`writ_bus.nats.pull`)."""
 _SECOND = 1_000_000_000
 ELECTED_WITHIN = 30.0
 """Seconds for which attempts are repeated, for all streams and consumers together, unless the caller has less time."""
