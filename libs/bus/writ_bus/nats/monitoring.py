@@ -146,12 +146,16 @@ async def figures(bus: Bus) -> ServerFigures:
     )
 
 
-async def ping(bus: Bus, subject: str, question: dict[str, Any], kind: type[Reply]) -> list[tuple[str, Reply]]:
-    """Return the reply of each server to a question about itself, with the server's name. Raises BusRefused."""
+async def ping(
+    bus: Bus, subject: str, question: dict[str, Any], kind: type[Reply], *, within: float = WITHIN
+) -> list[tuple[str, Reply]]:
+    """Return the reply of each server to a question about itself, with the server's name, after `within` seconds.
+    Raises BusRefused.
+    """
     try:
         answers = [
             msgspec.json.decode(message.data, type=_ServerReply)
-            for message in await bus.request_many(subject, msgspec.json.encode(question), timeout=WITHIN)
+            for message in await bus.request_many(subject, msgspec.json.encode(question), timeout=within)
         ]
         return [(answer.server.name, msgspec.json.decode(answer.data, type=kind)) for answer in answers]
     except msgspec.DecodeError as error:
