@@ -89,6 +89,8 @@ class StreamState(Struct, frozen=True, kw_only=True):
 
     messages: int = 0
     bytes: int = 0
+    first_seq: int = 0
+    last_seq: int = 0
     consumer_count: int = 0
 
 
@@ -107,6 +109,8 @@ class ServerFigures(Struct, frozen=True, kw_only=True):
     servers: list[Server]
     streams: list[Stream]
     consumers: list[ConsumerProgress]
+    copies: list[tuple[str, Stream]] = field(default_factory=list)
+    """Each server's own copy of each stream, with the server's name."""
 
 
 class _Account(Struct, frozen=True):
@@ -143,6 +147,7 @@ async def figures(bus: Bus) -> ServerFigures:
             for consumer in one.consumer_detail
             if _leads(name, consumer.cluster or one.cluster)
         ],
+        copies=held,
     )
 
 
