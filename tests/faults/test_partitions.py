@@ -36,7 +36,7 @@ HELD = 3.0
 LONG = 20.0
 """Seconds after which each side has given the connection up."""
 BOUND = 45.0
-"""Seconds after healing within which everything has ended: timeout, kill grace, lease, redelivery after 10 s."""
+"""Seconds after healing within which everything has ended: timeout, kill grace, lease, redelivery after 2 s."""
 SUCCEEDED, NOT_BEGUN = {"succeeded"}, {"succeeded", "failed"}
 STARTED_OR_NOT = {*NOT_BEGUN, "expired"}
 

@@ -62,7 +62,10 @@ Responder = Callable[[Message], Awaitable[bytes | EndpointReply]]
 
 
 class Delivery(Protocol):
-    """One message of a durable consumer. Neither acked nor nak'ed, it comes again after the ack wait."""
+    """One message of a durable consumer. Neither acked nor nak'ed, it comes again after the ack wait.
+
+    NATS's ack wait is two seconds, and the worker restarts it while the handler runs, for ten seconds.
+    """
 
     @property
     def message(self) -> Message:
@@ -83,7 +86,7 @@ class Delivery(Protocol):
         """Request another delivery, to any worker, after `delay` seconds."""
 
     async def working(self) -> None:
-        """Restart the ack wait."""
+        """Restart the ack wait, and the time for which the worker does so."""
 
 
 class Endpoint(Struct, frozen=True, kw_only=True):

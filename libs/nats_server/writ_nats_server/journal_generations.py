@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from writ_bus.backoff import backoff
 from writ_bus.errors import BusRefused, Conflict, Unreachable
@@ -29,11 +29,14 @@ Step = Callable[[str], None]
 
 
 class JournalStreamState(Struct, frozen=True):
-    """The state of the journal's stream. `open`: it accepts events; `in_step`: every replica has all of it."""
+    """The state of the journal's stream. `open`: it accepts events; `in_step`: every replica has all of it. `applied`:
+    each server had applied the former configuration when the journal was opened again, so no copy lacks events.
+    """
 
     usage: Usage
     open: bool
     in_step: bool
+    applied: bool = True
 
 
 async def state(replies: Replies) -> JournalStreamState:
@@ -57,14 +60,15 @@ async def take_out(
     before = await _in_step(replies)
     if before.usage.first_sequence < first:
         raise Conflict(f"the journal begins at {before.usage.first_sequence}, before {first}: nothing is removed")
+    applied = True
     if before.usage.first_sequence <= last:
         try:
             await _shortened(replies, last, step)
         finally:
-            await restore_journal_configuration(replies, sizes)
+            applied = await restore_journal_configuration(replies, sizes)
     elif not before.open:
-        await restore_journal_configuration(replies, sizes)
-    return await state(replies)
+        applied = await restore_journal_configuration(replies, sizes)
+    return structs.replace(await state(replies), applied=applied)
 
 
 async def _shortened(replies: Replies, last: int, step: Step) -> None:

@@ -5,6 +5,7 @@ changes or deletes a stream or a consumer.
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from itertools import count
@@ -22,14 +23,15 @@ from writ_nats_server.configuration_barrier import CONSUMER_NOT_FOUND, applied_b
 
 API_LEVEL = 4
 """nats-server 2.14: stable atomic batches and the other features we need."""
-ACK_WAIT = 10.0
+ACK_WAIT = 2.0
+"""Seconds. An agent confirms a delivery more often than that until it is settled (`writ_bus.nats.pull`)."""
 _SECOND = 1_000_000_000
 ELECTED_WITHIN = 30.0
 """Seconds for which attempts are repeated, for all streams and consumers together, unless the caller has less time."""
 ANSWER = 5.0
 LOOKUP_SECONDS = 1.0
 
-
+_logger = logging.getLogger("writ.nats_server")
 T = TypeVar("T")
 Bytes = Annotated[int, Meta(ge=1_000_000)]
 """Limit of a stream: NATS takes 0, or a negative number, for no limit."""
@@ -144,13 +146,17 @@ async def _read_once(replies: Replies, expected: Mapping[str, Any]) -> None:
     await direct_get_last(replies, expected["name"], never_used, LOOKUP_SECONDS)
 
 
-async def restore_journal_configuration(replies: Replies, sizes: Sizes) -> None:
-    """Restore the journal's own configuration, from any state. Raises BusRefused."""
-    await _provision_stream(replies, next(one for one in streams(sizes) if one["name"] == subjects.JOURNAL_STREAM))
+async def restore_journal_configuration(replies: Replies, sizes: Sizes) -> bool:
+    """Restore the journal's own configuration, from any state. Return False if the journal was opened before each
+    server had applied what came before: the copy of such a server may lack events. Raises BusRefused.
+    """
+    return await _provision_stream(
+        replies, next(one for one in streams(sizes) if one["name"] == subjects.JOURNAL_STREAM)
+    )
 
 
-async def _provision_stream(replies: Replies, expected: Mapping[str, Any]) -> None:
-    name = expected["name"]
+async def _provision_stream(replies: Replies, expected: Mapping[str, Any]) -> bool:
+    name, applied = expected["name"], True
     try:
         there = (await call(replies, f"STREAM.INFO.{name}", {}))["config"]
     except BusRefused as refused:
@@ -164,10 +170,13 @@ async def _provision_stream(replies: Replies, expected: Mapping[str, Any]) -> No
     if differences(closed, there):
         there = await _updated(replies, there, closed)
     if differences(expected, there):
-        await applied_by_all(replies, name, expected["num_replicas"])  # without a server that is down, after a while
+        applied = await applied_by_all(replies, name, expected["num_replicas"])
+        if not applied:  # one server that is down must not stop all operations
+            _logger.warning("stream.opened_early", extra={"stream": name, "effect": "a server's copy may lack events"})
         there = await _updated(replies, there, expected)
     if wrong := differences(expected, there):
         raise BusRefused(f"the NATS server has another configuration of stream {name}: {'; '.join(wrong)}")
+    return applied
 
 
 async def _updated(replies: Replies, there: Mapping[str, Any], expected: Mapping[str, Any]) -> dict[str, Any]:

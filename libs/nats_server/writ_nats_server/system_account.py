@@ -48,17 +48,17 @@ async def idle_seconds(bus: Bus, key: str) -> float | None:
     return min(ages, default=None)
 
 
-async def reload_all(bus: Bus) -> None:
+async def reload_all(bus: Bus, least: int = 1) -> None:
     """Have all servers reload their files, with the key of the system account. Twice: nats-server 2.15 connects the
     service imports of a new account only at the next reload.
 
-    Raises BusRefused with a server's own message if it refuses its file, Unreachable without a server.
+    Raises BusRefused with a server's own message if it refuses its file, Unreachable if fewer than `least` reply.
     """
     known = [
         msgspec.json.decode(message.data, type=_Id) for message in await bus.request_many(WHO, b"", timeout=WITHIN)
     ]
-    if not known:
-        raise Unreachable("no NATS server replies with its name")
+    if len(known) < least:
+        raise Unreachable(f"{len(known)} NATS servers reply with their names, expected {least}")
     for _ in range(2):
         for server in known:
             answer = await bus.request(RELOAD.format(id=server.id), b"", timeout=RELOAD_WITHIN)

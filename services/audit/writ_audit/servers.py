@@ -2,6 +2,7 @@
 
 import asyncio
 
+from writ_bus.archive_announcements import archives
 from writ_bus.nats.monitoring import ServerFigures, figures
 from writ_bus.port import Bus
 from writ_contracts import subjects
@@ -38,11 +39,13 @@ class Servers:
         )
         self._behind = measured.gauge(
             "writ_nats_copies_behind",
-            "Streams of a cluster whose copy on this server is not current: it is down or catches up.",
+            "Streams of a cluster whose copy on this server is not current, or lacks events of the journal.",
             server,
         )
         self._not_current = set[tuple[str, str]]()
         """Server and stream of each copy that was not current at the last query."""
+        self._archived = 0
+        """The last event of the announced archives that is known: no copy may begin later than the next one."""
         self._problem = ""
         self._messages = measured.gauge("writ_nats_stream_messages", "Messages of a stream.", stream)
         self._bytes = measured.gauge("writ_nats_stream_bytes", "Size of a stream.", stream)
@@ -60,7 +63,10 @@ class Servers:
         while True:
             problem = ""
             try:
-                self.show(await figures(bus))
+                found = await figures(bus)
+                if any(first > self._archived + 1 for first in _journal_begins(found).values()):
+                    self._archived = max((one.last for one in await archives(bus.journal)), default=0)
+                self.show(found)
             except WritError as error:
                 problem = str(error)
                 self.show(ServerFigures(servers=[], streams=[], consumers=[]))
@@ -96,12 +102,20 @@ class Servers:
         self._unacked.replace(unacked)
 
     async def check(self) -> str | None:
-        """Return the servers of a cluster that lack current copies, or None if every copy is current."""
+        """Return the servers of a cluster that lack current and whole copies, or None if there are none."""
         return Attention(self._problem) if self._problem else None
 
+    def _short_copies(self, figures: ServerFigures) -> dict[str, int]:
+        """Return the first event of each copy of the journal that lacks events before it, by server. NATS calls such a
+        copy current; it has them from a limit that its server lifted late, after an archive.
+        """
+        begins = _journal_begins(figures)
+        short = {server: first for server, first in begins.items() if first > self._archived + 1}
+        return short if len(short) < len(begins) else {}  # if no copy is whole, services report a replaced journal
+
     def _show_copies(self, figures: ServerFigures) -> None:
-        """Show copies whose server is down, and those that were not current in two queries: under load a copy may lack
-        the events of the last milliseconds.
+        """Show copies that lack events, those whose server is down, and those that were not current in two queries:
+        under load a copy may lack the events of the last milliseconds.
         """
         groups = [(one.name, one.cluster) for one in figures.streams if one.cluster is not None]
         copies = [(copy, stream) for stream, group in groups for copy in group.replicas]
@@ -112,9 +126,27 @@ class Servers:
             if copy.offline or (copy.name, stream) in late & self._not_current:
                 counts[copy.name] += 1
                 streams.setdefault(copy.name, []).append(stream)
+        short = self._short_copies(figures)
+        for server in short.keys() - streams.keys():
+            counts[server] = counts.get(server, 0) + 1
         self._behind.replace({(server,): count for server, count in counts.items()})
         self._not_current = late
-        self._problem = "; ".join(
+        problems = [
             f"NATS server {server} is down or catches up: it has no current copy of {', '.join(sorted(names))}"
             for server, names in sorted(streams.items())
-        )
+        ]
+        problems += [
+            f"NATS server {server} lacks events {self._archived + 1} to {first - 1} of the journal:"
+            " start it with an empty store"
+            for server, first in sorted(short.items())
+        ]
+        self._problem = "; ".join(problems)
+
+
+def _journal_begins(figures: ServerFigures) -> dict[str, int]:
+    """Return the first event of each copy of the journal, by server; nothing without a cluster."""
+    return {
+        server: one.state.first_seq
+        for server, one in figures.copies
+        if one.name == subjects.JOURNAL_STREAM and one.cluster is not None
+    }

@@ -97,7 +97,9 @@ class Worker:
         work = self._read(delivery)
         if work is None or self._parts.in_flight.begun(work, idempotent=self._is_idempotent(work)):
             await _acknowledge(delivery.ack())
-        elif self.stopping or self._parts.in_flight.find(work.operation_id) or _key(work) in self._parts.outbox.pending:
+        elif self.stopping:
+            await _acknowledge(delivery.nak(BUSY_DELAY))
+        elif self._parts.in_flight.find(work.operation_id) or _key(work) in self._parts.outbox.pending:
             await _acknowledge(delivery.nak(LONGEST_DELAY / 2))
         elif not self._only_reads(work) and self._parts.in_flight.changes(work.target):
             # This host slept past a deadline, say: executors think that what runs here is lost, and send the next one.

@@ -81,6 +81,7 @@ class NatsBus:
         self.replies = replies
         self._open: list[_Closable] = []
         self._work_filter = ""
+        self._work_is_replicated = False
         self.journal = NatsJournal(connection, replies, subjects.JOURNAL_STREAM, subjects.JOURNAL, subjects.REPUBLISHED)
         self.policies: EventStore = NatsJournal(connection, replies, subjects.POLICIES_STREAM, subjects.POLICIES, "")
         self.scans: EventStore = NatsJournal(connection, replies, subjects.SCANS_STREAM, subjects.SCANS, "")
@@ -97,6 +98,7 @@ class NatsBus:
     async def server_time(self, *, timeout: float) -> float:
         info = await call_subject(self.replies, CLOCK, {}, timeout=timeout)
         self._work_filter = info.get("config", {}).get("filter_subject", "")
+        self._work_is_replicated = bool((info.get("cluster") or {}).get("replicas"))
         return time_of(info)
 
     @property
@@ -156,7 +158,8 @@ class NatsBus:
     async def pull(
         self, durable: str, stream: str, handler: Callable[[Delivery], Awaitable[None]], *, slots: int
     ) -> PullWorker:
-        worker = PullWorker(self.connection, pull_subject(stream, durable), handler, slots)
+        subject = pull_subject(stream, durable)
+        worker = PullWorker(self.connection, subject, handler, slots, lambda: self._work_is_replicated)
         await worker.open()
         self._open.append(worker)
         return worker

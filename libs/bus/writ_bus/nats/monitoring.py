@@ -89,6 +89,8 @@ class StreamState(Struct, frozen=True, kw_only=True):
 
     messages: int = 0
     bytes: int = 0
+    first_seq: int = 0
+    last_seq: int = 0
     consumer_count: int = 0
 
 
@@ -107,6 +109,8 @@ class ServerFigures(Struct, frozen=True, kw_only=True):
     servers: list[Server]
     streams: list[Stream]
     consumers: list[ConsumerProgress]
+    copies: list[tuple[str, Stream]] = field(default_factory=list)
+    """Each server's own copy of each stream, with the server's name."""
 
 
 class _Account(Struct, frozen=True):
@@ -143,15 +147,20 @@ async def figures(bus: Bus) -> ServerFigures:
             for consumer in one.consumer_detail
             if _leads(name, consumer.cluster or one.cluster)
         ],
+        copies=held,
     )
 
 
-async def ping(bus: Bus, subject: str, question: dict[str, Any], kind: type[Reply]) -> list[tuple[str, Reply]]:
-    """Return the reply of each server to a question about itself, with the server's name. Raises BusRefused."""
+async def ping(
+    bus: Bus, subject: str, question: dict[str, Any], kind: type[Reply], *, within: float = WITHIN
+) -> list[tuple[str, Reply]]:
+    """Return the reply of each server to a question about itself, with the server's name, after `within` seconds.
+    Raises BusRefused.
+    """
     try:
         answers = [
             msgspec.json.decode(message.data, type=_ServerReply)
-            for message in await bus.request_many(subject, msgspec.json.encode(question), timeout=WITHIN)
+            for message in await bus.request_many(subject, msgspec.json.encode(question), timeout=within)
         ]
         return [(answer.server.name, msgspec.json.decode(answer.data, type=kind)) for answer in answers]
     except msgspec.DecodeError as error:

@@ -13,6 +13,7 @@ from msgspec import Struct, structs
 
 from writ_bus.archive_announcements import ARCHIVE, archives
 from writ_bus.nats.bus import NatsBus, connect
+from writ_bus.port import Usage
 from writ_client.client import Writ
 from writ_contracts.errors import Conflict, Invalid
 from writ_contracts.failures import error_of
@@ -28,6 +29,7 @@ from writ_installation.nats.server import sizes
 from writ_installation.server_access.server_options import options_of
 from writ_installation.server_access.server_tls import client_tls
 from writ_nats_server import journal_generations
+from writ_nats_server.journal_generations import JournalStreamState
 from writ_nats_server.streams import restore_journal_configuration
 from writ_proof.archive import check, write
 from writ_proof.archive.format import SEAL, ArchiveManifest, digest_of
@@ -42,11 +44,14 @@ ROOM = 1 << 20
 
 
 class ArchiveResult(Struct, frozen=True, kw_only=True):
-    """The result. `more`: events that may still be archived, each time in a file of its own."""
+    """The result. `more`: events that may still be archived, each time in a file of its own. `applied`: see
+    `JournalStreamState`.
+    """
 
     archive: check.VerifiedArchive
     freed: int
     more: int
+    applied: bool = True
 
 
 class Archiver:
@@ -88,8 +93,13 @@ class Archiver:
             with suppress(OSError):  # a full disk: after a crash of NATS this file must then be named again
                 write_atomically(self._verified_file, announced.digest.encode())
             fault("journal.verified")
-            freed = await self._take_out(announced)
-            return ArchiveResult(archive=verified, freed=freed, more=max(standing.cut - verified.last, 0))
+            before, after = await self._take_out(announced)
+            return ArchiveResult(
+                archive=verified,
+                freed=before.bytes - after.usage.bytes,
+                more=max(standing.cut - verified.last, 0),
+                applied=after.applied,
+            )
 
     async def _removed_again(self, announced: AnnouncedArchive, first: int, *, there: bool) -> int:
         """Remove events of archives that a crashed server brought back: it forgets its latest removals. Return the
@@ -201,9 +211,10 @@ class Archiver:
             raise Conflict(f"{path} exists already: it is archive {verified.generation}, and not the one that counts")
         return verified
 
-    async def _take_out(self, announced: AnnouncedArchive) -> int:
-        """Remove the range. Raises Conflict where another announcement is valid by now: every removed event must be in
-        its archive.
+    async def _take_out(self, announced: AnnouncedArchive) -> tuple[Usage, JournalStreamState]:
+        """Remove the range; return the usage before and the state after.
+
+        Raises Conflict where another announcement is valid by now: every removed event must be in its archive.
         """
         async with turn(self._home.streams_lock):
             before = (await journal_generations.state(self._bus.replies)).usage
@@ -213,7 +224,7 @@ class Archiver:
                 raise Conflict(f"archive {announced.generation} is that of operation {other} by now")
             first, last = announced.first, announced.last
             after = await journal_generations.take_out(self._bus.replies, sizes(self._home), first, last, fault)
-        return before.bytes - after.usage.bytes
+        return before, after
 
 
 @asynccontextmanager

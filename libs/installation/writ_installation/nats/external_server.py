@@ -31,13 +31,17 @@ from writ_nats_server.system_account import reload_all
 TAG = "writ-configuration:"
 QUERIED_EVERY = 5.0
 PATIENT_SECONDS = 3.0
+"""For a connection, and for replies if a server is missing among those of the first second."""
 LOAD_AGAIN = "write the file again (`writ up --write-server-config FILE`), and have each NATS server load it"
 """The next step for the operator of a server that is not Writ's own."""
 _ANY_ADDRESS = ServerAddress(host="127.0.0.1", port=4222, monitor_port=8222)
 
 
-class _Tags(Struct, frozen=True):
+class _ServerState(Struct, frozen=True):
+    """`remotes`: the number of other servers of its cluster with a connection to it."""
+
     tags: list[str] = field(default_factory=list)
+    remotes: int = 0
 
 
 def external_configuration(home: Home, address: ServerAddress) -> str:
@@ -80,11 +84,13 @@ class ExternalServer:
         self.pid: int | None = None
         self.problem = ""
         self.warning = ""
-        """The servers that have an earlier configuration."""
+        """The servers that have an earlier configuration, or do not reply."""
         self._home = home
         self._show = show
         self._environ = environ
         self._loaded = ""
+        self._names = frozenset[str]()
+        """The servers at the last query to which all replied."""
         self._reload_due = False
         self._queried = float("-inf")
 
@@ -136,30 +142,50 @@ class ExternalServer:
         tls = client_tls(self._home, self._environ)
         bus = await connect(options_of(self._home, "sys", self.url, tls, wait=PATIENT_SECONDS))
         try:
-            late = await _late(bus, expected)
-            self._reload_due = self._reload_due or bool(late) or self._loaded not in ("", expected)
-            if not late and self._reload_due:
-                await reload_all(bus)
+            states = await _states(bus)
+            late = sorted(name for name, one in states.items() if TAG + expected not in one.tags)
+            silent = _number_silent(states)
+            self._reload_due = self._reload_due or bool(late or silent) or self._loaded not in ("", expected)
+            if not (late or silent) and self._reload_due:
+                await reload_all(bus, len(states))
                 self._reload_due = False
         finally:
             self._queried = time.monotonic()
             await bus.drain(1.0)
-        self._loaded = self._loaded if late else expected
-        self.warning = _warning(late)
+        self._loaded = self._loaded if late or silent else expected
+        self._names = self._names if silent else frozenset(states)
+        self.warning = "; ".join(filter(None, (_late_warning(late), self._silence(silent, states))))
+
+    def _silence(self, number: int, states: Mapping[str, _ServerState]) -> str:
+        """Return the consequence of servers that do not reply, with their names if these are known."""
+        if not number:
+            return ""
+        names = sorted(self._names - states.keys())
+        who = ", ".join(names) if len(names) == number else f"{number} of {number + len(states)}"
+        return f"these NATS servers do not reply, and may accept removed keys: {who}"
 
     async def stop(self) -> None:
         """Do nothing: others stop it."""
 
 
-async def _late(bus: Bus, expected: str) -> list[str]:
-    """Return the names of the servers without this mark. Raises Unreachable without a reply, which shows nothing."""
-    replies = await ping(bus, PINGED[STATE], {}, _Tags)
+async def _states(bus: Bus) -> dict[str, _ServerState]:
+    """Return the states of the servers by name. Raises Unreachable without a reply, which shows nothing."""
+    replies = await ping(bus, PINGED[STATE], {}, _ServerState)
     if not replies:
         raise Unreachable("no NATS server replies with its configuration's tag")
-    return sorted(name for name, one in replies if TAG + expected not in one.tags)
+    if _number_silent(dict(replies)):
+        replies += await ping(bus, PINGED[STATE], {}, _ServerState, within=PATIENT_SECONDS)
+    return dict(replies)
 
 
-def _warning(late: list[str]) -> str:
+def _number_silent(states: Mapping[str, _ServerState]) -> int:
+    """Return how many servers are connected to those that replied, and did not reply. One that is down is not
+    connected: it reads its file when it starts, and is compared then.
+    """
+    return max(max(one.remotes for one in states.values()) + 1 - len(states), 0)
+
+
+def _late_warning(late: list[str]) -> str:
     """Return the consequence and the next step."""
     if not late:
         return ""

@@ -17,11 +17,11 @@ from writ_contracts.subjects import inbox_prefix
 from writ_installation.processes.child import tie
 from writ_nats_server.config import SERVICES, GatewayUser, ServerPlan, render
 from writ_nats_server.process import ServerProcess
-from writ_nats_server.streams import Sizes, provision
+from writ_nats_server.streams import ACK_WAIT, Sizes, provision
 from writ_trust.keys import Key, generate_seed
 
 JOURNAL_BYTES = 64 << 20
-ACK_WAIT = 10.0
+
 CONNECTED_WITHIN = 30.0
 PORTS = range(12_000, 32_768)
 """Below the ports that Linux gives to clients (ip(7), `ip_local_port_range`): a free port stays free until it is

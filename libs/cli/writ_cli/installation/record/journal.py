@@ -90,6 +90,11 @@ async def archive(
         return Exit.DONE
     _show_result(settings, done.archive)
     settings.screen.line(f"{done.freed / 1e6:.1f} MB of the journal are free again")
+    if not done.applied:
+        settings.screen.line(
+            "A NATS server did not reply when the journal was opened again, so its copy may lack events. "
+            "Once it replies, `writ status` names it if it does"
+        )
     if done.more:
         settings.screen.line(f"{done.more} events more can be archived: call it again with another file")
     return Exit.DONE
