@@ -209,7 +209,7 @@ def _sweep(base: Foundation, steps: _Steps, controls: ControlOperations, accepte
         steps.host_reads,
         steps.previews,
         steps.approvals,
-        ParameterRetention(base.config, base.vault, base.index, base.time.clocks.boot),
+        ParameterRetention(base.config, base.vault, base.time.clocks.boot),
         steps.cancels,
         base.admission,
         base.background,
