@@ -177,6 +177,19 @@ async def test_listing_that_policy_calls_forged_at_a_preview_is_recorded(world: 
     assert await security(world) == [("forged_listing", POOL)]
 
 
+@pytest.mark.parametrize("code", ["unknown_principal", "key_mismatch"])
+async def test_start_for_a_principal_that_was_removed_or_has_a_new_key_is_denied_without_a_security_event(
+    world: World, code: str
+) -> None:
+    await world.executor()
+    answer = await world.ask("service_restart", **RESTART)
+    world.policy.grant_errors["service_restart"] = Failure(code=code, message="the list has changed")
+    held = await world.hands.claim(await world.work(answer.operation_id or ""))
+    assert held.answer.grant is None
+    assert await world.outcome(answer.operation_id or "") == "denied"
+    assert await security(world) == []
+
+
 async def test_heartbeat_that_names_another_pool_than_its_sender_is_ignored_and_recorded(world: World) -> None:
     one = await world.executor()
     beat = Heartbeat(pool=POOL, instance="i-1", running=[], free_slots=1, operations=[], version="0")

@@ -7,7 +7,6 @@ import asyncio
 import time
 from collections.abc import Callable
 from hashlib import sha256
-from typing import get_args
 
 from msgspec import Struct
 
@@ -16,7 +15,7 @@ from writ_bus.backoff import backoff
 from writ_bus.port import Entry, Journal
 from writ_bus.shared_subjects import SharedSubjects
 from writ_contracts import subjects
-from writ_contracts.agents import SecurityKind
+from writ_contracts.agents import VIOLATIONS, SecurityKind
 from writ_contracts.errors import Invalid, TimedOut, Unreachable, WritError
 from writ_contracts.history.records import Record
 from writ_contracts.journal import SecurityEvent
@@ -175,5 +174,5 @@ def _comparable(event: SecurityEvent) -> tuple[str | None, ...]:
 
 def security_counter(measured: Metrics) -> Counter:
     """Declare the counter of the alert `WritSecurityViolation`, in each service with findings."""
-    text = "Security events by kind: recorded, or found and not recorded."
-    return measured.counter("writ_security_events_total", text, {"kind": get_args(SecurityKind)})
+    text = "Security events that no correct component causes, by kind: recorded, or found and not recorded."
+    return measured.counter("writ_security_events_total", text, {"kind": VIOLATIONS})

@@ -49,6 +49,11 @@ from writ_trust.digests import keyed_digest, same
 from writ_trust.sealing import has_aes
 from writ_trust.statements import read
 
+CHANGED_PRINCIPAL = frozenset({"unknown_principal", "key_mismatch"})
+"""Codes by which policy refuses the start of an operation whose principal was removed or has a new key since the
+request. At the request they are security events.
+"""
+
 
 class ReceivedClaim(Struct, frozen=True, kw_only=True):
     """A claim as an agent signed it, and what its message named: the agent's start, and `apart`, that it reads texts
@@ -175,7 +180,8 @@ class ClaimEndpoint:
             raise
         except Invalid as error:  # the request is no longer valid: its principal or target was removed
             await self._check(received, requested.pool)
-            await self._recorder.security_of(error, requested.operation_id, requested.principal)
+            if error.code not in CHANGED_PRINCIPAL:
+                await self._recorder.security_of(error, requested.operation_id, requested.principal)
             raise await self._denied(life, received, error.code, str(error)) from error
         if granted.grant is None or granted.grant_body is None:
             code = granted.decision.code
