@@ -72,7 +72,6 @@ class TestNatsBus(BusSuite):
         await bus.params.delete("a", version=version)
         assert await bus.params.get("a") is None
 
-
     async def test_deletion_without_an_answer_is_repeated(self, ground: NatsGround) -> None:
         bus = await ground.bus("executor")
         await bus.params.put("a", b"first", ttl=60)
