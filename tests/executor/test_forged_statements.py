@@ -1,5 +1,6 @@
 """Each statement that agents sign is refused if its signature is wrong, and the forgery is a security event."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -20,12 +21,14 @@ from writ_contracts.agents import (
 )
 from writ_contracts.decisions import Decision
 from writ_contracts.ids import operation_id
-from writ_contracts.journal import SecurityEvent
+from writ_contracts.journal import Requested, SecurityEvent
 from writ_contracts.people.approvals import DecisionDemand, DecisionStep
 from writ_contracts.people.previews import Preview
 from writ_contracts.requests import Failure
 from writ_contracts.wire import decode, encode
 from writ_executor.agents import alarms
+from writ_executor.steps.host_reads import HostReadRequests
+from writ_testing.eventually import eventually
 from writ_testing.fakes.scripted_agent import ScriptedAgent
 from writ_trust.keys import Key, generate_seed
 from writ_trust.statements import sign
@@ -165,6 +168,35 @@ async def test_signed_preview_is_stored_without_a_security_event(world: World, m
     await one.background.settle()
     assert await world.kinds(answer.operation_id or "") == ["requested", "awaiting_approval", "preview_taken"]
     assert await security(world) == []
+
+
+async def test_preview_that_waits_for_its_agent_is_not_requested_once_more(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests, go_on = list[str](), asyncio.Event()
+    read = HostReadRequests.read_preview
+
+    async def slow(self: HostReadRequests, requested: Requested, **how: Any) -> ReadReply:
+        requests.append(requested.operation_id)
+        await go_on.wait()
+        return await read(self, requested, **how)
+
+    monkeypatch.setattr(HostReadRequests, "read_preview", slow)
+    demanding(world, monkeypatch)
+    one = await world.executor(sweep=1000.0)
+    await serve_previews(world, lambda preview: ReadReply(preview=sign(world.hands.key, preview)))
+    answer = await world.ask("service_restart", **RESTART)
+
+    async def requested_once() -> bool:
+        return bool(requests)
+
+    await eventually(requested_once, what="the first request")
+    async with asyncio.timeout(20):
+        await one.sweep._previews.take(await world.accepted(answer.operation_id))
+    go_on.set()
+    await one.background.settle()
+    assert requests == [answer.operation_id]
+    assert (await world.kinds(answer.operation_id or ""))[-1] == "preview_taken"
 
 
 async def test_listing_that_policy_calls_forged_at_a_preview_is_recorded(world: World) -> None:

@@ -21,12 +21,16 @@ from writ_contracts.history.records import Record
 from writ_contracts.journal import SecurityEvent
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode_event, encode
-from writ_runtime.buckets import Bucket
+from writ_runtime.buckets import Bucket, Buckets
 from writ_runtime.logs import Log
 from writ_runtime.metric_series import Counter
 from writ_runtime.metrics import Metrics
 
 RATE, BURST = 1.0, 200.0
+SENDER_RATE, SENDER_BURST = 1 / 30, 20.0
+"""Of one principal or pool. A principal that sent bad approvals took the whole burst: then no `forged_start` was
+recorded.
+"""
 MOST_WAITING = 200
 
 _log = Log("writ.security")
@@ -54,6 +58,7 @@ class SecurityEvents:
         self._clock = clock
         self._count = count
         self._bucket = Bucket(RATE, BURST, BURST, time.monotonic())
+        self._senders = Buckets(SENDER_RATE, SENDER_BURST)
         self._waiting: asyncio.Queue[SecurityFinding] = asyncio.Queue(MOST_WAITING)
         self._recording: SecurityFinding | None = None
 
@@ -71,8 +76,11 @@ class SecurityEvents:
         )
         about = {"operation_id": operation_id, "principal": principal, "pool": pool}
         _log.warning("security.found", kind=kind, detail=finding.detail, **about)
+        sender, now = principal or pool, time.monotonic()
         try:
-            if self._bucket.take(time.monotonic()):
+            if sender is not None and not self._senders.take(sender, now):
+                self._give_up(finding, f"too many by {sender}")
+            elif self._bucket.take(now):
                 self._waiting.put_nowait(finding)
             else:
                 self._give_up(finding, "too many at once")

@@ -58,6 +58,8 @@ class PendingPreviews:
         self._boot = boot
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._pauses: dict[str, tuple[float, float]] = {}
+        self._taking: set[str] = set()
+        """Operations whose preview waits for a slot or an agent: for longer than the pause, if agents are slow."""
 
     def is_due(self, life: AcceptedLife) -> bool:
         """Return true if a preview is missing and a try is due now."""
@@ -74,8 +76,15 @@ class PendingPreviews:
     async def take(self, life: AcceptedLife) -> None:
         """Have a preview made and record it. A failed one is tried again later."""
         requested = life.requested
-        if not self._has_preview(requested):
+        if not self._has_preview(requested) or requested.operation_id in self._taking:
             return
+        self._taking.add(requested.operation_id)
+        try:
+            await self._try(requested)
+        finally:
+            self._taking.discard(requested.operation_id)
+
+    async def _try(self, requested: Requested) -> None:
         self._postpone(requested.operation_id)
         async with self._slots:
             try:
