@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from tests.agent_docker.engine_host import EngineHost
 
 from writ_agent.backends.port import Task
@@ -10,6 +11,7 @@ from writ_containers.containers.health_wait import SteadyStarts
 from writ_containers.engine.api import Engine
 from writ_containers.stacks import stack_baseline
 from writ_containers.stacks.stack_baseline import StackParts
+from writ_testing.fakes.docker_engine import EngineFault
 
 ID = "a" * 26
 TWO = "services: {web: {image: 'box:1'}, db: {image: 'box:1'}}"
@@ -73,3 +75,47 @@ def test_steady_time_begins_anew_with_each_start(monkeypatch: pytest.MonkeyPatch
     assert starts.seconds([{"Id": "a", "State": {"StartedAt": "2"}}, other]) == 0.0
     now = 12.0
     assert starts.seconds([first]) == 0.0
+
+
+CREATED = {"container_name": "web", "image": "box:1"}
+INSPECT = "/containers/[^/]+/json$"
+
+
+@pytest.mark.parametrize("kind", ["cut", "hang", 500, "garble"])
+@pytest.mark.parametrize("start", [True, False])
+async def test_created_container_stays_although_reads_after_its_start_fail(
+    host: EngineHost, kind: Any, start: bool
+) -> None:
+    host.engine.after_change = [EngineFault("GET", INSPECT, kind, times=3)]
+    done = await host.run("container_create", ID, start=start, **CREATED)
+    assert (done.outcome, done.effect) == ("succeeded", "done")
+    web = host.engine.named("web")
+    assert web is not None
+    assert web["State"]["Running"] is start
+
+
+@pytest.mark.parametrize("running", [True, False])
+async def test_updated_container_stays_although_reads_after_its_start_fail(host: EngineHost, running: bool) -> None:
+    host.engine.add_image("box:2")
+    host.engine.put("web", running=running)
+    task = host.task("container_update", ID, 20.0, container_name="web", image="box:2")
+    task = replace(task, baseline=await host.backend.baseline(task))
+    host.engine.after_change = [EngineFault("GET", INSPECT, "cut", times=3)]
+    done = await host.backend.run(task, print)
+    assert done.outcome == "succeeded"
+    web = host.engine.named("web")
+    assert web is not None
+    assert (web["Config"]["Image"], web["State"]["Running"]) == ("box:2", running)
+
+
+async def test_container_that_cannot_be_read_until_time_is_over_is_removed_again(host: EngineHost) -> None:
+    host.engine.after_change = [EngineFault("GET", INSPECT, 500, times=1_000)]
+    done = await host.backend.run(host.task("container_create", ID, 2.0, **CREATED), print)
+    assert (done.outcome, done.code, host.engine.named("web")) == ("failed", "engine_failed", None)
+
+
+async def test_read_that_the_engine_refuses_is_not_repeated(host: EngineHost) -> None:
+    refused = EngineFault("GET", INSPECT, 403, times=1_000)
+    host.engine.after_change = [refused]
+    done = await host.run("container_create", ID, **CREATED)
+    assert (done.outcome, done.code, refused.times) == ("failed", "engine_refused", 999)

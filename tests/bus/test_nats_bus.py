@@ -72,6 +72,13 @@ class TestNatsBus(BusSuite):
         await bus.params.delete("a", version=version)
         assert await bus.params.get("a") is None
 
+    async def test_deletion_without_an_answer_is_repeated(self, ground: NatsGround) -> None:
+        bus = await ground.bus("executor")
+        await bus.params.put("a", b"first", ttl=60)
+        ground.lose_answers(bus, 1, prefix="writ.api.purge.")
+        await bus.params.delete("a")
+        assert await bus.params.get("a") is None
+
 
 @pytest.mark.parametrize("error", [Unreachable("gone"), RuntimeError("a defect")])
 async def test_pull_is_repeated_after_any_failure(ground: NatsGround, error: Exception) -> None:

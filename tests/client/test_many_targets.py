@@ -8,6 +8,7 @@ from tests.client.scripted_api import ScriptedApi
 
 from writ_client.client import Writ
 from writ_client.operations import target_runs
+from writ_client.operations.request_signing import REUSED_SECONDS, RequestProof, unsigned
 from writ_client.operations.target_runs import ManyTargets, TargetResult, each_request, key_of
 from writ_client.operations.target_selection import TargetSelector
 from writ_client.queries import service_calls
@@ -71,6 +72,27 @@ async def test_run_on_many_targets_proves_presence_for_each(writ: Writ, executor
     assert recap.counts == {"succeeded": 6}
     assert len(touched.signed) == len(HOSTS)
     assert all(request.presence and request.presence.credential == touched.id for _, request in executor.requests)
+
+
+async def test_busy_executors_cost_no_second_proof_of_presence(
+    writ: Writ, executor: ScriptedApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(target_runs, "BUSY_SECONDS", 0.01)
+    executor.script.extend([Failure(code="rate_limited", message="too fast")] * 3)
+    touched = Touched()
+    recap = await writ.run_on("service_restart", HOSTS[:1], by=touched)
+    assert recap.counts == {"succeeded": 1}
+    assert (len(executor.requests), len(touched.signed)) == (4, 1)
+    assert len({request.salt for _, request in executor.requests}) == 1
+
+
+async def test_proof_that_policy_would_find_too_old_is_made_again() -> None:
+    touched, proof = Touched(), RequestProof()
+    request = unsigned("web-1", {}, idempotency_key="one")
+    for now in (100.0, 100.0 + REUSED_SECONDS - 1, 100.0 + REUSED_SECONDS, 90.0):
+        made = await proof.of(request, KEY, "alice", "service_restart", touched, now)
+        assert made.presence is not None
+    assert len(touched.signed) == 3
 
 
 async def test_serial_begins_the_next_targets_when_the_ones_before_have_ended(

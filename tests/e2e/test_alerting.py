@@ -11,6 +11,7 @@ import yaml
 from msgspec import json
 from tests.docs.test_runbooks import ALERTS, METRIC
 from tests.e2e.prometheus import Prometheus, running, scraping
+from tests.e2e.test_forging_is_recorded import forge
 
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation
@@ -68,7 +69,7 @@ async def watched(installation: RunningInstallation, folder: Path) -> AsyncItera
             yield prometheus, webhook
 
 
-async def test_a_refused_policy_is_alerted_on_and_reaches_a_webhook(
+async def test_forged_request_is_alerted_on_and_reaches_a_webhook_and_a_mistake_in_a_file_is_no_violation(
     installation: RunningInstallation, tmp_path: Path
 ) -> None:
     async with watched(installation, tmp_path) as (prometheus, webhook):
@@ -77,16 +78,22 @@ async def test_a_refused_policy_is_alerted_on_and_reaches_a_webhook(
         async def all_there() -> bool:
             return all([await prometheus.query(name) for name in named])
 
+        async def mistake_counted() -> bool:
+            return bool(await prometheus.query('writ_policy_load_errors_total{file="policy"} > 0'))
+
         await eventually(all_there, within=WITHIN, what="each metric of the rules")
         good = installation.home.policy.read_text()
         installation.home.policy.write_text(good.replace("deny_by_default", "deny_by_defualt"))
         try:
+            await eventually(mistake_counted, within=WITHIN, what="the refused file")
+            await forge(installation, "operator", of="other")
             await eventually(lambda: _alert_arrived(webhook), within=WITHIN, what="the webhook")
         finally:
             installation.home.policy.write_text(good)
-    alert = next(one for one in webhook.alerts if one["labels"]["alertname"] == "WritSecurityViolation")
-    assert alert["labels"] == {"alertname": "WritSecurityViolation", "severity": "critical", "kind": "file_refused"}
-    assert alert["annotations"]["summary"] == "Security events of kind file_refused were recorded"
+    [alert] = [one for one in webhook.alerts if one["labels"]["alertname"] == "WritSecurityViolation"]
+    kind = "permission_violation"
+    assert alert["labels"] == {"alertname": "WritSecurityViolation", "severity": "critical", "kind": kind}
+    assert alert["annotations"]["summary"] == f"Security events of kind {kind} were recorded"
     assert alert["status"] == "firing"
 
 

@@ -50,13 +50,13 @@ async def counted(installation: RunningInstallation, name: str, kind: str) -> fl
     return next(float(line.split()[-1]) for line in text.splitlines() if line.startswith(f'{name}{{kind="{kind}"}}'))
 
 
-async def forge(installation: RunningInstallation, thief: str, times: int = 1) -> None:
+async def forge(installation: RunningInstallation, thief: str, times: int = 1, of: str = "operator") -> None:
     """Publish on the subject of another's request. The last one is sent as a request, which NATS refuses at once."""
     async with holding(installation, f"principal-{thief}") as bus:
         for _ in range(times - 1):
-            await bus.publish(subjects.request("operator", "service_restart"), b"{}")
+            await bus.publish(subjects.request(of, "service_restart"), b"{}")
         with pytest.raises(BusError):
-            await bus.request(subjects.request("operator", "service_restart"), b"{}", timeout=30.0)
+            await bus.request(subjects.request(of, "service_restart"), b"{}", timeout=30.0)
 
 
 async def test_forged_request_of_another_principal_is_a_security_event(

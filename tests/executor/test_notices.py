@@ -9,6 +9,7 @@ from writ_contracts import subjects
 from writ_contracts.journal import ControlEvent, SecurityEvent
 from writ_contracts.notices import Notice, NoticeReply
 from writ_contracts.wire import decode, encode
+from writ_executor.metrics import metrics
 
 
 async def note(world: World, subject: str, **notice: Any) -> NoticeReply:
@@ -30,6 +31,17 @@ async def test_a_refused_read_is_recorded_by_a_notice(world: World) -> None:
         assert (await note(world, subject, kind="read_refused", principal="alice")).error is None
     events = await world.events(subjects.SECURITY)
     assert [one.principal for one in events if isinstance(one, SecurityEvent)] == ["alice", "alice"]
+
+
+async def test_mistakes_in_files_and_denied_reads_are_recorded_and_counted_as_no_violation(world: World) -> None:
+    measured = metrics()
+    await world.executor(measured=measured)
+    for kind in ("file_refused", "file_ignored", "read_refused", "version_refused"):
+        assert (await note(world, subjects.NOTICE_POLICY, kind=kind)).error is None
+    assert len(await world.events(subjects.SECURITY)) == 4
+    rows = measured.exposition()[0].decode().splitlines()
+    violations = [row for row in rows if row.startswith("writ_security_events_total{") and not row.endswith(" 0.0")]
+    assert violations == ['writ_security_events_total{kind="version_refused"} 1.0']
 
 
 async def test_audit_has_nothing_recorded_that_is_policys(world: World) -> None:

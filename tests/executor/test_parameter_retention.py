@@ -1,5 +1,6 @@
 """Hidden parameters of pending operations are kept while people may decide, also during a stop."""
 
+import asyncio
 import time
 from typing import Any
 
@@ -80,6 +81,28 @@ async def test_parameters_of_an_expired_operation_are_not_kept(world: World, mon
     host.boot += SECONDS + 1
     await rounds(one)
     assert name not in world.broker.disk.kept
+
+
+async def test_parameters_deleted_while_they_are_renewed_stay_deleted(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    demanding(world, monkeypatch)
+    one = await world.executor(sweep=1000.0)
+    name = await pending(world, one)
+    life, vault, disk = await world.accepted(name.split(".")[-2]), one.claims._vault, world.broker.disk
+    disk.stores.clear()  # the renewal has read them, and its write is under way
+    renewal = asyncio.create_task(vault.renew(life.requested, "", 60.0))
+    await all_tasks_idle()
+    await vault.forget(life.requested)
+    disk.stores.set()
+    await renewal
+    assert name not in disk.kept
+
+
+async def all_tasks_idle() -> None:
+    """Let every task run until it waits for something else than the event loop."""
+    for _ in range(20):
+        await asyncio.sleep(0)
 
 
 async def stop(world: World, one: Executor) -> None:

@@ -88,7 +88,7 @@ async def test_enrolment_notices_are_sent_after_a_defect(monkeypatch: pytest.Mon
         stored.put_nowait(decode(message.data, Notice))
         return encode(NoticeReply(sequence=1))
 
-    broker, notifier = Broker(), NoticeSender(subjects.NOTICE_PROVISIONER)
+    broker, notifier = Broker(), NoticeSender(subjects.NOTICE_PROVISIONER, lambda _: None)
     await MemoryBus(broker).serve(service("notices", subjects.NOTICE_PROVISIONER, store))
     break_once(monkeypatch, NoticeSender, "run")
     sending = tasks.keep("enrolment notices", partial(notifier.run, MemoryBus(broker)))

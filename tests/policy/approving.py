@@ -191,6 +191,6 @@ def waiting(asking: Asking, subject: Subject, decision: Decision) -> AwaitingApp
         operation_id=subject.operation_id,
         approvers=[],
         quorum=1,
-        until=0.0,
+        until=asking.clock.now + 3_600,
         demands=decision.demands,
     )

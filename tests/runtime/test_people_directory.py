@@ -69,6 +69,13 @@ def test_a_removal_counts_also_where_it_cannot_be_kept(tmp_path: Path) -> None:
         one.take(FIRST_VERSION.signed)
     assert one.value is not None
     assert one.value.name == FIRST_VERSION.name
+    with pytest.raises(Unreachable, match="cannot be stored here"):
+        one.take(FIRST_VERSION.signed)
+    (tmp_path / "missing").mkdir()
+    assert one.take(FIRST_VERSION.signed).name == FIRST_VERSION.name
+    restarted = known(tmp_path / "missing")
+    assert restarted.value is not None
+    assert restarted.value.name == FIRST_VERSION.name
 
 
 def test_a_kept_file_that_was_changed_stops_the_start(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from writ_contracts import subjects
 from writ_contracts.agents import SecurityKind
 from writ_contracts.wire import encode
 from writ_runtime.journal import security_events
-from writ_runtime.journal.security_events import SecurityEvents, SecurityFinding, security_event
+from writ_runtime.journal.security_events import SENDER_BURST, SecurityEvents, SecurityFinding, security_event
 from writ_testing.eventually import eventually
 from writ_testing.memory.bus import MemoryBus
 
@@ -111,6 +111,28 @@ async def test_security_events_beyond_the_rate_are_counted(
         return await installation.details() == ["", "0"] and len(installation.counted) == 3
 
     await eventually(recorded, what="that one is recorded and all are counted")
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+
+
+async def test_flood_of_one_sender_leaves_room_for_the_findings_about_others(installation: Installation) -> None:
+    security = SecurityEvents(installation.bus.journal, lambda: 1.0, installation.counted.append)
+    for number in range(1_000):
+        security.report("bad_signature", f"flood {number}", None, "mallory")
+    security.report("bad_signature", "another", None, "bob")
+    security.report("broken_record", "no sender", None, None)
+    running = asyncio.create_task(security.run())
+
+    async def recorded() -> bool:
+        return not security.waits
+
+    await eventually(recorded, what="the findings")
+    subject = subjects.security_event("bad_signature")
+    found = [event.detail for one in await installation.bus.journal.read(subject) if (event := security_event(one))]
+    assert found == [*(f"flood {number}" for number in range(int(SENDER_BURST))), "another"]
+    assert "no sender" in await installation.details()
+    assert len(installation.counted) == 1_002, "an alert depends on the count"
     running.cancel()
     with suppress(asyncio.CancelledError):
         await running

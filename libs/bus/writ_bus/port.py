@@ -193,8 +193,11 @@ class Store(Protocol):
     async def get(self, key: str) -> bytes | None:
         """Return the value, or None if there is none or it has expired."""
 
+    async def renew(self, key: str, *, ttl: float) -> None:
+        """Keep the present value for `ttl` seconds from now. A value that is deleted or replaced meanwhile stays so."""
+
     async def delete(self, key: str, *, version: int | None = None) -> None:
-        """Delete the value now. With a `version` a later value is kept."""
+        """Delete the value now, or once the server answers again. With a `version` a later value is kept."""
 
 
 class Bus(Protocol):

@@ -106,6 +106,10 @@ class TracedStore:
         with _sending(f"get {self._what}", self._what):
             return await self._store.get(key)
 
+    async def renew(self, key: str, *, ttl: float) -> None:
+        with _sending(f"renew {self._what}", self._what):
+            await self._store.renew(key, ttl=ttl)
+
     async def delete(self, key: str, *, version: int | None = None) -> None:
         with _sending(f"delete {self._what}", self._what):
             await self._store.delete(key, version=version)

@@ -144,11 +144,13 @@ class Writ(Queries, OperationGroups):
         correlation_id: str | None = None,
         sign: bool = True,
         by: Signer | None = None,
+        proof: request_signing.RequestProof | None = None,
         client: requests.ClientInfo | None = None,
         timeout: float | None = None,
     ) -> requests.RequestReply:
         """Send a request, and return once the decision is recorded; a denial or an invalid request is a reply as well.
         `by` proves the caller's presence, where the policy demands it; `client` names this program in the record.
+        `proof` keeps the signature and the presence for a repetition of this very request.
 
         Raises for requests without a record: Invalid, Untrusted, Conflict (the key was used for another request), Full,
         Unreachable, Forbidden (the server refuses the key), Denied (in a flood, whose refusals are only counted), and
@@ -164,9 +166,8 @@ class Writ(Queries, OperationGroups):
             client=client,
         )
         if sign and self._key is not None:
-            salt, now = request_signing.new_salt(), self._clock()
-            request = request_signing.signed(request, self._key, self.principal, operation, salt=salt, now=now)
-            request = await request_signing.proven(request, by)
+            proof = proof or request_signing.RequestProof()
+            request = await proof.of(request, self._key, self.principal, operation, by, self._clock())
         subject = subjects.request(self.principal, operation)
         with tracing.span(f"submit {operation}", tracing.root(correlation_id or ""), principal=self.principal):
             answer = await request_reply(

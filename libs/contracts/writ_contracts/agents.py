@@ -258,6 +258,11 @@ SecurityKind = Literal[
     "newer_kind",
 ]
 """The closed list of kinds of security events."""
+NO_VIOLATIONS: frozenset[SecurityKind] = frozenset({"file_refused", "file_ignored", "read_refused"})
+"""Kinds that correct components cause: a mistake in a file, and a read that policy denies. They are recorded, and no
+metric counts them as violations.
+"""
+VIOLATIONS: tuple[SecurityKind, ...] = tuple(kind for kind in get_args(SecurityKind) if kind not in NO_VIOLATIONS)
 
 
 class SecurityReport(

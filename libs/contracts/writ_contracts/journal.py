@@ -302,11 +302,14 @@ class Finished(Event, frozen=True, kw_only=True, tag="finished"):
 
 
 class Unknown(Event, frozen=True, kw_only=True, tag="unknown"):
-    """The operation may have run. `Resolved` may settle the outcome later, once."""
+    """The operation may have run. `Resolved` may settle the outcome later, once. `output`: what a control operation has
+    done for certain, such as the id of a session that NATS has not confirmed.
+    """
 
     operation_id: str
     code: str
     message: str
+    output: dict[str, Any] = field(default_factory=dict)
     receipt: Signed | None = None
 
 

@@ -33,6 +33,10 @@ of people's credentials is in force. `people_refused`: its file has one that doe
 announced, in use or rotated. An event that a stolen
 executor key could suppress is no notice: policy and audit store it themselves.
 """
+OF_CONTROL: frozenset[str] = frozenset(
+    {"file_version", "emergency_closed", "people_version", "keys_changed", "session_idle", "agent_enrolled"}
+)
+"""Kinds that are recorded as control events. Decisions depend on some of them. The others become security events."""
 BY_PROVISIONER: frozenset[str] = frozenset({"agent_enrolled", "enrolment_refused", "session_idle"})
 BY_POLICY: frozenset[str] = frozenset(get_args(NoticeKind)) - BY_PROVISIONER
 BY_AUDIT: frozenset[str] = frozenset({"read_refused"})

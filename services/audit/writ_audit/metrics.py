@@ -6,6 +6,7 @@ from typing import get_args
 from writ_audit.projection import UNREADABLE
 from writ_contracts.agents import SecurityKind
 from writ_contracts.journal import JournalEvent
+from writ_runtime.journal.journal_notices import dropped_notices
 from writ_runtime.journal.security_events import security_counter
 from writ_runtime.metric_series import AtMost, Counter
 from writ_runtime.metrics import Metrics
@@ -46,6 +47,7 @@ class AuditMeasures:
             {"result": READS},
         )
         self._security = security_counter(measured)
+        self.notice_dropped = dropped_notices(measured)
         self._refusals = measured.counter(
             "writ_audit_nats_refusals_total",
             "Refusals in the log of NATS by kind. Of many by one sender, few become security events of their own.",

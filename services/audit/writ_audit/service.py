@@ -58,7 +58,6 @@ class Audit:
         self._index = AuditIndex(config.state_dir / "audit.sqlite")
         if self._index.rebuilt:
             _log.warning("index.rebuilt", reason=self._index.rebuilt)
-        self._notifier = NoticeSender(subjects.NOTICE_AUDIT)
         file, lost = StateFile(config.state_dir / FILE, JournalMark), config.journal_lost
         self._guard = JournalGuard(bus.journal, measured, self._journal_replaced, file=file, lost=lost)
         self._servers = Servers(measured)
@@ -66,6 +65,7 @@ class Audit:
         self._time.shown(measured)
         measures = AuditMeasures(measured, lambda: self._follower.lag, lambda: self._follower.position)
         self._security = SecurityEvents(bus.journal, self._time.now, measures.alarmed)
+        self._notifier = NoticeSender(subjects.NOTICE_AUDIT, measures.notice_dropped)
         keys = PolicyKeys(config.policy_key, config.keyring)
         self._people = PeopleFile(
             config.people, config.people_key, config.state_dir, config.installation, self._security

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from writ_contracts.life import AcceptedLife, State
 from writ_contracts.version import REQUESTS_DISPATCH
 from writ_executor.admission.admission import Admission
+from writ_executor.agents.alarms import SecurityEventRecorder
 from writ_executor.agents.key_use import AgentKeyUse
 from writ_executor.agents.notices import NoticeEndpoint
 from writ_executor.agents.presence import AgentPresence
@@ -67,6 +68,7 @@ class Components:
     sweep: Sweep
     intake: RequestEndpoint
     claims: ClaimEndpoint
+    alarms: SecurityEventRecorder
     key_use: AgentKeyUse
     receipts: ReceiptEndpoint
     queries: QueryEndpoint
@@ -120,6 +122,7 @@ def compose(base: Foundation) -> Components:
         sweep=_sweep(base, steps, controls, accepted),
         intake=_intake(base, screening, accepted, steps.dispatcher),
         claims=_claims(base, outcomes),
+        alarms=base.alarms,
         key_use=base.key_use,
         receipts=_receipts(base, steps),
         queries=_queries(base, screening, generations),
@@ -159,12 +162,22 @@ def _steps(base: Foundation, audit_services: AuditServices, replicas: ExecutorRe
     dispatcher = Dispatcher(bus, recorder, index, base.follower, notices, config.start_window, at_once, clock)
     outcomes = OutcomeRecorder(recorder, vault, dispatcher, presence, base.background, base.audit_detail, approvers)
     approvals = ApprovalSteps(
-        catalogue, index, recorder, vault, policy, outcomes, approvers, base.targets, stops, config.queue_window
+        catalogue,
+        index,
+        recorder,
+        vault,
+        policy,
+        outcomes,
+        approvers,
+        base.targets,
+        stops,
+        config.queue_window,
+        base.statements,
     )
     dispatcher.review = approvals.review
-    host_reads = HostReadRequests(bus, catalogue, index, vault, policy, outcomes)
-    about = (base.audit_detail, clock, config.installation)
-    previews = PendingPreviews(catalogue, index, recorder, vault, base.keys, presence, host_reads, *about)
+    host_reads = HostReadRequests(bus, catalogue, index, vault, policy, outcomes, base.statements)
+    about = (host_reads, base.audit_detail, clock)
+    previews = PendingPreviews(catalogue, index, recorder, vault, base.statements, presence, *about)
     return _Steps(
         dispatcher=dispatcher,
         cancels=Cancels(bus),
@@ -209,7 +222,7 @@ def _sweep(base: Foundation, steps: _Steps, controls: ControlOperations, accepte
         steps.host_reads,
         steps.previews,
         steps.approvals,
-        ParameterRetention(base.config, base.vault, base.index, base.time.clocks.boot),
+        ParameterRetention(base.config, base.vault, base.time.clocks.boot),
         steps.cancels,
         base.admission,
         base.background,
@@ -239,7 +252,7 @@ def _intake(
 
 def _claims(base: Foundation, outcomes: OutcomeRecorder) -> ClaimEndpoint:
     return ClaimEndpoint(
-        base.config.installation,
+        base.statements,
         base.index,
         base.catalogue,
         base.keys,
@@ -260,8 +273,7 @@ def _claims(base: Foundation, outcomes: OutcomeRecorder) -> ClaimEndpoint:
 
 def _receipts(base: Foundation, steps: _Steps) -> ReceiptEndpoint:
     return ReceiptEndpoint(
-        base.config.installation,
-        base.keys,
+        base.statements,
         base.lives,
         base.recorder,
         base.vault,

@@ -11,6 +11,7 @@ from writ_executor.agents.copied_keys import CopiedKeys
 from writ_executor.agents.key_use import AgentKeyUse
 from writ_executor.agents.keys import AgentKeys
 from writ_executor.agents.presence import AgentPresence
+from writ_executor.agents.signed_statements import AgentStatements
 from writ_executor.agents.targets import Targets
 from writ_executor.config import ExecutorConfig
 from writ_executor.journal.audit_level import LEVELS, AuditDetail
@@ -51,6 +52,7 @@ class Foundation:
     vault: Vault
     policy: PolicyClient
     alarms: SecurityEventRecorder
+    statements: AgentStatements
     targets: Targets
     keys: AgentKeys
     key_use: AgentKeyUse
@@ -93,6 +95,7 @@ def lay_foundation(
         vault=Vault(bus, shared, storage),
         policy=PolicyClient(bus, trusted, config.installation, presence, measures),
         alarms=alarms,
+        statements=AgentStatements(config.installation, keys, alarms),
         targets=Targets(inventory, catalogue, presence),
         keys=keys,
         key_use=_key_use(config, keys, alarms, background, time),

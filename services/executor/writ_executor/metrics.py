@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import get_args
 
-from writ_contracts.agents import Heartbeat, SecurityKind
+from writ_contracts.agents import NO_VIOLATIONS, Heartbeat, SecurityKind
 from writ_contracts.decisions import Grant
 from writ_contracts.inventory import Inventory
 from writ_contracts.journal import Approved, AwaitingApproval, Dispatched, Granted, Outcome, Requested, Started
@@ -174,8 +174,9 @@ class ExecutorMeasures:
         self._outcomes.add(outcome=outcome)
 
     def alarmed(self, kind: SecurityKind) -> None:
-        """Count a stored security event."""
-        self._security.add(kind=kind)
+        """Count a stored security event, if it is a violation."""
+        if kind not in NO_VIOLATIONS:
+            self._security.add(kind=kind)
 
     def listed(self, result: str) -> None:
         """Count the result of a listing, one of LISTED."""

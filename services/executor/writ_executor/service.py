@@ -88,6 +88,7 @@ class Executor:
         self.sweep, self.intake, self.claims = parts.sweep, parts.intake, parts.claims
         self.receipts, self.queries, self.notices = parts.receipts, parts.queries, parts.notices
         self.sought_values = parts.sought_values
+        self._alarms = parts.alarms
         self._key_use, self._people_notices = parts.key_use, PeopleNotices(bus, parts.presence)
         self.replicas = parts.replicas
         self._audit_services, self._generations = parts.audit_services, parts.generations
@@ -283,10 +284,13 @@ class Executor:
     async def _heartbeat(self, message: Message) -> None:
         try:
             heartbeat = wire.decode(message.data, Heartbeat)
-            if heartbeat.pool != subjects.parse_pool(message.subject):
-                raise Invalid(f"a heartbeat of pool {heartbeat.pool} on {message.subject}")
         except Invalid as error:
             log.warning("heartbeat.refused", error=str(error))
+            return
+        pool = subjects.parse_pool(message.subject)
+        if heartbeat.pool != pool:  # NATS lets a pool's key publish on its own subject alone
+            detail = f"a heartbeat of pool {pool} names pool {heartbeat.pool}"
+            self.background.spawn("forged heartbeat", self._alarms.raised(pool, "key_mismatch", detail))
             return
         self.presence.record(heartbeat)
         await self._key_use.heartbeat(heartbeat, message)

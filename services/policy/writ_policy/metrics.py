@@ -11,6 +11,7 @@ from writ_policy.state.snapshot import PolicySnapshot
 from writ_policy.state.sources import FILES
 from writ_rules.engine.compile import ROLES
 from writ_rules.engine.control import ControlState
+from writ_runtime.journal.journal_notices import dropped_notices
 from writ_runtime.journal.security_events import security_counter
 from writ_runtime.metrics import Metrics
 
@@ -44,6 +45,7 @@ class PolicyMeasures:
             {"file": (*FILES, STORE)},
         )
         self._security = security_counter(measured)
+        self.notice_dropped = dropped_notices(measured)
         self._lost = measured.gauge("writ_policy_versions_lost", "1 while the store lacks a version that was enforced.")
         self._info = measured.info("writ_policy", "The policy in force.")
         self._version = measured.gauge("writ_policy_version", "Number of the version in force; replicas should agree.")

@@ -9,7 +9,7 @@ from writ_bus.tasks import unending
 from writ_contracts import subjects
 from writ_contracts.errors import WritError
 from writ_contracts.installation.keyring import in_words
-from writ_contracts.notices import Notice
+from writ_contracts.notices import Notice, NoticeKind
 from writ_contracts.operations import Catalogue
 from writ_contracts.version import VERSION
 from writ_policy.analysis_process.pool import AnalysisPool
@@ -89,7 +89,8 @@ class PolicyService:
         self._plugins = agent_plugins(catalogue, config.listed_plugins())
         self._observe = Observer(Log("writ.policy"), measured)
         self._measures = PolicyMeasures(measured, catalogue)
-        self._compiler, self._notifier = Compiler(catalogue, config.mode), NoticeSender(subjects.NOTICE_POLICY)
+        self._compiler = Compiler(catalogue, config.mode)
+        self._notifier = NoticeSender(subjects.NOTICE_POLICY, self._measures.notice_dropped)
         config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._highest = HighestVersion(StateFile(config.state_dir / HIGHEST, EnforcedVersion), config.versions_lost)
         self._measured = measured
@@ -196,12 +197,14 @@ class PolicyService:
         analysis = AnalysisQueries(config.mode, versions, judge, permit, scans, self._analysis_pool)
         return [about_versions, analysis, SessionQueries(judge, permit)]
 
-    def _version_refused(self, number: int, why: str) -> None:
-        """Report a refused version without its mistakes: these may quote the document, and go only to the log."""
+    def _version_refused(self, number: int, why: str | None) -> None:
+        """Report a refused version. One that does not load is a mistake, not a security event. Its mistakes may quote
+        the document, and go only to the log.
+        """
         self._measures.refused(STORE)
-        reason = why if not why.startswith("it does not load") else "it does not load"
-        detail = f"stored version {number} of the policy is not used: {reason}"
-        self._notifier.queue(Notice(kind="version_refused", detail=detail[:1000], version=number))
+        detail = f"stored version {number} of the policy is not used: {why or 'it does not load'}"
+        kind: NoticeKind = "file_refused" if why is None else "version_refused"
+        self._notifier.queue(Notice(kind=kind, detail=detail[:1000], version=number))
 
     async def follow(self) -> None:
         """Follow files and control events, and have notices recorded, until cancelled."""

@@ -17,6 +17,9 @@ from writ_trust.keys import Key
 from writ_trust.requester_presence import signed_bytes
 from writ_trust.statements import sign
 
+REUSED_SECONDS = 240.0
+"""Policy accepts a statement for 300 s after it was signed."""
+
 
 def new_key() -> str:
     """Return a new idempotency key (128 random bits)."""
@@ -65,6 +68,26 @@ def signed(request: Request, key: Key, principal: str, operation: str, *, salt: 
         reason=request.reason or None,
     )
     return structs.replace(request, statement=sign(key, statement), salt=salt)
+
+
+class RequestProof:
+    """The signature and the proof of presence of one request, kept for its repetition: a busy executor refuses it
+    without a record, and a person need not touch the security key once more.
+    """
+
+    def __init__(self) -> None:
+        self._made: tuple[float, Request] | None = None
+
+    async def of(
+        self, request: Request, key: Key, principal: str, operation: str, by: Signer | None, now: float
+    ) -> Request:
+        """Return the request signed and proven, as before if it was made less than `REUSED_SECONDS` ago. The other
+        arguments must be those of the first call. `now`: Unix seconds.
+        """
+        if self._made is None or not 0 <= now - self._made[0] < REUSED_SECONDS:
+            made = signed(request, key, principal, operation, salt=new_salt(), now=now)
+            self._made = now, await proven(made, by)
+        return self._made[1]
 
 
 async def proven(request: Request, by: Signer | None) -> Request:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from writ_client.operations.operation_wait import OnEvent, RecordedRequest
+from writ_client.operations.request_signing import RequestProof
 from writ_client.people.approvals import Signer
 from writ_contracts.requests import OperationView, RequestReply
 
@@ -25,6 +26,7 @@ class RunsOperations(Protocol):
         correlation_id: str | None = None,
         sign: bool = True,
         by: Signer | None = None,
+        proof: RequestProof | None = None,
         timeout: float | None = None,
     ) -> RequestReply:
         """Send one request, as `Writ.submit` does."""

@@ -202,7 +202,7 @@ class ManyTargets:
 
     async def _submitted(self, target: str) -> RequestReply | None:
         """Return the reply; None if too many failed before a request was accepted."""
-        each, busy = self._each, 0
+        each, busy, proof = self._each, 0, request_signing.RequestProof()
         while not self._stopped:
             self._begun.add(target)
             try:
@@ -216,6 +216,7 @@ class ManyTargets:
                     correlation_id=each.correlation_id,
                     sign=each.sign,
                     by=each.by,
+                    proof=proof,
                 )
             except errors.Full as error:
                 if error.code not in BUSY or busy >= MOST_BUSY:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from writ_agent.backends.port import Effect, ProbeResult, Progress, Task, TaskResult
 from writ_containers.containers import container_judgement, container_view
 from writ_containers.containers.created_container import CERTAIN_AFTER, PAUSE
-from writ_containers.containers.health_wait import last_lines, settled
+from writ_containers.containers.health_wait import inspected, last_lines, settled
 from writ_containers.engine.api import Engine
 from writ_containers.engine.engine_errors import LOST
 from writ_contracts.errors import Conflict, Unreachable, WritError
@@ -137,7 +137,7 @@ async def _end(engine: Engine, task: Task, before: Mapping[str, Any], progress: 
         case "delete":
             return await _gone(engine, task, before, until)
         case "stop":
-            return _ended(await engine.inspect(before["container_id"]))
+            return _ended(await inspected(engine, before["container_id"], until))
     end = await settled(engine, before["container_id"], until, progress)
     if not end.code:
         return _ended(end.raw)

@@ -9,7 +9,7 @@ from writ_agent.backends.port import Progress, Task, TaskResult
 from writ_containers.checks.settings_check import check_settings
 from writ_containers.containers import container_config, container_view
 from writ_containers.containers.created_container import create_container, remove_created, where_to_look
-from writ_containers.containers.health_wait import last_lines, settled
+from writ_containers.containers.health_wait import inspected, last_lines, settled
 from writ_containers.engine.api import Engine
 from writ_contracts.catalogue.containers import ContainerCreate
 from writ_contracts.errors import Conflict, WritError
@@ -79,8 +79,7 @@ async def _started(
     engine: Engine, parameters: ContainerCreate, container_id: str, progress: Progress, until: float
 ) -> TaskResult:
     if not parameters.start:
-        raw = await engine.inspect(container_id)
-        return _done(raw)
+        return _done(await inspected(engine, container_id, until))
     await engine.start(container_id)
     end = await settled(engine, container_id, until, progress)
     done = _done(end.raw)

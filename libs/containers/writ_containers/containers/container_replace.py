@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from writ_agent.backends.port import Progress, Task, TaskResult
 from writ_containers.containers import container_view
 from writ_containers.containers.created_container import CERTAIN_AFTER, create_container, labelled, where_to_look
-from writ_containers.containers.health_wait import HealthResult, last_lines, settled
+from writ_containers.containers.health_wait import HealthResult, inspected, last_lines, settled
 from writ_containers.engine.api import Engine
 from writ_contracts.errors import Conflict, Invalid, WritError
 
@@ -140,7 +140,7 @@ async def _roll_back_until(
 async def _well(engine: Engine, container_id: str, ran: bool, until: float, progress: Progress) -> HealthResult:
     """A container whose former one did not run is not started either."""
     if not ran:
-        return HealthResult(await engine.inspect(container_id))
+        return HealthResult(await inspected(engine, container_id, until))
     await engine.start(container_id)
     return await settled(engine, container_id, max(until, time.monotonic() + 1.0), progress)
 

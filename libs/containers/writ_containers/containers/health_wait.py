@@ -7,12 +7,16 @@ from typing import Any, NamedTuple
 
 from writ_containers.containers.container_view import health, is_running
 from writ_containers.engine.api import Engine
+from writ_containers.engine.engine_errors import LOST
 from writ_contracts.errors import WritError
 
 Raw = Mapping[str, Any]
 LOG_LINES = 20
 SETTLING = 0.4
 """Seconds in which a container without a health check must not end with an error."""
+UNREAD = LOST | {"engine_failed", "unreachable"}
+"""Codes of reads that may succeed later: the engine was busy, or restarts."""
+REPEAT = 0.3
 POLL = 0.1
 SLOWEST_POLL = 1.0
 
@@ -42,11 +46,24 @@ class SteadyStarts:
         return time.monotonic() - self._since
 
 
+async def inspected(engine: Engine, container_id: str, until: float) -> Raw:
+    """Return the container after a change that the engine has made. A read that fails is repeated until `until`
+    (monotonic seconds): it says nothing of the change. Raises WritError.
+    """
+    while True:
+        try:
+            return await engine.inspect(container_id)
+        except WritError as error:
+            if error.code not in UNREAD or time.monotonic() + REPEAT > until:
+                raise
+        await asyncio.sleep(REPEAT)
+
+
 async def settled(engine: Engine, container_id: str, until: float, progress: Callable[[str], None]) -> HealthResult:
     """Return how it goes at `until` (monotonic seconds) at the latest. Raises WritError."""
     starts, pause = SteadyStarts(), POLL
     while True:
-        raw = await engine.inspect(container_id)
+        raw = await inspected(engine, container_id, until)
         left = until - time.monotonic()
         if (end := _judged(raw, starts.seconds([raw]))) is not None:
             return end

@@ -56,11 +56,11 @@ def _where(archived: journal.Archived) -> str:
 
 def _ended(life: Life) -> dict[str, Any]:
     match life.end:
-        case journal.Finished() | journal.Resolved():
+        case journal.Finished() | journal.Resolved() | journal.Unknown():
             return {"code": life.end.code, "message": life.end.message, "output": life.end.output}
         case journal.Rejected():
             return {"code": "rejected", "message": rejection_text(life.end)}
-        case journal.Refused() | journal.Unknown():
+        case journal.Refused():
             return {"code": life.end.code, "message": life.end.message}
         case journal.Archived():
             return {"code": life.end.code, "message": _where(life.end)}

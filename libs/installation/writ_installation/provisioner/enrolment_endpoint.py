@@ -21,7 +21,7 @@ from writ_installation.provisioner.reply_frame import ENDPOINTS
 from writ_installation.server_access.server_options import options_of
 from writ_installation.server_access.server_tls import client_tls
 from writ_nats_server.system_account import idle_seconds
-from writ_runtime.journal.journal_notices import NoticeSender
+from writ_runtime.journal.journal_notices import NoticeSender, dropped_notices
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics, Observer
 
@@ -35,12 +35,13 @@ class EnrolmentEndpoint:
 
     def __init__(self, home: Home, environ: Mapping[str, str], rounds: Rounds, metrics: Metrics | None = None) -> None:
         """`rounds`: of the loop that makes NATS equal to the files. `metrics`: those of its process, if it has any."""
-        self._observe = Observer(_log, metrics or Metrics(ENDPOINTS))
+        measured = metrics or Metrics(ENDPOINTS)
+        self._observe = Observer(_log, measured)
         self._changes = PrincipalChangeEndpoint(home, rounds, environ, self._observe)
         self._home = home
         self._environ = environ
         self._bus: NatsBus | None = None
-        self._notifier = NoticeSender(subjects.NOTICE_PROVISIONER)
+        self._notifier = NoticeSender(subjects.NOTICE_PROVISIONER, dropped_notices(measured))
         self._idle = IdleSessions()
         self._tasks: list[asyncio.Task[None]] = []
 

@@ -35,6 +35,8 @@ class KnownDirectory:
         kept = self._kept(file.read())
         pinned = kept is not None and bool(self._people_keys.intersection(kept.keys))
         self.value: Directory | None = kept if pinned else None
+        self._is_stored = True
+        """Whether `value` is on disk. Until it is, a restart would forget it and accept what it takes back."""
         self._before = None if pinned else kept
         """Kept under a people-key that is not pinned any more: a version whose key follows it still may not take
         anything back. Another key begins a directory of its own.
@@ -66,6 +68,8 @@ class KnownDirectory:
     def _take(self, signed: Signed) -> Directory:
         known = self.value
         if known is not None and digest(signed) == known.name.digest and signed == known.signed:
+            if not self._is_stored:  # the disk was full
+                self._remember(known)
             return known
         if not self._people_keys:
             raise Untrusted("no people-key is pinned here (WRIT_PEOPLE_KEY), so no credential counts", code=BAD)
@@ -76,6 +80,8 @@ class KnownDirectory:
             check_successor(taken, known)
         self.value = taken  # before it is kept: a removal counts also where the disk is full
         if known is None or taken.name != known.name:
+            self._is_stored = False
+        if not self._is_stored:
             self._remember(taken)
         return taken
 
@@ -84,6 +90,7 @@ class KnownDirectory:
             self._file.write(taken.signed)
         except OSError as error:
             raise Unreachable(f"the directory of people's credentials cannot be stored here: {error}") from error
+        self._is_stored = True
         fields = {"number": taken.name.number, "posture": taken.posture, "credentials": len(taken.entries)}
         _log.info("people.directory", **fields)
 

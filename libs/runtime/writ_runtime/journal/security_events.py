@@ -7,7 +7,6 @@ import asyncio
 import time
 from collections.abc import Callable
 from hashlib import sha256
-from typing import get_args
 
 from msgspec import Struct
 
@@ -16,18 +15,22 @@ from writ_bus.backoff import backoff
 from writ_bus.port import Entry, Journal
 from writ_bus.shared_subjects import SharedSubjects
 from writ_contracts import subjects
-from writ_contracts.agents import SecurityKind
+from writ_contracts.agents import VIOLATIONS, SecurityKind
 from writ_contracts.errors import Invalid, TimedOut, Unreachable, WritError
 from writ_contracts.history.records import Record
 from writ_contracts.journal import SecurityEvent
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode_event, encode
-from writ_runtime.buckets import Bucket
+from writ_runtime.buckets import Bucket, Buckets
 from writ_runtime.logs import Log
 from writ_runtime.metric_series import Counter
 from writ_runtime.metrics import Metrics
 
 RATE, BURST = 1.0, 200.0
+SENDER_RATE, SENDER_BURST = 1 / 30, 20.0
+"""Of one principal or pool. A principal that sent bad approvals took the whole burst: then no `forged_start` was
+recorded.
+"""
 MOST_WAITING = 200
 
 _log = Log("writ.security")
@@ -55,6 +58,7 @@ class SecurityEvents:
         self._clock = clock
         self._count = count
         self._bucket = Bucket(RATE, BURST, BURST, time.monotonic())
+        self._senders = Buckets(SENDER_RATE, SENDER_BURST)
         self._waiting: asyncio.Queue[SecurityFinding] = asyncio.Queue(MOST_WAITING)
         self._recording: SecurityFinding | None = None
 
@@ -72,8 +76,11 @@ class SecurityEvents:
         )
         about = {"operation_id": operation_id, "principal": principal, "pool": pool}
         _log.warning("security.found", kind=kind, detail=finding.detail, **about)
+        sender, now = principal or pool, time.monotonic()
         try:
-            if self._bucket.take(time.monotonic()):
+            if sender is not None and not self._senders.take(sender, now):
+                self._give_up(finding, f"too many by {sender}")
+            elif self._bucket.take(now):
                 self._waiting.put_nowait(finding)
             else:
                 self._give_up(finding, "too many at once")
@@ -175,5 +182,5 @@ def _comparable(event: SecurityEvent) -> tuple[str | None, ...]:
 
 def security_counter(measured: Metrics) -> Counter:
     """Declare the counter of the alert `WritSecurityViolation`, in each service with findings."""
-    text = "Security events by kind: recorded, or found and not recorded."
-    return measured.counter("writ_security_events_total", text, {"kind": get_args(SecurityKind)})
+    text = "Security events that no correct component causes, by kind: recorded, or found and not recorded."
+    return measured.counter("writ_security_events_total", text, {"kind": VIOLATIONS})

@@ -1,5 +1,6 @@
 """The stops of the journal with their ends, lifted ones too: while one lasts, time to decide stands still."""
 
+import asyncio
 import time
 from collections.abc import Iterable, Sequence
 
@@ -34,11 +35,16 @@ class StopHistory:
         self._sequence = -1
         self._checked = float("-inf")
         self._periods: Sequence[StopPeriod] = ()
+        self._checking = asyncio.Lock()
 
     async def periods(self) -> Sequence[StopPeriod]:
-        """Return all stops. Raises errors of the bus."""
-        if time.monotonic() - self._checked < CHECK_EVERY:
+        """Return all stops. Concurrent callers share one read. Raises errors of the bus."""
+        async with self._checking:
+            if time.monotonic() - self._checked >= CHECK_EVERY:
+                await self._check()
             return self._periods
+
+    async def _check(self) -> None:
         last = await self._journal.last(subjects.CONTROL)
         sequence = last.sequence if last else 0
         if sequence != self._sequence:
@@ -48,7 +54,6 @@ class StopHistory:
             )
             self._sequence = sequence
         self._checked = time.monotonic()
-        return self._periods
 
 
 def stop_periods(begun: Iterable[Record], lifted: Iterable[Record]) -> list[StopPeriod]:

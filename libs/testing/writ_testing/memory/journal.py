@@ -232,6 +232,13 @@ class MemoryStore:
         data, until = self._disk.kept.get(self._name(key), (None, 0.0))
         return data if time.monotonic() < until else None
 
+    async def renew(self, key: str, *, ttl: float) -> None:
+        data, name = await self.get(key), self._name(key)
+        version = self._disk.versions.get(name)
+        await self._disk.stores.wait()
+        if data is not None and name in self._disk.kept and self._disk.versions[name] == version:
+            await self.put(key, data, ttl=ttl)
+
     async def delete(self, key: str, *, version: int | None = None) -> None:
         await self._disk.until_online(PATIENCE)
         name = self._name(key)

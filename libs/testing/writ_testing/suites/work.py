@@ -214,6 +214,20 @@ class WorkSuite:
         assert await params.get("a") is None
         assert await params.get("b") == b"neighbour"
 
+    async def test_renewal_keeps_a_value_longer_and_brings_no_deleted_one_back(self, ground: BusFixture) -> None:
+        params, others = (await ground.bus("executor")).params, (await ground.bus("executor")).params
+        await params.renew("never", ttl=60)
+        assert await params.get("never") is None
+        await params.put("short", b"x", ttl=1)
+        await params.renew("short", ttl=60)
+        for number in range(50):
+            await params.put(f"a.{number}", b"x", ttl=60)
+            await asyncio.gather(params.renew(f"a.{number}", ttl=60), others.delete(f"a.{number}"))
+        assert [await params.get(f"a.{number}") for number in range(50)] == [None] * 50
+        await asyncio.gather(*(params.put("b", b"first", ttl=60), params.renew("b", ttl=60)))
+        assert await params.get("b") == b"first"
+        assert await params.get("short") == b"x"
+
     async def test_store_forgets_after_the_configured_time(self, ground: BusFixture) -> None:
         executor = await ground.bus("executor")
         await executor.params.put("long", b"x", ttl=60)

@@ -110,7 +110,7 @@ class ControlOperations:
         except Invalid as error:
             result = ControlOutcome(outcome="failed", code=error.code, message=str(error))
         if result.outcome == "unknown":
-            await self._outcomes.mark_unknown(life, result.code, result.message)
+            await self._outcomes.mark_unknown(life, result.code, result.message, output=result.output)
         else:
             await self._outcomes.finish(
                 life, outcome=result.outcome, code=result.code, message=result.message, output=result.output

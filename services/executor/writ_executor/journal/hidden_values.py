@@ -168,12 +168,13 @@ class Vault:
             raise ParametersLost(f"the stored parameters of {requested.operation_id} are those of another request")
 
     async def renew(self, requested: Requested, preview: str, seconds: float) -> None:
-        """Keep the parameters, and the details of the preview with this digest if any, for `seconds` from now."""
+        """Keep the parameters, and the details of the preview with this digest if any, for `seconds` from now. What is
+        deleted meanwhile, since the operation ended, stays deleted.
+        """
         for key in (_place(requested), *([f"{requested.operation_id}.{preview}"] if preview else ())):
-            data = await self._bus.params.get(key)
-            if data is not None:
+            if await self._bus.params.get(key) is not None:  # else nothing is stored, which the watch expects
                 async with self._watch.storing():
-                    await self._bus.params.put(key, data, ttl=seconds)
+                    await self._bus.params.renew(key, ttl=seconds)
 
     async def forget(self, requested: Requested) -> None:
         """Delete the parameters of an ended operation."""

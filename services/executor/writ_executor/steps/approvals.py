@@ -9,6 +9,7 @@ from writ_contracts.journal import AwaitingApproval, Outcome, Requested
 from writ_contracts.life import AcceptedLife
 from writ_contracts.operations import Catalogue
 from writ_contracts.people.approvals import seconds_of
+from writ_executor.agents.signed_statements import AgentStatements
 from writ_executor.agents.targets import Targets
 from writ_executor.journal.hidden_values import ParametersLost, Vault
 from writ_executor.journal.index import Index
@@ -37,6 +38,7 @@ class ApprovalSteps:
         targets: Targets,
         stops: StopHistory,
         start_seconds: float,
+        statements: AgentStatements,
     ) -> None:
         """`start_seconds`: how long an approved operation may wait for its target."""
         self._catalogue = catalogue
@@ -49,6 +51,7 @@ class ApprovalSteps:
         self._targets = targets
         self._stops = stops
         self._start_seconds = start_seconds
+        self._statements = statements
 
     async def wait(self, life: AcceptedLife) -> AcceptedLife:
         """Record the wait for approval. Raises as an append."""
@@ -103,6 +106,7 @@ class ApprovalSteps:
             await self._outcomes.not_started(life, "failed", error.code, f"nothing was run: {error}")
             return None
         except Invalid as error:  # its principal or target was removed
+            await self._statements.listing_refused(requested, error)
             await self._outcomes.not_started(life, "denied", error.code, f"at its start: {error}")
             return None
         return await self._allowed(life, requested, decided)

@@ -4,7 +4,7 @@ sealed parameters.
 A repeated claim gets the same grant again, since a reply may get lost. Two claims never both start.
 """
 
-from typing import Any, Final, TypeGuard
+from typing import Any, TypeGuard
 
 from msgspec import Struct
 
@@ -26,6 +26,7 @@ from writ_executor.agents.alarms import SecurityEventRecorder
 from writ_executor.agents.key_use import AgentKeyUse
 from writ_executor.agents.keys import AgentKeys
 from writ_executor.agents.presence import AgentPresence
+from writ_executor.agents.signed_statements import AgentStatements
 from writ_executor.agents.targets import Targets
 from writ_executor.journal.audit_level import AuditDetail
 from writ_executor.journal.hidden_values import ParametersLost, Vault
@@ -46,9 +47,12 @@ from writ_runtime.journal.journal_guard import JournalGuard
 from writ_trust.approvals import approval_digest
 from writ_trust.digests import keyed_digest, same
 from writ_trust.sealing import has_aes
-from writ_trust.statements import open_signed, read
+from writ_trust.statements import read
 
-FORGED: Final = "forged_claim"
+CHANGED_PRINCIPAL = frozenset({"unknown_principal", "key_mismatch"})
+"""Codes by which policy refuses the start of an operation whose principal was removed or has a new key since the
+request. At the request they are security events.
+"""
 
 
 class ReceivedClaim(Struct, frozen=True, kw_only=True):
@@ -67,7 +71,7 @@ class ClaimEndpoint:
 
     def __init__(
         self,
-        installation: str,
+        statements: AgentStatements,
         index: Index,
         catalogue: Catalogue,
         keys: AgentKeys,
@@ -84,7 +88,7 @@ class ClaimEndpoint:
         measures: ExecutorMeasures,
         guard: JournalGuard,
     ) -> None:
-        self._installation = installation
+        self._statements = statements
         self._index = index
         self._catalogue = catalogue
         self._keys = keys
@@ -112,9 +116,9 @@ class ClaimEndpoint:
         try:
             claim = read(body.claim, Claim)
             if claim.pool != pool:
-                raise Untrusted(f"a claim for pool {claim.pool}, sent by pool {pool}")
+                raise Untrusted(f"it names pool {claim.pool}")
         except Untrusted as error:
-            raise await self._forged(pool, error) from error
+            raise await self._statements.refused(pool, Claim, str(error)) from error
         apart = self._encrypts_apart and message.headers.get(TEXTS_HEADER) == TEXTS_APART
         received = ReceivedClaim(signed=body.claim, claim=claim, started=named_start(message.headers), apart=apart)
         return await self._start_or_repeat(body.principal, received, pool)
@@ -153,17 +157,13 @@ class ClaimEndpoint:
 
     async def _check(self, received: ReceivedClaim, pool: str) -> None:
         """Raises Untrusted, and records it, unless an agent of the pool signed the claim."""
+        signed = received.signed
+        claim = await self._statements.open(pool, signed, Claim)
         try:
-            signed = received.signed
-            claim = open_signed(signed, Claim, await self._keys.of(pool), self._installation)
             check_host(claim, signed.key, self._keys.hosts)
-            await self._key_use.claim(pool, claim.instance, received.started, signed.key)
         except Untrusted as error:
-            raise await self._forged(pool, error) from error
-
-    async def _forged(self, pool: str, error: Untrusted) -> Untrusted:
-        await self._alarms.raised(pool, FORGED, str(error))
-        return Untrusted(str(error), code=FORGED)
+            raise await self._statements.refused(pool, Claim, str(error)) from error
+        await self._key_use.claim(pool, claim.instance, received.started, signed.key)
 
     async def _start(self, life: DispatchedLife, received: ReceivedClaim) -> EncodedClaimReply | Reply:
         requested, claim, signed = life.requested, received.claim, received.signed
@@ -180,7 +180,8 @@ class ClaimEndpoint:
             raise
         except Invalid as error:  # the request is no longer valid: its principal or target was removed
             await self._check(received, requested.pool)
-            await self._recorder.security_of(error, requested.operation_id, requested.principal)
+            if error.code not in CHANGED_PRINCIPAL:
+                await self._recorder.security_of(error, requested.operation_id, requested.principal)
             raise await self._denied(life, received, error.code, str(error)) from error
         if granted.grant is None or granted.grant_body is None:
             code = granted.decision.code

@@ -10,11 +10,12 @@ from writ_contracts import parameters as params
 from writ_contracts import subjects
 from writ_contracts.agents import Claim, ReadReply, ReadRequest
 from writ_contracts.decisions import DecideRequest, ReadAction
-from writ_contracts.errors import Denied, Unreachable, WritError
+from writ_contracts.errors import Denied, Invalid, Unreachable, WritError
 from writ_contracts.journal import Requested, Resolved
 from writ_contracts.life import AcceptedLife, GrantedLife, State
 from writ_contracts.operations import Catalogue
 from writ_contracts.wire import decode, encode
+from writ_executor.agents.signed_statements import AgentStatements
 from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.index import Index
 from writ_executor.policy.client import PolicyClient, exception_of
@@ -37,6 +38,7 @@ class HostReadRequests:
         vault: Vault,
         policy: PolicyClient,
         outcomes: OutcomeRecorder,
+        statements: AgentStatements,
     ) -> None:
         self._bus = bus
         self._catalogue = catalogue
@@ -44,6 +46,7 @@ class HostReadRequests:
         self._vault = vault
         self._policy = policy
         self._outcomes = outcomes
+        self._statements = statements
         self._previewing: set[str] = set()
 
     async def preview(self, life: AcceptedLife) -> None:
@@ -124,7 +127,11 @@ class HostReadRequests:
             look_until=self._outcomes.now() + READ_GRANT_SECONDS,
             look_key=key,
         )
-        decided = await self._policy.decide(question)
+        try:
+            decided = await self._policy.decide(question)
+        except Invalid as error:
+            await self._statements.listing_refused(requested, error)
+            raise
         if decided.look is None:
             raise Denied(f"policy denies it: {decided.decision.reason}", code=decided.decision.code)
         definition = self._catalogue.find(requested.operation)

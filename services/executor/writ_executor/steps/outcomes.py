@@ -105,12 +105,22 @@ class OutcomeRecorder:
         return await self.finish(life, outcome=outcome, code=code, message=message, decision=decision)
 
     async def mark_unknown(
-        self, life: AcceptedLife, code: str, message: str, receipt: Signed | None = None
+        self,
+        life: AcceptedLife,
+        code: str,
+        message: str,
+        receipt: Signed | None = None,
+        output: dict[str, Any] | None = None,
     ) -> AcceptedLife:
-        """End the operation `unknown`: it may have run, and no party can say yet."""
+        """End the operation `unknown`: it may have run, and no party can say yet. `output`: of a control operation."""
         requested = life.requested
         event = Unknown(
-            **self.stamp(requested), operation_id=requested.operation_id, code=code, message=message, receipt=receipt
+            **self.stamp(requested),
+            operation_id=requested.operation_id,
+            code=code,
+            message=message,
+            output=output or {},
+            receipt=receipt,
         )
         return self._after(await self._recorder.append(life, event), requested)
 

@@ -11,7 +11,6 @@ from writ_contracts.life import AcceptedLife
 from writ_contracts.people.approvals import seconds_of
 from writ_executor.config import ExecutorConfig
 from writ_executor.journal.hidden_values import Vault
-from writ_executor.journal.index import Index
 from writ_trust.statements import read
 
 SLACK, PENDING_SLACK = 3_600.0, 86_400.0
@@ -38,11 +37,10 @@ def _seconds_of_starts(timeout: float, config: ExecutorConfig) -> float:
 class ParameterRetention:
     """Renews what is kept of operations whose time to decide stands still."""
 
-    def __init__(self, config: ExecutorConfig, vault: Vault, index: Index, boot: Callable[[], float]) -> None:
+    def __init__(self, config: ExecutorConfig, vault: Vault, boot: Callable[[], float]) -> None:
         """`boot`: the boot clock."""
         self._config = config
         self._vault = vault
-        self._index = index
         self._boot = boot
         self._renewed: dict[str, float] = {}
 
@@ -63,6 +61,3 @@ class ParameterRetention:
     async def _renew(self, requested: Requested, preview: str) -> None:
         seconds = seconds_kept(read(requested.decision, Decision), requested.timeout, self._config)
         await self._vault.renew(requested, preview, seconds)
-        life = self._index.get(requested.operation_id)
-        if life is None or not life.open:  # it ended meanwhile
-            await self._vault.forget(requested)

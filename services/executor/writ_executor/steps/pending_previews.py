@@ -7,14 +7,14 @@ import asyncio
 from collections.abc import Callable
 
 from writ_contracts.decisions import Decision
-from writ_contracts.errors import Untrusted, WritError
+from writ_contracts.errors import WritError
 from writ_contracts.journal import PreviewTaken, Requested
 from writ_contracts.life import AcceptedLife, State
 from writ_contracts.operations import Catalogue
 from writ_contracts.people.approvals import seconds_of
 from writ_contracts.people.previews import Preview
-from writ_executor.agents.keys import AgentKeys
 from writ_executor.agents.presence import AgentPresence
+from writ_executor.agents.signed_statements import AgentStatements
 from writ_executor.journal.audit_level import AuditDetail
 from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.index import Index
@@ -22,7 +22,7 @@ from writ_executor.journal.recorder import Recorder
 from writ_executor.steps.host_reads import HostReadRequests
 from writ_executor.steps.parameter_retention import PENDING_SLACK
 from writ_runtime.logs import Log
-from writ_trust.statements import digest, open_signed, read
+from writ_trust.statements import digest, read
 
 AT_ONCE = 8
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
@@ -40,26 +40,26 @@ class PendingPreviews:
         index: Index,
         recorder: Recorder,
         vault: Vault,
-        keys: AgentKeys,
+        statements: AgentStatements,
         presence: AgentPresence,
         host_reads: HostReadRequests,
         audit_detail: AuditDetail,
         boot: Callable[[], float],
-        installation: str,
     ) -> None:
         """`boot`: the boot clock."""
         self._catalogue = catalogue
         self._index = index
         self._recorder = recorder
         self._vault = vault
-        self._keys = keys
+        self._statements = statements
         self._presence = presence
         self._host_reads = host_reads
         self._audit_detail = audit_detail
         self._boot = boot
-        self._installation = installation
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._pauses: dict[str, tuple[float, float]] = {}
+        self._taking: set[str] = set()
+        """Operations whose preview waits for a slot or an agent: for longer than the pause, if agents are slow."""
 
     def is_due(self, life: AcceptedLife) -> bool:
         """Return true if a preview is missing and a try is due now."""
@@ -76,8 +76,15 @@ class PendingPreviews:
     async def take(self, life: AcceptedLife) -> None:
         """Have a preview made and record it. A failed one is tried again later."""
         requested = life.requested
-        if not self._has_preview(requested):
+        if not self._has_preview(requested) or requested.operation_id in self._taking:
             return
+        self._taking.add(requested.operation_id)
+        try:
+            await self._try(requested)
+        finally:
+            self._taking.discard(requested.operation_id)
+
+    async def _try(self, requested: Requested) -> None:
         self._postpone(requested.operation_id)
         async with self._slots:
             try:
@@ -96,11 +103,12 @@ class PendingPreviews:
     async def _take(self, requested: Requested) -> None:
         reply = await self._host_reads.read_preview(requested, shown=self._audit_detail.outputs)
         if reply.preview is None:
-            raise Untrusted("an agent's preview without a signature")
-        preview = open_signed(reply.preview, Preview, await self._keys.of(requested.pool), self._installation)
+            raise await self._statements.refused(requested.pool, Preview, "it is not signed", requested)
+        preview = await self._statements.open(requested.pool, reply.preview, Preview, requested)
         about = (preview.operation_id, preview.operation, preview.target, preview.parameters_digest)
         if about != (requested.operation_id, requested.operation, requested.target, requested.parameters_digest):
-            raise Untrusted("an agent's preview of another operation, or of other parameters")
+            why = "it is of another operation, or of other parameters"
+            raise await self._statements.refused(requested.pool, Preview, why, requested)
         if reply.details is not None:
             seconds = seconds_of(read(requested.decision, Decision).demands) + PENDING_SLACK
             await self._vault.keep_details(requested.operation_id, digest(reply.preview), reply.details, seconds)

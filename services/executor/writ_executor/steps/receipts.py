@@ -9,14 +9,14 @@ from writ_contracts import subjects
 from writ_contracts.agents import Acknowledgement, Progress, Receipt, ReportMessage, SecurityReport, TextSizes
 from writ_contracts.attached_bytes import detach
 from writ_contracts.bounds import Label, check_values
-from writ_contracts.errors import Conflict, Untrusted
+from writ_contracts.errors import Conflict
 from writ_contracts.journal import Granted, Requested, Resolved
 from writ_contracts.large_texts import LARGE
 from writ_contracts.life import MOST_ATTEMPTS, AcceptedLife, DispatchedLife, GrantedLife, Life, State
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode
 from writ_executor.agents.alarms import SecurityEventRecorder
-from writ_executor.agents.keys import AgentKeys
+from writ_executor.agents.signed_statements import AgentStatements
 from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.lookup import OperationTable
 from writ_executor.journal.recorder import ATTEMPTS, Recorder
@@ -24,7 +24,7 @@ from writ_executor.journal.traces import going_on
 from writ_executor.steps.dispatch import Dispatcher
 from writ_executor.steps.outcomes import OutcomeRecorder, earlier_effect
 from writ_runtime.faults import fault
-from writ_trust.statements import digest, open_signed
+from writ_trust.statements import digest
 
 _CERTAIN = ("succeeded", "failed", "cancelled")
 """Outcomes of agents that end an operation. One that only a newer release knows leaves the effect unknown here."""
@@ -46,8 +46,7 @@ class ReceiptEndpoint:
 
     def __init__(
         self,
-        installation: str,
-        keys: AgentKeys,
+        statements: AgentStatements,
         lives: OperationTable,
         recorder: Recorder,
         vault: Vault,
@@ -55,8 +54,7 @@ class ReceiptEndpoint:
         outcomes: OutcomeRecorder,
         alarms: SecurityEventRecorder,
     ) -> None:
-        self._installation = installation
-        self._keys = keys
+        self._statements = statements
         self._lives = lives
         self._recorder = recorder
         self._vault = vault
@@ -70,13 +68,7 @@ class ReceiptEndpoint:
         """
         body = _received(message.data)
         pool = subjects.parse_pool(message.subject)
-        try:
-            receipt = open_signed(body.receipt, Receipt, await self._keys.of(pool), self._installation)
-            if receipt.pool != pool:
-                raise Untrusted(f"a receipt of pool {receipt.pool}, sent by pool {pool}")
-        except Untrusted as error:
-            await self._alarms.raised(pool, "forged_receipt", str(error))
-            raise Untrusted(str(error), code="forged_receipt") from error
+        receipt = await self._statements.open(pool, body.receipt, Receipt)
         life = self._as_expected(receipt)
         for _ in range(ATTEMPTS):
             life = life or await self._lives.fresh(body.principal, receipt.operation_id)
@@ -161,14 +153,7 @@ class ReceiptEndpoint:
         return False
 
     async def _forged(self, requested: Requested, receipt: Receipt, how: str) -> None:
-        await self._alarms.raised(
-            receipt.pool,
-            "forged_receipt",
-            f"a receipt for {receipt.operation_id} {how}",
-            operation_id=requested.operation_id,
-            principal=requested.principal,
-            correlation_id=requested.correlation_id,
-        )
+        await self._statements.refused(receipt.pool, Receipt, f"for {receipt.operation_id}, it {how}", requested)
 
     async def _start_of(self, life: DispatchedLife, receipt: Receipt) -> Granted | None:
         if not isinstance(life, GrantedLife):
@@ -214,7 +199,7 @@ class ReceiptEndpoint:
         """Record a security event reported by an agent."""
         body = decode(message.data, ReportMessage)
         pool = subjects.parse_pool(message.subject)
-        report = open_signed(body.report, SecurityReport, await self._keys.of(pool), self._installation)
+        report = await self._statements.open(pool, body.report, SecurityReport)
         await self._alarms.raised(
             pool,
             *report.recorded,

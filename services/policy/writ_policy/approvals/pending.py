@@ -5,7 +5,9 @@ operation no longer waits when its time to decide is over, which bounds the memo
 are kept, so that they can be found by the beginning of an id.
 """
 
+import asyncio
 from collections.abc import Callable
+from itertools import islice
 
 from msgspec import Struct, structs
 
@@ -41,6 +43,8 @@ from writ_trust.statements import sign
 
 AWAITING = every_operation_filter("awaiting_approval")
 BATCH = 1_000
+AT_ONCE = 25
+"""Operations of a page that are read at once. One after the other, a busy machine took 14 ms for each."""
 MOST_FORMER = 10_000
 MOST_IDS = 5
 
@@ -93,17 +97,14 @@ class PendingApprovals:
         await self._read_on()
         if query.begins_with is not None:
             return ApprovalsReply(ids=await self._beginning_with(query.begins_with, who, judge.world))
+        in_order = sorted(self._waiting.values(), key=lambda one: one.sequence)
+        waiting = (one for one in in_order if one.sequence > query.after and _concerns(one, who, judge.world))
         pending, last = list[PendingApproval](), query.after
-        for one in sorted(self._waiting.values(), key=lambda one: one.sequence):
-            if one.sequence <= query.after or not _concerns(one, who, judge.world):
-                continue
-            if len(pending) == query.limit:
-                return ApprovalsReply(pending=pending, more=True, last=last)
-            last = one.sequence
-            shown = await self._shown(one, who, judge)
-            if shown is not None:
-                pending.append(shown)
-        return ApprovalsReply(pending=pending, last=last)
+        while batch := list(islice(waiting, min(AT_ONCE, query.limit - len(pending)))):
+            shown = await asyncio.gather(*(self._shown(one, who, judge) for one in batch))
+            pending += [one for one in shown if one is not None]
+            last = batch[-1].sequence
+        return ApprovalsReply(pending=pending, more=next(waiting, None) is not None, last=last)
 
     async def approval(self, message: Message) -> ApprovalCardReply:
         """Return one operation that needed approval: to its approvers, its requester, and the human that the

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
-from writ_contracts.errors import Invalid, Unreachable, WritError
+from writ_contracts.errors import Invalid, Unreachable, Untrusted, WritError
 from writ_contracts.notices import Notice
 from writ_contracts.people.directory import LARGEST_DIRECTORY
 from writ_contracts.signing import Signed
@@ -69,14 +69,26 @@ class CredentialsFile:
             elif before is not None:
                 raise Invalid(f"{path} is gone")
         except (OSError, WritError) as error:
-            self.problem = str(error)[:1000]
-            _log.error("people.refused", error=self.problem, effect="the last good version stays")
-            self._tell(Notice(kind="people_refused", detail=self.problem))
+            self._refused(error)
             return not isinstance(error, Unreachable)
         self.problem = None
         if (after := self.value) is not None and after is not before:
             self._tell(_changed(before, after))
         return True
+
+    def _refused(self, error: OSError | WritError) -> None:
+        """Report a new problem. One of trust is a security event; a file that cannot be read is a mistake. Audit
+        reports a file that stays damaged.
+        """
+        if str(error)[:1000] == self.problem:
+            return
+        self.problem = str(error)[:1000]
+        _log.error("people.refused", error=self.problem, effect="the last good version stays")
+        if isinstance(error, Untrusted):
+            self._tell(Notice(kind="people_refused", detail=self.problem))
+        else:
+            detail = "the people file cannot be used: the last good version stays in force"
+            self._tell(Notice(kind="file_refused", detail=detail))
 
 
 def _content(path: Path) -> Signed | None:

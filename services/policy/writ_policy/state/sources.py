@@ -172,12 +172,14 @@ class PolicySources:
             self._reported[name] = watched.problem
 
     async def _offer(self, versions: Versions, *, raising: bool = False) -> None:
-        """Store the file's new content as a version, or report it as not in force."""
+        """Store the file's new content as a version, or report it as not in force. `raising`: at the start, which
+        announces the version itself, also one that was stored before.
+        """
         if self.file.error is not None:
             self._waiting = False
             return
         try:
-            if await versions.add_file(self.file.text, self._clock()):
+            if await versions.add_file(self.file.text, self._clock()) and not raising:
                 self._announce(versions)
         except WritError as error:
             if raising:

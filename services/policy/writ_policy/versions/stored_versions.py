@@ -54,15 +54,15 @@ class Versions:
         stream: EventStore,
         key: Key,
         compile_text: Callable[[str, str], Policy],
-        on_refusal: Callable[[int, str], None],
+        on_refusal: Callable[[int, str | None], None],
         keys: Mapping[str, int] | None = None,
         highest: HighestVersion | None = None,
     ) -> None:
         """Follow the versions in `stream`.
 
         `compile_text` receives a document and its name, and raises ConfigError; `on_refusal` receives a number and the
-        reason. `keys`: policy's keys, each with the last version that it may have signed; by default its own.
-        `highest`: the versions enforced before, if they are stored.
+        reason, None for a valid version that does not load. `keys`: policy's keys, each with the last version that it
+        may have signed; by default its own. `highest`: the versions enforced before, if they are stored.
         """
         self._highest = highest
         self._stream = stream
@@ -244,7 +244,7 @@ class Versions:
         except ConfigError as error:
             self.blocked = f"{name} of the policy does not load: {error}"
             _log.error("policy.version_unusable", version=version.number, error=str(error), effect="nothing is decided")
-            self._on_refusal(version.number, f"it does not load: {error}")
+            self._on_refusal(version.number, None)
             return
         self.current, self.blocked, self.problem = VersionInForce(version, policy), None, None
         fields = {"version": version.number, "origin": version.origin, "author": version.author}

@@ -153,6 +153,7 @@ def _details(event: journal.JournalEvent | None, operation: str = "") -> Iterato
             yield from _ended(event, operation)
         case journal.Unknown():
             yield event.code, event.message
+            yield from _output(event.output, operation)
         case journal.AwaitingApproval():
             yield "until", times.clock(event.until)
         case journal.PreviewTaken():
@@ -198,11 +199,15 @@ def _granted(event: journal.Granted) -> Iterator[Line]:
 def _ended(event: journal.Finished | journal.Resolved, operation: str) -> Iterator[Line]:
     yield event.code or "message", event.message
     yield "how", event.how if isinstance(event, journal.Resolved) else ""
-    yield from ((f"output {recorded_label(operation, name)}", value) for name, value in event.output.items())
+    yield from _output(event.output, operation)
     yield "after", event.state
     yield "receipt", _signature(event.receipt, Receipt, event.operation_id)
     if receipt := _read(event.receipt, Receipt):
         yield "effect", f"{receipt.effect}, {times.span(receipt.duration_ms / 1000)}"
+
+
+def _output(output: dict[str, Any], operation: str) -> Iterator[Line]:
+    return ((f"output {recorded_label(operation, name)}", value) for name, value in output.items())
 
 
 def _approval(signed: SignedApproval, of: str) -> Iterator[Line]:
