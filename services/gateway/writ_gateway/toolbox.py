@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from writ_contracts.errors import WritError
+from writ_contracts.errors import Denied, Invalid, WritError
 from writ_contracts.operations import Catalogue, Operation
 from writ_gateway import results
 from writ_gateway.session import ToolCall
@@ -44,6 +44,13 @@ class Toolbox:
 async def run(tool: Tool, call: ToolCall, arguments: Mapping[str, Any]) -> Result:
     """Return the result of one call. Errors of Writ are results as well; other exceptions are defects and pass."""
     try:
-        return results.bounded(await tool.run(call, arguments))
+        if tool.starts:  # it watches by itself: without a reply to a request for a change it returns the id
+            return results.bounded(await tool.run(call, arguments))
+        async with call.session.writ.while_nats_replies(effect=not tool.read_only):
+            return results.bounded(await tool.run(call, arguments))
     except WritError as error:
+        if isinstance(error, Invalid | Denied):
+            named = arguments.get("operation_type")
+            operation = named if isinstance(named, str) and named in call.session.catalogue else ""
+            call.refusals.refused(call.session.writ.principal, error, tool.name, operation)
         return results.error(error.code, str(error), retry=error.retry)

@@ -59,9 +59,7 @@ async def read(call: ToolCall, arguments: ReadArguments) -> Result:
     operation = call.session.catalogue.get(arguments.operation_type)
     if operation is not None and not operation.read_only:
         raise Invalid(
-            f"operation_type: {operation.name} changes its target, and this tool only reads; request_operation "
-            "requests changes",
-            code="read_only",
+            f"operation_type: {operation.name} changes its target, and this tool only reads", code="read_only"
         )
     return await request(call, arguments.operation_type, arguments.target_id, arguments.parameters, wait=LONGEST_WAIT)
 
@@ -120,8 +118,9 @@ async def _executed(
 ) -> Result:
     """Return the result of the request; the operation as it is, if the gateway ends before. Raises TimedOut."""
     operations = call.session.operations
+    effect = _has_effect(call, operation_type, dry_run=options.get("dry_run", False))
     try:
-        async with call.waits.limit():
+        async with call.session.writ.while_nats_replies(effect=effect), call.waits.limit():
             return await operations.execute(operation_type, target_id, parameters, on_event=call.on_event, **options)
     except TimeoutError:
         return await call.last_state(number, "the gateway is about to stop")
@@ -134,7 +133,8 @@ def _has_effect(call: ToolCall, operation_type: str, *, dry_run: bool) -> bool:
 async def _approvers(call: ToolCall, operation_type: str, target_id: str, parameters: Mapping[str, Any]) -> Result:
     """Return the possible approvers and their time to decide; nothing if policy does not answer."""
     try:
-        found = await call.session.writ.policy.explain(operation_type, target_id, parameters)
+        async with call.session.writ.while_nats_replies():
+            found = await call.session.writ.policy.explain(operation_type, target_id, parameters)
     except WritError:
         return {}
     seconds = min((demand.seconds for demand in found.approvals), default=0)
