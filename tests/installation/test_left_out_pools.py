@@ -35,7 +35,7 @@ def test_pools_of_targets_agents_and_backends_can_be_left_out(tmp_path: Path) ->
     home = Home(tmp_path / "home")
     create_installation(home)
     check_left_out({f"local-{host_token()}", "ssh", "docker", "proxmox"}, home, AGENT_KINDS)
-    with pytest.raises(Invalid, match="there is no pool 'dokcer'; did you mean 'docker'?"):
+    with pytest.raises(Invalid, match="there is no pool 'dokcer'; did you mean 'docker'"):
         check_left_out({"ssh", "dokcer"}, home, AGENT_KINDS)
     with pytest.raises(Invalid, match="there is no pool 'elsewhere'; there are docker, local-"):
         check_left_out({"elsewhere"}, home, AGENT_KINDS)

@@ -195,11 +195,8 @@ TOOLS: tuple[Tool, ...] = (
 
 
 def per_operation(catalogue: Catalogue) -> list[Tool]:
-    """Return an `execute_<operation>` for each operation on targets, and `execute_<kind>_operation` for some kinds.
-
-    A plugin's operation with a parameter of an option's name has none: `request_operation` takes it.
-    """
-    every = (_tool_of(one) for one in catalogue.values() if not one.control and not _collides(one))
+    """Return an `execute_<operation>` for each operation on targets, and `execute_<kind>_operation` for some kinds."""
+    every = (_tool_of(one) for one in catalogue.values() if not one.control)
     return [*every, *(_tool_of_kind(catalogue, kind, named) for kind, named in KINDS.items())]
 
 
@@ -263,8 +260,3 @@ def _beside(parameters: Schema, options: Schema) -> Schema:
     required = [*parameters.get("required", ()), *options.get("required", ())]
     properties = {**parameters["properties"], **options["properties"]}
     return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
-
-
-def _collides(operation: Operation) -> bool:
-    """Return whether a parameter has the name of an option."""
-    return not set(OperationOptions.__struct_fields__).isdisjoint(operation.parameters.__struct_fields__)
