@@ -47,9 +47,9 @@ async def test_calls_during_silence_of_nats_end_soon_and_succeed_once_it_replies
     installation: RunningInstallation, files: Path
 ) -> None:
     async with Client(command(installation), mode="auto", cache=None) as client:
-        slow = {"operation_type": "test_sleep", "parameters": {"seconds": 60}, "target_id": "web-1"}
+        slow: dict[str, Any] = {"operation_type": "test_sleep", "parameters": {"seconds": 60}, "target_id": "web-1"}
         open_id = (await call(client, "request_operation", **slow, reason="slow", wait=0))["operation_id"]
-        change = {"operation_type": "test_count", "target_id": "web-1", "reason": "once"}
+        change: dict[str, Any] = {"operation_type": "test_count", "target_id": "web-1", "reason": "once"}
         change |= {"parameters": {"path": str(files / "during-silence"), "delay": 0}, "idempotency_key": "silence"}
         with frozen_nats(installation):
             with stopwatch() as seconds:
@@ -76,4 +76,4 @@ async def test_calls_during_silence_of_nats_end_soon_and_succeed_once_it_replies
 
 
 async def _succeeds(client: Client) -> bool:
-    return (await call(client, "read", **NOOP))["status"] == "succeeded"
+    return bool((await call(client, "read", **NOOP))["status"] == "succeeded")

@@ -64,19 +64,14 @@ async def test_unknown_resource_uri_is_refused(installation: RunningInstallation
 
 
 @pytest.mark.parametrize(
-    ("principal", "profile", "options"),
-    [
-        ("bot", "full", {}),
-        ("bot", "small", {"read_only": True}),
-        ("visitor", "full", {}),
-        ("visitor", "small", {}),
-    ],
+    ("principal", "profile", "read_only"),
+    [("bot", "full", False), ("bot", "small", True), ("visitor", "full", False), ("visitor", "small", False)],
 )
 async def test_instructions_descriptions_and_prompts_name_only_tools_that_are_listed(
-    installation: RunningInstallation, principal: str, profile: Profile, options: dict[str, bool]
+    installation: RunningInstallation, principal: str, profile: Profile, read_only: bool
 ) -> None:
     every = {tool.name for tool in Toolbox(load_catalogue(), "full")}
-    async with serving(installation, profile, principal=principal, **options) as client:
+    async with serving(installation, profile, principal=principal, read_only=read_only) as client:
         listed = (await client.list_tools()).tools
         texts = [client.instructions or "", *(tool.description or "" for tool in listed)]
         prompts = {prompt.name: await text_of(client, prompt.name) for prompt in (await client.list_prompts()).prompts}

@@ -3,9 +3,10 @@
 import asyncio
 import json
 import os
+import signal
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from tests.gateway.conftest import command
 
 from writ_gateway.server import LONGEST_MESSAGE
 from writ_installation.processes.child import tie
+from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -60,7 +62,7 @@ class StdioLines:
     def __init__(self, process: Process) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
-        self.input, self._output = process.stdin, process.stdout
+        self.process, self.input, self._output = process, process.stdin, process.stdout
 
     async def reply(self) -> dict[str, Any]:
         async with asyncio.timeout(60):
@@ -81,19 +83,32 @@ class StdioLines:
         async with asyncio.timeout(60):
             return await self._output.read()
 
+    async def stop_reading(self) -> None:
+        """Close the pipe from the gateway, and ask for replies until the gateway has noticed."""
+        self.process._transport.get_pipe_transport(1).close()  # type: ignore[attr-defined]
+
+        async def ended() -> bool:
+            with suppress(ConnectionError):
+                self.input.write(PING + b"\n")
+                await self.input.drain()
+            return self.process.returncode is not None
+
+        await eventually(ended, what="the end of the gateway")
+
 
 @asynccontextmanager
 async def lines_of(installation: RunningInstallation) -> AsyncIterator[StdioLines]:
     start = command(installation)
     environ = {**os.environ, **(start.env or {})}
     process = await asyncio.create_subprocess_exec(
-        *tie(), start.command, *start.args, env=environ, stdin=PIPE, stdout=PIPE
+        *tie(), start.command, *start.args, env=environ, stdin=PIPE, stdout=PIPE, stderr=PIPE
     )
     lines = StdioLines(process)
     try:
         yield lines
-        await lines.rest()
-        assert await process.wait() == 0
+        if process.returncode is None:
+            await lines.rest()
+            assert await process.wait() == 0
     finally:
         if process.returncode is None:
             process.kill()
@@ -110,8 +125,8 @@ async def test_each_line_that_is_no_message_gets_one_error_and_the_connection_go
             ping = PING
         else:
             assert (await lines.call("server/discover", _meta=MODERN))["result"]["capabilities"]
-            ping = json.dumps({"jsonrpc": "2.0", "id": "after", "method": "prompts/list", "params": {"_meta": MODERN}})
-            ping = ping.encode()
+            request = {"jsonrpc": "2.0", "id": "after", "method": "prompts/list", "params": {"_meta": MODERN}}
+            ping = json.dumps(request).encode()
         for line in NOT_JSON:
             reply = await lines.ask(line)
             assert (reply["id"], reply["error"]["code"]) == (None, -32700), line[:80]
@@ -155,3 +170,26 @@ async def test_an_input_that_ends_within_a_message_is_answered_before_the_end(
         await lines.call("initialize", **INITIALIZE)
         lines.input.write(PING[:-5])
         assert json.loads(await lines.rest())["error"]["code"] == -32700
+
+
+async def test_a_client_that_reads_no_more_ends_the_gateway_without_a_traceback(
+    installation: RunningInstallation,
+) -> None:
+    async with lines_of(installation) as lines:
+        await lines.call("initialize", **INITIALIZE)
+        await lines.stop_reading()
+        assert lines.process.stderr is not None
+        assert await lines.process.stderr.read() == b""
+
+
+@pytest.mark.parametrize("signal_name", ["SIGINT", "SIGTERM"])
+async def test_a_signal_ends_a_gateway_whose_client_is_silent(
+    installation: RunningInstallation, signal_name: str
+) -> None:
+    """The client holds its end open and writes nothing: a blocked read must not hold up the end."""
+    async with lines_of(installation) as lines:
+        await lines.call("initialize", **INITIALIZE)
+        lines.process.send_signal(signal.Signals[signal_name])
+        async with asyncio.timeout(60):
+            status = await lines.process.wait()
+        assert status in (0, -signal.SIGTERM)

@@ -163,7 +163,7 @@ class McpHandlers:
             if isinstance(error, Invalid | Denied):
                 self._refusals.refused(session.writ.principal, error, "resources/read")
             raise MCPError(
-                INVALID_PARAMS, str(error)[:1000], {"code": error.code, "uri": str(params.uri)[:200]}
+                INVALID_PARAMS, results.in_words(error)[:1000], {"code": error.code, "uri": str(params.uri)[:200]}
             ) from error
         text = msgspec.json.encode(found).decode()
         contents = TextResourceContents(uri=params.uri, mime_type="application/json", text=text)
@@ -196,7 +196,7 @@ async def _permitted(session: PrincipalSession, reply: Awaitable[T]) -> T:
             return await reply
     except WritError as error:
         raise MCPError(
-            -32000, f"policy did not reply with the operations that you may request: {error}", {"code": error.code}
+            -32000, f"no list of what you may request: {results.in_words(error)}", {"code": error.code}
         ) from error
 
 

@@ -27,8 +27,10 @@ from mcp.types import (
 )
 
 from writ_bus import tasks
+from writ_runtime.logs import Log
 
 Incoming = SessionMessage | Exception
+_log = Log("writ.gateway")
 CHUNK = 65_536
 SHOWN = 200
 """The most characters of an id that an error repeats."""
@@ -134,17 +136,23 @@ class StandardInput:
 async def messages(
     longest: int,
 ) -> AsyncIterator[tuple[MemoryObjectReceiveStream[Incoming], MemoryObjectSendStream[SessionMessage]]]:
-    """Yield the streams of an MCP server on standard input and output. `longest`: bytes of a message."""
+    """Yield the streams of an MCP server on standard input and output. `longest`: bytes of a message.
+
+    A client that reads no more ends the block, as one that writes no more does.
+    """
     nothing = anyio.wrap_file(io.StringIO())
     reading = StandardInput(_taken_from_children(0), longest)
     incoming, received = anyio.create_memory_object_stream[Incoming](0)
-    async with stdio_server(stdin=nothing) as (unused, writing):
-        await unused.aclose()
-        reader = tasks.spawn(_pass_on(reading, incoming, writing.clone()), "standard input")
-        try:
-            yield received, writing
-        finally:
-            reader.cancel()
+    try:
+        async with stdio_server(stdin=nothing) as (unused, writing):
+            await unused.aclose()
+            reader = tasks.spawn(_pass_on(reading, incoming, writing.clone()), "standard input")
+            try:
+                yield received, writing
+            finally:
+                reader.cancel()
+    except* BrokenPipeError:
+        _log.info("stdio.client_gone")
 
 
 def _taken_from_children(descriptor: int) -> int:

@@ -19,7 +19,7 @@ from writ_client.tools.results import OPEN_STATUSES, operation_result
 from writ_contracts.errors import Invalid, WritError
 from writ_contracts.requests import OperationView
 from writ_gateway.context import Context, SessionOf
-from writ_gateway.results import advised, bounded
+from writ_gateway.results import advised, bounded, in_words
 from writ_gateway.session import PrincipalSession
 from writ_gateway.tool import Result
 from writ_gateway.untrusted_text import visible
@@ -140,4 +140,4 @@ async def _reached(session: PrincipalSession, asking: Awaitable[T]) -> T:
     except Invalid as error:
         raise MCPError(INVALID_PARAMS, "there is no such task, or it is not yours", {"code": error.code}) from error
     except WritError as error:
-        raise MCPError(UNREACHABLE, visible(str(error))[:LONGEST_MESSAGE], {"code": error.code}) from error
+        raise MCPError(UNREACHABLE, visible(in_words(error))[:LONGEST_MESSAGE], {"code": error.code}) from error

@@ -53,4 +53,4 @@ async def run(tool: Tool, call: ToolCall, arguments: Mapping[str, Any]) -> Resul
             named = arguments.get("operation_type")
             operation = named if isinstance(named, str) and named in call.session.catalogue else ""
             call.refusals.refused(call.session.writ.principal, error, tool.name, operation)
-        return results.error(error.code, str(error), retry=error.retry)
+        return results.error(error.code, results.in_words(error), retry=error.retry)

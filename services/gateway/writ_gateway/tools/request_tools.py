@@ -14,7 +14,7 @@ from writ_client.tools.capability_tools import KINDS, name_of_kind, together
 from writ_contracts.errors import Invalid, TimedOut, WritError
 from writ_contracts.ids import CorrelationId, IdempotencyKey, OperationName, TargetId, operation_id
 from writ_contracts.operations import Catalogue, Operation
-from writ_gateway.results import advised, lost, operation_shape
+from writ_gateway.results import advised, in_words, lost, operation_shape
 from writ_gateway.schemas import Arguments, Schema, decode, input_schema, output_schema
 from writ_gateway.session import ToolCall
 from writ_gateway.tool import Given, Result, Tool, tool
@@ -102,7 +102,7 @@ async def request(
     except TimedOut as error:
         if not _has_effect(call, operation_type, dry_run=options.get("dry_run", False)):
             raise
-        return lost(error.code, str(error), number, key)
+        return lost(error.code, in_words(error), number, key)
     if result["status"] == "awaiting_approval":
         result |= await _approvers(call, operation_type, target_id, parameters)
     return advised(result)
@@ -127,7 +127,8 @@ async def _executed(
 
 
 def _has_effect(call: ToolCall, operation_type: str, *, dry_run: bool) -> bool:
-    return not (dry_run or call.session.catalogue.find(operation_type).read_only)
+    operation = call.session.catalogue.get(operation_type)
+    return operation is not None and not (dry_run or operation.read_only)
 
 
 async def _approvers(call: ToolCall, operation_type: str, target_id: str, parameters: Mapping[str, Any]) -> Result:
