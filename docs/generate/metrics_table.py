@@ -56,6 +56,7 @@ def registries() -> Mapping[str, Metrics]:
     gateway = import_module("writ_gateway.http.metrics")
     made["gateway"] = gateway.metrics()
     gateway.GatewayMeasures(made["gateway"], lambda: 0.0)
+    gateway.refusal_count(made["gateway"])
     return made
 
 

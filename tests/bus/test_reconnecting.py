@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import uvloop
 
+from writ_bus.errors import Unreachable
 from writ_bus.nats.bus import NatsBus, connect
 from writ_bus.nats.client.guarded import GuardedClient
 from writ_testing.eventually import eventually
@@ -94,6 +95,21 @@ def test_client_reconnects_after_a_server_that_greets_it_and_dies(tmp_path: Path
             await bus.connection.round_trip(5.0)
 
     on_uvloop(dies_three_times())
+
+
+@pytest.mark.parametrize("client", ["direct", "plain"])
+def test_message_without_a_connection_is_refused_in_words_about_the_connection(tmp_path: Path, client: str) -> None:
+    """nats-py reports a full outbound buffer, since nothing is buffered."""
+
+    async def work() -> None:
+        async with through_a_dying_server(tmp_path, client) as (way, bus):
+            way.die()
+            await eventually(lambda: _true(not bus.connected), within=20)
+            for sending in (bus.publish("x", b""), bus.request("x", b"", timeout=0.2), bus.ping(1.0)):
+                with pytest.raises(Unreachable, match=r"^the connection to NATS is lost; it is made again as soon as"):
+                    await sending
+
+    on_uvloop(work())
 
 
 def test_watchdog_restarts_a_reconnect_that_ended_in_the_middle_of_a_handshake(

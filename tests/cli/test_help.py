@@ -145,6 +145,29 @@ def test_unknown_option_names_the_nearest() -> None:
     assert done.stderr == expected
 
 
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["--home", "X", "up"], "writ up --home X"),
+        (["--home=X", "up", "--detach"], "writ up --home=X …"),
+        (["-ojson", "status"], "writ status -ojson"),
+        (["--as", "bob", "policy", "show"], "writ policy show --as bob"),
+        (["target", "--home", "a b", "list"], "writ target list --home 'a b'"),
+        (["--as", "bob", "context"], "writ context --as bob"),
+        (["--home", "X", "run", "file_write", "-t", "web-1", "content=secret"], "writ run --home X …"),
+    ],
+)
+def test_option_before_the_command_is_refused_with_the_right_order(words: list[str], meant: str) -> None:
+    done = CliRunner().invoke(cli, words, prog_name="writ")
+    assert (done.exit_code, f" before the command: write `{meant}` (see" in done.stderr) == (2, True), done.stderr
+
+
+@pytest.mark.parametrize("words", [["--nope", "up"], ["--home", "X"], ["--as", "bob", "policy"], ["up", "--hom"]])
+def test_option_that_no_order_makes_right_is_refused_without_an_order(words: list[str]) -> None:
+    done = CliRunner().invoke(cli, words, prog_name="writ")
+    assert (done.exit_code, "No such option" in done.stderr, "before" in done.stderr) == (2, True, False)
+
+
 def test_unknown_command_names_many_groups_once() -> None:
     done = CliRunner().invoke(cli, ["list"], prog_name="writ")
     assert done.exit_code == 2

@@ -45,6 +45,7 @@ RULES: list[dict[str, Any]] = [
         "allowed": True,
         "requires_approval": True,
     },
+    {"name": "windows_need_a_person", "operations": ["window_request"], "allowed": True, "requires_approval": True},
     {
         "name": "admins_run_the_policy",
         "operations": [one.name for one in CONTROL],

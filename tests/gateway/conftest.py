@@ -63,6 +63,7 @@ RULES: list[dict[str, Any]] = [
         "allowed": True,
         "parameter_constraints": {"query": {"type": "string", "allowed_values": ["policy"]}},
     },
+    {"name": "guests_have_nothing", "operations": sorted(load_catalogue()), "allowed": False, "user_roles": ["guest"]},
     {"name": "production_stays", "operations": ["test_count"], "allowed": False, "target_roles": ["production"]},
 ]
 PRINCIPALS: list[tuple[str, dict[str, Any]]] = [
@@ -71,6 +72,7 @@ PRINCIPALS: list[tuple[str, dict[str, Any]]] = [
     ("gateway", {"kind": "gateway", "roles": []}),
     ("bot", {"kind": "agent", "acts_for": "alice", "via": "gateway"}),
     ("tidy", {"kind": "service", "via": "gateway"}),
+    ("visitor", {"kind": "agent", "acts_for": "alice", "roles": ["guest"]}),
     ("local", {"kind": "agent", "acts_for": "alice"}),
 ]
 

@@ -1,6 +1,7 @@
 """Resources and prompts of the gateway, and `writ mcp config`."""
 
 import json
+import re
 import tomllib
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,10 @@ from tests.gateway.conftest import call, command, serving
 
 from writ_gateway import resources
 from writ_gateway.session import ToolCall
+from writ_gateway.tool import Profile
+from writ_gateway.toolbox import Toolbox
 from writ_gateway.untrusted_text import MOST_CHARACTERS
+from writ_runtime.plugins.entry_points import load_catalogue
 from writ_testing.installations.installation import RunningInstallation
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -59,19 +63,43 @@ async def test_unknown_resource_uri_is_refused(installation: RunningInstallation
             await client.read_resource(uri)
 
 
-async def test_prompts_name_only_tools_that_there_are(installation: RunningInstallation) -> None:
+@pytest.mark.parametrize(
+    ("principal", "profile", "read_only"),
+    [("bot", "full", False), ("bot", "small", True), ("visitor", "full", False), ("visitor", "small", False)],
+)
+async def test_instructions_descriptions_and_prompts_name_only_tools_that_are_listed(
+    installation: RunningInstallation, principal: str, profile: Profile, read_only: bool
+) -> None:
+    every = {tool.name for tool in Toolbox(load_catalogue(), "full")}
+    async with serving(installation, profile, principal=principal, read_only=read_only) as client:
+        listed = (await client.list_tools()).tools
+        texts = [client.instructions or "", *(tool.description or "" for tool in listed)]
+        prompts = {prompt.name: await text_of(client, prompt.name) for prompt in (await client.list_prompts()).prompts}
+    tools = {tool.name for tool in listed}
+    assert texts[0]
+    assert words("\n".join([*texts, *prompts.values()])) & every <= tools
+    assert ("request_a_change" in prompts) == ("request_operation" in tools)
+    assert {"understand_a_denial", "wait_for_an_approval", "propose_a_policy_change"} <= set(prompts)
+
+
+async def test_prompts_name_only_tools_and_fields_that_exist(installation: RunningInstallation) -> None:
+    every = {tool.name for tool in Toolbox(load_catalogue(), "full")}
     async with serving(installation, "full") as client:
-        tools = {tool.name for tool in (await client.list_tools()).tools}
-        listed = (await client.list_prompts()).prompts
-        assert len(listed) == 4
-        for prompt in listed:
-            (message,) = (await client.get_prompt(prompt.name)).messages
-            assert isinstance(message.content, TextContent)
-            named = {word.strip(".,:;()") for word in message.content.text.split() if "_" in word}
-            others = named - tools - FIELDS
-            assert others == set(), prompt.name
+        for prompt in (await client.list_prompts()).prompts:
+            assert words(await text_of(client, prompt.name)) - every - FIELDS == set(), prompt.name
         with pytest.raises(MCPError, match="there is no prompt"):
             await client.get_prompt("nothing")
+
+
+async def text_of(client: Client, prompt: str) -> str:
+    (message,) = (await client.get_prompt(prompt)).messages
+    assert isinstance(message.content, TextContent)
+    return message.content.text
+
+
+def words(text: str) -> set[str]:
+    """Return the words with an underscore, as most names of tools and all of fields have one."""
+    return set(re.findall(r"[a-z]+(?:_[a-z]+)+", text))
 
 
 FIELDS = {

@@ -8,7 +8,10 @@ import pytest
 from mcp import MCPError
 from tests.gateway.conftest import call, serving
 
+from writ_bus.errors import NO_SERVICE
 from writ_client.client import Writ
+from writ_contracts.errors import Invalid, TimedOut, Unreachable
+from writ_gateway import results
 from writ_testing.installations.installation import RunningInstallation
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -194,6 +197,21 @@ async def test_misspelt_operation_or_parameter_is_refused_with_the_nearest_and_n
         assert (refused["code"], "did you mean 'service_name'?" in refused["message"]) == ("invalid_parameters", True)
         listed = await call(client, "list_my_operations", open_only=False)
     assert "service_restart" not in [one["operation_type"] for one in listed["operations"]]
+
+
+async def test_request_for_an_unknown_target_is_advised_to_list_them(installation: RunningInstallation) -> None:
+    async with serving(installation) as client:
+        refused = await call(client, "read", operation_type="test_noop", target_id="web-11")
+    assert (refused["code"], "list_targets" in refused["advice"]) == ("unknown_target", True)
+
+
+async def test_errors_about_silent_services_name_no_subjects() -> None:
+    for text in (f"{beginning}request.bot.test_noop in 5 s" for beginning in NO_SERVICE):
+        assert results.in_words(TimedOut(text)) == results.NO_REPLY
+        assert results.in_words(Unreachable(f"{text}; an earlier attempt had no reply")) == (
+            f"{results.NO_REPLY}; an earlier attempt had no reply"
+        )
+        assert results.in_words(Invalid(text)) == text
 
 
 async def test_operations_within_reach_are_found_and_described(installation: RunningInstallation) -> None:

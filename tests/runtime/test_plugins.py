@@ -63,6 +63,31 @@ def test_a_plugin_that_brings_nothing_good_is_named(value: str) -> None:
         load_handlers([EntryPoint("bad", value, HANDLERS)])
 
 
+def test_operation_with_a_parameter_that_is_an_option_of_every_request_is_refused_at_load(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = written(
+        tmp_path,
+        monkeypatch,
+        """
+from writ_contracts.operations import Operation, Risk
+from writ_contracts.parameters import Output, Parameters
+
+class Waiting(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    wait: int
+    dry_run: bool = False
+
+OPERATIONS = (
+    Operation(
+        name="acme_wait", summary="Wait.", parameters=Waiting, output=Output, risk=Risk.READ, backends=("local",)
+    ),
+)
+""",
+    )
+    with pytest.raises(ConfigError, match="bad: operation acme_wait: every request has an option dry_run, wait; give"):
+        load_catalogue([EntryPoint("bad", f"{module}:OPERATIONS", OPERATIONS)])
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [

@@ -13,6 +13,9 @@ from typing import ClassVar
 
 from writ_contracts import errors
 
+NO_SERVICE = ("nobody listens on writ.", "no answer from writ.")
+"""How a message begins where NATS replies and a service of ours does not; the subject in it says little to a user."""
+
 
 class BusError(errors.WritError):
     """Base of all errors of the bus."""

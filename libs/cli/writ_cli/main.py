@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
-from click.exceptions import NoArgsIsHelpError, NoSuchCommand
+from click.exceptions import NoArgsIsHelpError, NoSuchCommand, NoSuchOption
 from click.shell_completion import CompletionItem
 
 from writ_cli.arguments.help_sections import lines, sections
 from writ_cli.arguments.lazy_group import LazyGroup
+from writ_cli.arguments.misplaced_options import misplaced
 from writ_cli.arguments.repeated_options import refuse_repeated
 from writ_cli.arguments.usual_names import MeantCommand
 from writ_cli.terminal.exit_status import Exit
@@ -130,9 +131,13 @@ class WritGroup(LazyGroup):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Refuse repeated options of all subcommands, then parse."""
-        if not ctx.resilient_parsing:
+        if ctx.resilient_parsing:
+            return super().parse_args(ctx, args)
+        try:
             refuse_repeated(self, ctx.info_name or "writ", args, None)
-        return super().parse_args(ctx, args)
+            return super().parse_args(ctx, args)
+        except NoSuchOption as error:
+            raise misplaced(error, ctx, args) from None
 
 
 def _is_operation(name: str) -> bool:

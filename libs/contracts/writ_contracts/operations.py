@@ -20,6 +20,21 @@ from writ_contracts.inventory import Target
 from writ_contracts.nearest_name import LONGEST, near
 from writ_contracts.plugins import InstalledPlugin, PluginDigests, digests_of
 
+OPTIONS = frozenset(
+    {
+        "target_id",
+        "operation_type",
+        "parameters",
+        "requested_by",
+        "reason",
+        "dry_run",
+        "idempotency_key",
+        "correlation_id",
+        "wait",
+        "on_event",
+    }
+)
+"""Arguments of a request beside the operation's own parameters, in tools that take both by name."""
 EXAMPLES = {"backup": "{repository: …, password_file: …}", "scan_networks": "[192.0.2.0/24]"}
 """Values of the keys that operations need (`Operation.declared`)."""
 

@@ -5,6 +5,7 @@ It enforces "no tool approves": a tool has no other way to send a request.
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from writ_bus.port import Bus
@@ -17,6 +18,7 @@ from writ_contracts.nearest_name import near
 from writ_contracts.operations import Catalogue
 from writ_contracts.policy.facts import ScanReport
 from writ_gateway.caller import Caller
+from writ_gateway.nats_silence import while_nats_replies
 from writ_trust.keys import Key
 
 CANCEL = "operation_cancel"
@@ -78,6 +80,10 @@ class AgentClient(Writ):
     def may_sign(self) -> bool:
         """True if requests are signed with the principal's own key."""
         return self._key is not None
+
+    def while_nats_replies(self, *, effect: bool = False) -> AbstractAsyncContextManager[None]:
+        """Cut a block of requests short once NATS is silent: see `nats_silence`."""
+        return while_nats_replies(self._bus, effect=effect)
 
     async def cancel_soon(self, operation_id: str, reason: str) -> None:
         """Request a cancel, and do not wait for it. Raises as `submit`."""

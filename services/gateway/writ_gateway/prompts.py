@@ -7,11 +7,12 @@ from msgspec import Struct
 
 
 class Prompt(Struct, frozen=True, kw_only=True):
-    """One text for a model."""
+    """One text for a model. `needs`: tools that it names and not everybody has; without them it is not listed."""
 
     title: str
     description: str
     text: str
+    needs: tuple[str, ...] = ()
 
 
 PROMPTS: Mapping[str, Prompt] = MappingProxyType(
@@ -19,6 +20,7 @@ PROMPTS: Mapping[str, Prompt] = MappingProxyType(
         "request_a_change": Prompt(
             title="Request a change well",
             description="From an intention to a change that is decided, made and checked.",
+            needs=("request_operation", "preview_operation"),
             text="""\
 Make one change to a host through Writ.
 
@@ -71,7 +73,7 @@ Write a change of the policy for a person to publish. You cannot publish it.
 1. Find out what is missing: explain_decision names the nearest rule and what failed.
 2. Write the smallest rule: exact operations, target_roles, principal_kinds, and parameter_constraints; require an
    approval where a mistake would hurt. Never allow more than the user asked for.
-3. Check it with validate_policy_config, if that tool is there, and with simulate_policy_scenario afterwards.
+3. Check it, if you have tools that validate a policy and simulate scenarios.
 4. Give the user the rule, what it newly allows in one sentence, and the commands `writ policy diff FILE` and
    `writ policy publish FILE --reason "…"`.
 """,

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from writ_bus.errors import NO_SERVICE
 from writ_client.tools.results import OPEN_STATUSES
+from writ_contracts.errors import TimedOut, Unreachable, WritError
 from writ_gateway.schemas import Schema
 from writ_gateway.untrusted_text import BoundedCopy, visible
 
@@ -13,11 +15,14 @@ WELL = frozenset({"ok", "problems", "succeeded", "previewed", *OPEN_STATUSES})
 """Each other status is an error to the client."""
 UNTRUSTED = ("output", "message", "events")
 
+NO_REPLY = "a service of Writ does not reply. The operator's `writ status` shows which one. Try again later"
+
 ADVICE: Mapping[str, str] = MappingProxyType(
     {
         "awaiting_approval": "A person must approve it; you cannot, and asking again does not help. Tell the user who "
         "can approve, then wait or go on with something else.",
-        "pending": "It is accepted and starts as soon as its target is free.",
+        "pending": "It is accepted and has not started yet: `message` says what it waits for, once that is known. It "
+        "goes on if you stop waiting.",
         "running": "It runs. It goes on if you stop waiting.",
         "denied": "The policy denies it. The same request is denied again; explain_decision shows the rule. Changing "
         "the policy is for a person.",
@@ -86,6 +91,14 @@ def operation_shape(output: Schema | None = None) -> Schema:
     )
 
 
+def in_words(error: WritError) -> str:
+    """Return the text of an error. The bus names subjects where no service replies, which say nothing to a model."""
+    text = str(error)
+    if isinstance(error, Unreachable | TimedOut) and text.startswith(NO_SERVICE):
+        return NO_REPLY + text[len(text.partition(";")[0]) :]
+    return text
+
+
 def error(code: str, message: str, *, retry: bool = False) -> Result:
     """Return the result of a failed call."""
     return {"status": "error", "code": code, "message": visible(message)[:2000], "retry": retry}
@@ -109,6 +122,8 @@ def advised(result: Result) -> Result:
     """Add advice on the next step, and the call for it."""
     status = str(result.get("status", ""))
     advice: Result = {"advice": ADVICE[status]} if status in ADVICE else {}
+    if result.get("code") == "unknown_target":
+        advice = {"advice": "list_targets lists the targets that you may know."}
     if status in OPEN_STATUSES and result.get("operation_id"):
         advice["next"] = {"tool": "wait_for_operation", "arguments": {"operation_id": result["operation_id"]}}
     return {**result, **advice}

@@ -13,6 +13,7 @@ from writ_contracts.operations import Catalogue, Operation
 from writ_gateway.caller import Caller
 from writ_gateway.client import WINDOW_REQUEST, AgentClient
 from writ_gateway.permissions import Permissions
+from writ_gateway.refusals import Refusals
 
 LAST_SECONDS = 2.0
 """For the last query of a call, within the grace of the gateway's end."""
@@ -86,12 +87,14 @@ class ToolCall:
         *,
         longest_wait: float | None = None,
         waits: OpenWaits | None = None,
+        refusals: Refusals | None = None,
     ) -> None:
         """`longest_wait`: seconds of any wait; an operation unfinished by then is returned as it is."""
         self.session = session
         self.on_event = on_event
         self.longest_wait = longest_wait
         self.waits = waits or OpenWaits()
+        self.refusals = refusals or Refusals()
 
     async def last_state(self, operation_id: str, why: str) -> dict[str, Any]:
         """Return an operation whose wait was cut short. Raises TimedOut (`why`) without a reply or a record of it."""

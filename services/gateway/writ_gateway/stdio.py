@@ -2,16 +2,15 @@
 
 import secrets
 
-from mcp.server.stdio import stdio_server
-
 from writ_bus.private_files import read_private
 from writ_client.context import Context, open_bus
 from writ_gateway.client import AgentClient
 from writ_gateway.config import GatewayConfig
 from writ_gateway.context import Context as RequestContext
 from writ_gateway.context import caller_of
-from writ_gateway.server import server
+from writ_gateway.server import LONGEST_MESSAGE, server
 from writ_gateway.session import PrincipalSession
+from writ_gateway.stdio_messages import messages
 from writ_gateway.toolbox import Toolbox
 from writ_runtime.plugins.entry_points import load_catalogue
 from writ_trust.keys import Key
@@ -45,5 +44,5 @@ async def serve(config: GatewayConfig) -> None:
             return session.called_by(caller_of(context, run))
 
         mcp = server(Toolbox(catalogue, config.profile, read_only=config.read_only), session_of)
-        async with stdio_server() as (reading, writing):
+        async with messages(LONGEST_MESSAGE) as (reading, writing):
             await mcp.run(reading, writing, mcp.create_initialization_options())

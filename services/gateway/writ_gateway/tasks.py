@@ -19,7 +19,7 @@ from writ_client.tools.results import OPEN_STATUSES, operation_result
 from writ_contracts.errors import Invalid, WritError
 from writ_contracts.requests import OperationView
 from writ_gateway.context import Context, SessionOf
-from writ_gateway.results import advised, bounded
+from writ_gateway.results import advised, bounded, in_words
 from writ_gateway.session import PrincipalSession
 from writ_gateway.tool import Result
 from writ_gateway.untrusted_text import visible
@@ -119,7 +119,7 @@ class TaskHandlers:
         session = await self._session(context)
         view = await self._view(session, params.task_id)
         if view.outcome is None:
-            await _reached(session.writ.cancel_soon(view.operation_id, "the MCP client cancelled the task"))
+            await _reached(session, session.writ.cancel_soon(view.operation_id, "the MCP client cancelled the task"))
         return {}
 
     async def _session(self, context: Context) -> PrincipalSession:
@@ -129,14 +129,15 @@ class TaskHandlers:
         return await self._session_of(context)
 
     async def _view(self, session: PrincipalSession, task_id: str) -> OperationView:
-        return await _reached(session.writ.get(task_id))
+        return await _reached(session, session.writ.get(task_id))
 
 
-async def _reached(asking: Awaitable[T]) -> T:
+async def _reached(session: PrincipalSession, asking: Awaitable[T]) -> T:
     """Return the answer. Raises the same MCPError for an unknown id and for another caller's operation."""
     try:
-        return await asking
+        async with session.writ.while_nats_replies():
+            return await asking
     except Invalid as error:
         raise MCPError(INVALID_PARAMS, "there is no such task, or it is not yours", {"code": error.code}) from error
     except WritError as error:
-        raise MCPError(UNREACHABLE, visible(str(error))[:LONGEST_MESSAGE], {"code": error.code}) from error
+        raise MCPError(UNREACHABLE, visible(in_words(error))[:LONGEST_MESSAGE], {"code": error.code}) from error

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from writ_contracts.errors import WritError
+from writ_contracts.errors import Denied, Invalid, WritError
 from writ_contracts.nearest_name import SUGGESTED
 from writ_contracts.operations import Catalogue, Operation
 from writ_gateway import results
@@ -50,10 +50,17 @@ class Toolbox:
 async def run(tool: Tool, call: ToolCall, arguments: Mapping[str, Any]) -> Result:
     """Return the result of one call. Errors of Writ are results as well; other exceptions are defects and pass."""
     try:
-        return results.bounded(await tool.run(call, arguments))
+        if tool.starts:  # it watches by itself: without a reply to a request for a change it returns the id
+            return results.bounded(await tool.run(call, arguments))
+        async with call.session.writ.while_nats_replies(effect=not tool.read_only):
+            return results.bounded(await tool.run(call, arguments))
     except WritError as error:
+        if isinstance(error, Invalid | Denied):
+            named = arguments.get("operation_type")
+            operation = named if isinstance(named, str) and named in call.session.catalogue else ""
+            call.refusals.refused(call.session.writ.principal, error, tool.name, operation)
         hint = await _similar_target(call, error)
-        return results.error(error.code, f"{error}{hint}", retry=error.retry)
+        return results.error(error.code, f"{results.in_words(error)}{hint}", retry=error.retry)
 
 
 async def _similar_target(call: ToolCall, error: WritError) -> str:

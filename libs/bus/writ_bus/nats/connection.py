@@ -27,6 +27,7 @@ from writ_contracts.errors import ConfigError
 _logger = logging.getLogger("writ.bus")
 _violation = re.compile(r'permissions violation for (publish|subscription)(?: to)? "([^"]+)"').search
 
+LOST = "the connection to NATS is lost; it is made again as soon as NATS replies"
 HIGH_WATER = 8 << 20
 """Bytes that may wait for the socket before a sender has to wait."""
 
@@ -189,7 +190,7 @@ class NatsConnection:
             limit = self.client.max_payload
             raise BusRefused(f"{len(data)} bytes, the server takes at most {limit}", code="oversize") from None
         except DOWN as error:
-            raise Unreachable(f"not connected: {error}") from error
+            raise _not_connected(error) from error
 
     async def _until_flowing(self) -> None:
         """Wait a moment for the socket: nats-py buffers without a limit."""
@@ -212,7 +213,7 @@ class NatsConnection:
             subscription = await self.client.listen(subject, queue, on_message)
             await self.round_trip(5.0)  # the server's refusal comes before its pong
         except DOWN as error:
-            raise Unreachable(f"cannot listen on {subject}: {error}") from error
+            raise _not_connected(error) from error
         finally:
             self.on_refused.remove(refuse)
         if refused.done():
@@ -235,7 +236,7 @@ class NatsConnection:
         nats-py forgets the pongs that a lost connection owes, so their futures would never be done.
         """
         if not self.connected:
-            raise Unreachable("not connected")
+            raise Unreachable(LOST)
         lost = asyncio.Event()
         self.on_lost.append(lost.set)
         answered = tasks.start(self.client.round_trip(timeout), "nats round trip")
@@ -244,7 +245,7 @@ class NatsConnection:
             await asyncio.wait({answered, losing}, return_when=asyncio.FIRST_COMPLETED)
             done = answered.done() and answered.result()
         except DOWN as error:
-            raise Unreachable(f"not connected: {error}") from error
+            raise _not_connected(error) from error
         finally:
             self.forget(lost.set)
             answered.cancel()
@@ -258,6 +259,13 @@ class NatsConnection:
             self._watchdog.cancel()
             await asyncio.gather(self._watchdog, return_exceptions=True)
         await self.client.shut()
+
+
+def _not_connected(error: Exception) -> Unreachable:
+    """Return the error of a message that was not sent. nats-py reports a full buffer for each message without a
+    connection, since nothing is buffered (`pending_size`).
+    """
+    return Unreachable(LOST if isinstance(error, nats.errors.OutboundBufferLimitError) else f"{LOST}: {error}")
 
 
 async def open_connection(options: Options) -> NatsConnection:

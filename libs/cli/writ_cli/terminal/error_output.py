@@ -15,6 +15,7 @@ from typing import Any
 import click
 from click.exceptions import NoSuchCommand, NoSuchOption
 
+from writ_bus.errors import NO_SERVICE
 from writ_cli.terminal.exit_status import Exit, of_error
 from writ_cli.terminal.output import Screen, visible
 from writ_cli.terminal.output_option import DOCUMENTS
@@ -26,8 +27,6 @@ INTERRUPTED = 130
 INCOMPLETE = (
     "the output is incomplete. What was requested may have been done, as `writ op list` and `writ audit search` show"
 )
-NO_SERVICE = ("nobody listens on writ.", "no answer from writ.")
-"""How a message of the bus begins where NATS replies and a service of ours does not."""
 
 
 class OperationGoesOn(TimedOut):

@@ -97,8 +97,8 @@ class CapabilityTools:
 
     def _execute_of(self, operation: Operation) -> Execute:
         async def execute(*, target_id: str, **arguments: Any) -> Result:
-            options = {key: arguments.pop(key) for key in _OPTIONS if key in arguments}
-            return await self.execute(operation.name, target_id, arguments, **options)
+            parameters, options = _divided(operation, arguments)
+            return await self.execute(operation.name, target_id, parameters, **options)
 
         return execute
 
@@ -107,8 +107,8 @@ class CapabilityTools:
             *, operation_type: str, target_id: str, parameters: Mapping[str, Any] | None = None, **arguments: Any
         ) -> Result:
             name = name_of_kind(self._catalogue, kind, operation_type)
-            options = {key: arguments.pop(key) for key in _OPTIONS if key in arguments}
-            return await self.execute(name, target_id, together(parameters or {}, arguments), **options)
+            beside, options = _divided(self._catalogue[name], arguments)
+            return await self.execute(name, target_id, together(parameters or {}, beside), **options)
 
         return execute
 
@@ -165,6 +165,15 @@ class CapabilityTools:
     async def cancel_operation(self, operation_id: str, reason: str = "", *, timeout: float = 60.0) -> Result:
         """Cancel an operation of one's own; `output.result` is `stopped` or `not_confirmed`."""
         return results.operation_result(await self._writ.cancel(operation_id, reason=reason, timeout=timeout))
+
+
+def _divided(operation: Operation, arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return parameters and options. The few names that are both, such as the reason of a stop, go to both: the record
+    of such a request has it in both places. Operations of plugins have no such parameter.
+    """
+    names = operation.parameters.__struct_encode_fields__
+    parameters = {key: value for key, value in arguments.items() if key not in _OPTIONS or key in names}
+    return parameters, {key: value for key, value in arguments.items() if key in _OPTIONS}
 
 
 _OPTIONS = tuple(RequestOptions.__annotations__)

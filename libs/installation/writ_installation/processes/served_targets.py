@@ -1,9 +1,13 @@
 """The targets that this machine serves, by the credentials that it has."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
+from writ_contracts.backends import LOCAL
+from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Target
+from writ_contracts.nearest_name import near
+from writ_documents.readers import read_agents, read_inventory
 from writ_installation.backends import AgentKind
 from writ_installation.files.home import Home, is_here
 
@@ -29,6 +33,19 @@ def served_here(
         if kind is not None and _is_served(target, kind, home, environ):
             found.setdefault(target.pool, target.backend)
     return found
+
+
+def check_left_out(named: Collection[str], home: Home, backends: Iterable[str]) -> None:
+    """Raise Invalid for a pool of `writ up --no-agent` that is neither in the inventory, in agents.yaml, nor that of a
+    backend: a misspelt one would leave nothing out.
+    """
+    if not named:
+        return
+    pools = {target.pool for target in read_inventory(home.inventory).targets}
+    pools |= {agent.pool for agent in read_agents(home.agents).agents} | (set(backends) - {LOCAL})
+    for name in sorted(set(named) - pools):
+        hint = near(name, pools) or f"; there are {', '.join(sorted(pools))}"
+        raise Invalid(f"--no-agent: there is no pool {name[:80]!r}{hint}", code="invalid_parameters")
 
 
 def _is_served(target: Target, kind: AgentKind, home: Home, environ: Mapping[str, str]) -> bool:

@@ -30,7 +30,7 @@ from writ_installation.processes.child import START_SECONDS, STOP_SECONDS, Child
 from writ_installation.processes.health_ports import HealthPorts
 from writ_installation.processes.readiness import probe
 from writ_installation.processes.report import InstallationReport, write_report
-from writ_installation.processes.served_targets import credential_folders, served_here
+from writ_installation.processes.served_targets import check_left_out, credential_folders, served_here
 from writ_installation.provisioner.enrolment_endpoint import EnrolmentEndpoint
 from writ_installation.provisioner.reconciler import CHECK_SECONDS, LOOK_SECONDS, Reconciler, Rounds, failure_text
 from writ_installation.server_access.server_address import LOOPBACK, ServerAddress
@@ -123,6 +123,7 @@ class Supervisor:
         """Make the missing files, and the server. A new installation is not begun on a taken port."""
         first = not self._home.principals.exists()
         create_installation(self._home, self._environ.get(VARIABLE, ""))
+        check_left_out(self._options.without_agents, self._home, self._table.agents)
         if self._options.replicas.gateways:
             make_gateway(self._home)
         server = self._make_server()

@@ -24,7 +24,7 @@ from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.errors import ConfigError
 from writ_contracts.evaluators import Evaluator
 from writ_contracts.notifications import Notifier
-from writ_contracts.operations import Catalogue, Operation
+from writ_contracts.operations import OPTIONS, Catalogue, Operation
 from writ_contracts.plugins import (
     BACKENDS,
     EVALUATORS,
@@ -59,7 +59,19 @@ def load_catalogue(found: Iterable[EntryPoint] | None = None, *, evaluators: boo
         own = [(_source(entry), operation.name, operation) for operation in _operations(entry)]
         _refuse_foreign(owners.get(entry.dist.name) if entry.dist else None, [name for _, name, _ in own])
         named += own
-    return Catalogue(_unique("operation", named).values(), load_evaluators() if evaluators else None, plugins)
+    unique = _unique("operation", named)
+    for source, _, operation in named[len(BUILT_IN) :]:
+        _refuse_options(source, operation)
+    return Catalogue(unique.values(), load_evaluators() if evaluators else None, plugins)
+
+
+def _refuse_options(source: str, operation: Operation) -> None:
+    """Raise ConfigError for a parameter whose value a tool would take for an option of the request."""
+    if taken := sorted(OPTIONS.intersection(operation.parameters.__struct_encode_fields__)):
+        raise ConfigError(
+            f"{source}: operation {operation.name}: every request has an option {', '.join(taken)}; give the parameter "
+            "another name"
+        )
 
 
 def _with_backends(operation: Operation, backends: tuple[str, ...]) -> Operation:

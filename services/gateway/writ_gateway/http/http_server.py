@@ -20,11 +20,13 @@ from writ_gateway.http.config import HttpGatewayConfig
 from writ_gateway.http.introspection import IntrospectionEndpoint
 from writ_gateway.http.issuers import Issuer
 from writ_gateway.http.json_fetch import is_safe
+from writ_gateway.http.metrics import refusal_count
 from writ_gateway.http.request_counter import RequestCounter
 from writ_gateway.http.sessions import PrincipalSessions
 from writ_gateway.http.time_limits import TimedProtocol, TimeLimits
 from writ_gateway.http.tokens import Tokens
-from writ_gateway.server import LONGEST_ARGUMENTS, server
+from writ_gateway.refusals import Refusals
+from writ_gateway.server import LONGEST_MESSAGE, server
 from writ_gateway.session import OpenWaits
 from writ_gateway.toolbox import Toolbox
 from writ_runtime.health import Check
@@ -32,7 +34,6 @@ from writ_runtime.metrics import Metrics
 from writ_runtime.plugins.entry_points import load_catalogue
 
 PATH = "/mcp"
-LARGEST_BODY = LONGEST_ARGUMENTS + 65_536
 MOST_CONNECTIONS = 1000
 GRACE_SECONDS = 5
 MANY_CYCLES = (2_000, 5, 5)
@@ -50,11 +51,15 @@ class McpListener:
         self._listening = _listen(config)
         self._sessions = PrincipalSessions(bus, catalogue, read_only=config.read_only, public_only=config.public_only)
         self._waits = OpenWaits()
-        mcp = server(Toolbox(catalogue, config.profile, read_only=config.read_only), self._sessions.of, self._waits)
+        tools, refusals = (
+            Toolbox(catalogue, config.profile, read_only=config.read_only),
+            Refusals(refusal_count(measured)),
+        )
+        mcp = server(tools, self._sessions.of, self._waits, refusals)
         application = mcp.streamable_http_app(
             streamable_http_path=PATH,
             stateless_http=True,
-            max_request_body_size=LARGEST_BODY,
+            max_request_body_size=LONGEST_MESSAGE,
             transport_security=_security(config.public_host),
         )
         self._tokens = Tokens(config.tokens)

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 
-from writ_runtime.metrics import Metrics
+from writ_gateway.refusals import KINDS, Count
+from writ_runtime.metric_series import AtMost
+from writ_runtime.metrics import FEW, Metrics
 
 STATUSES = ("2xx", "400", "401", "403", "404", "405", "408", "413", "421", "429", "503", "other")
 
@@ -25,3 +27,13 @@ class GatewayMeasures:
         """Count one reply by its HTTP status."""
         text = "2xx" if 200 <= status < 300 else str(status)
         self._replies.add(status=text if text in STATUSES else "other")
+
+
+def refusal_count(measured: Metrics) -> Count:
+    """Return the function that counts a refusal by principal and kind."""
+    refused = measured.counter(
+        "writ_gateway_refused_total",
+        "Tool calls refused by the gateway before anything was recorded. Many by one principal: it is probing.",
+        {"principal": AtMost(FEW), "kind": KINDS},
+    )
+    return lambda principal, kind: refused.add(principal=principal, kind=kind)

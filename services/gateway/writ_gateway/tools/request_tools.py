@@ -14,7 +14,7 @@ from writ_client.tools.capability_tools import KINDS, name_of_kind, together
 from writ_contracts.errors import Invalid, TimedOut, WritError
 from writ_contracts.ids import CorrelationId, IdempotencyKey, OperationName, TargetId, operation_id
 from writ_contracts.operations import Catalogue, Operation
-from writ_gateway.results import advised, lost, operation_shape
+from writ_gateway.results import advised, in_words, lost, operation_shape
 from writ_gateway.schemas import Arguments, Schema, decode, input_schema, output_schema
 from writ_gateway.session import ToolCall
 from writ_gateway.tool import Given, Result, Tool, tool
@@ -59,9 +59,7 @@ async def read(call: ToolCall, arguments: ReadArguments) -> Result:
     operation = call.session.catalogue.get(arguments.operation_type)
     if operation is not None and not operation.read_only:
         raise Invalid(
-            f"operation_type: {operation.name} changes its target, and this tool only reads; request_operation "
-            "requests changes",
-            code="read_only",
+            f"operation_type: {operation.name} changes its target, and this tool only reads", code="read_only"
         )
     return await request(call, arguments.operation_type, arguments.target_id, arguments.parameters, wait=LONGEST_WAIT)
 
@@ -104,7 +102,7 @@ async def request(
     except TimedOut as error:
         if not _has_effect(call, operation_type, dry_run=options.get("dry_run", False)):
             raise
-        return lost(error.code, str(error), number, key)
+        return lost(error.code, in_words(error), number, key)
     if result["status"] == "awaiting_approval":
         result |= await _approvers(call, operation_type, target_id, parameters)
     return advised(result)
@@ -120,21 +118,24 @@ async def _executed(
 ) -> Result:
     """Return the result of the request; the operation as it is, if the gateway ends before. Raises TimedOut."""
     operations = call.session.operations
+    effect = _has_effect(call, operation_type, dry_run=options.get("dry_run", False))
     try:
-        async with call.waits.limit():
+        async with call.session.writ.while_nats_replies(effect=effect), call.waits.limit():
             return await operations.execute(operation_type, target_id, parameters, on_event=call.on_event, **options)
     except TimeoutError:
         return await call.last_state(number, "the gateway is about to stop")
 
 
 def _has_effect(call: ToolCall, operation_type: str, *, dry_run: bool) -> bool:
-    return not (dry_run or call.session.catalogue.find(operation_type).read_only)
+    operation = call.session.catalogue.get(operation_type)
+    return operation is not None and not (dry_run or operation.read_only)
 
 
 async def _approvers(call: ToolCall, operation_type: str, target_id: str, parameters: Mapping[str, Any]) -> Result:
     """Return the possible approvers and their time to decide; nothing if policy does not answer."""
     try:
-        found = await call.session.writ.policy.explain(operation_type, target_id, parameters)
+        async with call.session.writ.while_nats_replies():
+            found = await call.session.writ.policy.explain(operation_type, target_id, parameters)
     except WritError:
         return {}
     seconds = min((demand.seconds for demand in found.approvals), default=0)
@@ -195,11 +196,8 @@ TOOLS: tuple[Tool, ...] = (
 
 
 def per_operation(catalogue: Catalogue) -> list[Tool]:
-    """Return an `execute_<operation>` for each operation on targets, and `execute_<kind>_operation` for some kinds.
-
-    A plugin's operation with a parameter of an option's name has none: `request_operation` takes it.
-    """
-    every = (_tool_of(one) for one in catalogue.values() if not one.control and not _collides(one))
+    """Return an `execute_<operation>` for each operation on targets, and `execute_<kind>_operation` for some kinds."""
+    every = (_tool_of(one) for one in catalogue.values() if not one.control)
     return [*every, *(_tool_of_kind(catalogue, kind, named) for kind, named in KINDS.items())]
 
 
@@ -263,8 +261,3 @@ def _beside(parameters: Schema, options: Schema) -> Schema:
     required = [*parameters.get("required", ()), *options.get("required", ())]
     properties = {**parameters["properties"], **options["properties"]}
     return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
-
-
-def _collides(operation: Operation) -> bool:
-    """Return whether a parameter has the name of an option."""
-    return not set(OperationOptions.__struct_fields__).isdisjoint(operation.parameters.__struct_fields__)

@@ -1,0 +1,179 @@
+"""JSON-RPC messages on standard input, one a line. A line that is none gets an error as its reply, as over HTTP.
+
+The SDK drops such a line without a reply, and reads a line of any length into memory (mcp 2.3, `mcp.server.stdio`).
+"""
+
+import asyncio
+import io
+import os
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import msgspec
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from mcp.server.stdio import stdio_server
+from mcp.shared.message import SessionMessage
+from mcp.types import (
+    INVALID_REQUEST,
+    PARSE_ERROR,
+    ErrorData,
+    JSONRPCError,
+    JSONRPCMessage,
+    JSONRPCNotification,
+    jsonrpc_message_adapter,
+)
+
+from writ_bus import tasks
+from writ_runtime.logs import Log
+
+Incoming = SessionMessage | Exception
+_log = Log("writ.gateway")
+CHUNK = 65_536
+SHOWN = 200
+"""The most characters of an id that an error repeats."""
+
+
+class MalformedMessage(Exception):
+    """Raised for a line that is no message. `reply` is its answer: an error with the id of the line, or null."""
+
+    def __init__(self, code: int, text: str, message_id: str | int | None = None) -> None:
+        super().__init__(text)
+        self.reply = JSONRPCError(jsonrpc="2.0", id=message_id, error=ErrorData(code=code, message=text))
+
+
+def parsed(line: bytes) -> JSONRPCMessage:
+    """Return the message on a line. Raises MalformedMessage (JSON-RPC 2.0, section 5.1)."""
+    try:
+        message = jsonrpc_message_adapter.validate_json(line, by_name=False)
+    except ValueError:
+        raise _malformed(line) from None
+    if isinstance(message, JSONRPCNotification) and "id" in (raw := _json(line)):
+        raise _invalid("id must be a string or an integer", raw)  # the SDK takes it for a notification, without a reply
+    return message
+
+
+def _malformed(line: bytes) -> MalformedMessage:
+    raw = _json(line)
+    if isinstance(raw, list):
+        return _invalid("the protocol has no batches: send one message a line", raw)
+    if not isinstance(raw, dict):
+        return _invalid("a message is a JSON object", raw)
+    if raw.get("jsonrpc") != "2.0":
+        return _invalid('jsonrpc must be "2.0"', raw)
+    if "method" in raw and not isinstance(raw["method"], str):
+        return _invalid("method must be a string", raw)
+    if not isinstance(raw.get("params", {}), dict):
+        return _invalid("params must be an object", raw)
+    return _invalid("neither a request, a notification nor a response of JSON-RPC 2.0", raw)
+
+
+def _json(line: bytes) -> Any:
+    """Return the value on the line. Raises MalformedMessage where it is not JSON."""
+    try:
+        return msgspec.json.decode(line)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        raise MalformedMessage(PARSE_ERROR, "the line is not JSON") from None
+
+
+def _invalid(text: str, raw: Any) -> MalformedMessage:
+    found = raw.get("id") if isinstance(raw, dict) else None
+    known = (isinstance(found, str) and len(found) <= SHOWN) or (isinstance(found, int) and not isinstance(found, bool))
+    return MalformedMessage(INVALID_REQUEST, text, found if known else None)
+
+
+class StandardInput:
+    """The lines of a file descriptor, of at most `longest` bytes each.
+
+    A thread reads, since standard input may be a file, which no event loop can watch. It is a daemon: a read without an
+    end must not hold up the end of the process.
+    """
+
+    def __init__(self, descriptor: int, longest: int) -> None:
+        self._descriptor = descriptor
+        self.longest = longest
+        self._chunks: asyncio.Queue[bytes] = asyncio.Queue(1)
+        self._loop = asyncio.get_running_loop()
+
+    async def lines(self) -> AsyncIterator[bytes | None]:
+        """Yield each line that is not blank, the last one also without its end; None for one that is too long."""
+        threading.Thread(target=self._read, name="standard input", daemon=True).start()
+        part, too_long = bytearray(), False
+        while chunk := await self._chunks.get():
+            *ended, rest = chunk.split(b"\n")
+            for piece in ended:
+                part += piece
+                if too_long or len(part) > self.longest:
+                    yield None
+                elif part.strip():
+                    yield bytes(part)
+                part, too_long = bytearray(), False
+            part += rest
+            if len(part) > self.longest:
+                part, too_long = bytearray(), True
+        if too_long:
+            yield None
+        elif part.strip():
+            yield bytes(part)
+
+    def _read(self) -> None:
+        while True:
+            try:
+                chunk = os.read(self._descriptor, CHUNK)
+            except OSError:  # such as a terminal that has gone
+                chunk = b""
+            try:
+                asyncio.run_coroutine_threadsafe(self._chunks.put(chunk), self._loop).result()
+            except RuntimeError:  # the event loop has ended
+                return
+            if not chunk:
+                return
+
+
+@asynccontextmanager
+async def messages(
+    longest: int,
+) -> AsyncIterator[tuple[MemoryObjectReceiveStream[Incoming], MemoryObjectSendStream[SessionMessage]]]:
+    """Yield the streams of an MCP server on standard input and output. `longest`: bytes of a message.
+
+    A client that reads no more ends the block, as one that writes no more does.
+    """
+    nothing = anyio.wrap_file(io.StringIO())
+    reading = StandardInput(_taken_from_children(0), longest)
+    incoming, received = anyio.create_memory_object_stream[Incoming](0)
+    try:
+        async with stdio_server(stdin=nothing) as (unused, writing):
+            await unused.aclose()
+            reader = tasks.spawn(_pass_on(reading, incoming, writing.clone()), "standard input")
+            try:
+                yield received, writing
+            finally:
+                reader.cancel()
+    except* BrokenPipeError:
+        _log.info("stdio.client_gone")
+
+
+def _taken_from_children(descriptor: int) -> int:
+    """Return a private duplicate of the descriptor, which itself is at its end from now on."""
+    private = os.dup(descriptor)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, descriptor, inheritable=True)
+    os.close(nothing)
+    return private
+
+
+async def _pass_on(
+    reading: StandardInput,
+    incoming: MemoryObjectSendStream[Incoming],
+    replies: MemoryObjectSendStream[SessionMessage],
+) -> None:
+    async with incoming, replies:
+        async for line in reading.lines():
+            try:
+                if line is None:
+                    raise MalformedMessage(INVALID_REQUEST, f"the message is longer than {reading.longest:,} bytes")
+                await incoming.send(SessionMessage(parsed(line)))
+            except MalformedMessage as error:
+                await replies.send(SessionMessage(error.reply))
