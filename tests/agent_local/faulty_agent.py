@@ -6,7 +6,6 @@ import asyncio
 import ctypes
 import sys
 import threading
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -52,8 +51,8 @@ async def wait_in_thread(task: Task, progress: Progress) -> TaskResult:
 
 
 async def block(task: Task, progress: Progress) -> TaskResult:
-    while True:
-        time.sleep(0.1)
+    threading.Event().wait()
+    return DONE
 
 
 async def crash(task: Task, progress: Progress) -> TaskResult:

@@ -51,8 +51,7 @@ async def serve(
     key, catalogue = load_key(config), load_catalogue()
     host = host_identity(config.installation, config.machine_id) if config.host_bound else None
     identity = AgentIdentity(key=key, pool=config.pool, instance=new_instance(), host=host)
-    threads = OperationThreads()
-    asyncio.get_running_loop().set_default_executor(threads)
+    threads = _default_threads()
     secret = bytes.fromhex(derive(key.seed, "writ.spool", config.pool))
     routed = RoutedBackend(
         backend, handlers_for(backend.name, catalogue, load_handlers() if handlers is None else handlers)
@@ -73,15 +72,28 @@ async def serve(
         )
         process.needs(tasks.start(bus.wait_closed(), "bus closed"), "NATS ended the connection for good")
         await agent.start()
-        checks: dict[str, Check] = {"bus": agent.bus_check, "spool": agent.spool_check, backend.name: backend.check}
-        checks["clock"], checks["threads"] = agent.time.check, threads.check
         if isinstance(backend, TargetTester):
-            checks["targets"] = targets_check(backend.target_health)
             show_target_health(process.metrics, backend.target_health)
         grace = config.stop_grace + 2 * config.kill_grace + 12.0
         await process.serve_until_stopped(
-            checks, StopStep("operations", agent.stop, grace), StopStep("drain", lambda: bus.drain(2.0), 3.0)
+            _checks(agent, backend, threads),
+            StopStep("operations", agent.stop, grace),
+            StopStep("drain", lambda: bus.drain(2.0), 3.0),
         )
+
+
+def _default_threads() -> OperationThreads:
+    threads = OperationThreads()
+    asyncio.get_running_loop().set_default_executor(threads)
+    return threads
+
+
+def _checks(agent: Agent, backend: Backend, threads: OperationThreads) -> dict[str, Check]:
+    checks: dict[str, Check] = {"bus": agent.bus_check, "spool": agent.spool_check, backend.name: backend.check}
+    checks["clock"], checks["threads"] = agent.time.check, threads.check
+    if isinstance(backend, TargetTester):
+        checks["targets"] = targets_check(backend.target_health)
+    return checks
 
 
 def handlers_for(backend: str, catalogue: Catalogue, loaded: Mapping[str, object]) -> dict[str, Handler]:

@@ -25,7 +25,7 @@ _log = Log("writ.service")
 @contextmanager
 def ending_when_held_up(seconds: float) -> Iterator[None]:
     """Within the block, end the process with status 1 once its event loop has made no step for so many seconds."""
-    loop, done, steps = asyncio.get_running_loop(), threading.Event(), _Steps()
+    loop, done, steps = asyncio.get_running_loop(), threading.Event(), _LoopSteps()
     thread = threading.Thread(target=_watch, args=(loop, done, steps, seconds), name="loop watchdog", daemon=True)
     thread.start()
     try:
@@ -34,7 +34,7 @@ def ending_when_held_up(seconds: float) -> Iterator[None]:
         done.set()
 
 
-class _Steps:
+class _LoopSteps:
     """The number of steps that the loop made on request."""
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class _Steps:
         self.made += 1
 
 
-def _watch(loop: asyncio.AbstractEventLoop, done: threading.Event, steps: _Steps, seconds: float) -> None:
+def _watch(loop: asyncio.AbstractEventLoop, done: threading.Event, steps: _LoopSteps, seconds: float) -> None:
     main, missed, seen = threading.main_thread().ident, 0, -1
     while not done.wait(seconds / LOOKS) and not loop.is_closed():
         if steps.made != seen:
