@@ -13,6 +13,7 @@ from writ_agent.work.running import RunningOperation
 from writ_agent_ssh.host_sessions.session import HostSession
 from writ_contracts.ids import encode_id
 from writ_testing.eventually import eventually
+from writ_testing.search import cmdline, contents
 from writ_testing.suites.backend import ProgressRecorder
 
 LARGE = "x" * 1_000_000
@@ -21,9 +22,8 @@ LARGE = "x" * 1_000_000
 
 def waiting_children(host: SshHost) -> list[int]:
     """Return the processes of hostops that have no children."""
-    every = [Path(f"/proc/{pid}") for pid in host.server.sessions()]
-    ours = [one for one in every if (one / "cmdline").read_bytes().count(b"\0-S\0-c\0exec(")]
-    return [int(one.name) for one in ours if not (one / "task" / one.name / "children").read_text().split()]
+    ours = [pid for pid in host.server.sessions() if b"\0-S\0-c\0exec(" in cmdline(pid)]
+    return [pid for pid in ours if not contents(Path(f"/proc/{pid}/task/{pid}/children")).split()]
 
 
 def send(processes: list[int], number: signal.Signals) -> None:

@@ -18,6 +18,7 @@ from writ_containers.engine.api import Engine as EngineClient
 from writ_contracts.errors import WritError
 from writ_contracts.ids import encode_id
 from writ_testing.eventually import eventually
+from writ_testing.search import cmdline, contents, pids
 
 pytestmark = pytest.mark.lab
 REPLACED = {"container_name": "web", "image": BOX, "recreate": True}
@@ -40,9 +41,8 @@ async def host(engine: Engine, tmp_path: Path) -> AsyncIterator[DockerHost]:
 
 def process_of(engine: Engine) -> int:
     """Return the process of dockerd, which is a child of those that made its namespaces."""
-    named = f"--config-file={engine.folder}/daemon.json".encode()
-    every = [path for path in Path("/proc").glob("[0-9]*") if named in (path / "cmdline").read_bytes()]
-    [found] = [int(path.name) for path in every if (path / "comm").read_text() == "dockerd\n"]
+    config = f"--config-file={engine.folder}/daemon.json".encode()
+    [found] = [pid for pid in pids() if config in cmdline(pid) and contents(Path(f"/proc/{pid}/comm")) == b"dockerd\n"]
     return found
 
 
@@ -75,6 +75,7 @@ async def test_outcome_is_true_where_the_engine_hangs_before_a_step(
     listed = await asyncio.wait_for(host.run("container_list", encode_id(os.urandom(16))), 60)
     assert listed.outcome == "succeeded"
     verdict = await eventually(lambda: probed(host, task), what="a reply of the engine to a probe")
+    await eventually(lambda: settled(host), what="the end of a removal that the engine has gone on with")
     assert done.outcome == "unknown" or verdict == "no_effect"
 
 
@@ -84,3 +85,7 @@ async def probed(host: DockerHost, task: Task) -> str:
         return (await host.backend.probe(replace(task, timeout=10.0), task.baseline)).verdict
     except WritError:
         return ""
+
+
+async def settled(host: DockerHost) -> bool:
+    return not await asyncio.to_thread(host.engine.docker, "ps", "--all", "--quiet", "--filter", "status=removing")
