@@ -80,7 +80,8 @@ class BareProcess:
         script, request = (
             (HELPER, f"{SERVICE}.service") if place.systemd else (FILE_HELPER, str(place.parameters["file_path"]))
         )
-        command = shlex.join(["python3", "-I", "-c", script, place.code])
+        # Without -B it writes bytecode into the folder, so that the next connection of an agent replaces the code.
+        command = shlex.join(["python3", "-I", "-B", "-c", script, place.code])
         return cls(await connection.create_process(command), request)
 
     async def ask(self, _: int) -> None:

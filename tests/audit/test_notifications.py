@@ -291,6 +291,24 @@ def test_a_notifier_of_a_plugin_makes_the_request_and_cannot_send_it_elsewhere(t
     assert target.request(unlinked, 0.0).url == "https://x/pending"
 
 
+async def test_a_notifier_that_ends_the_program_is_a_problem_of_its_destination(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def leave(one: Notification, to: Destined, _: float) -> HttpRequest:
+        raise SystemExit(2)
+
+    notifiers = {"router_log": Notifier(request=leave, summary="leaves")}
+    monkeypatch.setattr("writ_audit.service.load_notifiers", lambda: notifiers)
+    bus, path = MemoryBus(Broker()), configured(tmp_path, kind="router_log")
+    async with replica(bus, tmp_path / "state", notifications=path) as audit:
+        await eventually(lambda: exists(tmp_path / "state" / "notifications-ops.json"))
+        where = subjects.control_event("stop_set")
+        event = Entry(subject=where, data=encode(control("stop_set")), event_id="1", filter=where, expected=0)
+        await bus.journal.append(event)
+        problem = await eventually(audit.checks()["notifications"])
+    assert "no request could be made: SystemExit" in problem
+
+
 def test_no_problem_of_a_destination_quotes_its_secret(receiver: Receiver) -> None:
     problem = post(HttpRequest(url=receiver.url, headers={"Authorization": "Bearer s3cret\nmore"}, body=b""))
     assert ("header" in problem, "s3cret" in problem) == (True, False)

@@ -28,7 +28,7 @@ questions: list[Question] = []
 def answering(answer: Any) -> Evaluator:
     def holds(question: Question, _: Any) -> bool | str:
         questions.append(question)
-        if isinstance(answer, Exception):
+        if isinstance(answer, BaseException):
             raise answer
         return answer  # type: ignore[no-any-return]
 
@@ -82,7 +82,7 @@ def test_evaluator_answers_yes_or_no_or_no_with_a_reason(answer: Any, code: str)
     assert world("it", {"it": answering(answer)}).ask().code == code
 
 
-@pytest.mark.parametrize("answer", [RuntimeError("boom"), None, 1, "\ud800"])
+@pytest.mark.parametrize("answer", [RuntimeError("boom"), SystemExit(2), None, 1, "\ud800"])
 def test_evaluator_with_another_result_denies_in_the_scope_of_its_rule(answer: Any) -> None:
     asking = world("it", {"it": answering(answer)}, user_roles=["operator"])
     ruling = asking.ask()

@@ -38,6 +38,10 @@ class AgentConfig(SignerConfig, frozen=True, kw_only=True):
         Seconds,
         env("WRIT_STOP_GRACE", "when the agent stops: seconds in which running operations may end by themselves"),
     ] = 10.0
+    stall: Annotated[
+        Seconds,
+        env("WRIT_STALL", "seconds after which an agent whose event loop is blocked, by a plugin say, ends itself"),
+    ] = 30.0
 
 
 class PluginConfig(AgentConfig, frozen=True, kw_only=True):

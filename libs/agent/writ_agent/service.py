@@ -1,10 +1,12 @@
 """The process of an agent. With a backend, an agent's `__main__` needs nothing else."""
 
+import asyncio
 import secrets
 import socket
 from collections.abc import Mapping
 
 from writ_agent.agent import Agent, AgentSettings
+from writ_agent.backends.operation_threads import OperationThreads
 from writ_agent.backends.port import Backend, Handler, TargetTester
 from writ_agent.backends.routed_backend import RoutedBackend
 from writ_agent.backends.target_health import TargetHealth
@@ -23,6 +25,7 @@ from writ_runtime.connect import connect_as, load_key
 from writ_runtime.files.people_directory import known_directory
 from writ_runtime.files.policy_keys import PolicyKeys
 from writ_runtime.health import Attention, Check
+from writ_runtime.loop_watchdog import ending_when_held_up
 from writ_runtime.metrics import Metrics
 from writ_runtime.plugins.entry_points import load_catalogue, load_handlers
 from writ_runtime.service import Process, StopStep
@@ -48,11 +51,12 @@ async def serve(
     key, catalogue = load_key(config), load_catalogue()
     host = host_identity(config.installation, config.machine_id) if config.host_bound else None
     identity = AgentIdentity(key=key, pool=config.pool, instance=new_instance(), host=host)
+    threads = _default_threads()
     secret = bytes.fromhex(derive(key.seed, "writ.spool", config.pool))
     routed = RoutedBackend(
         backend, handlers_for(backend.name, catalogue, load_handlers() if handlers is None else handlers)
     )
-    with Spool(config.state_dir, secret) as spool:
+    with Spool(config.state_dir, secret) as spool, ending_when_held_up(config.stall):
         bus = await connect_as(f"agent-{config.pool}", config, key)
         agent = Agent(
             _settings(config, waiting),
@@ -68,15 +72,28 @@ async def serve(
         )
         process.needs(tasks.start(bus.wait_closed(), "bus closed"), "NATS ended the connection for good")
         await agent.start()
-        checks: dict[str, Check] = {"bus": agent.bus_check, "spool": agent.spool_check, backend.name: backend.check}
-        checks["clock"] = agent.time.check
         if isinstance(backend, TargetTester):
-            checks["targets"] = targets_check(backend.target_health)
             show_target_health(process.metrics, backend.target_health)
         grace = config.stop_grace + 2 * config.kill_grace + 12.0
         await process.serve_until_stopped(
-            checks, StopStep("operations", agent.stop, grace), StopStep("drain", lambda: bus.drain(2.0), 3.0)
+            _checks(agent, backend, threads),
+            StopStep("operations", agent.stop, grace),
+            StopStep("drain", lambda: bus.drain(2.0), 3.0),
         )
+
+
+def _default_threads() -> OperationThreads:
+    threads = OperationThreads()
+    asyncio.get_running_loop().set_default_executor(threads)
+    return threads
+
+
+def _checks(agent: Agent, backend: Backend, threads: OperationThreads) -> dict[str, Check]:
+    checks: dict[str, Check] = {"bus": agent.bus_check, "spool": agent.spool_check, backend.name: backend.check}
+    checks["clock"], checks["threads"] = agent.time.check, threads.check
+    if isinstance(backend, TargetTester):
+        checks["targets"] = targets_check(backend.target_health)
+    return checks
 
 
 def handlers_for(backend: str, catalogue: Catalogue, loaded: Mapping[str, object]) -> dict[str, Handler]:

@@ -9,7 +9,8 @@
     if __name__ == "__main__":
         run("policy", PolicyConfig, main)
 
-Exit status: 0 after an orderly stop, 1 when it could not start or broke, 2 when the configuration is wrong.
+Exit status: 0 after an orderly stop; 1 when it could not start, broke, or was left with threads that do not end; 2 when
+the configuration is wrong.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ import gc
 import os
 import resource
 import sys
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from importlib.util import find_spec
@@ -46,6 +48,8 @@ SWITCH_SECONDS = 0.0005
 """A thread that computes, such as one that reads a large list, holds up the event loop this long each time it has
 something to do, and one operation has a dozen such times. Python's default is ten times as much.
 """
+EXIT_SECONDS = 5.0
+"""Seconds from the end of a service's own work until its process has ended, whatever its threads do."""
 KEPT_BYTES, LARGEST_KEPT = 12 << 20, 4 << 20
 """Freed memory that stays with a process, and the largest block that is cut from it. A file of 1 MB passes a process in
 several copies, and glibc by itself gives each back to the kernel, which makes new pages for the next: half the time of
@@ -183,7 +187,10 @@ def run(
     keep_freed_memory()
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(main(config))
+            try:
+                runner.run(main(config))
+            finally:
+                _limit_exit(log)
     except ConfigError as error:
         _refuse(name, error)
     except (WritError, OSError) as error:
@@ -192,10 +199,23 @@ def run(
     except (asyncio.CancelledError, KeyboardInterrupt):
         log.warning("service.cut_short")
         sys.exit(1)
-    except Exception as error:  # noqa: BLE001 - the last frame: the unexpected is logged in full
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the last frame: the unexpected is logged in full
         log.error("service.crashed", exception=error)
         sys.exit(1)
     sys.exit(0)
+
+
+def _limit_exit(log: Log) -> None:
+    """End the process in `EXIT_SECONDS`: Python would wait for threads, and those of a plugin may never end."""
+
+    def end() -> None:
+        running = [one.name for one in threading.enumerate() if not one.daemon and one is not threading.main_thread()]
+        log.error("service.exit_forced", threads=running, seconds=EXIT_SECONDS)
+        os._exit(1)
+
+    timer = threading.Timer(EXIT_SECONDS, end)
+    timer.daemon = True
+    timer.start()
 
 
 def no_core_files() -> None:

@@ -91,6 +91,7 @@ OF_SERVICES = frozenset(
         "WRIT_SSH_KEYS",
         "WRIT_SSH_KNOWN_HOSTS",
         "WRIT_SSH_WAITING",
+        "WRIT_STALL",
         "WRIT_START_WINDOW",
         "WRIT_STATE_DIR",
         "WRIT_STOP_GRACE",

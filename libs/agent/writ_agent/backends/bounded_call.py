@@ -1,4 +1,4 @@
-"""Calls of a backend, bounded in time, which cannot cancel their caller."""
+"""Calls of a backend, bounded in time, which can neither cancel their caller nor end its process."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -13,15 +13,34 @@ class BackendCancelled(Exception):
     """Raised where something that a backend awaits was cancelled, and the call was not: a defect of the backend."""
 
 
+class BackendExited(Exception):
+    """Raised where a backend raises what no `except Exception` catches, such as SystemExit: a defect of the backend."""
+
+
+async def contained(call: Awaitable[T]) -> T:
+    """Return the result of the call. Raises BackendExited, CancelledError, and the backend's errors.
+
+    asyncio ends the event loop at a task's SystemExit or KeyboardInterrupt. argparse and click, for example, raise
+    SystemExit for arguments that they refuse.
+    """
+    try:
+        return await call
+    except (Exception, asyncio.CancelledError, GeneratorExit):
+        raise
+    except BaseException as error:
+        raise BackendExited(f"the backend raised {type(error).__name__}: {error}"[:200]) from error
+
+
 async def bounded(seconds: float | None, call: Awaitable[T]) -> T:
-    """Return the result of the call. Raises TimeoutError after `seconds`, BackendCancelled, and the backend's errors.
+    """Return the result of the call. Raises TimeoutError after `seconds`, BackendCancelled, BackendExited, and the
+    backend's errors.
 
     A CancelledError from within the call would end the task of the caller as if somebody had cancelled it: no handler
     of errors sees it, and the operation would get no receipt.
     """
     try:
         async with asyncio.timeout(seconds):
-            return await call
+            return await contained(call)
     except asyncio.CancelledError as error:
         if tasks.is_cancelled():
             raise

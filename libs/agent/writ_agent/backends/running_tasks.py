@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Collection, Coroutine
 from typing import Any
 
+from writ_agent.backends.bounded_call import contained
 from writ_agent.backends.port import TaskResult
 from writ_bus import tasks
 
@@ -21,7 +22,7 @@ class RunningTasks:
 
     async def run(self, operation_id: str, work: Coroutine[Any, Any, TaskResult], stopped: TaskResult) -> TaskResult:
         """Return the outcome of the work, or `stopped` if `cancel` ended it. An error of the work is raised."""
-        task = self._tasks[operation_id] = tasks.start(work, "operation")
+        task = self._tasks[operation_id] = tasks.start(contained(work), "operation")
         try:
             await asyncio.wait({task})
         except asyncio.CancelledError:

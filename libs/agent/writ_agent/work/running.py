@@ -9,6 +9,7 @@ from typing import Literal
 from msgspec.structs import replace
 
 from writ_agent.backends.bounded_call import bounded
+from writ_agent.backends.operation_threads import ThreadCount, count_threads
 from writ_agent.backends.port import Handler, Progress, Task, TaskResult
 from writ_bus import tasks
 from writ_contracts.agents import ReceiptOutcome
@@ -18,6 +19,8 @@ from writ_contracts.large_texts import large_texts, without_large_texts
 from writ_contracts.wire import canonical
 from writ_runtime.logs import Log
 
+THREAD_SECONDS = 1.0
+"""Seconds for the threads of a cancelled operation to end by themselves."""
 Cause = Literal["cancel", "timeout", "shutdown"]
 _CAUSES: dict[Cause, tuple[str, str]] = {
     "timeout": ("timeout", "it was killed at its timeout"),
@@ -36,6 +39,7 @@ class RunningOperation:
         self._grace = grace
         self._cause: Cause | None = None
         self._certain = True
+        self._threads = ThreadCount()
         self._run = tasks.start(self._guarded(progress), "operation")
 
     def changes(self, target: str) -> bool:
@@ -44,13 +48,16 @@ class RunningOperation:
 
     async def wait(self) -> TaskResult:
         """Return the outcome, at the latest after timeout, grace and the time to kill it."""
-        await asyncio.wait({self._run}, timeout=self._task.timeout)
-        if not self._run.done():
-            await self.stop("timeout")
-        if not self._run.done():
-            self._run.cancel()
-            return self._unseen_end()
-        return self._judge(self._run.result())
+        try:
+            await asyncio.wait({self._run}, timeout=self._task.timeout)
+            if not self._run.done():
+                await self.stop("timeout")
+            if not self._run.done():
+                self._run.cancel()
+                return self._unseen_end()
+            return self._judge(self._run.result())
+        finally:
+            self._threads.over = True
 
     async def stop(self, cause: Cause) -> bool:
         """End it. Return whether nothing of it certainly runs any more."""
@@ -60,7 +67,7 @@ class RunningOperation:
         certain = await self._stop_handler()
         if certain:
             await asyncio.wait({self._run}, timeout=1.0)
-        self._certain = certain and self._run.done()
+        self._certain = certain and self._run.done() and await self._without_threads()
         return self._certain
 
     @property
@@ -77,6 +84,7 @@ class RunningOperation:
         await asyncio.wait({self._run}, timeout=1.0)
 
     async def _guarded(self, progress: Progress) -> TaskResult:
+        count_threads(self._threads)
         if self._cause is not None:  # a stop came before the first step: the handler did not know the operation yet
             return not_begun(self._cause)
         try:
@@ -87,7 +95,7 @@ class RunningOperation:
             return TaskResult(outcome="failed", code=error.code, message=str(error))
         except Exception as error:  # noqa: BLE001 - a defect of the backend: its effect is unknown
             _log.error("agent.backend_broke", operation_id=self._task.operation_id, exception=error)
-            return _broken(self._task, error, over=await self._stop_handler())
+            return _broken(self._task, error, over=await self._stop_handler() and await self._without_threads())
 
     async def _stop_handler(self) -> bool:
         """Return whether nothing of the operation certainly runs any more; not if the backend does not say so."""
@@ -97,8 +105,16 @@ class RunningOperation:
             _log.error("agent.stop_failed", operation_id=self._task.operation_id, exception=error)
             return False
 
+    async def _without_threads(self) -> bool:
+        """Return whether no thread of it changes anything any more."""
+        return self._task.operation.read_only or await self._threads.ended(THREAD_SECONDS)
+
     def _judge(self, done: TaskResult) -> TaskResult:
         """Return `done` with the reason, which the backend cannot know."""
+        if done.outcome == "cancelled" and self._threads and not self._task.operation.read_only:
+            code, _ = _CAUSES.get(self._cause or "cancel", ("not_confirmed", ""))
+            message = f"threads of it still run ({len(self._threads)}); only a restart of its agent ends them"
+            return replace(done, outcome="unknown", code=code, message=message, over=False)
         if done.outcome == "cancelled" and not (done.over and self._certain):
             return replace(done, outcome="unknown", code=done.code or "not_confirmed", over=False)
         if done.outcome == "cancelled" and self._cause in _CAUSES:

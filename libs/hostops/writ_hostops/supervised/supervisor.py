@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import os
+import select
 import selectors
 import signal
 import time
@@ -30,6 +31,8 @@ _FULL = f"this host carries out {MOST_AT_ONCE} requests of this agent already; n
 MOST_SPARES, MOST_USES = 4, 200
 """Waiting children, and the requests that one of them serves."""
 _FORCE, _SPARE_AGAIN = 2.0, 1.0
+_READ_SECONDS = 0.05
+"""Seconds for which a child is waited for that does not read its request. One that works needs less than one."""
 _MOST_WAITING = 8 * 1024 * 1024
 _READ = 1 << 16
 
@@ -51,6 +54,8 @@ class _Job:
         self.kill_at: Optional[float] = None
         self.give_up_at: Optional[float] = None
         self.stops: List[int] = []
+        self.unread: Deque[memoryview] = collections.deque()
+        """Of its request, what its child has not read yet."""
 
     @property
     def undisturbed(self) -> bool:
@@ -64,6 +69,8 @@ class ChildSupervisor:
     def __init__(self, source: int, output: int, folders: HostFolders) -> None:
         self._source, self._output, self._folders = source, output, folders
         self._jobs: Dict[int, _Job] = {}
+        self._slow: Dict[int, _Job] = {}
+        """Jobs with unread bytes, by the descriptor that takes them."""
         self._waiting: Deque[memoryview] = collections.deque()
         self._waiting_bytes = self._given_bytes = 0
         self._unsent: List[_Job] = []
@@ -111,6 +118,8 @@ class ChildSupervisor:
             self._hear()
         elif fd == self._output:
             self._flush()
+        elif fd in self._slow:
+            self._feed(self._slow[fd])
         elif fd in self._jobs:
             self._relay(self._jobs[fd])
 
@@ -133,14 +142,39 @@ class ChildSupervisor:
         piece = data[: self._missing] if self._missing else b""
         self._missing -= len(piece)
         if piece and self._incomplete is not None:
-            self._write_to(self._incomplete.child, piece)
+            self._give(self._incomplete, piece)
         if not self._missing:
             self._incomplete = None
         return data[len(piece) :] if piece else data
 
-    def _write_to(self, child: ChildProcess, data: bytes) -> None:
-        with contextlib.suppress(BrokenPipeError):  # it was killed: the end of its other pipe shows that
-            _write_all(child.into, data)
+    def _give(self, job: _Job, data: bytes) -> None:
+        """Give bytes to its child. A child that does not read, such as one that waits for a bus that hangs, gets them
+        later, and holds up nobody else.
+        """
+        job.unread.append(memoryview(data))
+        if len(job.unread) == 1:
+            self._feed(job, _READ_SECONDS)
+
+    def _feed(self, job: _Job, patience: float = 0.0) -> None:
+        """Write what the child reads now, or within so many seconds."""
+        into, room = job.child.into, select.poll()
+        room.register(into, select.POLLOUT)
+        try:
+            while job.unread and room.poll(patience * 1000):
+                job.unread[0] = job.unread[0][os.write(into, job.unread[0]) :]
+                if not job.unread[0]:
+                    job.unread.popleft()
+        except BrokenPipeError:  # it was killed: the end of its other pipe shows that
+            job.unread.clear()
+        if job.unread and into not in self._slow:
+            self._slow[into] = job
+            self._ready.register(into, selectors.EVENT_WRITE)
+        elif not job.unread:
+            self._stop_feeding(job)
+
+    def _stop_feeding(self, job: _Job) -> None:
+        if self._slow.pop(job.child.into, None) is not None:
+            self._ready.unregister(job.child.into)
 
     def _receive(self, frame: frames.Frame) -> None:
         if frame.kind in (frames.REQUEST, frames.SETTLE):
@@ -172,7 +206,8 @@ class ChildSupervisor:
         self._jobs[child.out] = job
         self._ready.register(child.out, selectors.EVENT_READ)
         self._incomplete = job if frame.missing else None
-        self._write_to(child, frame.raw())
+        os.set_blocking(child.into, False)
+        self._give(job, frame.raw())
 
     def _stop(self, message: Dict[str, Any]) -> None:
         for job in self._jobs.values():
@@ -255,6 +290,7 @@ class ChildSupervisor:
     def _forget(self, job: _Job) -> None:
         if self._incomplete is job:  # the rest of its request is for nobody
             self._incomplete = None
+        self._stop_feeding(job)
         self._ready.unregister(job.child.out)
         del self._jobs[job.child.out]
         os.close(job.child.out)
@@ -342,9 +378,3 @@ def _drop(spare: ChildProcess) -> None:
     os.close(spare.out)
     with contextlib.suppress(ChildProcessError):
         os.waitpid(spare.pid, 0)
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    left = memoryview(data)
-    while left:
-        left = left[os.write(fd, left) :]

@@ -155,6 +155,9 @@ class FrameChannel(asyncssh.SSHClientSession[bytes]):
             self._end(self._start.refusal(self._status))
         elif self._status == NO_SUCH_COMMAND:
             self._end(Invalid("the host has no python3", code="no_python"))
+        elif self._stderr and not self.hello.done():  # no request was sent yet: it quotes no secret
+            _log.warning("hostops.not_started", status=self._status, text=self._stderr.decode(errors="replace"))
+            self._end(ConnectionDropped("hostops ended before its start on the host; the agent's log has its output"))
         else:
             self._end(ConnectionDropped("the connection to the host ended"))
 

@@ -6,6 +6,9 @@ earlier prints of a shell cannot be taken for it.
 """
 
 # mypy: disable-error-code="import-not-found"
+import contextlib
+import errno
+import fcntl
 import hashlib
 import io
 import json
@@ -17,9 +20,10 @@ import sys
 import time
 import zipfile
 from importlib.machinery import FileFinder, SourceFileLoader
-from typing import Any, Dict
+from typing import Any, Dict, Iterator
 
 KEPT = 30 * 86400.0
+LOCK_SECONDS, ATTEMPTS = 2.0, 3
 
 
 def main() -> None:
@@ -56,19 +60,17 @@ def default_folder() -> str:
 
 
 def ready(folder: str, requested: Dict[str, Any], source: Any, say: Any) -> str:
-    """Return the folder with the code of this digest."""
+    """Return the folder with the code of this digest. One connection at a time compares it and moves it away."""
     codes = os.path.join(folder, "code")
     os.umask(0o077)  # for the folders above it, too, whatever this user's is
     os.makedirs(codes, mode=0o700, exist_ok=True)
     own(folder)
     own(codes)
     code = os.path.join(codes, requested["digest"])
-    if os.path.lexists(code):
-        own(code)
-        if contents(code) == requested["contents"]:
+    with alone(codes):
+        if as_sent(code, requested["contents"]):
             os.utime(code)
             return code
-        away(code)
     say("SEND")
     archive = b""
     while len(archive) < requested["size"]:
@@ -79,7 +81,39 @@ def ready(folder: str, requested: Dict[str, Any], source: Any, say: Any) -> str:
     if hashlib.sha256(archive).hexdigest() != requested["digest"]:
         raise OSError(0, "the archive does not match its announced digest", code)
     sweep(codes)
-    return unpacked(archive, code)
+    with alone(codes):
+        return unpacked(archive, code, requested["contents"])
+
+
+@contextlib.contextmanager
+def alone(codes: str) -> Iterator[None]:
+    """Hold the lock of the folder within the block: what this connection moves away may be what another has just
+    unpacked. A process that was stopped with the lock, and a file system without locks, delay this and no more.
+    """
+    folder, until = os.open(codes, os.O_RDONLY | os.O_DIRECTORY), time.monotonic() + LOCK_SECONDS
+    try:
+        while time.monotonic() < until:
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                if error.errno != errno.EWOULDBLOCK:
+                    break
+                time.sleep(0.01)
+        yield
+    finally:
+        os.close(folder)
+
+
+def as_sent(code: str, wanted: str) -> bool:
+    """Return whether the code is there with these contents. Move any other out of the way."""
+    if not os.path.lexists(code):
+        return False
+    own(code)
+    if contents(code) == wanted:
+        return True
+    away(code)
+    return False
 
 
 def own(folder: str) -> None:
@@ -123,30 +157,42 @@ def read_sources_only(code: str) -> None:
     sys.path.insert(0, code)
 
 
+def beside(code: str) -> str:
+    """Return a name that nothing else has."""
+    return f"{code}.{os.getpid()}.{time.monotonic_ns()}"
+
+
 def away(code: str) -> None:
     """Move the code out of the way at once. Another connection may do the same at this moment."""
-    part = f"{code}.{os.getpid()}"
+    part = beside(code)
     try:
         os.rename(code, part)
     except FileNotFoundError:
         return
-    shutil.rmtree(part)
+    shutil.rmtree(part, ignore_errors=True)  # a Python that writes bytecode into it may add some at the same time
 
 
-def unpacked(archive: bytes, code: str) -> str:
-    """Unpack whole or not at all. Another connection may do the same at this moment."""
-    part = f"{code}.{os.getpid()}"
-    os.mkdir(part, 0o700)
-    try:
-        with zipfile.ZipFile(io.BytesIO(archive)) as bundle:
-            bundle.extractall(part)
-        os.rename(part, code)
-    except OSError:  # no room; or the other one was first
-        shutil.rmtree(part, ignore_errors=True)
-        if not os.path.lexists(code):
-            raise
-        own(code)
-    return code
+def unpacked(archive: bytes, code: str, wanted: str) -> str:
+    """Unpack whole or not at all. Another connection may do the same at this moment.
+
+    A Python that runs code of the folder, and does not belong to Writ, writes its bytecode there, and makes the folders
+    for it: also while they are moved away. What is there instead is compared like the code of an earlier connection.
+    """
+    for _ in range(ATTEMPTS):
+        part = beside(code)
+        os.mkdir(part, 0o700)
+        try:
+            with zipfile.ZipFile(io.BytesIO(archive)) as bundle:
+                bundle.extractall(part)
+            os.rename(part, code)
+            return code
+        except OSError:  # no room; or another one was first
+            shutil.rmtree(part, ignore_errors=True)
+            if not os.path.lexists(code):
+                raise
+        if as_sent(code, wanted):
+            return code
+    raise OSError(0, "something else writes into it all the time", code)
 
 
 def sweep(codes: str) -> None:

@@ -166,7 +166,7 @@ class NotificationDelivery:
             request = self._target.request(one, self._clock())
         except ConfigError as error:
             return str(error)[:300]
-        except Exception as error:  # noqa: BLE001 - a plugin's defect holds up its own destination alone
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin's defect holds up its own destination alone
             return f"no request could be made: {type(error).__name__}"  # its message may contain the secret
         return await asyncio.to_thread(post, request)
 

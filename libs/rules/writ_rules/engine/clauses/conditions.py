@@ -191,7 +191,7 @@ class EvaluatorCondition(Struct, frozen=True, eq=False):
         try:
             answer: object = self.evaluator.holds(_question(case), self.options)
             got = show(answer) if isinstance(answer, str) else "no"
-        except Exception as error:  # noqa: BLE001 - foreign code: whatever it raises denies in the rule's scope
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - foreign code: its error denies in the rule's scope
             return ClauseMiss(clause, self.expected, f"raised {type(error).__name__}", erred=True)
         if answer is True:
             return None
