@@ -262,7 +262,7 @@ def test_events_left_before_an_archive_are_not_judged() -> None:
 
 
 def test_operation_that_goes_on_after_an_archive_in_the_same_records_is_regular() -> None:
-    courses, stored = OperationHistories(), records((CONTROL, STARTED, finished()))
+    courses, stored = OperationHistories(), records([CONTROL, STARTED, finished()])
     stored.insert(2, Record(9, subjects.control_event("journal_archive"), b"{}", {}, 1.0))
     assert courses.unknown(stored) == set()
     assert [courses.examine(record) for record in stored] == [None] * 4

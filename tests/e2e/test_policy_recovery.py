@@ -49,7 +49,7 @@ async def test_version_that_does_not_load_is_replaced_while_writ_is_down(tmp_pat
         assert "version 3 is stored" in done.out
         await installation.start()
         async with await installation.client() as writ:
-            assert (await writ.policy_status()).version.number == 3
+            assert [one.number for one in (await writ.policy_history(limit=1)).versions] == [3]
             assert (await writ.run("test_noop", "web-1")).outcome == "succeeded"
 
         async def is_recorded() -> bool:
