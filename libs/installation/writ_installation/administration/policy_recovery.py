@@ -18,9 +18,9 @@ from writ_contracts.policy.versions import PolicyFile, StoredPolicy, of_file, pa
 from writ_contracts.wire import decode, encode
 from writ_documents.atomic_files import write_atomically
 from writ_installation.files.home import Home
-from writ_installation.nats.reached_server import reached_server
 from writ_installation.server_access.server_options import options_of
 from writ_installation.server_access.server_tls import client_tls
+from writ_installation.status.reached_server import reached_server
 from writ_trust.digests import plain_digest
 from writ_trust.policy_versions import read_version
 from writ_trust.statements import sign

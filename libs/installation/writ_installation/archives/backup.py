@@ -26,8 +26,8 @@ from writ_installation.archives.journal import bootstrapped
 from writ_installation.files.home import Home
 from writ_installation.files.lock import holder
 from writ_installation.nats.external_server import external_configuration
-from writ_installation.nats.reached_server import reached_server
 from writ_installation.server_access.server_address import ServerAddress
+from writ_installation.status.reached_server import reached_server
 from writ_nats_server import snapshots
 from writ_nats_server.snapshots import StreamInfo
 from writ_proof.bundles import MANIFEST, Bundle, BundleWriter, DamagedBundle, Member
