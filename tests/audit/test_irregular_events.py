@@ -261,6 +261,19 @@ def test_events_left_before_an_archive_are_not_judged() -> None:
     assert [courses.examine(record) for record in stored[1:]] == [None] * 4
 
 
+def test_operation_that_goes_on_after_an_archive_in_the_same_records_is_regular() -> None:
+    courses, stored = OperationHistories(), records([CONTROL, STARTED, finished()])
+    stored.insert(2, Record(9, subjects.control_event("journal_archive"), b"{}", {}, 1.0))
+    assert courses.unknown(stored) == set()
+    assert [courses.examine(record) for record in stored] == [None] * 4
+
+
+def test_key_of_a_request_that_ended_before_an_archive_may_be_used_again() -> None:
+    courses, stored = OperationHistories(), records(HONEST[0])
+    archive = Record(9, subjects.control_event("journal_archive"), b"{}", {}, 1.0)
+    assert [courses.examine(record) for record in (*stored, archive, *stored)] == [None] * (2 * len(stored) + 1)
+
+
 def test_a_record_that_cannot_be_read_is_passed_over() -> None:
     broken = Record(1, subjects.operation_event("alice", ID, "granted"), b"\xff", {}, 1.0)
     assert OperationHistories().examine(broken) is None

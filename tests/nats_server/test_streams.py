@@ -64,6 +64,24 @@ async def test_new_pool_gets_its_consumer_and_the_others_keep_theirs(bus: NatsBu
     assert (await config_of(bus, "CONSUMER.INFO.WRIT_JOURNAL.agent-b"))["filter_subject"].endswith(".*.b.>")
 
 
+async def test_consumer_of_an_earlier_release_is_changed_after_a_restart_of_the_server(tmp_path: Path) -> None:
+    # The first reply of nats-server to an update after its restart has the former configuration.
+    store = f'jetstream: {{ store_dir: "{tmp_path / "js"}" }}'
+    earlier = {**consumer("a"), "filter_subject": "writ.journal.op.*.*.dispatched.a.>"}
+    async with open_server(tmp_path, store) as (_, url):
+        bus = await connect(anybody(url))
+        await provision(bus, [], SIZES)
+        create = f"$JS.API.CONSUMER.CREATE.WRIT_JOURNAL.agent-a.{earlier['filter_subject']}"
+        request = {"stream_name": "WRIT_JOURNAL", "config": earlier}
+        await bus.replies.one(create, msgspec.json.encode(request), timeout=SOON)
+        await bus.close()
+    async with open_server(tmp_path, store) as (_, url):
+        bus = await connect(anybody(url))
+        await provision(bus, ["a"], SIZES)
+        assert differences(consumer("a"), await config_of(bus, "CONSUMER.INFO.WRIT_JOURNAL.agent-a")) == []
+        await bus.close()
+
+
 async def test_stream_that_cannot_be_changed_is_reported(bus: NatsBus) -> None:
     wrong = {"name": "WRIT_JOURNAL", "subjects": ["writ.journal.>"], "storage": "memory", "max_bytes": 1 << 20}
     await bus.replies.one("$JS.API.STREAM.CREATE.WRIT_JOURNAL", msgspec.json.encode(wrong), timeout=SOON)

@@ -172,6 +172,6 @@ def test_a_statement_of_another_installation_is_refused(kind: type[Struct]) -> N
 @every_statement
 def test_a_statement_without_an_installation_counts_in_old_records_alone(kind: type[Struct]) -> None:
     unbound = sign(Key(KEY.seed), sample(kind))
-    with pytest.raises(Untrusted, match="names no installation, and this is text"):
+    with pytest.raises(Untrusted, match=r"names no installation, and this is text: write .* again"):
         open_signed(unbound, kind, {KEY.public}, HERE)
     assert open_signed(unbound, kind, {KEY.public}, HERE, unbound=True) is not None

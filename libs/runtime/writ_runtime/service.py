@@ -29,6 +29,7 @@ from typing import Any, NoReturn, TypeVar
 import msgspec
 from msgspec import Struct
 
+from writ_bus import tracing
 from writ_contracts.errors import ConfigError, WritError
 from writ_documents.atomic_files import write_atomically
 from writ_runtime import logs
@@ -166,19 +167,23 @@ async def ended(task: asyncio.Task[None]) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
+def correlation() -> Mapping[str, str]:
+    """Return the field by which log lines about one request are found in the logs of all services."""
+    trace = tracing.current()
+    return {} if trace is None else {"correlation_id": trace.correlation_id}
+
+
 def run(
     name: str,
     kind: type[Settings],
     main: Callable[[Settings], Coroutine[Any, Any, None]],
-    *,
-    context: logs.Context = dict,
 ) -> NoReturn:
     """Configure, run `main` (on uvloop if installed), and exit with the module's status."""
     try:
         config = load(kind, os.environ)
     except ConfigError as error:
         _refuse(name, error)
-    logs.configure(name, config.log_level, config.log_format, context=context)
+    logs.configure(name, config.log_level, config.log_format, context=correlation)
     log = Log(f"writ.{name}")
     for line in unread_variables(os.environ):
         log.warning("config.variable_not_read", problem=line)

@@ -113,7 +113,7 @@ class OperationHistories:
     def examine(self, record: Record) -> IrregularEvent | None:
         """Return the finding on the next record, or None."""
         if record.subject == ARCHIVES:
-            self._known.clear()  # the idempotency key of a refused request may be used again
+            self._forget_ended()
         if record.subject.startswith(OF_CONTROL):
             return _late(record)
         where, event = parse_event(record.subject), _event(record)
@@ -129,6 +129,14 @@ class OperationHistories:
             return None
         about = {"operation_id": where.operation_id, "principal": where.principal}
         return IrregularEvent(sequence=record.sequence, what=f"{where.event} {what}", **about)
+
+    def _forget_ended(self) -> None:
+        """Forget operations that have ended: the idempotency key of a refused request may be used again. Others may go
+        on in records after the archive that `unknown` has already seen, first of all the operation that archives.
+        """
+        ended = [operation_id for operation_id, history in self._known.items() if history.state is State.ENDED]
+        for operation_id in ended:
+            del self._known[operation_id]
 
     def _remember(self, operation_id: str, history: OperationHistory) -> None:
         self._known[operation_id] = history

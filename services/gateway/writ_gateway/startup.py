@@ -11,6 +11,7 @@ from msgspec import Struct
 from writ_contracts.errors import ConfigError, WritError
 from writ_runtime import logs
 from writ_runtime.config import load
+from writ_runtime.service import correlation
 
 Settings = TypeVar("Settings", bound=Struct)
 
@@ -21,7 +22,7 @@ def start(kind: type[Settings], serve: Callable[[Settings], Coroutine[Any, Any, 
     """
     try:
         config = load(kind, os.environ)
-        logs.configure("gateway", getattr(config, "log_level", "warning"), "auto")
+        logs.configure("gateway", getattr(config, "log_level", "warning"), "auto", context=correlation)
         asyncio.run(serve(config))
     except KeyboardInterrupt:
         return 0

@@ -121,6 +121,13 @@ class StoredPolicy(Struct, frozen=True, kw_only=True, tag="policy"):
         return unpacked(self.packed)
 
 
+def of_file(version: StoredPolicy) -> str:
+    """Return how a version of a policy file came about, for its control event."""
+    if not version.reason:
+        return "the policy file became this version"
+    return f"recovered by the owner of the installation: {version.reason}"[:1000]
+
+
 class PolicyHistoryQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A query for the versions, newest first (`writ.query.<principal>.policy_history`); page on from `before`."""
 

@@ -10,8 +10,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -25,11 +24,10 @@ from writ_contracts.installation.restore_marker import FILE, RestoreMarker
 from writ_documents.atomic_files import DRAFT, sync_folder, write_atomically
 from writ_installation.archives.journal import bootstrapped
 from writ_installation.files.home import Home
-from writ_installation.files.lock import held, holder
+from writ_installation.files.lock import holder
 from writ_installation.nats.external_server import external_configuration
-from writ_installation.nats.server import BundledServer, free_port
-from writ_installation.processes.report import read_report
-from writ_installation.server_access.server_address import LOOPBACK, ServerAddress
+from writ_installation.server_access.server_address import ServerAddress
+from writ_installation.status.reached_server import reached_server
 from writ_nats_server import snapshots
 from writ_nats_server.snapshots import StreamInfo
 from writ_proof.bundles import MANIFEST, Bundle, BundleWriter, DamagedBundle, Member
@@ -71,7 +69,7 @@ async def back_up(home: Home, path: Path, url: str | None, show: Callable[[str],
     home.key("policy")
     path = Path(os.path.abspath(path))  # noqa: ASYNC240, PTH100 - no look at the disk
     with BundleWriter(path) as writer:
-        async with _server(home, url, show) as bus:
+        async with reached_server(home, url, show) as server, bootstrapped(home, server.url, server.environ) as bus:
             streams, members = await _pack(bus, writer)
         for file in sorted(_files(home, leaving_out=path)):
             members.append(writer.put(_FILES + file.relative_to(home.root).as_posix(), file.read_bytes()))
@@ -115,26 +113,6 @@ def _files(home: Home, leaving_out: Path) -> Iterator[Path]:
             file = here / name
             if file not in others and file not in drafts and not name.endswith(DRAFT) and file.is_file():
                 yield file
-
-
-@asynccontextmanager
-async def _server(home: Home, url: str | None, show: Callable[[str], None]) -> AsyncIterator[NatsBus]:
-    """Yield a bus of the bootstrap user: of the running server, or of one that is started for this."""
-    report = read_report(home.report_file) if holder(home.lock) is not None else None
-    if url or report is not None:
-        async with bootstrapped(home, url or (report.url if report else "")) as bus:
-            yield bus
-        return
-    home.make_folders()
-    with held(home.lock):
-        address = ServerAddress(host=LOOPBACK, port=free_port(), monitor_port=free_port())
-        server = BundledServer(home, address, show, os.environ)
-        await server.start()
-        try:
-            async with bootstrapped(home, server.url, {}) as bus:  # WRIT_TLS_CA is that of another server
-                yield bus
-        finally:
-            await server.stop()
 
 
 def read_manifest(path: Path) -> BackupManifest:
@@ -225,7 +203,7 @@ async def _restore(
 ) -> None:
     _restore_files(draft, path, manifest)
     with Bundle(path) as bundle:
-        async with _server(draft, url, show) as bus:
+        async with reached_server(draft, url, show) as server, bootstrapped(draft, server.url, server.environ) as bus:
             await _restore_streams(bus, path, manifest, bundle)
     now = RestoreMarker(backup=manifest.id, made_at=manifest.made_at, restored_at=time.time(), last=manifest.last)
     write_atomically(draft.root / FILE, msgspec.json.encode(now))

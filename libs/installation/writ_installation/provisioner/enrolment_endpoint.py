@@ -41,18 +41,25 @@ class EnrolmentEndpoint:
         self._home = home
         self._environ = environ
         self._bus: NatsBus | None = None
+        self._key = ""
+        """The public key of that connection."""
         self._notifier = NoticeSender(subjects.NOTICE_PROVISIONER, dropped_notices(measured))
         self._idle = IdleSessions()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self, url: str) -> None:
-        """Serve from now on. Raises BusError where the server refuses, ConfigError for a bad agents.yaml."""
+        """Serve from now on, with the present key: NATS soon refuses a connection with a rotated one.
+
+        Raises BusError where the server refuses, ConfigError for a bad agents.yaml.
+        """
         finish(self._home)
-        if self._bus is not None:
+        key = self._home.key("keeper").public
+        if self._bus is not None and key == self._key:
             return
         await self._changes.read(url)
         bus = await connect(options_of(self._home, "keeper", url, client_tls(self._home, self._environ)))
         try:
+            await self.close()
             enrolments = Enrolments(
                 self._home, self._notifier.queue, partial(self._notifier.record, bus), self._observe
             )
@@ -60,7 +67,7 @@ class EnrolmentEndpoint:
         except BaseException:
             await bus.close()
             raise
-        self._bus = bus
+        self._bus, self._key = bus, key
         self._tasks = [
             tasks.keep("enrolment notices", partial(self._notifier.run, bus)),
             tasks.keep("idle sessions", partial(self._end_idle_sessions, url, bus)),

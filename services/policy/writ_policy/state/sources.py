@@ -16,6 +16,7 @@ from typing import Any
 from writ_contracts.catalogue.control import PrincipalManage
 from writ_contracts.errors import ConfigError, WritError
 from writ_contracts.notices import Notice
+from writ_contracts.policy.versions import of_file
 from writ_documents.document import FileErrors
 from writ_policy.config import PolicyConfig
 from writ_policy.state.credentials_file import CredentialsFile
@@ -195,8 +196,7 @@ class PolicySources:
     def _announce(self, versions: Versions) -> None:
         head = versions.head
         if head is not None and head.origin == "file":
-            detail = "the policy file became this version"
-            self._tell(Notice(kind="file_version", detail=detail, version=head.number, digest=head.digest))
+            self._tell(Notice(kind="file_version", detail=of_file(head), version=head.number, digest=head.digest))
 
     def _refused(self, name: str, error: ConfigError | None) -> None:
         """Report a refused file without its mistakes: these may quote it, and go only to the log."""
