@@ -92,7 +92,7 @@ async def test_a_watched_list_is_shown_when_it_has_changed(capsys: pytest.Captur
 
 
 async def test_watched_list_goes_on_after_a_time_without_replies(capsys: pytest.CaptureFixture[str]) -> None:
-    states = iter(["one", TimedOut("no answer"), TimedOut("no answer"), "one"])
+    states = iter(["one", TimedOut("no \x1banswer"), TimedOut("no \x1banswer"), "one"])
 
     async def show() -> int:
         state = next(states)
@@ -103,7 +103,7 @@ async def test_watched_list_goes_on_after_a_time_without_replies(capsys: pytest.
 
     assert await watched(show, every=0, times=2) == 0
     shown = capsys.readouterr()
-    assert (shown.out, shown.err) == ("one\none\n", "writ: no answer; still watching\n")
+    assert (shown.out, shown.err) == ("one\none\n", "writ: no �answer; still watching\n")
 
 
 async def test_watched_list_that_cannot_be_read_at_first_ends() -> None:
