@@ -180,9 +180,7 @@ class Screen:
         columns in it are stacked, one after the other; longer texts wrap between words. `spill`: the last column is
         printed beneath then, a line for each row.
         """
-        cells = [
-            [visible_text(cell) if isinstance(cell, Text) else Text(visible(_brief(cell))) for cell in row] for row in rows
-        ]
+        cells = [[visible_text(_as_text(cell)) for cell in row] for row in rows]
         if self.quiet:
             named = columns.index("operation") if "when" in columns[:1] else 0
             for row in cells:
@@ -309,6 +307,10 @@ def shown(value: object, indent: int = 0) -> str:
     if isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
         return f"\n{' ' * indent}".join(["", *(shown(item) for item in value)])
     return visible(msgspec.json.encode(value).decode())
+
+
+def _as_text(cell: object) -> Text:
+    return cell if isinstance(cell, Text) else Text(visible(_brief(cell)))
 
 
 def _brief(value: object) -> str:
