@@ -54,9 +54,7 @@ async def is_served(reader: asyncio.StreamReader) -> bool:
     return (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)).startswith(b"HTTP/1.1 200")
 
 
-async def test_requests_of_one_principal_leave_room_for_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_requests_of_one_principal_leave_room_for_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bearer, "MOST_OPEN", 2)
     over, statuses = asyncio.Event(), list[int]()
 

@@ -9,7 +9,6 @@ from mcp.types import TextContent
 from tests.gateway.conftest import call, serving
 
 from writ_gateway.results import bounded
-from writ_gateway.results import bounded
 from writ_gateway.server import tool_result
 from writ_gateway.untrusted_text import MOST_CHARACTERS, BoundedCopy, visible
 from writ_testing.installations.installation import RunningInstallation
