@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from tests.agent_proxmox.cluster import WEB, Cluster
 
 from writ_agent_proxmox.connection.session import ApiSession
@@ -107,9 +108,12 @@ async def test_a_new_guest_does_not_get_the_backups_of_a_deleted_one(cluster: Cl
     assert (await refused(cluster, "backup_restore", backup_id="b1", container_name="new")).code == "not_found"
 
 
-async def test_a_target_that_may_not_list_backups_creates_guests(cluster: Cluster) -> None:
+async def test_a_target_that_may_not_list_backups_or_has_none_creates_guests(cluster: Cluster) -> None:
     cluster.server.pve.faults.append(ProxmoxFault("GET", "/storage/local/content", 403))
-    assert (await cluster.done("guest_create", guest_name="new", template="base", full=True)).outcome == "succeeded"
+    new = {"template": "base", "full": True}
+    assert (await cluster.done("guest_create", guest_name="new", **new)).outcome == "succeeded"
+    cluster.target = replace(cluster.target, backup={})
+    assert (await cluster.done("guest_create", guest_name="other", **new)).outcome == "succeeded"
 
 
 async def test_a_guest_that_runs_is_deleted_by_force_alone(cluster: Cluster) -> None:

@@ -74,13 +74,14 @@ async def free_vmid(api: Api, target: Target) -> int:
 
 
 async def _backed_up(api: Api, target: Target) -> set[int]:
-    """Return the ids with backups in the target's storage, on any node. Without the right to list them there, this
-    target restores none.
+    """Return the ids with backups in the target's storage, on any node where it is available. Without the right to list
+    them there, this target restores none.
     """
-    if target.backup is None:
+    if not target.backup:
         return set()
     storage, found = backup_storage_of(target).storage, set[int]()
-    rows = [row for row in await api.get("cluster", "resources", type="storage") if row.get("storage") == storage]
+    every = await api.get("cluster", "resources", type="storage")
+    rows = [row for row in every if (row.get("storage"), row.get("status")) == (storage, "available")]
     for row in rows[:1] if any(row.get("shared") for row in rows) else rows:
         try:
             backups = await api.get("nodes", row["node"], "storage", storage, "content", content="backup")
