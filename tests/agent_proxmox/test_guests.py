@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from tests.agent_proxmox.cluster import WEB, Cluster
 
 from writ_agent_proxmox.connection.session import ApiSession
 from writ_agent_proxmox.operations.movement import gibibytes
 from writ_contracts.errors import WritError
 from writ_contracts.inventory import Target
+from writ_testing.peers.proxmox import ProxmoxFault
 
 
 async def refused(cluster: Cluster, name: str, **parameters: Any) -> WritError:
@@ -82,6 +84,36 @@ async def test_a_backup_id_is_used_once_and_never_a_prefix(cluster: Cluster) -> 
     assert (await refused(cluster, "backup_restore", backup_id="b", container_name="web")).code == "not_found"
     done = await cluster.done("backup_delete", backup_id="b")
     assert (done.output["removed"], done.effect) == (False, "none")
+
+
+async def test_a_backup_is_deleted_in_the_name_of_its_own_guest_alone(cluster: Cluster) -> None:
+    """A rule may permit the deletion of the backups of one guest."""
+    await backed_up(cluster)
+    cluster.server.pve.requests.clear()
+    assert (await refused(cluster, "backup_delete", backup_id="b1", container_name="deaf")).code == "other_guest"
+    with pytest.raises(WritError, match="of guest 100, not of deaf"):
+        await cluster.backend.preview(cluster.task("backup_delete", backup_id="b1", container_name="deaf"))
+    assert (await cluster.done("backup_delete", backup_id="b1", container_name="web")).output["removed"]
+
+
+async def test_a_new_guest_does_not_get_the_backups_of_a_deleted_one(cluster: Cluster) -> None:
+    """Proxmox gives the lowest free vmid again, here that of a guest of another target."""
+    await backed_up(cluster)
+    assert (await cluster.done("guest_delete", guest_name="web")).effect == "done"
+    cluster.server.pve.vm(900).config["tags"] = "test"
+    scoped(cluster, tag="test")
+    assert (await cluster.done("guest_create", guest_name="new", template="base", full=True)).outcome == "succeeded"
+    assert (await cluster.done("backup_list")).output["backups"] == []
+    cluster.server.pve.requests.clear()
+    assert (await refused(cluster, "backup_restore", backup_id="b1", container_name="new")).code == "not_found"
+
+
+async def test_a_target_that_may_not_list_backups_or_has_none_creates_guests(cluster: Cluster) -> None:
+    cluster.server.pve.faults.append(ProxmoxFault("GET", "/storage/local/content", 403))
+    new = {"template": "base", "full": True}
+    assert (await cluster.done("guest_create", guest_name="new", **new)).outcome == "succeeded"
+    cluster.target = replace(cluster.target, backup={})
+    assert (await cluster.done("guest_create", guest_name="other", **new)).outcome == "succeeded"
 
 
 async def test_a_guest_that_runs_is_deleted_by_force_alone(cluster: Cluster) -> None:

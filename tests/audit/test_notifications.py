@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 from tests.audit.history import History
 from tests.audit.replica import replica
 
 from writ_audit.metrics import metrics
-from writ_audit.notifications.delivery import post
+from writ_audit.notifications.delivery import BURST, post
 from writ_audit.notifications.messages import notification_of
 from writ_audit.notifications.notifiers import BUILT_IN, AppriseOptions, NtfyOptions, signature
 from writ_audit.notifications.settings import NotifiedDestination, read_notifications
@@ -228,6 +229,30 @@ async def test_a_receiver_that_fails_gets_each_notification_once_it_takes_it_als
     text = measured.exposition()[0].decode()
     assert 'writ_notifications_total{destination="ops",result="failed"} 2.0' in text
     assert 'writ_notifications_total{destination="ops",result="sent"} 1.0' in text
+
+
+async def test_requests_of_one_principal_fill_no_inbox_and_delay_no_other_notification(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    bus, file = MemoryBus(Broker()), configured(tmp_path, receiver.url)
+
+    async def waits(principal: str, number: int) -> None:
+        number_of = f"{number:026}"
+        event = structs.replace(WAITING, id=f"{principal}{number}", principal=principal, operation_id=number_of)
+        where = subjects.operation_event(principal, number_of, "awaiting_approval")
+        await bus.journal.append(Entry(subject=where, data=encode(event), event_id=event.id, filter=where, expected=0))
+
+    async def is_notified() -> bool:
+        return any(b"alice requests" in body for _, body in receiver.received)
+
+    async with replica(bus, tmp_path / "state", notifications=file):
+        await eventually(lambda: exists(tmp_path / "state" / "notifications-ops.json"))
+        for number in range(200):
+            await waits("bob", number)
+        await waits("alice", 200)
+        await eventually(is_notified, within=20)
+    by_bob = [body for _, body in receiver.received if b"bob requests" in body]
+    assert BURST <= len(by_bob) < 2 * BURST
 
 
 async def passes(check: Check) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner
+from rich.text import Text
 from tests.cli.test_help import INVENTORY, PRINCIPALS
 
 from writ_cli.main import cli
@@ -91,7 +92,7 @@ async def test_a_watched_list_is_shown_when_it_has_changed(capsys: pytest.Captur
 
 
 async def test_watched_list_goes_on_after_a_time_without_replies(capsys: pytest.CaptureFixture[str]) -> None:
-    states = iter(["one", TimedOut("no answer"), TimedOut("no answer"), "one"])
+    states = iter(["one", TimedOut("no \x1banswer"), TimedOut("no \x1banswer"), "one"])
 
     async def show() -> int:
         state = next(states)
@@ -102,7 +103,7 @@ async def test_watched_list_goes_on_after_a_time_without_replies(capsys: pytest.
 
     assert await watched(show, every=0, times=2) == 0
     shown = capsys.readouterr()
-    assert (shown.out, shown.err) == ("one\none\n", "writ: no answer; still watching\n")
+    assert (shown.out, shown.err) == ("one\none\n", "writ: no �answer; still watching\n")
 
 
 async def test_watched_list_that_cannot_be_read_at_first_ends() -> None:
@@ -126,3 +127,33 @@ def test_output_on_a_full_disk_is_one_line_on_standard_error(words: tuple[str, .
         1,
         f"writ: No space left on device: the output is incomplete. {what_now}\n",
     )
+
+
+HOSTILE = "\x1b[2J\x1b[1;1Hdigest\u202e\n  preview"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [(HOSTILE, "x")],
+        [(HOSTILE, [{"a": 1}])],
+        [("packages", [{HOSTILE: 1}])],
+        [(f"last_{HOSTILE}_at", 1.7e9)],
+    ],
+)
+def test_names_from_an_agent_stay_harmless_for_people(
+    capsys: pytest.CaptureFixture[str], values: list[tuple[str, object]]
+) -> None:
+    """An approver reads the card of a request, with the fields of its preview, on a terminal."""
+    Screen("table").fields(values)
+    shown = capsys.readouterr().out
+    assert all(char.isprintable() or char == "\n" for char in shown), shown
+    assert not any(line.startswith("  preview") for line in shown.splitlines())
+
+
+def test_styled_text_from_outside_stays_harmless_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    screen, text = Screen("table"), Text("\x1b[2J", style="red")
+    screen.line("a ", text)
+    screen.table(("name", "state"), [("b", text)])
+    assert all(char.isprintable() or char == "\n" for char in capsys.readouterr().out)
+    assert text.plain == "\x1b[2J"

@@ -32,6 +32,8 @@ def flags(**settings: Any) -> list[str]:
         ({"privileged": True}, "allow_privileged"),
         ({"network": "host"}, "allow_host_network"),
         ({"network": "container:db"}, "allow_shared"),
+        ({"network": "ns:/proc/1/ns/net"}, "allow_host_network"),
+        ({"network": "slirp4netns:allow_host_loopback=true"}, "allow_host_network"),
         ({"namespaces": {"pid": "host"}}, "allow_host_namespaces"),
         ({"namespaces": {"ipc": "host"}}, "allow_host_namespaces"),
         ({"namespaces": {"pid": "container:db"}}, "allow_shared"),

@@ -6,6 +6,7 @@ import re
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -216,6 +217,24 @@ async def test_volume_and_folder_of_a_container_over_ssh_are_backed_up_and_resto
         (listed,) = (await host.run("backup_list", container_name="web")).output["backups"]
         assert listed["backup_id"] == "then"
         assert repository_of(host.target, "a" * 26).host == host.target.id  # two hosts may have one repository
+
+
+async def test_backup_is_deleted_in_the_name_of_its_own_container_alone(tmp_path: Path) -> None:
+    """A rule may permit the deletion of the backups of one container."""
+    async with fake_engine(tmp_path / "e.sock") as engine, on_this_host(tmp_path, engine) as made:
+        engine.put("db", running=True, HostConfig={"Mounts": [{"Type": "volume", "Source": "d", "Target": "/d"}]})
+        engine.files["d"] = tar_of("d", "then")
+        backup = {"repository": str(tmp_path / "repository"), "password_file": str(tmp_path / "password")}
+        host = made._replace(target=replace(made.target, backup=backup))
+        (tmp_path / "password").write_text("word")
+        new_repository(backup)
+        assert (await host.run("backup_create", container_name="db", backup_id="b")).outcome == "succeeded"
+        delete = host.task("backup_delete", container_name="web", backup_id="b")
+        for attempt in (host.backend.preview, partial(host.backend.run, progress=ProgressRecorder())):
+            with pytest.raises(WritError, match="of container db, not of web") as error:
+                await attempt(delete)
+            assert error.value.code == "other_container"
+        assert (await host.run("backup_delete", container_name="db", backup_id="b")).outcome == "succeeded"
 
 
 async def test_shared_operation_that_the_host_does_not_know_is_not_settled(

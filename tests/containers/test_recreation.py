@@ -98,6 +98,8 @@ def test_networks_stay_without_the_addresses_that_the_engine_gave() -> None:
         ({"Mounts": [{"Type": "bind", "Source": "/root", "Target": "/r"}]}, "allow_host_mounts"),
         ({"Binds": ["/var/run/docker.sock:/s"]}, "allow_engine_socket"),
         ({"SecurityOpt": ["seccomp=unconfined"]}, "allow_unconfined"),
+        ({"MaskedPaths": [], "ReadonlyPaths": []}, "allow_unconfined"),
+        ({"ReadonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sysrq-trigger"]}, "allow_unconfined"),
         ({"Sysctls": {"kernel.shmmax": "1"}}, "allow_unconfined"),
         ({"VolumesFrom": ["db"]}, "allow_shared"),
     ],
@@ -121,6 +123,8 @@ def test_isolated_container_needs_no_flag() -> None:
         "Binds": ["kept:/k", "/srv/x:/x"],
         "SecurityOpt": ["no-new-privileges"],
         "CapAdd": None,
+        "MaskedPaths": ["/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware"],
+        "ReadonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
     }
     assert (
         list(breakouts(settings(container({}, host), {"CgroupVersion": "2"}, "box:2"), ["/srv"], "/run/other.sock"))

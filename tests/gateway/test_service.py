@@ -6,7 +6,7 @@ import os
 import ssl
 import sys
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,10 +39,10 @@ class Impatient(TimedProtocol):
 
 
 @asynccontextmanager
-async def served(application: Any) -> AsyncIterator[int]:
-    """A port on which uvicorn serves the application, with short limits."""
+async def served(application: Any, made: Callable[[Any], uvicorn.Config] | None = None) -> AsyncIterator[int]:
+    """Yield a port on which uvicorn serves the application, with short limits or as `made` says."""
     config = uvicorn.Config(application, http=Impatient, log_config=None, lifespan="off", host="127.0.0.1", port=0)
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(config if made is None else made(application))
     task = asyncio.create_task(server.serve())
 
     async def port() -> int | None:

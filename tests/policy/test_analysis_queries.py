@@ -231,3 +231,14 @@ async def test_any_bytes_get_an_answer(asking: Asking, kind: str, data: bytes) -
     bus = Vouched(asking, "alice", "alice")
     answer = await bus.request(subjects.query("alice", kind), data, timeout=30)
     assert json.loads(answer.data)["error"]["code"] == "invalid"
+
+
+async def test_short_query_does_not_wait_for_the_end_of_longer_ones_of_another_principal(
+    asking: Asking, alice: PolicyQueries
+) -> None:
+    many = PolicyEvalQuery(requests=[request()] * MAX_REQUESTS)
+    longer = [asyncio.create_task(put(asking, "policy_eval", many)) for _ in range(3)]
+    await asyncio.sleep(0)
+    assert len(await by(asking, "bob").eval([request("bob")])) == 1
+    assert not any(one.done() for one in longer)
+    assert [len(one["results"]) for one in await asyncio.gather(*longer)] == [MAX_REQUESTS] * 3

@@ -11,8 +11,7 @@ DRAFT = ".draft"  # how the name of a file ends that is being written and will b
 def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
     """Write all of it or nothing, also for concurrent readers; the folder must exist."""
     draft = path.with_name(f".{path.name}.{os.getpid()}{DRAFT}")
-    # In a shared folder another user could put a link there, and have a file of ours overwritten.
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
+    descriptor = _new_file(draft, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
             os.fchmod(descriptor, mode)  # whatever the umask is
@@ -25,6 +24,19 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
         if error.filename is None:  # a failed write names no file, and readers of "no space left" need to know where
             error.filename = str(path)
         raise
+
+
+def _new_file(path: Path, mode: int) -> int:
+    """Return a descriptor of a new file. One of this name is removed, as a killed process of the same id left it.
+
+    It is never written to: in a shared folder another user could put a link or a file there, and read what is written.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    try:
+        return os.open(path, flags, mode)
+    except FileExistsError:
+        path.unlink()
+        return os.open(path, flags, mode)
 
 
 def create_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:

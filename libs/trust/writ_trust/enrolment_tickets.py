@@ -9,7 +9,7 @@ from writ_contracts.errors import Invalid
 from writ_contracts.ids import InstallationId, PoolId, PublicKey
 from writ_contracts.installation.enrolment import TokenId
 from writ_contracts.wire import decode
-from writ_trust.keys import Key
+from writ_trust.keys import Key, is_public
 
 HEAD = "writ-enrol-1."
 LARGEST = 8192
@@ -56,6 +56,8 @@ def read_ticket(text: str) -> Ticket:
         raise Invalid("the token has no valid server address")
     if ticket.ca and not ticket.ca.startswith(CA_PREFIX):
         raise Invalid("the token has no valid CA")
+    if ticket.people_key and not is_public(ticket.people_key):
+        raise Invalid("the token has no valid people-key")
     if not words.startswith(HEAD):
         raise Invalid("this is not a token of `writ agent token`, or another version of Writ made it")
     return ticket

@@ -13,7 +13,9 @@ from writ_gateway.untrusted_text import BoundedCopy, visible
 Result = dict[str, Any]
 WELL = frozenset({"ok", "problems", "succeeded", "previewed", *OPEN_STATUSES})
 """Each other status is an error to the client."""
-UNTRUSTED = ("output", "message", "events")
+UNTRUSTED = ("output", "message", "events", "results")
+UNTRUSTED_REASONS = ("policy_evaluation", "trace", "nearest", "in_emergency")
+"""A denial quotes the reason for which a host could not list its services, and titles of a scanner's findings."""
 
 NO_REPLY = "a service of Writ does not reply. The operator's `writ status` shows which one. Try again later"
 
@@ -135,7 +137,9 @@ def bounded(result: Result) -> Result:
     kept: Result = copying.copy(result)
     if copying.cut:
         kept["cut"] = copying.cut
-    foreign = [name for name in UNTRUSTED if kept.get(name)]
+    is_judged = kept.get("policy_evaluation", {}).get("decision", "allow") != "allow"
+    names = (*UNTRUSTED, *UNTRUSTED_REASONS) if is_judged else UNTRUSTED
+    foreign = [name for name in names if kept.get(name)]
     if foreign and kept.get("status") != "error":
         kept["untrusted"] = foreign
     return kept

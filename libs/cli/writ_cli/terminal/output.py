@@ -102,7 +102,7 @@ class Screen:
     def line(self, *parts: str | Text, hang: int | None = None) -> None:
         """Write one line for people. Where it wraps, its further lines begin at column `hang`."""
         if not self.quiet:
-            text = Text.assemble(*(visible(part) if isinstance(part, str) else part for part in parts))
+            text = Text.assemble(*(visible(part) if isinstance(part, str) else visible_text(part) for part in parts))
             self._wrapped(text, hang)
 
     def whole(self, text: str) -> None:
@@ -110,13 +110,13 @@ class Screen:
         self.out.print(visible(text), soft_wrap=True)
 
     def fields(self, pairs: Iterable[tuple[str, object]], indent: int = 2) -> None:
-        """Print names and values, one a line, without the empty ones."""
+        """Print names and values, one a line, without the empty ones. Agents choose names too: those of an output."""
         for name, value in pairs:
             if is_table(value):
                 self._items(name, value, indent)
             elif value not in (None, "", [], {}):
                 text = cell(name, value) if is_moment(name, value) else shown(value, indent + 2)
-                self._wrapped(Text.assemble(" " * indent, (f"{name}: ", "dim"), text))
+                self._wrapped(Text.assemble(" " * indent, (f"{visible(name)}: ", "dim"), text))
 
     def _wrapped(self, text: Text, hang: int | None = None) -> None:
         """Print lines whose further lines begin at column `hang`. A word that is longer than a line stays whole, so
@@ -140,7 +140,7 @@ class Screen:
         keys, inner = columns_of(items), indent + 2
         columns = [visible(key) for key in keys]
         rows = [[visible(cell(key, item.get(key))) for key in keys] for item in items]
-        self.out.print(Text.assemble(" " * indent, (f"{name}:", "dim")))
+        self.out.print(Text.assemble(" " * indent, (f"{visible(name)}:", "dim")))
         for shown_rows in (rows, [[shortened_digest(part) for part in row] for row in rows]):
             widths = fitted(columns, shown_rows, (), self.out.width - inner)
             if sum(one.width + SPACE for one in widths) - SPACE <= self.out.width - inner:
@@ -180,7 +180,7 @@ class Screen:
         columns in it are stacked, one after the other; longer texts wrap between words. `spill`: the last column is
         printed beneath then, a line for each row.
         """
-        cells = [[cell if isinstance(cell, Text) else Text(visible(_brief(cell))) for cell in row] for row in rows]
+        cells = [[visible_text(_as_text(cell)) for cell in row] for row in rows]
         if self.quiet:
             named = columns.index("operation") if "when" in columns[:1] else 0
             for row in cells:
@@ -292,6 +292,13 @@ def visible(text: str, *, newlines: bool = False) -> str:
     return "".join(char if char.isprintable() or char in kept else "�" for char in text)
 
 
+def visible_text(text: Text) -> Text:
+    """Return the text with every control character but newline and tab replaced; its styles stay."""
+    made = text.copy()
+    made.plain = visible(text.plain, newlines=True)  # as long as before, so each style stays at its place
+    return made
+
+
 def shown(value: object, indent: int = 0) -> str:
     """Return a value for people: text as it is, its further lines indented; anything else as JSON."""
     if isinstance(value, str):
@@ -300,6 +307,10 @@ def shown(value: object, indent: int = 0) -> str:
     if isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
         return f"\n{' ' * indent}".join(["", *(shown(item) for item in value)])
     return visible(msgspec.json.encode(value).decode())
+
+
+def _as_text(cell: object) -> Text:
+    return cell if isinstance(cell, Text) else Text(visible(_brief(cell)))
 
 
 def _brief(value: object) -> str:

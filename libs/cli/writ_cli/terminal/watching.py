@@ -8,6 +8,7 @@ from contextlib import redirect_stdout
 
 import click
 
+from writ_cli.terminal.output import visible
 from writ_contracts.errors import TimedOut, Unreachable
 
 EVERY = 2.0
@@ -32,7 +33,7 @@ async def watched(
                 raise
             if str(error) != problem:
                 problem = str(error)
-                click.echo(f"writ: {problem}; still watching", err=True)
+                click.echo(visible(f"writ: {problem}; still watching"), err=True)
             await asyncio.sleep(every)
             continue
         if problem:

@@ -45,7 +45,7 @@ async def run(engine: Engine, task: Task, progress: Progress, until: float) -> T
         case "backup_restore":
             return await _restore(engine, repository, task, progress, until)
         case "backup_delete":
-            return await _delete(repository, str(task.parameters["backup_id"]))
+            return await _delete(repository, task)
         case _:
             return await _list(repository, task)
 
@@ -78,6 +78,7 @@ async def preview(engine: Engine, task: Task) -> dict[str, Any]:
         return {"backup_id": backup_id, "would": would}
     parts = await _the_one(repository, backup_id)
     if task.operation.name == "backup_delete":
+        _refuse_other(parts, task)
         return {"backup_id": backup_id, "would": f"delete the backup of {parts[0].container}"}
     raw = await engine.find(_container(task))
     data = await mounted_data(engine, raw, task.target)
@@ -186,8 +187,10 @@ async def _fill(engine: Engine, repository: Repository, container_id: str, part:
         raise TimedOut(f"{part.path} differs from the backup after its restore", code="not_verified")
 
 
-async def _delete(repository: Repository, backup_id: str) -> TaskResult:
+async def _delete(repository: Repository, task: Task) -> TaskResult:
+    backup_id = str(task.parameters["backup_id"])
     parts = await _the_one(repository, backup_id)
+    _refuse_other(parts, task)
     await repository.forget(parts)
     if await _parts(repository, backup_id):
         return TaskResult(outcome="failed", code="tool_failed", message="the repository still has it", effect="maybe")
@@ -258,6 +261,14 @@ async def _the_one(repository: Repository, backup_id: str) -> list[BackupPart]:
     if not complete(parts):
         raise Invalid(f"no backup {backup_id} of a container in the repository", code="backup_not_found")
     return parts
+
+
+def _refuse_other(parts: list[BackupPart], task: Task) -> None:
+    """Raises Invalid (`other_container`): a rule that names a container permits the deletion of its backups alone."""
+    name = task.parameters.get("container_name")
+    if name is not None and parts[0].container != name:
+        message = f"backup {parts[0].backup_id} is of container {parts[0].container}, not of {name}"
+        raise Invalid(message, code="other_container")
 
 
 async def _refuse_taken(repository: Repository, backup_id: str) -> None:

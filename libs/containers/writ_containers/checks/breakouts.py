@@ -128,6 +128,8 @@ def _network(one: ContainerSettings) -> Iterator[Breakout]:
         yield Breakout("allow_host_network", "the network of the host")
     elif one.network.startswith(OF_ANOTHER):
         yield Breakout("allow_shared", f"network_mode {one.network}")
+    elif ":" in one.network:  # of Podman: ns:/proc/1/ns/net is the host's, slirp4netns:… may reach its loopback
+        yield Breakout("allow_host_network", f"network_mode {one.network}")
 
 
 def _unconfined(one: ContainerSettings) -> Iterator[Breakout]:

@@ -6,6 +6,7 @@ there, so it is left out, and the new image gives its own. Watchtower and Compos
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from writ_containers.checks.breakouts import ContainerSettings
@@ -21,6 +22,13 @@ MERGED = ("Labels", "ExposedPorts", "Volumes")
 UNTRANSFERABLE = ("Image", "Hostname", "Env", "MacAddress")
 WITHOUT_NETWORKS = ("host", "none", "container:")
 SHORT_ID = 12
+GUARDED_PATHS: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "MaskedPaths": frozenset({"/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware"}),
+        "ReadonlyPaths": frozenset({"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}),
+    }
+)
+"""Paths that every release of an engine hides or makes read-only. `systempaths=unconfined` leaves empty lists."""
 _ENGINE_NAMED = re.compile(r"[0-9a-f]{64}")
 
 
@@ -60,6 +68,8 @@ def settings(raw: Raw, info: Raw, image: str) -> ContainerSettings:
     host = raw.get("HostConfig") or {}
     mode = str(host.get("NetworkMode") or "")
     options = [str(one) for one in host.get("SecurityOpt") or ()]
+    if any(host.get(key) is not None and not paths <= {*host[key]} for key, paths in GUARDED_PATHS.items()):
+        options.append("systempaths=unconfined")  # Docker's command line turns the option into the two lists
     return ContainerSettings(
         name=str(raw.get("Name", "")).removeprefix("/"),
         privileged=bool(host.get("Privileged")),

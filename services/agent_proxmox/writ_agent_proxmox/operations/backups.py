@@ -75,7 +75,7 @@ async def restore(work: GuestWork) -> dict[str, Any]:
     """
     backup, guest = await find(work), await _guest_or_none(work)
     node = guest.node if guest else backup.node
-    vmid = guest.vmid if guest else await free_vmid(work.api)
+    vmid = guest.vmid if guest else await free_vmid(work.api, work.task.target)
     parameters = {**_origin(backup), "vmid": vmid}
     if guest is not None:
         await _refuse_other(work, guest, backup)
@@ -97,6 +97,7 @@ async def delete(work: GuestWork) -> dict[str, Any]:
     backup = next((one for one in await backups(work.api, work.task.target) if one.id == ident), None)
     if backup is None:
         return {"backup_id": ident, "removed": False}
+    await _refuse_another(work, backup)
     path = ("nodes", backup.node, "storage", place.storage, "content", backup.volume)
     owner = f"{backup.vmid}@{place.storage}"
     await work.do(TaskCall(method="delete", path=path, node=backup.node, type=("imgdel",), id=owner))
@@ -124,6 +125,7 @@ async def preview_restore(work: GuestWork) -> dict[str, Any]:
 async def preview_delete(work: GuestWork) -> dict[str, Any]:
     """Return the backup to be deleted. Raises Invalid (`not_found`)."""
     backup = await find(work)
+    await _refuse_another(work, backup)
     return {"backup_id": backup.id, "reference": backup.volume, "would": f"delete {backup.volume}"}
 
 
@@ -208,6 +210,16 @@ async def _refuse_other(work: GuestWork, guest: Guest, backup: VolumeBackup) -> 
         raise Invalid(f"backup {backup.id} is of guest {backup.vmid}, not of {guest.name}", code="other_guest")
     if await status_of(work, guest) != "stopped":
         raise Invalid(f"guest {guest.name} runs: stop it before it is replaced", code="running")
+
+
+async def _refuse_another(work: GuestWork, backup: VolumeBackup) -> None:
+    """Raises Invalid (`other_guest`, `not_found`) where the request names another guest than that of the backup: a rule
+    that names a guest permits the deletion of its backups alone.
+    """
+    if "container_name" in work.task.parameters:
+        guest = await work.guest(guest_name(work))
+        if guest.vmid != backup.vmid:
+            raise Invalid(f"backup {backup.id} is of guest {backup.vmid}, not of {guest.name}", code="other_guest")
 
 
 async def _names(api: Api) -> dict[int, str]:

@@ -46,7 +46,7 @@ async def create(work: GuestWork) -> dict[str, Any]:
     plan = plan_of(work)
     others = await all_guests(work.api)
     await refuse_taken(work, plan.name)
-    vmid = await free_vmid(work.api)
+    vmid = await free_vmid(work.api, work.task.target)
     if ":vztmpl/" in plan.template:
         guest = Guest(vmid=vmid, kind="lxc", node=plan.node or await some_node(work.api), name=plan.name)
         await work.do(_from_template(plan, guest))

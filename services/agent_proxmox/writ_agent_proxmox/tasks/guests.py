@@ -6,15 +6,19 @@ would evade the rules on the first.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from itertools import count, islice
 from typing import Any, Literal
 
 from msgspec import Struct
 
 from writ_agent_proxmox.connection.api import Api
-from writ_agent_proxmox.settings import ProxmoxConnection
-from writ_contracts.errors import Invalid, Unreachable
+from writ_agent_proxmox.settings import ProxmoxConnection, backup_storage_of
+from writ_contracts.errors import Conflict, Denied, Invalid, Unreachable
+from writ_contracts.inventory import Target
 
 Kind = Literal["qemu", "lxc"]
+MOST_TRIES = 100
+"""Ids to try for a new guest."""
 
 
 class Guest(Struct, frozen=True, kw_only=True):
@@ -53,9 +57,38 @@ def guests_of(rows: Iterable[Mapping[str, Any]], scope: ProxmoxConnection) -> li
     return sorted((one for one in guests if _within(one, scope)), key=lambda one: one.vmid)
 
 
-async def free_vmid(api: Api) -> int:
-    """Return a free id; two concurrent callers get the same one, and the second is refused."""
-    return int(await api.get("cluster", "nextid"))
+async def free_vmid(api: Api, target: Target) -> int:
+    """Return a free id; two concurrent callers get the same one, and the second is refused. Raises Conflict.
+
+    Proxmox gives the id of a deleted guest to the next one, and a backup belongs to the guest with its id. So an id
+    with backups in the target's storage is not given again: they may be those of another target's guest.
+    """
+    first, former = int(await api.get("cluster", "nextid")), await _backed_up(api, target)
+    for vmid in islice((one for one in count(first) if one not in former), MOST_TRIES):
+        try:
+            return int(await api.get("cluster", "nextid", vmid=vmid))
+        except Invalid as error:
+            if error.code != "refused":  # not the refusal of an id in use
+                raise
+    raise Conflict(f"none of {MOST_TRIES} ids from {first} on is free, without backups of a former guest", code="busy")
+
+
+async def _backed_up(api: Api, target: Target) -> set[int]:
+    """Return the ids with backups in the target's storage, on any node where it is available. Without the right to list
+    them there, this target restores none.
+    """
+    if not target.backup:
+        return set()
+    storage, found = backup_storage_of(target).storage, set[int]()
+    every = await api.get("cluster", "resources", type="storage")
+    rows = [row for row in every if (row.get("storage"), row.get("status")) == (storage, "available")]
+    for row in rows[:1] if any(row.get("shared") for row in rows) else rows:
+        try:
+            backups = await api.get("nodes", row["node"], "storage", storage, "content", content="backup")
+        except Denied:
+            continue
+        found.update(one["vmid"] for one in backups if isinstance(one.get("vmid"), int))
+    return found
 
 
 async def some_node(api: Api) -> str:

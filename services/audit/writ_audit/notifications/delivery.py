@@ -37,9 +37,11 @@ PAGE, PAUSE = 100, 0.5
 GIVE_UP = 3600.0
 SAVE_EVERY = 1_000
 """The position is saved after so many events, even if none of them gave a notification."""
-SECURITY_RATE, SECURITY_BURST = 0.5, 20.0
-"""Security events to one destination: a second on average, and at once. An attacker must not be able to fill an inbox.
+RATE, BURST = 0.5, 20.0
+"""Security events, and requests of one principal by kind, to one destination: a second on average, and at once. An
+attacker must not be able to fill an inbox, or to delay what follows in it.
 """
+OF_REQUESTS = ("pending", "decided", "expired")
 
 _log = Log("writ.audit")
 
@@ -115,7 +117,7 @@ class NotificationDelivery:
         self._clock = clock
         self._pause = pause
         self._count = count
-        self._flood = Buckets(SECURITY_RATE, SECURITY_BURST)
+        self._flood = Buckets(RATE, BURST)
 
     @property
     def name(self) -> str:
@@ -142,7 +144,7 @@ class NotificationDelivery:
             _log.warning("notifications.position_not_saved", destination=self.name, error=str(error))
 
     async def _deliver(self, one: Notification, stored: float) -> None:
-        if one.kind == "security" and not self._flood.take(one.kind, asyncio.get_running_loop().time()):
+        if not self._is_within_rate(one):
             self._count("dropped")
             return
         for pause in backoff(first=self._pause, most=60.0):
@@ -153,6 +155,13 @@ class NotificationDelivery:
             if await self._sent(one):
                 return
             await asyncio.sleep(pause)
+
+    def _is_within_rate(self, one: Notification) -> bool:
+        """Return whether it may be sent. Stops, emergencies and other changes that policy permitted always may."""
+        if one.kind != "security" and one.kind not in OF_REQUESTS:
+            return True
+        source = one.principal if one.kind in OF_REQUESTS else ""
+        return self._flood.take(f"{one.kind} {source}", asyncio.get_running_loop().time())
 
     async def _sent(self, one: Notification) -> bool:
         self.problem = await self._send(one)

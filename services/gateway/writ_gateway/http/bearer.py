@@ -1,6 +1,7 @@
 """Authentication of HTTP requests by bearer token (RFC 6750), before a body is read."""
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -11,6 +12,7 @@ from writ_contracts.errors import Unreachable
 from writ_contracts.installation.gateway_tokens import GatewayToken
 from writ_gateway.http.asgi import Application, Receive, Scope, Send, reply
 from writ_gateway.http.issuers import SCOPE, Issuer, has_scope, metadata, session_of
+from writ_gateway.http.time_limits import MOST_CONNECTIONS
 from writ_gateway.http.tokens import TokenRates, Tokens
 from writ_runtime.logs import Log
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 IDENTITY = "writ.identity"
 HEALTH = "/healthz"
 METADATA = "/.well-known/oauth-protected-resource"
+MOST_OPEN = MOST_CONNECTIONS // 4
+"""Requests of one principal that are handled at once: a call may wait for an operation for 50 s."""
 _log = Log("writ.gateway")
 
 
@@ -49,6 +53,7 @@ class BearerAuthentication:
         self._issuer = issuer
         self._access = _access_tokens(issuer) if issuer else None
         self._rates = TokenRates()
+        self._open = Counter[str]()
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -82,7 +87,7 @@ class BearerAuthentication:
             await self._refuse(send, 403, "insufficient_scope")
         else:
             identity = CallerIdentity(principal=principal, session=session_of(claims))
-            await self._inner({**scope, IDENTITY: identity}, receive, send)
+            await self._shared(identity, scope, receive, send)
 
     async def _limited(self, identity: CallerIdentity, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on a request within the rate of its token; else reply 429 (RFC 6585)."""
@@ -91,7 +96,20 @@ class BearerAuthentication:
             body = {"error": "rate_limited", "message": f"this token is for {token.rate} requests a minute: wait"}
             await reply(send, 429, body, (b"retry-after", str(max(1, 60 // token.rate)).encode()))
             return
-        await self._inner({**scope, IDENTITY: identity}, receive, send)
+        await self._shared(identity, scope, receive, send)
+
+    async def _shared(self, identity: CallerIdentity, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on a request within its principal's share of the connections; else reply 429."""
+        who = identity.principal
+        if self._open[who] >= MOST_OPEN:
+            body = {"error": "rate_limited", "message": f"{MOST_OPEN} requests of this principal are open: wait"}
+            await reply(send, 429, body, (b"retry-after", b"1"))
+            return
+        self._open[who] += 1
+        try:
+            await self._inner({**scope, IDENTITY: identity}, receive, send)
+        finally:
+            self._open[who] -= 1
 
     async def _refuse(self, send: Send, status: int, error: str) -> None:
         challenge = f'Bearer realm="writ", error="{error}"'

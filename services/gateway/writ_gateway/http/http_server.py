@@ -23,7 +23,7 @@ from writ_gateway.http.json_fetch import is_safe
 from writ_gateway.http.metrics import refusal_count
 from writ_gateway.http.request_counter import RequestCounter
 from writ_gateway.http.sessions import PrincipalSessions
-from writ_gateway.http.time_limits import TimedProtocol, TimeLimits
+from writ_gateway.http.time_limits import MOST_CONNECTIONS, TimedProtocol, TimeLimits
 from writ_gateway.http.tokens import Tokens
 from writ_gateway.refusals import Refusals
 from writ_gateway.server import LONGEST_MESSAGE, server
@@ -34,7 +34,6 @@ from writ_runtime.metrics import Metrics
 from writ_runtime.plugins.entry_points import load_catalogue
 
 PATH = "/mcp"
-MOST_CONNECTIONS = 1000
 GRACE_SECONDS = 5
 MANY_CYCLES = (2_000, 5, 5)
 """Thresholds of the garbage collector: each request leaves cycles of the SDK behind, which added up to 8 KB a call."""

@@ -1,6 +1,8 @@
-"""Time limits on slow clients: for the head of a request, for its body, and for taking the reply.
+"""Limits on slow clients: times for the head of a request, for its body, and for taking the reply; and idle
+connections make way.
 
-uvicorn limits none of the three: a client sending a byte a minute would hold its connection until the gateway ends.
+uvicorn limits none of the three times: a client sending a byte a minute would hold its connection until the gateway
+ends. Where it has `MOST_CONNECTIONS`, it replies 503 to everybody, and connections without a token count.
 """
 
 import asyncio
@@ -10,24 +12,36 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from writ_gateway.http.asgi import Application, Message, Receive, Scope, Send, reply
 
 HEAD_SECONDS, BODY_SECONDS, REPLY_SECONDS = 10.0, 20.0, 20.0
+MOST_CONNECTIONS = 1000
 
 
 class TimedProtocol(H11Protocol):
     """HTTP/1.1 with `HEAD_SECONDS` for the head of each request; then the connection is closed."""
 
     head_seconds = HEAD_SECONDS
+    most_connections = MOST_CONNECTIONS
     _head_due: asyncio.TimerHandle | None = None
+    _opened = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for the first head."""
+        """Wait for the first head. Where this is one connection too many, the oldest one without a request ends."""
         super().connection_made(transport)
+        self._opened = self.loop.time()
         self._wait_for_head()
+        others = (one for one in self.connections if isinstance(one, TimedProtocol) and one is not self)
+        if len(self.connections) >= self.most_connections and (idle := [one for one in others if one.is_idle]):
+            min(idle, key=lambda one: one._opened).transport.abort()
+
+    @property
+    def is_idle(self) -> bool:
+        """Return whether no request is being handled on the connection."""
+        cycle: RequestResponseCycle | None = self.cycle  # None until the first head is whole
+        return cycle is None or cycle.response_complete
 
     def data_received(self, data: bytes) -> None:
         """Take in data. The first byte of another head starts its time limit."""
         super().data_received(data)
-        cycle: RequestResponseCycle | None = self.cycle  # None until the first head is whole
-        if cycle is None or cycle.response_complete:
+        if self.is_idle:
             self._wait_for_head()
         else:
             self._stop_waiting()

@@ -98,28 +98,28 @@ class AnalysisQueries:
         return questions.PolicyExplainReply(explanation=explanation)
 
     async def eval(self, message: Message) -> questions.PolicyEvalReply:
-        """Make many decisions for one sender at a time. Decisions for others are made in between."""
+        """Make many decisions. Queries take turns, so that a short one does not wait for the end of longer ones."""
         query = decode_query(message, questions.PolicyEvalQuery, LONGEST_QUESTION)
         judge, asker = await self._asker(message)
         await self._permit_others(message, judge, asker, {request.principal for request in query.requests})
-        async with self._evaluating:
-            return await self._evaluated(judge, query, asker)
-
-    async def _evaluated(self, judge: Judge, query: questions.PolicyEvalQuery, asker: str) -> questions.PolicyEvalReply:
         about = {(request.operation, request.target) for request in query.requests}
         facts = {one: await self._scanned(judge, *one) for one in about}
         own = asker if all(request.principal == asker for request in query.requests) else None
-        here, results, size = setting(judge, own), [], 0
-        began = time.perf_counter()
-        for request in query.requests:
-            result = decided(here, request, now=judge.now, facts=facts[request.operation, request.target])
-            results.append(structs.replace(result, trace=_bounded(result.trace)))
-            size += len(msgspec.json.encode(results[-1]))
+        here, size, results = setting(judge, own), 0, list[questions.EvalResult]()
+        while left := query.requests[len(results) :]:
+            async with self._evaluating:  # those who wait for it get it in the order in which they came
+                began = time.perf_counter()
+                for request in left:
+                    known = facts[request.operation, request.target]
+                    result = decided(here, request, now=judge.now, facts=known)
+                    results.append(structs.replace(result, trace=_bounded(result.trace)))
+                    size += len(msgspec.json.encode(results[-1]))
+                    if time.perf_counter() - began > SLICE_SECONDS:
+                        break
+                if len(results) < len(query.requests):
+                    await asyncio.sleep(PAUSE_SECONDS)
             if size > LARGEST_ANSWER:
                 raise Invalid("the reply is too large for one message: query fewer at once", code="oversize")
-            if time.perf_counter() - began > SLICE_SECONDS:
-                await asyncio.sleep(PAUSE_SECONDS)
-                began = time.perf_counter()
         return questions.PolicyEvalReply(results=results, policy=judge.world.version)
 
     async def validate(self, message: Message) -> questions.PolicyValidateReply:

@@ -13,6 +13,7 @@ from writ_cli.arguments.suggestions import inventory_entries, inventory_has_mist
 from writ_cli.context.settings import Settings
 from writ_cli.operations.catalogue.parameter_words import types_of
 from writ_cli.terminal.exit_status import Exit
+from writ_cli.terminal.output import visible
 from writ_contracts.errors import Invalid, Unreachable
 from writ_contracts.nearest_name import near
 from writ_contracts.operations import Operation, Risk
@@ -154,7 +155,7 @@ async def targets(settings: Settings) -> int:
     except Unreachable as error:
         if error.code != "policy_silent" or (in_file := inventory_entries(settings)) is None:
             raise
-        click.echo(f"writ: {error}. These are the targets of {settings.home.inventory}", err=True)
+        click.echo(visible(f"writ: {error}. These are the targets of {settings.home.inventory}"), err=True)
         found = [
             TargetView(id=one.id, role=one.role, backend=one.backend, pool=one.pool, tags=one.tags) for one in in_file
         ]

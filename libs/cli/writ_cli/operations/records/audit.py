@@ -20,7 +20,7 @@ from writ_cli.operations.records.search_advice import hidden_advice, nearest
 from writ_cli.operations.records.search_rows import COLUMNS, chosen_columns, show_rows
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
-from writ_cli.terminal.output import Screen
+from writ_cli.terminal.output import Screen, visible
 from writ_client.whole_ids import is_prefix
 from writ_contracts.agents import SecurityKind
 from writ_contracts.errors import Invalid
@@ -201,9 +201,9 @@ async def search(settings: Settings, filters: SearchOptions, columns: str | None
     async with await settings.connect() as writ:
         answer = await search_by_prefix(writ, query)
     for one in answer.unknown:
-        click.echo(f"writ: nothing on record has {one.filter} {one.name!r}{nearest(one)}", err=True)
+        click.echo(visible(f"writ: nothing on record has {one.filter} {one.name!r}{nearest(one)}"), err=True)
     for advice in hidden_advice(answer, filters.parameter_filters()):
-        click.echo(f"writ: {advice}", err=True)
+        click.echo(visible(f"writ: {advice}"), err=True)
     show_rows(settings.screen, answer, chosen)
     return Exit.DONE
 

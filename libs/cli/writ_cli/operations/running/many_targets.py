@@ -169,7 +169,7 @@ class RunResults:
         """Return the line about all targets."""
         pending = f", {self._pending} pending" if self._pending else ""
         bad = f"{self._bad} without success"
-        return Text(f"{len(self._ended)} of {self._count} targets, {bad}{pending}{self._waiting()}")
+        return Text(visible(f"{len(self._ended)} of {self._count} targets, {bad}{pending}{self._waiting()}"))
 
     def _waiting(self) -> str:
         if not self._waits:

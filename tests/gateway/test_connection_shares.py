@@ -1,0 +1,103 @@
+"""No client of the gateway takes all of its connections: neither one with a token nor one without."""
+
+import asyncio
+import hashlib
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import uvicorn
+from tests.gateway.test_service import HEAD, echo, served
+
+from writ_contracts.installation.gateway_tokens import GatewayToken, GatewayTokens
+from writ_gateway.http import bearer
+from writ_gateway.http.asgi import Message, Receive, Scope, Send
+from writ_gateway.http.bearer import BearerAuthentication
+from writ_gateway.http.time_limits import TimedProtocol
+from writ_gateway.http.tokens import Tokens
+
+MOST = 8
+
+
+class Crowded(TimedProtocol):
+    most_connections = MOST
+
+
+def crowded(application: Any) -> uvicorn.Config:
+    return uvicorn.Config(
+        application, http=Crowded, limit_concurrency=MOST, log_config=None, lifespan="off", host="127.0.0.1", port=0
+    )
+
+
+@pytest.mark.parametrize("start", [b"", b"POST / HTTP/1.1\r\nHost:", HEAD % 0], ids=["silent", "slow", "kept"])
+async def test_connections_without_a_request_make_way(start: bytes) -> None:
+    async with served(echo, crowded) as port:
+        opened = list[asyncio.StreamWriter]()
+        for _ in range(2 * MOST):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            opened.append(writer)
+            writer.write(start)
+            if start == HEAD % 0:
+                assert await is_served(reader)
+        for _ in range(3):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            opened.append(writer)
+            writer.write(HEAD % 0)
+            assert await is_served(reader)
+        for writer in opened:
+            writer.close()
+
+
+async def is_served(reader: asyncio.StreamReader) -> bool:
+    return (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)).startswith(b"HTTP/1.1 200")
+
+
+async def test_requests_of_one_principal_leave_room_for_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bearer, "MOST_OPEN", 2)
+    over, statuses = asyncio.Event(), list[int]()
+
+    async def inner(scope: Scope, receive: Receive, send: Send) -> None:
+        await over.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    application = BearerAuthentication(inner, Tokens(tokens_of(tmp_path, "bot", "other")))
+
+    def request(principal: str) -> "asyncio.Task[None]":
+        headers = [(b"authorization", f"Bearer {principal}".encode())]
+        scope = {"type": "http", "path": "/mcp", "headers": headers}
+        return asyncio.ensure_future(application(scope, receive, send))
+
+    open_now = [request("bot"), request("bot")]
+    await asyncio.sleep(0)
+    await request("bot")
+    assert statuses == [429]
+    open_now.append(request("other"))
+    over.set()
+    await asyncio.gather(*open_now, request("bot"))
+    assert sorted(statuses) == [200, 200, 200, 200, 429]
+
+
+def tokens_of(folder: Path, *principals: str) -> Path:
+    """Write a file of tokens: that of each principal is its name."""
+    tokens = [
+        GatewayToken(
+            id="a" * 7 + "ab"[at],
+            principal=name,
+            digest=hashlib.sha256(name.encode()).hexdigest(),
+            created=0.0,
+            expires=time.time() + 3600,
+        )
+        for at, name in enumerate(principals)
+    ]
+    path = folder / "tokens.json"
+    path.write_bytes(msgspec.json.encode(GatewayTokens(tokens=tokens)))
+    return path
