@@ -114,7 +114,7 @@ async def test_second_of_two_concurrent_archives_learns_that_the_first_counts(
         archiver = Archiver(installation.home, bus, writ, [installation.home.key("policy").public])
         take_out = archiver._take_out
 
-        async def late(announced: Any) -> int:
+        async def late(announced: Any) -> Any:
             assert (await announce(installation, writ, last)).outcome == "succeeded"
             return await take_out(announced)
 
