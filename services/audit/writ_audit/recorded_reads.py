@@ -20,7 +20,7 @@ AGAIN = 60.0
 """The same query of the same principal within so many seconds counts as one read."""
 MOST_REMEMBERED = 1_000
 ATTEMPTS = 8
-UNANSWERED = 1.0
+UNANSWERED = 1.2
 """Seconds without an answer to the append. After a full disk NATS answers none until it restarts, and all else as
 before; the reader gets the error within two seconds, as requesters do from executors.
 """

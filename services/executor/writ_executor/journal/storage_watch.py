@@ -16,9 +16,9 @@ from writ_contracts.errors import Conflict, Unreachable, WritError
 from writ_contracts.history.records import Record
 from writ_runtime.logs import Log
 
-UNANSWERED = 1.0
-"""Seconds without an answer to an append, and without a success of another one. A client gets the error within two, so
-half of that is left to a busy machine.
+UNANSWERED = 1.2
+"""Seconds without an answer to an append, and without a success of another one. A client gets the error within two. A
+shorter wait would take a disk that is merely busy for a full one.
 """
 ELECTION = 15.0
 """The same with several copies: while they elect a leader, for seconds, the servers answer and store nothing."""
