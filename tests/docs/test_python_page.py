@@ -37,7 +37,7 @@ def documented() -> dict[str, set[str]]:
 
 async def test_table_of_methods_is_that_of_the_classes(writ: Writ) -> None:
     groups = {name for name in dir(OperationGroups) if not name.startswith("_")}
-    parts = {f"writ.{name}": public(getattr(writ, name)) for name in PARTS}
+    parts = {f"Writ.{name}": public(getattr(writ, name)) for name in PARTS}
     tools = public(CapabilityTools) | {"execute_<kind>_operation"}
     assert documented() == {
         "Writ": public(writ) - groups,

@@ -12,6 +12,10 @@ import pytest
 from mcp import Client, MCPError
 from tests.gateway.conftest import call, command
 
+from writ_bus.errors import TimedOut
+from writ_contracts.errors import TimedOut as EffectUnknown
+from writ_contracts.errors import Unreachable
+from writ_gateway import nats_silence
 from writ_gateway.nats_silence import SILENT
 from writ_installation.processes.report import read_report
 from writ_testing.eventually import eventually
@@ -20,7 +24,7 @@ from writ_testing.stopwatch import stopwatch
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 PROMISED = 10.0
-"""Seconds for about 5 of silence and the replies to several calls at once."""
+"""Seconds for about 6 of silence and the replies to several calls at once."""
 NOOP = {"operation_type": "test_noop", "target_id": "web-1"}
 
 
@@ -77,3 +81,33 @@ async def test_calls_during_silence_of_nats_end_soon_and_succeed_once_it_replies
 
 async def _succeeds(client: Client) -> bool:
     return bool((await call(client, "read", **NOOP))["status"] == "succeeded")
+
+
+class SlowPings:
+    """A bus whose server replies to a ping after a while, as over a link that is busy with a large request."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self.replied = 0
+
+    async def ping(self, timeout: float) -> None:
+        if timeout < self._seconds:
+            raise TimedOut("no pong")
+        await asyncio.sleep(0)
+        self.replied += 1
+
+
+async def test_slow_replies_of_nats_are_no_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nats_silence, "PAUSE", 0.01)
+    slow = SlowPings(4.0)
+    async with nats_silence.while_nats_replies(slow, effect=True):  # type: ignore[arg-type]
+
+        async def replied() -> bool:
+            return slow.replied > 100
+
+        await eventually(replied)
+    monkeypatch.setattr(nats_silence, "SILENT_SECONDS", 0.2)
+    for effect, error in ((True, EffectUnknown), (False, Unreachable)):
+        with pytest.raises(error, match="does not reply"):
+            async with nats_silence.while_nats_replies(slow, effect=effect):  # type: ignore[arg-type]
+                await asyncio.Event().wait()

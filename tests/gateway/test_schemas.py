@@ -8,18 +8,15 @@ from typing import Any
 
 import jsonschema
 import pytest
-from msgspec.structs import replace
 from tests.e2e import specification
 from tests.gateway.conftest import serving
 
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.errors import Invalid
 from writ_contracts.operations import Catalogue
-from writ_contracts.parameters import Parameters
 from writ_gateway.schemas import input_schema
 from writ_gateway.server import described
 from writ_gateway.toolbox import Toolbox
-from writ_gateway.tools.request_tools import per_operation
 from writ_testing.installations.installation import RunningInstallation
 
 CATALOGUE = Catalogue(BUILT_IN)
@@ -69,17 +66,6 @@ def test_every_operation_on_targets_has_a_tool_and_no_control_operation_has() ->
     assert {one.name for one in BUILT_IN if f"execute_{one.name}" in names} == {
         one.name for one in BUILT_IN if not one.control
     }
-
-
-def test_plugin_operation_with_a_parameter_named_like_an_option_has_no_tool_that_loses_it() -> None:
-    class WithReason(Parameters, frozen=True, kw_only=True):
-        reason: str
-
-    restart = CATALOGUE["service_restart"]
-    catalogue = Catalogue([restart, replace(restart, name="x_y", parameters=WithReason)])
-    names = {tool.name for tool in per_operation(catalogue)}
-    assert "execute_service_restart" in names
-    assert "execute_x_y" not in names
 
 
 def test_the_container_that_a_call_shows_is_the_one_that_is_requested() -> None:

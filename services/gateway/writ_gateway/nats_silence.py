@@ -9,9 +9,10 @@ from writ_bus.errors import BusError
 from writ_bus.port import Bus
 from writ_contracts.errors import TimedOut, Unreachable
 
-PAUSE, PING_SECONDS = 1.0, 1.5
-SILENT_SECONDS = 4.5
-"""A restart of NATS takes less; a call ends about 5 s after the last reply."""
+PAUSE = 1.0
+SILENT_SECONDS = 6.0
+"""A restart of NATS takes less, and so does 1 MB of parameters, which a ping waits for, at 200 KB/s."""
+SHORTEST = 0.1
 SILENT = (
     "NATS, by which all of Writ is reached, does not reply. The operator's `writ status` shows why. Try again later: "
     "the connection is made again by itself"
@@ -38,16 +39,17 @@ async def while_nats_replies(bus: Bus, *, effect: bool) -> AsyncIterator[None]:
 async def _watch(bus: Bus, limit: asyncio.Timeout) -> None:
     loop = asyncio.get_running_loop()
     heard = loop.time()
-    while loop.time() - heard < SILENT_SECONDS:
+    while heard + SILENT_SECONDS - loop.time() > SHORTEST:
         await asyncio.sleep(PAUSE)
-        if await _replies(bus):
+        if await _replies(bus, max(heard + SILENT_SECONDS - loop.time(), SHORTEST)):
             heard = loop.time()
     limit.reschedule(loop.time())
 
 
-async def _replies(bus: Bus) -> bool:
+async def _replies(bus: Bus, within: float) -> bool:
+    """Return whether NATS replies; without a connection at once."""
     try:
-        await bus.ping(PING_SECONDS)
+        await bus.ping(within)
     except BusError:
         return False
     return True
