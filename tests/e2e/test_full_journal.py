@@ -1,17 +1,22 @@
 """A nearly full journal on the real server: new requests are refused clearly, and started operations still end."""
 
 from pathlib import Path
+from time import time_ns
 from typing import Any
 
 import pytest
 from msgspec import json
+from tests.e2e.test_journal_archive import ADMIN, takes_work
 
+from writ_bus.nats.bus import connect
+from writ_bus.port import Entry
 from writ_client.client import Writ
 from writ_contracts.errors import Full, Invalid
+from writ_installation.server_access.server_options import options_of
 from writ_nats_server.streams import Sizes
 from writ_testing.eventually import eventually
 from writ_testing.installations.count_load import fill
-from writ_testing.installations.installation import open_policy, prepare, running_installation
+from writ_testing.installations.installation import RunningInstallation, open_policy, prepare, running_installation
 
 STOPS: dict[str, Any] = {"name": "stops", "operations": ["stop_set", "operation_cancel"], "allowed": True}
 ENVIRON = {"WRIT_SWEEP": "0.2", "WRIT_RATE": "10000", "WRIT_BURST": "10000", "WRIT_REFUSAL_BURST": "10000"}
@@ -60,6 +65,57 @@ async def test_a_nearly_full_journal_refuses_what_is_new_and_keeps_the_ends(tmp_
         assert await _events(writ, sleeper) >= stored + 2
         with pytest.raises(Full):
             await writ.submit("test_noop", "web-1")
+
+
+async def fill_to_the_limit(installation: RunningInstallation) -> None:
+    """Use the rest of the journal with an executor's key, to the last byte that fits."""
+    bus = await connect(options_of(installation.home, "executor", installation.url, None))
+    for size in (20_000, 1_000, 50):
+        for number in range(1000):
+            subject = f"writ.journal.security.full-{size}-{number}"
+            entry = Entry(subject=subject, data=b"x" * size, event_id=subject, filter=subject, expected=0)
+            try:
+                await bus.journal.append(entry)
+            except Full:
+                break
+    await bus.close()
+
+
+@pytest.mark.timeout(240)
+async def test_archive_of_a_journal_without_any_room_lets_its_operations_end_first(tmp_path: Path) -> None:
+    """The first operation has ended on its host, and keeps all later events until its end is stored."""
+    home, counted = prepare(tmp_path, policy=open_policy(ADMIN)), tmp_path / "files" / "counted"
+    sizes = Sizes(journal=3_000_000, params=4_000_000, results=4_000_000, policies=4_000_000, scans=1_000_000)
+    (home.nats / "sizes.json").write_bytes(json.encode(sizes))
+    async with (
+        running_installation(tmp_path, home=home, environ={**ENVIRON, "WRIT_JOURNAL_KEEP": "0.01"}) as installation,
+        await installation.client() as writ,
+    ):
+        parameters = {"path": str(counted), "delay": 8.0, "timeout": 20}
+        first = (await writ.submit("test_count", "web-1", parameters)).operation_id or ""
+        await started(writ, first)
+        await fill_to_the_limit(installation)
+
+        async def has_ended_there() -> bool:
+            return counted.exists()
+
+        await eventually(has_ended_there, within=60, what="the effect of the first operation")
+        assert (await writ.get(first)).state == "started"
+        assert await archived(installation, tmp_path)
+        assert (await writ.wait(first, timeout=60)).outcome == "succeeded"
+
+        async def goes_on() -> bool:
+            await archived(installation, tmp_path)
+            return await takes_work(writ)
+
+        await eventually(goes_on, within=90, what="that new work is taken")
+
+
+async def archived(installation: RunningInstallation, folder: Path) -> bool:
+    """Archive what can be archived, as an operator does; the events that fill the journal are no valid ones."""
+    file = str(folder / f"{time_ns()}.writ")
+    ended = await installation.writ("journal", "archive", file, "-r", "it is full", "--with-damage")
+    return ended.status == 0
 
 
 async def _events(writ: Writ, operation_id: str) -> int:

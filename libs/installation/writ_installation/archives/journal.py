@@ -4,6 +4,7 @@ Every step may be repeated after a crash. Until the operation is announced nothi
 range makes the same manifest, whose digest the announcement names.
 """
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -12,6 +13,7 @@ from pathlib import Path
 from msgspec import Struct, structs
 
 from writ_bus.archive_announcements import ARCHIVE, archives
+from writ_bus.backoff import backoff
 from writ_bus.nats.bus import NatsBus, connect
 from writ_bus.port import Usage
 from writ_client.client import Writ
@@ -41,6 +43,10 @@ MOST_EVENTS = 200_000
 """Limit of one archive; a longer range makes several."""
 ARCHIVE_SECONDS = 1200.0
 ROOM = 1 << 20
+LARGEST_END = 128 << 10
+"""Bytes of the events that end an operation."""
+ENDS_WITHIN = 30.0
+"""Seconds for which the end of an operation is waited for; executors and agents repeat theirs within a few."""
 
 
 class ArchiveResult(Struct, frozen=True, kw_only=True):
@@ -77,7 +83,7 @@ class Archiver:
         """
         with held(self._home.run / "archive.lock", "an archive is being made of"):
             await self._restore_configuration()  # a killed one may have left it closed
-            standing = await self._writ.journal(until)
+            standing = await self._with_ends(until)
             announced = in_force(await archives(self._bus.journal), standing.first)
             there = path.exists()  # noqa: ASYNC240 - one look, in a command
             if announced is not None:
@@ -100,6 +106,23 @@ class Archiver:
                 more=max(standing.cut - verified.last, 0),
                 applied=after.applied,
             )
+
+    async def _with_ends(self, until: float | None) -> JournalReply:
+        """Return the state of the journal. If it is full, first make room for the ends of operations, and wait for the
+        one that holds up the archive: it may have ended, while nothing can be stored.
+        """
+        standing = await self._writ.journal(until)
+        if not standing.held_by or standing.bytes + LARGEST_END < standing.max_bytes:
+            return standing
+        async with turn(self._home.streams_lock):
+            await journal_generations.make_room(self._bus.replies, ROOM)
+        before, give_up = standing.cut, asyncio.get_running_loop().time() + ENDS_WITHIN
+        for pause in backoff():
+            await asyncio.sleep(pause)
+            standing = await self._writ.journal(until)
+            if standing.cut > before or asyncio.get_running_loop().time() > give_up:
+                break
+        return standing
 
     async def _removed_again(self, announced: AnnouncedArchive, first: int, *, there: bool) -> int:
         """Remove events of archives that a crashed server brought back: it forgets its latest removals. Return the
