@@ -27,9 +27,9 @@ from writ_runtime.metric_series import Counter
 from writ_runtime.metrics import Metrics
 
 RATE, BURST = 1.0, 200.0
-SENDER_RATE, SENDER_BURST = 1 / 30, 20.0
-"""Of one principal or pool. A principal that sent bad approvals took the whole burst: then no `forged_start` was
-recorded.
+SENDER_RATE, SENDER_BURST = RATE / 2, BURST / 2
+"""Of findings that name one principal or pool. A principal that sent bad approvals took the whole burst: then no
+`forged_start` was recorded.
 """
 MOST_WAITING = 200
 
@@ -79,7 +79,7 @@ class SecurityEvents:
         sender, now = principal or pool, time.monotonic()
         try:
             if sender is not None and not self._senders.take(sender, now):
-                self._give_up(finding, f"too many by {sender}")
+                self._give_up(finding, f"too many that name {sender}")
             elif self._bucket.take(now):
                 self._waiting.put_nowait(finding)
             else:
