@@ -60,17 +60,21 @@ def default_folder() -> str:
 
 
 def ready(folder: str, requested: Dict[str, Any], source: Any, say: Any) -> str:
-    """Return the folder with the code of this digest. One connection at a time compares it and moves it away."""
+    """Return the folder with the code of this digest."""
     codes = os.path.join(folder, "code")
     os.umask(0o077)  # for the folders above it, too, whatever this user's is
     os.makedirs(codes, mode=0o700, exist_ok=True)
     own(folder)
     own(codes)
     code = os.path.join(codes, requested["digest"])
-    with alone(codes):
-        if as_sent(code, requested["contents"]):
-            os.utime(code)
-            return code
+    with locked(codes, fcntl.LOCK_SH):  # many connections compare at the same time
+        there = os.path.isdir(code) and own(code) and contents(code) == requested["contents"]
+    if not there:
+        with locked(codes, fcntl.LOCK_EX):
+            there = as_sent(code, requested["contents"])
+    if there:
+        os.utime(code)
+        return code
     say("SEND")
     archive = b""
     while len(archive) < requested["size"]:
@@ -81,12 +85,12 @@ def ready(folder: str, requested: Dict[str, Any], source: Any, say: Any) -> str:
     if hashlib.sha256(archive).hexdigest() != requested["digest"]:
         raise OSError(0, "the archive does not match its announced digest", code)
     sweep(codes)
-    with alone(codes):
+    with locked(codes, fcntl.LOCK_EX):
         return unpacked(archive, code, requested["contents"])
 
 
 @contextlib.contextmanager
-def alone(codes: str) -> Iterator[None]:
+def locked(codes: str, how: int) -> Iterator[None]:
     """Hold the lock of the folder within the block: what this connection moves away may be what another has just
     unpacked. A process that was stopped with the lock, and a file system without locks, delay this and no more.
     """
@@ -94,7 +98,7 @@ def alone(codes: str) -> Iterator[None]:
     try:
         while time.monotonic() < until:
             try:
-                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(folder, how | fcntl.LOCK_NB)
                 break
             except OSError as error:
                 if error.errno != errno.EWOULDBLOCK:
@@ -116,12 +120,13 @@ def as_sent(code: str, wanted: str) -> bool:
     return False
 
 
-def own(folder: str) -> None:
-    """Return the folder if no other user could have put code there."""
+def own(folder: str) -> bool:
+    """Return true if no other user could have put code there. Raises OSError otherwise."""
     status = os.lstat(folder)
     mine = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
     if not mine or status.st_mode & 0o022:
         raise OSError(0, "must be a folder that belongs to this user alone (mode 0700)", folder)
+    return True
 
 
 def contents(code: str) -> str:
