@@ -73,11 +73,9 @@ def test_new_entry_comes_last_in_the_style_of_the_list() -> None:
 
 
 WORDS = st.sampled_from(["x", "no", "1", "a b", "it's", "{", "# no comment", "ä", "a: b", ""])
-VALUES = st.recursive(
-    WORDS | st.integers(-9, 9) | st.booleans() | st.none(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["h", "p q", "no"]), inner, max_size=2),
-    max_leaves=4,
-)
+SCALARS = WORDS | st.integers(-9, 9) | st.booleans() | st.none()
+LISTS = st.lists(SCALARS | st.lists(SCALARS, max_size=2), max_size=3)
+VALUES = SCALARS | LISTS | st.dictionaries(st.sampled_from(["h", "p q", "no"]), SCALARS | LISTS, max_size=2)
 ENTRIES = st.lists(
     st.dictionaries(st.sampled_from(["id", "role", "tags", "c d"]), VALUES, min_size=1), min_size=1, max_size=4
 )
