@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 from tests.e2e.test_journal_archive import ADMIN, ENVIRON, archivable, archive
 
+from writ_bus.port import Usage
 from writ_client.client import Writ
 from writ_contracts.errors import Conflict
 from writ_contracts.requests import OperationView
 from writ_installation.archives import journal
 from writ_installation.archives.journal import Archiver, bootstrapped
+from writ_nats_server.journal_generations import JournalStreamState
 from writ_proof.archive.write import control_digest
 from writ_testing.installations.installation import RunningInstallation, open_policy, prepare, running_installation
 
@@ -114,7 +116,7 @@ async def test_second_of_two_concurrent_archives_learns_that_the_first_counts(
         archiver = Archiver(installation.home, bus, writ, [installation.home.key("policy").public])
         take_out = archiver._take_out
 
-        async def late(announced: Any) -> Any:
+        async def late(announced: Any) -> tuple[Usage, JournalStreamState]:
             assert (await announce(installation, writ, last)).outcome == "succeeded"
             return await take_out(announced)
 
