@@ -149,8 +149,7 @@ class Writ(Queries, OperationGroups):
         timeout: float | None = None,
     ) -> requests.RequestReply:
         """Send a request, and return once the decision is recorded; a denial or an invalid request is a reply as well.
-        `by` proves the caller's presence, where the policy demands it; `client` names this program in the record.
-        `proof` keeps the signature and the presence for a repetition of this very request.
+        `by` proves presence, where policy demands it; `proof` keeps that for a repetition; `client` names the program.
 
         Raises for requests without a record: Invalid, Untrusted, Conflict (the key was used for another request), Full,
         Unreachable, Forbidden (the server refuses the key), Denied (in a flood, whose refusals are only counted), and

@@ -73,10 +73,9 @@ def lay_foundation(
 ) -> Foundation:
     """Compose the parts which need no others than these."""
     index, background, presence = Index(), BackgroundTasks(), AgentPresence(config.lease, time.clocks.boot)
-    storage = StorageWatch(bus.journal.usage, time.now)
+    storage, trusted = StorageWatch(bus.journal.usage, time.now), PolicyKeys(config.policy_key, config.keyring).live
     recorder = Recorder(journal := WatchedJournal(bus.journal, storage), index, measures, time.now)
     guard = _guard(config, journal, recorder, background, measured)
-    trusted = PolicyKeys(config.policy_key, config.keyring).live
     keys, alarms = AgentKeys(agents), SecurityEventRecorder(recorder)
     return Foundation(
         config=config,

@@ -87,13 +87,12 @@ class PolicyService:
             former_versions=config.former(),
         )
         self._plugins = agent_plugins(catalogue, config.listed_plugins())
-        self._observe = Observer(Log("writ.policy"), measured)
+        self._measured, self._observe = measured, Observer(Log("writ.policy"), measured)
         self._measures = PolicyMeasures(measured, catalogue)
         self._compiler = Compiler(catalogue, config.mode)
         self._notifier = NoticeSender(subjects.NOTICE_POLICY, self._measures.notice_dropped)
         config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._highest = HighestVersion(StateFile(config.state_dir / HIGHEST, EnforcedVersion), config.versions_lost)
-        self._measured = measured
         directory = known_directory(config.state_dir, config.people_key, config.installation)
         tell, measures = self._notifier.queue, self._measures
         people = CredentialsFile(config.people, directory, tell)

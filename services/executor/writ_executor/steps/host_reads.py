@@ -14,6 +14,7 @@ from writ_contracts.errors import Denied, Invalid, Unreachable, WritError
 from writ_contracts.journal import Requested, Resolved
 from writ_contracts.life import AcceptedLife, GrantedLife, State
 from writ_contracts.operations import Catalogue
+from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
 from writ_executor.agents.signed_statements import AgentStatements
 from writ_executor.journal.hidden_values import Vault
@@ -109,6 +110,17 @@ class HostReadRequests:
         else:
             await self._outcomes.finish(life, outcome=outcome, code="probed", message=message, state=state)
 
+    async def _permitted(self, requested: Requested, question: DecideRequest) -> tuple[Signed, dict[str, Any]]:
+        """Return policy's read grant and the effective parameters. Raises Denied without a grant."""
+        try:
+            decided = await self._policy.decide(question)
+        except Invalid as error:
+            await self._statements.listing_refused(requested, error)
+            raise
+        if decided.look is None:
+            raise Denied(f"policy denies it: {decided.decision.reason}", code=decided.decision.code)
+        return decided.look, dict(decided.effective)
+
     async def _read(
         self,
         requested: Requested,
@@ -127,18 +139,11 @@ class HostReadRequests:
             look_until=self._outcomes.now() + READ_GRANT_SECONDS,
             look_key=key,
         )
-        try:
-            decided = await self._policy.decide(question)
-        except Invalid as error:
-            await self._statements.listing_refused(requested, error)
-            raise
-        if decided.look is None:
-            raise Denied(f"policy denies it: {decided.decision.reason}", code=decided.decision.code)
+        look, effective = await self._permitted(requested, question)
         definition = self._catalogue.find(requested.operation)
-        effective = dict(decided.effective)
         readable = effective if action == "preview" else params.public(definition.parameters, effective)
         request = ReadRequest(
-            look=decided.look,
+            look=look,
             action=action,
             parameters=readable,
             look_key=key,

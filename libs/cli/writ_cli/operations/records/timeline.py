@@ -152,8 +152,7 @@ def _details(event: journal.JournalEvent | None, operation: str = "") -> Iterato
         case journal.Finished() | journal.Resolved():
             yield from _ended(event, operation)
         case journal.Unknown():
-            yield event.code, event.message
-            yield from _output(event.output, operation)
+            yield from [(event.code, event.message), *_output(event.output, operation)]
         case journal.AwaitingApproval():
             yield "until", times.clock(event.until)
         case journal.PreviewTaken():
