@@ -66,6 +66,15 @@ def fork(folders: HostFolders) -> ChildProcess:
     return ChildProcess(pid, into, out, shared)
 
 
+def drop(spare: ChildProcess) -> None:
+    """End a child without a request, and let go of it."""
+    processes.kill([spare.pid], signal.SIGKILL)  # it may be waiting for the bus
+    os.close(spare.into)
+    os.close(spare.out)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(spare.pid, 0)
+
+
 def _pipe(failed: contextlib.ExitStack) -> "tuple[int, int]":
     ends = os.pipe()
     for end in ends:

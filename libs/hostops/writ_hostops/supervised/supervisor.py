@@ -7,7 +7,6 @@ time. Then nothing of this process is left.
 from __future__ import annotations
 
 import collections
-import contextlib
 import os
 import select
 import selectors
@@ -20,7 +19,8 @@ from writ_hostops.encoded_text import Buffer
 from writ_hostops.errors import HostError
 from writ_hostops.protocol import DEFAULT_TIMEOUT, MAX_TIMEOUT, failure, result
 from writ_hostops.supervised import frames, shared_text
-from writ_hostops.supervised.child import ChildProcess, HostFolders, fork, is_read
+from writ_hostops.supervised.child import ChildProcess, HostFolders, drop, fork, is_read
+from writ_hostops.supervised.supervised_request import SupervisedRequest
 
 SILENCE = 90.0
 """Seconds without a frame after which the other end counts as gone: it pings more often."""
@@ -37,48 +37,22 @@ _MOST_WAITING = 8 * 1024 * 1024
 _READ = 1 << 16
 
 
-class _Job:
-    """A request that a child carries out. `kill_at`: the end of its grace. `asked`: the tags of the stops that wait for
-    it.
-    """
-
-    def __init__(self, tag: int, operation_id: str, child: ChildProcess, is_read: bool, deadline: float) -> None:
-        """`is_read`: it changes nothing, and its result frees the child."""
-        self.tag, self.operation_id, self.child, self.is_read = tag, operation_id, child, is_read
-        self.relay = frames.Relay(frames.PROGRESS + frames.RESULT + frames.SHARED + frames.LOG + frames.FREE)
-        self.has_result = False
-        self.is_free = False
-        self.sent_until = 0
-        """The end of its shared texts among all bytes to the other end of the connection."""
-        self.stop_at: Optional[float] = deadline
-        self.kill_at: Optional[float] = None
-        self.give_up_at: Optional[float] = None
-        self.stops: List[int] = []
-        self.unread: Deque[memoryview] = collections.deque()
-        """Of its request, what its child has not read yet."""
-
-    @property
-    def undisturbed(self) -> bool:
-        """Return whether nobody ended its child."""
-        return self.kill_at is None and self.give_up_at is None and not self.stops
-
-
 class ChildSupervisor:
     """One supervisor; call `serve` once."""
 
     def __init__(self, source: int, output: int, folders: HostFolders) -> None:
         self._source, self._output, self._folders = source, output, folders
-        self._jobs: Dict[int, _Job] = {}
-        self._slow: Dict[int, _Job] = {}
+        self._jobs: Dict[int, SupervisedRequest] = {}
+        self._slow: Dict[int, SupervisedRequest] = {}
         """Jobs with unread bytes, by the descriptor that takes them."""
         self._waiting: Deque[memoryview] = collections.deque()
         self._waiting_bytes = self._given_bytes = 0
-        self._unsent: List[_Job] = []
+        self._unsent: List[SupervisedRequest] = []
         """Jobs whose child is free once its shared texts are sent."""
         requests = frames.REQUEST + frames.SETTLE
         self._cutter = frames.Cutter(requests + frames.STOP + frames.PING, early=requests)
         self._missing = 0
-        self._incomplete: Optional[_Job] = None
+        self._incomplete: Optional[SupervisedRequest] = None
         self._ready = selectors.PollSelector()
         self._listening = True
         self._heard_at = time.monotonic()
@@ -103,7 +77,7 @@ class ChildSupervisor:
             for job in list(self._jobs.values()):
                 processes.kill_group(job.child.pid, signal.SIGKILL)
             for spare in self._spares:
-                _drop(spare)
+                drop(spare)
 
     def _prepare(self) -> None:
         """Fork a child for the next request. Running requests go on if the host has no process left just now."""
@@ -147,7 +121,7 @@ class ChildSupervisor:
             self._incomplete = None
         return data[len(piece) :] if piece else data
 
-    def _give(self, job: _Job, data: bytes) -> None:
+    def _give(self, job: SupervisedRequest, data: bytes) -> None:
         """Give bytes to its child. A child that does not read, such as one that waits for a bus that hangs, gets them
         later, and holds up nobody else.
         """
@@ -155,7 +129,7 @@ class ChildSupervisor:
         if len(job.unread) == 1:
             self._feed(job, _READ_SECONDS)
 
-    def _feed(self, job: _Job, patience: float = 0.0) -> None:
+    def _feed(self, job: SupervisedRequest, patience: float = 0.0) -> None:
         """Write what the child reads now, or within so many seconds."""
         into, room = job.child.into, select.poll()
         room.register(into, select.POLLOUT)
@@ -172,7 +146,7 @@ class ChildSupervisor:
         elif not job.unread:
             self._stop_feeding(job)
 
-    def _stop_feeding(self, job: _Job) -> None:
+    def _stop_feeding(self, job: SupervisedRequest) -> None:
         if self._slow.pop(job.child.into, None) is not None:
             self._ready.unregister(job.child.into)
 
@@ -202,7 +176,7 @@ class ChildSupervisor:
             no_process = HostError("unavailable", f"no process could be started: {error.strerror}; nothing was done")
             self._reply(tag, result(operation_id, failure(no_process)))
             return
-        job = _Job(tag, operation_id, child, is_read(frame.kind, message), limit)
+        job = SupervisedRequest(tag, operation_id, child, is_read(frame.kind, message), limit)
         self._jobs[child.out] = job
         self._ready.register(child.out, selectors.EVENT_READ)
         self._incomplete = job if frame.missing else None
@@ -217,11 +191,11 @@ class ChildSupervisor:
                 return
         self._reply(message["tag"], {"certain": True})
 
-    def _tell_to_end(self, job: _Job, grace: float) -> None:
+    def _tell_to_end(self, job: SupervisedRequest, grace: float) -> None:
         processes.kill([job.child.pid], signal.SIGTERM)
         job.stop_at, job.kill_at = None, time.monotonic() + grace
 
-    def _relay(self, job: _Job) -> None:
+    def _relay(self, job: SupervisedRequest) -> None:
         at_end = False
         try:
             complete = job.relay.read(job.child.out)
@@ -245,7 +219,7 @@ class ChildSupervisor:
         if at_end:
             self._ended(job)
 
-    def _send_shared(self, job: _Job, frame: Buffer) -> None:
+    def _send_shared(self, job: SupervisedRequest, frame: Buffer) -> None:
         for part in shared_text.parts_of(job.child.shared, frame):
             self._send(part)
         job.sent_until = self._given_bytes
@@ -259,7 +233,7 @@ class ChildSupervisor:
             if running and job.sent_until <= sent:
                 self._free(job)
 
-    def _free(self, job: _Job) -> None:
+    def _free(self, job: SupervisedRequest) -> None:
         """Keep its child for the next request, unless enough children wait or it has served many."""
         self._ready.unregister(job.child.out)
         del self._jobs[job.child.out]
@@ -271,9 +245,9 @@ class ChildSupervisor:
 
     def _retire(self, child: ChildProcess) -> None:
         self._uses.pop(child.pid, None)
-        _drop(child)
+        drop(child)
 
-    def _ended(self, job: _Job) -> None:
+    def _ended(self, job: SupervisedRequest) -> None:
         os.waitpid(job.child.pid, 0)
         self._uses.pop(job.child.pid, None)
         self._forget(job)
@@ -281,13 +255,13 @@ class ChildSupervisor:
         doubtful = job.operation_id and (job.stops or not (job.is_read or job.has_result))
         self._close(job, certain=not doubtful or processes.end({}, job.operation_id, 0.0))
 
-    def _close(self, job: _Job, certain: bool) -> None:
+    def _close(self, job: SupervisedRequest, certain: bool) -> None:
         if not job.has_result:
             self._reply(job.tag, {"gone": True, "certain": certain})
         for tag in job.stops:
             self._reply(tag, {"certain": certain})
 
-    def _forget(self, job: _Job) -> None:
+    def _forget(self, job: SupervisedRequest) -> None:
         if self._incomplete is job:  # the rest of its request is for nobody
             self._incomplete = None
         self._stop_feeding(job)
@@ -370,11 +344,3 @@ class ChildSupervisor:
             self._ready.register(self._output, selectors.EVENT_WRITE)
         elif watched and not pending:
             self._ready.unregister(self._output)
-
-
-def _drop(spare: ChildProcess) -> None:
-    processes.kill([spare.pid], signal.SIGKILL)  # it may be waiting for the bus
-    os.close(spare.into)
-    os.close(spare.out)
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(spare.pid, 0)
