@@ -1,4 +1,4 @@
-"""Requests that the gateway refuses before they become a record: counted, and logged a few times a minute (ADR 132).
+"""Requests that the gateway refuses before they become a record: counted, and logged a few times a minute (ADR 131).
 
 One misspelt name is nothing. Many refusals of one principal are an agent that looks for what it may do.
 """
