@@ -26,7 +26,7 @@ def token(people_key: str) -> str:
     return HEAD + base64.urlsafe_b64encode(encode(ticket)).decode()
 
 
-@pytest.mark.parametrize("people_key", ["", KEY])
+@pytest.mark.parametrize("people_key", ["", KEY], ids=["without", "with"])
 def test_token_without_or_with_a_people_key_is_read(people_key: str) -> None:
     assert read_ticket(token(people_key)).people_key == people_key
 
