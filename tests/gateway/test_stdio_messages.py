@@ -14,7 +14,7 @@ import pytest
 from tests.gateway.conftest import command
 
 from writ_gateway.server import LONGEST_MESSAGE
-from writ_gateway.stdio_messages import CHUNK, StandardInput
+from writ_gateway.stdio_messages import StandardInput
 from writ_installation.processes.child import tie
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation
