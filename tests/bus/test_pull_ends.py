@@ -128,22 +128,30 @@ async def test_delivery_to_a_worker_that_was_killed_comes_again_within_seconds(p
         assert seconds() < 9.0  # on an idle machine two, and formerly ten or more
 
 
-async def test_delivery_is_kept_from_others_while_its_handler_works(tmp_path: Path) -> None:
-    async with writ_server(tmp_path, ack_wait=2.0) as server:
+async def test_delivery_is_kept_from_others_until_it_is_settled(tmp_path: Path) -> None:
+    async with writ_server(tmp_path, ack_wait=4.0) as server:
         executor, agent = await server.bus("executor"), await server.bus("agent-a")
         attempts, done = asyncio.Queue[int](), asyncio.Event()
+        passed_on = set[asyncio.Task[None]]()
 
         async def work(delivery: Delivery) -> None:
             attempts.put_nowait(delivery.attempt)
             await done.wait()
             await delivery.ack()
 
-        await agent.pull(DURABLE, STREAM, work, slots=2)
-        await dispatch(executor)
+        async def pass_on(delivery: Delivery) -> None:
+            passed_on.add(asyncio.create_task(work(delivery)))
+
+        await agent.pull(DURABLE, STREAM, work, slots=1)
+        await dispatch(executor, 1)
+        assert await asyncio.wait_for(attempts.get(), 30.0) == 1
+        await agent.pull(DURABLE, STREAM, pass_on, slots=2)
+        await dispatch(executor, 2)
         assert await asyncio.wait_for(attempts.get(), 30.0) == 1
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(attempts.get(), 5.0)
+            await asyncio.wait_for(attempts.get(), 7.0)
         done.set()
+        await asyncio.gather(*passed_on)
 
 
 async def test_delivery_whose_handler_hangs_comes_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

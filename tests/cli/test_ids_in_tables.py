@@ -176,6 +176,14 @@ def test_table_at_80_columns_shows_what_its_reader_needs(where: str, names: tupl
     assert [name for name in names if name not in heading] == []
 
 
+def test_longest_target_name_stays_whole_in_the_list_of_targets_at_80_columns() -> None:
+    shape, name = TABLES["listings:target:role"], "w" * 64
+    cells = {**CELLS, "target": name, "role": "development", "pool": "local-web-1"}
+    text = rendered(shape.columns, [cells[one] for one in shape.columns], shape.drop, 80)
+    assert max(map(len, text.splitlines())) <= 80
+    assert [word for word in (name, "development", "local-web-1") if word not in text.split()] == []
+
+
 def test_a_word_longer_than_the_terminal_is_folded_and_leaves_the_other_columns_whole() -> None:
     pattern = r"(.*/)?(passwd|shadow|group|gshadow|sudoers|authorized_keys|id_[a-z0-9]+)|.*/(sudoers\.d|\.ssh)/.*"
     columns = ("rule", "effect", "matches", "why")

@@ -50,6 +50,15 @@ def test_a_path_that_leads_nowhere_is_refused_with_what_there_is(path: str, mess
     assert message in str(refused.value)
 
 
+def test_a_list_of_no_tokens_has_a_line_in_place_of_headings(tmp_path: Path) -> None:
+    (tmp_path / "inventory.yaml").write_text(INVENTORY)
+    (tmp_path / "principals.yaml").write_text(PRINCIPALS)
+    words = ["token", "list", "--home", str(tmp_path)]
+    done = CliRunner().invoke(cli, words)
+    assert (done.exit_code, done.output) == (0, "no token is known; `writ token create PRINCIPAL` makes one\n")
+    assert CliRunner().invoke(cli, [*words, "-q"]).output == ""
+
+
 def test_results_are_printed_as_yaml_and_in_parts(tmp_path: Path) -> None:
     (tmp_path / "inventory.yaml").write_text(INVENTORY)
     (tmp_path / "principals.yaml").write_text(PRINCIPALS)

@@ -11,7 +11,7 @@ from tests.e2e.prometheus import Prometheus, running
 
 from writ_installation.processes.readiness import read_run_file
 from writ_installation.status.control import InstallationStatus, ProcessStatus
-from writ_installation.status.foreign_processes import PROVISIONER_PORT, UNITS
+from writ_installation.status.foreign_processes import GATEWAY_PORT, PROVISIONER_PORT, UNITS
 from writ_installation.status.scrape_targets import scrape_targets
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation
@@ -51,10 +51,18 @@ def test_configuration_is_accepted_by_prometheus(name: str, tmp_path: Path) -> N
 
 
 def test_systemd_configuration_has_the_ports_of_the_units() -> None:
-    groups = yaml.safe_load((FOLDER / "systemd.yaml").read_text())["scrape_configs"][0]["static_configs"]
-    found = {one["labels"]["service"]: one["targets"] for one in groups}
+    text = (FOLDER / "systemd.yaml").read_text()
     units = {name: [f"127.0.0.1:{port + 1}"] for name, port in UNITS.items()}
-    assert found == {**units, "keeper": [f"127.0.0.1:{PROVISIONER_PORT}"]}
+    expected = {**units, "keeper": [f"127.0.0.1:{PROVISIONER_PORT}"]}
+    assert scraped(text) == expected
+    with_gateway = text.replace("# - {targets", "- {targets")
+    assert scraped(with_gateway) == {**expected, "gateway": [f"127.0.0.1:{GATEWAY_PORT}"]}
+
+
+def scraped(text: str) -> dict[str, list[str]]:
+    """The addresses of each service in a configuration of Prometheus."""
+    groups = yaml.safe_load(text)["scrape_configs"][0]["static_configs"]
+    return {one["labels"]["service"]: one["targets"] for one in groups}
 
 
 @pytest.mark.exhaustive

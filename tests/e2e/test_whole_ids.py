@@ -4,7 +4,7 @@ import itertools
 import json
 import time
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from writ_client.client import Writ
 from writ_client.whole_ids import OF_FIELD
-from writ_contracts.ids import operation_id
+from writ_contracts.ids import WHOLE_ID, operation_id
 from writ_runtime.plugins.entry_points import load_catalogue
 from writ_testing.installations.installation import RunningInstallation, open_policy, prepare, running_installation
 from writ_trust.keys import Key, generate_seed
@@ -55,6 +55,12 @@ async def test_every_id_of_a_control_operation_may_be_given_by_its_beginning() -
     control = [one for one in load_catalogue().values() if one.control]
     named = {field.encode_name for one in control for field in msgspec.structs.fields(one.parameters)}
     assert {name for name in named if name.endswith("_id")} - NAMES == set(OF_FIELD)
+
+
+@pytest.mark.parametrize("name", sorted({*OF_FIELD} - {"operation_id"}))
+async def test_whole_id_is_taken_without_a_reply_of_any_service(name: str) -> None:
+    number = "a" * WHOLE_ID
+    assert await OF_FIELD[name](cast("Writ", object()), number) == number
 
 
 def keys_with_one_beginning(principal: str) -> tuple[str, str, str]:

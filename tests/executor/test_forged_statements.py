@@ -170,6 +170,21 @@ async def test_signed_preview_is_stored_without_a_security_event(world: World, m
     assert await security(world) == []
 
 
+async def test_preview_of_parameters_that_rules_fill_in_differently_now_is_not_stored_and_no_security_event(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reply(preview: Preview) -> ReadReply:
+        return ReadReply(preview=sign(world.hands.key, structs.replace(preview, parameters_digest="1" * 64)))
+
+    demanding(world, monkeypatch)
+    one = await world.executor(sweep=1000.0)
+    await serve_previews(world, reply)
+    answer = await world.ask("service_restart", **RESTART)
+    await one.background.settle()
+    assert await world.kinds(answer.operation_id or "") == ["requested", "awaiting_approval"]
+    assert await security(world) == []
+
+
 async def test_preview_that_waits_for_its_agent_is_not_requested_once_more(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

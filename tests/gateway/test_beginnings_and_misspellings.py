@@ -1,5 +1,6 @@
 """Tools take the beginning of an id, and refuse a misspelt target before it becomes a record."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -7,6 +8,8 @@ from mcp import Client
 from tests.gateway.conftest import call, serving
 
 from writ_client.client import Writ
+from writ_gateway import client as client_module
+from writ_gateway.client import AgentClient
 from writ_testing.installations.installation import RunningInstallation
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -60,6 +63,24 @@ async def test_misspelt_operation_of_an_approval_window_is_refused_with_the_near
     async with serving(installation, "full") as client:
         refused = await call(client, "request_approval_window", operations=["service_restrat"], **window)
     assert (refused["code"], "did you mean 'service_restart'?" in refused["message"]) == ("unknown_operation", True)
+
+
+async def test_names_of_many_targets_are_looked_up_within_one_time_limit(
+    installation: RunningInstallation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = list[str]()
+
+    async def no_reply(_: AgentClient, target: str) -> str:
+        asked.append(target)
+        await asyncio.Event().wait()
+        return ""
+
+    monkeypatch.setattr(AgentClient, "similar_target", no_reply)
+    monkeypatch.setattr(client_module, "SUGGESTION_SECONDS", 0.05)
+    window = {"operations": ["test_noop"], "targets": ["web-1", "web-2", "web-3"], "uses": 1, "seconds": 60}
+    async with serving(installation, "full") as client:
+        assert "operation_id" in await call(client, "request_approval_window", **window, reason="x")
+    assert asked == ["web-1"]
 
 
 async def test_target_like_no_listed_one_is_requested_and_recorded(installation: RunningInstallation) -> None:

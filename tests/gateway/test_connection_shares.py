@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,18 @@ async def test_connections_without_a_request_make_way(start: bytes) -> None:
             assert await is_served(reader)
         for writer in opened:
             writer.close()
+
+
+async def test_connections_opened_at_once_make_way() -> None:
+    async with served(echo, crowded) as port:
+        crowd = [socket.create_connection(("127.0.0.1", port)) for _ in range(4 * MOST)]  # accepted in one turn
+        for _ in range(3):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(HEAD % 0)
+            assert await is_served(reader)
+            writer.close()
+        for one in crowd:
+            one.close()
 
 
 async def is_served(reader: asyncio.StreamReader) -> bool:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import threading
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -13,6 +14,7 @@ import pytest
 from tests.gateway.conftest import command
 
 from writ_gateway.server import LONGEST_MESSAGE
+from writ_gateway.stdio_messages import StandardInput
 from writ_installation.processes.child import tie
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation
@@ -193,3 +195,46 @@ async def test_a_signal_ends_a_gateway_whose_client_is_silent(
         async with asyncio.timeout(60):
             status = await lines.process.wait()
         assert status in (0, -signal.SIGTERM)
+
+
+async def queue_full(reading: StandardInput, writable: int) -> None:
+    """Wait until one chunk is queued, and the thread waits to queue another."""
+
+    async def one_is_queued() -> bool:
+        return reading._chunks.full()
+
+    async def another_waits() -> bool:
+        return bool(reading._chunks._putters)  # type: ignore[attr-defined]
+
+    os.write(writable, b"x")
+    await eventually(one_is_queued)
+    os.write(writable, b"x")
+    await eventually(another_waits)
+
+
+@pytest.mark.parametrize("waiting", [False, True], ids=["in a read", "for the event loop"])
+async def test_the_reading_thread_ends_quietly_with_the_event_loop(
+    waiting: bool, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    raised = list[object]()
+    monkeypatch.setattr(threading, "excepthook", raised.append)
+    readable, writable = os.pipe()
+    started = list[threading.Thread]()
+
+    async def begin() -> None:
+        reading = StandardInput(readable, LONGEST_MESSAGE)
+        os.write(writable, PING + b"\n")
+        assert await anext(reading.lines()) == PING
+        started.extend(one for one in threading.enumerate() if one.name == "standard input")
+        if waiting:
+            await queue_full(reading, writable)
+
+    await asyncio.to_thread(asyncio.run, begin())
+    os.close(writable)
+    for thread in started:
+        await asyncio.to_thread(thread.join, 10)
+        assert not thread.is_alive()
+    os.close(readable)
+    assert len(started) == 1
+    assert raised == []
+    assert [str(one.message) for one in recwarn] == []

@@ -64,7 +64,7 @@ Responder = Callable[[Message], Awaitable[bytes | EndpointReply]]
 class Delivery(Protocol):
     """One message of a durable consumer. Neither acked nor nak'ed, it comes again after the ack wait.
 
-    NATS's ack wait is two seconds, and the worker restarts it while the handler runs, for ten seconds.
+    NATS's ack wait is two seconds, and the worker restarts it for ten seconds, also if the handler returns before.
     """
 
     @property

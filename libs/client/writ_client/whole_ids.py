@@ -61,16 +61,22 @@ async def request_of(writ: Writ, text: str) -> str:
 
 async def stop_of(writ: Writ, text: str) -> str:
     """Return the id of the stop in force."""
+    if len(text) == WHOLE_ID:
+        return text
     return one_of(text, [one.id for one in (await writ.policy_status()).stops], "stop")
 
 
 async def emergency_of(writ: Writ, text: str) -> str:
     """Return the id of the emergency; of one that is over and reviewed the record has the id."""
+    if len(text) == WHOLE_ID:
+        return text
     return one_of(text, [one.id for one in (await writ.policy_status()).emergencies], "emergency")
 
 
 async def window_of(writ: Writ, text: str) -> str:
     """Return the id of the open approval window."""
+    if len(text) == WHOLE_ID:
+        return text
     return one_of(text, [one.id for one in (await writ.policy_status()).windows], "window")
 
 

@@ -115,20 +115,19 @@ class AgentClient(Writ):
         if self._read_only and not definition.read_only and not dry_run:
             raise Denied(f"{operation} changes its target, and this server is read-only", code="read_only")
 
-    async def refuse_misspelt(self, target: str) -> None:
+    async def refuse_misspelt(self, *targets: str) -> None:
         """Raises Invalid (`unknown_target`) for a name like one that the caller may list. Any other name is sent: a
         request for a target that the caller may not know of is on record.
         """
-        if target == WRIT_TARGET:
-            return
         try:
             async with asyncio.timeout(SUGGESTION_SECONDS):
-                hint = await self.similar_target(target)
+                hints = {one: await self.similar_target(one) for one in targets if one != WRIT_TARGET}
         except (WritError, TimeoutError):  # such as `policy_silent`: the request itself fails with the reason
             return
-        if hint:
-            text = f"target_id: there is no target {target!r} among those that you may list{hint}"
-            raise Invalid(text, code="unknown_target")
+        for target, hint in hints.items():
+            if hint:
+                text = f"target_id: there is no target {target!r} among those that you may list{hint}"
+                raise Invalid(text, code="unknown_target")
 
     async def result(self, operation_id: str) -> dict[str, Any] | None:
         """Return the result like `Writ.result`; None where only public output may be shown, which the view has."""

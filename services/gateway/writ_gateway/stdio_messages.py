@@ -8,6 +8,7 @@ import io
 import os
 import threading
 from collections.abc import AsyncIterator
+from concurrent.futures import CancelledError
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -124,9 +125,11 @@ class StandardInput:
                 chunk = os.read(self._descriptor, CHUNK)
             except OSError:  # such as a terminal that has gone
                 chunk = b""
+            queueing = self._chunks.put(chunk)
             try:
-                asyncio.run_coroutine_threadsafe(self._chunks.put(chunk), self._loop).result()
-            except RuntimeError:  # the event loop has ended
+                asyncio.run_coroutine_threadsafe(queueing, self._loop).result()
+            except (RuntimeError, CancelledError):  # the event loop has ended, or ends
+                queueing.close()
                 return
             if not chunk:
                 return

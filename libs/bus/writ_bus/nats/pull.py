@@ -158,15 +158,15 @@ class PullWorker:
         except Exception:
             _logger.exception("pull.handler", extra={"sequence": delivery.sequence})
             await self._put_back(delivery, 1.0)
-        finally:
-            self._unsettled.discard(delivery)
 
     def _confirm_later(self) -> None:
         if self._confirming is None:
             self._confirming = self._connection.loop.call_later(CONFIRM_EVERY, self._confirm_due)
 
     def _confirm_due(self) -> None:
-        """Keep unsettled deliveries from other workers: their ack wait is short."""
+        """Keep unsettled deliveries from other workers: their ack wait is short. A handler may have passed its delivery
+        on, as an agent does with one for a slow host.
+        """
         self._confirming, now = None, monotonic()
         self._unsettled = {one for one in self._unsettled if not one.settled and now < one.confirm_until}
         for delivery in self._unsettled:
@@ -176,6 +176,8 @@ class PullWorker:
             self._confirm_later()
 
     async def _confirm(self, delivery: NatsDelivery) -> None:
+        if delivery.settled:  # since the task was started; it would replace the delay of a nak
+            return
         try:
             await delivery.confirm()
         except BusError:
@@ -259,6 +261,7 @@ class PullWorker:
         await self._stop_pulling()
         self._connection.forget(self._give_up, self._wake.set)
         await self._workers.cancel()
+        self._unsettled.clear()
 
 
 def pull_subject(stream: str, durable: str) -> str:

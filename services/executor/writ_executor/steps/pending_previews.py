@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable
 
 from writ_contracts.decisions import Decision
-from writ_contracts.errors import WritError
+from writ_contracts.errors import Conflict, WritError
 from writ_contracts.journal import PreviewTaken, Requested
 from writ_contracts.life import AcceptedLife, State
 from writ_contracts.operations import Catalogue
@@ -105,10 +105,11 @@ class PendingPreviews:
         if reply.preview is None:
             raise await self._statements.refused(requested.pool, Preview, "it is not signed", requested)
         preview = await self._statements.open(requested.pool, reply.preview, Preview, requested)
-        about = (preview.operation_id, preview.operation, preview.target, preview.parameters_digest)
-        if about != (requested.operation_id, requested.operation, requested.target, requested.parameters_digest):
-            why = "it is of another operation, or of other parameters"
-            raise await self._statements.refused(requested.pool, Preview, why, requested)
+        about = (preview.operation_id, preview.operation, preview.target)
+        if about != (requested.operation_id, requested.operation, requested.target):
+            raise await self._statements.refused(requested.pool, Preview, "it is of another operation", requested)
+        if preview.parameters_digest != requested.parameters_digest:  # no forgery: a rule may fill in other values now
+            raise Conflict("the preview is of other parameters than those at the request")
         if reply.details is not None:
             seconds = seconds_of(read(requested.decision, Decision).demands) + PENDING_SLACK
             await self._vault.keep_details(requested.operation_id, digest(reply.preview), reply.details, seconds)

@@ -28,8 +28,10 @@ class TimedProtocol(H11Protocol):
         super().connection_made(transport)
         self._opened = self.loop.time()
         self._wait_for_head()
-        others = (one for one in self.connections if isinstance(one, TimedProtocol) and one is not self)
-        if len(self.connections) >= self.most_connections and (idle := [one for one in others if one.is_idle]):
+        # One that was aborted for another new connection is in the set until the event loop's next turn.
+        present = [one for one in self.connections if isinstance(one, TimedProtocol) and not one.transport.is_closing()]
+        idle = [one for one in present if one.is_idle and one is not self]
+        if len(present) >= self.most_connections and idle:
             min(idle, key=lambda one: one._opened).transport.abort()
 
     @property

@@ -35,8 +35,7 @@ async def request_window(call: ToolCall, arguments: WindowArguments) -> Result:
     for operation in arguments.operations:
         if operation not in call.session.catalogue:
             raise unknown_operation(operation, call.session.catalogue)
-    for target in arguments.targets:
-        await call.session.writ.refuse_misspelt(target)
+    await call.session.writ.refuse_misspelt(*arguments.targets)
     parameters = msgspec.to_builtins(arguments)
     key = parameters.pop("idempotency_key")
     options = {"reason": arguments.reason, "idempotency_key": key, "wait": 0}

@@ -122,13 +122,11 @@ def _warn_of_no_target(settings: Settings, globs: Iterable[str]) -> None:
 async def list_all(settings: Settings) -> int:
     """List the tokens without their values."""
     known = read_tokens(settings.home.gateway_tokens)
-    if settings.screen.json:
-        settings.screen.data(known)
-        return Exit.DONE
-    rows = (_row(one, time.time()) for one in known)
-    settings.screen.table(
+    settings.screen.listing(
+        known,
         ("token", "principal", "created", "expires", "", "limits", "note"),
-        rows,
+        (_row(one, time.time()) for one in known),
+        empty="no token is known; `writ token create PRINCIPAL` makes one",
         drop=("created", ("token", "expires"), "note", "limits"),
     )
     return Exit.DONE

@@ -167,7 +167,7 @@ async def targets(settings: Settings) -> int:
         settings.screen.table(
             ("target", "role", "backend", "pool", "agents", "tags", "operations"),
             rows,
-            drop=("tags", "backend", "operations", "agents"),
+            drop=("tags", "backend", "operations", "agents", ("role", "pool")),
         )
         if inventory_has_mistakes(settings):
             text = f"{settings.home.inventory} has mistakes, so its last good version is in force: `writ status`"
