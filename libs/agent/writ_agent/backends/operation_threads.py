@@ -39,6 +39,8 @@ class ThreadCount:
     async def ended(self, seconds: float) -> bool:
         """Wait at most so many seconds for the end of all of them. Return whether none runs any more."""
         if running := [asyncio.wrap_future(one) for one in tuple(self._running)]:
+            for one in running:  # asyncio would log its error: whoever started the thread has it
+                one.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
             await asyncio.wait(running, timeout=seconds)
         return not self._running
 
