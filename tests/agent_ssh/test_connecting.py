@@ -317,14 +317,14 @@ async def _code(host: SshHost) -> str:
     return ""
 
 
-async def test_cancel_while_the_name_of_a_host_is_looked_up_is_certain(
+async def test_cancel_during_the_resolution_of_a_name_is_certain(
     host: SshHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, replies, real = threading.Event(), threading.Event(), socket.getaddrinfo
 
     def hangs(*about: Any, **more: Any) -> Any:
         if more.get("flags", 0) & socket.AI_NUMERICHOST:
-            return real(*about, **more)  # it looks nothing up
+            return real(*about, **more)  # it resolves nothing
         begun.set()
         replies.wait(60)
         raise socket.gaierror("no name server replies")
@@ -337,7 +337,7 @@ async def test_cancel_while_the_name_of_a_host_is_looked_up_is_certain(
     host.target = host.server.target(connection=host.server.connection(host="web.example"))
     running = RunningOperation(host.backend, host.change(ID), ProgressRecorder(), 1.0)
     try:
-        await eventually(has_begun, what="the look-up")
+        await eventually(has_begun, what="the resolution")
         assert await running.stop("cancel")
         done = await running.wait()
     finally:

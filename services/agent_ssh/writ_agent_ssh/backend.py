@@ -146,7 +146,7 @@ class SshBackend(HostopsBackend):
         task, connection = run.task, connection_of(run.task.target)
         patience = retry_seconds(task, connection.connect_retries, connection.connect_timeout)
         session = self._pool.session(task.target, task.operation.name, patience=patience)
-        # Nothing ends the look-up of a name, which takes long without a name server.
+        # Nothing ends the resolution of a name, which takes long without a name server.
         run.connecting = tasks.start(uncounted(session), "ssh connect")
         try:
             return await run.connecting

@@ -39,7 +39,7 @@ class ThreadCount:
     async def ended(self, seconds: float) -> bool:
         """Wait at most so many seconds for the end of all of them. Return whether none runs any more."""
         if running := [asyncio.wrap_future(one) for one in tuple(self._running)]:
-            for one in running:  # asyncio would log its error: whoever started the thread has it
+            for one in running:  # asyncio would log its error as lost
                 one.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
             await asyncio.wait(running, timeout=seconds)
         return not self._running
@@ -54,7 +54,7 @@ def count_threads(count: ThreadCount) -> None:
 
 
 async def uncounted(work: Awaitable[T]) -> T:
-    """Return the result of work whose threads change nothing, such as a look-up of a name. Start it as a task: all
+    """Return the result of work whose threads change nothing, such as the resolution of a name. Start it as a task: all
     later threads of the task are no operation's.
     """
     _count.set(None)
