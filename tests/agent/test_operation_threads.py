@@ -1,6 +1,7 @@
 """Threads of operations are counted by operation, bounded together, and shown when their operation is over."""
 
 import asyncio
+import gc
 import threading
 
 import pytest
@@ -51,6 +52,32 @@ async def test_cancelled_operation_knows_that_its_thread_still_runs(release: thr
         release.set()  # before the loop is closed, which waits for its threads
     assert await count.ended(60)
     assert await threads.check() is None
+
+
+async def test_error_of_a_thread_that_ends_late_is_not_logged_as_lost(
+    release: threading.Event, caplog: pytest.LogCaptureFixture
+) -> None:
+    asyncio.get_running_loop().set_default_executor(OperationThreads())
+    count = ThreadCount()
+
+    def fails() -> None:
+        release.wait(60)
+        raise ConnectionError("the connection was closed")
+
+    async def operation() -> None:
+        count_threads(count)
+        await asyncio.to_thread(fails)
+
+    running = asyncio.create_task(operation())
+    await eventually(lambda: all_run([count]), what="its thread")
+    running.cancel()
+    await asyncio.wait([running])
+    assert not await count.ended(0.05)
+    release.set()
+    assert await count.ended(60)
+    await asyncio.sleep(0)
+    gc.collect()
+    assert "never retrieved" not in caplog.text
 
 
 async def test_threads_of_operations_leave_some_for_the_agent(

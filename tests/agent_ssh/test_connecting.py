@@ -2,7 +2,9 @@
 
 import asyncio
 import shutil
+import socket
 import subprocess
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +13,16 @@ import pytest
 from asyncssh.constants import MSG_CHANNEL_DATA, MSG_IGNORE
 from tests.agent_ssh.conftest import ID, SshHost, ssh_host
 
+from writ_agent.backends.operation_threads import OperationThreads
 from writ_agent.backends.port import TaskResult
+from writ_agent.work.running import RunningOperation
 from writ_agent_ssh.connection.algorithms import CIPHERS
 from writ_contracts.errors import WritError
 from writ_testing.eventually import eventually
 from writ_testing.peers.programs import program
 from writ_testing.peers.sshd import USER, make_key, sshd
 from writ_testing.peers.tcp_proxy import tcp_proxy
+from writ_testing.suites.backend import ProgressRecorder
 
 
 async def code_of(host: SshHost, **connection: Any) -> str:
@@ -310,3 +315,31 @@ async def _code(host: SshHost) -> str:
     except WritError as error:
         return error.code
     return ""
+
+
+async def test_cancel_during_the_resolution_of_a_name_is_certain(
+    host: SshHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, replies, real = threading.Event(), threading.Event(), socket.getaddrinfo
+
+    def hangs(*about: Any, **more: Any) -> Any:
+        if more.get("flags", 0) & socket.AI_NUMERICHOST:
+            return real(*about, **more)  # it resolves nothing
+        begun.set()
+        replies.wait(60)
+        raise socket.gaierror("no name server replies")
+
+    async def has_begun() -> bool:
+        return begun.is_set()
+
+    monkeypatch.setattr(socket, "getaddrinfo", hangs)
+    asyncio.get_running_loop().set_default_executor(OperationThreads())
+    host.target = host.server.target(connection=host.server.connection(host="web.example"))
+    running = RunningOperation(host.backend, host.change(ID), ProgressRecorder(), 1.0)
+    try:
+        await eventually(has_begun, what="the resolution")
+        assert await running.stop("cancel")
+        done = await running.wait()
+    finally:
+        replies.set()
+    assert (done.outcome, done.effect, done.over) == ("cancelled", "none", True)

@@ -1,5 +1,6 @@
 """A nearly full journal on the real server: new requests are refused clearly, and started operations still end."""
 
+import asyncio
 from pathlib import Path
 from time import time_ns
 from typing import Any
@@ -18,6 +19,8 @@ from writ_testing.eventually import eventually
 from writ_testing.installations.count_load import fill
 from writ_testing.installations.installation import RunningInstallation, open_policy, prepare, running_installation
 
+AT_ONCE = 20
+"""Events that fill the journal at the same time: it must be full before the first operation has ended."""
 STOPS: dict[str, Any] = {"name": "stops", "operations": ["stop_set", "operation_cancel"], "allowed": True}
 ENVIRON = {"WRIT_SWEEP": "0.2", "WRIT_RATE": "10000", "WRIT_BURST": "10000", "WRIT_REFUSAL_BURST": "10000"}
 
@@ -71,12 +74,13 @@ async def fill_to_the_limit(installation: RunningInstallation) -> None:
     """Use the rest of the journal with an executor's key, to the last byte that fits."""
     bus = await connect(options_of(installation.home, "executor", installation.url, None))
     for size in (20_000, 1_000, 50):
-        for number in range(1000):
-            subject = f"writ.journal.security.full-{size}-{number}"
-            entry = Entry(subject=subject, data=b"x" * size, event_id=subject, filter=subject, expected=0)
-            try:
-                await bus.journal.append(entry)
-            except Full:
+        for first in range(0, 1000, AT_ONCE):
+            subjects = [f"writ.journal.security.full-{size}-{first + number}" for number in range(AT_ONCE)]
+            entries = [Entry(subject=one, data=b"x" * size, event_id=one, filter=one, expected=0) for one in subjects]
+            stored = await asyncio.gather(*map(bus.journal.append, entries), return_exceptions=True)
+            refused = [one for one in stored if isinstance(one, BaseException)]
+            assert all(isinstance(one, Full) for one in refused), refused
+            if refused:
                 break
     await bus.close()
 

@@ -82,6 +82,30 @@ async def test_control_events_are_neither_dropped_nor_delayed_by_a_flood_of_refu
     running.cancel()
 
 
+async def test_notice_whose_sending_is_cut_off_is_sent_by_the_next_run() -> None:
+    refusing = asyncio.Event()
+
+    def answer(_: Notice) -> Failure | None:
+        refusing.set()
+        return LIMITED if len(refused) == 0 else None
+
+    refused = list[str]()
+    sending = Sending(answer)
+    sending.queue("agent_enrolled", 1)
+    first = await sending.run()
+    await asyncio.wait_for(refusing.wait(), 20)
+    first.cancel()
+    await asyncio.wait([first])
+    refused.append("no more")
+    second = spawn(sending.sender.run(sending.bus), "notices")
+
+    async def stored() -> bool:
+        return [one.version for one in sending.stored] == [1]
+
+    await eventually(stored)
+    second.cancel()
+
+
 async def test_of_too_many_control_events_the_oldest_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal_notices, "MOST_OF_CONTROL", 3)
     sending = Sending()

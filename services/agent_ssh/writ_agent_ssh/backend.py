@@ -21,6 +21,7 @@ from writ_agent.backends.hostops_requests import (
     space_of,
     survey_request,
 )
+from writ_agent.backends.operation_threads import uncounted
 from writ_agent.backends.port import ProbeResult, Progress, TargetTestResult, Task, TaskResult
 from writ_agent_ssh.host_sessions.channel import ConnectionDropped
 from writ_agent_ssh.host_sessions.pool import Pool
@@ -145,7 +146,8 @@ class SshBackend(HostopsBackend):
         task, connection = run.task, connection_of(run.task.target)
         patience = retry_seconds(task, connection.connect_retries, connection.connect_timeout)
         session = self._pool.session(task.target, task.operation.name, patience=patience)
-        run.connecting = tasks.start(session, "ssh connect")
+        # Nothing ends the resolution of a name, which takes long without a name server.
+        run.connecting = tasks.start(uncounted(session), "ssh connect")
         try:
             return await run.connecting
         except asyncio.CancelledError:

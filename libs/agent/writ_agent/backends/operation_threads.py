@@ -4,7 +4,7 @@ So each operation counts the threads of its own that still run. Threads that nev
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import ContextVar
 from typing import Any, ParamSpec, TypeVar
@@ -39,6 +39,8 @@ class ThreadCount:
     async def ended(self, seconds: float) -> bool:
         """Wait at most so many seconds for the end of all of them. Return whether none runs any more."""
         if running := [asyncio.wrap_future(one) for one in tuple(self._running)]:
+            for one in running:  # asyncio would log its error as lost
+                one.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
             await asyncio.wait(running, timeout=seconds)
         return not self._running
 
@@ -49,6 +51,14 @@ _count: ContextVar[ThreadCount | None] = ContextVar("thread_count", default=None
 def count_threads(count: ThreadCount) -> None:
     """Count the threads of the current task, and of the tasks that it starts from now on."""
     _count.set(count)
+
+
+async def uncounted(work: Awaitable[T]) -> T:
+    """Return the result of work whose threads change nothing, such as the resolution of a name. Start it as a task: all
+    later threads of the task are no operation's.
+    """
+    _count.set(None)
+    return await work
 
 
 class OperationThreads(ThreadPoolExecutor):

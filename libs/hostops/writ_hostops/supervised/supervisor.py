@@ -32,7 +32,7 @@ MOST_SPARES, MOST_USES = 4, 200
 """Waiting children, and the requests that one of them serves."""
 _FORCE, _SPARE_AGAIN = 2.0, 1.0
 _READ_SECONDS = 0.05
-"""Seconds for which a child is waited for that does not read its request. One that works needs less than one."""
+"""Seconds for which a child is waited for that does not read its request. One that works needs a millisecond."""
 _MOST_WAITING = 8 * 1024 * 1024
 _READ = 1 << 16
 

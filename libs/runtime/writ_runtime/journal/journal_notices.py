@@ -74,10 +74,14 @@ class NoticeSender:
     async def _send_all(self, bus: Bus, waiting: asyncio.Queue[Notice]) -> None:
         while True:
             notice = await waiting.get()
-            for pause in backoff(first=0.2, most=5.0):
-                if await self._sent(bus, notice):
-                    break
-                await asyncio.sleep(pause)
+            try:
+                for pause in backoff(first=0.2, most=5.0):
+                    if await self._sent(bus, notice):
+                        break
+                    await asyncio.sleep(pause)
+            except BaseException:  # the next `run` sends it, over a new connection
+                self.queue(notice)
+                raise
             if self._dropped and self._of_control.empty() and self._others.empty():
                 _log.warning("notice.all_sent", dropped=self._dropped)
                 self._dropped = 0
