@@ -119,7 +119,7 @@ async def test_search_for_an_id_counts_in_the_time_of_a_wait(
     installation: RunningInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def no_reply(_: AgentClient, text: str) -> str:
-        await asyncio.sleep(3600)
+        await asyncio.Event().wait()
         return text
 
     monkeypatch.setattr(AgentClient, "find_operation", no_reply)
