@@ -3,12 +3,16 @@
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 from tests.e2e.stolen_keys import holding
 
 from writ_contracts import subjects
 from writ_contracts.journal import ControlEvent
+from writ_contracts.policy.versions import PolicyFile
 from writ_contracts.wire import decode_event
+from writ_installation.administration import policy_recovery
 from writ_installation.administration.policy_recovery import recover
+from writ_installation.files.lost_policy_key import keep_former_keys
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import (
     RunningInstallation,
@@ -17,6 +21,9 @@ from writ_testing.installations.installation import (
     prepare,
     running_installation,
 )
+from writ_testing.memory.bus import MemoryBus
+from writ_trust.keys import Key, generate_seed
+from writ_trust.statements import sign
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(180)]
 CONTROLS = {
@@ -25,6 +32,19 @@ CONTROLS = {
     "target_roles": ["gateway"],
     "allowed": True,
 }
+
+
+async def test_version_that_a_lost_key_signed_counts(tmp_path: Path) -> None:
+    """Policy, which accepts it, refuses a version that skips it."""
+    home = prepare(tmp_path)
+    lost, bus = Key(generate_seed(), home.installation), MemoryBus()
+    version = policy_recovery._version(home, open_policy(CONTROLS), "first", number=1, previous=0)
+    of_lost_key = PolicyFile(number=1, previous=0, digest=version.digest, at=version.at)
+    signed = structs.replace(version, file=sign(lost, of_lost_key))
+    await bus.policies.append(policy_recovery._entry(signed, 0))
+    assert await policy_recovery._in_force_and_stored(bus, home) == (0, 1)
+    keep_former_keys(home, f"{lost.public}@1")
+    assert await policy_recovery._in_force_and_stored(bus, home) == (1, 1)
 
 
 async def reasons(installation: RunningInstallation) -> list[object]:
@@ -49,7 +69,8 @@ async def test_version_that_does_not_load_is_replaced_while_writ_is_down(tmp_pat
         assert "version 3 is stored" in done.out
         await installation.start()
         async with await installation.client() as writ:
-            assert [one.number for one in (await writ.policy_history(limit=1)).versions] == [3]
+            assert (version := (await writ.policy_status()).version) is not None
+            assert version.number == 3
             assert (await writ.run("test_noop", "web-1")).outcome == "succeeded"
 
         async def is_recorded() -> bool:

@@ -10,6 +10,7 @@ from tests.gateway.conftest import call, serving
 from writ_client.client import Writ
 from writ_gateway import client as client_module
 from writ_gateway.client import AgentClient
+from writ_gateway.tools import operation_tools
 from writ_testing.installations.installation import RunningInstallation
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -112,6 +113,20 @@ async def test_tools_take_the_beginning_of_an_id(installation: RunningInstallati
         cancelled = await call(client, "cancel_operation", operation_id=began["operation_id"][:12], reason="enough")
         assert cancelled["output"]["result"] in ("stopped", "cancelled")
         assert (await call(client, "get_operation_status", operation_id=began["operation_id"]))["status"] == "cancelled"
+
+
+async def test_search_for_an_id_counts_in_the_time_of_a_wait(
+    installation: RunningInstallation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def no_reply(_: AgentClient, text: str) -> str:
+        await asyncio.Event().wait()
+        return text
+
+    monkeypatch.setattr(AgentClient, "find_operation", no_reply)
+    monkeypatch.setattr(operation_tools, "LONGEST_CALL", 0.05)
+    async with serving(installation) as client, asyncio.timeout(60):
+        waited = await call(client, "wait_for_operation", operation_id="abc", wait=30)
+    assert (waited["code"], waited["message"]) == ("timeout", "no reply about operation abc; the operation goes on")
 
 
 async def test_beginning_of_no_id_or_of_several_is_an_error_that_says_so(installation: RunningInstallation) -> None:

@@ -215,6 +215,17 @@ def test_a_second_signal_ends_a_stop_that_hangs(samples: list[Sample], tmp_path:
     assert json.loads(err.splitlines()[-1])["event"] == "service.cut_short"
 
 
+def test_process_whose_loop_is_held_up_with_the_lock_of_the_logs_ends(samples: list[Sample], tmp_path: Path) -> None:
+    body = """import logging, threading
+    from writ_runtime.loop_watchdog import ending_when_held_up
+    with ending_when_held_up(1.0):
+        logging.root.handlers[0].acquire()
+        threading.Event().wait()"""
+    sample = start(samples, tmp_path, body)
+    status, _, errors = sample.end()
+    assert (status, errors) == (1, "")
+
+
 async def test_a_step_that_fails_or_hangs_holds_up_no_other() -> None:
     taken: list[str] = []
 

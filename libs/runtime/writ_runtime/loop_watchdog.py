@@ -5,12 +5,15 @@ nothing of it would run again, neither heartbeats nor timeouts.
 """
 
 import asyncio
+import logging
 import os
 import sys
 import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import NoReturn
 
 from writ_runtime.logs import Log
 
@@ -19,6 +22,7 @@ LOOKS = 10
 the machine, one look may see none, but not all of them.
 """
 MOST_FRAMES = 12
+LOG_SECONDS = 2.0
 _log = Log("writ.service")
 
 
@@ -55,5 +59,16 @@ def _watch(loop: asyncio.AbstractEventLoop, done: threading.Event, steps: _LoopS
         if missed >= LOOKS:
             frame = sys._current_frames().get(main or 0)
             where = "".join(traceback.format_stack(frame)[-MOST_FRAMES:])
-            _log.error("service.held_up", seconds=seconds, stack=where)
-            os._exit(1)
+            end_process(_log, "service.held_up", seconds=seconds, stack=where)
+
+
+def end_process(log: Log, event: str, **fields: object) -> NoReturn:
+    """Log the event, and end the process with status 1. A thread that is blocked may hold the lock of the logs, as one
+    does that writes to a pipe which nobody reads: then the process ends without the line.
+    """
+    line = threading.Thread(target=partial(log.write, logging.ERROR, event, fields), name="last line", daemon=True)
+    try:
+        line.start()
+        line.join(LOG_SECONDS)
+    finally:
+        os._exit(1)

@@ -37,6 +37,7 @@ from writ_runtime.config import ServiceConfig, load
 from writ_runtime.files.run_file import RunFile
 from writ_runtime.health import Check, Health, listening
 from writ_runtime.logs import Log
+from writ_runtime.loop_watchdog import end_process
 from writ_runtime.metrics import Metrics
 from writ_runtime.signals import StopSignal
 from writ_runtime.spans import exporting
@@ -215,8 +216,7 @@ def _limit_exit(log: Log) -> None:
 
     def end() -> None:
         running = [one.name for one in threading.enumerate() if not one.daemon and one is not threading.main_thread()]
-        log.error("service.exit_forced", threads=running, seconds=EXIT_SECONDS)
-        os._exit(1)
+        end_process(log, "service.exit_forced", threads=running, seconds=EXIT_SECONDS)
 
     timer = threading.Timer(EXIT_SECONDS, end)
     timer.daemon = True

@@ -61,7 +61,17 @@ class Refusals:
         asyncio.get_running_loop().call_later(self._quiet, self._log_further, principal)
 
     def _log_further(self, principal: str) -> None:
-        further = self._since.pop(principal)
+        if self._log_rest(principal):
+            self._wait(principal)
+
+    def close(self) -> None:
+        """Log at the end of the gateway what waits for a line."""
+        for principal in [*self._since]:
+            self._log_rest(principal)
+
+    def _log_rest(self, principal: str) -> bool:
+        """Return whether there were refusals since the last line."""
+        further = self._since.pop(principal, None)
         if further:
             _log.warning("gateway.refused_further", principal=principal, seconds=self._quiet, kinds=dict(further))
-            self._wait(principal)
+        return bool(further)

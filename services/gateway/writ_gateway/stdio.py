@@ -8,6 +8,7 @@ from writ_gateway.client import AgentClient
 from writ_gateway.config import GatewayConfig
 from writ_gateway.context import Context as RequestContext
 from writ_gateway.context import caller_of
+from writ_gateway.refusals import Refusals
 from writ_gateway.server import LONGEST_MESSAGE, server
 from writ_gateway.session import PrincipalSession
 from writ_gateway.stdio_messages import messages
@@ -43,6 +44,10 @@ async def serve(config: GatewayConfig) -> None:
         async def session_of(context: RequestContext) -> PrincipalSession:
             return session.called_by(caller_of(context, run))
 
-        mcp = server(Toolbox(catalogue, config.profile, read_only=config.read_only), session_of)
-        async with messages(LONGEST_MESSAGE) as (reading, writing):
-            await mcp.run(reading, writing, mcp.create_initialization_options())
+        tools, refusals = Toolbox(catalogue, config.profile, read_only=config.read_only), Refusals()
+        mcp = server(tools, session_of, refusals=refusals)
+        try:
+            async with messages(LONGEST_MESSAGE) as (reading, writing):
+                await mcp.run(reading, writing, mcp.create_initialization_options())
+        finally:
+            refusals.close()

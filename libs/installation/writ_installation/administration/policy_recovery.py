@@ -4,6 +4,7 @@ It needs the key file of the policy service, which only the owner of `$WRIT_HOME
 version has the origin `file`, like the one of a new installation, and a control event records it with its reason.
 """
 
+import os
 import time
 from collections.abc import Callable
 
@@ -18,6 +19,7 @@ from writ_contracts.policy.versions import PolicyFile, StoredPolicy, of_file, pa
 from writ_contracts.wire import decode, encode
 from writ_documents.atomic_files import write_atomically
 from writ_installation.files.home import Home
+from writ_installation.files.lost_policy_key import VARIABLE, kept_former_keys
 from writ_installation.server_access.server_options import options_of
 from writ_installation.server_access.server_tls import client_tls
 from writ_installation.status.reached_server import reached_server
@@ -89,9 +91,15 @@ async def _previous(bus: Bus, home: Home, number: int) -> int | None:
     """Return the version under which this one was allowed, or None if it is not there, or not valid."""
     records = await bus.policies.read(subjects.POLICIES, after=number - 1, limit=1)
     try:
-        return next(read_version(one, home.policy_keys(), home.installation)[1] for one in records)
+        return next(read_version(one, _policy_keys(home), home.installation)[1] for one in records)
     except (StopIteration, Invalid, Untrusted):
         return None
+
+
+def _policy_keys(home: Home) -> set[str]:
+    """Return all keys whose versions policy accepts, also those that were lost."""
+    lost = os.environ.get(VARIABLE) or kept_former_keys(home)
+    return {*home.policy_keys(), *(one.strip().partition("@")[0] for one in lost.split(",") if one.strip())}
 
 
 def _version(home: Home, document: str, reason: str, *, number: int, previous: int) -> StoredPolicy:

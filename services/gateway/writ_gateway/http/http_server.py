@@ -50,11 +50,9 @@ class McpListener:
         self._listening = _listen(config)
         self._sessions = PrincipalSessions(bus, catalogue, read_only=config.read_only, public_only=config.public_only)
         self._waits = OpenWaits()
-        tools, refusals = (
-            Toolbox(catalogue, config.profile, read_only=config.read_only),
-            Refusals(refusal_count(measured)),
-        )
-        mcp = server(tools, self._sessions.of, self._waits, refusals)
+        self._refusals = Refusals(refusal_count(measured))
+        tools = Toolbox(catalogue, config.profile, read_only=config.read_only)
+        mcp = server(tools, self._sessions.of, self._waits, self._refusals)
         application = mcp.streamable_http_app(
             streamable_http_path=PATH,
             stateless_http=True,
@@ -78,6 +76,7 @@ class McpListener:
         self._uvicorn.should_exit = True
         if self._serving is not None:
             await self._serving
+        self._refusals.close()
         await self._sessions.close()
 
     def checks(self) -> Mapping[str, Check]:

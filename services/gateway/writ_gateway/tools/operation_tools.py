@@ -55,9 +55,10 @@ async def status(call: ToolCall, arguments: OperationArguments) -> Result:
 
 async def wait(call: ToolCall, arguments: WaitArguments) -> Result:
     """Wait for the end of one operation. Return its state then, or when the time is up."""
-    operation_id = await _whole(call, arguments)
+    operation_id = arguments.operation_id
     try:
         async with asyncio.timeout(LONGEST_CALL), call.waits.limit():
+            operation_id = await _whole(call, arguments)
             found = await call.session.operations.wait_for_operation(
                 operation_id, wait=arguments.wait, on_event=call.on_event
             )
