@@ -59,6 +59,14 @@ def test_a_list_of_no_tokens_has_a_line_in_place_of_headings(tmp_path: Path) -> 
     assert CliRunner().invoke(cli, [*words, "-q"]).output == ""
 
 
+def test_creation_of_a_token_without_a_gateway_names_the_command_that_makes_one(tmp_path: Path) -> None:
+    (tmp_path / "inventory.yaml").write_text(INVENTORY)
+    agent = PRINCIPALS.replace("alice", "copilot").replace("human", "agent")
+    (tmp_path / "principals.yaml").write_text(agent)
+    done = CliRunner().invoke(cli, ["token", "create", "copilot", "--home", str(tmp_path)])
+    assert (done.exit_code, "`writ principal add NAME --kind agent --via gateway`" in done.stderr) == (2, True)
+
+
 def test_results_are_printed_as_yaml_and_in_parts(tmp_path: Path) -> None:
     (tmp_path / "inventory.yaml").write_text(INVENTORY)
     (tmp_path / "principals.yaml").write_text(PRINCIPALS)

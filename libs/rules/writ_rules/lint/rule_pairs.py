@@ -114,8 +114,10 @@ def _avoided_by(narrow: RuleReading, wide: RuleReading, verbs: Verbs) -> str:
         known = [domain(verbs[one], name) for one in narrow.operations if name in verbs[one].types]
         if not known or not all(each.optional and each.types <= NUMBERS for each in known):
             continue
-        constraints = {other: each for other, each in narrow.constraints.items() if other != name}
-        if implied(structs.replace(narrow, constraints=constraints), wide, verbs):
+        wider = {name: wide.constraints[name]} if name in wide.constraints else {}
+        others = {other: each for other, each in narrow.constraints.items() if other != name}
+        widened = structs.replace(narrow, constraints=others | wider)
+        if implied(widened, wide, verbs) and not implied(widened, narrow, verbs):
             return name
     return ""
 

@@ -88,6 +88,9 @@ def _check_principal(settings: Settings, name: str) -> None:
         raise Invalid(f"there is no principal {name[:80]!r} in {settings.home.principals}", code="unknown_principal")
     if known[name].kind == "human":
         raise Invalid(f"{name} is a human: give the agent a principal of its own (`writ principal add --kind agent`)")
+    if known[name].via is None and not any(one.kind == "gateway" for one in known.values()):
+        make = "`writ principal add NAME --kind agent --via gateway` makes it, and an agent that it requests for"
+        raise Invalid(f"no gateway may request for {name}, and there is none yet: {make}")
     if known[name].via is None:
         raise Invalid(f"no gateway may request for {name}: add `via: gateway` to it in {settings.home.principals}")
 
