@@ -115,7 +115,7 @@ async def test_agent_reports_its_health_and_its_operations(installation: Install
     await installation.executor.ended(await installation.executor.dispatch("test_noop", installation.target()))
     port = json.loads(run_file.read_text())["health_port"]
     ready = json.loads(await _get(port, "readyz"))
-    checks = ("bus", "spool", "local", "clock", "targets")
+    checks = ("bus", "spool", "local", "clock", "threads", "targets")
     assert (ready["status"], ready["checks"]) == ("ready", dict.fromkeys(checks, "ok"))
     assert re.fullmatch(r"\d+ ms (behind|ahead of) the NATS server's", ready["details"]["clock"])
     count = ('writ_agent_operations_total{operation="test_noop",outcome="succeeded"} 1.0', "writ_agent_free_slots 8.0")
