@@ -19,7 +19,7 @@ SHOWN_SECONDS = 2.2
 """After this time since its start the command shows what it has: a person reads it within 3 s, also on a busy machine,
 where the command takes a second to start and half of one to end.
 """
-LEAST_PATIENCE = 0.8
+LEAST_PATIENCE = 1.2
 FRESH_SECONDS = 10.0
 """A process of this age did not start for this command alone."""
 
