@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -184,6 +184,15 @@ async def test_a_client_that_reads_no_more_ends_the_gateway_without_a_traceback(
         assert await lines.process.stderr.read() == b""
 
 
+@pytest.fixture
+def _signals_of_a_terminal() -> Iterator[None]:
+    """A shell's background job, such as a run of tests, may ignore SIGINT, and so do the processes that it starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_signals_of_a_terminal")
 @pytest.mark.parametrize("signal_name", ["SIGINT", "SIGTERM"])
 async def test_a_signal_ends_a_gateway_whose_client_is_silent(
     installation: RunningInstallation, signal_name: str

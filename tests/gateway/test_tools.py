@@ -201,7 +201,7 @@ async def test_misspelt_operation_or_parameter_is_refused_with_the_nearest_and_n
 
 async def test_request_for_an_unknown_target_is_advised_to_list_them(installation: RunningInstallation) -> None:
     async with serving(installation) as client:
-        refused = await call(client, "read", operation_type="test_noop", target_id="web-11")
+        refused = await call(client, "read", operation_type="test_noop", target_id="mail-server")
     assert (refused["code"], "list_targets" in refused["advice"]) == ("unknown_target", True)
 
 
