@@ -146,7 +146,6 @@ async def docker_host(folder: Path, engine: Engine) -> AsyncIterator[DockerHost]
         yield made
     finally:
         await made.backend.close()
-        if ids := engine.docker("ps", "--all", "--quiet").split():
-            engine.docker("rm", "--force", "--volumes", *ids)
+        engine.remove_containers()
         engine.docker("network", "prune", "--force")
         engine.docker("volume", "prune", "--all", "--force")

@@ -68,6 +68,18 @@ class Engine:
         """Return the engine's description of these containers or images."""
         return list(json.loads(self.docker("inspect", *names))) if names else []
 
+    def remove_containers(self) -> None:
+        """Remove all, also those that the engine removes for an earlier request: it refuses another one then."""
+        until(self._has_none, 60.0, "the engine has no containers")
+
+    def _has_none(self) -> bool:
+        ids = self.docker("ps", "--all", "--quiet").split()
+        if ids:
+            subprocess.run(
+                ["docker", "rm", "--force", "--volumes", *ids], env=self.environ, capture_output=True, check=False
+            )
+        return not ids
+
     def start(self) -> None:
         """Start it and wait until it answers; after `stop` it starts like a rebooted machine, without old processes."""
         (self.folder / "pid").unlink(missing_ok=True)
