@@ -30,7 +30,7 @@ from writ_testing.eventually import eventually
 from writ_testing.installations.installation import prepare
 from writ_testing.peers.nats_cluster import Cluster, ClusterNode, cluster_for
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.exhaustive, pytest.mark.timeout(180)]
 FIRST, LAST = 1, 10
 """The archived events."""
 

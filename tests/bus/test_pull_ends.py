@@ -88,6 +88,7 @@ async def pool(tmp_path: Path) -> AsyncIterator[PoolOnCluster]:
         await pool.close()
 
 
+@pytest.mark.exhaustive
 async def test_closed_worker_takes_no_delivery_from_its_successor(pool: PoolOnCluster) -> None:
     await pool.provision(ack_wait=NEVER)
     node = await pool.other_than_leader()
@@ -102,6 +103,7 @@ async def test_closed_worker_takes_no_delivery_from_its_successor(pool: PoolOnCl
         await successor.drain(2.0)
 
 
+@pytest.mark.exhaustive
 async def test_closing_worker_returns_what_nats_still_delivers(pool: PoolOnCluster) -> None:
     await pool.provision(ack_wait=NEVER)
     node = await pool.other_than_leader()
@@ -115,6 +117,7 @@ async def test_closing_worker_returns_what_nats_still_delivers(pool: PoolOnClust
         await closed
 
 
+@pytest.mark.exhaustive
 async def test_delivery_to_a_worker_that_was_killed_comes_again_within_seconds(pool: PoolOnCluster) -> None:
     await pool.provision()
     node = await pool.other_than_leader()

@@ -15,7 +15,7 @@ from writ_testing.installations.installation import prepare
 from writ_testing.peers.nats_cluster import Cluster, cluster_for
 from writ_trust.keys import Key, generate_seed
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.exhaustive, pytest.mark.timeout(180)]
 SILENT = "these NATS servers do not reply, and may accept removed keys: n3"
 LATE = "these NATS servers have another configuration and may accept removed keys: n3"
 
