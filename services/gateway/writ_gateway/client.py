@@ -116,8 +116,8 @@ class AgentClient(Writ):
             raise Denied(f"{operation} changes its target, and this server is read-only", code="read_only")
 
     async def refuse_misspelt(self, *targets: str) -> None:
-        """Raises Invalid (`unknown_target`) for a name like one that the caller may list. Any other name is sent: a
-        request for a target that the caller may not know of is on record.
+        """Raises Invalid (`unknown_target`) for a name like one that the caller may list, also if it is the name of a
+        hidden target: that request is counted, and not recorded. Any other name is sent, and the request is on record.
         """
         try:
             async with asyncio.timeout(SUGGESTION_SECONDS):
