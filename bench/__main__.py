@@ -3,7 +3,7 @@ docs/performance.md if that has a place for it.
 """
 
 import importlib
-import sys
+from argparse import ArgumentParser
 
 import uvloop
 
@@ -28,12 +28,20 @@ NAMES = (
     "proxmox",
     "nats_client",
 )
+ALONE = ("compose", "docker", "engines", "million", "reference")
 
 
 def main() -> None:
     """Run the measurements one after the other. The machine should have nothing else to do."""
+    known = (*NAMES, *ALONE)
+    parser = ArgumentParser(prog="python -m bench", description="Run the named measurements, or all, in turn.")
+    names_told = f"{', '.join(NAMES)}; only by name: {', '.join(ALONE)}"
+    parser.add_argument("names", nargs="*", metavar="NAME", help=names_told)
+    names = parser.parse_args().names
+    if unknown := [name for name in names if name not in known]:
+        parser.error(f"there is no measurement {unknown[0]}; there are {', '.join(known)}")
     plugin.enable()
-    for name in sys.argv[1:] or NAMES:
+    for name in names or NAMES:
         module = importlib.import_module(f"bench.{name}")
         found = uvloop.run(module.run())
         keep(name, found)
