@@ -165,7 +165,13 @@ async def test_archived_events_are_not_missed(watched: Watched, monkeypatch: pyt
     unreadable, archive = {"generation": "x"}, {"generation": 1, "first": 1, "last": 2, "digest": "0" * 64}
     for number, body in enumerate((unreadable, archive)):
         event = ControlEvent(
-            id=f"c{number}", at=1.0, correlation_id="c", kind="journal_archive", principal="boss", operation_id="a" * 26, body=body
+            id=f"c{number}",
+            at=1.0,
+            correlation_id="c",
+            kind="journal_archive",
+            principal="boss",
+            operation_id="a" * 26,
+            body=body,
         )
         line = subjects.control_event("journal_archive")
         entry = Entry(subject=line, data=encode(event), event_id=event.id, filter=line, expected=4 * number)
