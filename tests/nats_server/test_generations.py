@@ -135,6 +135,17 @@ async def test_unarchived_event_before_an_archive_keeps_the_range(server: WritSe
     assert await sequences(server) == {5, 6}
 
 
+async def test_journal_above_its_size_loses_no_more_than_the_range(server: WritServer) -> None:
+    bootstrap, executor = await server.bus("bootstrap"), await server.bus("executor")
+    for number in range(6):
+        await executor.journal.append(structs.replace(entry(f"one-{number}"), data=b"x" * 400_000))
+    lowered = structs.replace(SIZES, journal=1 << 20)
+    await provision(bootstrap, [], lowered)
+    await journal_generations.take_out(bootstrap.replies, lowered, 1, 2)
+    assert await sequences(server) == {3, 4, 5, 6}
+    assert (await journal_generations.state(bootstrap.replies)).usage.max_bytes == lowered.journal
+
+
 async def test_size_of_a_journal_can_be_lowered_and_raised_for_a_time(server: WritServer) -> None:
     sizes = structs.replace(SIZES, journal=40 << 30)
     await server.provision(journal_bytes=sizes.journal)

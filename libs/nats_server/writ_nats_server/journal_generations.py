@@ -79,7 +79,9 @@ async def _shortened(replies: Replies, last: int, step: Step) -> None:
     usage = (await _in_step(replies, await _reached(replies))).usage
     if usage.messages != usage.last_sequence - usage.first_sequence + 1 or usage.last_sequence <= last:
         raise Conflict(f"the journal has {usage.messages} events from {usage.first_sequence} to {usage.last_sequence}")
-    shorter = {**closed, "discard": "old", "max_msgs": usage.last_sequence - last}
+    # A limit of bytes below what the journal has, for example one that was lowered, would remove events, too.
+    most = max(config["max_bytes"], usage.bytes)
+    shorter = {**closed, "discard": "old", "max_msgs": usage.last_sequence - last, "max_bytes": most}
     await call(replies, f"STREAM.UPDATE.{_STREAM}", shorter)
     step("journal.shortened")
     after = (await _in_step(replies)).usage
