@@ -1,6 +1,6 @@
 """Announcements of archives in the journal."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from writ_bus.port import EventStore
@@ -13,6 +13,8 @@ from writ_contracts.journal import ControlEvent
 from writ_contracts.wire import decode
 
 ARCHIVE = "journal_archive"
+Counts = Callable[[ControlEvent, int], bool]
+"""Returns whether a control event counts that was first stored at this sequence."""
 
 
 async def archives(journal: EventStore) -> list[AnnouncedArchive]:
@@ -20,15 +22,17 @@ async def archives(journal: EventStore) -> list[AnnouncedArchive]:
     return archives_of(await journal.read(subjects.control_event(ARCHIVE)))
 
 
-async def archived_up_to(journal: EventStore, begins: int) -> int:
+async def archived_up_to(journal: EventStore, begins: int, counts: Counts) -> int:
     """Return the last event of the archives of a journal whose first sequence is `begins`, or 0 without any.
 
-    An announcement that cannot be read is none. Raises the errors of the bus.
+    An announcement that cannot be read is none. `counts` is asked for each of the others. Raises the errors of the bus.
     """
     found: list[AnnouncedArchive] = []
     for record in await journal.read(subjects.control_event(ARCHIVE)):
         with suppress(Invalid):
-            found += archives_of([record])
+            at, event = origin(record.headers, record.sequence), decode(record.data, ControlEvent)
+            if counts(event, at):
+                found.append(announced(event, at, record.data))
     latest = in_force(found, begins)
     return latest.last if latest else 0
 

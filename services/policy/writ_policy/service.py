@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import Mapping
 from typing import Final
 
+from writ_bus.archive_announcements import ARCHIVE
 from writ_bus.port import Bus, Service, Serving
 from writ_bus.tasks import unending
 from writ_contracts import subjects
 from writ_contracts.errors import WritError
 from writ_contracts.installation.keyring import in_words
+from writ_contracts.journal import ControlEvent
 from writ_contracts.notices import Notice, NoticeKind
 from writ_contracts.operations import Catalogue
 from writ_contracts.version import VERSION
@@ -49,6 +51,7 @@ from writ_runtime.journal.journal_notices import NoticeSender
 from writ_runtime.journal.security_events import SecurityEvents
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics, Observer
+from writ_trust.control_events import is_decided
 from writ_trust.keys import Key
 
 LOST: Final = "version_lost"
@@ -145,7 +148,12 @@ class PolicyService:
             security.report("journal_replaced", f"reported by policy: {why}", None, None)
 
         file, lost = StateFile(self._config.state_dir / FILE, JournalMark), self._config.journal_lost
-        return JournalGuard(bus.journal, self._measured, alarm, file=file, lost=lost)
+        return JournalGuard(bus.journal, self._measured, alarm, file=file, lost=lost, counts=self._is_archive)
+
+    def _is_archive(self, event: ControlEvent, sequence: int) -> bool:
+        """Return whether policy allowed this archive. Whoever has NATS erase events can announce one, too."""
+        trusted = [key for key, last in self._keys.events.items() if sequence <= last]
+        return event.kind == ARCHIVE and is_decided(event, trusted, self._key.installation)
 
     def _service(
         self, bus: Bus, versions: Versions, follower: ControlFollower, guard: JournalGuard, security: SecurityEvents

@@ -16,7 +16,7 @@ from types import MappingProxyType
 
 from msgspec import Struct, structs
 
-from writ_bus.archive_announcements import archived_up_to
+from writ_bus.archive_announcements import Counts, archived_up_to
 from writ_bus.port import Journal, Usage
 from writ_bus.tracing import EVENT_ID
 from writ_contracts.errors import Unreachable, WritError
@@ -61,17 +61,20 @@ class JournalGuard:
         file: StateFile[JournalMark] | None = None,
         lost: int = 0,
         acknowledged: Callable[[], Mapping[int, str]] = lambda: NOTHING,
+        counts: Counts = lambda _event, _sequence: True,
     ) -> None:
         """`alarm` is called once with the reason, when the loss is certain. `file`: the stored mark.
 
         `lost`: events up to this one are given up, since their journal was lost. `acknowledged`: the latest events that
-        the journal itself acknowledged to this service, ids by sequence. Raises ConfigError for a damaged file.
+        the journal itself acknowledged to this service, ids by sequence. `counts`: which announcements of archives are
+        believed. Raises ConfigError for a damaged file.
         """
         self._journal = journal
         self._alarm = alarm
         self._file = file
         self._lost = lost
         self._acknowledged = acknowledged
+        self._counts = counts
         self._mark = (file.read() if file else None) or JournalMark()
         self._kept = self._read_mark = self._mark
         self._latest: Record | None = None
@@ -194,7 +197,7 @@ class JournalGuard:
         """Return the number of events that were removed although no archive was announced for them."""
         before = usage.first_sequence - 1
         if before > self._archived:
-            self._archived = await archived_up_to(self._journal, usage.first_sequence)
+            self._archived = await archived_up_to(self._journal, usage.first_sequence, self._counts)
         return usage.last_sequence - before - usage.messages + max(before - self._archived, 0)
 
     async def _remember(self, usage: Usage, *, again: bool) -> None:
