@@ -12,7 +12,7 @@ from writ_installation.processes.child import tie
 from writ_nats_server import memory_limit as limits
 from writ_nats_server.memory_limit import GROWTH, MEMORY, cgroup_limits, memory_limit, with_memory_settings
 from writ_nats_server.process import ServerProcess, find_binary
-from writ_testing.peers.nats_server import anybody, free_port, open_server
+from writ_testing.peers.nats_server import PORTS, anybody, free_port, open_server, own_ports
 from writ_testing.suites.bus_fixture import SOON
 
 
@@ -29,6 +29,14 @@ def test_missing_server_binary_is_reported_with_a_remedy(monkeypatch: pytest.Mon
 @pytest.mark.parametrize(("machine", "limit"), [(512 << 20, 256 << 20), (4 << 30, 1 << 30), (64 << 30, 3 << 30)])
 def test_memory_limit_is_a_quarter_of_the_machine_within_bounds(machine: int, limit: int) -> None:
     assert memory_limit(machine) == limit
+
+
+def test_workers_of_a_run_of_the_tests_take_different_ports() -> None:
+    workers = [f"gw{number}" for number in range(7)]
+    ports = [own_ports({"PYTEST_XDIST_WORKER": one, "PYTEST_XDIST_WORKER_COUNT": "7"}) for one in workers]
+    assert [port for one in ports for port in one] == list(PORTS)
+    assert min(map(len, ports)) > 2000
+    assert own_ports({}) == PORTS
 
 
 CGROUP_FILES = {

@@ -1,5 +1,6 @@
 """A real nats-server for tests: Writ's own configuration, throw-away keys, free ports on loopback, streams in place."""
 
+import os
 import random
 import socket
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -29,13 +30,20 @@ used, and during a restart of a server.
 """
 
 
-def _from_anywhere() -> Iterator[int]:
-    """Yield all ports over and over; each test process begins elsewhere."""
-    at = random.SystemRandom().randrange(len(PORTS))
-    return cycle([*PORTS[at:], *PORTS[:at]])
+def own_ports(environ: Mapping[str, str]) -> range:
+    """Return the ports of one worker of pytest-xdist: two workers would else find the same port free."""
+    workers = int(environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    worker = int(environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % workers
+    return PORTS[worker * len(PORTS) // workers : (worker + 1) * len(PORTS) // workers]
 
 
-_ports = _from_anywhere()
+def _from_anywhere(ports: range) -> Iterator[int]:
+    """Yield all ports over and over; each run of the tests begins elsewhere."""
+    at = random.SystemRandom().randrange(len(ports))
+    return cycle([*ports[at:], *ports[:at]])
+
+
+_ports = _from_anywhere(own_ports(os.environ))
 
 
 def free_ports(number: int) -> list[int]:
