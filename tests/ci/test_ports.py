@@ -8,15 +8,20 @@ import pytest
 
 from writ_installation.nats import server
 from writ_installation.server_access.server_address import LOOPBACK
-from writ_testing.peers.nats_server import PORTS, ports_of
+from writ_testing.peers.nats_server import PORTS, own_ports
+
+
+def of_worker(number: int, workers: int) -> set[int]:
+    return set(own_ports({"PYTEST_XDIST_WORKER": f"gw{number}", "PYTEST_XDIST_WORKER_COUNT": str(workers)}))
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5, 16])
 def test_workers_choose_from_different_ports(workers: int) -> None:
-    shares = [set(ports_of(number, workers)) for number in range(workers)]
+    shares = [of_worker(number, workers) for number in range(workers)]
     assert all(one.isdisjoint(other) for one, other in combinations(shares, 2))
-    assert all(one <= set(PORTS) and len(one) >= 400 for one in shares)
-    assert set(ports_of(workers, workers)) == shares[0], "a worker in place of one that crashed has ports"
+    assert set().union(*shares) == set(PORTS) == set(own_ports({}))
+    assert all(len(one) >= 400 for one in shares)
+    assert of_worker(workers, workers) == shares[0], "a worker in place of one that crashed has ports"
 
 
 def test_tests_choose_no_port_that_an_installation_may_choose() -> None:

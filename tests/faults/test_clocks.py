@@ -216,12 +216,17 @@ async def test_skew_of_each_clock_is_reported(tmp_path: Path) -> None:
             return any("30.0 s ahead of" in text for text in texts)
 
         await eventually(named, what="the agent's clock as executors tell it")
-        reader, writer = await asyncio.open_connection("127.0.0.1", executor.health_port)
-        writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
-        lines = (await reader.read(-1)).decode().splitlines()
-        writer.close()
-        [line] = [one for one in lines if one.startswith("writ_clock_skew_seconds ")]
-        assert 2.9 < float(line.split()[1]) < 3.1
+
+        async def measured() -> bool:
+            """One measurement is off by the time that a busy machine takes for it."""
+            reader, writer = await asyncio.open_connection("127.0.0.1", executor.health_port)
+            writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            lines = (await reader.read(-1)).decode().splitlines()
+            writer.close()
+            [line] = [one for one in lines if one.startswith("writ_clock_skew_seconds ")]
+            return 2.9 < float(line.split()[1]) < 3.1
+
+        await eventually(measured, what="a skew of 3.0 s among the metrics")
 
 
 @pytest.mark.exhaustive

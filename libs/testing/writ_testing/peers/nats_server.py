@@ -15,7 +15,6 @@ from writ_bus.nats.bus import NatsBus, connect
 from writ_bus.nats.client.direct import DirectClient
 from writ_bus.nats.connection import Options
 from writ_contracts.subjects import inbox_prefix
-from writ_installation.nats.server import QUIET_PORTS
 from writ_installation.processes.child import tie
 from writ_nats_server.config import SERVICES, GatewayUser, ServerPlan, render
 from writ_nats_server.process import ServerProcess
@@ -25,30 +24,26 @@ from writ_trust.keys import Key, generate_seed
 JOURNAL_BYTES = 64 << 20
 
 CONNECTED_WITHIN = 30.0
-PORTS = range(12_000, QUIET_PORTS.start)
-"""Below the ports that Linux gives to clients (ip(7), `ip_local_port_range`) and those that `writ up` chooses: a free
-port stays free until it is used, and during a restart of a server.
+PORTS = range(12_000, 32_768)
+"""Below the ports that Linux gives to clients (ip(7), `ip_local_port_range`): a free port stays free until it is
+used, and during a restart of a server.
 """
 
 
-def ports_of(worker: int, workers: int) -> range:
-    """Return the ports of one of so many test processes, which may have a higher number in place of a crashed one.
-
-    Two that take the same ones choose, sooner or later, a port that the other has chosen and not yet bound.
-    """
-    share, number = len(PORTS) // workers, worker % workers
-    return PORTS[number * share : (number + 1) * share]
+def own_ports(environ: Mapping[str, str]) -> range:
+    """Return the ports of one worker of pytest-xdist: two workers would else find the same port free."""
+    workers = int(environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    worker = int(environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % workers
+    return PORTS[worker * len(PORTS) // workers : (worker + 1) * len(PORTS) // workers]
 
 
-def _from_anywhere() -> Iterator[int]:
-    """Yield all ports of this test process over and over; each run begins elsewhere."""
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    own = ports_of(worker, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
-    at = random.SystemRandom().randrange(len(own))
-    return cycle([*own[at:], *own[:at]])
+def _from_anywhere(ports: range) -> Iterator[int]:
+    """Yield all ports over and over; each run of the tests begins elsewhere."""
+    at = random.SystemRandom().randrange(len(ports))
+    return cycle([*ports[at:], *ports[:at]])
 
 
-_ports = _from_anywhere()
+_ports = _from_anywhere(own_ports(os.environ))
 
 
 def free_ports(number: int) -> list[int]:
