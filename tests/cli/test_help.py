@@ -77,6 +77,12 @@ def test_help_of_every_group_has_whole_sentences_in_80_columns() -> None:
         assert [row for row in rows if len(row) > COLUMNS or row.endswith("...")] == [], path
 
 
+def test_help_of_every_command_fits_80_columns() -> None:
+    for path, _ in commands(cli):
+        shown = CliRunner().invoke(cli, [*path, "--help"], prog_name="writ", terminal_width=COLUMNS).output
+        assert [row for row in shown.splitlines() if len(row) > COLUMNS] == [], path
+
+
 def test_every_list_has_quiet_and_watch() -> None:
     named = ("list", "search", "history", "operations", "targets")
     lists = {path: command for path, command in commands(cli) if path[-1] in named}
