@@ -53,7 +53,7 @@ async def test_connects_to_a_host_on_the_way_to_many_are_bounded_too(host: SshHo
 async def test_host_that_opens_no_session_is_named_with_the_setting_of_sshd(tmp_path: Path) -> None:
     async with ssh_host(tmp_path / "host", "MaxSessions 0") as host:
         host.server.target()
-        with pytest.raises(WritError, match="accepts the login and opens no session: .*MaxSessions") as refused:
+        with pytest.raises(WritError, match=r"accepts the login and opens no session: .*MaxSessions") as refused:
             await host.run("network_status")
         assert refused.value.code == "no_session"
 

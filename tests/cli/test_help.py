@@ -243,3 +243,8 @@ def test_shell_completes_nothing_where_nothing_runs(home: Path, tmp_path: Path) 
 def test_completion_script_names_the_command(shell: str) -> None:
     done = CliRunner().invoke(cli, ["completion", shell])
     assert (done.exit_code, "_WRIT_COMPLETE" in done.output) == (0, True)
+
+
+def test_fish_gets_descriptions_with_their_commas() -> None:
+    script = CliRunner().invoke(cli, ["completion", "fish"]).output
+    assert (script.count("string split"), script.count('string split -m 1 ","')) == (1, 1)
