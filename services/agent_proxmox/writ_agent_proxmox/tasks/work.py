@@ -323,9 +323,7 @@ class GuestWork:
     def _unknown(self, text: str, code: str) -> TaskResult:
         advice = f"task_log shows it: upid={self.upids[-1]}" if self.upids else "look at the guest's tasks in Proxmox"
         message = f"{self._worded(text)}; {advice}"
-        return TaskResult(
-            outcome="unknown", code=code, message=message, effect="maybe", over=False, state=self.state()
-        )
+        return TaskResult(outcome="unknown", code=code, message=message, effect="maybe", over=False, state=self.state())
 
     def _worded(self, text: str) -> str:
         return " ".join(text.replace(self.api.token.secret, "<secret>").split())[:500]
