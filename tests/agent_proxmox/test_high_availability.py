@@ -1,4 +1,4 @@
-"""Guests under high availability: a task passes the request to the manager, and the guest changes later, or elsewhere."""
+"""Guests under high availability: a task passes the request to the manager, and the guest changes later."""
 
 import asyncio
 from collections.abc import Iterator

@@ -94,6 +94,39 @@ async def test_change_of_an_engine_that_replied_and_stays_away_is_unknown(tmp_pa
     assert (done.outcome, done.code, done.effect) == ("unknown", "engine_failed", "maybe")
 
 
+class CannotStart:
+    """An engine that cannot start a container, and is away for three requests then."""
+
+    left, there = 3, False
+
+    async def serve(self, line: str, writer: asyncio.StreamWriter) -> None:
+        method, path = line.split()[:2]
+        if "/start" in path:
+            self.there = True
+            writer.write(reply(json.dumps({"message": FULL}).encode(), 500))
+        elif self.there and self.left:
+            self.left -= 1
+            writer.transport.abort()
+        elif "/containers/json" in path:
+            writer.write(reply(json.dumps([{"Id": ID}] if self.there else []).encode()))
+        elif method == "DELETE":
+            self.there = False
+            writer.write(reply(b"", 204))
+        elif "/create" in path:
+            writer.write(reply(json.dumps({"Id": ID}).encode(), 201))
+        else:
+            writer.write(reply(json.dumps({"Id": "sha256:1", "RepoTags": []}).encode()))
+
+
+async def test_container_that_cannot_be_started_is_removed_once_the_engine_is_back(tmp_path: Path) -> None:
+    path = tmp_path / "e.sock"
+    about = task_of(path, "container_create", container_name="web", image="box:1")
+    async with engine_at(path, CannotStart().serve) as engine:
+        done = await container_operations.run(engine, about, print)
+    assert (done.outcome, done.code, done.effect) == ("failed", "engine_failed", "none")
+    assert done.message.endswith("no space left on device; the container was removed again")
+
+
 async def waits_for_a_registry(line: str, writer: asyncio.StreamWriter) -> None:
     """Report a step of a pull, and nothing more."""
     if "/images/create" in line:

@@ -46,8 +46,8 @@ class OperationEnded(Exception):
 
 
 class TaskCall(Struct, frozen=True, kw_only=True):
-    """A call which starts a task of `type` and `id` on a node. `last`: no other follows. `at_once`: Proxmox may carry it
-    out without a task, and then replies with nothing.
+    """A call which starts a task of `type` and `id` on a node. `last`: no other follows. `at_once`: Proxmox may carry
+    it out without a task, and then replies with nothing.
     """
 
     method: str
@@ -89,8 +89,8 @@ class GuestWork:
         return find_guest(await all_guests(self.api), name)
 
     async def found_again(self, guest: Guest) -> Guest:
-        """Return the guest on its present node; as it was where that cannot be read and the manager for high availability
-        still moves it. Raises Invalid (`not_found`).
+        """Return the guest on its present node; as it was where that cannot be read, and the manager for high
+        availability has the request. Raises Invalid (`not_found`).
         """
         try:
             guests = await all_guests(self.api)
