@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from tests.containers.test_hostile_engine import ID, Serve, engine_at, reply
+from tests.containers.test_hostile_engine import ID, engine_at, reply
 
 from writ_agent.backends.port import Task, TaskResult
 from writ_containers import container_operations
@@ -127,28 +127,36 @@ async def test_container_that_cannot_be_started_is_removed_once_the_engine_is_ba
     assert done.message.endswith("no space left on device; the container was removed again")
 
 
-async def waits_for_a_registry(line: str, writer: asyncio.StreamWriter) -> None:
-    """Report a step of a pull, and nothing more."""
-    if "/images/create" in line:
-        writer.write(CHUNKED + chunk("Retrying in 9 seconds"))
-        await writer.drain()
-        await asyncio.Event().wait()
-    is_list = "/containers/json" in line
-    writer.write(reply(b"[]") if is_list else reply(b'{"message": "no such image"}', 404))
+class WaitsForRegistry:
+    """An engine that reports a step of a pull, and nothing more until `over`."""
+
+    def __init__(self) -> None:
+        self.over = asyncio.Event()
+
+    async def serve(self, line: str, writer: asyncio.StreamWriter) -> None:
+        if "/images/create" in line:
+            writer.write(CHUNKED + chunk("Retrying in 9 seconds"))
+            await writer.drain()
+            await self.over.wait()
+            return
+        is_list = "/containers/json" in line
+        writer.write(reply(b"[]") if is_list else reply(b'{"message": "no such image"}', 404))
 
 
-async def ended(path: Path, about: Task, serve: Serve) -> TaskResult:
+async def ended(path: Path, about: Task) -> TaskResult:
     """Cancel the operation once the engine has reported a step of the pull."""
-    reports: list[str] = []
+    reports, waits = list[str](), WaitsForRegistry()
 
     async def reported() -> bool:
         return "Retrying in 9 seconds" in reports
 
-    async with engine_at(path, serve) as engine:
+    async with engine_at(path, waits.serve) as engine:
         running = asyncio.create_task(container_operations.run(engine, about, reports.append))
         await eventually(reported)
         running.cancel()
-        return await running
+        done = await running
+        waits.over.set()
+        return done
 
 
 @pytest.mark.parametrize("operation", ["image_pull", "container_create"])
@@ -156,7 +164,7 @@ async def test_pull_that_is_ended_says_what_it_waited_for(tmp_path: Path, operat
     path, given = tmp_path / "e.sock", {"image": "box:1"}
     if operation == "container_create":
         given["container_name"] = "web"
-    done = await ended(path, task_of(path, operation, **given), waits_for_a_registry)
+    done = await ended(path, task_of(path, operation, **given))
     assert "its last step was: Retrying in 9 seconds" in done.message
 
 

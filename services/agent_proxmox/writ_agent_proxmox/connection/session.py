@@ -129,7 +129,7 @@ class _Json:
 
 
 def _parsed(content: bytes) -> Any:
-    """Return the JSON, with `?` in place of what is no Unicode: logs and notes may have any bytes. Raises ValueError."""
+    """Return the JSON, with `?` for what is no Unicode: logs and notes may have any bytes. Raises ValueError."""
     text = content.decode("utf-8", "replace")
     body = json.loads(text)
     if _SURROGATE in text.lower():
