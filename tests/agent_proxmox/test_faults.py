@@ -185,7 +185,10 @@ async def test_a_task_that_stays_unknown_has_an_unknown_outcome(
     assert (done.outcome, done.code) == ("unknown", "task_unknown")
 
 
-async def test_a_token_revoked_while_a_task_runs_leaves_the_outcome_unknown(cluster: Cluster) -> None:
+async def test_a_token_revoked_while_a_task_runs_leaves_the_outcome_unknown(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work, "UNKNOWN_TASK_SECONDS", 0.3)
     pve = cluster.server.pve
     pve.time_scale, cluster.web.start_secs = 1.0, 5
     running = asyncio.create_task(cluster.done("container_start", container_name="web"))
