@@ -10,7 +10,10 @@ import pytest
 
 from writ_bus.errors import BusRefused, Forbidden, Unreachable
 from writ_bus.nats.bus import NatsBus, connect
+from writ_bus.nats.jetstream import call
 from writ_nats_server.streams import Sizes, consumer, differences, provision, streams
+from writ_runtime.journal.journal_guard import JournalGuard
+from writ_runtime.metrics import Metrics
 from writ_testing.peers.nats_server import anybody, open_server, writ_server
 from writ_testing.suites.bus_fixture import SOON
 
@@ -55,6 +58,40 @@ async def test_sizes_follow_the_configuration(bus: NatsBus) -> None:
     await provision(bus, [], SIZES)
     await provision(bus, [], Sizes(journal=2 << 20, params=1 << 20, results=1 << 20))
     assert (await config_of(bus, "STREAM.INFO.WRIT_JOURNAL"))["max_bytes"] == 2 << 20
+
+
+async def test_journal_is_set_back_where_it_loses_events_or_takes_them_from_another_stream(bus: NatsBus) -> None:
+    await provision(bus, [], SIZES)
+    before = await config_of(bus, "STREAM.INFO.WRIT_JOURNAL")
+    copied = {"name": "COPIED", "subjects": ["copied.>"], "max_bytes": 1 << 20}
+    await call(bus.replies, "STREAM.CREATE.COPIED", copied)
+    other = {"name": "COPIED", "subject_transforms": [{"src": "copied.>", "dest": "writ.journal.op.>"}]}
+    changed = {"max_age": 3_600 * 10**9, "max_msgs_per_subject": 1, "sources": [other]}
+    changed["subject_transform"] = {"src": "writ.journal.a.>", "dest": "writ.journal.b.>"}
+    await call(bus.replies, "STREAM.UPDATE.WRIT_JOURNAL", {**before, **changed})
+    await provision(bus, [], SIZES)
+    assert await config_of(bus, "STREAM.INFO.WRIT_JOURNAL") == before
+
+
+async def test_journal_that_lets_writers_limit_the_life_of_an_event_is_reported(bus: NatsBus) -> None:
+    await provision(bus, [], SIZES)
+    before = await config_of(bus, "STREAM.INFO.WRIT_JOURNAL")
+    await call(bus.replies, "STREAM.UPDATE.WRIT_JOURNAL", {**before, "allow_msg_ttl": True})
+    with pytest.raises(BusRefused, match="TTL"):  # NATS cannot turn it off again
+        await provision(bus, [], SIZES)
+
+
+async def test_event_that_a_limit_removed_is_missed_by_a_service_that_just_starts(tmp_path: Path) -> None:
+    async with writ_server(tmp_path, pools=()) as server:
+        admin, executor = await server.bus("bootstrap"), await server.bus("executor")
+        for line in ("k", "erased"):
+            await executor.replies.one(f"writ.journal.security.{line}", b"1", timeout=SOON)
+        config = await config_of(admin, "STREAM.INFO.WRIT_JOURNAL")
+        await call(admin.replies, "STREAM.UPDATE.WRIT_JOURNAL", {**config, "max_msgs_per_subject": 1})
+        await executor.replies.one("writ.journal.security.erased", b"2", timeout=SOON)
+        guard = JournalGuard(executor.journal, Metrics(()), [].append)
+        assert await guard.compare()
+        assert guard.problem == "1 events up to 3 are neither in the journal nor in an archive"
 
 
 async def test_new_pool_gets_its_consumer_and_the_others_keep_theirs(bus: NatsBus) -> None:

@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from writ_bus.port import Entry
+from writ_bus.port import Entry, Usage
+from writ_contracts import subjects
 from writ_contracts.errors import ConfigError
 from writ_contracts.history.records import Record
+from writ_contracts.journal import ControlEvent
+from writ_contracts.wire import encode
 from writ_runtime.files.state_file import StateFile
 from writ_runtime.journal import journal_guard
 from writ_runtime.journal.journal_guard import CONFIRMED, NOTHING, JournalGuard, JournalMark
@@ -25,6 +28,7 @@ class Watched:
         self.path = folder / "journal.json"
         self.broker = Broker()
         self.bus = MemoryBus(self.broker)
+        self.usage = self.bus.journal.usage
         self.alarms: list[str] = []
 
     async def append(self, number: int) -> None:
@@ -112,6 +116,75 @@ async def test_loss_accepted_by_an_operator_is_no_alarm_and_the_new_journal_coun
     again = watched.guard()
     assert not await again.compare()
     assert again.mark.sequence == 1
+
+
+def erase(monkeypatch: pytest.MonkeyPatch, watched: Watched, events: Mapping[str, int]) -> None:
+    """Let the journal in memory report what NATS reports once it has removed events."""
+
+    async def of_what_is_left() -> Usage:
+        whole = await watched.usage()
+        return structs.replace(whole, **{**events, "messages": whole.messages + events["messages"]})
+
+    monkeypatch.setattr(watched.bus.journal, "usage", of_what_is_left)
+
+
+IN_THE_MIDDLE = {"messages": -1}
+AT_THE_BEGINNING = {"messages": -1, "first_sequence": 2}
+
+
+@pytest.mark.parametrize("events", [IN_THE_MIDDLE, AT_THE_BEGINNING], ids=["in the middle", "at the beginning"])
+async def test_an_event_that_was_erased_is_missed_also_by_a_service_that_knows_no_event(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch, events: Mapping[str, int]
+) -> None:
+    erase(monkeypatch, watched, events)
+    for known in (True, False):
+        if not known:
+            watched.path.unlink()
+        guard = watched.guard()
+        for _ in range(CONFIRMED):
+            assert await guard.compare()
+        assert guard.problem == "1 events up to 3 are neither in the journal nor in an archive"
+        assert watched.alarms.pop() == guard.problem
+
+
+@pytest.mark.parametrize("events", [IN_THE_MIDDLE, AT_THE_BEGINNING], ids=["in the middle", "at the beginning"])
+async def test_erased_events_that_an_operator_accepted_are_no_alarm_later_and_further_ones_are(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch, events: Mapping[str, int]
+) -> None:
+    erase(monkeypatch, watched, events)
+    assert await watched.guard(lost=3).compare()
+    later = watched.guard()
+    for number in (3, 4):
+        await watched.append(number)
+        assert not await later.compare()
+    erase(monkeypatch, watched, {**events, "messages": -2})
+    assert await watched.guard().compare()
+
+
+async def test_archived_events_are_not_missed(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    unreadable, archive = {"generation": "x"}, {"generation": 1, "first": 1, "last": 2, "digest": "0" * 64}
+    for number, body in enumerate((unreadable, archive)):
+        event = ControlEvent(
+            id=f"c{number}",
+            at=1.0,
+            correlation_id="c",
+            kind="journal_archive",
+            principal="boss",
+            operation_id="a" * 26,
+            body=body,
+        )
+        line = subjects.control_event("journal_archive")
+        entry = Entry(subject=line, data=encode(event), event_id=event.id, filter=line, expected=4 * number)
+        await watched.bus.journal.append(entry)
+    erase(monkeypatch, watched, {"messages": -2, "first_sequence": 3})
+    assert not await watched.guard().compare()
+    erase(monkeypatch, watched, {"messages": -3, "first_sequence": 4})
+    assert await watched.guard().compare()
+
+
+def test_mark_of_a_whole_journal_can_be_read_by_earlier_releases() -> None:
+    mark = JournalMark(created="now", sequence=3, digest="d")
+    assert encode(mark) == b'{"created":"now","sequence":3,"digest":"d"}'
 
 
 def test_damaged_journal_mark_is_an_error(watched: Watched) -> None:

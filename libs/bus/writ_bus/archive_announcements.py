@@ -1,10 +1,12 @@
 """Announcements of archives in the journal."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from writ_bus.port import EventStore
 from writ_contracts import subjects
-from writ_contracts.history.archives import AnnouncedArchive, announced
+from writ_contracts.errors import Invalid
+from writ_contracts.history.archives import AnnouncedArchive, announced, in_force
 from writ_contracts.history.copied_control_events import origin
 from writ_contracts.history.records import Record
 from writ_contracts.journal import ControlEvent
@@ -16,6 +18,19 @@ ARCHIVE = "journal_archive"
 async def archives(journal: EventStore) -> list[AnnouncedArchive]:
     """Return each announced archive, once, in order. Raises Invalid, and the errors of the bus."""
     return archives_of(await journal.read(subjects.control_event(ARCHIVE)))
+
+
+async def archived_up_to(journal: EventStore, begins: int) -> int:
+    """Return the last event of the archives of a journal whose first sequence is `begins`, or 0 without any.
+
+    An announcement that cannot be read is none. Raises the errors of the bus.
+    """
+    found: list[AnnouncedArchive] = []
+    for record in await journal.read(subjects.control_event(ARCHIVE)):
+        with suppress(Invalid):
+            found += archives_of([record])
+    latest = in_force(found, begins)
+    return latest.last if latest else 0
 
 
 def archives_of(records: Sequence[Record]) -> list[AnnouncedArchive]:

@@ -56,10 +56,12 @@ def streams(sizes: Sizes) -> list[dict[str, Any]]:
         "allow_atomic": True,
         "republish": {"src": subjects.JOURNAL, "dest": subjects.REPUBLISHED},
     }
+    # By these, NATS would remove events, or store what no writer sent.
+    complete = {"max_age": 0, "max_msgs_per_subject": -1, "allow_msg_ttl": False}
     # A full store refuses new secrets and outputs; it must not delete those that are still needed.
     params = {"discard": "new", "max_bytes": sizes.params}
     results = {"discard": "old", "max_bytes": sizes.results}
-    kept = {"discard": "new", "deny_delete": True, "deny_purge": True}
+    kept = {"discard": "new", "deny_delete": True, "deny_purge": True, **complete}
     for_a_while = {"max_msgs_per_subject": 1, "allow_msg_ttl": True}
     latest = {"max_msgs_per_subject": 1, "discard": "new", "max_bytes": sizes.scans}
     return [
@@ -79,6 +81,8 @@ def _stream(name: str, subject: str, sizes: Sizes, own: Mapping[str, Any]) -> di
         "retention": "limits",
         "allow_direct": True,
         "num_replicas": sizes.replicas,
+        "sources": None,
+        "subject_transform": None,
         **own,
     }
 

@@ -77,7 +77,6 @@ class Components:
     audit_services: AuditServices
     replicas: ExecutorReplicas
     policy: PolicyClient
-    generations: Generations
     restored: RestoreRecovery
     guard: JournalGuard
 
@@ -131,7 +130,6 @@ def compose(base: Foundation) -> Components:
         audit_services=audit_services,
         replicas=replicas,
         policy=base.policy,
-        generations=generations,
         guard=base.guard,
         restored=RestoreRecovery(config.restored, bus.journal, index, lives, recorder, outcomes),
     )

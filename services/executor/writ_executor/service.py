@@ -91,7 +91,7 @@ class Executor:
         self._alarms = parts.alarms
         self._key_use, self._people_notices = parts.key_use, PeopleNotices(bus, parts.presence)
         self.replicas = parts.replicas
-        self._audit_services, self._generations = parts.audit_services, parts.generations
+        self._audit_services = parts.audit_services
         self._restored, self._policy, self._guard = parts.restored, parts.policy, parts.guard
         self._storage, self._unwatched = parts.storage, parts.unwatched
         alarm = partial(parts.recorder.security, "permission_violation")
@@ -228,7 +228,7 @@ class Executor:
         return None if self._bus.connected else "not connected to NATS"
 
     async def _journal_check(self) -> str | None:
-        if problem := self._storage.problem or self._guard.problem or await self._generations.problem():
+        if problem := self._storage.problem or self._guard.problem:
             return problem
         last = (await self._bus.journal.usage()).last_sequence
         if not await self.follower.reached(last, timeout=1.0):

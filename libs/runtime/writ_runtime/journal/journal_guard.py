@@ -3,6 +3,10 @@
 A mark names the stream by its creation time, and one event by its sequence and digest. The digest includes the server's
 time stamp, so an event stored again, byte for byte, differs. A service with a folder of its own keeps the mark
 there: an attacker who replaces the journal has to change that file as well.
+
+The journal must also have all its events. NATS removes events by the stream's limits, which the bootstrap user can
+change, and removes them where no mark points: a stop or a revocation would be gone without a trace. So what is neither
+there nor in an announced archive is a difference too, also for a service that has no mark yet.
 """
 
 import asyncio
@@ -10,8 +14,9 @@ import hashlib
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
+from writ_bus.archive_announcements import archived_up_to
 from writ_bus.port import Journal, Usage
 from writ_bus.tracing import EVENT_ID
 from writ_contracts.errors import Unreachable, WritError
@@ -34,12 +39,14 @@ FILE = "journal.json"
 _log = Log("writ.journal")
 
 
-class JournalMark(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class JournalMark(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One event of one stream. Without a sequence no event is known yet."""
 
     created: str = ""
     sequence: int = 0
     digest: str = ""
+    missing: int = 0
+    """The number of removed events whose loss an operator accepted. Left out if it is 0: earlier releases refuse it."""
 
 
 class JournalGuard:
@@ -69,6 +76,7 @@ class JournalGuard:
         self._kept = self._read_mark = self._mark
         self._latest: Record | None = None
         self._found = 0
+        self._archived = 0
         self._contradiction: str | None = None
         self._comparing = asyncio.Lock()
         self.problem: str | None = None
@@ -92,8 +100,7 @@ class JournalGuard:
         """
         latest, self._latest = self._latest, None
         if self.problem is None and latest is not None and latest.sequence > self._read_mark.sequence:
-            created = self._mark.created
-            self._read_mark = JournalMark(created=created, sequence=latest.sequence, digest=digest_of(latest))
+            self._read_mark = structs.replace(self._mark, sequence=latest.sequence, digest=digest_of(latest))
         return self._read_mark
 
     def require_known(self) -> None:
@@ -175,17 +182,28 @@ class JournalGuard:
             return f"{known}; this one was made at {usage.created}"
         if usage.last_sequence < mark.sequence:
             return f"{known}; this one ends at {usage.last_sequence}: was the journal restored?"
+        if (missing := await self._missing(usage)) > mark.missing:
+            return f"{missing} events up to {usage.last_sequence} are neither in the journal nor in an archive"
         if not mark.sequence or usage.first_sequence > mark.sequence:
             return None  # no event is known yet, or the known one is archived by now
         if not await self.has_event(mark.sequence, mark.digest):
             return f"{known}; another event, or none, has this sequence now: was the journal restored?"
         return None
 
+    async def _missing(self, usage: Usage) -> int:
+        """Return the number of events that were removed although no archive was announced for them."""
+        before = usage.first_sequence - 1
+        if before > self._archived:
+            self._archived = await archived_up_to(self._journal, usage.first_sequence)
+        return usage.last_sequence - before - usage.messages + max(before - self._archived, 0)
+
     async def _remember(self, usage: Usage, *, again: bool) -> None:
         last = await self._journal.last(JOURNAL)
         sequence, digest = (last.sequence, digest_of(last)) if last else (0, "")
         if again or sequence > self._mark.sequence or not self._mark.created:
-            self._mark = self._read_mark = JournalMark(created=usage.created, sequence=sequence, digest=digest)
+            missing = await self._missing(usage) if again else self._mark.missing
+            mark = JournalMark(created=usage.created, sequence=sequence, digest=digest, missing=missing)
+            self._mark = self._read_mark = mark
         if self._file is not None and self._mark != self._kept:
             try:
                 await asyncio.to_thread(self._file.write, self._mark)

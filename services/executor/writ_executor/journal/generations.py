@@ -135,21 +135,6 @@ class Generations:
             held_by=limit.held_by,
         )
 
-    async def problem(self) -> str | None:
-        """Return evidence against this being the journal known to this executor, or None."""
-        usage = await self._journal.usage()
-        if usage.last_sequence < self._index.sequence:
-            return (
-                f"the journal ends at {usage.last_sequence}, before {self._index.sequence}: was the journal restored?"
-            )
-        if usage.first_sequence == 1:
-            return None
-        latest = await self._latest(usage)
-        archived = latest.last if latest else 0
-        if usage.first_sequence > archived + 1:
-            return f"the journal begins at {usage.first_sequence}, and archives end at {archived}: events are missing"
-        return None
-
 
 async def control_events(journal: Journal) -> dict[int, Record]:
     """Return the control events that archives name, by their first sequence."""
