@@ -124,7 +124,8 @@ async def test_changes_of_a_target_stay_in_order_after_a_step_of_an_executors_cl
             await one_after_the_other(run, first, second)
 
 
-@pytest.mark.parametrize("executors", some([1, 3], 1))
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("executors", [1, 3])
 async def test_changes_of_a_target_stay_in_order_if_executors_clocks_differ(tmp_path: Path, executors: int) -> None:
     async with running(tmp_path, executors) as run:
         for number, step in enumerate(STEPS[:executors]):
@@ -189,7 +190,8 @@ async def test_a_published_version_is_in_force_whatever_the_clocks_of_policy_and
         await eventually(in_force, what="the published version in force")
 
 
-@pytest.mark.parametrize("slept", some([60.0, 600.0, 3_000.0], 600.0))
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("slept", [60.0, 600.0, 3_000.0])
 async def test_changes_of_a_target_stay_in_order_after_a_suspend_of_the_host(tmp_path: Path, slept: float) -> None:
     """Executor, agent and operation sleep together; NATS and policy run elsewhere."""
     async with running(tmp_path, 1) as run:

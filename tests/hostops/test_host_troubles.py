@@ -18,7 +18,7 @@ from tests.hostops.test_injection import samples
 
 from writ_hostops import HANDLERS, CancelToken, commands, processes
 from writ_testing.exhaustive import some
-from writ_testing.peers.programs import program
+from writ_testing.peers.restic_repository import create_repository
 from writ_testing.search import alive
 from writ_testing.stopwatch import stopwatch
 
@@ -233,12 +233,7 @@ def test_no_room_for_a_file_leaves_the_old_one(srv: Path) -> None:
 def test_no_room_for_a_backup_is_no_backup(srv: Path, target: dict[str, Any], ask: Ask) -> None:
     (srv / "data" / "big").write_bytes(os.urandom(300_000))
     backup = target["backup"]
-    environment = {
-        **os.environ,
-        "RESTIC_REPOSITORY": backup["repository"],
-        "RESTIC_PASSWORD_FILE": backup["password_file"],
-    }
-    subprocess.run([program("restic"), "--no-cache", "--quiet", "init"], env=environment, check=True)
+    create_repository(Path(backup["repository"]), Path(backup["password_file"]).read_text())
     supplied = {"backup_id": "one", "target_path": f"{srv}/data"}
     request = {"id": named(1), "action": "run", "operation": "backup_create", "target": target, "parameters": supplied}
     result = limited({**request, "timeout": 60}, 100_000)
