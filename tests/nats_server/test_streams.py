@@ -89,7 +89,8 @@ async def test_event_that_a_limit_removed_is_missed_by_a_service_that_just_start
         config = await config_of(admin, "STREAM.INFO.WRIT_JOURNAL")
         await call(admin.replies, "STREAM.UPDATE.WRIT_JOURNAL", {**config, "max_msgs_per_subject": 1})
         await executor.replies.one("writ.journal.security.erased", b"2", timeout=SOON)
-        guard = JournalGuard(executor.journal, Metrics(()), [].append)
+        alarms: list[str] = []
+        guard = JournalGuard(executor.journal, Metrics(()), alarms.append)
         assert await guard.compare()
         assert guard.problem == "1 events up to 3 are neither in the journal nor in an archive"
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec import structs
@@ -162,7 +163,8 @@ async def test_erased_events_that_an_operator_accepted_are_no_alarm_later_and_fu
 
 
 async def test_archived_events_are_not_missed(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
-    unreadable, archive = {"generation": "x"}, {"generation": 1, "first": 1, "last": 2, "digest": "0" * 64}
+    unreadable: dict[str, Any] = {"generation": "x"}
+    archive: dict[str, Any] = {"generation": 1, "first": 1, "last": 2, "digest": "0" * 64}
     for number, body in enumerate((unreadable, archive)):
         event = ControlEvent(
             id=f"c{number}",
