@@ -1,7 +1,6 @@
 """Guests under high availability: a task passes the request to the manager, and the guest changes later."""
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -20,16 +19,17 @@ ON_ANOTHER = "/pve2/qemu/100/status/current"
 
 
 @pytest.fixture
-def managed(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+def managed(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Cluster:
     """The guest `web` is managed, in a cluster of two nodes."""
     monkeypatch.setattr(power, "HA_PAUSE", 0.05)
-    cluster.server.do(lambda pve: (pve.managed.add(WEB), pve.add_node("pve2")))
+    cluster.server.do(lambda pve: pve.managed.update({WEB}))
+    cluster.server.do(lambda pve: pve.add_node("pve2"))
     return cluster
 
 
 def change(cluster: Cluster, **settings: Any) -> None:
     """Change the guest as the manager would."""
-    cluster.server.do(lambda _: [setattr(cluster.web, name, value) for name, value in settings.items()])
+    cluster.server.do(lambda _: vars(cluster.web).update(settings))
 
 
 async def seen(cluster: Cluster, suffix: str, times: int = 1) -> bool:

@@ -48,7 +48,8 @@ async def test_backup_of_a_guest_that_has_moved_is_made_on_its_present_node(
         return stale.pop() if stale else await all_guests(api)
 
     monkeypatch.setattr(work, "all_guests", late)
-    cluster.server.do(lambda pve: (pve.add_node("pve2"), setattr(cluster.web, "node", "pve2")))
+    cluster.server.do(lambda pve: pve.add_node("pve2"))
+    cluster.web.node = "pve2"
     done = await cluster.done("backup_create", container_name="web", backup_id="b1")
     assert (done.outcome, done.message) == ("succeeded", "")
     listed = await cluster.done("backup_list")
