@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +14,7 @@ from writ_containers.containers.container_view import OPERATION_LABEL
 from writ_contracts.ids import operation_id
 from writ_testing.fakes.docker_engine import FakeEngine
 from writ_testing.fakes.engine_storage import tar_of
-from writ_testing.peers.programs import program
+from writ_testing.peers.restic_repository import create_repository
 
 OPERATION = operation_id("alice", str(os.getpid()))
 """Another one in each worker: what ends the processes of an operation ends them on the whole machine."""
@@ -149,9 +148,7 @@ async def _backed_up(host: EngineHost) -> None:
     engine, folder = host.engine, Path(host.engine.socket).parent
     (folder / "password").write_text("word")
     backup = {"repository": str(folder / "repository"), "password_file": str(folder / "password"), "host": "box"}
-    environ = {"RESTIC_REPOSITORY": backup["repository"], "RESTIC_PASSWORD_FILE": backup["password_file"]}
-    command = [program("restic"), "--no-cache", "init"]
-    subprocess.run(command, env={"HOME": str(folder), **environ, "PATH": os.environ["PATH"]}, check=True, timeout=60)
+    create_repository(folder / "repository", "word")
     host.target = replace(host.target, backup=backup)
     _fill(engine, "then")
     done = await host.run("backup_create", FORMER, container_name="web", backup_id="then", quiesce="none")

@@ -190,3 +190,44 @@ async def test_an_operation_that_was_done_here_before_is_not_done_again(tmp_path
 
 def test_secrets_are_cut_out_of_what_is_logged() -> None:
     assert redact("a hunter2 and hunter22", ["hunter2", "hunter22", ""]) == "a <secret> and <secret>"
+
+
+async def test_a_check_that_takes_longer_than_its_callers_wait_succeeds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a slow host Python takes seconds to start: a trial that began anew for each caller never came to its end."""
+    backend, started, go, start = LocalHost(tmp_path).backend, list[str](), asyncio.Event(), HostChild.start
+
+    async def slowly(operation_id: str) -> HostChild:
+        started.append(operation_id)
+        await go.wait()
+        return await start(operation_id)
+
+    monkeypatch.setattr(HostChild, "start", slowly)
+    for _ in range(2):
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(backend.check(), 0.05)
+    go.set()
+    assert await backend.check() is None
+    assert started == ["check"]
+    assert await backend.check() is None
+    assert started == ["check"]
+
+
+async def test_a_check_whose_process_does_not_answer_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend, started, start = LocalHost(tmp_path).backend, list[HostChild](), HostChild.start
+
+    async def silent(*_: object, **__: object) -> None:
+        await asyncio.Event().wait()
+
+    async def noted(operation_id: str) -> HostChild:
+        started.append(await start(operation_id))
+        return started[-1]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(HostChild, "start", noted)
+        patched.setattr(HostChild, "run_request", silent)
+        patched.setattr("writ_agent_local.backend.TRIAL_SECONDS", 0.05)
+        assert await backend.check() == "hostops does not answer"
+    assert await asyncio.wait_for(started[0]._process.wait(), 60) != 0
+    assert await backend.check() is None

@@ -52,6 +52,8 @@ def empty(pve: PatchedPve, time_scale: float) -> None:
     pve.faults.clear()
     pve.failures.clear()
     pve.exits.clear()
+    pve.managed.clear()
+    pve.deaf_tasks.clear()
     pve.requests.clear()
     pve.tasklog.clear()
     pve.unknown.clear()

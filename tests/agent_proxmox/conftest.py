@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tests.agent_proxmox.cluster import Cluster
 
-from writ_testing.peers.proxmox import Proxmox, proxmox
+from writ_testing.peers.proxmox import PatchedPve, Proxmox, proxmox
 
 
 @pytest.fixture(scope="module")
@@ -21,3 +21,4 @@ def cluster(server: Proxmox, tmp_path: Path) -> Iterator[Cluster]:
     one = Cluster(server, tmp_path, time_scale=0.0)
     yield one
     one.apis.close()
+    server.do(PatchedPve.end_tasks)

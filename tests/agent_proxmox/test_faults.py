@@ -18,7 +18,6 @@ from writ_contracts.errors import Conflict, Denied, Invalid, Unreachable, Untrus
 from writ_testing.eventually import eventually
 from writ_testing.peers.nats_server import free_port
 from writ_testing.peers.proxmox import ProxmoxFault
-from writ_testing.stopwatch import stopwatch
 from writ_testing.suites.backend import ProgressRecorder
 
 START = "/status/start"
@@ -101,13 +100,12 @@ async def test_an_offline_node_is_named_and_blocks_no_other(cluster: Cluster) ->
 
 
 async def test_a_node_that_answers_slowly_delays_no_other(cluster: Cluster) -> None:
-    cluster.server.do(lambda pve: (pve.add_node("pve2"), pve.network["node_latency"].update(pve2=3.0)))
+    cluster.server.do(lambda pve: (pve.add_node("pve2"), pve.network["node_latency"].update(pve2=5.0)))
     cluster.server.vm(200, "far", node="pve2")
     cluster.server.pve.time_scale = 1.0
     slow = asyncio.gather(*(cluster.done("container_inspect", container_name="far") for _ in range(20)))
-    with stopwatch() as seconds:
-        assert (await cluster.done("container_inspect", container_name="web")).outcome == "succeeded"
-        assert seconds() < 2.0
+    assert (await cluster.done("container_inspect", container_name="web")).outcome == "succeeded"
+    assert not slow.done()
     slow.cancel()
     cluster.server.pve.network["node_latency"].clear()
 
@@ -185,7 +183,10 @@ async def test_a_task_that_stays_unknown_has_an_unknown_outcome(
     assert (done.outcome, done.code) == ("unknown", "task_unknown")
 
 
-async def test_a_token_revoked_while_a_task_runs_leaves_the_outcome_unknown(cluster: Cluster) -> None:
+async def test_a_token_revoked_while_a_task_runs_leaves_the_outcome_unknown(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work, "UNKNOWN_TASK_SECONDS", 0.3)
     pve = cluster.server.pve
     pve.time_scale, cluster.web.start_secs = 1.0, 5
     running = asyncio.create_task(cluster.done("container_start", container_name="web"))

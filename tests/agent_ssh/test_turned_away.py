@@ -50,6 +50,14 @@ async def test_connects_to_a_host_on_the_way_to_many_are_bounded_too(host: SshHo
         assert {getattr(end, "code", "") for end in ends} == {"unreachable"}
 
 
+async def test_host_that_opens_no_session_is_named_with_the_setting_of_sshd(tmp_path: Path) -> None:
+    async with ssh_host(tmp_path / "host", "MaxSessions 0") as host:
+        host.server.target()
+        with pytest.raises(WritError, match=r"accepts the login and opens no session: .*MaxSessions") as refused:
+            await host.run("network_status")
+        assert refused.value.code == "no_session"
+
+
 @pytest.mark.parametrize("banner", [b"\xff\x00 no\r\n", b"x" * 200_000, b"", b"SSH-2.0-x\r\n" + bytes(64), b"\n" * 60])
 async def test_server_that_closes_after_its_banner_is_unreachable(host: SshHost, banner: bytes) -> None:
     async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -189,6 +189,21 @@ def test_services_start_in_order_and_each_has_a_health_check(compose: dict[str, 
             assert condition["condition"] == "service_healthy"
 
 
+def test_logs_of_every_container_are_bounded(compose: dict[str, Any]) -> None:
+    """Docker's default keeps all lines; with `max-size` drivers such as journald would refuse to start a container."""
+    for name, service in compose["services"].items():
+        assert service["logging"] == {"driver": "local"}, name
+
+
+def test_documented_upgrade_replaces_executors_before_policy_and_waits_for_each(compose: dict[str, Any]) -> None:
+    text = (ROOT / "docs/operating/start-and-stop.md").read_text().partition("\n## Upgrade\n")[2]
+    (row,) = re.findall(r"^\| containers \|.*\| (.*) \|$", text.partition("\n### ")[0], re.MULTILINE)
+    commands = re.findall(r"`docker compose up -d ([^`]*)`", row)
+    assert commands == ["--wait keeper", "--no-deps --wait executor", "--wait"]
+    assert "policy" in compose["services"]["executor"]["depends_on"]  # Compose would replace it first
+    assert row.index("executor") < row.index("`policy`") < row.index("`audit`") < row.index("-d --wait`")
+
+
 def test_the_docker_agent_has_no_socket_unless_a_file_of_its_own_adds_it(compose: dict[str, Any]) -> None:
     agent = compose["services"]["agent-docker"]
     assert agent["profiles"] == ["docker"]

@@ -32,7 +32,7 @@ async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
 async def connects(installation: RunningInstallation, name: str) -> bool:
     seed = installation.home.key(f"principal-{name}").seed
     try:
-        bus = await open_bus(Context(principal=name, url=installation.url), seed, wait=1.0)
+        bus = await open_bus(Context(principal=name, url=installation.url), seed, wait=10.0)
     except WritError:
         return False
     await bus.close()

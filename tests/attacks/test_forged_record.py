@@ -91,25 +91,25 @@ async def test_a_receipt_of_another_instance_than_claimed_ends_nothing(
 ) -> None:
     """V11: a stolen agents' key, with the grant, cannot report for another instance."""
     number = secrets.token_hex(8)
-    answer = await alice.submit("test_sleep", "web-1", {"seconds": 1.5, "processes": 0}, idempotency_key=number)
-    operation_id = answer.operation_id or ""
-    await started(executor, "alice", operation_id)
-    filter_ = subjects.operation_filter("alice", operation_id)
-    [granted] = [one for one in await events(executor, filter_) if isinstance(one, Granted)]
-    receipt = Receipt(
-        operation_id=operation_id,
-        attempt=1,
-        pool="a",
-        instance="another",
-        grant_digest=digest(granted.grant),
-        outcome="failed",
-        code="forged",
-        message="forged",
-        output_digest="0" * 64,
-        output_bytes=2,
-        claim_digest=digest(granted.claim),
-    )
-    async with holding(installation, "agent-a") as bus:
+    async with holding(installation, "agent-a") as bus:  # before it starts, since it is to be running until the end
+        answer = await alice.submit("test_sleep", "web-1", {"seconds": 2, "processes": 0}, idempotency_key=number)
+        operation_id = answer.operation_id or ""
+        await started(executor, "alice", operation_id)
+        filter_ = subjects.operation_filter("alice", operation_id)
+        [granted] = [one for one in await events(executor, filter_) if isinstance(one, Granted)]
+        receipt = Receipt(
+            operation_id=operation_id,
+            attempt=1,
+            pool="a",
+            instance="another",
+            grant_digest=digest(granted.grant),
+            outcome="failed",
+            code="forged",
+            message="forged",
+            output_digest="0" * 64,
+            output_bytes=2,
+            claim_digest=digest(granted.claim),
+        )
         message = ReceiptMessage(receipt=sign(installation.home.key("agent-a"), receipt), principal="alice")
         reply = await bus.request(subjects.receipt("a"), encode(message), timeout=10)
         assert decode(reply.data, Acknowledgement).error is None  # it is settled: as an alarm

@@ -14,7 +14,7 @@ from writ_testing.suites.bus import BusSuite
 class MemoryGround:
     """The memory bus with one broker."""
 
-    ack_wait = 1.0
+    ack_wait = 2.0
     max_bytes = 2 << 20
 
     def __init__(self) -> None:

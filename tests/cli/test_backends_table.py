@@ -1,6 +1,7 @@
 """The table of `writ backends test` on terminals of any width: no code, path or command in it is cut off."""
 
 import io
+from collections.abc import Sequence
 
 import pytest
 from msgspec import structs
@@ -49,11 +50,11 @@ ROWS = [
 ]
 
 
-def shown(width: int) -> str:
+def shown(width: int, rows: Sequence[TargetRow] = ROWS) -> str:
     """Return the table as a terminal of that width shows it."""
     screen, paper = Screen("table"), io.StringIO()
     screen.out = Console(file=paper, highlight=False, markup=False, emoji=False, width=width, force_terminal=False)
-    _show(screen, ROWS)
+    _show(screen, rows)
     return paper.getvalue()
 
 
@@ -83,6 +84,14 @@ def test_advice_is_the_last_column_of_a_wide_table() -> None:
     assert " ".join(heading.split()) == " ".join(COLUMNS)
     assert first.startswith("web1")
     assert "do not connect; ask the host itself" in second
+
+
+def test_longest_name_of_a_target_stays_whole_on_80_columns() -> None:
+    longest = "web1." + "a" * 58
+    lines = shown(80, [structs.replace(row, target=longest) for row in ROWS]).splitlines()
+    assert [line.split()[0] for line in lines].count(longest) == len(ROWS)
+    assert any(line.split() == ["web1.example.org:22"] for line in lines)
+    assert max(map(len, lines)) <= 80
 
 
 def test_engine_of_a_target_is_shown_with_its_disk() -> None:

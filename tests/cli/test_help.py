@@ -77,6 +77,12 @@ def test_help_of_every_group_has_whole_sentences_in_80_columns() -> None:
         assert [row for row in rows if len(row) > COLUMNS or row.endswith("...")] == [], path
 
 
+def test_help_of_every_command_fits_80_columns() -> None:
+    for path, _ in commands(cli):
+        shown = CliRunner().invoke(cli, [*path, "--help"], prog_name="writ", terminal_width=COLUMNS).output
+        assert [row for row in shown.splitlines() if len(row) > COLUMNS] == [], path
+
+
 def test_every_list_has_quiet_and_watch() -> None:
     named = ("list", "search", "history", "operations", "targets")
     lists = {path: command for path, command in commands(cli) if path[-1] in named}
@@ -237,3 +243,8 @@ def test_shell_completes_nothing_where_nothing_runs(home: Path, tmp_path: Path) 
 def test_completion_script_names_the_command(shell: str) -> None:
     done = CliRunner().invoke(cli, ["completion", shell])
     assert (done.exit_code, "_WRIT_COMPLETE" in done.output) == (0, True)
+
+
+def test_fish_gets_descriptions_with_their_commas() -> None:
+    script = CliRunner().invoke(cli, ["completion", "fish"]).output
+    assert (script.count("string split"), script.count('string split -m 1 ","')) == (1, 1)

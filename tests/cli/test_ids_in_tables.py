@@ -196,6 +196,20 @@ def test_a_word_longer_than_the_terminal_is_folded_and_leaves_the_other_columns_
     assert pattern in "".join(line[at:].strip() for line in text.splitlines())
 
 
+def test_a_long_word_among_others_stays_whole_where_there_is_room() -> None:
+    rule = "keep-accounts-and-keys-from-copies"
+    rows = [
+        ["service_start, service_stop, service_restart, snapshot_create", "vm", "operator", "always"],
+        ["file_copy", "vm", "operator", f"sometimes: not denied by {rule}"],
+    ]
+    screen, paper = Screen("table"), io.StringIO()
+    screen.out = Console(file=paper, highlight=False, markup=False, emoji=False, width=80, force_terminal=False)
+    screen.table(("operations", "targets", "principals", "allowed"), rows)
+    text = paper.getvalue()
+    assert max(map(len, text.splitlines())) <= 80
+    assert {rule, "service_restart,", "snapshot_create"} <= {*text.split()}
+
+
 def test_a_list_of_targets_wraps_after_a_comma_where_no_column_can_be_dropped() -> None:
     row = ["network_status", "stage-1, prod-1, dock-1", "bot", f"sometimes: {'x' * 40}"]
     other = ["container_inspect, container_list, container_logs", "dock-1", "contractor", "always"]

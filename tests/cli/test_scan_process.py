@@ -10,6 +10,7 @@ from msgspec import Struct
 from writ_cli.operations.catalogue import scan_process
 from writ_contracts.errors import Invalid, TimedOut
 from writ_testing.eventually import eventually
+from writ_testing.search import alive
 
 pytestmark = pytest.mark.asyncio
 MODULE = """
@@ -89,7 +90,7 @@ async def test_scanner_that_hangs_is_killed_with_its_children(options: Options) 
         await scanning
 
     async def gone() -> bool:
-        return not any(running(int(pid)) for pid in started)
+        return not any(alive(int(pid)) for pid in started)
 
     assert await eventually(gone)
 
@@ -97,10 +98,3 @@ async def test_scanner_that_hangs_is_killed_with_its_children(options: Options) 
 async def test_scanner_that_takes_too_long_is_an_error(options: Options) -> None:
     with pytest.raises(TimedOut, match=r"more than 0\.01 s"):
         await scan_process.scan("trying", "hanging", options, seconds=0.01)
-
-
-def running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False

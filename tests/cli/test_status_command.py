@@ -6,6 +6,7 @@ import sys
 import time
 
 import pytest
+from rich.console import Console
 
 from writ_bus.port import Usage
 from writ_cli.installation.processes.status import _show_status, patience_at
@@ -14,11 +15,14 @@ from writ_installation.status.control import InstallationStatus, ProcessStatus, 
 from writ_runtime.clocks import boot_time
 
 
-def shown(capsys: pytest.CaptureFixture[str], one: ProcessStatus) -> str:
+def shown(capsys: pytest.CaptureFixture[str], one: ProcessStatus, width: int | None = None) -> str:
     status = InstallationStatus(
         home="here", state="ready", pid=1, url="nats://x", started_at=0, ready=one.ready, processes=[one], journal=None
     )
-    _show_status(Screen("table"), status)
+    screen = Screen("table")
+    if width is not None:
+        screen.out = Console(highlight=False, markup=False, emoji=False, width=width)
+    _show_status(screen, status)
     return capsys.readouterr().out
 
 
@@ -44,6 +48,12 @@ def test_clock_of_a_process_fits_into_its_row(
     [row] = [line for line in shown(capsys, one).splitlines() if "agent-local-vm" in line]
     assert row.rstrip().endswith("12 ms ahead of NATS")
     assert len(row.rstrip()) <= 80
+
+
+def test_name_of_a_process_stays_whole_on_40_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    one = ProcessStatus(name="agent-local-vm", ready=True, state="ready", pid=32582, health_port=45963, restarts=0)
+    rows = shown(capsys, one, 40).splitlines()
+    assert any(row.split() == ["agent-local-vm", "ready", "0"] for row in rows), rows
 
 
 def test_status_shows_the_failing_check_beside_its_process(capsys: pytest.CaptureFixture[str]) -> None:

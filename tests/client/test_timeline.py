@@ -1,9 +1,11 @@
 """A trace shows a signature only if it is valid, and marks invalid ones."""
 
+import io
 from typing import Annotated, Any, TypeVar
 
 import pytest
 from msgspec import Raw, Struct, json, structs
+from rich.console import Console
 from tests.contracts.messages import sample
 
 from writ_cli.operations.records.timeline import INVALID_SIGNATURE, _details, show
@@ -144,3 +146,14 @@ def test_labels_of_built_in_operations_stay_where_a_plugin_is_broken(monkeypatch
         assert output_labels.recorded_label("file_write", "digest_after") == "digest_after (keyed)"
     finally:
         output_labels.catalogue.cache_clear()
+
+
+@pytest.mark.parametrize(("width", "indent"), [(40, 4), (80, 28)])
+def test_parts_of_an_event_begin_further_left_on_a_narrow_terminal(width: int, indent: int) -> None:
+    event = TraceEvent(
+        sequence=1, subject="writ.journal.op", at=1.0, kind="requested", body=json.decode(json.encode(REQUESTED))
+    )
+    screen, paper = Screen("table"), io.StringIO()
+    screen.out = Console(file=paper, highlight=False, markup=False, emoji=False, width=width, force_terminal=False)
+    show(screen, TraceReply(events=[event]), {}, verified=True)
+    assert f"\n{' ' * indent}rules: " in paper.getvalue()

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import re
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -31,7 +30,7 @@ from writ_runtime.plugins.entry_points import load_catalogue
 from writ_testing.eventually import eventually
 from writ_testing.fakes.docker_engine import FakeEngine, fake_engine
 from writ_testing.fakes.engine_storage import tar_of
-from writ_testing.peers.programs import program
+from writ_testing.peers.restic_repository import create_repository
 from writ_testing.peers.sshd import sshd
 from writ_testing.suites.backend import ProgressRecorder, task
 
@@ -205,7 +204,7 @@ async def test_volume_and_folder_of_a_container_over_ssh_are_backed_up_and_resto
             target=replace(made.target, mount_roots=["/srv"], docker={**declared(engine), "backup": declared_backup})
         )
         (tmp_path / "password").write_text("word")
-        new_repository(declared_backup)
+        create_repository(tmp_path / "repository", "word")
         assert (await host.run("backup_create", **parameters)).outcome == "succeeded"
         engine.files |= {"data": tar_of("data", "now"), "/srv/shop": tar_of("shop", "now")}
         restored = await host.run("backup_restore", **parameters)
@@ -227,7 +226,7 @@ async def test_backup_is_deleted_in_the_name_of_its_own_container_alone(tmp_path
         backup = {"repository": str(tmp_path / "repository"), "password_file": str(tmp_path / "password")}
         host = made._replace(target=replace(made.target, backup=backup))
         (tmp_path / "password").write_text("word")
-        new_repository(backup)
+        create_repository(tmp_path / "repository", "word")
         assert (await host.run("backup_create", container_name="db", backup_id="b")).outcome == "succeeded"
         delete = host.task("backup_delete", container_name="web", backup_id="b")
         for attempt in (host.backend.preview, partial(host.backend.run, progress=ProgressRecorder())):
@@ -243,12 +242,6 @@ async def test_shared_operation_that_the_host_does_not_know_is_not_settled(
     async with fake_engine(tmp_path / "e.sock") as engine, over_ssh(tmp_path, engine) as made:
         shared = replace(made.task("backup_restore", container_name="web", backup_id="x"), parameters={})
         assert await made.backend.settle(shared) is None
-
-
-def new_repository(backup: dict[str, str]) -> None:
-    environ = {"RESTIC_REPOSITORY": backup["repository"], "RESTIC_PASSWORD_FILE": backup["password_file"]}
-    command = [program("restic"), "--no-cache", "init"]
-    subprocess.run(command, env={"HOME": "/", **environ, "PATH": os.environ["PATH"]}, check=True, timeout=60)
 
 
 async def test_stack_file_that_is_written_after_its_preview_is_not_run(host: EngineOnHost) -> None:

@@ -249,6 +249,7 @@ async def test_backup_alone_is_enough_for_an_empty_machine_and_an_empty_server_o
         await server.stop()
 
 
+@pytest.mark.exhaustive
 async def test_backup_is_restored_although_the_environment_names_the_ca_of_another_server(tmp_path: Path) -> None:
     old, file, ca = tmp_path / "old", tmp_path / "backup.writ", tmp_path / "ca.pem"
     home = home_in(old)

@@ -80,6 +80,37 @@ async def test_a_policy_changed_before_the_claim_denies_the_claim(
     await eventually(again, what="the policy as it was")
 
 
+@pytest.mark.exhaustive
+async def test_target_that_moved_before_the_claim_leaves_the_operation_stale_and_its_lock_free(
+    installation: RunningInstallation, writ: Writ, files: Path
+) -> None:
+    inventory = installation.home.inventory.read_text()
+
+    async def served_by(pool: str) -> bool:
+        return [target.pool for target in await writ.targets()] == [pool]
+
+    async with more_agents(installation, environ=ENVIRON) as [agent]:
+        agent.send_signal(signal.SIGSTOP)
+        first, second = (
+            await dispatched(writ, files / "moved"),
+            await writ.submit("test_count", "web-1", {"path": str(files / "moved")}),
+        )
+        moved = inventory.replace("- id: web-1\n", "- id: web-1\n  agent: local-other\n")
+        write_atomically(installation.home.inventory, moved.encode())
+        try:
+            await eventually(lambda: served_by("local-other"), what="the changed inventory")
+            agent.send_signal(signal.SIGCONT)
+            for operation_id in (first, second.operation_id or ""):
+                done = await writ.wait(operation_id, timeout=30)
+                assert (done.outcome, done.code) == ("stale", "stale")
+                assert f"has moved from pool {POOL} to local-other" in done.message
+                assert "security" not in await kinds(writ, operation_id)
+        finally:
+            write_atomically(installation.home.inventory, inventory.encode())
+            await eventually(lambda: served_by(POOL), what="the inventory as it was")
+    assert not (files / "moved").exists()
+
+
 async def test_a_stop_before_the_claim_denies_the_claim_until_it_is_lifted(
     installation: RunningInstallation, writ: Writ, files: Path
 ) -> None:

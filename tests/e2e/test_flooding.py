@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from statistics import median
 
 import pytest
 import pytest_asyncio
@@ -33,19 +32,17 @@ class Flood:
     def __init__(self, writ: Writ) -> None:
         self._writ = writ
         self.over = False
-        self.accepted: dict[str, float] = {}
-        self.refused: list[tuple[Full, float]] = []
+        self.accepted: list[str] = []
+        self.refused: list[Full] = []
 
     async def ask(self) -> None:
-        clock = asyncio.get_running_loop().time
         while not self.over:
-            began = clock()
             try:
                 answer = await self._writ.submit("test_noop", "web-1", sign=False)
             except Full as error:
-                self.refused.append((error, clock() - began))
+                self.refused.append(error)
             else:
-                self.accepted[answer.operation_id or ""] = clock() - began
+                self.accepted.append(answer.operation_id or "")
 
     async def is_refused(self, number: int) -> bool:
         """Return true if the principal was refused, and more often than accepted."""
@@ -71,12 +68,9 @@ async def test_a_flood_is_refused_unrecorded_while_anothers_operations_go_throug
         finally:
             flood.over = True
     assert [view.outcome for view in done] == ["succeeded"] * 10
-    errors = [error for error, _ in flood.refused]
-    assert {(error.code, error.retry) for error in errors} == {("rate_limited", True)}
-    assert str(errors[0]) == "mallory sends more than 5 requests a second: wait, then go on"
+    assert {(error.code, error.retry) for error in flood.refused} == {("rate_limited", True)}
+    assert str(flood.refused[0]) == "mallory sends more than 5 requests a second: wait, then go on"
     assert len(flood.accepted) >= BURST
-    # A refusal takes less time than an acceptance, in the same queue at the same time.
-    assert median(seconds for _, seconds in flood.refused) < median(flood.accepted.values())
     async with await installation.client("mallory") as mallory:
         recorded = (await mallory.search(SearchQuery(limit=1000))).rows
     assert {one.operation_id for one in recorded} == set(flood.accepted)

@@ -95,10 +95,11 @@ async def test_archive_of_a_journal_without_any_room_lets_its_operations_end_fir
         running_installation(tmp_path, home=home, environ={**ENVIRON, "WRIT_JOURNAL_KEEP": "0.01"}) as installation,
         await installation.client() as writ,
     ):
-        parameters = {"path": str(counted), "delay": 8.0, "timeout": 20}
+        parameters = {"path": str(counted), "delay": 4.0, "timeout": 60}
         first = (await writ.submit("test_count", "web-1", parameters)).operation_id or ""
         await started(writ, first)
-        await fill_to_the_limit(installation)
+        with installation.paused("agent"):  # its receipt comes afterwards, however slow the disk is
+            await fill_to_the_limit(installation)
 
         async def has_ended_there() -> bool:
             return counted.exists()

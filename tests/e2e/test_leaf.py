@@ -157,8 +157,12 @@ async def test_leaf_link_reaches_its_own_pool_and_nothing_else(
         await eventually(lambda: reaches(bus, subjects.claim(POOL)), what="an answer over the link")
         assert abs(await bus.server_time(timeout=10) - time.time()) < 5.0  # of the hub, not of the leaf node
         ghost = Heartbeat(pool=POOL, instance="ghost", running=[], free_slots=1, operations=[], version="x")
-        await bus.publish(subjects.heartbeat(POOL), encode(ghost))
-        await eventually(lambda: counts(writ, 2), what="an agent that does not exist")
+
+        async def ghost_counts() -> bool:  # for a lease after each of its heartbeats
+            await bus.publish(subjects.heartbeat(POOL), encode(ghost))
+            return await counts(writ, 2)
+
+        await eventually(ghost_counts, what="an agent that does not exist")
         waiting = await writ.submit("test_noop", "yard-1")
         delivered: list[str] = []
 

@@ -323,5 +323,5 @@ async def test_publish_keeps_an_edited_policy_file_and_reports_it(
         note = f"the policy file {own} differs from version"
         return shown.status == 0 and note in shown.out and "which operator published, and is not used" in shown.out
 
-    await eventually(status_names_it, within=10.0)
+    await eventually(status_names_it)
     own.write_text(policy.read_text())

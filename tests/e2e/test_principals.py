@@ -62,7 +62,7 @@ async def connected(installation: RunningInstallation, name: str) -> Bus:
 
 async def connects(installation: RunningInstallation, name: str, seed: bytes) -> bool:
     try:
-        bus = await open_bus(Context(principal=name, url=installation.url), seed, wait=1.0)
+        bus = await open_bus(Context(principal=name, url=installation.url), seed, wait=10.0)
     except (Denied, Unreachable, WritError):
         return False
     await bus.drain(0.5)

@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 
 from writ_client.client import Writ
+from writ_client.tools.capability_tools import CapabilityTools
 from writ_client.whole_ids import OF_FIELD
 from writ_contracts.ids import WHOLE_ID, operation_id
 from writ_runtime.plugins.entry_points import load_catalogue
@@ -117,3 +118,31 @@ async def test_emergency_session_and_operation_are_named_by_the_beginning_of_the
     assert began.operation_id
     cancel = await run_json(installation, "run", "operation_cancel", f"operation_id={began.operation_id[:12]}")
     assert (cancel["outcome"], cancel["parameters"]["operation_id"]) == ("succeeded", began.operation_id)
+
+
+async def test_repeated_lift_by_the_beginning_of_an_id_returns_the_first_outcome(
+    installation: RunningInstallation, writ: Writ
+) -> None:
+    stop = await writ.stop_set(["web-*"], reason="found something")
+    words = ("run", "stop_lift", f"stop_id={stop.operation_id[:12]}", "--idempotency-key", f"lift-{stop.operation_id}")
+    first, second = await run_json(installation, *words), await run_json(installation, *words)
+    assert (first["outcome"], first["parameters"]) == ("succeeded", {"stop_id": stop.operation_id})
+    assert {name: second[name] for name in ("operation_id", "outcome", "parameters")} == {
+        name: first[name] for name in ("operation_id", "outcome", "parameters")
+    }
+
+
+async def test_high_level_tools_take_the_beginnings_of_ids(writ: Writ) -> None:
+    tools = CapabilityTools(writ, load_catalogue())
+    began = await writ.submit("test_sleep", "web-1", {"seconds": 60, "timeout": 120})
+    beginning = (began.operation_id or "")[:12]
+    assert (await tools.get_operation_status(beginning))["operation_id"] == began.operation_id
+    assert (await tools.wait_for_operation(beginning, wait=0.1))["operation_id"] == began.operation_id
+    cancelled = await tools.cancel_operation(beginning, "no longer needed")
+    assert cancelled["parameters"]["operation_id"] == began.operation_id
+    stop = await writ.stop_set(["web-*"], reason="found something")
+    lift = {"stop_id": stop.operation_id[:12]}
+    judged = await tools.simulate_operation("stop_lift", "writ", parameters=lift)
+    assert judged["policy_evaluation"]["decision"] == "allow"
+    lifted = await tools.execute("stop_lift", "writ", lift)
+    assert (lifted["status"], lifted["parameters"]["stop_id"]) == ("succeeded", stop.operation_id)

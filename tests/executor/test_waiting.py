@@ -133,7 +133,7 @@ class Listening:
     def __init__(self) -> None:
         self.now = 1_000.0
         self.presence = AgentPresence(15.0, lambda: self.now)
-        self._reasons = WaitingReasons(Index(), self.presence)
+        self._reasons = WaitingReasons(Index(), self.presence, lambda: 5_000.0 + self.now)
 
     def text(self, life: AcceptedLife) -> str:
         reason = self._reasons.of(life)
@@ -164,6 +164,26 @@ def test_a_started_operation_names_its_agent_once_no_heartbeat_names_it(state: S
     assert listening.text(life).endswith("for more than 5 min")
     listening.presence.record(structs.replace(heard("vm-1"), running=[requested.operation_id]))
     assert listening.text(life) == ""
+
+
+def test_an_operation_granted_just_now_is_not_silent_before_its_first_heartbeat() -> None:
+    """Another replica passed its grant on, or this one has read the event before policy's reply."""
+    requested: Any = structs.replace(sample(Requested), pool=POOL)
+    granted: Any = structs.replace(sample(Granted), instance="vm-1")
+    dispatched: Any = sample(Dispatched)
+    listening = Listening()
+    listening.now += 3600.0
+    life = GrantedLife(
+        state=State.STARTED,
+        requested=requested,
+        phase=granted,
+        dispatched=dispatched,
+        started=granted,
+        time=5_000.0 + listening.now - 1.0,
+    )
+    assert listening.text(life) == ""
+    listening.now += 7.0
+    assert listening.text(life) == f"runs on agent vm-1 of pool {POOL}: no heartbeat names it for more than 7 s"
 
 
 def test_the_silence_about_an_operation_is_not_counted_from_the_start_of_the_executor() -> None:

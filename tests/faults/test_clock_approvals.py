@@ -4,7 +4,7 @@ All of these end by the clock of the NATS server, so a step of a service's clock
 """
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,9 @@ RULES: list[dict[str, Any]] = [
 
 
 def today() -> dict[str, Any]:
-    """Return a rule that holds on this day of the week, by UTC."""
-    day = datetime.now(UTC).isoweekday() % 7
-    restriction = {"timezone": "UTC", "days_of_week": [day], "start_time": "00:00", "end_time": "23:59"}
+    """Return a rule that holds on this day of the week, by UTC, and on the next one if it begins during the test."""
+    days = {(datetime.now(UTC) + ahead).isoweekday() % 7 for ahead in (timedelta(), timedelta(minutes=10))}
+    restriction = {"timezone": "UTC", "days_of_week": sorted(days)}
     return {"name": "today", "operations": ["test_sleep"], "allowed": False, "time_restrictions": [restriction]}
 
 

@@ -124,7 +124,8 @@ async def test_changes_of_a_target_stay_in_order_after_a_step_of_an_executors_cl
             await one_after_the_other(run, first, second)
 
 
-@pytest.mark.parametrize("executors", some([1, 3], 1))
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("executors", [1, 3])
 async def test_changes_of_a_target_stay_in_order_if_executors_clocks_differ(tmp_path: Path, executors: int) -> None:
     async with running(tmp_path, executors) as run:
         for number, step in enumerate(STEPS[:executors]):
@@ -189,7 +190,8 @@ async def test_a_published_version_is_in_force_whatever_the_clocks_of_policy_and
         await eventually(in_force, what="the published version in force")
 
 
-@pytest.mark.parametrize("slept", some([60.0, 600.0, 3_000.0], 600.0))
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("slept", [60.0, 600.0, 3_000.0])
 async def test_changes_of_a_target_stay_in_order_after_a_suspend_of_the_host(tmp_path: Path, slept: float) -> None:
     """Executor, agent and operation sleep together; NATS and policy run elsewhere."""
     async with running(tmp_path, 1) as run:
@@ -216,12 +218,17 @@ async def test_skew_of_each_clock_is_reported(tmp_path: Path) -> None:
             return any("30.0 s ahead of" in text for text in texts)
 
         await eventually(named, what="the agent's clock as executors tell it")
-        reader, writer = await asyncio.open_connection("127.0.0.1", executor.health_port)
-        writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
-        lines = (await reader.read(-1)).decode().splitlines()
-        writer.close()
-        [line] = [one for one in lines if one.startswith("writ_clock_skew_seconds ")]
-        assert 2.9 < float(line.split()[1]) < 3.1
+
+        async def measured() -> bool:
+            """One measurement is off by the time that a busy machine takes for it."""
+            reader, writer = await asyncio.open_connection("127.0.0.1", executor.health_port)
+            writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            lines = (await reader.read(-1)).decode().splitlines()
+            writer.close()
+            [line] = [one for one in lines if one.startswith("writ_clock_skew_seconds ")]
+            return 2.9 < float(line.split()[1]) < 3.1
+
+        await eventually(measured, what="a skew of 3.0 s among the metrics")
 
 
 @pytest.mark.exhaustive

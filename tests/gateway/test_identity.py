@@ -56,7 +56,7 @@ async def test_the_record_names_gateway_agent_human_session_and_client(
         async def found() -> list[SearchRow] | None:
             return (await writ.search(SearchQuery(client="acme-agent", session=created["id"]))).rows or None
 
-        rows = await eventually(found, within=10)  # the index follows the journal
+        rows = await eventually(found)  # the index follows the journal
         assert (await writ.search(SearchQuery(client="acme-agent", session="other"))).rows == []
         requested = (await writ.trace(operation_id=done["operation_id"])).events[0].body
     assert [row.operation_id for row in rows] == [done["operation_id"]]
@@ -82,7 +82,7 @@ async def test_the_session_of_an_access_token_is_recorded_and_searched_for(
             rows = (await writ.search(SearchQuery(session="session-7"))).rows
             return {row.operation_id for row in rows} if len(rows) == len(done) else None
 
-        assert await eventually(found, within=10) == set(done)
+        assert await eventually(found) == set(done)
         requested = (await writ.trace(operation_id=done[0])).events[0].body
     assert (requested["principal"], requested["acts_for"]) == ("bot", "alice")
     assert requested["client"]["session"] == "session-7"

@@ -49,7 +49,7 @@ async def served(application: Any, made: Callable[[Any], uvicorn.Config] | None 
         return server.servers[0].sockets[0].getsockname()[1] if server.started else None
 
     try:
-        yield await eventually(port, within=10)
+        yield await eventually(port)
     finally:
         server.should_exit = True
         await asyncio.wait_for(task, 10)

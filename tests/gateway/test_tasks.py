@@ -87,7 +87,7 @@ def ended(client: Client, task_id: str) -> Awaitable[dict[str, Any]]:
         task = await send(client, "tasks/get", task_id)
         return None if task["status"] == "working" else task
 
-    return eventually(check, within=20, what="the end of the task")
+    return eventually(check, what="the end of the task")
 
 
 async def test_pending_operation_is_a_working_task_until_a_person_approves(

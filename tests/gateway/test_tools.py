@@ -103,7 +103,7 @@ async def test_an_operation_that_takes_long_gives_a_handle_and_is_found_by_it(
         waited = await call(client, "wait_for_operation", operation_id=began["operation_id"], wait=0)
         assert waited["status"] in ("pending", "running")
         cancelled = await call(client, "cancel_operation", operation_id=began["operation_id"], reason="enough")
-        assert cancelled["output"]["result"] == "stopped"
+        assert cancelled["output"]["result"] in ("stopped", "cancelled")  # whether it ran yet
         assert (await call(client, "get_operation_status", operation_id=began["operation_id"]))["status"] == "cancelled"
 
 

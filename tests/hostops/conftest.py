@@ -1,5 +1,6 @@
 """A folder declared as a file root, and a host with one operation at a time."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,14 @@ def names(folder: Path) -> list[str]:
 def litter(folder: Path) -> list[str]:
     """Return leftovers of a killed write beside the file."""
     return [name for name in names(folder) if name.startswith(".writ-")]
+
+
+def write_unseen(path: Path, text: str) -> None:
+    """Write the file in place, and set its modification time back. The change time differs: its clock has ticks."""
+    before = path.stat()
+    while path.stat().st_ctime_ns == before.st_ctime_ns:
+        path.write_text(text)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 @pytest.fixture

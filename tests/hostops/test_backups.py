@@ -15,6 +15,7 @@ from tests.hostops.conftest import Ask, Result, named
 
 from writ_testing.exhaustive import some
 from writ_testing.peers.programs import program
+from writ_testing.peers.restic_repository import create_repository
 
 PASSWORD = "correct horse"
 
@@ -31,7 +32,7 @@ class Vault:
             "backup": {"repository": str(self.repository), "password_file": str(self.password), "host": "web-1"},
         }
         self._ask = ask
-        self.restic("init")
+        create_repository(self.repository, PASSWORD)
 
     def restic(self, *words: str) -> str:
         """restic itself, past hostops."""

@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from tests.hostops.conftest import Ask, litter, names
+from tests.hostops.conftest import Ask, litter, names, write_unseen
 
 
 def sha256(content: bytes) -> str:
@@ -91,9 +91,7 @@ def test_file_copy_copies_only_the_source_version_of_its_baseline(ask: Ask, srv:
     ends = {"source_path": f"{srv}/a", "dest_path": f"{srv}/b"}
     baseline = ask("file_copy", "baseline", **ends)["output"]
     assert baseline["source_version"]
-    times = (srv / "a").stat()
-    (srv / "a").write_text("anything")
-    os.utime(srv / "a", ns=(times.st_atime_ns, times.st_mtime_ns))
+    write_unseen(srv / "a", "anything")
     result = ask("file_copy", request={"baseline": baseline}, **ends)
     assert (result["code"], result["effect"]) == ("source_changed", "none")
     assert names(srv) == ["a"]

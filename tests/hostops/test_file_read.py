@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.hostops.conftest import Ask, names
+from tests.hostops.conftest import Ask, names, write_unseen
 
 from writ_hostops.files import read
 
@@ -56,7 +56,7 @@ def test_a_file_that_changes_once_its_piece_is_read_has_no_version_of_another_re
 
     def before_a_change(fd: int, offset: int, limit: int, size: int) -> bytearray:
         data = piece(fd, offset, limit, size)
-        file.write_bytes(b"new text")
+        write_unseen(file, "new text")
         return data
 
     with monkeypatch.context() as patched:

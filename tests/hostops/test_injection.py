@@ -5,8 +5,6 @@ their arguments; a stand-in of the shell would show that it ran.
 """
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +21,7 @@ from writ_contracts.operations import Catalogue
 from writ_hostops import HANDLERS
 from writ_hostops.packages import apt, dpkg
 from writ_testing.exhaustive import some
-from writ_testing.peers.programs import program
+from writ_testing.peers.restic_repository import create_repository
 
 CATALOGUE = Catalogue(BUILT_IN)
 CANARY = "writ-canary"
@@ -212,12 +210,7 @@ def test_a_name_with_anything_in_it_is_backed_up_as_that_name(ask: Ask, srv: Pat
     (srv / name).write_text("x")
     (tmp_path / "password").write_text("x")
     backup = {"repository": str(tmp_path / "repo"), "password_file": str(tmp_path / "password")}
-    environment = {
-        **os.environ,
-        "RESTIC_REPOSITORY": backup["repository"],
-        "RESTIC_PASSWORD_FILE": backup["password_file"],
-    }
-    subprocess.run([program("restic"), "--no-cache", "--quiet", "init"], env=environment, check=True)
+    create_repository(tmp_path / "repo", "x")
     target = {"file_roots": [str(srv)], "backup": backup}
     made = ask("backup_create", target=target, backup_id="one", target_path=f"{srv}/{name}")
     assert (made["outcome"], made["output"]["files"]) == ("succeeded", 1)

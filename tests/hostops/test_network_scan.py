@@ -8,14 +8,15 @@ import pytest
 from tests.hostops.conftest import Ask
 
 from writ_hostops import CancelToken
+from writ_testing.peers.nats_server import free_ports
 
 LOOPBACK = {"scan_networks": ["127.0.0.0/8"]}
 
 
 def test_ports_that_listen_are_found_and_others_are_not(ask: Ask) -> None:
     # Where no other test listens: with addresses of its own each port could be somebody's on the other one.
-    with socket.create_server(("127.9.9.1", 0)) as one, socket.create_server(("127.9.9.2", 0)) as two:
-        ports = [one.getsockname()[1], two.getsockname()[1]]
+    ports = free_ports(2)  # two numbers: the system may give one of its own to both
+    with socket.create_server(("127.9.9.1", ports[0])), socket.create_server(("127.9.9.2", ports[1])):
         result = ask("network_scan", target=LOOPBACK, cidr="127.9.9.0/29", ports=ports, rate=1000)
     assert (result["outcome"], result["effect"]) == ("succeeded", "none")
     assert result["output"]["open_ports"] == {"127.9.9.1": [ports[0]], "127.9.9.2": [ports[1]]}

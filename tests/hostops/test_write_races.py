@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.hostops.conftest import Ask, litter, names
+from tests.hostops.conftest import Ask, litter, names, write_unseen
 
 from writ_hostops import syscalls
 
@@ -55,13 +55,7 @@ def test_a_replacement_in_between_is_kept_when_a_digest_was_demanded(
 
 def test_bytes_written_in_place_in_between_are_kept_too(ask: Ask, srv: Path, just_before_rename: Arrange) -> None:
     (srv / "a").write_text("old")
-    times = (srv / "a").stat()
-
-    def same_size_and_time() -> None:
-        (srv / "a").write_text("odd")
-        os.utime(srv / "a", ns=(times.st_atime_ns, times.st_mtime_ns))
-
-    just_before_rename(same_size_and_time)
+    just_before_rename(lambda: write_unseen(srv / "a", "odd"))
     result = ask("file_write", file_path=f"{srv}/a", content="ours", if_digest=sha256(b"old"))
     assert (result["code"], result["effect"]) == ("digest_mismatch", "none")
     assert (srv / "a").read_text() == "odd"

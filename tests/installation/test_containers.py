@@ -50,9 +50,10 @@ def test_nothing_is_missing_and_all_of_it_is_the_owners_alone(tmp_path: Path) ->
 
 
 def test_init_again_changes_nothing_and_the_number_of_servers_stays(tmp_path: Path) -> None:
-    made(tmp_path, "--servers", "3")
+    assert made(tmp_path, "--servers", "3").startswith(f"made {tmp_path / '.writ'}: ")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    made(tmp_path, "--servers", "3")
+    said = made(tmp_path, "--servers", "3")
+    assert f"{tmp_path / '.writ'} exists: its files stay as they are, and missing parts were made\n" in said
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
     with pytest.raises(Conflict, match="has 3 NATS servers"):
         folders.init(tmp_path / ".writ", 1)

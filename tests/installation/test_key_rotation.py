@@ -94,7 +94,7 @@ async def test_a_key_that_is_unknown_or_being_rotated_is_refused(home: Home) -> 
     with pytest.raises(Invalid, match=r"^no key 'nobody' is here; `writ keys list` lists them$"):
         announce(home, "nobody")
     for name, meant in {"operator": "principal-operator", "polcy": "policy"}.items():
-        with pytest.raises(Invalid, match=f"; did you mean '{meant}'"):
+        with pytest.raises(Invalid, match=rf"; did you mean '{meant}'\?$"):
             announce(home, name)
     announce(home, "audit")
     with pytest.raises(Conflict):

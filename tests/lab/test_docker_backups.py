@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from writ_containers.backups import operations as backups
 from writ_contracts.errors import WritError
 from writ_contracts.ids import encode_id
 from writ_testing.eventually import eventually
-from writ_testing.peers.programs import program
+from writ_testing.peers.restic_repository import create_repository
 from writ_testing.suites.backend import ProgressRecorder
 
 pytestmark = pytest.mark.lab
@@ -41,9 +40,7 @@ async def host(engine: Engine, tmp_path: Path) -> AsyncIterator[DockerHost]:
             "password_file": str(tmp_path / "password"),
             "host": "box",
         }
-        environ = {"RESTIC_REPOSITORY": backup["repository"], "RESTIC_PASSWORD_FILE": backup["password_file"]}
-        restic = [program("restic"), "--no-cache", "init"]
-        subprocess.run(restic, env={"HOME": str(tmp_path), **environ}, check=True, capture_output=True, timeout=60)
+        create_repository(tmp_path / "repository", PASSWORD)
         made.target = replace(made.target, backup=backup)
         (made.root / "shop").mkdir()
         (made.root / "one-file").write_text("alone\n")

@@ -132,7 +132,7 @@ async def test_stops_and_emergencies_are_in_the_status_and_the_metrics(executor:
     async def counted() -> bool:
         return 'writ_policy_emergencies{state="unconfirmed"} 1.0' in metrics_of(executor)
 
-    await eventually(counted, within=10.0)
+    await eventually(counted)
     assert "writ_policy_stops 1.0" in metrics_of(executor)
     observed = await executor.service.checks()["control"]()
     assert observed is not None

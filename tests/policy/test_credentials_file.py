@@ -25,7 +25,9 @@ class Credentials:
 
     def write(self, number: int, by: Key = PEOPLE_KEY) -> None:
         made = PeopleDirectory(number=number, at=100.0 + number, posture="team", entries=[FIRST])
-        self.path.write_bytes(msgspec.json.encode(sign(by, made)))
+        draft = self.path.with_suffix(".draft")
+        draft.write_bytes(msgspec.json.encode(sign(by, made)))
+        draft.replace(self.path)  # another inode: its time and size may be those of the version before
 
     async def kinds(self) -> list[str]:
         """Read the file three times, as three decisions do; return the kinds of all notices."""

@@ -78,6 +78,21 @@ async def test_a_claim_whose_signature_does_not_hold_is_forged(asking: Asking) -
         assert granted.error.code == "forged_claim"
 
 
+async def test_claim_of_the_pool_that_the_target_has_left_is_stale_and_that_of_others_forged(asking: Asking) -> None:
+    subject = asking.subject()
+    await asking.record(subject)
+    inventory = asking.files.path("inventory").read_text()
+    asking.files.write("inventory", inventory.replace("agent: a", "agent: c", 1))
+    granted = await asking.granted(subject, asking.claim(subject))
+    assert granted.error is not None
+    assert (granted.error.code, granted.error.retry) == ("stale", False)
+    assert granted.error.message == "target web-a has moved from pool a to c since: request it again"
+    for by, pool in (("agent-b", "b"), ("stranger", "a"), ("agent-a", "b")):
+        forged = await asking.granted(subject, asking.claim(subject, by=by, pool=pool))
+        assert forged.error is not None
+        assert forged.error.code == "forged_claim"
+
+
 async def test_claimant_is_checked_before_the_rules(asking: Asking) -> None:
     subject = asking.subject()
     asking.files.policy(RULES[1])

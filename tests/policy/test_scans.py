@@ -201,4 +201,4 @@ async def test_only_what_policy_signed_for_this_place_is_a_report(scanned: Scann
         found = await asking.bus.journal.read(subjects.security_event("report_refused"))
         return len({event.detail for one in found if (event := security_event(one))}) == 4
 
-    await eventually(recorded, within=20, what="each of the four")
+    await eventually(recorded, what="each of the four")

@@ -181,7 +181,7 @@ def rule_of(file: PolicyDocument, finding: LintFinding) -> PlacedRule:
     return next(place for place in placed(file.policies) if place.keys == finding.keys[: len(place.keys)])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(policies().filter(compiles))
 def test_lint_finding_is_true_of_every_request(file: PolicyDocument) -> None:
     policy, known = compiled(file)

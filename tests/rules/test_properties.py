@@ -68,7 +68,7 @@ def shuffled(r: Random, value: Any) -> Any:
     return value
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(SEEDS)
 def test_order_of_rules_and_lists_does_not_change_a_decision(seed: int) -> None:
     r = Random(seed)
@@ -78,7 +78,7 @@ def test_order_of_rules_and_lists_does_not_change_a_decision(seed: int) -> None:
     assert [plain(each) for each in one] == [plain(each) for each in other]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(SEEDS, st.sampled_from(["global", "emergency", *ROLES]))
 def test_adding_a_deny_never_widens(seed: int, section: str) -> None:
     r = Random(seed)
@@ -102,7 +102,7 @@ def harmless(r: Random, section: str) -> Data:
     return found | ({"inherit": False} if section == "gateway" else {})
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(SEEDS, st.sampled_from(["global", "emergency", *ROLES]))
 def test_adding_an_allow_that_only_allows_never_narrows(seed: int, section: str) -> None:
     """docs/policy.md states this under "Adding a rule"; each exception has its test below."""
@@ -159,7 +159,7 @@ def test_new_allow_narrows_an_open_default() -> None:
     assert World(policy(deny_by_default=False, global_policies=[late])).ask().code == "no_rule"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(SEEDS)
 def test_nothing_is_allowed_without_a_rule_that_allows_it_or_a_default_that_is_open(seed: int) -> None:
     r = Random(seed)

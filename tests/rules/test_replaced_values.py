@@ -15,10 +15,12 @@ from writ_documents.document import FileErrors
 from writ_rules.loading import compile_document
 from writ_rules.suite_runs import read_suite
 from writ_rules.validation import validate
+from writ_testing.exhaustive import some
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "policies" / "examples"
 OTHERS: list[Any] = [None, "word", 7, [], ["word"], [["word"]], {}, {"word": "word"}, {"word": ["word"]}]
+FEW: list[Any] = [None, "word", {"word": ["word"]}]
 POLICY = """
 policies:
   version: v2
@@ -69,10 +71,10 @@ def places(data: Any, keys: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
         yield from places(value, (*keys, key))
 
 
-def replaced(data: Any) -> Iterator[tuple[tuple[Any, ...], Any]]:
+def replaced(data: Any, others: list[Any] = OTHERS) -> Iterator[tuple[tuple[Any, ...], Any]]:
     """Yield each place, and the whole document with another value there."""
     for keys in places(data):
-        for other in OTHERS:
+        for other in others:
             made = {"all": copy.deepcopy(data)}
             holder, last = made, "all"
             for key in keys:
@@ -90,11 +92,12 @@ def loads(read: Callable[[], object]) -> bool:
     return True
 
 
-def test_a_policy_loads_or_is_refused_with_places() -> None:
+@pytest.mark.parametrize("others", some([FEW, OTHERS], FEW), ids=["few", "all"])
+def test_a_policy_loads_or_is_refused_with_places(others: list[Any]) -> None:
     reported = {True: 0, False: 0}
     whole = yaml_file.parse(POLICY.encode(), "policy.yaml")
     assert loads(lambda: compile_document(whole, CATALOGUE, "permissive"))
-    for keys, data in replaced(whole.data):
+    for keys, data in replaced(whole.data, others):
         document = yaml_file.parse(json.dumps(data).encode(), f"policy with another {keys}")
         valid = validate(document, CATALOGUE, "permissive").valid
         assert loads(partial(compile_document, document, CATALOGUE, "permissive")) == valid, keys

@@ -17,6 +17,7 @@ from writ_rules.engine.clauses.scopes import ClauseMiss, TargetClause
 from writ_rules.engine.decide import Ruling
 from writ_rules.engine.matching import index, tree
 from writ_rules.engine.matching.literals import beginnings, ending
+from writ_testing.exhaustive import some
 
 POLICIES, QUESTIONS = 300, 15
 MORE_PATTERNS = (
@@ -44,7 +45,7 @@ def everything(found: Ruling | None) -> object:
     return plain(found), found and (found.reason, found.nearest, found.opens_at, found.trace)
 
 
-@pytest.mark.parametrize("part", range(3))
+@pytest.mark.parametrize("part", some(range(3), 0))
 def test_a_tree_decides_as_its_rules_one_by_one(part: int) -> None:
     compared = 0
     for seed in range(part * POLICIES // 3, (part + 1) * POLICIES // 3):

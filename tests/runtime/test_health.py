@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from writ_contracts.errors import Unreachable
 from writ_runtime import health as health_module
 from writ_runtime.health import MOST_CONNECTIONS, Attention, Health, listening
 from writ_runtime.metrics import Metrics
@@ -18,6 +19,10 @@ async def fine() -> str | None:
 
 async def disconnected() -> str | None:
     return "not connected to NATS"
+
+
+async def unreachable() -> str | None:
+    raise Unreachable("nobody listens")
 
 
 async def broken() -> str | None:
@@ -75,13 +80,14 @@ async def test_readiness_names_each_check_and_its_reason(
     health: Health, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(health_module, "CHECK_SECONDS", 0.05)
-    health.watch({"policy": fine, "nats": disconnected, "index": broken, "disk": hanging})
+    health.watch({"policy": fine, "nats": disconnected, "index": broken, "journal": unreachable, "disk": hanging})
     status, _, body = await get(port, "/readyz")
     assert status == 503
     assert json.loads(body)["checks"] == {
         "policy": "ok",
         "nats": "not connected to NATS",
         "index": "the check itself failed (ValueError)",
+        "journal": "nobody listens",
         "disk": "no answer within 0.05 s",
     }
 

@@ -1,5 +1,6 @@
 """Notifications of a service to systemd over its socket, and no error without a socket."""
 
+import os
 import socket
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from writ_runtime.systemd_notify import READY, STOPPING, announce
 
 @pytest.mark.parametrize("abstract", [False, True])
 def test_listener_is_notified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, abstract: bool) -> None:
-    name = f"writ-{tmp_path.name}"
+    name = f"writ-{os.getpid()}-{tmp_path.name}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(f"\0{name}" if abstract else str(tmp_path / "notify"))
         listener.settimeout(10)

@@ -12,6 +12,7 @@ from typing import Any
 from writ_client.client import Writ
 from writ_contracts.errors import Denied, Invalid
 from writ_contracts.ids import WHOLE_ID
+from writ_contracts.ids import operation_id as id_of
 from writ_contracts.operations import Operation
 
 SHOWN = 4
@@ -116,11 +117,28 @@ def beginnings(operation: Operation | None, parameters: Mapping[str, Any]) -> di
     return {name: value for name, value in given.items() if len(value) < WHOLE_ID and is_prefix(value)}
 
 
-async def with_whole_ids(writ: Writ, operation: Operation | None, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters with whole ids in place of their beginnings."""
-    if operation is None:
-        return dict(parameters)
+async def with_whole_ids(
+    writ: Writ, operation: Operation | None, parameters: Mapping[str, Any], key: str | None = None
+) -> dict[str, Any]:
+    """Return the parameters with whole ids in place of their beginnings. `key`: the idempotency key of the request. Its
+    repetition has the ids of the first one, whose stop, window or session may be over.
+    """
     short = beginnings(operation, parameters)
+    if operation is None or not short:
+        return dict(parameters)
+    first = await _recorded(writ, key) if key else {}
+    known = {name: str(first[name]) for name, value in short.items() if str(first.get(name, "")).startswith(value)}
     return dict(parameters) | {
-        name: await OF_OPERATION.get(operation.name, OF_FIELD[name])(writ, value) for name, value in short.items()
+        name: known.get(name) or await OF_OPERATION.get(operation.name, OF_FIELD[name])(writ, value)
+        for name, value in short.items()
     }
+
+
+async def _recorded(writ: Writ, key: str) -> Mapping[str, Any]:
+    """Return the parameters of the request with this key; none before it is on record."""
+    try:
+        return (await writ.get(id_of(writ.principal, key))).parameters
+    except Invalid as error:
+        if error.code != "not_found":
+            raise
+        return {}

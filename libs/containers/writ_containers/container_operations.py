@@ -18,7 +18,7 @@ from writ_containers.containers import (
     container_view,
     image_pull,
 )
-from writ_containers.containers.created_container import remove_created
+from writ_containers.containers.created_container import remove_created, where_to_look
 from writ_containers.engine.api import Engine
 from writ_containers.secret_values import secret_values
 from writ_containers.stacks import stack_operations
@@ -46,13 +46,19 @@ a container handles its own stop (`container_replace`).
 async def run(engine: Engine, task: Task, progress: Progress) -> TaskResult:
     """Carry out the operation. Raises WritError if refused before any effect."""
     until = time.monotonic() + max(task.timeout - SPARE_SECONDS, task.timeout / 2)
-    secrets = secret_values(task)
+    secrets, last = secret_values(task), ""
+
+    def report(text: str) -> None:
+        nonlocal last
+        last = redact(text, secrets)
+        progress(last)
+
     try:
-        done = await _run(engine, task, lambda text: progress(redact(text, secrets)), until)
+        done = await _run(engine, task, report, until)
     except WritError as error:
         raise type(error)(redact(str(error), secrets), code=error.code) from None
     except asyncio.CancelledError:
-        return await _cancelled(engine, task)
+        return await _cancelled(engine, task, last)
     return replace(done, message=redact(done.message, secrets))
 
 
@@ -170,17 +176,20 @@ async def _read(engine: Engine, task: Task) -> TaskResult:
     return TaskResult(outcome="succeeded", output={"container_name": task.parameters["container_name"], "log": log})
 
 
-async def _cancelled(engine: Engine, task: Task) -> TaskResult:
-    """Handle a cancel: remove created containers. After another change the container shows its progress."""
+async def _cancelled(engine: Engine, task: Task, last: str) -> TaskResult:
+    """Handle a cancel: remove created containers. After another change the container shows its progress. `last`: the
+    last report of the progress, which says what it waited for.
+    """
+    waited = f"its last step was: {last}" if last else ""
     if task.operation.read_only or task.operation.name in ENDS_CLEAN:
-        return TaskResult(outcome="cancelled", code="cancelled")
+        return TaskResult(outcome="cancelled", code="cancelled", message=waited)
     try:
         async with asyncio.timeout(CANCEL_SECONDS):
             if task.operation.name == "container_create":
-                return _cancelled_create(await remove_created(engine, task.operation_id))
+                return _cancelled_create(task, await remove_created(engine, task.operation_id), waited)
             judged = await probe(engine, task, task.baseline)
     except (WritError, TimeoutError):
-        return TaskResult(outcome="unknown", code="cancelled", effect="maybe", over=False)
+        return TaskResult(outcome="unknown", code="cancelled", message=waited, effect="maybe", over=False)
     message = str(judged.observed.get("reason", ""))
     if judged.verdict == "no_effect" and task.operation.name in ("container_stop", "container_restart"):
         # The engine goes on with a stop although nobody waits for it any more.
@@ -188,7 +197,9 @@ async def _cancelled(engine: Engine, task: Task) -> TaskResult:
     return TaskResult(outcome="unknown", code="cancelled", message=message, effect="maybe")
 
 
-def _cancelled_create(gone: bool) -> TaskResult:
+def _cancelled_create(task: Task, gone: bool, waited: str) -> TaskResult:
+    first = "what it had created was removed again" if gone else where_to_look(task.operation_id)
+    message = "; ".join(filter(None, (first, waited)))
     if gone:
-        return TaskResult(outcome="cancelled", code="cancelled", message="what it had created was removed again")
-    return TaskResult(outcome="unknown", code="cancelled", effect="maybe", over=False)
+        return TaskResult(outcome="cancelled", code="cancelled", message=message)
+    return TaskResult(outcome="unknown", code="cancelled", message=message, effect="maybe", over=False)

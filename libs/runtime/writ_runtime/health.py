@@ -16,6 +16,7 @@ from urllib.parse import parse_qs
 import msgspec
 from msgspec import Struct
 
+from writ_contracts.errors import WritError
 from writ_runtime.logs import Log
 
 Check = Callable[[], Awaitable[str | None]]
@@ -198,14 +199,16 @@ def _within(query: str) -> float | None:
 
 
 async def _judge(name: str, check: Check, seconds: float) -> str | None:
-    """Return the reason of a failed check. A hanging or crashing check is a reason too; the cause of a crash is only
-    in the log.
+    """Return the reason of a failed check. A check that raises or hangs has failed; the cause of a crash is only in the
+    log.
     """
     try:
         async with asyncio.timeout(seconds):
             return await check()
     except TimeoutError:
         return f"no answer within {seconds:g} s"
+    except WritError as error:
+        return str(error)
     except Exception as error:  # noqa: BLE001 - any defect of a check means: not ready
         _log.error("health.check_broken", check=name, exception=error)
         return f"the check itself failed ({type(error).__name__})"

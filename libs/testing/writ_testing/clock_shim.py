@@ -21,15 +21,16 @@ class _Shift:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._stamp = 0
+        self._stamp = (0, 0)
         self._since = _real_time()
         self._values: dict[str, float] = {}
 
     def of(self, name: str) -> float:
         try:
-            stamp = os.stat(self._path).st_mtime_ns  # noqa: PTH116 - called at each look at a clock
+            found = os.stat(self._path)  # noqa: PTH116 - called at each look at a clock
         except FileNotFoundError:
             return 0.0
+        stamp = (found.st_ino, found.st_mtime_ns)  # two files within a tick of the kernel's clock have the same time
         if stamp != self._stamp:
             self._stamp, self._since = stamp, _real_time()
             self._values = json.loads(Path(self._path).read_text())

@@ -32,6 +32,8 @@ from writ_hostops.operations import HANDLERS
 
 LEFT_BEHIND_SECONDS = 2.0
 """Seconds from SIGTERM to SIGKILL for the processes that a killed hostops left behind."""
+TRIAL_SECONDS = 60.0
+"""Seconds after which a hostops that was started for a check, and does not answer, is ended."""
 
 
 class LocalBackend(HostopsBackend):
@@ -46,6 +48,7 @@ class LocalBackend(HostopsBackend):
         self._children: dict[str, asyncio.Task[HostChild]] = {}
         self.target_health = TargetHealth()
         self._sound: str | None = "not tried yet"
+        self._trial: asyncio.Task[str | None] | None = None
 
     async def run(self, task: Task, progress: Progress) -> TaskResult:
         """Run in a child process, which `stop` ends with all its descendants."""
@@ -89,9 +92,18 @@ class LocalBackend(HostopsBackend):
         return found
 
     async def check(self) -> str | None:
-        """Check that hostops starts and ends on this host. One success is remembered."""
+        """Check that hostops starts and ends on this host. One success is remembered.
+
+        A trial outlives a caller that gave up: where Python starts slowly, each caller does, and a later one has its
+        result.
+        """
         if self._sound is not None:
-            self._sound = await _try_hostops()
+            trial = self._trial = self._trial or tasks.start(_try_hostops(), "hostops check")
+            try:
+                self._sound = await asyncio.shield(trial)
+            finally:
+                if trial.done():
+                    self._trial = None
         return self._sound
 
     async def read_host(
@@ -118,11 +130,19 @@ async def _survey(message: Mapping[str, Any], secrets: Collection[str]) -> dict[
 
 async def _try_hostops() -> str | None:
     try:
-        child = await HostChild.start("check")
-        reply = await child.run_request({"id": "check", "action": "run", "operation": "none"}, _silent)
+        reply = await _checked(await HostChild.start("check"))
     except OSError as error:
         return f"no process could be started: {error.strerror}"
     return None if reply and reply.get("code") == "unsupported" else "hostops does not answer"
+
+
+async def _checked(child: HostChild) -> dict[str, Any] | None:
+    try:
+        async with asyncio.timeout(TRIAL_SECONDS):
+            return await child.run_request({"id": "check", "action": "run", "operation": "none"}, _silent)
+    except TimeoutError:
+        await child.stop(0.0)
+        return None
 
 
 def _user() -> str:

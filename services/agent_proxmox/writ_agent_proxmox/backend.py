@@ -18,7 +18,7 @@ from writ_agent_proxmox.operations.table import OPERATIONS
 from writ_agent_proxmox.settings import connection_of
 from writ_agent_proxmox.target_test import tested
 from writ_agent_proxmox.tasks.task_notes import Notes
-from writ_agent_proxmox.tasks.upid import TaskEnd, parse_upid
+from writ_agent_proxmox.tasks.upid import TaskEnd, Upid, parse_upid
 from writ_agent_proxmox.tasks.work import GuestWork, OperationEnded
 from writ_contracts.backends import PROXMOX
 from writ_contracts.errors import Conflict, Invalid, WritError
@@ -69,7 +69,7 @@ class ProxmoxBackend:
         if upid is None:
             return _unsettled("the agent ended while it sent the request, and it cannot be found as a task", over=False)
         end = await work.follow(upid, SETTLE_SECONDS)
-        done = _settled(end, upid.text, last=note.last)
+        done = _settled(end, upid, last=note.last)
         if done.over:
             await asyncio.to_thread(self._notes.remove, task.operation_id)
         return done
@@ -120,6 +120,11 @@ class ProxmoxBackend:
             if work.completed:
                 message = f"it was carried out, but the result could not be read: {error}"[:500]
                 return TaskResult(outcome="succeeded", state=work.state(), message=message, effect="done")
+            if work.is_managed:
+                message = f"the manager for high availability has the request; then: {error}"[:500]
+                return TaskResult(
+                    outcome="unknown", code=error.code, message=message, effect="maybe", state=work.state()
+                )
             message = f"a first step was carried out, then: {error}"[:500]
             return TaskResult(outcome="failed", code=error.code, message=message, effect="maybe", state=work.state())
         self.target_health.record(task.target.id, "")
@@ -163,9 +168,11 @@ async def _followed(actions: Actions, work: GuestWork) -> dict[str, Any]:
     return await actions.run(work)
 
 
-def _settled(end: TaskEnd, upid: str, *, last: bool) -> TaskResult:
+def _settled(end: TaskEnd, upid: Upid, *, last: bool) -> TaskResult:
     """Return the outcome of a task whose agent was killed."""
-    state = {"tasks": [upid], "warnings": end.warnings}
+    state = {"tasks": [upid.text], "warnings": end.warnings}
+    if end.kind in ("ok", "warnings") and upid.is_request:
+        return _unsettled("the manager for high availability has the request", over=True)
     if end.kind in ("ok", "warnings") and last:
         return TaskResult(outcome="succeeded", effect="done", state=state)
     if end.kind == "failed":

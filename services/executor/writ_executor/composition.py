@@ -295,7 +295,7 @@ def _queries(base: Foundation, screening: RequestScreening, generations: Generat
         BackendTests(base.bus, index, base.vault, base.policy, base.recorder),
         Buckets(config.rate, config.burst),
         generations,
-        WaitingReasons(index, base.presence),
+        WaitingReasons(index, base.presence, base.time.now),
         base.recorder.clock,
     )
 

@@ -13,7 +13,7 @@ from writ_bus.port import Bus, Entry, Journal
 from writ_contracts import subjects
 from writ_contracts.agents import Claim
 from writ_contracts.decisions import DecideRequest, Decision, GrantReply, GrantRequest
-from writ_contracts.errors import Conflict, Invalid, Unreachable
+from writ_contracts.errors import Conflict, Invalid, Unreachable, Untrusted
 from writ_contracts.history.records import Record
 from writ_contracts.journal import MAX_EVENT_BYTES, Granted, LimitHolder
 from writ_contracts.people.approvals import ApprovalEvent
@@ -21,7 +21,14 @@ from writ_contracts.wire import encode
 from writ_policy.approvals.approver_events import announce
 from writ_policy.approvals.previews import moved_since, recorded_preview
 from writ_policy.decisions.facts import KnownFacts
-from writ_policy.decisions.grants import check_claim, grant, granted_event, listing_grant, verified_claim
+from writ_policy.decisions.grants import (
+    check_claim,
+    grant,
+    granted_event,
+    listing_grant,
+    refuse_moved,
+    verified_claim,
+)
 from writ_policy.decisions.judge_factory import JudgeFactory
 from writ_policy.decisions.recorded_approvals import CountedApprovals, approvals_of
 from writ_policy.decisions.rulings import Judge, RuledRequest
@@ -36,6 +43,7 @@ from writ_policy.starts import (
     check_recorded_parameters,
     check_start,
     recorded_of,
+    requested_pool,
 )
 from writ_policy.state.control_reads import ControlReads
 from writ_policy.windows.open_windows import CountedFirst, OpenWindows
@@ -121,7 +129,11 @@ class GrantEndpoint:
         signature, records = await self._read_while_verifying(ask)
         least = max(ask.control_sequence, await asyncio.shield(reading))
         judge = await self._judging.at(least, target=subject.target)
-        claim = check_claim(ask, signature, judge.world)
+        try:
+            claim = check_claim(ask, signature, judge.world)
+        except Untrusted:
+            refuse_moved(ask, signature, judge.world, requested_pool(records, subject))
+            raise
         recorded = recorded_of(records, subject)
         first = check_first_decision(recorded, subject, self._keys, self._signer.open)
         operation, agents = judge.catalogue.find(subject.operation), judge.world.agents[claim.pool]

@@ -61,6 +61,14 @@ def recorded_of(records: Sequence[Record], subject: Subject) -> RecordedOperatio
     return read_recorded(records, subject.principal, subject.operation_id)
 
 
+def requested_pool(records: Sequence[Record], subject: Subject) -> str:
+    """Return the pool that the target had at the request; empty without a request."""
+    try:
+        return recorded_of(records, subject).requested.pool
+    except ForgedStart:
+        return ""
+
+
 def read_recorded(records: Sequence[Record], principal: str, operation_id: str) -> RecordedOperation:
     """Return the operation of this principal with this id. Raises ForgedStart if the journal has no such request, or an
     impossible history.

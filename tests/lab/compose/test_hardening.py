@@ -47,6 +47,12 @@ for folder, folders, files in os.walk("/"):
 print(*open_to)
 """
 """Tries to make a file in every folder of the container, down to the first of each that lets it."""
+WITHOUT_BYTECODE = """
+import importlib.util, pathlib
+found = [path for path in pathlib.Path("/opt/writ/lib").rglob("*.py") if path.is_file()]
+assert found
+print(*(path for path in found if not pathlib.Path(importlib.util.cache_from_source(str(path))).exists()))
+"""
 LISTING = """
 import importlib.metadata
 print(*(f"{one.metadata['Name'].lower()}=={one.version}" for one in importlib.metadata.distributions()))
@@ -160,6 +166,16 @@ def test_an_image_holds_one_distribution_and_what_it_needs_as_locked(
     assert {entry for entry in here if not entry.startswith("writops")} == pins
     added = docker.docker("diff", docker.docker("create", image).strip())
     assert added == ""
+
+
+def test_no_process_compiles_a_module_at_its_start(composed: Composed) -> None:
+    """The file system is read-only, and the local agent starts a process for each operation."""
+    missing = {
+        service(one): composed.engine.docker("exec", one["Id"], "python", "-c", WITHOUT_BYTECODE).split()
+        for one in running(composed)
+        if not service(one).startswith(("prometheus", "alertmanager", "nats"))
+    }
+    assert not any(missing.values()), missing
 
 
 def test_the_image_of_nats_holds_no_code_of_writ(composed: Composed, docker: Engine) -> None:

@@ -21,6 +21,8 @@ from writ_runtime.logs import Log
 
 THREAD_SECONDS = 1.0
 """Seconds for the threads of a cancelled operation to end by themselves."""
+LAST_WORDS_SECONDS = 0.2
+"""For a backend that could not stop the operation to return what it knows of it."""
 Cause = Literal["cancel", "timeout", "shutdown"]
 _CAUSES: dict[Cause, tuple[str, str]] = {
     "timeout": ("timeout", "it was killed at its timeout"),
@@ -65,8 +67,7 @@ class RunningOperation:
             return True
         self._cause = self._cause or cause
         certain = await self._stop_handler()
-        if certain:
-            await asyncio.wait({self._run}, timeout=1.0)
+        await asyncio.wait({self._run}, timeout=1.0 if certain else LAST_WORDS_SECONDS)
         self._certain = certain and self._run.done() and await self._without_threads()
         return self._certain
 
@@ -123,6 +124,8 @@ class RunningOperation:
             return replace(done, outcome=_outcome_by_effect(done), code=code, message=message)
         if done.outcome == "unknown" and done.code == "cancelled" and self._cause in _CAUSES:
             code, message = _CAUSES[self._cause]
+            if not done.over:
+                message = "it was to end at its timeout" if code == "timeout" else "it was to end with its agent"
             return replace(done, code=code, message=f"{message}. {done.message}".strip())
         if done.outcome == "cancelled" and self._cause is None:  # the backend cancelled it by itself
             return replace(done, outcome=_outcome_by_effect(done), code=done.code or "internal")

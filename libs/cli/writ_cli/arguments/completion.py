@@ -28,7 +28,15 @@ if TYPE_CHECKING:
 PATIENCE = 1.5
 RECORDED = 50
 """The latest operations whose ids are completed."""
-SCRIPTS: dict[str, type[ShellComplete]] = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
+
+
+class WholeFishComplete(FishComplete):
+    """Completion for fish, in which click's own script cuts descriptions and values at their first comma."""
+
+    source_template = FishComplete.source_template.replace('(string split ","', '(string split -m 1 ","')
+
+
+SCRIPTS: dict[str, type[ShellComplete]] = {"bash": BashComplete, "zsh": ZshComplete, "fish": WholeFishComplete}
 TROUBLE = (ConfigError, FileErrors, OSError, TimeoutError, WritError)
 
 

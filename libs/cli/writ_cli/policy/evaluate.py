@@ -50,10 +50,12 @@ async def evaluate(
     One JSON object a line in, one a line out.
 
     \b
-    in   {"id": "1", "principal": "alice", "operation": "service_restart", "target": "web-1",
-          "parameters": {"service_name": "nginx"}, "at": "2026-11-24T09:00:00Z"}
+    in   {"id": "1", "principal": "alice", "operation": "service_restart",
+          "target": "web-1", "parameters": {"service_name": "nginx"},
+          "at": "2026-11-24T09:00:00Z"}
     out  {"id": "1", "decision": "allow", "rules": ["restarts"], "reason": "…",
-          "effective_parameters": {…}, "trace": [{"rule": "restarts", "matched": true, …}]}
+          "effective_parameters": {…},
+          "trace": [{"rule": "restarts", "matched": true, …}]}
 
     A malformed line gets the reply `invalid`; the others go on. With --policy no server is needed. Without it the
     policy in force decides; requests of others need the right to read it (`audit_read`).

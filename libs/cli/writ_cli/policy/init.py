@@ -38,7 +38,7 @@ async def init(settings: Settings, file: Path, template: str) -> int:
     homelab        one owner, a family, an AI agent on a lead
     production     windows, approvals, freezes, gateways, emergencies
     ci-runner      a pipeline that deploys, and people around it
-    ai-assistant   AI agents beside people: they read, restart, and request the rest
+    ai-assistant   AI agents beside people: they read, restart, request the rest
     change-freeze  no change between two dates, except restarts and other repairs
 
     Nothing is overwritten.

@@ -24,12 +24,15 @@ class ColumnWidth(Struct, frozen=True):
 
 
 class _Measured(Struct, frozen=True):
-    """`listed`, `worded`: the least width if lists wrap after their commas, and if all texts wrap between words."""
+    """`listed`, `worded`: the least width if lists wrap after their commas, and if all texts wrap between words.
+    `word`: the longest word.
+    """
 
     index: int
     least: int
     listed: int
     worded: int
+    word: int
     most: int
 
 
@@ -109,8 +112,8 @@ def _measured(at: int, name: str, cells: Sequence[str]) -> _Measured:
     least, named = [_least(line) for line in lines], max(map(cell_len, name.split("\n")))
     listed = [min(one, _longest_word(line)) if ", " in line else one for one, line in zip(least, lines, strict=True)]
     worded = [min(one, _longest_word(line)) for one, line in zip(least, lines, strict=True)]
-    most = max([*map(cell_len, lines), named])
-    return _Measured(at, max([*least, named]), max([*listed, named]), max([*worded, named]), most)
+    word, most = max(map(_longest_word, lines), default=0), max([*map(cell_len, lines), named])
+    return _Measured(at, max([*least, named]), max([*listed, named]), max([*worded, named]), word, most)
 
 
 def _least(cell: str) -> int:
@@ -150,12 +153,18 @@ def _total(widths: Sequence[int]) -> int:
 
 
 def _shared(kept: Sequence[_Measured], width: int) -> list[ColumnWidth]:
-    """Give each column its least width, and divide the rest among those that would wrap."""
+    """Give each column its least width, then as much as its longest word lacks, and divide the rest among those that
+    would wrap.
+    """
     left = width - _total([one.least for one in kept])
     widths = {one.index: one.least for one in kept}
-    narrow = sorted((one for one in kept if one.most > one.least), key=lambda one: one.most - one.least)
+    for one in sorted(kept, key=lambda one: one.word - one.least):
+        if 0 < one.word - one.least <= left:
+            widths[one.index] = one.word
+            left -= one.word - one.least
+    narrow = sorted((one for one in kept if one.most > widths[one.index]), key=lambda one: one.most - one.least)
     for at, one in enumerate(narrow):
-        more = min(one.most - one.least, max(left, 0) // (len(narrow) - at))
+        more = min(one.most - widths[one.index], max(left, 0) // (len(narrow) - at))
         widths[one.index] += more
         left -= more
     return [ColumnWidth(one.index, widths[one.index], widths[one.index] < one.most) for one in kept]

@@ -19,6 +19,7 @@ from writ_client.operations.operation_wait import OnEvent
 from writ_client.tools import results
 from writ_client.tools.requesters import check_requester, principal_of
 from writ_client.tools.results import Result
+from writ_client.whole_ids import operation_of, with_whole_ids
 from writ_contracts import errors, parameters
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.operations import Catalogue, Operation
@@ -69,7 +70,15 @@ class CapabilityTools:
         is returned at once, with status `awaiting_approval`.
         """
         check_requester(requested_by, self._writ.principal, self._addresses)
-        requested = await self._writ.request(operation_type, target_id, parameters, wait=wait, **options)
+        requested = await self._writ.request(
+            operation_type,
+            target_id,
+            await with_whole_ids(
+                self._writ, self._catalogue.get(operation_type), parameters or {}, options.get("idempotency_key")
+            ),
+            wait=wait,
+            **options,
+        )
         if requested.view is not None:
             requested = structs.replace(requested, view=await self._writ.with_output(requested.view))
         return results.request_result(requested, operation_type, target_id)
@@ -129,6 +138,7 @@ class CapabilityTools:
         """
         await self._check_role(target_id, target_role)
         principal = principal_of(requested_by or self._writ.principal, self._addresses)
+        parameters = await with_whole_ids(self._writ, self._catalogue.get(operation_type), parameters or {})
         if principal != self._writ.principal:
             found = await self._writ.policy.explain(
                 operation_type, target_id, parameters, principal=principal, dry_run=dry_run
@@ -149,22 +159,25 @@ class CapabilityTools:
         return validated(self._catalogue, operation_type, parameters)
 
     async def get_operation_status(self, operation_id: str) -> Result:
-        """Return one of the caller's own operations in its present state, with its output while kept."""
-        return results.operation_result(await self._writ.with_output(await self._writ.get(operation_id)))
+        """Return an operation, by its id or a unique beginning, in its present state, with its output while kept."""
+        whole = await operation_of(self._writ, operation_id)
+        return results.operation_result(await self._writ.with_output(await self._writ.get(whole)))
 
     async def wait_for_operation(
         self, operation_id: str, *, wait: float = WAIT_SECONDS, on_event: OnEvent = lambda _: None
     ) -> Result:
         """Return the operation once it has an outcome, or its state after `wait` seconds."""
+        whole = await operation_of(self._writ, operation_id)
         try:
-            view = await self._writ.wait(operation_id, timeout=wait, on_event=on_event)
+            view = await self._writ.wait(whole, timeout=wait, on_event=on_event)
         except errors.TimedOut:
-            view = await self._writ.get(operation_id)
+            view = await self._writ.get(whole)
         return results.operation_result(await self._writ.with_output(view))
 
     async def cancel_operation(self, operation_id: str, reason: str = "", *, timeout: float = 60.0) -> Result:
         """Cancel an operation of one's own; `output.result` is `stopped` or `not_confirmed`."""
-        return results.operation_result(await self._writ.cancel(operation_id, reason=reason, timeout=timeout))
+        whole = await operation_of(self._writ, operation_id)
+        return results.operation_result(await self._writ.cancel(whole, reason=reason, timeout=timeout))
 
 
 def _divided(operation: Operation, arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

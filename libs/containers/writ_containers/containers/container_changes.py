@@ -36,7 +36,7 @@ async def change(engine: Engine, task: Task, progress: Progress, until: float) -
     except WritError as error:
         judged = await _after(engine, task, raw, error, until)
         if judged is None or judged.verdict != "took_effect":
-            return _not_done(judged, error, until)
+            return _not_done(task, judged, error, until)
         if error.code not in (*LOST, "not_found"):
             message = f"{error}; {_reason(judged)}"
             return TaskResult(outcome="failed", code=error.code, message=message, effect="done")
@@ -157,31 +157,41 @@ async def _gone(engine: Engine, task: Task, before: Mapping[str, Any], until: fl
 
 
 async def _after(engine: Engine, task: Task, raw: Raw, error: WritError, until: float) -> ProbeResult | None:
-    """Inspect the container after an error: at once if the engine has answered, else once its time is over.
+    """Inspect the container after an error: as soon as possible if the engine has answered, else once its time is over.
 
-    None if it could not be inspected. aiohttp sends a DELETE with a lost answer again; its answer is then 404.
+    None if it could not be inspected: an engine that shuts down answers, and is away then. aiohttp sends a DELETE with
+    a lost answer again; its answer is then 404.
     """
-    before = container_view.baseline(raw)
-    if error.code not in LOST:
-        return await judge(engine, task, before)
-    last = min(until, time.monotonic() + _longest(task, raw))
+    before, answered = container_view.baseline(raw), error.code not in LOST
+    last = until if answered else min(until, time.monotonic() + _longest(task, raw))
     while True:
         try:
             judged = await judge(engine, task, before)
         except WritError:
             judged = None
-        if (judged is not None and judged.verdict == "took_effect") or time.monotonic() > last:
+        if judged is not None and (answered or judged.verdict == "took_effect"):
+            return judged
+        if time.monotonic() > last:
             return judged
         await asyncio.sleep(PAUSE)
 
 
-def _not_done(judged: ProbeResult | None, error: WritError, until: float) -> TaskResult:
-    """Return a failure if the container shows no effect although the engine answered or had enough time."""
+def _not_done(task: Task, judged: ProbeResult | None, error: WritError, until: float) -> TaskResult:
+    """Return a failure if the container shows no effect although the engine answered or had enough time; or if the
+    engine answered that it could not start again what it had stopped.
+    """
     answered = error.code not in LOST or time.monotonic() < until
     if judged is not None and judged.verdict == "no_effect" and answered:
         return TaskResult(outcome="failed", code=error.code, message=str(error), effect="none")
+    if judged is not None and error.code not in LOST and verb_of(task) == "restart" and _is_stopped(judged):
+        message = f"{error}; it was stopped, and does not run now: start it once the engine can"
+        return TaskResult(outcome="failed", code=error.code, message=message, effect="done")
     reason = _reason(judged) if judged is not None else "the engine no longer replies"
     return TaskResult(outcome="unknown", code=error.code, message=f"{error}; {reason}", effect="maybe")
+
+
+def _is_stopped(judged: ProbeResult) -> bool:
+    return judged.verdict == "unknown" and judged.observed.get("state") == "exited"
 
 
 def _ended(raw: Raw, effect: Effect = "done") -> TaskResult:

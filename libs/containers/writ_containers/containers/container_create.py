@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from writ_agent.backends.port import Progress, Task, TaskResult
 from writ_containers.checks.settings_check import check_settings
 from writ_containers.containers import container_config, container_view
-from writ_containers.containers.created_container import create_container, remove_created, where_to_look
+from writ_containers.containers.created_container import create_container, removed_until, where_to_look
 from writ_containers.containers.health_wait import inspected, last_lines, settled
 from writ_containers.engine.api import Engine
 from writ_contracts.catalogue.containers import ContainerCreate
@@ -30,7 +30,7 @@ async def create(engine: Engine, task: Task, progress: Progress, until: float) -
     try:
         return await _started(engine, parameters, container_id, progress, until)
     except WritError as error:
-        if await remove_created(engine, task.operation_id):
+        if await removed_until(engine, task.operation_id, until):
             return TaskResult(outcome="failed", code=error.code, message=f"{error}; the container was removed again")
         message = f"{error}; {where_to_look(task.operation_id)}"
         return TaskResult(outcome="unknown", code=error.code, message=message, effect="maybe")

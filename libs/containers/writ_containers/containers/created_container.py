@@ -49,6 +49,15 @@ async def remove_created(engine: Engine, operation_id: str) -> bool:
         return False
 
 
+async def removed_until(engine: Engine, operation_id: str, until: float) -> bool:
+    """Remove it as `remove_created` does, also over a restart of the engine, until `until` (monotonic seconds)."""
+    while not await remove_created(engine, operation_id):
+        if time.monotonic() + PAUSE > until:
+            return False
+        await asyncio.sleep(PAUSE)
+    return True
+
+
 async def labelled(engine: Engine, operation_id: str) -> list[str]:
     """Return the ids of the containers that this operation created. Raises WritError."""
     return [str(one["Id"]) for one in await engine.containers({OPERATION_LABEL: operation_id})]

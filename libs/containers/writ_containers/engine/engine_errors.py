@@ -39,6 +39,9 @@ def translated() -> Iterator[None]:
         raise Untrusted(f"the engine's certificate is not the pinned one: {_reason(error)}", code=MISTRUSTED) from error
     except aiohttp.ClientConnectorError as error:
         raise Unreachable(f"the engine is not reachable: {_reason(error)}", code="unreachable") from error
+    except aiohttp.ClientPayloadError as error:
+        message = "the connection to the engine ended before the end of its reply"
+        raise TimedOut(message, code="connection_lost") from error
     except aiohttp.ClientError as error:
         raise TimedOut(f"the connection to the engine ended: {_reason(error)}", code="connection_lost") from error
     except TimeoutError as error:

@@ -58,8 +58,8 @@ def rotatable(home: Home) -> list[str]:
 def _unknown_key(home: Home, name: str) -> str:
     principals = [f"{PRINCIPAL}{one}" for one in principals_of(home)]
     meant = did_you_mean([own]) if (own := f"{PRINCIPAL}{name}") in principals else ""
-    hint = meant or near(name, [*rotatable(home), *principals])
-    return f"no key {name[:80]!r} is here{hint}; `writ keys list` lists them"
+    hint = meant or near(name, [*rotatable(home), *principals]) or "; `writ keys list` lists them"
+    return f"no key {name[:80]!r} is here{hint}"
 
 
 def pending(home: Home, name: str) -> Step:

@@ -54,10 +54,12 @@ QUIET_PORTS = range(20_000, 32_768)
 _log = Log("writ.keeper")
 
 
-def free_port(host: str = LOOPBACK) -> int:
-    """Return a port free now and likely to stay free until the server listens: a quiet one, or any."""
+def free_port(host: str = LOOPBACK, besides: int = 0) -> int:
+    """Return a port free now and likely to stay free until the server listens: a quiet one, or any. `besides`: one that
+    is chosen already.
+    """
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
-        for port in random.SystemRandom().sample(QUIET_PORTS, 20):
+        for port in random.SystemRandom().sample([one for one in QUIET_PORTS if one != besides], 20):
             with suppress(OSError):
                 listener.bind((host, port))
                 return port

@@ -34,7 +34,8 @@ async def reached_server(home: Home, url: str | None, show: Callable[[str], None
         raise Unreachable(f"others start the NATS server of {home.root}: start it, and set NATS_URL")
     home.make_folders()
     with held(home.lock):
-        address = ServerAddress(host=LOOPBACK, port=free_port(), monitor_port=free_port())
+        port = free_port()
+        address = ServerAddress(host=LOOPBACK, port=port, monitor_port=free_port(LOOPBACK, port))
         server = BundledServer(home, address, show, os.environ)
         await server.start()
         try:

@@ -154,7 +154,7 @@ class Supervisor:
     def _address(self) -> ServerAddress:
         listen = self._options.listen
         port = self._options.nats_port or free_port(listen)
-        return ServerAddress(host=listen, port=port, monitor_port=free_port())
+        return ServerAddress(host=listen, port=port, monitor_port=free_port(LOOPBACK, port))
 
     async def _serve(self, server: Server) -> None:
         """Start the server. Another process may take the chosen port before that: then choose again."""

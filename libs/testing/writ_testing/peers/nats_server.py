@@ -1,5 +1,6 @@
 """A real nats-server for tests: Writ's own configuration, throw-away keys, free ports on loopback, streams in place."""
 
+import os
 import random
 import socket
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from writ_bus.nats.bus import NatsBus, connect
 from writ_bus.nats.client.direct import DirectClient
 from writ_bus.nats.connection import Options
 from writ_contracts.subjects import inbox_prefix
+from writ_installation.nats.server import QUIET_PORTS
 from writ_installation.processes.child import tie
 from writ_nats_server.config import SERVICES, GatewayUser, ServerPlan, render
 from writ_nats_server.process import ServerProcess
@@ -23,19 +25,28 @@ from writ_trust.keys import Key, generate_seed
 JOURNAL_BYTES = 64 << 20
 
 CONNECTED_WITHIN = 30.0
-PORTS = range(12_000, 32_768)
-"""Below the ports that Linux gives to clients (ip(7), `ip_local_port_range`): a free port stays free until it is
-used, and during a restart of a server.
+PORTS = range(12_000, QUIET_PORTS.start)
+"""Below the ports that Linux gives to clients (ip(7), `ip_local_port_range`) and those that `writ up` chooses: a free
+port stays free until it is used, and during a restart of a server.
 """
 
 
-def _from_anywhere() -> Iterator[int]:
-    """Yield all ports over and over; each test process begins elsewhere."""
-    at = random.SystemRandom().randrange(len(PORTS))
-    return cycle([*PORTS[at:], *PORTS[:at]])
+def own_ports(environ: Mapping[str, str]) -> range:
+    """Return the ports of one worker of pytest-xdist, whose number may be higher in place of one that crashed. Two
+    workers with the same ones would, sooner or later, choose a port that the other has chosen and not yet bound.
+    """
+    workers = int(environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    worker = int(environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % workers
+    return PORTS[worker * len(PORTS) // workers : (worker + 1) * len(PORTS) // workers]
 
 
-_ports = _from_anywhere()
+def _from_anywhere(ports: range) -> Iterator[int]:
+    """Yield all ports over and over; each run of the tests begins elsewhere."""
+    at = random.SystemRandom().randrange(len(ports))
+    return cycle([*ports[at:], *ports[:at]])
+
+
+_ports = _from_anywhere(own_ports(os.environ))
 
 
 def free_ports(number: int) -> list[int]:

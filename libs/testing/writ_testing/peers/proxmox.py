@@ -1,7 +1,8 @@
 """The API of Proxmox VE on loopback, by fakepve in a thread of its own, with its gaps patched and faults on demand.
 
-Patched: tasks can be stopped; a backup appears in its storage with its notes and can be restored; errors are in the
-reason phrase alone, as on a real PVE; a token that is not known is refused in Proxmox' own words.
+Patched: tasks can be stopped; a backup appears in its storage with its notes and can be restored; vzdump does nothing
+for a guest of another node; the manager for high availability takes requests for its guests; errors are in the reason
+phrase alone, as on a real PVE; a token that is not known is refused in Proxmox' own words.
 """
 
 import asyncio
@@ -47,6 +48,10 @@ class PatchedPve(FakePve):  # type: ignore[misc]
         self.apitokens[f"{OWNER}!{TOKEN}"] = SECRET
         self.faults: list[ProxmoxFault] = []
         self.exits: dict[str, str] = {}
+        self.managed = set[int]()
+        """Guests under high availability, whose state the test changes."""
+        self.deaf_tasks = set[str]()
+        """Kinds of tasks that a stop does not end."""
         self.unknown = Counter[str]()
         self.unknown_for = 0
         self.dump_seconds = 0.0
@@ -72,6 +77,12 @@ class PatchedPve(FakePve):  # type: ignore[misc]
             self._bodies[upid] = held[0]
         return upid
 
+    def end_tasks(self) -> None:
+        """End all tasks, also those that a stop does not end."""
+        for body in self._bodies.values():
+            body.cancel()
+        self._bodies.clear()
+
     def _get_task(self, request: Any) -> Any:
         upid = request.match_info["upid"]
         self.unknown[upid] += 1
@@ -85,10 +96,18 @@ class PatchedPve(FakePve):  # type: ignore[misc]
         except PveError as error:
             raise PveError(401, "invalid token value!") from error
 
+    async def _status_action(self, request: Any) -> Any:
+        action, vmid = request.match_info["action"], int(request.match_info["vmid"])
+        if vmid not in self.managed or action == "reboot":
+            return await super()._status_action(request)
+        kind = "hastart" if action == "start" else "hastop"
+        return ok(await self.task(request.match_info["node"], kind, vmid, request[USER], _noted))
+
     async def _generic(self, request: Any) -> Any:
         template = request[GENERIC].template if request[GENERIC] else ""
         if (request.method, template) == ("DELETE", "/nodes/{node}/tasks/{upid}"):
-            if (body := self._bodies.get(request[GENERIC].params["upid"])) is not None:
+            upid = request[GENERIC].params["upid"]
+            if (body := self._bodies.get(upid)) is not None and self.tasks[upid]["type"] not in self.deaf_tasks:
                 body.cancel()
             return ok()
         if (request.method, template) == ("POST", "/nodes/{node}/vzdump"):
@@ -123,6 +142,8 @@ class PatchedPve(FakePve):  # type: ignore[misc]
             guest.node = target
             return "migration finished successfully"
 
+        if guest.vmid in self.managed:
+            return await self.task(guest.node, "hamigrate", guest.vmid, user, _noted)
         return await self.task(guest.node, "qmigrate", guest.vmid, user, body)
 
     async def _resize(self, guest: Any, parameters: dict[str, Any], user: str) -> str:
@@ -134,6 +155,8 @@ class PatchedPve(FakePve):  # type: ignore[misc]
 
     async def _vzdump(self, node: str, parameters: dict[str, Any], user: str) -> str:
         guest = self.guest(int(parameters["vmid"]))
+        if guest.node != node:
+            return "OK"  # PVE::API2::VZDump: "silent exit if specified VMs run on other nodes"
         container = isinstance(guest, FakeCt)
         stamp = time.strftime("%Y_%m_%d-%H_%M_%S", time.gmtime())
         name = f"vzdump-{'lxc' if container else 'qemu'}-{guest.vmid}-{stamp}.{'tar' if container else 'vma'}.zst"
@@ -161,6 +184,10 @@ class PatchedPve(FakePve):  # type: ignore[misc]
         if response.status >= 400:
             return web.json_response({"data": None}, status=response.status, reason=response.reason)
         return response
+
+
+async def _noted() -> None:
+    """Do nothing: the task of a managed guest ends once the manager knows the request."""
 
 
 class Proxmox:

@@ -20,6 +20,7 @@ from writ_contracts.inventory import Target
 from writ_contracts.operations import Catalogue
 from writ_contracts.parameters import Output
 from writ_testing.peers.programs import program
+from writ_testing.peers.restic_repository import create_repository
 
 PATIENCE = 100.0
 ON_A_REAL_HOST = frozenset(
@@ -138,9 +139,8 @@ def repository(folder: Path) -> dict[str, Any]:
     """Make a new restic repository in the folder, as a target's `backup` declares one."""
     folder.mkdir()
     (folder / "password").write_text("correct horse")
-    backup = {"repository": str(folder / "repo"), "password_file": str(folder / "password")}
-    _restic(backup, "init", "--quiet")
-    return backup
+    create_repository(folder / "repo", "correct horse")
+    return {"repository": str(folder / "repo"), "password_file": str(folder / "password")}
 
 
 def _snapshots(backup: dict[str, Any]) -> str:

@@ -218,8 +218,14 @@ class WorkSuite:
         params, others = (await ground.bus("executor")).params, (await ground.bus("executor")).params
         await params.renew("never", ttl=60)
         assert await params.get("never") is None
-        await params.put("short", b"x", ttl=1)
-        await params.renew("short", ttl=60)
+
+        async def renewed() -> bool:
+            began = asyncio.get_running_loop().time()
+            await params.put("short", b"x", ttl=1)
+            await params.renew("short", ttl=60)
+            return asyncio.get_running_loop().time() - began < 1.0
+
+        await eventually(renewed, what="a renewal before the value's end")
         for number in range(50):
             await params.put(f"a.{number}", b"x", ttl=60)
             await asyncio.gather(params.renew(f"a.{number}", ttl=60), others.delete(f"a.{number}"))

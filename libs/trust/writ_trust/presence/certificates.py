@@ -90,7 +90,7 @@ def _parsing() -> Iterator[None]:
     unknown = (x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType, UnsupportedAlgorithm)
     try:
         yield
-    except (ValueError, *unknown) as error:
+    except (ValueError, TypeError, *unknown) as error:  # TypeError: a name whose value is a BIT STRING
         raise Untrusted(f"not a certificate in DER (X.509): {str(error)[:200]}") from error
 
 

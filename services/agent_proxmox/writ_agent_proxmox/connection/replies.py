@@ -1,10 +1,12 @@
 """Errors of the API, by status and text: which ones are certain to have had no effect, and which leave it open.
 
 595: the proxy could not reach the node. 596 and 597: the node was reached and did not reply in the proxy's 30 s, while
-its daemon goes on: for a change the effect is unknown until the task list has been searched.
+its daemon goes on: for a change the effect is unknown until the task list has been searched. So it is after the errors
+of other proxies (502 to 504, 520 and more), and after each error page that is not JSON.
 """
 
 import re
+from http.client import BAD_GATEWAY, REQUEST_TIMEOUT
 
 from writ_contracts.errors import Conflict, Denied, Invalid, TimedOut, Unreachable, WritError
 
@@ -15,7 +17,7 @@ _LOCKED = re.compile(
 _NO_QUORUM = re.compile(r"no quorum|not quorate|cluster not ready")
 _GONE = re.compile(r"configuration file '[^']*' does not exist|unable to find configuration file", re.IGNORECASE)
 _NO_TASK = re.compile(r"no such task|unable to parse worker upid|unable to open file|task .* not found", re.IGNORECASE)
-UNANSWERED = frozenset({408, 502, 503, 504, 596, 597, 598, 599})
+UNREACHED = 595
 
 
 def lock_in(text: str) -> str | None:
@@ -27,7 +29,7 @@ def lock_in(text: str) -> str | None:
 def error_of(status: int, text: str, *, changing: bool) -> WritError:
     """Return the error for a reply of `status` >= 400."""
     message = f"Proxmox answers {status}: {' '.join(text.split()) or 'no reason'}"[:LONGEST]
-    if status in UNANSWERED:
+    if status == REQUEST_TIMEOUT or (status >= BAD_GATEWAY and status != UNREACHED):
         kind = TimedOut if changing else Unreachable
         return kind(message, code="no_reply")
     if status in _BY_STATUS:
@@ -52,5 +54,5 @@ _BY_STATUS: dict[int, tuple[type[WritError], str]] = {
     401: (Denied, "auth_failed"),
     403: (Denied, "no_rights"),
     501: (Invalid, "unsupported"),
-    595: (Unreachable, "node_offline"),
+    UNREACHED: (Unreachable, "node_offline"),
 }

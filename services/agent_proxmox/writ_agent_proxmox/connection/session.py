@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from http.client import INTERNAL_SERVER_ERROR
 from typing import Any
 from urllib.parse import quote
 
@@ -28,6 +29,8 @@ READ_SECONDS = 40.0
 WHOLE_SECONDS = 60.0
 MOST_BYTES = 16 * 1024 * 1024
 _NEVER_SENT = frozenset({"NewConnectionError", "NameResolutionError", "ConnectTimeoutError"})
+_SURROGATE = "\\ud"
+"""The beginning of an escaped half of a character outside the basic plane. The other half may be missing."""
 _LOGGERS = ("proxmoxer", "proxmoxer.core", "proxmoxer.backends.https", "urllib3")
 
 
@@ -104,21 +107,34 @@ class _Json:
         return "application/json"
 
     def loads(self, response: requests.Response) -> Any:
-        """Return `data`. Raises Garbled."""
+        """Return `data`. Raises UnusableReply."""
         try:
-            return json.loads(response.content)["data"]
+            return _parsed(response.content)["data"]
         except (ValueError, TypeError, KeyError, RecursionError):
             raise UnusableReply("the reply is not JSON with data") from None
 
     def loads_errors(self, response: requests.Response) -> str:
-        """Return the body's message and errors by field; empty where it has none, as on a real PVE."""
+        """Return the body's message and errors by field; empty where it has none, as on a real PVE. Raises
+        UnusableReply for the page of another server before it.
+        """
         try:
-            body = json.loads(response.content)
+            body = _parsed(response.content)
             errors = body.get("errors") or {}
             fields = [f"{name}: {text}" for name, text in errors.items()] if isinstance(errors, dict) else [errors]
             return "; ".join(str(part).strip() for part in (body.get("message"), *fields) if part)
         except (ValueError, AttributeError, RecursionError):
+            if response.status_code >= INTERNAL_SERVER_ERROR and response.content.strip():
+                raise UnusableReply(f"the reply {response.status_code} is not from Proxmox") from None
             return ""
+
+
+def _parsed(content: bytes) -> Any:
+    """Return the JSON, with `?` for what is no Unicode: logs and notes may have any bytes. Raises ValueError."""
+    text = content.decode("utf-8", "replace")
+    body = json.loads(text)
+    if _SURROGATE in text.lower():
+        body = json.loads(json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"))
+    return body
 
 
 def _bounded(response: requests.Response, **_: Any) -> None:

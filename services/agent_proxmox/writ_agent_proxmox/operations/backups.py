@@ -100,7 +100,7 @@ async def delete(work: GuestWork) -> dict[str, Any]:
     await _refuse_another(work, backup)
     path = ("nodes", backup.node, "storage", place.storage, "content", backup.volume)
     owner = f"{backup.vmid}@{place.storage}"
-    await work.do(TaskCall(method="delete", path=path, node=backup.node, type=("imgdel",), id=owner))
+    await work.do(TaskCall(method="delete", path=path, node=backup.node, type=("imgdel",), id=owner, at_once=True))
     return {"backup_id": ident, "reference": backup.volume, "removed": True}
 
 

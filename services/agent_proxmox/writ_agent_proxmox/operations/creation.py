@@ -196,6 +196,7 @@ async def _cloned(work: GuestWork, plan: GuestPlan, source: Guest, vmid: int) ->
                 id=str(vmid),
                 parameters=settings,
                 last=not plan.start,
+                at_once=True,
             )
         )
     if plan.start:

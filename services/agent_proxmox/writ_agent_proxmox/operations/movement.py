@@ -7,7 +7,7 @@ from typing import Any
 from writ_agent.backends.port import ProbeResult
 from writ_agent_proxmox.operations.actions import Actions
 from writ_agent_proxmox.operations.creation import within
-from writ_agent_proxmox.operations.power import baseline
+from writ_agent_proxmox.operations.power import HA_PAUSE, baseline
 from writ_agent_proxmox.tasks.guests import Guest
 from writ_agent_proxmox.tasks.work import GuestWork, TaskCall
 from writ_contracts.errors import Invalid
@@ -30,8 +30,20 @@ async def migrate(work: GuestWork) -> dict[str, Any]:
         await work.do(
             TaskCall(method="post", path=path, node=guest.node, type=kinds, id=str(guest.vmid), parameters=move)
         )
-        guest = await work.guest(work.name)
+        guest = await _arrived(work, guest, node)
     return {"guest_name": guest.name, "node": guest.node}
+
+
+async def _arrived(work: GuestWork, guest: Guest, node: str) -> Guest:
+    """Return the guest once it is on the node: under high availability its task ends before. Raises OperationEnded
+    where the operation is stopped meanwhile.
+    """
+    while True:
+        guest = await work.found_again(guest)
+        if guest.node == node:
+            return guest
+        work.check_stopped(f"the guest is on {guest.node} so far")
+        await work.pause(HA_PAUSE)
 
 
 async def preview_migrate(work: GuestWork) -> dict[str, Any]:
@@ -62,7 +74,13 @@ async def resize(work: GuestWork) -> dict[str, Any]:
         path = (*guest.path, "resize")
         await work.do(
             TaskCall(
-                method="put", path=path, node=guest.node, type=("resize",), id=str(guest.vmid), parameters=parameters
+                method="put",
+                path=path,
+                node=guest.node,
+                type=("resize",),
+                id=str(guest.vmid),
+                parameters=parameters,
+                at_once=True,
             )
         )
     return {"guest_name": guest.name, "disk": disk, "size": await _size(work, guest, disk)}

@@ -1,5 +1,6 @@
 """Reads of a cluster: guests, nodes, storages, and the log of a task."""
 
+from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,6 +9,10 @@ from writ_agent_proxmox.tasks.guests import guests_of
 from writ_agent_proxmox.tasks.upid import parse_upid
 from writ_agent_proxmox.tasks.work import GuestWork
 from writ_contracts.errors import Invalid
+
+LOG_PAGE = 2000
+"""Lines of a log to read at once: Proxmox reads its file from the beginning each time."""
+LONGEST_LINE = 2000
 
 
 async def guest_list(work: GuestWork) -> dict[str, Any]:
@@ -53,15 +58,16 @@ async def task_log(work: GuestWork) -> dict[str, Any]:
     await _refuse_outside(work, upid.node, upid.id)
     path, most = ("nodes", upid.node, "tasks", upid.text), int(work.task.parameters["lines"])
     status = await work.api.get(*path, "status")
-    lines: list[str] = []
-    while rows := await work.api.get(*path, "log", start=len(lines), limit=500):
-        lines += [str(row.get("t", "")) for row in rows]
-        if len(rows) < 500 or len(lines) >= 50_000:
+    lines, read = deque[str](maxlen=most), 0
+    while rows := await work.api.get(*path, "log", start=read, limit=LOG_PAGE):
+        lines.extend(str(row.get("t", ""))[:LONGEST_LINE] for row in rows)
+        read += len(rows)
+        if len(rows) < LOG_PAGE:
             break
     return {
         "status": str(status.get("status", "")),
         "exit_status": str(status.get("exitstatus", "")),
-        "log": "\n".join(lines[-most:]),
+        "log": "\n".join(lines),
     }
 
 

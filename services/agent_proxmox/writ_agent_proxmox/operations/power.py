@@ -1,12 +1,15 @@
 """Start, stop, restart and inspect a guest."""
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
-from writ_agent.backends.port import ProbeResult
+from writ_agent.backends.port import ProbeResult, TaskResult
 from writ_agent_proxmox.operations.actions import Actions, Run
 from writ_agent_proxmox.tasks.guests import Guest
-from writ_agent_proxmox.tasks.work import GuestWork, TaskCall
+from writ_agent_proxmox.tasks.upid import HA
+from writ_agent_proxmox.tasks.work import GuestWork, OperationEnded, TaskCall
+from writ_contracts.errors import WritError
 
 RESERVE = 10.0
 """Seconds of an operation's timeout that are left for the API beside a guest's own shutdown."""
@@ -17,9 +20,8 @@ TYPES: Mapping[str, tuple[str, str]] = {
     "reboot": ("qmreboot", "vzreboot"),
 }
 HA_PAUSE = 0.5
-HA = ("hastart", "hastop")
-"""Tasks of guests under high availability: they only pass the request to the manager, and end before the guest changes.
-"""
+STOPPED_SECONDS = 5.0
+"""For which a guest may be stopped after the end of the task that has started it."""
 
 
 def power(guest: Guest, verb: str, parameters: Mapping[str, Any] | None = None, *, last: bool = True) -> TaskCall:
@@ -79,12 +81,29 @@ async def inspect(work: GuestWork) -> dict[str, Any]:
 
 async def reached(work: GuestWork, guest: Guest, status: str) -> dict[str, Any]:
     """Wait until a guest has this status, and return its state: under high availability its task ends before.
-    Raises Ended where the operation is stopped meanwhile.
+    It may have been moved to another node. Raises OperationEnded where the operation is stopped meanwhile, or the guest
+    has stopped again.
     """
-    while await status_of(work, guest) != status:
-        work.check_stopped()
+    until = time.monotonic() + STOPPED_SECONDS
+    while True:
+        observed = ""
+        try:
+            observed = await status_of(work, guest)
+        except WritError as error:
+            if error.code != "guest_moved" and not (error.retry and work.is_managed):
+                raise
+            guest = await work.found_again(guest)
+        if observed == status:
+            return shown(guest, status)
+        work.check_stopped(f"the guest is {observed or 'not to be seen'} so far, and not {status}")
+        if observed == "stopped" and work.has_started and time.monotonic() > until:
+            raise OperationEnded(_stopped_again(work))
         await work.pause(HA_PAUSE)
-    return shown(guest, status)
+
+
+def _stopped_again(work: GuestWork) -> TaskResult:
+    message = "its task has started it, and it has stopped again: look at its console and log in Proxmox"
+    return TaskResult(outcome="failed", code="container_exited", message=message, effect="done", state=work.state())
 
 
 async def status_of(work: GuestWork, guest: Guest) -> str:

@@ -13,6 +13,8 @@ _WARNINGS = re.compile(r"WARNINGS: (?P<count>[0-9]+)")
 _PERCENT = re.compile(r"(?<![\d.])(?P<percent>\d{1,3})(?:\.\d+)?\s?%")
 
 Kind = Literal["ok", "warnings", "failed", "unknown"]
+HA = ("hastart", "hastop", "hamigrate")
+"""Tasks of guests under high availability."""
 
 
 class Upid(Struct, frozen=True):
@@ -23,6 +25,13 @@ class Upid(Struct, frozen=True):
     type: str
     id: str
     user: str
+
+    @property
+    def is_request(self) -> bool:
+        """Return true for a task that only passes a request to the manager for high availability, and ends before the
+        guest changes.
+        """
+        return self.type in HA
 
 
 class TaskEnd(Struct, frozen=True):

@@ -19,7 +19,7 @@ from writ_agent_proxmox.connection.replies import lock_in
 from writ_agent_proxmox.tasks.guests import Guest, all_guests, find_guest
 from writ_agent_proxmox.tasks.task_notes import Note, Notes
 from writ_agent_proxmox.tasks.upid import TaskEnd, Upid, end_of, parse_upid, percent_of
-from writ_contracts.errors import Conflict, Denied, TimedOut, Untrusted, WritError
+from writ_contracts.errors import Conflict, Invalid, TimedOut, Untrusted, WritError
 from writ_runtime.faults import fault
 
 LOCK_SECONDS = 30.0
@@ -29,8 +29,12 @@ UNKNOWN_TASK_SECONDS = 10.0
 """For which a new task may be unknown to the node that runs it (bpg/terraform-provider-proxmox#521)."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 LOG_EVERY = 5.0
-LOG_LINES, LOG_PAGE = 40, 500
+LOG_LINES, LOG_PAGE, MOST_PAGES = 40, 500, 100
 STOP_SECONDS = 1.5
+ABANDON_SECONDS = 0.5
+"""For the last words on a task that a stop does not end."""
+NOTHING_DONE = "OK"
+"""The reply of vzdump for a guest that has moved to another node (PVE::API2::VZDump)."""
 
 
 class OperationEnded(Exception):
@@ -42,7 +46,9 @@ class OperationEnded(Exception):
 
 
 class TaskCall(Struct, frozen=True, kw_only=True):
-    """A call which starts a task of `type` and `id` on a node. `last`: no other follows."""
+    """A call which starts a task of `type` and `id` on a node. `last`: no other follows. `at_once`: Proxmox may carry
+    it out without a task, and then replies with nothing.
+    """
 
     method: str
     path: tuple[object, ...]
@@ -51,6 +57,7 @@ class TaskCall(Struct, frozen=True, kw_only=True):
     id: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
     last: bool = True
+    at_once: bool = False
 
 
 class GuestWork:
@@ -63,8 +70,13 @@ class GuestWork:
         self._notes, self._progress = notes, progress
         self.completed = False
         """The last change was carried out."""
+        self.is_managed = False
+        """The manager for high availability has the request, and carries it out when it can."""
         self._stopping, self._over = asyncio.Event(), asyncio.Event()
+        self._abandoned = False
         self._refused_since: float | None = None
+        self._unread = ""
+        """Why the present state of the task is not known; empty where it is."""
 
     @property
     def name(self) -> str:
@@ -76,6 +88,21 @@ class GuestWork:
         """Return the guest with this name, on any node. Raises Invalid (`not_found`, `other_spelling`)."""
         return find_guest(await all_guests(self.api), name)
 
+    async def found_again(self, guest: Guest) -> Guest:
+        """Return the guest on its present node; as it was where that cannot be read, and the manager for high
+        availability has the request. Raises Invalid (`not_found`).
+        """
+        try:
+            guests = await all_guests(self.api)
+        except WritError as error:
+            if error.retry and self.is_managed:
+                return guest
+            raise
+        for one in guests:
+            if one.id == guest.id:
+                return one
+        raise Invalid(f"guest {guest.name} ({guest.id}) is no longer on this target", code="not_found")
+
     async def current(self, guest: Guest) -> Mapping[str, Any]:
         """Return its status as its node has it now. Raises Unreachable (`node_offline`)."""
         return cast("Mapping[str, Any]", await self.api.get(*guest.path, "status", "current"))
@@ -85,7 +112,7 @@ class GuestWork:
         WritError where nothing of it happened.
         """
         until = time.monotonic() + min(LOCK_SECONDS, self.task.timeout / 2)
-        pause = FIRST_PAUSE
+        pause, self.is_managed = FIRST_PAUSE, False
         while True:
             self.check_stopped()
             try:
@@ -97,7 +124,7 @@ class GuestWork:
                 lock, end = "", TaskEnd("failed")
             if lock is None or time.monotonic() > until:
                 end = self._judged(end, lock)
-                self.completed = change.last
+                self.completed = change.last and not self.is_managed
                 return end
             self._progress("waits for a lock")
             await self.pause(pause)
@@ -116,11 +143,18 @@ class GuestWork:
     async def stop(self, grace: float) -> bool:
         """Stop the task on its node. Return whether its end is confirmed."""
         self._stopping.set()
+        if not await self._ended(grace + STOP_SECONDS):
+            self._abandoned = True
+            await self._ended(ABANDON_SECONDS)
+            return self.task.operation.read_only
+        return True
+
+    async def _ended(self, seconds: float) -> bool:
         try:
-            async with asyncio.timeout(grace + STOP_SECONDS):
+            async with asyncio.timeout(seconds):
                 await self._over.wait()
         except TimeoutError:
-            return self.task.operation.read_only
+            return False
         return True
 
     def finish(self) -> None:
@@ -138,8 +172,8 @@ class GuestWork:
                 return status
             if self._stopping.is_set() and not killed:
                 killed = await self._kill(upid)
-            if seconds is not None and time.monotonic() - began > seconds:
-                return TaskEnd("unknown", "it still runs")
+            if self._abandoned or (seconds is not None and time.monotonic() - began > seconds):
+                return TaskEnd("unknown", self._unread or "it still runs")
             if time.monotonic() - read_at > LOG_EVERY:
                 start, read_at = await self._read_log(upid, start), time.monotonic()
             await self.pause(pause)
@@ -171,8 +205,12 @@ class GuestWork:
             fault("proxmox.sent")
         except TimedOut as error:
             return await self._found(note, error)
+        if reply is None and change.at_once:
+            return TaskEnd("ok")
+        if reply == NOTHING_DONE:
+            raise Conflict(f"the guest {change.id} is no longer on node {change.node}", code="guest_moved")
         if (upid := parse_upid(reply)) is None:
-            return TaskEnd("ok")  # carried out at once, as PVE does with some of them
+            return await self._found(note, TimedOut("the reply names no task", code="garbled"))
         return await self._followed(note, upid)
 
     async def _found(self, note: Note, error: TimedOut) -> TaskEnd:
@@ -183,6 +221,7 @@ class GuestWork:
 
     async def _followed(self, note: Note, upid: Upid) -> TaskEnd:
         self.upids.append(upid.text)
+        self.is_managed = upid.is_request
         await asyncio.to_thread(self._notes.write, self.task.operation_id, replace(note, upid=upid.text))
         fault("proxmox.followed")
         return await self.follow(upid)
@@ -201,36 +240,38 @@ class GuestWork:
         """
         try:
             status = await self.api.get("nodes", upid.node, "tasks", upid.text, "status")
-        except (Denied, Untrusted) as error:
+        except Untrusted as error:
             return TaskEnd("unknown", f"its task can no longer be followed: {error}")
         except WritError as error:
+            self._unread = f"its node does not report the task: {error}"
             return self._refused(error)
-        self._refused_since = None
+        self._refused_since, self._unread = None, ""
         return end_of(status.get("exitstatus")) if status.get("status") == "stopped" else None
 
     def _refused(self, error: WritError) -> TaskEnd | None:
-        """Stop following once the node has refused to report the task for a while. An absent node may come back."""
+        """Stop following once the node has refused to report the task for a while. An absent node may come back, and
+        no token is accepted while the file system of the cluster restarts.
+        """
         if error.retry and error.code != "no_such_task":
             return None
         now = time.monotonic()
         since = self._refused_since = now if self._refused_since is None else self._refused_since
-        return (
-            TaskEnd("unknown", f"its node does not report the task: {error}")
-            if now - since > UNKNOWN_TASK_SECONDS
-            else None
-        )
+        return TaskEnd("unknown", self._unread) if now - since > UNKNOWN_TASK_SECONDS else None
 
     async def _read_log(self, upid: Upid, start: int) -> int:
         """Read on in the log, report the percentage, and return the next line's number."""
-        try:
-            rows = await self.api.get("nodes", upid.node, "tasks", upid.text, "log", start=start, limit=LOG_PAGE)
-        except WritError:  # the log is read for people; the outcome does not depend on it
-            return start
-        lines = [str(row.get("t", ""))[:1000] for row in rows]
-        self.log.extend(lines)
-        if (percent := percent_of(lines)) is not None:
+        for _ in range(MOST_PAGES):
+            try:
+                rows = await self.api.get("nodes", upid.node, "tasks", upid.text, "log", start=start, limit=LOG_PAGE)
+            except WritError:  # the log is read for people; the outcome does not depend on it
+                break
+            self.log.extend(str(row.get("t", ""))[:1000] for row in rows)
+            start += len(rows)
+            if len(rows) < LOG_PAGE:
+                break
+        if (percent := percent_of(list(self.log))) is not None:
             self._progress(f"{upid.type}: {percent} %")
-        return start + len(lines)
+        return start
 
     async def _kill(self, upid: Upid) -> bool:
         try:
@@ -239,12 +280,18 @@ class GuestWork:
             return False
         return True
 
-    def check_stopped(self) -> None:
-        """Raises Ended where the operation is to stop."""
+    @property
+    def has_started(self) -> bool:
+        """Return true if the last change was a start, whose task has ended well."""
+        upid = parse_upid(self.upids[-1]) if self.completed and self.upids else None
+        return upid is not None and upid.type in ("qmstart", "vzstart")
+
+    def check_stopped(self, message: str = "it was stopped") -> None:
+        """Raises OperationEnded where the operation is to stop."""
         if self._stopping.is_set():
             effect: Effect = "maybe" if self.steps else "none"
             raise OperationEnded(
-                TaskResult(outcome="cancelled", code="cancelled", message="it was stopped", effect=effect)
+                TaskResult(outcome="cancelled", code="cancelled", message=message, effect=effect, state=self.state())
             )
 
     def _judged(self, end: TaskEnd, lock: str | None) -> TaskEnd:
@@ -253,9 +300,8 @@ class GuestWork:
             self.steps, self.warnings = self.steps + 1, self.warnings + end.warnings
             return end
         if end.kind == "unknown":
-            raise OperationEnded(
-                self._unknown(f"the end of its task is not known: {end.text or 'no status'}", "task_unknown")
-            )
+            code = "cancelled" if self._stopping.is_set() else "task_unknown"
+            raise OperationEnded(self._unknown(f"the end of its task is not known: {end.text or 'no status'}", code))
         if self._stopping.is_set():
             raise OperationEnded(
                 TaskResult(outcome="cancelled", code="cancelled", message=self._worded(end.text), effect="maybe")
@@ -275,9 +321,9 @@ class GuestWork:
         return {"tasks": self.upids, "warnings": self.warnings}
 
     def _unknown(self, text: str, code: str) -> TaskResult:
-        return TaskResult(
-            outcome="unknown", code=code, message=self._worded(text), effect="maybe", over=False, state=self.state()
-        )
+        advice = f"task_log shows it: upid={self.upids[-1]}" if self.upids else "look at the guest's tasks in Proxmox"
+        message = f"{self._worded(text)}; {advice}"
+        return TaskResult(outcome="unknown", code=code, message=message, effect="maybe", over=False, state=self.state())
 
     def _worded(self, text: str) -> str:
         return " ".join(text.replace(self.api.token.secret, "<secret>").split())[:500]

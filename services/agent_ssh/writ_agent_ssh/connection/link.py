@@ -60,7 +60,13 @@ class SshLink:
         """Open a channel running this command. Return its session. Raises Unreachable."""
         listener = factory()
         with translated("the host"):
-            await self._hops[-1].create_session(lambda: listener, command, encoding=None)
+            try:
+                await self._hops[-1].create_session(lambda: listener, command, encoding=None)
+            except asyncssh.ChannelOpenError as error:
+                if self.lost:  # asyncssh raises it for a channel that was about to open, too
+                    raise
+                message = f"sshd accepts the login and opens no session: {_short(error)} (MaxSessions limits them)"
+                raise Unreachable(message, code="no_session") from error
         return listener
 
     async def check_socket(self, path: str, seconds: float) -> None:

@@ -1,5 +1,7 @@
 """Why an operation has not started yet, as far as this replica has read the journal and received heartbeats."""
 
+from collections.abc import Callable
+
 from msgspec import structs
 
 from writ_contracts.decisions import RuleLimit
@@ -18,9 +20,11 @@ STEPS = (1800, 600, 300, 120, 60, 30, 20, 10, 7, 5, 2)
 class WaitingReasons:
     """Finds the target, limit, approval or agent an operation waits for, or the silent agent it runs on."""
 
-    def __init__(self, index: Index, presence: AgentPresence) -> None:
+    def __init__(self, index: Index, presence: AgentPresence, server: Callable[[], float]) -> None:
+        """`server`: the journal's clock, in Unix seconds."""
         self._index = index
         self._presence = presence
+        self._server = server
 
     def of(self, life: Life) -> WaitingReason | None:
         """Return the reason; None for an operation which runs, has ended, or is about to start. An operation runs as
@@ -81,6 +85,8 @@ class WaitingReasons:
     def _silent_run(self, life: GrantedLife) -> WaitingReason | None:
         pool, instance = life.requested.pool, life.started.instance
         silence = self._presence.least_silence(pool, life.requested.operation_id)
+        if life.state is State.STARTED and life.time:  # granted just now: no heartbeat could name it
+            silence = min(silence, self._server() - life.time)
         if silence <= self._presence.notable_silence:
             return None
         text = f"runs on agent {instance} of pool {pool}: no heartbeat names it for {more_than(silence)}"

@@ -50,7 +50,7 @@ async def _whole(call: ToolCall, arguments: OperationArguments) -> str:
 
 async def status(call: ToolCall, arguments: OperationArguments) -> Result:
     """Return the present state of one operation."""
-    return advised(await call.session.operations.get_operation_status(await _whole(call, arguments)))
+    return advised(await call.session.operations.get_operation_status(arguments.operation_id))
 
 
 async def wait(call: ToolCall, arguments: WaitArguments) -> Result:
@@ -70,8 +70,8 @@ async def wait(call: ToolCall, arguments: WaitArguments) -> Result:
 
 async def cancel(call: ToolCall, arguments: CancelArguments) -> Result:
     """Cancel an operation, and return how far the cancel is confirmed."""
-    operation_id = await _whole(call, arguments)
-    return advised(await call.session.operations.cancel_operation(operation_id, arguments.reason, timeout=45.0))
+    operations = call.session.operations
+    return advised(await operations.cancel_operation(arguments.operation_id, arguments.reason, timeout=45.0))
 
 
 async def mine(call: ToolCall, arguments: OperationListArguments) -> Result:

@@ -51,6 +51,20 @@ def check_claim(ask: GrantRequest, signature: VerifiedSignature, world: PolicySn
     return claim
 
 
+def refuse_moved(ask: GrantRequest, signature: VerifiedSignature, world: PolicySnapshot, requested_pool: str) -> None:
+    """Raises Invalid (`stale`) for a claim from the pool that the target had at the request, if it has another one now:
+    no agent of that one gets the operation.
+    """
+    pool = world.target(ask.subject.target).pool
+    try:
+        claim = open_verified(signature, Claim, world.agents.get(requested_pool, frozenset()), world.installation)
+    except Untrusted:
+        return
+    if claim.pool == requested_pool != pool and claim.operation_id == ask.subject.operation_id:
+        message = f"target {ask.subject.target} has moved from pool {requested_pool} to {pool} since: request it again"
+        raise Invalid(message, code="stale")
+
+
 def grant(
     ask: GrantRequest, claim: Claim, ruled: RuledRequest, decision: Signed, approvals: CountedApprovals | None = None
 ) -> Grant:

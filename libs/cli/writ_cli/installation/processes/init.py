@@ -81,9 +81,10 @@ async def init(
     if env_file is not None:
         if system:
             raise Invalid("--system and --containers are two kinds of installation")
+        existed = settings.home.principals.exists()
         home = folders.init(settings.home.root, int(servers), tls)
         folders.write_environment(env_file, folders.environment(home))
-        _show(settings, home)
+        _show(settings, home, existed=existed)
         return Exit.DONE
     root = SYSTEM_ROOT if system and not settings.home_given else settings.home.root
     if upgrading:
@@ -112,7 +113,7 @@ def _show_added(settings: Settings, root: Path, added: list[str]) -> None:
     settings.screen.line("restart all services and agents now" if added else f"{root} is complete: nothing to add")
 
 
-def _show(settings: Settings, home: Home) -> None:
+def _show(settings: Settings, home: Home, *, existed: bool = False) -> None:
     made = {
         "home": str(home.root),
         "server_config": str(home.servers if home.servers.exists() else home.server_config),
@@ -122,5 +123,10 @@ def _show(settings: Settings, home: Home) -> None:
     if settings.screen.json:
         settings.screen.data(made)
         return
-    settings.screen.line(f"made {home.root}: keys, policy.yaml, inventory.yaml, principals.yaml; nothing is started")
+    if existed:
+        settings.screen.line(f"{home.root} exists: its files stay as they are, and missing parts were made")
+    else:
+        settings.screen.line(
+            f"made {home.root}: keys, policy.yaml, inventory.yaml, principals.yaml; nothing is started"
+        )
     settings.screen.fields([(name.replace("_", " "), value) for name, value in made.items() if name != "home"])

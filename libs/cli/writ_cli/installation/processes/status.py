@@ -69,7 +69,8 @@ def _show_status(screen: Screen, status: control.InstallationStatus) -> None:
         )
         for one in status.processes
     ]
-    screen.table(("process", "state", "pid", "health port", "restarts", "clock"), rows, drop=("clock", "pid"))
+    drop = ("clock", "pid", "health port")
+    screen.table(("process", "state", "pid", "health port", "restarts", "clock"), rows, drop=drop)
     if not any(one.name.startswith("agent") for one in status.processes):  # units of systemd: agents have no fixed port
         screen.line("agents: `writ targets` counts them for each target")
     for reason, names in degraded.items():

@@ -140,7 +140,8 @@ def _ill(view: TargetView, code: str, message: str, todo: str, visit: TargetRepo
 
 
 def _show(screen: Screen, rows: Sequence[TargetRow]) -> None:
-    screen.table(COLUMNS, [list(_cells(row)) for row in rows], drop=("host key", "versions", "credentials"), spill=True)
+    drop = ("host key", "versions", "credentials", ("target", "connection"))
+    screen.table(COLUMNS, [list(_cells(row)) for row in rows], drop=drop, spill=True)
     for row in rows:
         if row.message:
             screen.line(Text(f"{row.target}: {row.message}", style="red"))

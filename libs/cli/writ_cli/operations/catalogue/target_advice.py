@@ -16,6 +16,7 @@ ADVICE: Mapping[str, str] = MappingProxyType(
         "invalid_known_hosts": "correct connection.host_keys, or the file WRIT_SSH_KNOWN_HOSTS of the agent",
         "turned_away": "correct what it refused before, then wait: sshd rejects a client for a while after a refusal",
         "auth_failed": "add the public half of the target's key to ~/.ssh/authorized_keys of that user on the host",
+        "no_session": "raise MaxSessions in sshd_config of the host: 0 permits no session",
         "no_credentials": "put the target's private key, named as the target, into WRIT_SSH_KEYS of the agent, 0600",
         "invalid_connection": "correct `connection` of the target in inventory.yaml",
         "invalid_parameter": "correct what is named of the target in inventory.yaml",

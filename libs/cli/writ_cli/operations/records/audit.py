@@ -166,7 +166,14 @@ def audit() -> None:
 )
 @click.option("--target", "-t", multiple=True, metavar="TARGET", help="The target.", shell_complete=completion.targets)
 @click.option("--operation", multiple=True, metavar="OP", help="Which operation.", shell_complete=completion.operations)
-@click.option("--outcome", "ended", type=click.Choice(get_args(Outcome)), multiple=True, help="The outcome.")
+@click.option(
+    "--outcome",
+    "ended",
+    type=click.Choice(get_args(Outcome)),
+    metavar="OUTCOME",
+    multiple=True,
+    help=f"The outcome: {', '.join(get_args(Outcome))}.",
+)
 @click.option(
     "--param",
     "-p",

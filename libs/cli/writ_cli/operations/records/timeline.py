@@ -29,6 +29,8 @@ from writ_trust.statements import digest, open_signed, read
 
 Line = tuple[str, object]
 INVALID_SIGNATURE = "INVALID SIGNATURE"
+WIDE, NARROW_INDENT = 60, 4
+"""Columns of a terminal from which on the parts of an event stand beneath its name, and their indent on others."""
 
 
 def show(screen: Screen, answer: TraceReply, problems: Mapping[int, str], *, verified: bool) -> None:
@@ -81,10 +83,11 @@ def _show_event(screen: Screen, event: TraceEvent, began: float, problem: str, o
     after = f"+{times.span(max(event.at - began, 0.0))}"
     head = f"  {times.clock(event.at)}  {after:>10}  "
     kind = Text(f"{event.kind:18}", style="bold")
-    screen.line(head, kind, _headline(typed, event), f"   #{event.sequence}", hang=len(head))
+    inner = len(head) if screen.out.width >= WIDE else NARROW_INDENT
+    screen.line(head, kind, _headline(typed, event), f"   #{event.sequence}", hang=inner)
     if problem:
-        screen.line(" " * len(head), Text(f"{INVALID_SIGNATURE}: {problem}", style="bold red"))
-    screen.fields(_details(typed, operation), indent=len(head))
+        screen.line(" " * inner, Text(f"{INVALID_SIGNATURE}: {problem}", style="bold red"))
+    screen.fields(_details(typed, operation), indent=inner)
 
 
 def _headline(event: journal.JournalEvent | None, raw: TraceEvent) -> str | Text:  # noqa: C901 - a table by type

@@ -1,7 +1,8 @@
 """`writ run` on many targets: each result as it comes, and one recap. Programs get JSON lines."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import click
 from msgspec import structs
@@ -217,7 +218,18 @@ class RunResults:
             return
         took = f" in {times.span(result.seconds)}" if result.seconds else ""
         why = "" if result.ok else f"  {result.code}: {result.message}" if result.code else f"  {result.message}"
-        self._screen.line(f"{result.target}  ", outcome(result.outcome), took, why)
+        with self._progress_removed():
+            self._screen.line(f"{result.target}  ", outcome(result.outcome), took, why)
+
+    @contextmanager
+    def _progress_removed(self) -> Iterator[None]:
+        """Remove the line of the progress meanwhile: it stands in the terminal to which standard output goes, too."""
+        if self._status is None:
+            yield
+            return
+        self._status.stop()
+        yield
+        self._status.start()
 
     def recap(self, recap: RunRecap) -> None:
         """Show the totals, and the targets that go on or were not begun."""

@@ -126,7 +126,8 @@ async def run(
 
     \b
     key=value     text, number, yes/no, or a list (a,b,c; the key may be repeated)
-    key=@FILE     the content of a file, key=- of standard input (encoding=base64 for bytes)
+    key=@FILE     the content of a file (encoding=base64 for bytes)
+    key=-         the content of standard input
     key:=JSON     any value
     """
     options.refuse_contradictions(choice)
@@ -160,7 +161,7 @@ async def _with_whole_ids(writ: Writ, arguments: RunArguments) -> RunArguments:
     definition = load_catalogue().get(arguments.operation)
     if not beginnings(definition, arguments.parameters):
         return arguments
-    whole = await with_whole_ids(writ, definition, arguments.parameters)
+    whole = await with_whole_ids(writ, definition, arguments.parameters, arguments.key)
     refuse_wrong_parameters(arguments.operation, whole)
     return structs.replace(arguments, parameters=whole)
 
