@@ -37,10 +37,10 @@ class Watched:
         data = str(number).encode()
         await self.bus.journal.append(Entry(subject=line, data=data, event_id=f"e{number}", filter=line, expected=0))
 
-    def guard(self, lost: int = 0, acknowledged: Mapping[int, str] = NOTHING) -> JournalGuard:
+    def guard(self, lost: int = 0, acknowledged: Mapping[int, str] = NOTHING, **more: Any) -> JournalGuard:
         file, known = StateFile(self.path, JournalMark), lambda: acknowledged
         alarm = self.alarms.append
-        return JournalGuard(self.bus.journal, Metrics(()), alarm, file=file, lost=lost, acknowledged=known)
+        return JournalGuard(self.bus.journal, Metrics(()), alarm, file=file, lost=lost, acknowledged=known, **more)
 
 
 @pytest.fixture
@@ -162,7 +162,7 @@ async def test_erased_events_that_an_operator_accepted_are_no_alarm_later_and_fu
     assert await watched.guard().compare()
 
 
-async def test_archived_events_are_not_missed(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_events_in_an_archive_that_counts_are_not_missed(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     unreadable: dict[str, Any] = {"generation": "x"}
     archive: dict[str, Any] = {"generation": 1, "first": 1, "last": 2, "digest": "0" * 64}
     for number, body in enumerate((unreadable, archive)):
@@ -180,6 +180,8 @@ async def test_archived_events_are_not_missed(watched: Watched, monkeypatch: pyt
         await watched.bus.journal.append(entry)
     erase(monkeypatch, watched, {"messages": -2, "first_sequence": 3})
     assert not await watched.guard().compare()
+    assert not await watched.guard(counts=lambda event, sequence: (event.id, sequence) == ("c1", 5)).compare()
+    assert await watched.guard(counts=lambda _event, _sequence: False).compare()
     erase(monkeypatch, watched, {"messages": -3, "first_sequence": 4})
     assert await watched.guard().compare()
 
