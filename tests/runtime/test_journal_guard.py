@@ -162,7 +162,9 @@ async def test_erased_events_that_an_operator_accepted_are_no_alarm_later_and_fu
     assert await watched.guard().compare()
 
 
-async def test_events_in_an_archive_that_counts_are_not_missed(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_events_of_an_archive_that_counts_are_not_missed(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
     unreadable: dict[str, Any] = {"generation": "x"}
     archive: dict[str, Any] = {"generation": 1, "first": 1, "last": 2, "digest": "0" * 64}
     for number, body in enumerate((unreadable, archive)):
