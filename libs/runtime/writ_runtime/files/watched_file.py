@@ -105,4 +105,4 @@ def stamp(path: Path | str) -> Stamp | None:
         status = os.stat(path)  # noqa: PTH116 - half the time of Path.stat, and called before every decision
     except OSError:
         return None
-    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
+    return status.st_mtime_ns, status.st_size, status.st_ino, status.st_ctime_ns
