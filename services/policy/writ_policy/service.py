@@ -151,7 +151,7 @@ class PolicyService:
         return JournalGuard(bus.journal, self._measured, alarm, file=file, lost=lost, counts=self._is_archive)
 
     def _is_archive(self, event: ControlEvent, sequence: int) -> bool:
-        """Return whether policy allowed this archive. Whoever has NATS erase events can announce one, too."""
+        """Return whether policy allowed this archive. Anyone who has NATS erase events can announce one, too."""
         trusted = [key for key, last in self._keys.events.items() if sequence <= last]
         return event.kind == ARCHIVE and is_decided(event, trusted, self._key.installation)
 
