@@ -74,6 +74,7 @@ class GuestWork:
         """The manager for high availability has the request, and carries it out when it can."""
         self._stopping, self._over = asyncio.Event(), asyncio.Event()
         self._abandoned = False
+        self._until = time.monotonic() + task.timeout
         self._refused_since: float | None = None
         self._unread = ""
         """Why the present state of the task is not known; empty where it is."""
@@ -140,14 +141,22 @@ class GuestWork:
         except TimeoutError:
             return None
 
+    @property
+    def is_late(self) -> bool:
+        """Return true once the operation's time is over: nobody waits for its task any more."""
+        return time.monotonic() > self._until
+
     async def stop(self, grace: float) -> bool:
-        """Stop the task on its node. Return whether its end is confirmed."""
+        """Stop the task on its node. Return whether its end is confirmed. A task that a cancel does not end is followed
+        on, until the operation's time is over.
+        """
         self._stopping.set()
-        if not await self._ended(grace + STOP_SECONDS):
+        if await self._ended(grace + STOP_SECONDS):
+            return True
+        if self.is_late:
             self._abandoned = True
             await self._ended(ABANDON_SECONDS)
-            return self.task.operation.read_only
-        return True
+        return self.task.operation.read_only
 
     async def _ended(self, seconds: float) -> bool:
         try:
@@ -253,6 +262,7 @@ class GuestWork:
         no token is accepted while the file system of the cluster restarts.
         """
         if error.retry and error.code != "no_such_task":
+            self._refused_since = None
             return None
         now = time.monotonic()
         since = self._refused_since = now if self._refused_since is None else self._refused_since
@@ -267,7 +277,7 @@ class GuestWork:
                 break
             self.log.extend(str(row.get("t", ""))[:1000] for row in rows)
             start += len(rows)
-            if len(rows) < LOG_PAGE:
+            if len(rows) < LOG_PAGE or self._stopping.is_set():  # the stop is urgent
                 break
         if (percent := percent_of(list(self.log))) is not None:
             self._progress(f"{upid.type}: {percent} %")
@@ -289,10 +299,19 @@ class GuestWork:
     def check_stopped(self, message: str = "it was stopped") -> None:
         """Raises OperationEnded where the operation is to stop."""
         if self._stopping.is_set():
+            if self.is_managed:
+                raise OperationEnded(self._requested(message))
             effect: Effect = "maybe" if self.steps else "none"
             raise OperationEnded(
                 TaskResult(outcome="cancelled", code="cancelled", message=message, effect=effect, state=self.state())
             )
+
+    def _requested(self, message: str) -> TaskResult:
+        """Return the outcome of a request that the manager for high availability goes on to carry out."""
+        text = f"the manager for high availability has the request; {message}"
+        return TaskResult(
+            outcome="unknown", code="cancelled", message=text, effect="maybe", over=False, state=self.state()
+        )
 
     def _judged(self, end: TaskEnd, lock: str | None) -> TaskEnd:
         """Count a success. Raises Ended for anything else."""
