@@ -12,6 +12,7 @@ from tests.containers.test_hostile_engine import ID, engine_at, reply
 
 from writ_agent.backends.port import Task, TaskResult
 from writ_containers import container_operations
+from writ_containers.containers import created_container
 from writ_containers.engine.api import Engine
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.errors import TimedOut
@@ -125,6 +126,30 @@ async def test_container_that_cannot_be_started_is_removed_once_the_engine_is_ba
         done = await container_operations.run(engine, about, print)
     assert (done.outcome, done.code, done.effect) == ("failed", "engine_failed", "none")
     assert done.message.endswith("no space left on device; the container was removed again")
+
+
+class KeepsContainer(CannotStart):
+    """An engine that can neither start nor remove a container."""
+
+    left = 0
+
+    async def serve(self, line: str, writer: asyncio.StreamWriter) -> None:
+        if line.startswith("DELETE"):
+            writer.write(reply(b'{"message": "device or resource busy"}', 500))
+            return
+        await super().serve(line, writer)
+
+
+async def test_removal_that_an_engine_refuses_does_not_last_until_the_timeout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(created_container, "CERTAIN_AFTER", 0.3)
+    path = tmp_path / "e.sock"
+    about = replace(task_of(path, "container_create", container_name="web", image="box:1"), timeout=600.0)
+    async with asyncio.timeout(30), engine_at(path, KeepsContainer().serve) as engine:
+        done = await container_operations.run(engine, about, print)
+    assert (done.outcome, done.code, done.effect) == ("unknown", "engine_failed", "maybe")
+    assert "look for what was created" in done.message
 
 
 class WaitsForRegistry:
