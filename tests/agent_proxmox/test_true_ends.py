@@ -15,6 +15,7 @@ from writ_agent_proxmox.operations import nodes, power
 from writ_agent_proxmox.settings import ProxmoxConnection
 from writ_agent_proxmox.tasks import work
 from writ_agent_proxmox.tasks.guests import Guest, all_guests, guests_of
+from writ_contracts.errors import Conflict
 from writ_testing.eventually import eventually
 from writ_testing.peers.proxmox import ProxmoxFault
 from writ_testing.suites.backend import ProgressRecorder
@@ -221,3 +222,13 @@ async def test_log_of_a_change_has_the_last_lines(cluster: Cluster, monkeypatch:
     talk(cluster, monkeypatch, [f"line {number}" for number in range(100)])
     done = await cluster.done("container_start", container_name="web")
     assert done.output["log"].splitlines()[-2:] == ["line 99", "TASK OK"]
+
+
+async def test_another_guest_that_has_taken_the_name_is_left_alone(cluster: Cluster) -> None:
+    """The decision was about the guest of the baseline."""
+    decided = await cluster.backend.baseline(cluster.task("container_start", container_name="web"))
+    task = replace(cluster.task("container_start", container_name="web"), baseline={**decided, "guest": "qemu/77"})
+    with pytest.raises(Conflict) as refused:
+        await cluster.backend.run(task, ProgressRecorder())
+    assert refused.value.code == "guest_changed"
+    assert cluster.server.calls("POST", START) == 0

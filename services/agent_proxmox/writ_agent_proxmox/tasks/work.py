@@ -86,8 +86,13 @@ class GuestWork:
         return str(parameters.get("guest_name") or parameters["container_name"])
 
     async def guest(self, name: str) -> Guest:
-        """Return the guest with this name, on any node. Raises Invalid (`not_found`, `other_spelling`)."""
-        return find_guest(await all_guests(self.api), name)
+        """Return the guest with this name, on any node. Raises Invalid (`not_found`, `other_spelling`), and Conflict
+        (`guest_changed`) if it is not the guest of the baseline, which policy's decision was about.
+        """
+        guest = find_guest(await all_guests(self.api), name)
+        if self.task.baseline.get("guest", guest.id) != guest.id:
+            raise Conflict(f"since the decision, guest {guest.id} has taken the name {name}", code="guest_changed")
+        return guest
 
     async def found_again(self, guest: Guest) -> Guest:
         """Return the guest on its present node; as it was where that cannot be read, and the manager for high
