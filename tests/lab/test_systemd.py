@@ -238,6 +238,16 @@ def test_status_reports_every_started_unit(site: Site) -> None:
     assert {"keeper", "policy@1", "executor@1", "audit@1"} <= {one["name"] for one in seen["processes"]}
 
 
+def test_journal_knows_the_unit_and_the_level_of_each_line(site: Site) -> None:
+    rows = site.control.run("journalctl", "--no-pager", "--output=json", "--identifier=writ-executor").splitlines()
+    lines = [(one, json.loads(one["MESSAGE"])) for row in rows if (one := json.loads(row))["MESSAGE"].startswith("{")]
+    assert lines
+    priorities = {"debug": "7", "info": "6", "warning": "4", "error": "3"}
+    assert {(one["PRIORITY"], line["service"]) for one, line in lines} == {
+        (priorities[line["level"]], "executor") for _, line in lines
+    }
+
+
 def test_killed_process_is_started_again_and_work_continues(site: Site) -> None:
     for host, unit in [*((site.control, one) for one in SERVICES), (site.far, site.agent)]:
         before = host.show(unit, "MainPID")

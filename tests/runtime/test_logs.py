@@ -3,8 +3,10 @@
 import io
 import json
 import logging
+import os
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 
@@ -117,3 +119,27 @@ def test_a_person_gets_text_without_control_characters() -> None:
     Log("x").info("request.refused", why="\x1b[2Jno rule\nat all", rule="")
     assert stream.getvalue().count("\n") == 1
     assert stream.getvalue().rstrip().endswith(r"policy request.refused why='\x1b[2Jno rule\nat all' rule=''")
+
+
+def test_lines_for_systemds_journal_begin_with_their_priority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with (tmp_path / "journal").open("w+") as stream:
+        status = os.fstat(stream.fileno())
+        monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
+        configure("policy", "debug", "auto", stream=stream)
+        log = Log("writ.policy")
+        log.debug("a")
+        log.info("b")
+        log.warning("c")
+        log.error("d", exception=ValueError("two\nlines"))
+        written = (tmp_path / "journal").read_text().splitlines()
+    assert [line[:4] for line in written] == ["<7>{", "<6>{", "<4>{", "<3>{"]
+    assert [json.loads(line[3:])["event"] for line in written] == ["a", "b", "c", "d"]
+
+
+def test_lines_for_anything_else_have_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service's child has the variable, too, also if its standard error is a file."""
+    monkeypatch.setenv("JOURNAL_STREAM", "1:2")
+    with (tmp_path / "log").open("w+") as stream:
+        configure("policy", "info", "auto", stream=stream)
+        Log("writ.policy").info("policy.loaded")
+        assert (tmp_path / "log").read_text().startswith("{")

@@ -59,6 +59,16 @@ async def test_a_file_of_the_same_size_and_time_is_noticed_by_its_inode(path: Pa
     assert await watched.refresh()
 
 
+async def test_a_file_written_in_place_is_noticed_though_its_modification_time_is_set_back(path: Path) -> None:
+    """As by `cp -p` from a copy of the same size and time."""
+    watched, before = WatchedFile(path, number), path.stat()
+    while path.stat().st_ctime_ns == before.st_ctime_ns:  # the clock of the file system has ticks
+        path.write_text("2")
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert await watched.refresh()
+    assert watched.value == 2
+
+
 async def test_a_bad_file_leaves_the_last_good_version_in_force_loudly(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -5,6 +5,7 @@ libraries have the same form. Fields must not hold secrets: no check here can fi
 """
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ Context = Callable[[], Mapping[str, str]]
 
 _bound: ContextVar[Mapping[str, object]] = ContextVar("writ_log_fields", default={})  # noqa: B039 - never written to
 _PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "fields"}
+_JOURNAL_PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
@@ -70,8 +72,30 @@ def configure(service: str, level: str, form: str, *, context: Context = dict, s
     stream = stream or sys.stderr
     console = form == "console" or (form == "auto" and stream.isatty())
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(ConsoleFormatter(service, context) if console else JsonFormatter(service, context))
+    formatter = ConsoleFormatter(service, context) if console else JsonFormatter(service, context)
+    handler.setFormatter(JournalFormatter(formatter) if is_journal(stream) else formatter)
     logging.basicConfig(level=_LEVELS[level], handlers=[handler], force=True)
+
+
+def is_journal(stream: TextIO) -> bool:
+    """Return whether systemd's journal reads the stream, by `JOURNAL_STREAM` of systemd.exec(5)."""
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, ValueError):  # a closed stream, or one without a descriptor
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+
+
+class JournalFormatter(logging.Formatter):
+    """Another form, after the priority in the notation of sd-daemon(3), which the journal takes off again."""
+
+    def __init__(self, form: logging.Formatter) -> None:
+        super().__init__()
+        self._form = form
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the text with its priority before it."""
+        return f"<{_JOURNAL_PRIORITIES.get(record.levelno, 6)}>{self._form.format(record)}"
 
 
 class JsonFormatter(logging.Formatter):

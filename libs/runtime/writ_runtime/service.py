@@ -244,7 +244,9 @@ def _settle_memory(thresholds: tuple[int, int, int]) -> None:
 
 
 def _refuse(name: str, error: ConfigError) -> NoReturn:
-    print(f"writ {name}: {error}".replace("\n", " | "), file=sys.stderr)  # noqa: T201 - logs are not configured yet
+    priority = "<3>" if logs.is_journal(sys.stderr) else ""
+    message = f"{priority}writ {name}: {error}".replace("\n", " | ")
+    print(message, file=sys.stderr)  # noqa: T201 - logs are not configured yet
     sys.exit(2)
 
 

@@ -17,7 +17,7 @@ from writ_runtime.list_reader.lists import SMALL
 from writ_runtime.logs import Log
 
 Reading = TypeVar("Reading")
-Stamp = tuple[int, int, int]
+Stamp = tuple[int, int, int, int]
 
 _log = Log("writ.files")
 
@@ -105,4 +105,4 @@ def stamp(path: Path | str) -> Stamp | None:
         status = os.stat(path)  # noqa: PTH116 - half the time of Path.stat, and called before every decision
     except OSError:
         return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
