@@ -305,18 +305,12 @@ class GuestWork:
         """Raises OperationEnded where the operation is to stop."""
         if self._stopping.is_set():
             if self.is_managed:
-                raise OperationEnded(self._requested(message))
+                text = f"the manager for high availability has the request; {message}"
+                raise OperationEnded(replace(self._unknown("", "cancelled"), message=text))
             effect: Effect = "maybe" if self.steps else "none"
             raise OperationEnded(
                 TaskResult(outcome="cancelled", code="cancelled", message=message, effect=effect, state=self.state())
             )
-
-    def _requested(self, message: str) -> TaskResult:
-        """Return the outcome of a request that the manager for high availability goes on to carry out."""
-        text = f"the manager for high availability has the request; {message}"
-        return TaskResult(
-            outcome="unknown", code="cancelled", message=text, effect="maybe", over=False, state=self.state()
-        )
 
     def _judged(self, end: TaskEnd, lock: str | None) -> TaskEnd:
         """Count a success. Raises Ended for anything else."""
