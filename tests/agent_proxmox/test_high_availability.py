@@ -74,6 +74,18 @@ async def test_managed_guest_that_is_not_started_in_time_is_unknown_and_says_its
     assert "the guest is stopped so far" in done.message
 
 
+async def test_cancel_does_not_end_what_the_manager_goes_on_to_do(managed: Cluster) -> None:
+    task = replace(managed.task("container_start", container_name="web"), timeout=100.0)
+    operation = RunningOperation(managed.backend, task, ProgressRecorder(), 1.0)
+    waiting = asyncio.create_task(operation.wait())
+    await eventually(lambda: seen(managed, "/status/current", 2))
+    await operation.stop("cancel")
+    assert not operation.known  # the reply to the cancel is `not_confirmed`
+    done = await waiting
+    assert (done.outcome, done.effect, done.over) == ("unknown", "maybe", False)
+    assert "the manager for high availability has the request; the guest is stopped so far" in done.message
+
+
 async def test_managed_guest_has_moved_only_once_it_is_on_the_other_node(managed: Cluster) -> None:
     done = await timed_out(managed, "/cluster/resources", 2, "guest_migrate", guest_name="web", node="pve2")
     assert (done.outcome, done.code) == ("unknown", "timeout")

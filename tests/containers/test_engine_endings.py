@@ -12,6 +12,7 @@ from tests.containers.test_hostile_engine import ID, engine_at, reply
 
 from writ_agent.backends.port import Task, TaskResult
 from writ_containers import container_operations
+from writ_containers.containers import created_container
 from writ_containers.engine.api import Engine
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.errors import TimedOut
@@ -31,10 +32,10 @@ def task_of(path: Path, name: str, **parameters: Any) -> Task:
     return task(CATALOGUE[name], target, encode_id(bytes(16)), **parameters)
 
 
-def container(state: str) -> bytes:
+def container(state: str, ident: str = ID) -> bytes:
     """Return an inspection; the container was started once."""
     facts = {"Status": state, "Running": state == "running", "StartedAt": "2026-01-01T00:00:00Z", "ExitCode": 137}
-    return reply(json.dumps({"Id": ID, "Name": "/web", "State": facts, "Config": {}, "HostConfig": {}}).encode())
+    return reply(json.dumps({"Id": ident, "Name": "/web", "State": facts, "Config": {}, "HostConfig": {}}).encode())
 
 
 def chunk(line: str) -> bytes:
@@ -62,6 +63,24 @@ async def test_restart_that_only_stopped_its_container_has_failed_and_says_so(tm
     assert (done.outcome, done.code, done.effect) == ("failed", "engine_failed", "done")
     assert FULL in done.message
     assert "it was stopped, and does not run now" in done.message
+
+
+class Replaced(FullDisk):
+    """An engine that has lost the container; another one has its name."""
+
+    async def serve(self, line: str, writer: asyncio.StreamWriter) -> None:
+        if "/restart" in line or self.state == "running":
+            await super().serve(line, writer)
+            return
+        writer.write(container(self.state, "f" * 64))
+
+
+async def test_another_container_of_the_name_is_not_taken_for_the_stopped_one(tmp_path: Path) -> None:
+    path = tmp_path / "e.sock"
+    async with engine_at(path, Replaced().serve) as engine:
+        done = await container_operations.run(engine, task_of(path, "container_restart", container_name="web"), print)
+    assert (done.outcome, done.effect) == ("unknown", "maybe")
+    assert "another container has the name now" in done.message
 
 
 class ShutsDown(FullDisk):
@@ -125,6 +144,30 @@ async def test_container_that_cannot_be_started_is_removed_once_the_engine_is_ba
         done = await container_operations.run(engine, about, print)
     assert (done.outcome, done.code, done.effect) == ("failed", "engine_failed", "none")
     assert done.message.endswith("no space left on device; the container was removed again")
+
+
+class KeepsContainer(CannotStart):
+    """An engine that can neither start nor remove a container."""
+
+    left = 0
+
+    async def serve(self, line: str, writer: asyncio.StreamWriter) -> None:
+        if line.startswith("DELETE"):
+            writer.write(reply(b'{"message": "device or resource busy"}', 500))
+            return
+        await super().serve(line, writer)
+
+
+async def test_removal_that_an_engine_refuses_does_not_last_until_the_timeout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(created_container, "CERTAIN_AFTER", 0.3)
+    path = tmp_path / "e.sock"
+    about = replace(task_of(path, "container_create", container_name="web", image="box:1"), timeout=600.0)
+    async with asyncio.timeout(30), engine_at(path, KeepsContainer().serve) as engine:
+        done = await container_operations.run(engine, about, print)
+    assert (done.outcome, done.code, done.effect) == ("unknown", "engine_failed", "maybe")
+    assert "look for what was created" in done.message
 
 
 class WaitsForRegistry:

@@ -36,7 +36,7 @@ async def change(engine: Engine, task: Task, progress: Progress, until: float) -
     except WritError as error:
         judged = await _after(engine, task, raw, error, until)
         if judged is None or judged.verdict != "took_effect":
-            return _not_done(task, judged, error, until)
+            return _not_done(task, raw, judged, error, until)
         if error.code not in (*LOST, "not_found"):
             message = f"{error}; {_reason(judged)}"
             return TaskResult(outcome="failed", code=error.code, message=message, effect="done")
@@ -176,22 +176,27 @@ async def _after(engine: Engine, task: Task, raw: Raw, error: WritError, until: 
         await asyncio.sleep(PAUSE)
 
 
-def _not_done(task: Task, judged: ProbeResult | None, error: WritError, until: float) -> TaskResult:
+def _not_done(task: Task, raw: Raw, judged: ProbeResult | None, error: WritError, until: float) -> TaskResult:
     """Return a failure if the container shows no effect although the engine answered or had enough time; or if the
     engine answered that it could not start again what it had stopped.
     """
     answered = error.code not in LOST or time.monotonic() < until
     if judged is not None and judged.verdict == "no_effect" and answered:
         return TaskResult(outcome="failed", code=error.code, message=str(error), effect="none")
-    if judged is not None and error.code not in LOST and verb_of(task) == "restart" and _is_stopped(judged):
+    if judged is not None and error.code not in LOST and verb_of(task) == "restart" and _is_stopped(raw, judged):
         message = f"{error}; it was stopped, and does not run now: start it once the engine can"
         return TaskResult(outcome="failed", code=error.code, message=message, effect="done")
     reason = _reason(judged) if judged is not None else "the engine no longer replies"
     return TaskResult(outcome="unknown", code=error.code, message=f"{error}; {reason}", effect="maybe")
 
 
-def _is_stopped(judged: ProbeResult) -> bool:
-    return judged.verdict == "unknown" and judged.observed.get("state") == "exited"
+def _is_stopped(raw: Raw, judged: ProbeResult) -> bool:
+    """Return True if this container, and not another of its name, has exited."""
+    observed = judged.observed
+    return judged.verdict == "unknown" and (observed.get("container_id"), observed.get("state")) == (
+        raw["Id"],
+        "exited",
+    )
 
 
 def _ended(raw: Raw, effect: Effect = "done") -> TaskResult:

@@ -8,7 +8,7 @@ from typing import Any
 from writ_containers.containers.container_view import OPERATION_LABEL
 from writ_containers.engine.api import Engine
 from writ_containers.engine.engine_errors import LOST
-from writ_contracts.errors import Invalid, WritError
+from writ_contracts.errors import Invalid, Unreachable, WritError
 
 PAUSE = 0.2
 CERTAIN_AFTER = 4.0
@@ -42,20 +42,33 @@ def where_to_look(operation_id: str) -> str:
 async def remove_created(engine: Engine, operation_id: str) -> bool:
     """Remove what this operation created, found by its label. Return whether its removal is confirmed."""
     try:
-        for container_id in await labelled(engine, operation_id):
-            await engine.remove(container_id, force=True)
-        return not await labelled(engine, operation_id)
+        return await _removed(engine, operation_id)
     except WritError:
         return False
 
 
 async def removed_until(engine: Engine, operation_id: str, until: float) -> bool:
-    """Remove it as `remove_created` does, also over a restart of the engine, until `until` (monotonic seconds)."""
-    while not await remove_created(engine, operation_id):
-        if time.monotonic() + PAUSE > until:
+    """Remove it as `remove_created` does, also over a restart of the engine, until `until` (monotonic seconds). An
+    engine that refuses the removal has `CERTAIN_AFTER` seconds: a busy file system may be free by then.
+    """
+    last = until
+    while True:
+        try:
+            if await _removed(engine, operation_id):
+                return True
+            is_away = False
+        except WritError as error:
+            is_away = isinstance(error, Unreachable) or error.code in LOST
+        last = until if is_away else min(last, time.monotonic() + CERTAIN_AFTER)
+        if time.monotonic() + PAUSE > last:
             return False
         await asyncio.sleep(PAUSE)
-    return True
+
+
+async def _removed(engine: Engine, operation_id: str) -> bool:
+    for container_id in await labelled(engine, operation_id):
+        await engine.remove(container_id, force=True)
+    return not await labelled(engine, operation_id)
 
 
 async def labelled(engine: Engine, operation_id: str) -> list[str]:

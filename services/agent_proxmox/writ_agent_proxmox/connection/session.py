@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from http.client import INTERNAL_SERVER_ERROR
+from http.client import BAD_GATEWAY, INTERNAL_SERVER_ERROR
 from typing import Any
 from urllib.parse import quote
 
@@ -115,7 +115,7 @@ class _Json:
 
     def loads_errors(self, response: requests.Response) -> str:
         """Return the body's message and errors by field; empty where it has none, as on a real PVE. Raises
-        UnusableReply for the page of another server before it.
+        UnusableReply for the page of another server before it, where its status could be Proxmox' own.
         """
         try:
             body = _parsed(response.content)
@@ -123,7 +123,7 @@ class _Json:
             fields = [f"{name}: {text}" for name, text in errors.items()] if isinstance(errors, dict) else [errors]
             return "; ".join(str(part).strip() for part in (body.get("message"), *fields) if part)
         except (ValueError, AttributeError, RecursionError):
-            if response.status_code >= INTERNAL_SERVER_ERROR and response.content.strip():
+            if INTERNAL_SERVER_ERROR <= response.status_code < BAD_GATEWAY and response.content.strip():
                 raise UnusableReply(f"the reply {response.status_code} is not from Proxmox") from None
             return ""
 

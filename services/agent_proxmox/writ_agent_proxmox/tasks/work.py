@@ -74,6 +74,7 @@ class GuestWork:
         """The manager for high availability has the request, and carries it out when it can."""
         self._stopping, self._over = asyncio.Event(), asyncio.Event()
         self._abandoned = False
+        self._until = time.monotonic() + task.timeout
         self._refused_since: float | None = None
         self._unread = ""
         """Why the present state of the task is not known; empty where it is."""
@@ -85,8 +86,13 @@ class GuestWork:
         return str(parameters.get("guest_name") or parameters["container_name"])
 
     async def guest(self, name: str) -> Guest:
-        """Return the guest with this name, on any node. Raises Invalid (`not_found`, `other_spelling`)."""
-        return find_guest(await all_guests(self.api), name)
+        """Return the guest with this name, on any node. Raises Invalid (`not_found`, `other_spelling`), and Conflict
+        (`guest_changed`) if it is not the guest of the baseline, which policy's decision was about.
+        """
+        guest = find_guest(await all_guests(self.api), name)
+        if self.task.baseline.get("guest", guest.id) != guest.id:
+            raise Conflict(f"since the decision, guest {guest.id} has taken the name {name}", code="guest_changed")
+        return guest
 
     async def found_again(self, guest: Guest) -> Guest:
         """Return the guest on its present node; as it was where that cannot be read, and the manager for high
@@ -140,14 +146,22 @@ class GuestWork:
         except TimeoutError:
             return None
 
+    @property
+    def is_late(self) -> bool:
+        """Return true once the operation's time is over: nobody waits for its task any more."""
+        return time.monotonic() > self._until
+
     async def stop(self, grace: float) -> bool:
-        """Stop the task on its node. Return whether its end is confirmed."""
+        """Stop the task on its node. Return whether its end is confirmed. A task that a cancel does not end is followed
+        on, until the operation's time is over.
+        """
         self._stopping.set()
-        if not await self._ended(grace + STOP_SECONDS):
+        if await self._ended(grace + STOP_SECONDS):
+            return True
+        if self.is_late:
             self._abandoned = True
             await self._ended(ABANDON_SECONDS)
-            return self.task.operation.read_only
-        return True
+        return self.task.operation.read_only
 
     async def _ended(self, seconds: float) -> bool:
         try:
@@ -253,6 +267,7 @@ class GuestWork:
         no token is accepted while the file system of the cluster restarts.
         """
         if error.retry and error.code != "no_such_task":
+            self._refused_since = None
             return None
         now = time.monotonic()
         since = self._refused_since = now if self._refused_since is None else self._refused_since
@@ -267,7 +282,7 @@ class GuestWork:
                 break
             self.log.extend(str(row.get("t", ""))[:1000] for row in rows)
             start += len(rows)
-            if len(rows) < LOG_PAGE:
+            if len(rows) < LOG_PAGE or self._stopping.is_set():  # the stop is urgent
                 break
         if (percent := percent_of(list(self.log))) is not None:
             self._progress(f"{upid.type}: {percent} %")
@@ -289,6 +304,9 @@ class GuestWork:
     def check_stopped(self, message: str = "it was stopped") -> None:
         """Raises OperationEnded where the operation is to stop."""
         if self._stopping.is_set():
+            if self.is_managed:
+                text = f"the manager for high availability has the request; {message}"
+                raise OperationEnded(replace(self._unknown("", "cancelled"), message=text))
             effect: Effect = "maybe" if self.steps else "none"
             raise OperationEnded(
                 TaskResult(outcome="cancelled", code="cancelled", message=message, effect=effect, state=self.state())
