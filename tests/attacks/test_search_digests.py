@@ -41,7 +41,7 @@ async def test_audits_key_confirms_guesses_at_a_limited_rate_and_none_of_a_secre
         assert refused.error.code == "invalid"
         began, confirmed, failures, numbers = time.monotonic(), 0, set[str](), count()
         while not failures:  # several at once: one after the other, a slow machine would not reach the limit
-            names = [f"made-up-{next(numbers)}" for _ in range(10)]
+            names = [f"made-up-{next(numbers)}" for _ in range(50)]
             replies = await asyncio.gather(*(replied(thief, "file_path", f"/{name}", name) for name in names))
             confirmed += sum(bool(reply.digests) for reply in replies)
             failures |= {reply.error.code for reply in replies if reply.error}

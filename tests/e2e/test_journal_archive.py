@@ -330,7 +330,6 @@ async def test_same_file_completes_an_archive_after_a_crash_brought_back_events_
     assert (await writ.journal()).first == made["last"] + 1
 
 
-@pytest.mark.exhaustive
 @pytest.mark.timeout(240)
 async def test_archive_removes_no_rest_of_a_range_whose_file_was_not_verified(
     installation: RunningInstallation, writ: Writ, tmp_path: Path

@@ -130,7 +130,8 @@ async def _survey(message: Mapping[str, Any], secrets: Collection[str]) -> dict[
 
 async def _try_hostops() -> str | None:
     try:
-        reply = await _checked(await HostChild.start("check"))
+        # A mark of its own: `stop` ends all processes with it, and other agents of this host make checks too.
+        reply = await _checked(await HostChild.start(f"check-{os.urandom(8).hex()}"))
     except OSError as error:
         return f"no process could be started: {error.strerror}"
     return None if reply and reply.get("code") == "unsupported" else "hostops does not answer"
