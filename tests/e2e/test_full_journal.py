@@ -98,7 +98,7 @@ async def test_archive_of_a_journal_without_any_room_lets_its_operations_end_fir
         parameters = {"path": str(counted), "delay": 4.0, "timeout": 60}
         first = (await writ.submit("test_count", "web-1", parameters)).operation_id or ""
         await started(writ, first)
-        with installation.paused("agent"):  # its receipt comes afterwards, however slow the disk is
+        with installation.paused("agent"):  # its receipt comes afterwards
             await fill_to_the_limit(installation)
 
         async def has_ended_there() -> bool:
