@@ -87,7 +87,9 @@ def is_journal(stream: TextIO) -> bool:
 
 
 class JournalFormatter(logging.Formatter):
-    """Another form, after the priority in the notation of sd-daemon(3), which the journal takes off again."""
+    """Lines of another formatter, each event with its priority before it: `<3>` and others, as in sd-daemon(3). The
+    journal removes that again.
+    """
 
     def __init__(self, form: logging.Formatter) -> None:
         super().__init__()
