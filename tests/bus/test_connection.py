@@ -6,7 +6,9 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import nats.errors
 import pytest
+from nats.aio.client import Client
 
 from writ_bus.errors import BusRefused, Forbidden, TimedOut, Unreachable
 from writ_bus.nats.bus import NatsBus, connect
@@ -60,6 +62,28 @@ async def test_silent_server_is_unreachable_within_the_timeout() -> None:
         # The library gives up after 2 s, by a timeout without a text.
         with pytest.raises(Unreachable, match=r"cannot be reached: no answer in 2\.5 s$"):
             await connect(anybody(f"nats://127.0.0.1:{port}", wait=2.5))
+
+
+@pytest.mark.parametrize("step", ["_connect_to_server", "_process_connect_init"])
+async def test_connecting_ends_although_nats_py_drops_its_cancellation(
+    step: str, server: WritServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `asyncio.wait_for` of Python 3.11 does if the server's refusal arrives in the same moment."""
+    real = getattr(Client, step)
+
+    async def refused(self: Client, *arguments: object) -> None:
+        await real(self, *arguments)
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise nats.errors.Error("maximum account active connections exceeded") from None
+
+    monkeypatch.setattr(Client, step, refused)
+    connecting = asyncio.create_task(connect(server.options("alice", wait=0.5)))
+    await asyncio.wait({connecting}, timeout=SOON)
+    assert connecting.done()
+    with pytest.raises(Unreachable):
+        connecting.result()
 
 
 async def test_connecting_waits_for_a_server_that_comes_later(tmp_path: Path) -> None:

@@ -1,14 +1,18 @@
-"""nats-py's client against malformed messages and servers that die: nothing ends its reading or its reconnect, and only
-the server names a sender.
+"""nats-py's client against malformed messages and servers that die: nothing but a cancellation ends its reading or its
+reconnect, and only the server names a sender.
 
 The server passes on any bytes in subjects and headers. A principal chooses some of them.
 """
 
+import asyncio
 import logging
+from collections.abc import Coroutine
+from typing import Any
 
 import nats.errors
 from nats.aio.client import Client
 
+from writ_bus import tasks
 from writ_bus.nats.client.encrypted import EncryptedClient
 from writ_bus.sender import REQUEST_INFO
 
@@ -30,6 +34,9 @@ class GuardedClient(EncryptedClient):
             take_from_server(found, raw)
         return found
 
+    async def _connect_to_server(self, s: Any) -> None:
+        await _cancellable(super()._connect_to_server(s))
+
     async def _process_connect_init(self) -> None:
         """Shake hands with the server. Raises only what makes nats-py try again.
 
@@ -37,7 +44,7 @@ class GuardedClient(EncryptedClient):
         greeting and dies.
         """
         try:
-            await super()._process_connect_init()
+            await _cancellable(super()._process_connect_init())
         except (OSError, nats.errors.Error):  # TimeoutError is an OSError
             raise
         except Exception as error:
@@ -56,6 +63,19 @@ class GuardedClient(EncryptedClient):
         self._dropped += 1
         if self._dropped.bit_count() == 1:
             _logger.warning("nats.message_not_text", extra={"subject": repr(subject[:80]), "messages": self._dropped})
+
+
+async def _cancellable(step: Coroutine[Any, Any, None]) -> None:
+    """Do a step of connecting, and raise CancelledError after it if its task was cancelled meanwhile.
+
+    `asyncio.wait_for` of Python 3.11 drops a cancellation that comes in the moment its reply arrives, and nats-py would
+    go on connecting to a server that refuses it for ever.
+    """
+    try:
+        await step
+    finally:
+        if tasks.is_cancelled():
+            raise asyncio.CancelledError
 
 
 def take_from_server(found: dict[str, str], raw: bytes) -> None:
