@@ -1,12 +1,13 @@
 """One real installation for each test module: `writ up` with two executors, and a client of its operator."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
+from writ_cli.arguments import completion
 from writ_client.client import Writ
 from writ_testing.installations.installation import (
     RunningInstallation,
@@ -20,6 +21,14 @@ ENVIRON = {"WRIT_HEARTBEAT": "0.5", "WRIT_LEASE": "2", "WRIT_RATE": "100000", "W
 RULES: list[dict[str, Any]] = [
     {"name": "nobody_fails", "operations": ["test_fail"], "allowed": False, "target_roles": ["production"]},
 ]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patient_completion() -> Iterator[None]:
+    """Wait longer for names to complete and to suggest than a person would: workers share two cores."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(completion, "PATIENCE", 20.0)
+        yield
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -142,13 +142,15 @@ async def test_shell_completes_ids_of_the_record_and_of_stops(
         shell = BashComplete(cli, {}, "writ", "_WRIT_COMPLETE")
         return [one.value for one in await asyncio.to_thread(shell.get_completions, list(words), last)]
 
-    for words in (("trace",), ("op", "show")):
-        assert await completed(*words, last=done.operation_id[:12]) == [done.operation_id]
-    assert await completed("stop", "lift", last="") == [stop.output["id"]]
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    assert (await asyncio.to_thread(CliRunner().invoke, cli, ["context", "save", "ours"])).exit_code == 0
-    assert await completed("stop", "lift", "--context", "ours", last="") == [stop.output["id"]]
-    await writ.stop_lift(stop.output["id"])
+    try:
+        for words in (("trace",), ("op", "show")):
+            assert await completed(*words, last=done.operation_id[:12]) == [done.operation_id]
+        assert await completed("stop", "lift", last="") == [stop.output["id"]]
+        monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+        assert (await asyncio.to_thread(CliRunner().invoke, cli, ["context", "save", "ours"])).exit_code == 0
+        assert await completed("stop", "lift", "--context", "ours", last="") == [stop.output["id"]]
+    finally:
+        await writ.stop_lift(stop.output["id"])
     assert await completed("stop", "lift", last="") == []
 
 
