@@ -130,7 +130,7 @@ async def test_an_outcome_that_differs_from_its_receipt_is_a_security_event_and_
 ) -> None:
     """The receipt's own signature is valid: beside it, another outcome would look as if the agent had reported it."""
     rogue = Rogue(executor)
-    answer = await alice.submit("test_sleep", "web-1", {"seconds": 1.5, "processes": 0})
+    answer = await alice.submit("test_sleep", "web-1", {"seconds": 5, "processes": 0})
     operation_id = answer.operation_id or ""
     await started(executor, "alice", operation_id)
     about = structs.replace(subject(installation, "test_sleep", "web-1", {}), operation_id=operation_id)

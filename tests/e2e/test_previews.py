@@ -40,7 +40,7 @@ RULES: list[dict[str, Any]] = [
         "name": "short",
         "operations": ["file_write"],
         "allowed": True,
-        "approval": {"timeout": "2s"},
+        "approval": {"timeout": "4s"},
         "targets": ["web-3"],
     },
     {"name": "stops", "operations": ["stop_set", "stop_lift"], "allowed": True},
@@ -266,7 +266,7 @@ async def test_time_to_decide_stands_still_during_a_stop(people: tuple[Writ, Wri
     operation_id = answer.operation_id or ""
     stop = await alice.stop_set(["web-3"], reason="a freeze")
     with pytest.raises(TimedOut):
-        await alice.wait(operation_id, timeout=4)  # twice the time to decide
+        await alice.wait(operation_id, timeout=6)  # longer than the time to decide
     assert [one.operation_id for one in (await bob.approvals.pending()).pending if one.target == "web-3"] == [
         operation_id
     ]

@@ -196,7 +196,7 @@ async def test_run_reports_a_host_that_hangs_and_how_the_operation_ends(ssh: Ssh
     """Also without a terminal."""
     assert (await writ.run("network_status", "web-1", timeout=30)).outcome == "succeeded"
     path = ssh.root / "hanging"
-    words = ("run", "test_count", "-t", "web-1", f"path={path}", "delay=2", "timeout=30")
+    words = ("run", "test_count", "-t", "web-1", f"path={path}", "delay=5", "timeout=30")
     process = await asyncio.create_subprocess_exec(
         str(Path(sys.executable).with_name("writ")),
         *words,
