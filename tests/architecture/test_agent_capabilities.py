@@ -50,3 +50,10 @@ def test_no_container_gets_a_capability(file: str) -> None:
     assert not [name for name, one in services.items() if "cap_add" in one or one.get("privileged")]
     if file != "deploy/docker-socket.yaml":  # it adds to the service of docker-compose.yml
         assert all(one["cap_drop"] == ["ALL"] for one in services.values())
+
+
+def test_no_image_of_a_registry_gets_the_keys_of_a_service_by_its_name() -> None:
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    ours = {name: one.get("pull_policy") for name, one in services.items() if one["image"].startswith("writ/")}
+    assert {"writ", "nats", "nats-2", "policy", "gateway"} <= set(ours)
+    assert [name for name, policy in ours.items() if policy != "never"] == []

@@ -11,7 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from writ_cli.arguments import help_sections, usual_names
-from writ_cli.main import cli
+from writ_cli.arguments.shell_scripts import SCRIPTS
+from writ_cli.main import COMPLETE, cli
 
 COLUMNS = 80
 INVENTORY = """
@@ -29,7 +30,7 @@ def completed(home: Path, *words: str, last: str = "") -> list[str]:
     """Return bash's completions after these words."""
     line = ["writ", *words, last]
     environ = {**os.environ, "WRIT_HOME": str(home), "_WRIT_COMPLETE": "bash_complete"}
-    environ |= {"COMP_WORDS": " ".join(line), "COMP_CWORD": str(len(line) - 1)}
+    environ |= {"COMP_WORDS": " ".join(line)}
     command = [sys.executable, "-c", "import sys; sys.argv[0] = 'writ'; from writ_cli.main import main; main()"]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=True)
     return [row.partition(",")[2] for row in done.stdout.splitlines() if row]
@@ -237,6 +238,22 @@ def test_shell_completes_nothing_where_nothing_runs(home: Path, tmp_path: Path) 
     assert completed(home, "op", "get", last="") == []
     assert completed(home, "stop", "lift", last="") == []
     assert completed(tmp_path / "none", "run", "service_restart", "-t", last="w") == []
+
+
+@pytest.mark.parametrize(
+    ("line", "words", "last"),
+    [
+        ("writ run --as=alice service_re", ["run", "--as=alice"], "service_re"),
+        ("writ run service_restart --target=w", ["run", "service_restart"], "--target=w"),
+        ("writ run --reason 'two words' ", ["run", "--reason", "two words"], ""),
+        ("writ ", [], ""),
+    ],
+)
+def test_bash_gets_words_with_their_equals_signs(
+    line: str, words: list[str], last: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COMP_WORDS", line)
+    assert SCRIPTS["bash"](cli, {}, "writ", COMPLETE).get_completion_args() == (words, last)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -11,6 +11,7 @@ from writ_bus.errors import Conflict, Forbidden, Unreachable
 from writ_bus.port import Entry
 from writ_contracts import subjects
 from writ_contracts.agents import SecurityKind
+from writ_contracts.history.records import Record
 from writ_contracts.wire import encode
 from writ_runtime.journal import security_events
 from writ_runtime.journal.security_events import SENDER_BURST, SecurityEvents, SecurityFinding, security_event
@@ -136,3 +137,27 @@ async def test_flood_of_one_sender_leaves_room_for_the_findings_about_others(ins
     running.cancel()
     with suppress(asyncio.CancelledError):
         await running
+
+
+async def test_each_stored_finding_is_read_once_by_each_replica(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(50):
+        await installation.put(b"other")
+    journal, read = installation.bus.journal, list[int]()
+
+    async def counted(subject: str, *, after: int = 0, limit: int | None = None) -> list[Record]:
+        records = await type(journal).read(journal, subject, after=after, limit=limit)
+        read.append(len(records))
+        return records
+
+    monkeypatch.setattr(journal, "read", counted)
+    monkeypatch.setattr(security_events, "PAGE", 20)
+    findings = [structs.replace(FOUND, detail=f"event {number}: x", after=number) for number in range(1, 51)]
+    for _ in range(2):
+        replica = SecurityEvents(journal, lambda: 1.0, installation.counted.append)
+        for finding in [*findings, *findings]:  # as when it makes its index again
+            await replica.record(finding)
+    details = [one for one in await installation.details() if one]
+    assert details == [finding.detail for finding in findings]
+    assert sum(read) < 10 * len(findings)

@@ -20,6 +20,8 @@ from writ_cli.terminal.output_option import form_of
 from writ_contracts.version import VERSION
 
 _INSTALLATION, _OPERATIONS = "writ_cli.installation", "writ_cli.operations"
+COMPLETE = "_WRIT_COMPLETE"
+"""Set by the script of a shell."""
 MOST_GROUPS = 3
 """More groups than these are listed without the subcommand."""
 PLACES = {
@@ -83,6 +85,10 @@ class WritGroup(LazyGroup):
     ) -> Any:
         """Run the command line, and exit with a status of `exit_status`."""
         form = form_of(sys.argv[1:] if args is None else args)
+        if COMPLETE in os.environ:
+            from writ_cli.arguments.shell_scripts import register  # noqa: PLC0415 - only a shell that completes needs it
+
+            register()
         try:
             status = super().main(args, prog_name or "writ", complete_var, False, **extra)
             sys.stdout.flush()

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import BashComplete, CompletionItem, FishComplete, ShellComplete, ZshComplete
+from click.shell_completion import CompletionItem
 
+from writ_cli.arguments.shell_scripts import SCRIPTS
 from writ_cli.context.current_context import ContextFolder, found_home
 from writ_cli.context.settings import Settings
 from writ_cli.terminal.output import Screen, visible
@@ -28,15 +29,6 @@ if TYPE_CHECKING:
 PATIENCE = 1.5
 RECORDED = 50
 """The latest operations whose ids are completed."""
-
-
-class WholeFishComplete(FishComplete):
-    """Completion for fish, in which click's own script cuts descriptions and values at their first comma."""
-
-    source_template = FishComplete.source_template.replace('(string split ","', '(string split -m 1 ","')
-
-
-SCRIPTS: dict[str, type[ShellComplete]] = {"bash": BashComplete, "zsh": ZshComplete, "fish": WholeFishComplete}
 TROUBLE = (ConfigError, FileErrors, OSError, TimeoutError, WritError)
 
 
@@ -48,7 +40,7 @@ def completion(context: click.Context, shell: str) -> int:
 
     \b
     bash   eval "$(writ completion bash)" in ~/.bashrc
-    zsh    eval "$(writ completion zsh)" in ~/.zshrc
+    zsh    eval "$(writ completion zsh)" in ~/.zshrc, below compinit
     fish   writ completion fish | source in ~/.config/fish/config.fish
     """
     click.echo(SCRIPTS[shell](context.find_root().command, {}, "writ", "_WRIT_COMPLETE").source())

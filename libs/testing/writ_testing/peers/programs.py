@@ -32,6 +32,7 @@ PACKAGES = {
     "ssh-add": "openssh-client",
     "ssh-agent": "openssh-client",
     "sshd": "openssh-server",
+    "zsh": "zsh",
 }
 """Debian's package of each program."""
 
