@@ -10,6 +10,8 @@ from docs.generate.metrics_table import registries
 from writ_agent.service import _checks as checks_of_agent
 from writ_audit.service import Audit
 from writ_cli.terminal.exit_status import Exit
+from writ_client.client import Writ
+from writ_client.queries.policy_queries import PolicyQueries
 from writ_contracts.errors import CODES
 from writ_executor.service import Executor
 from writ_gateway.http.http_server import McpListener
@@ -72,6 +74,16 @@ def test_every_check_of_readyz_is_in_the_table_with_its_service(service: str) ->
     named = {name for row in rows if service in row.split("|")[2] for name in re.findall(r"`(\w+)`", row.split("|")[1])}
     assert set(CHECKS[service](AnyParts())) - named == ({"control"} if service == "policy" else set())
     assert "`control` never fails" in text
+
+
+def test_methods_for_versions_of_the_policy_exist() -> None:
+    page = (OPERATING / "policy-versions.md").read_text()
+    rows = [row.split("|")[3] for row in page.splitlines() if "`writ policy" in row and row.count("|") == 4]
+    named = [name for row in rows for name in re.findall(r"`([\w.]+)`", row)]
+    assert len(named) == 8
+    for name in named:
+        group, _, method = name.rpartition(".")
+        assert callable(getattr(PolicyQueries if group == "policy" else Writ, method, None)), name
 
 
 def test_every_exit_status_is_in_the_table_and_no_other() -> None:
