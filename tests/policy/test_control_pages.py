@@ -1,18 +1,25 @@
-"""Stops, emergencies and approval windows are listed in pages, however many of them are in force."""
+"""Stops, emergencies, approval windows and sessions are listed in pages, however many of them are in force."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from msgspec import structs
+from tests.policy.replica import Asking
+from tests.policy.test_analysis_queries import Vouched
+from tests.policy.test_sessions import Sessions
 
+from writ_client.operations.sessions import Sessions as SessionsOfClient
 from writ_contracts.errors import Invalid
 from writ_contracts.policy.stops import Reach
 from writ_contracts.policy.versions import EmergencyView, StopView, WindowView
 from writ_contracts.wire import encode
+from writ_policy.endpoints import sessions as session_queries
 from writ_policy.state.control_pages import Entry, entries, page
 from writ_rules.engine.control import ControlState, Emergency, Stop
 from writ_rules.engine.policy_file.approval_windows import ApprovalWindow
+from writ_trust.keys import Key, generate_seed
 
 NOW = 1000.0
 
@@ -101,3 +108,17 @@ async def test_entries_of_one_moment_are_not_skipped() -> None:
 async def test_a_text_that_is_no_cursor_is_refused(after: str) -> None:
     with pytest.raises(Invalid, match="after"):
         await page(entries(ControlState(stops=(stop(1),)), NOW), after, used)
+
+
+async def test_the_client_lists_the_open_sessions_of_all_pages(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
+    asking.files.policy({"name": "restarts", "operations": ["service_restart"], "allowed": True})
+    sessions = Sessions(asking)
+    opened = {await sessions.open(Key(generate_seed())) for _ in range(5)}
+    monkeypatch.setattr(session_queries, "MOST_SESSIONS", 2)
+    first = await sessions.listed("alice", asking.files.keys["alice"].public)
+    assert (len(first.sessions), first.more) == (2, 3)
+    bus: Any = Vouched(asking, "alice", "alice")
+    client: Any = None  # lists alone need no requests
+    listed = await SessionsOfClient(client, bus, "alice").open_ones()
+    assert {one.id for one in listed.sessions} == opened
+    assert (len(listed.sessions), listed.more) == (5, 0)

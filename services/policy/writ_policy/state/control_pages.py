@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from msgspec import Struct
 
-from writ_contracts.errors import Invalid
 from writ_contracts.policy.versions import EmergencyView, StopView, WindowView
 from writ_contracts.wire import encode
 from writ_policy.state import control_views
+from writ_policy.state.cursors import cursor, latest_first
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.policy_file.approval_windows import ApprovalWindow
 
@@ -33,8 +33,7 @@ class ControlPage(Struct, frozen=True, kw_only=True):
 def entries(control: ControlState, now: float) -> list[Entry]:
     """Return what is in force, and the emergencies that wait for their review."""
     windows = [one for one in control.windows if one.lasts(now)]
-    found: list[Entry] = [*control_views.stops(control, now), *control_views.emergencies(control, now), *windows]
-    return sorted(found, key=_place, reverse=True)
+    return [*control_views.stops(control, now), *control_views.emergencies(control, now), *windows]
 
 
 def own_windows(found: Sequence[Entry], principal: str) -> list[Entry]:
@@ -42,11 +41,11 @@ def own_windows(found: Sequence[Entry], principal: str) -> list[Entry]:
     return [one for one in found if isinstance(one, ApprovalWindow) and one.by == principal]
 
 
-async def page(ordered: Sequence[Entry], after: str, used: Callable[[str], Awaitable[Sequence[str]]]) -> ControlPage:
+async def page(found: Sequence[Entry], after: str, used: Callable[[str], Awaitable[Sequence[str]]]) -> ControlPage:
     """Return the page of `entries` that begins after the cursor; "" is the first one. `used`: the operations that used
-    a window. An entry that is made or ends between two pages moves no other one. Raises Invalid for no cursor.
+    a window. Raises Invalid for a text that is no cursor.
     """
-    rest = [one for one in ordered if not after or _place(one) < _parse(after)]
+    rest = latest_first(found, after)
     shown, size = list[StopView | EmergencyView | WindowView](), 0
     for one in rest[:MOST_ENTRIES]:
         view = control_views.window(one, await used(one.id)) if isinstance(one, ApprovalWindow) else one
@@ -60,21 +59,5 @@ async def page(ordered: Sequence[Entry], after: str, used: Callable[[str], Await
         emergencies=[one for one in shown if isinstance(one, EmergencyView)],
         windows=[one for one in shown if isinstance(one, WindowView)],
         more=more,
-        last=_cursor(shown[-1]) if more else "",
+        last=cursor(shown[-1]) if more else "",
     )
-
-
-def _place(one: Entry | WindowView) -> tuple[float, str]:
-    return one.since, one.id
-
-
-def _cursor(one: Entry | WindowView) -> str:
-    return f"{one.since!r} {one.id}"
-
-
-def _parse(cursor: str) -> tuple[float, str]:
-    since, _, identity = cursor.partition(" ")
-    try:
-        return float(since), identity
-    except ValueError as error:
-        raise Invalid("after: not the `last` of a reply") from error
