@@ -1,11 +1,13 @@
 """Following the journal: nothing missed, and an index of another journal is never used."""
 
 import asyncio
+import re
 import sqlite3
 from pathlib import Path
 
 import pytest
 from msgspec import structs
+from tests.architecture.tree import ROOT
 from tests.audit.history import History
 from tests.audit.replica import kinds, policy, replica, search, trace
 
@@ -102,6 +104,24 @@ async def test_an_index_of_another_journal_is_not_ready_and_takes_nothing_from_i
         assert "was the journal restored" in (await audit.checks()["index"]() or "")
     async with replica(bus, tmp_path):  # what it knew is still there
         await all_of(bus, 5)
+
+
+async def test_replaced_journal_is_noticed_after_the_index_was_deleted_as_the_runbook_says(
+    bus: MemoryBus, tmp_path: Path
+) -> None:
+    [deleted] = re.findall("delete[^`]*`state/audit/([^`]*)`", (ROOT / "docs/runbooks.md").read_text())
+    history = History(bus)
+    for number in range(5):
+        await history.carried_out("alice", f"old{number}")
+    async with replica(bus, tmp_path):
+        await all_of(bus, 5)
+    for path in tmp_path.glob(deleted or "*"):
+        path.unlink()
+    assert not (tmp_path / "audit.sqlite").exists()
+    other = MemoryBus()
+    await History(other).carried_out("alice", "new")
+    async with replica(other, tmp_path) as audit:
+        assert "was the journal restored" in await not_ready(audit)
 
 
 async def test_a_journal_that_is_given_up_as_lost_makes_room_for_another(bus: MemoryBus, tmp_path: Path) -> None:

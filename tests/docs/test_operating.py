@@ -2,11 +2,21 @@
 
 import re
 from pathlib import Path
+from typing import Any, cast
 
+import pytest
 from docs.generate.metrics_table import registries
 
+from writ_agent.service import _checks as checks_of_agent
+from writ_audit.service import Audit
 from writ_cli.terminal.exit_status import Exit
+from writ_client.client import Writ
+from writ_client.queries.policy_queries import PolicyQueries
 from writ_contracts.errors import CODES
+from writ_executor.service import Executor
+from writ_gateway.http.http_server import McpListener
+from writ_installation.provisioner.provisioner import Provisioner
+from writ_policy.service import PolicyService
 
 ROOT = Path(__file__).parents[2]
 OPERATING = ROOT / "docs/operating"
@@ -36,6 +46,44 @@ def test_the_metrics_to_look_at_are_those_of_the_services_that_are_named() -> No
     for names, services in rows:
         of = set().union(*(made[one] for one in (made if services == "all" else services.split(", "))))
         assert set(re.findall(r"`(writ_\w+)`", names)) <= of
+
+
+class AnyParts:
+    """In place of a service: it has every attribute, since checks are only named here."""
+
+    name = "local"
+
+    def __getattr__(self, attribute: str) -> "AnyParts":
+        return self
+
+
+CHECKS: dict[str, Any] = {
+    "policy": PolicyService.checks,
+    "executor": Executor.checks,
+    "audit": Audit.checks,
+    "gateway": McpListener.checks,
+    "provisioner": cast(property, Provisioner.checks).fget,
+    "agent": lambda parts: checks_of_agent(parts, parts, parts),
+}
+
+
+@pytest.mark.parametrize("service", CHECKS)
+def test_every_check_of_readyz_is_in_the_table_with_its_service(service: str) -> None:
+    text = section("health.md", "Checks")
+    rows = [row for row in text.splitlines() if row.startswith("| `")]
+    named = {name for row in rows if service in row.split("|")[2] for name in re.findall(r"`(\w+)`", row.split("|")[1])}
+    assert set(CHECKS[service](AnyParts())) - named == ({"control"} if service == "policy" else set())
+    assert "`control` never fails" in text
+
+
+def test_methods_for_versions_of_the_policy_exist() -> None:
+    page = (OPERATING / "policy-versions.md").read_text()
+    rows = [row.split("|")[3] for row in page.splitlines() if "`writ policy" in row and row.count("|") == 4]
+    named = [name for row in rows for name in re.findall(r"`([\w.]+)`", row)]
+    assert len(named) == 8
+    for name in named:
+        group, _, method = name.rpartition(".")
+        assert callable(getattr(PolicyQueries if group == "policy" else Writ, method, None)), name
 
 
 def test_every_exit_status_is_in_the_table_and_no_other() -> None:

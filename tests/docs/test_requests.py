@@ -14,6 +14,7 @@ from writ_contracts.errors import Untrusted
 from writ_contracts.ids import operation_id
 from writ_contracts.inventory import Principal
 from writ_contracts.journal import OperationEvent, Outcome
+from writ_contracts.questions import QUESTIONS
 from writ_contracts.registry import CHANNELS
 from writ_contracts.requests import Request
 from writ_contracts.wire import MSGPACK, decode
@@ -98,6 +99,20 @@ def test_every_query_is_in_the_table_and_no_other() -> None:
     table = TEXT.split("## Queries")[1].split("##")[0]
     named = set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE))
     assert named == {one.address.rsplit(".")[-1] for one in CHANNELS if one.name.startswith("query_")}
+
+
+def test_every_field_of_a_query_is_named() -> None:
+    queries = TEXT.split("## Queries")[1].split("\n## ")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*)$", queries, re.MULTILINE))
+    rows["policy_explain"] += rows["policy_can_i"]
+    rows["search"] += queries.split("**Filters of `search`.**")[1].split("\n\n")[0]
+    unnamed = {
+        query.kind: [
+            name for name in query.message.__struct_fields__ if not re.search(rf"\b{name}\b", rows[query.kind])
+        ]
+        for query in QUESTIONS
+    }
+    assert {kind: names for kind, names in unnamed.items() if names} == {}
 
 
 def test_a_signed_request_may_come_as_messagepack_as_well() -> None:

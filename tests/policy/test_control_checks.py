@@ -9,6 +9,7 @@ import pytest
 from tests.policy.replica import KEY, Asking, files, replica
 
 from writ_bus.port import Message
+from writ_client.queries.operation_queries import Queries
 from writ_contracts import subjects
 from writ_contracts.catalogue.control import OPERATIONS
 from writ_contracts.decisions import Decision
@@ -16,6 +17,7 @@ from writ_contracts.notices import Notice, NoticeReply
 from writ_contracts.people.approvals import ApprovalEvent
 from writ_contracts.policy.versions import PolicyStatusReply
 from writ_contracts.wire import decode, encode
+from writ_policy.state import control_pages
 from writ_testing.eventually import eventually
 from writ_testing.memory.broker import Broker
 from writ_testing.memory.bus import MemoryBus
@@ -118,6 +120,18 @@ async def test_scanner_sets_a_stop_of_existing_operations_and_targets(executor: 
     assert await executor.carry("stop_set", reason="x", operations=["stop_lift"]) == "invalid_parameters"
     assert await executor.carry("stop_set", reason="x", principals=["mallory"]) == "no_principal"
     assert await executor.carry("stop_set", reason="x", until=executor.clock.now) == "invalid_parameters"
+
+
+async def test_status_of_the_client_has_all_stops_of_all_pages(
+    executor: ExecutorSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = {await executor.carry("stop_set", reason="wait", scope=[f"web-{number}"]) for number in range(5)}
+    monkeypatch.setattr(control_pages, "MOST_ENTRIES", 2)
+    first = await executor.status()
+    assert (len(first.stops), first.more) == (2, 3)
+    status = await Queries(executor.bus, "alice").policy_status()
+    assert {one.id for one in status.stops} == ids
+    assert (len(status.stops), status.more) == (5, 0)
 
 
 async def test_stops_and_emergencies_are_in_the_status_and_the_metrics(executor: ExecutorSide) -> None:

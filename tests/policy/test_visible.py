@@ -1,7 +1,6 @@
 """The part of inventory and policy within reach of a limited principal's lists. Lists and errors agree."""
 
 import json
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,12 +11,14 @@ from tests.rules.asking import rule
 
 from writ_contracts import subjects
 from writ_contracts.errors import Invalid
-from writ_contracts.inventory import Principal
 from writ_contracts.policy.listing import MOST_TARGETS, VisibleReply, VisibleRequest
 from writ_contracts.policy.questions import EvalRequest
-from writ_contracts.policy.versions import PolicyStatusReply, WindowView
+from writ_contracts.policy.stops import Reach
+from writ_contracts.policy.versions import PolicyStatusReply
 from writ_contracts.wire import decode, encode
-from writ_policy.endpoints.versions import _limited
+from writ_policy.state import control_pages
+from writ_rules.engine.control import ControlState, Stop
+from writ_rules.engine.policy_file.approval_windows import ApprovalWindow
 
 OWN = rule("own", "service_restart", users=["copilot", "alice"], targets=["web-a"])
 OTHERS = rule("payroll-team", "service_restart", users=["bob"], targets=["web-b"])
@@ -148,20 +149,21 @@ async def test_policy_status_of_an_agent_names_no_target_and_counts_no_rule_of_o
 
 def test_approval_windows_of_others_are_hidden_from_an_agent_its_humans_too() -> None:
     own, humans = [
-        WindowView(
+        ApprovalWindow(
             id=f"window-{by}",
             by=by,
             reason="work",
             since=0,
             until=9e9,
             uses=3,
-            operations=["service_restart"],
-            targets=["payroll-db"],
-            used=[],
-            approved_by=["bob"],
+            operations=frozenset({"service_restart"}),
+            targets=frozenset({"payroll-db"}),
+            sequence=1,
+            approvers=("bob",),
         )
         for by in ("copilot", "alice")
     ]
-    agent = Principal(id="copilot", kind="agent", key="U" + "B" * 55, acts_for="alice")
-    status = PolicyStatusReply(windows=[own, humans])
-    assert _limited(status, SimpleNamespace(rules=1), agent).windows == [own]  # type: ignore[arg-type]
+    stop = Stop(id="s1", reach=Reach(targets=("payroll-db",)), reason="fire", until=None, by="copilot")
+    found = control_pages.entries(ControlState(stops=(stop,), windows=(own, humans)), now=1)
+    assert len(found) == 3
+    assert control_pages.own_windows(found, "copilot") == [own]

@@ -1,5 +1,7 @@
 """Sessions: short-lived keys of one's own."""
 
+from msgspec import structs
+
 from writ_bus.port import Bus
 from writ_client.operations.operation_wait import RecordedRequest
 from writ_client.operations.runs_operations import RunsOperations
@@ -43,10 +45,17 @@ class Sessions:
 
     async def open_ones(self, *, everybody: bool = False) -> SessionsReply:
         """Return one's own open sessions, or those of everybody. Raises Denied."""
+        found = page = await self._page("", everybody=everybody)
+        while page.last:
+            page = await self._page(page.last, everybody=everybody)
+            found = structs.replace(found, sessions=found.sessions + page.sessions)
+        return structs.replace(found, more=page.more, last="")
+
+    async def _page(self, after: str, *, everybody: bool) -> SessionsReply:
         answer: SessionsReply = await request_reply(
             self._bus,
             subjects.query(self._principal, "sessions"),
-            SessionsQuery(everybody=everybody),
+            SessionsQuery(everybody=everybody, after=after),
             SessionsReply,
             timeout=QUERY_SECONDS,
         )

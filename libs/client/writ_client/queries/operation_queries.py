@@ -183,8 +183,23 @@ class Queries:
             raise errors.Invalid(f"{text}; {advice}") from error
 
     async def policy_status(self) -> versions.PolicyStatusReply:
-        """Return the policy in force in the replying replica, with the problems of its files."""
-        return await self._query("policy_status", versions.PolicyStatusQuery(), versions.PolicyStatusReply)
+        """Return the policy in force in the replying replica, with the problems of its files and all that is in force.
+        A release of policy without pages lists a part of it, and says how many `more` there are.
+        """
+        found = page = await self._policy_status("")
+        while page.last:
+            page = await self._policy_status(page.last)
+            found = structs.replace(
+                found,
+                stops=found.stops + page.stops,
+                emergencies=found.emergencies + page.emergencies,
+                windows=found.windows + page.windows,
+            )
+        return structs.replace(found, more=page.more, last="")
+
+    async def _policy_status(self, after: str) -> versions.PolicyStatusReply:
+        question = versions.PolicyStatusQuery(after=after)
+        return await self._query("policy_status", question, versions.PolicyStatusReply)
 
     async def policy_history(self, *, limit: int = 20, before: int | None = None) -> versions.PolicyHistoryReply:
         """Return versions of the policy below `before`, newest first. Raises Denied."""

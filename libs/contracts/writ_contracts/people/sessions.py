@@ -14,10 +14,11 @@ MOST_SESSIONS = 500
 
 class SessionsQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """The open sessions of oneself and of the agents that act for oneself; with `everybody` all of them, for which one
-    needs `audit_read`.
+    needs `audit_read`. `after`: the `last` of the page before.
     """
 
     everybody: bool = False
+    after: Annotated[str, Meta(max_length=128)] = ""
 
 
 class SessionView(Struct, frozen=True, kw_only=True):
@@ -35,8 +36,9 @@ class SessionView(Struct, frozen=True, kw_only=True):
 
 
 class SessionsReply(Struct, frozen=True, kw_only=True):
-    """The sessions, newest first. `more`: how many are not listed."""
+    """The sessions, newest first. `more`: how many are not listed; query again `after` the `last`."""
 
     sessions: list[SessionView] = field(default_factory=list)
     more: int = 0
+    last: str = ""
     error: Failure | None = None

@@ -174,7 +174,11 @@ class PolicyShowReply(Struct, frozen=True, kw_only=True):
 
 
 class PolicyStatusQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A query for the policy in force (`….policy_status`), open to every principal."""
+    """A query for the policy in force (`….policy_status`), open to every principal. `after`: the `last` of the page of
+    stops, emergencies and windows before.
+    """
+
+    after: Annotated[str, Meta(max_length=128)] = ""
 
 
 class StopView(Struct, frozen=True, kw_only=True):
@@ -242,7 +246,8 @@ class PolicyStatusReply(Struct, frozen=True, kw_only=True):
     emergencies: list[EmergencyView] = field(default_factory=list)
     windows: list[WindowView] = field(default_factory=list)
     more: int = 0
-    """How many stops and emergencies are not listed."""
+    """How many stops, emergencies and windows are not listed: query again `after` the `last`."""
+    last: str = ""
     inventory_digest: str = ""
     principals_digest: str = ""
     problems: dict[str, str] = field(default_factory=dict)

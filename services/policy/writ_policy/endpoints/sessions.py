@@ -8,6 +8,7 @@ from writ_contracts.people.sessions import MOST_SESSIONS, SessionsQuery, Session
 from writ_contracts.subjects import parse_query
 from writ_policy.decisions.rulings import Judge
 from writ_policy.endpoints.versions import QueryHandler, decode_query
+from writ_policy.state.cursors import cursor, latest_first
 from writ_trust.sessions import Session
 
 
@@ -36,9 +37,10 @@ class SessionQueries:
             for one in judge.world.sessions.values()
             if one.lasts(judge.now) and (query.everybody or judge.world.owns(asker, one.by))
         ]
-        newest = sorted(sessions, key=lambda one: -one.since)
+        newest = latest_first(sessions, query.after)
         shown = [_view(one, here=one.key == key) for one in newest[:MOST_SESSIONS]]
-        return SessionsReply(sessions=shown, more=len(newest) - len(shown))
+        more = len(newest) - len(shown)
+        return SessionsReply(sessions=shown, more=more, last=cursor(shown[-1]) if more else "")
 
 
 def _view(one: Session, *, here: bool) -> SessionView:

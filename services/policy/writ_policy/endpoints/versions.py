@@ -4,7 +4,7 @@ Everybody may query which version is in force. Texts and history need `audit_rea
 """
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from msgspec import structs
@@ -14,7 +14,6 @@ from writ_bus.sender import sender_key
 from writ_contracts.decisions import Subject
 from writ_contracts.errors import Denied, Invalid
 from writ_contracts.ids import WRIT_TARGET, encode_id
-from writ_contracts.inventory import Principal
 from writ_contracts.notices import Notice
 from writ_contracts.policy.versions import (
     PolicyHistoryQuery,
@@ -31,8 +30,8 @@ from writ_contracts.subjects import parse_query
 from writ_contracts.wire import JSON, decode
 from writ_policy.config import PolicyConfig
 from writ_policy.decisions.rulings import Judge
-from writ_policy.state import control_views
-from writ_policy.state.control_views import MOST_SHOWN
+from writ_policy.state import control_pages
+from writ_policy.state.control_pages import Entry
 from writ_policy.state.sources import FILES, PolicySources
 from writ_policy.versions.stored_versions import Versions
 from writ_policy.windows.open_windows import OpenWindows
@@ -94,23 +93,25 @@ class VersionQueries:
 
     async def status(self, message: Message) -> PolicyStatusReply:
         """Return this replica's inputs of decisions, and their problems."""
-        decode_query(message, PolicyStatusQuery)
+        query: PolicyStatusQuery = decode_query(message, PolicyStatusQuery)
         judge = await self._judge()
-        answer = await self._full_status(judge)
+        in_force = control_pages.entries(judge.control, judge.now)
         principal = judge.world.principals.get(parse_query(message.subject)[0])
         observed = None if principal is None else judge.world.seen_by(principal, judge.now)
         if principal is None or observed is None or observed.reach is None:
-            return answer
-        return _limited(answer, observed.policy, principal)
+            return await self._full_status(judge, in_force, query.after)
+        own = control_pages.own_windows(in_force, principal.id)
+        return _limited(await self._full_status(judge, own, query.after), observed.policy)
 
-    async def _full_status(self, judge: Judge) -> PolicyStatusReply:
+    async def _used(self, window: str) -> Sequence[str]:
+        return (await self._windows.uses(window)).operations
+
+    async def _full_status(self, judge: Judge, in_force: Sequence[Entry], after: str) -> PolicyStatusReply:
         world, head = judge.world, self._versions.head
         store = self._versions.blocked or self._versions.problem
         problems = {name: self._sources.problem(name) for name in FILES} | {"store": store}
         ignored = self._sources.ignored()
-        stops = control_views.stops(judge.control, judge.now)
-        emergencies = control_views.emergencies(judge.control, judge.now)
-        windows = [one for one in reversed(judge.control.windows) if one.lasts(judge.now)][:MOST_SHOWN]
+        page = await control_pages.page(in_force, after, self._used)
         return PolicyStatusReply(
             version=None if head is None else self._view(head, "", head.number),
             name=world.policy.name,
@@ -120,10 +121,11 @@ class VersionQueries:
             rules=world.policy.rules,
             stored=self._versions.stored,
             control_sequence=judge.control.sequence,
-            stops=stops[:MOST_SHOWN],
-            emergencies=emergencies[:MOST_SHOWN],
-            windows=[control_views.window(one, (await self._windows.uses(one.id)).operations) for one in windows],
-            more=len(stops[MOST_SHOWN:]) + len(emergencies[MOST_SHOWN:]),
+            stops=page.stops,
+            emergencies=page.emergencies,
+            windows=page.windows,
+            more=page.more,
+            last=page.last,
             inventory_digest=world.version.inventory_digest,
             principals_digest=world.version.principals_digest,
             problems={name: problem[:2000] for name, problem in problems.items() if problem is not None},
@@ -165,21 +167,17 @@ class VersionQueries:
         )
 
 
-def _limited(answer: PolicyStatusReply, policy: Policy, principal: Principal) -> PolicyStatusReply:
+def _limited(answer: PolicyStatusReply, policy: Policy) -> PolicyStatusReply:
     """Return the status for a principal with limited lists.
 
-    It lacks problems, stops, emergencies, and the windows of others (even of its own human), since these name targets
-    and principals.
+    It lacks problems, and before that stops, emergencies, and the windows of others (even of its own human), since
+    these name targets and principals.
     """
     return structs.replace(
         answer,
         rules=policy.rules,
         problems=dict.fromkeys(answer.problems, "`writ policy status` shows operators the problem"),
         notes=[],
-        stops=[],
-        emergencies=[],
-        windows=[one for one in answer.windows if one.by == principal.id],
-        more=0,
     )
 
 

@@ -6,8 +6,6 @@ from writ_contracts.policy.versions import EmergencyView, StopView, WindowView
 from writ_rules.engine.control import ControlState, Emergency, Stop
 from writ_rules.engine.policy_file.approval_windows import ApprovalWindow
 
-MOST_SHOWN = 100
-"""Of each: an answer has to fit into one message."""
 LONGEST_LINE = 160
 _STATES = {"in_force": "is in force", "unconfirmed": "is in force and not confirmed"}
 _OVER = "is over and waits for its review"
