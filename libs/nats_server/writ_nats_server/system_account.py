@@ -4,6 +4,7 @@ Source: server/events.go and server/monitor.go of nats-server.
 """
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
@@ -11,7 +12,7 @@ from msgspec import Struct, field
 
 from writ_bus.errors import BusRefused, Unreachable
 from writ_bus.nats.jetstream import ApiError
-from writ_bus.nats.monitoring import WITHIN, ping
+from writ_bus.nats.monitoring import PINGED, STATE, WITHIN, ping
 from writ_bus.port import Bus
 
 CONNECTIONS = "$SYS.REQ.SERVER.PING.CONNZ"
@@ -48,6 +49,13 @@ class _HealthReply(Struct, frozen=True):
     data: _Health = _Health()
 
 
+class _Loaded(Struct, frozen=True):
+    server_id: str
+    server_name: str
+    now: datetime
+    config_load_time: datetime
+
+
 class _Reloaded(Struct, frozen=True):
     error: ApiError | None = None
 
@@ -73,8 +81,24 @@ async def reload_all(bus: Bus, least: int = 1) -> None:
     ]
     if len(known) < least:
         raise Unreachable(f"{len(known)} NATS servers reply with their names, expected {least}")
+    await _reload(bus, known)
+
+
+async def reload_late(bus: Bus, seconds: float) -> list[str]:
+    """Have those servers reload their files that last loaded them more than `seconds` ago; return their names.
+
+    A server that hung at a reload of all does not load its file by itself when it goes on. Each server's own clock
+    counts. Raises as `reload_all`.
+    """
+    found = [one for _, one in await ping(bus, PINGED[STATE], {}, _Loaded)]
+    late = [one for one in found if (one.now - one.config_load_time).total_seconds() > seconds]
+    await _reload(bus, [_Id(name=one.server_name, id=one.server_id) for one in late])
+    return [one.server_name for one in late]
+
+
+async def _reload(bus: Bus, servers: Sequence[_Id]) -> None:
     for _ in range(2):
-        for server in known:
+        for server in servers:
             answer = await bus.request(RELOAD.format(id=server.id), b"", timeout=RELOAD_WITHIN)
             error = msgspec.json.decode(answer.data, type=_Reloaded).error
             if error is not None:
