@@ -9,6 +9,7 @@ from msgspec import structs
 from tests.agent.conftest import POOL, TARGET, World, until
 
 from writ_agent.backends.port import Task
+from writ_agent.preflight import host_reads
 from writ_agent.work import early_baselines
 from writ_agent.work.early_baselines import EarlyBaselines
 from writ_bus.errors import Forbidden
@@ -214,6 +215,30 @@ async def test_a_read_without_a_result_is_repeated_after_the_dispatch(
     await until(lambda: baselines.ended == [1])
     baselines.found = None
     assert await sequence.dispatch(work) == {"reading": 2}
+
+
+@pytest.mark.parametrize("seconds", [0.05, 60.0])
+async def test_log_says_that_a_baseline_was_not_read_in_time(
+    world: World,
+    sequence: Sequence,
+    baselines: Baselines,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    seconds: float,
+) -> None:
+    async def times_out(_: Task) -> dict[str, Any]:
+        await asyncio.wait_for(asyncio.Event().wait(), 0.01 if seconds > 1 else None)
+        return {}
+
+    world.backend.baseline = times_out  # type: ignore[method-assign]
+    monkeypatch.setattr(host_reads, "BASELINE_SECONDS", seconds)
+    caplog.set_level("INFO", logger="writ")
+    await world.agent()
+    work = await sequence.prepare()
+    assert await sequence.dispatch(work, noticed=False) == {}
+    [line] = [one for one in caplog.records if one.getMessage() == "agent.no_baseline"]
+    reason = vars(line)["fields"]["reason"]
+    assert reason == ("no reply within 0.05 s" if seconds < 1 else "the backend waited too long for a part of it")
 
 
 async def test_a_notice_without_a_valid_read_grant_reads_nothing_and_is_reported(

@@ -114,6 +114,8 @@ async def test_an_approver_sees_the_diff_and_the_journal_does_not(
     assert (await bob.approvals.approve(card)).state == "approved"
     assert (await alice.wait(operation_id, timeout=20)).outcome == "succeeded"
     assert file.read_text() == NEW
+    ended = await installation.writ("approvals", "show", operation_id, "--as", "bob")
+    assert ("; this operation itself" in ended.out, "AFTER the preview" in ended.out) == (True, False), ended
     trace = encode(await alice.trace(operation_id=operation_id)).decode()
     assert "preview_taken" in trace
     assert "canary" not in trace

@@ -1,5 +1,6 @@
 """A cluster of somebody else's: a server that does not reply never counts as one with the present configuration."""
 
+import asyncio
 import os
 import signal
 from pathlib import Path
@@ -10,6 +11,7 @@ from writ_bus.errors import BusRefused
 from writ_installation.files.home import Home
 from writ_installation.nats.external_server import ExternalServer
 from writ_installation.nats.server import make_streams
+from writ_installation.provisioner import provisioner
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import prepare
 from writ_testing.peers.nats_cluster import Cluster, cluster_for
@@ -71,3 +73,35 @@ async def test_server_that_is_down_delays_no_change(tmp_path: Path) -> None:
         await reports(server, "")
         await third.start()
         await reports(server, "")
+
+
+async def test_provisioner_reloads_a_server_that_hung_at_the_change_once_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = prepare(tmp_path)
+    async with cluster_for(home, tmp_path) as cluster:
+        server, third = await unchanged(home, cluster), cluster.nodes[2]
+        ours = tmp_path / "writ-nats.conf"
+
+        def write(home: Home) -> bool:
+            before = ours.read_bytes()
+            cluster.load(home)
+            return ours.read_bytes() != before
+
+        monkeypatch.setattr(provisioner, "_write", write)
+        keeper = provisioner.Provisioner(home, server.url, {})
+        following = asyncio.create_task(keeper.follow())
+        try:
+            await asyncio.wait_for(keeper.settled.wait(), 60)
+            os.kill(third.process.pid, signal.SIGSTOP)
+            try:
+                keeper.settled.clear()
+                add_agent(home)
+                await asyncio.wait_for(keeper.settled.wait(), 60)
+            finally:
+                os.kill(third.process.pid, signal.SIGCONT)
+            await reports(server, "")
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+            await keeper.close()

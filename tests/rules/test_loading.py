@@ -127,7 +127,9 @@ def test_the_missions_own_examples_load_without_a_warning() -> None:
             "users: [no]",
             f"6:15: expected a text, got true or false: {SWITCHES}",
         ),
-        ("approval: {timeout: 30}", "6:27: expected a text, got a whole number"),
+        ("approval: {timeout: 30}", "6:27: 30 has no unit: 30s, 30m or 30h?"),
+        ("approval: {timeout: '30'}", "6:27: 30 has no unit: 30s, 30m or 30h?"),
+        ("approval: {timeout: true}", f"6:27: expected a text, got true or false: {SWITCHES}"),
         ("approval: {timeout: half an hour}", "6:27: 'half an hour' is not a duration such as 30m"),
         ("time_restrictions: [{days_of_week: [8]}]", "6:43: days_of_week takes 1 to 7, or mon to sun; 0 is Sunday too"),
         (

@@ -22,6 +22,8 @@ from writ_documents.document import MOST, Document, FileErrors, FileProblem, Key
 Shape = TypeVar("Shape")
 EXPECTED = "expected"
 """Key of a type's `Meta.extra`: the values that it takes, in words for messages."""
+DURATION = {"duration": True}
+"""`Meta.extra` of a text that is a duration with its unit."""
 
 
 def convert(document: Document, kind: type[Shape]) -> Shape:
@@ -69,8 +71,8 @@ def mistakes(document: Document, value: Any, kind: Any, keys: Keys) -> Iterator[
     except msgspec.ValidationError as error:
         within = _within(document, value, _arm(value, kind), keys)
         first = next(within, None)
-        text = _expected(kind) or _of_few(value, _arm(value, kind)) or _readable(error) + _in_quotes(value, kind)
-        yield first or document.problem(keys, text)
+        known = _unit_missing(value, kind) or _extra(kind, EXPECTED) or _of_few(value, _arm(value, kind))
+        yield first or document.problem(keys, known or _readable(error) + _in_quotes(value, kind))
         yield from within
 
 
@@ -143,12 +145,23 @@ def _unknown(key: str, kind: type[Struct], known: list[str]) -> str:
     return f"unknown key '{key}'" + (near(key, known) or f"; known are {', '.join(known)}")
 
 
-def _expected(kind: Any) -> str:
-    """Return the values that a type takes where it says so itself."""
+def _extra(kind: Any, key: str) -> Any:
+    """Return what a type says of itself under this key of `Meta.extra`; "" where it says nothing."""
     metas = kind.__metadata__ if get_origin(kind) is Annotated else ()
-    own = [(meta.extra or {}).get(EXPECTED, "") for meta in metas if isinstance(meta, Meta)]
-    arms = get_args(kind) if get_origin(kind) in (Union, UnionType) else ()
-    return next(filter(None, [*own, *map(_expected, arms)]), "")
+    own = [(meta.extra or {}).get(key, "") for meta in metas if isinstance(meta, Meta)]
+    arms = get_args(kind)[:1] if metas else get_args(kind) if get_origin(kind) in (Union, UnionType) else ()
+    return next(filter(None, [*own, *(_extra(arm, key) for arm in arms)]), "")
+
+
+def without_unit(number: str) -> str:
+    """Return the message about a duration that is only a number."""
+    short = number[:20]
+    return f"{short} has no unit: {short}s, {short}m or {short}h?"
+
+
+def _unit_missing(value: Any, kind: Any) -> str:
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return without_unit(str(value)) if is_number and _extra(kind, "duration") else ""
 
 
 def _of_few(value: Any, kind: Any) -> str | None:

@@ -18,6 +18,7 @@ import msgspec
 from writ_bus import tasks
 from writ_bus.errors import BusRefused, TimedOut, Unreachable
 from writ_nats_server.memory_limit import with_memory_settings
+from writ_nats_server.system_account import NOT_RECOVERED, refuse_unrecovered
 
 T = TypeVar("T")
 
@@ -79,7 +80,7 @@ class ServerProcess:
     ) -> "ServerProcess":
         """Start it, and return when it serves clients.
 
-        Raises BusRefused (bad file), PortTaken, Unreachable (it died). `through`: a command that becomes the server,
+        Raises BusRefused (bad file, a stream that it did not recover), PortTaken, Unreachable (it died). `through`: a command that becomes the server,
         such as nice or one that ties it to its parent. `environ`: its environment, by default ours;
         it gets a memory limit if it names none.
         """
@@ -119,7 +120,11 @@ class ServerProcess:
         self.exited.set()
 
     async def _healthy(self) -> bool:
-        return (await _get(self._monitor_port, "/healthz")).get("status") == "ok"
+        health = await _get(self._monitor_port, "/healthz")
+        if NOT_RECOVERED in (problem := str(health.get("error", ""))):
+            # nats-server reports this only after it has read its whole store, so waiting would not help.
+            refuse_unrecovered(problem, self._log.read_text(errors="replace"))
+        return health.get("status") == "ok"
 
     async def write_error(self) -> str:
         """Return the first write error of a stream, which nats-server 2.15 keeps until it is started again."""

@@ -109,12 +109,14 @@ async def provision(
     *,
     ack_wait: float = ACK_WAIT,
     patience: float = ELECTED_WITHIN,
+    may_create: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
     """Make all streams and consumers equal to the expected ones, as the bootstrap user; call it again for a new pool.
 
     Returns once each stream answers reads. The servers of a new cluster elect a leader first, and then one for each
-    stream; without one there is no reply, and attempts are repeated for `patience` seconds. Raises BusRefused with the
-    impossible part, e.g. on too old a server; TimedOut or Unreachable after that time.
+    stream; without one there is no reply, and attempts are repeated for `patience` seconds. `may_create` is called
+    before a stream is created, and raises if it must not be. Raises BusRefused with the impossible part, e.g. on too
+    old a server; TimedOut or Unreachable after that time.
     """
     replies, until = bus.replies, asyncio.get_running_loop().time() + patience
     info = await _patiently("JetStream's leader", until, lambda: call(replies, "INFO", {}, timeout=ANSWER))
@@ -124,7 +126,7 @@ async def provision(
     for expected in streams(sizes or Sizes()):
         name = expected["name"]
         # A creation without a reply may have been done: the next attempt finds the stream.
-        await _patiently(f"stream {name}", until, partial(_provision_stream, replies, expected))
+        await _patiently(f"stream {name}", until, partial(_provision_stream, replies, expected, may_create))
         await _patiently(f"reads of stream {name}", until, partial(_read_once, replies, expected))
     for pool in pools:
         expected = consumer(pool, ack_wait=ack_wait)
@@ -159,13 +161,17 @@ async def restore_journal_configuration(replies: Replies, sizes: Sizes) -> bool:
     )
 
 
-async def _provision_stream(replies: Replies, expected: Mapping[str, Any]) -> bool:
+async def _provision_stream(
+    replies: Replies, expected: Mapping[str, Any], may_create: Callable[[], Awaitable[None]] | None = None
+) -> bool:
     name, applied = expected["name"], True
     try:
         there = (await call(replies, f"STREAM.INFO.{name}", {}))["config"]
     except BusRefused as refused:
         if refused.number != STREAM_NOT_FOUND:
             raise
+        if may_create is not None:
+            await may_create()
         there = (await call(replies, f"STREAM.CREATE.{name}", expected))["config"]
     # The subjects change last, and once no server limits a journal that was shortened: a server with the former limit
     # would remove an older event for each new one. A server that restarts has the former configuration for a moment.

@@ -1,8 +1,10 @@
-"""Requests to NATS servers that only the key of the system account may send: reloads, and the activity of connections.
+"""Requests to NATS servers that only the key of the system account may send: reloads, health, activity of connections.
 
 Source: server/events.go and server/monitor.go of nats-server.
 """
 
+import re
+from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
@@ -10,14 +12,19 @@ from msgspec import Struct, field
 
 from writ_bus.errors import BusRefused, Unreachable
 from writ_bus.nats.jetstream import ApiError
-from writ_bus.nats.monitoring import WITHIN, ping
+from writ_bus.nats.monitoring import PINGED, STATE, WITHIN, ping
 from writ_bus.port import Bus
 
 CONNECTIONS = "$SYS.REQ.SERVER.PING.CONNZ"
 RELOAD = "$SYS.REQ.SERVER.{id}.RELOAD"
 WHO = "$SYS.REQ.SERVER.PING.IDZ"
+HEALTH = "$SYS.REQ.SERVER.PING.HEALTHZ"
 RELOAD_WITHIN = 10.0
+HEALTH_WITHIN = 5.0
 NOT_NOW = "reload not supported"
+NOT_RECOVERED = "could not be recovered"
+_METADATA = re.compile(r"\[WRN\].*(checksums? |metafile)")
+REPAIR = "docs/operating/disasters.md (NATS does not recover a stream) has the repair"
 
 
 class _Id(Struct, frozen=True):
@@ -32,6 +39,21 @@ class _Connection(Struct, frozen=True):
 class _Connections(Struct, frozen=True):
     now: datetime
     connections: list[_Connection] = field(default_factory=list)
+
+
+class _Health(Struct, frozen=True):
+    error: str = ""
+
+
+class _HealthReply(Struct, frozen=True):
+    data: _Health = _Health()
+
+
+class _Loaded(Struct, frozen=True):
+    server_id: str
+    server_name: str
+    now: datetime
+    config_load_time: datetime
 
 
 class _Reloaded(Struct, frozen=True):
@@ -59,10 +81,44 @@ async def reload_all(bus: Bus, least: int = 1) -> None:
     ]
     if len(known) < least:
         raise Unreachable(f"{len(known)} NATS servers reply with their names, expected {least}")
+    await _reload(bus, known)
+
+
+async def reload_late(bus: Bus, seconds: float) -> list[str]:
+    """Have those servers reload their files that last loaded them more than `seconds` ago; return their names.
+
+    A server that hung at a reload of all does not load its file by itself when it goes on. Each server's own clock
+    counts. Raises as `reload_all`.
+    """
+    found = [one for _, one in await ping(bus, PINGED[STATE], {}, _Loaded)]
+    late = [one for one in found if (one.now - one.config_load_time).total_seconds() > seconds]
+    await _reload(bus, [_Id(name=one.server_name, id=one.server_id) for one in late])
+    return [one.server_name for one in late]
+
+
+async def _reload(bus: Bus, servers: Sequence[_Id]) -> None:
     for _ in range(2):
-        for server in known:
+        for server in servers:
             answer = await bus.request(RELOAD.format(id=server.id), b"", timeout=RELOAD_WITHIN)
             error = msgspec.json.decode(answer.data, type=_Reloaded).error
             if error is not None:
                 later = " (this takes effect when it is started again)" if NOT_NOW in error.description else ""
                 raise BusRefused(f"{server.name} refuses its configuration: {error.description.strip()}{later}")
+
+
+async def require_recovered(bus: Bus) -> None:
+    """Raises BusRefused if a NATS server that runs alone has a stream on its disk that it did not recover; Unreachable,
+    TimedOut.
+
+    A stream created then has the former events under another identity, which services refuse, until the next start.
+    """
+    answer = await bus.request(HEALTH, b"", timeout=HEALTH_WITHIN)
+    refuse_unrecovered(msgspec.json.decode(answer.data, type=_HealthReply).data.error)
+
+
+def refuse_unrecovered(problem: str, log: str = "") -> None:
+    """Raises BusRefused if the problem that a server reports is a stream that it did not recover. `log`: its log."""
+    if NOT_RECOVERED in problem:
+        reasons = [line for line in log.splitlines() if _METADATA.search(line)]
+        reason = f" ({reasons[-1].rpartition('] ')[2].strip()})" if reasons else ""
+        raise BusRefused(f"nats-server: {problem}{reason}. Its events may be whole: {REPAIR}")

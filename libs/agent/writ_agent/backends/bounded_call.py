@@ -38,9 +38,14 @@ async def bounded(seconds: float | None, call: Awaitable[T]) -> T:
     A CancelledError from within the call would end the task of the caller as if somebody had cancelled it: no handler
     of errors sees it, and the operation would get no receipt.
     """
+    limit = asyncio.timeout(seconds)
     try:
-        async with asyncio.timeout(seconds):
+        async with limit:
             return await contained(call)
+    except TimeoutError as error:  # asyncio's has no text
+        if limit.expired():
+            raise TimeoutError(f"no reply within {seconds:g} s") from error
+        raise TimeoutError(str(error) or "the backend waited too long for a part of it") from error
     except asyncio.CancelledError as error:
         if tasks.is_cancelled():
             raise

@@ -82,15 +82,18 @@ def _reach(card: Card) -> Iterator[Line]:
     if last is None:
         yield "last change", "none on record"
         return
-    since = "; AFTER the preview" if _changed_since(card) else ""
+    own = "; this operation itself" if last.operation_id == card.requested.operation_id else ""
+    since = "; AFTER the preview" if _changed_since(card) else own
     yield "last change", f"{last.operation} by {last.principal}, {times.date(last.at)}{since}"
 
 
 def _changed_since(card: Card) -> bool:
-    """Return whether the target was changed after the preview was taken, or after the request where there is none."""
+    """Return whether another operation changed the target after the preview was taken, or after the request where there
+    is none.
+    """
     last = card.facts.last_change if card.facts else None
     taken = card.preview.body.taken_at if card.preview else card.decision.at
-    return last is not None and last.at > taken
+    return last is not None and last.at > taken and last.operation_id != card.requested.operation_id
 
 
 def as_data(card: Card) -> dict[str, Any]:

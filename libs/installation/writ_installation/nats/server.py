@@ -10,13 +10,14 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
 import msgspec
 
 from writ_bus import tasks
-from writ_bus.errors import BusError
+from writ_bus.errors import BusError, TimedOut
 from writ_bus.nats.bus import connect
 from writ_bus.nats.tls import TlsOptions
 from writ_contracts.errors import ConfigError
@@ -40,6 +41,7 @@ from writ_nats_server.config import SERVICES, GatewayUser, ServerPlan, render
 from writ_nats_server.leaf import LeafListener
 from writ_nats_server.process import READY_WITHIN, PortTaken, ServerProcess, check_config, must_be_free
 from writ_nats_server.streams import ELECTED_WITHIN, Sizes, provision
+from writ_nats_server.system_account import require_recovered
 from writ_runtime.logs import Log
 from writ_trust.keys import is_public
 
@@ -158,7 +160,17 @@ async def make_streams(
     bus = await connect(options_of(home, "bootstrap", url, tls))
     try:
         async with turn(home.streams_lock):
-            await provision(bus, pools, sizes(home), patience=patience)
+            recovered = partial(_recovered, home, url, tls)
+            await provision(bus, pools, sizes(home), patience=patience, may_create=recovered)
+    finally:
+        await bus.drain(1.0)
+
+
+async def _recovered(home: Home, url: str, tls: TlsOptions | None) -> None:
+    """Raises BusRefused if the NATS server did not recover a stream from its disk; BusError."""
+    bus = await connect(options_of(home, "sys", url, tls))
+    try:
+        await require_recovered(bus)
     finally:
         await bus.drain(1.0)
 
@@ -239,7 +251,6 @@ class BundledServer:
         leaf = listener(self._home)
         atomic_files.save(self._home.server_config, expected.encode())
         rotate_log(self.log)
-        self.problem = ""
         self._server = await ServerProcess.start(
             self._home.server_config,
             self.log,
@@ -250,7 +261,7 @@ class BundledServer:
             environ=self._environ,
         )
         self._loaded, self._leaf = expected, leaf
-        self.state = "ready"
+        self.state, self.problem = "ready", ""
         self._serves.set()
 
     async def adapt(self) -> bool:
@@ -296,8 +307,11 @@ class BundledServer:
         self._serves.clear()
         self._stopped_for = "was restarted to accept leaf nodes at another address"
         await server.stop()
-        async with asyncio.timeout(READY_WITHIN):
-            await self._serves.wait()
+        try:
+            async with asyncio.timeout(READY_WITHIN):
+                await self._serves.wait()
+        except TimeoutError:
+            raise TimedOut(f"nats did not start again within {READY_WITHIN:g} s: {self.problem}") from None
 
     async def _keep_running(self) -> None:
         pause = FIRST_PAUSE
@@ -314,7 +328,8 @@ class BundledServer:
                 self._show("nats is ready again")
                 pause = FIRST_PAUSE
             except (BusError, ConfigError, OSError) as error:
-                self._show(str(error))
+                self.problem = str(error)
+                self._show(self.problem)
                 pause = min(pause * 2, LONGEST_PAUSE)
 
     def report(self) -> ProcessReport:

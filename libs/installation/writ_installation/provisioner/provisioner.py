@@ -5,10 +5,14 @@ It has the keys `bootstrap`, `sys` and `keeper`, no other. While a file is bad, 
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 
-from writ_bus.nats.bus import connect
+from writ_bus import tasks
+from writ_bus.errors import BusError
+from writ_bus.nats.bus import NatsBus, connect
 from writ_bus.nats.tls import TlsOptions
+from writ_contracts.errors import ConfigError
 from writ_documents import atomic_files
 from writ_documents.readers import read_agents
 from writ_installation.files import tokens
@@ -21,13 +25,15 @@ from writ_installation.provisioner.reconciler import CHECK_SECONDS, Reconciler, 
 from writ_installation.server_access.server_address import address_of
 from writ_installation.server_access.server_options import options_of
 from writ_installation.server_access.server_tls import client_tls, renew, tls_state
-from writ_nats_server.system_account import reload_all
+from writ_nats_server.system_account import reload_all, reload_late
 from writ_runtime.files.watched_file import stamp
 from writ_runtime.health import Attention, Check
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics
 
 PATIENT_SECONDS = 5.0
+LATE_EVERY = 5.0
+"""Seconds between two looks for servers that have not loaded the present files."""
 _log = Log("writ.keeper")
 
 
@@ -44,6 +50,7 @@ class Provisioner:
         self._settled_files: list[object] | None = None
         """The state of the files that NATS equals."""
         self._reload_due = True
+        self._written = time.monotonic()
         self._problem: str | None = "not made yet"
         self._warning = ""
         """The reason for which the certificate of NATS is not renewed."""
@@ -63,9 +70,14 @@ class Provisioner:
 
     async def follow(self) -> None:
         """Look for changed files, and retry failed steps."""
-        while True:
-            await self._reconciler.round()
-            await self._reconciler.pause(CHECK_SECONDS)
+        late = tasks.keep("reload late servers", self._keep_loaded)
+        try:
+            while True:
+                await self._reconciler.round()
+                await self._reconciler.pause(CHECK_SECONDS)
+        finally:
+            late.cancel()
+            await asyncio.gather(late, return_exceptions=True)
 
     def _files(self) -> ObservedSession:
         """Return a state that changes when a file does, or a token is made, used or revoked, or expires."""
@@ -90,17 +102,38 @@ class Provisioner:
     def _tls(self) -> TlsOptions | None:
         return client_tls(self._home, self._environ)
 
+    @asynccontextmanager
+    async def _system_account(self) -> AsyncIterator[NatsBus]:
+        bus = await connect(options_of(self._home, "sys", self._url, self._tls(), wait=PATIENT_SECONDS))
+        try:
+            yield bus
+        finally:
+            await bus.drain(1.0)
+
+    async def _keep_loaded(self) -> None:
+        """Reload a server that was passed over, since it hung when all were reloaded: it may accept removed keys."""
+        while True:
+            await asyncio.sleep(LATE_EVERY)
+            if self._reload_due:
+                continue
+            try:
+                async with self._system_account() as bus:
+                    names = await reload_late(bus, time.monotonic() - self._written)
+            except (BusError, ConfigError, OSError) as error:
+                _log.warning("keeper.servers_not_compared", error=str(error))
+            else:
+                if names:
+                    _log.info("keeper.late_servers_reloaded", servers=names)
+
     async def _settle(self) -> None:
         """Apply the files. A starting server reads its file by itself; a running one is reloaded."""
         files = self._files().files
         self._warning = await asyncio.to_thread(renew, self._home, time.time())
-        self._reload_due = _write(self._home) or self._reload_due
+        if _write(self._home):
+            self._written, self._reload_due = time.monotonic(), True
         if self._reload_due:
-            bus = await connect(options_of(self._home, "sys", self._url, self._tls(), wait=PATIENT_SECONDS))
-            try:
+            async with self._system_account() as bus:
                 await reload_all(bus)
-            finally:
-                await bus.drain(1.0)
             self._reload_due = False
         if files == self._settled_files:  # a session: nothing else depends on it
             return

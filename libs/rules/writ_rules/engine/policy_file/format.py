@@ -11,7 +11,7 @@ from msgspec import Meta, Struct, field
 
 from writ_contracts.inventory import Kind, Role
 from writ_contracts.people.credentials import Proof
-from writ_documents.shapes import EXPECTED
+from writ_documents.shapes import DURATION, EXPECTED
 from writ_rules.engine.facts import Severity
 
 Item = TypeVar("Item")
@@ -29,6 +29,8 @@ Day = Annotated[Annotated[int, Meta(ge=0, le=7)] | DayName, Meta(extra={EXPECTED
 Type = Literal["string", "int", "float", "bool", "list", "dict"]
 Values = list[Scalar | None]
 Age = int | float | str
+Duration = Annotated[str, Meta(extra=DURATION)]
+"""Whole seconds, minutes, hours or days with their unit."""
 Instead = Mapping[str, str]
 """Advice for keys of an older format."""
 LEAVE_OUT = "it has no effect; leave it out"
@@ -127,7 +129,7 @@ class ApprovalEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     approvers: Annotated[list[Name | None] | None, Meta(description="roles; none: `approver`")] = None
     quorum: Annotated[int, Meta(ge=1, description="number of different people who must approve")] = 1
     steps: Annotated[list[StepEntry | None] | None, Meta(description="one after the other")] = None
-    timeout: Annotated[str | None, Meta(description="as `30m`; wins over `approval_timeout`")] = None
+    timeout: Annotated[Duration | None, Meta(description="as `30m`; wins over `approval_timeout`")] = None
     proof: Annotated[
         Proof, Meta(description="proof of presence by each approver: a key, a touch, or PIN or biometrics")
     ] = "key"
@@ -221,8 +223,8 @@ class RuleEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class EmergenciesEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The bounds of every emergency."""
 
-    longest: Annotated[str, Meta(description="longest duration from its declaration, as `4h`")] = "8h"
-    confirm_within: Annotated[str, Meta(description="time to confirm it; unless another person does, it lapses")] = (
+    longest: Annotated[Duration, Meta(description="longest duration from its declaration, as `4h`")] = "8h"
+    confirm_within: Annotated[Duration, Meta(description="time to confirm it; unless another person does, it lapses")] = (
         "30m"
     )
     proof: Annotated[
@@ -233,15 +235,15 @@ class EmergenciesEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class ApprovalWindowsEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The bounds of every approval window."""
 
-    longest: Annotated[str, Meta(description="longest duration from its approval, as `4h`; 7 days at most")] = "8h"
+    longest: Annotated[Duration, Meta(description="longest duration from its approval, as `4h`; 7 days at most")] = "8h"
     most_uses: Annotated[int, Meta(ge=1, le=1000, description="most uses of one window")] = 50
 
 
 class SessionsEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The bounds of every session (`writ login`)."""
 
-    longest: Annotated[str, Meta(description="longest duration of a session, as `8h`; 7 days at most")] = "12h"
-    idle: Annotated[str, Meta(description="a session ends after so long without a message, as `30m`")] = "1h"
+    longest: Annotated[Duration, Meta(description="longest duration of a session, as `8h`; 7 days at most")] = "12h"
+    idle: Annotated[Duration, Meta(description="a session ends after so long without a message, as `30m`")] = "1h"
     most: Annotated[int, Meta(ge=1, le=1000, description="most open sessions of one principal")] = 10
 
 

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from msgspec import Struct
 
+from writ_documents.shapes import without_unit
 from writ_rules.engine.policy_file.format import DayName, WindowEntry, present
 
 DAY = 86_400
@@ -215,7 +216,8 @@ def duration(text: str) -> int:
     """Return the seconds of `90s`, `30m`, `2h` or `1d`; raises ValueError."""
     match = _duration(text)
     if match is None:
-        raise ValueError(f"{text!r} is not a duration such as 30m")
+        number = text.isascii() and text.isdigit()
+        raise ValueError(without_unit(text) if number else f"{text!r} is not a duration such as 30m")
     return int(match[1]) * _unit[match[2]]
 
 
