@@ -4,7 +4,7 @@ import secrets
 from typing import Any
 
 import pytest
-from tests.e2e.stolen_keys import holding, started
+from tests.e2e.stolen_keys import holding
 
 from writ_bus.errors import Forbidden
 from writ_bus.port import Bus, Message
@@ -12,12 +12,10 @@ from writ_client.client import Writ
 from writ_contracts import subjects
 from writ_contracts.agents import (
     Acknowledgement,
-    CancelReply,
     Claim,
     ClaimMessage,
     ClaimReply,
     Heartbeat,
-    ReadReply,
     Receipt,
     ReceiptMessage,
     SealedParameters,
@@ -163,31 +161,6 @@ async def test_an_agents_thief_reads_parameters_of_its_pool_and_reports_what_was
             assert decode(reply.data, Acknowledgement).error is None
             assert (await alice.wait(number, timeout=20)).outcome == "succeeded"
     assert not path.exists()
-
-
-async def test_an_agents_thief_replies_to_reads_and_cancels_for_the_other_agents_of_its_pool(
-    installation: RunningInstallation, executor: Bus, alice: Writ
-) -> None:
-    sleeping = (await alice.submit("test_sleep", "web-1", {"seconds": 60, "processes": 0})).operation_id or ""
-    await started(executor, "alice", sleeping)
-    async with holding(installation, "agent-a") as thief:
-
-        async def read_falsely(message: Message) -> None:
-            await thief.publish(message.reply, encode(ReadReply(observed={"made_up": True})))
-
-        async def stop_nothing(message: Message) -> None:
-            await thief.publish(message.reply, encode(CancelReply(result="stopped")))
-
-        with installation.paused("agent-a"):
-            await thief.subscribe(subjects.host_read("a"), read_falsely)
-            await thief.subscribe("writ.agent.a.cancel.*", stop_nothing)
-            path = str(installation.home.root.parent / "files" / "previewed")
-            seen = await alice.run("file_write", "web-1", {"file_path": path, "content": "x"}, dry_run=True)
-            assert (seen.outcome, seen.output["made_up"]) == ("previewed", True)
-            assert (await alice.cancel(sleeping)).outcome == "succeeded"
-            assert (await alice.get(sleeping)).outcome in (None, "unknown")  # it was not stopped
-    await alice.cancel(sleeping)
-    await alice.wait(sleeping, timeout=60)
 
 
 @pytest.mark.exhaustive

@@ -4,10 +4,16 @@ from typing import Any
 
 from tests.executor.conftest import World
 
-from writ_bus.port import Endpoint, Message, Service
+from writ_agent.reporting.receipts import AgentIdentity
+from writ_agent.reporting.signed_replies import signed_reply
+from writ_bus.port import Endpoint, EndpointReply, Message, Service
 from writ_contracts import subjects
 from writ_contracts.agents import CancelReply, CancelRequest, Heartbeat, ReadReply, ReadRequest
+from writ_contracts.decisions import ReadGrant
+from writ_contracts.people.previews import Preview
 from writ_contracts.wire import decode, encode
+from writ_trust.keys import Key
+from writ_trust.statements import digest, read, sign
 
 
 async def heartbeat(
@@ -22,6 +28,7 @@ async def heartbeat(
     instance: str = "",
     leaving: bool = False,
     also: tuple[str, ...] = (),
+    signs_replies: bool = False,
 ) -> None:
     beat = Heartbeat(
         pool=world.hands.pool,
@@ -36,25 +43,56 @@ async def heartbeat(
         skew=skew,
         plugins=plugins or {},
         level=level,
+        signs_replies=signs_replies,
     )
     await world.bus.publish(subjects.heartbeat(world.hands.pool), encode(beat))
 
 
+def preview_of(ask: ReadRequest, shown: dict[str, Any]) -> Preview:
+    grant = read(ask.look, ReadGrant)
+    return Preview(
+        operation_id=grant.operation_id,
+        operation=grant.operation,
+        target=grant.target.id,
+        pool=grant.pool,
+        instance="i-1",
+        look_digest=digest(ask.look),
+        taken_at=1.0,
+        shown=shown,
+    )
+
+
 async def serve_agent(
-    world: World, verdict: str = "took_effect", cancelled: str = "stopped", observed: dict[str, Any] | None = None
+    world: World,
+    verdict: str = "took_effect",
+    cancelled: str = "stopped",
+    observed: dict[str, Any] | None = None,
+    *,
+    signs: bool = True,
+    key: Key | None = None,
+    instance: str = "",
 ) -> list[CancelRequest]:
-    """`observed`: the results of reads, by default their action."""
+    """`observed`: the results of reads, by default their action. `signs`: it signs its replies, by `key` and as
+    `instance`, by default those of the claims.
+    """
     cancels: list[CancelRequest] = []
+    identity = AgentIdentity(
+        key=key or world.hands.key, pool=world.hands.pool, instance=instance or world.hands.instance
+    )
 
-    async def serve_read(message: Message) -> bytes:
+    async def serve_read(message: Message) -> bytes | EndpointReply:
         ask = decode(message.data, ReadRequest)
-        return encode(ReadReply(observed=observed or {"action": ask.action}, verdict=verdict))  # type: ignore[arg-type]
+        found = observed or {"action": ask.action}
+        preview = sign(world.hands.key, preview_of(ask, found)) if ask.action == "preview" else None
+        reply = encode(ReadReply(observed=found, verdict=verdict, preview=preview))  # type: ignore[arg-type]
+        return signed_reply(identity, message, reply) if signs else reply
 
-    async def cancel(message: Message) -> bytes:
+    async def cancel(message: Message) -> bytes | EndpointReply:
         cancels.append(decode(message.data, CancelRequest))
-        return encode(CancelReply(result=cancelled))  # type: ignore[arg-type]
+        reply = encode(CancelReply(result=cancelled))  # type: ignore[arg-type]
+        return signed_reply(identity, message, reply) if signs else reply
 
-    pool, instance = world.hands.pool, world.hands.instance
+    pool = world.hands.pool
     await world.bus.serve(
         Service(
             name="agent",
@@ -62,7 +100,7 @@ async def serve_agent(
             description="",
             endpoints=[
                 Endpoint(name="look", subject=subjects.host_read(pool), handler=serve_read),
-                Endpoint(name="cancel", subject=subjects.cancel(pool, instance), handler=cancel),
+                Endpoint(name="cancel", subject=subjects.cancel(pool, world.hands.instance), handler=cancel),
             ],
         )
     )

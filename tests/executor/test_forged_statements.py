@@ -27,7 +27,7 @@ from writ_contracts.people.previews import Preview
 from writ_contracts.requests import Failure
 from writ_contracts.wire import decode, encode
 from writ_executor.agents import alarms
-from writ_executor.steps.host_reads import HostReadRequests
+from writ_executor.steps.host_reads import HostReadRequests, TakenPreview
 from writ_testing.eventually import eventually
 from writ_testing.fakes.scripted_agent import ScriptedAgent
 from writ_trust.keys import Key, generate_seed
@@ -191,7 +191,7 @@ async def test_preview_that_waits_for_its_agent_is_not_requested_once_more(
     requests, go_on = list[str](), asyncio.Event()
     read = HostReadRequests.read_preview
 
-    async def slow(self: HostReadRequests, requested: Requested, **how: Any) -> ReadReply:
+    async def slow(self: HostReadRequests, requested: Requested, **how: Any) -> TakenPreview:
         requests.append(requested.operation_id)
         await go_on.wait()
         return await read(self, requested, **how)

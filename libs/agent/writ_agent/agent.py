@@ -91,7 +91,9 @@ class Agent:
         self._outbox = Outbox(bus, spool, lambda _: self._heartbeats.changed())
         self._reporter = SecurityReporter(self._outbox, identity, self._meters)
         self._host_reads = HostReads(backend, trust, identity, self._reporter, self._meters, self.time.now)
-        self._cancels = CancelEndpoint(trust, self._in_flight, self._unacknowledged, self._reporter, self._meters)
+        self._cancels = CancelEndpoint(
+            trust, identity, self._in_flight, self._unacknowledged, self._reporter, self._meters
+        )
         self._parts = self._put_together(trust)
         self._worker = Worker(self._parts)
         self._beating: asyncio.Task[None] | None = None
@@ -221,6 +223,7 @@ class Agent:
             started=self._identity.started,
             requests=self._bus.work_filter == subjects.dispatched_filter(self._identity.pool),
             baseline_notices=self._baseline_notices is not None,
+            signs_replies=True,
         )
 
     def _known_people(self) -> int | None:

@@ -206,6 +206,27 @@ class Heartbeat(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """It takes requests that are dispatched at once: its release reads them, and its consumer delivers them."""
     baseline_notices: bool = False
     """It receives notices of soon dispatched operations."""
+    signs_replies: bool = False
+    """It signs its replies to executors (`ReplyStatement`)."""
+
+
+SIGNATURE_HEADER = "Writ-Signature"
+"""Of an agent's reply to an executor: the signed `ReplyStatement` as JSON. An executor of an earlier release ignores
+it. An agent of one sends none, and no `Heartbeat.signs_replies`.
+"""
+
+
+class ReplyStatement(
+    Statement, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.reply.v1"
+):
+    """An agent's signed statement that its reply to this request is this one. `request` and `reply` are the SHA-256 of
+    their bytes. A request has a random key or salt, so nobody can guess its parameters from the digest.
+    """
+
+    pool: PoolId
+    instance: InstanceId
+    request: Digest
+    reply: Digest
 
 
 class Progress(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -34,6 +34,8 @@ the event.
 MOST_WAITING = 1_000
 FOLDER = "inputs"
 KINDS = frozenset({"requested", "refused", "granted", "started"})
+VERDICTS = frozenset({"approval_given", "approved", "rejected"})
+"""Kinds of events of which each is checked: people cause few of them."""
 
 _log = Log("writ.audit")
 
@@ -61,11 +63,16 @@ class DecisionSamples:
         self._on = config.recheck_one_in > 0 and config.inventory is not None and config.principals is not None
 
     def offer(self, record: Record) -> None:
-        """Choose one in `config.second_decisions` decisions at random, so that nobody can foresee which."""
-        if not self._on or (where := parse_event(record.subject)) is None or where.event not in KINDS:
+        """Choose one in `config.recheck_one_in` decisions at random, so that nobody can foresee which, and each
+        verdict.
+        """
+        if not self._on or (where := parse_event(record.subject)) is None or where.event not in KINDS | VERDICTS:
             return
-        if secrets.randbelow(self._config.recheck_one_in) == 0 and self._bucket.take(time.monotonic()):
+        if where.event in VERDICTS or self._is_chosen():
             self._waiting.append(record)
+
+    def _is_chosen(self) -> bool:
+        return secrets.randbelow(self._config.recheck_one_in) == 0 and self._bucket.take(time.monotonic())
 
     async def run(self) -> None:
         """Keep copies of the files, and make the waiting decisions a second time, until cancelled."""

@@ -10,6 +10,7 @@ from writ_executor.agents.alarms import SecurityEventRecorder
 from writ_executor.agents.key_use import AgentKeyUse
 from writ_executor.agents.notices import NoticeEndpoint
 from writ_executor.agents.presence import AgentPresence
+from writ_executor.agents.signed_replies import SignedReplies
 from writ_executor.control.archiving import ArchiveOperation
 from writ_executor.control.operations import ControlOperations
 from writ_executor.control.policy_versions import PolicyVersionOperations
@@ -173,12 +174,13 @@ def _steps(base: Foundation, audit_services: AuditServices, replicas: ExecutorRe
         base.statements,
     )
     dispatcher.review = approvals.review
-    host_reads = HostReadRequests(bus, catalogue, index, vault, policy, outcomes, base.statements)
+    replies = SignedReplies(base.statements, presence)
+    host_reads = HostReadRequests(bus, catalogue, index, vault, policy, outcomes, base.statements, replies)
     about = (host_reads, base.audit_detail, clock)
-    previews = PendingPreviews(catalogue, index, recorder, vault, base.statements, presence, *about)
+    previews = PendingPreviews(catalogue, index, recorder, vault, presence, *about)
     return _Steps(
         dispatcher=dispatcher,
-        cancels=Cancels(bus),
+        cancels=Cancels(bus, replies),
         outcomes=outcomes,
         approvals=approvals,
         host_reads=host_reads,

@@ -16,6 +16,7 @@ from writ_agent.preflight.target_turns import TargetTurns
 from writ_agent.reporting.metrics import Meters
 from writ_agent.reporting.receipts import AgentIdentity
 from writ_agent.reporting.security_reports import ALARMS, SecurityReporter
+from writ_agent.reporting.signed_replies import signed_reply
 from writ_agent.verification import (
     SecurityRefusal,
     VerificationContext,
@@ -23,7 +24,7 @@ from writ_agent.verification import (
     verify_requested_grant,
     verify_test_grant,
 )
-from writ_bus.port import Message
+from writ_bus.port import EndpointReply, Message
 from writ_contracts.agents import BaselineNotice, ReadReply, ReadRequest
 from writ_contracts.bounds import check_values
 from writ_contracts.decisions import ReadGrant
@@ -104,8 +105,8 @@ class HostReads:
             _log.error("agent.baseline_broke", operation_id=work.operation_id, exception=error)
             return {}
 
-    async def handle(self, message: Message) -> bytes:
-        """Serve one ReadRequest. Every path ends in a ReadReply."""
+    async def handle(self, message: Message) -> EndpointReply:
+        """Serve one ReadRequest. Every path ends in a signed ReadReply."""
         began = time.monotonic()
         reply, operation_id = await self._verified_read(message)
         code = reply.error.code if reply.error else ""
@@ -114,7 +115,7 @@ class HostReads:
         self._meters.observe(
             HandledMessage(endpoint="look", outcome=outcome, code=code, seconds=time.monotonic() - began, fields=fields)
         )
-        return encode(reply)
+        return signed_reply(self._identity, message, encode(reply))
 
     async def _verified_read(self, message: Message) -> tuple[ReadReply, str]:
         try:

@@ -4,10 +4,12 @@ import time
 from collections.abc import Callable, Collection
 
 from writ_agent.reporting.metrics import Meters
+from writ_agent.reporting.receipts import AgentIdentity
 from writ_agent.reporting.security_reports import SecurityReporter
+from writ_agent.reporting.signed_replies import signed_reply
 from writ_agent.verification import SecurityRefusal, VerificationContext, verify_cancel
 from writ_agent.work.in_flight import InFlightOperations
-from writ_bus.port import Message
+from writ_bus.port import EndpointReply, Message
 from writ_contracts.agents import CancelReply, CancelRequest
 from writ_contracts.errors import WritError
 from writ_contracts.failures import failure_of, outcome_of
@@ -21,19 +23,21 @@ class CancelEndpoint:
     def __init__(
         self,
         trust: VerificationContext,
+        identity: AgentIdentity,
         in_flight: InFlightOperations,
         ended: Callable[[], Collection[str]],
         reporter: SecurityReporter,
         meters: Meters,
     ) -> None:
         self._trust = trust
+        self._identity = identity
         self._in_flight = in_flight
         self._ended = ended
         self._reporter = reporter
         self._meters = meters
 
-    async def handle(self, message: Message) -> bytes:
-        """Handle a cancel. Every path ends in a Cancelled."""
+    async def handle(self, message: Message) -> EndpointReply:
+        """Handle a cancel. Every path ends in a signed CancelReply."""
         began = time.monotonic()
         try:
             ask = decode(message.data, CancelRequest)
@@ -50,7 +54,7 @@ class CancelEndpoint:
                 fields={"result": cancelled.result},
             )
         )
-        return encode(cancelled)
+        return signed_reply(self._identity, message, encode(cancelled))
 
     async def _cancel(self, ask: CancelRequest) -> CancelReply:
         entry = self._in_flight.find(ask.operation_id)

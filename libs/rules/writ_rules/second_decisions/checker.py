@@ -6,7 +6,7 @@ must therefore have been current then, within SLACK.
 """
 
 import traceback
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from msgspec import Struct, structs
 
@@ -16,13 +16,12 @@ from writ_contracts.errors import ConfigError, Invalid, Untrusted, WritError
 from writ_contracts.history.records import Record
 from writ_contracts.inventory import GATEWAY, Principal, Target
 from writ_contracts.operations import Catalogue
-from writ_contracts.people.approvals import SignedApproval
 from writ_contracts.people.credentials import Presence
 from writ_contracts.people.directory import CredentialEnrolment, PeopleDirectory
 from writ_contracts.people.principal_changes import principals_in_force
 from writ_contracts.policy.versions import MAX_DOCUMENT_BYTES
 from writ_contracts.subjects import parse_event
-from writ_contracts.wire import canonical, decode, event_of
+from writ_contracts.wire import canonical, decode, event_of, kind_of
 from writ_documents import yaml_file
 from writ_documents.readers import read_inventory, read_principals
 from writ_rules.engine.compile import Policy
@@ -32,9 +31,9 @@ from writ_rules.loading import compile_document
 from writ_rules.second_decisions.comparison import Comparison, compare
 from writ_rules.second_decisions.control_states import ControlStates, EventReader
 from writ_rules.second_decisions.file_history import FileHistory, KeptReading
-from writ_rules.second_decisions.signatures import DecidedRequest, RecordedApproval, credentials_of
+from writ_rules.second_decisions.signatures import DecidedRequest, approvals_on_record, credentials_of
+from writ_rules.second_decisions.verdicts import VERDICTS, Verdict, VerdictCheck
 from writ_rules.setting import Setting, setting
-from writ_trust.approvals import read_approval
 from writ_trust.digests import plain_digest
 from writ_trust.policy_versions import read_version
 from writ_trust.statements import digest, open_signed, read
@@ -47,7 +46,7 @@ MOST_POLICIES = 4
 UNFORESEEN = "its check failed by an error in Writ"
 MOST_PRESENCE = Presence("verified", attested=True)
 DECISIONS = ("requested", "refused", "granted", "started")
-"""Kinds of events with a decision of policy's."""
+"""Kinds of events with a decision of policy's. Verdicts of people are checked, too (`VERDICTS`)."""
 Decided = journal.Requested | journal.Refused | journal.Granted | journal.Started
 
 
@@ -106,10 +105,15 @@ class Checker:
         self._known: dict[int, _Version] = {}
         self._read_targets = KeptReading(inventory, lambda path: list(read_inventory(path).targets))
         self._read_listed = KeptReading(principals, lambda path: list(read_principals(path).principals))
+        self._verdicts = VerdictCheck(self._control, principals, self._read_listed, people, installation, SLACK)
 
     async def check(self, record: Record) -> SecondDecision | None:
-        """Return the second decision on that of an event; None for an event without one. Raises errors of the bus."""
+        """Return the second decision on that of an event, or the check of a verdict; None for an event without one.
+        Raises errors of the bus.
+        """
         event = _event(record)
+        if isinstance(event, Verdict):
+            return await self._checked_verdict(record, event)
         if event is None or event.decision is None:
             return None
         try:
@@ -134,6 +138,20 @@ class Checker:
         except Exception as error:  # noqa: BLE001 - a record that its writer made to break the check must not end it
             where = traceback.extract_tb(error.__traceback__)[-1]
             return Comparison(result="open", why=f"{UNFORESEEN}: {type(error).__name__} in {where.name}")
+
+    async def _checked_verdict(self, record: Record, event: Verdict) -> SecondDecision | None:
+        first, requested = _first_request(await self._journal.read(subjects.any_operation_filter(event.operation_id)))
+        if first is None or requested is None:
+            return None  # the request is in an archive, which is checked by itself
+        return SecondDecision(
+            sequence=record.sequence,
+            operation_id=event.operation_id,
+            principal=first.principal,
+            operation=first.operation,
+            target=first.target,
+            decided=f"{kind_of(event)} by {event.approver or 'somebody'}",
+            comparison=await self._verdicts.compared(event, record, first, requested),
+        )
 
     def _trusted(self, sequence: int) -> Collection[str]:
         return [key for key, last in self._events.items() if sequence <= last]
@@ -258,17 +276,15 @@ class Checker:
             )
         own = subjects.operation_filter(decision.principal, decision.operation_id)
         records = await self._journal.read(own)
-        events = [_operation_event(record) for record in records]
-        pairs = ((one, record) for record, one in zip(records, events, strict=True))
-        first, record = next(((one, at) for one, at in pairs if isinstance(one, journal.Requested)), (None, None))
+        first, record = _first_request(records)
         if first is None or record is None:
             return None
-        before = () if isinstance(event, journal.Requested) else events
+        before = () if isinstance(event, journal.Requested) else map(_operation_event, records)
         return DecidedRequest(
             parameters=first.parameters,
             effective=first.effective if isinstance(event, journal.Requested) else event.parameters,
             hidden=frozenset(first.hidden),
-            approvals=tuple(_approvals(before, control, decision)),
+            approvals=tuple(approvals_on_record(before, control, decision)),
             statement=first.statement,
             salt=first.salt,
             dry_run=first.dry_run,
@@ -309,34 +325,18 @@ def _team(directory: PeopleDirectory, at: float) -> dict[str, tuple[Presence, ..
     return {person: (MOST_PRESENCE,) for _, person in everybody} if len(then) > 1 else None
 
 
-def _approvals(events: Iterable[object], control: ControlState, decision: Decision) -> Iterator[RecordedApproval]:
-    """Yield the approvals of the operation, and of the approval window that its decision names, if it covers it. Raises
-    Untrusted for one that cannot be read.
-    """
-    for event in events:
-        match event:
-            case journal.ApprovalGiven():
-                yield _approval(event.approval)
-            case journal.Approved():
-                yield from map(_approval, event.approvals)
-            case _:
-                continue
-    request = (decision.principal, decision.operation, decision.target, decision.at)
-    for window in control.windows:
-        if window.id == decision.window and window.covers(*request):
-            yield from (RecordedApproval(approver) for approver in window.approvers)
-
-
-def _approval(signed: SignedApproval) -> RecordedApproval:
-    return RecordedApproval(read_approval(signed).approver, signed)
-
-
-def _event(record: Record) -> Decided | None:
+def _event(record: Record) -> Decided | Verdict | None:
     where = parse_event(record.subject)
-    if where is None or where.event not in DECISIONS:
+    if where is None or where.event not in (*DECISIONS, *VERDICTS):
         return None
     event = _operation_event(record)
-    return event if isinstance(event, Decided) else None
+    return event if isinstance(event, Decided | Verdict) else None
+
+
+def _first_request(records: Iterable[Record]) -> tuple[journal.Requested, Record] | tuple[None, None]:
+    """Return the first request among these events of an operation, with its record."""
+    pairs = ((_operation_event(record), record) for record in records)
+    return next(((one, record) for one, record in pairs if isinstance(one, journal.Requested)), (None, None))
 
 
 def _operation_event(record: Record) -> object:

@@ -1,10 +1,11 @@
 """The signatures on record behind a recorded decision: the requester's statement and approvals by nkeys. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from msgspec import Struct
 
+from writ_contracts import journal
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import Untrusted
 from writ_contracts.ids import operation_id
@@ -16,7 +17,7 @@ from writ_contracts.requests import RequestStatement
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode
 from writ_rules.engine.control import ControlState
-from writ_trust.approvals import nkey_credential, prove_approval
+from writ_trust.approvals import nkey_credential, prove_approval, read_approval
 from writ_trust.digests import keyed_digest, same
 from writ_trust.statements import digest, open_signed
 
@@ -53,6 +54,30 @@ class DecidedRequest(Struct, frozen=True, kw_only=True):
     reason: str = ""
     credentials: Mapping[str, Credential] | None = None
     """All in the directory of people's credentials, removed ones too; None where it is not here."""
+
+
+def approvals_on_record(
+    events: Iterable[object], control: ControlState, decision: Decision
+) -> Iterator[RecordedApproval]:
+    """Yield the approvals of the operation, and of the approval window that its decision names, if it covers it. Raises
+    Untrusted for one that cannot be read.
+    """
+    for event in events:
+        match event:
+            case journal.ApprovalGiven():
+                yield _approval(event.approval)
+            case journal.Approved():
+                yield from map(_approval, event.approvals)
+            case _:
+                continue
+    request = (decision.principal, decision.operation, decision.target, decision.at)
+    for window in control.windows:
+        if window.id == decision.window and window.covers(*request):
+            yield from (RecordedApproval(approver) for approver in window.approvers)
+
+
+def _approval(signed: SignedApproval) -> RecordedApproval:
+    return RecordedApproval(read_approval(signed).approver, signed)
 
 
 def credentials_of(directory: PeopleDirectory | None) -> dict[str, Credential] | None:
@@ -105,7 +130,13 @@ def _opens(statement: RequestStatement, recorded: DecidedRequest) -> bool:
         return False
 
 
-def is_signed(approval: RecordedApproval, recorded: DecidedRequest, keys: tuple[str, ...], operation: str) -> bool:
+def is_signed(
+    approval: RecordedApproval,
+    recorded: DecidedRequest,
+    keys: tuple[str, ...],
+    operation: str,
+    verdict: str = "approve",
+) -> bool:
     """Return whether an nkey among these, or a credential of the directory, signed it for this request. Without keys
     any nkey will do, and without a directory any credential.
     """
@@ -123,7 +154,7 @@ def is_signed(approval: RecordedApproval, recorded: DecidedRequest, keys: tuple[
     except Untrusted:
         return False
     named = proven.operation_id, proven.requested, proven.decision_digest, proven.verdict
-    return named == (operation, recorded.requested, recorded.decided, "approve")
+    return named == (operation, recorded.requested, recorded.decided, verdict)
 
 
 def is_persons(approval: RecordedApproval, recorded: DecidedRequest, person: str) -> bool:

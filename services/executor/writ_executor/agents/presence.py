@@ -70,6 +70,8 @@ class AgentPresence:
         self._latest: dict[str, dict[str, LastHeartbeat]] = defaultdict(dict)
         self._running: dict[str, dict[str, float]] = defaultdict(dict)
         """By pool too: an operation named by another pool's agent does not count."""
+        self._signing: dict[str, dict[str, None]] = defaultdict(dict)
+        """By pool: the instances that announced to sign their replies, the last heard ones last."""
 
     def _now(self) -> float:
         return self._clock() - self._missed
@@ -82,9 +84,21 @@ class AgentPresence:
             self._latest[pool].pop(instance, None)
         elif instance in self._latest[pool] or len(self.agents(pool)) < MOST_INSTANCES:
             self._latest[pool][instance] = LastHeartbeat(heartbeat, now)
+            self._note_signing(heartbeat)
         else:
             _log.warning("presence.too_many_instances", pool=heartbeat.pool, instance=heartbeat.instance)
         self._name(heartbeat.pool, heartbeat.running, now)
+
+    def _note_signing(self, heartbeat: Heartbeat) -> None:
+        """Record an instance that signs its replies. It is one process, so no later heartbeat, which might be forged,
+        takes that back.
+        """
+        known, instance = self._signing[heartbeat.pool], heartbeat.instance
+        if heartbeat.signs_replies or instance in known:
+            known.pop(instance, None)
+            known[instance] = None
+            if len(known) > MOST_INSTANCES:
+                del known[next(iter(known))]
 
     def _name(self, pool: str, running: Iterable[str], now: float) -> None:
         """Record the operations named by an instance, known ones first."""
@@ -160,6 +174,19 @@ class AgentPresence:
         """Return whether the pool has one agent alone, which receives notices of soon dispatched operations."""
         alive = self._alive(pool)
         return len(alive) == 1 and alive[0].heartbeat.baseline_notices
+
+    def signs_replies(self, pool: str, instance: str) -> bool:
+        """Return whether this instance signs its replies: it announced that, now or earlier. If this replica has never
+        heard it, the pool's other agents count.
+        """
+        if instance in self._signing.get(pool, {}):
+            return True
+        return instance not in self._latest.get(pool, {}) and self.all_sign(pool)
+
+    def all_sign(self, pool: str) -> bool:
+        """Return whether all live agents of the pool sign their replies. Without any, a new replica returns False."""
+        alive = self.agents(pool)
+        return all(agent.signs_replies for agent in alive) if alive else not self.new
 
     def any_reads_requests(self) -> bool:
         """Return whether any agent takes requests that are dispatched at once."""

@@ -1,10 +1,10 @@
-"""What agents sign: claims, receipts, security reports, previews. A forged one is refused, and is a security event."""
+"""What agents sign: claims, receipts, replies, security reports, previews. Each forgery is a security event."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, TypeVar
 
-from writ_contracts.agents import Claim, Receipt, SecurityKind, SecurityReport
+from writ_contracts.agents import Claim, Receipt, ReplyStatement, SecurityKind, SecurityReport
 from writ_contracts.errors import Full, Invalid, Untrusted
 from writ_contracts.journal import Requested
 from writ_contracts.people.previews import Preview
@@ -14,11 +14,12 @@ from writ_executor.agents.keys import AgentKeys
 from writ_runtime.logs import Log
 from writ_trust.statements import open_signed
 
-S = TypeVar("S", Claim, Receipt, SecurityReport, Preview)
+S = TypeVar("S", Claim, Receipt, ReplyStatement, SecurityReport, Preview)
 FORGED: Mapping[type, tuple[SecurityKind, str]] = MappingProxyType(
     {
         Claim: ("forged_claim", "claim"),
         Receipt: ("forged_receipt", "receipt"),
+        ReplyStatement: ("bad_signature", "reply"),
         SecurityReport: ("bad_signature", "security report"),
         Preview: ("bad_signature", "preview"),
     }

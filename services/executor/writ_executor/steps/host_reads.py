@@ -5,7 +5,9 @@ Each carries a ReadGrant signed by policy for this very operation. Without one n
 
 from typing import Any, Literal
 
-from writ_bus.port import Bus
+from msgspec import Struct
+
+from writ_bus.port import Bus, Message
 from writ_contracts import parameters as params
 from writ_contracts import subjects
 from writ_contracts.agents import Claim, ReadReply, ReadRequest
@@ -14,18 +16,29 @@ from writ_contracts.errors import Denied, Invalid, Unreachable, WritError
 from writ_contracts.journal import Requested, Resolved
 from writ_contracts.life import AcceptedLife, GrantedLife, State
 from writ_contracts.operations import Catalogue
+from writ_contracts.people.previews import Preview, PreviewDetails
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
+from writ_executor.agents.signed_replies import SignedReplies
 from writ_executor.agents.signed_statements import AgentStatements
 from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.index import Index
 from writ_executor.policy.client import PolicyClient, exception_of
 from writ_executor.policy.recorded_request import subject_of
 from writ_executor.steps.outcomes import OutcomeRecorder
+from writ_trust.digests import keyed_digest
 from writ_trust.statements import read
 
 READ_GRANT_SECONDS = 60.0
 REPLY_SECONDS = 35.0
+
+
+class TakenPreview(Struct, frozen=True):
+    """A preview whose signature and details were checked."""
+
+    preview: Preview
+    signed: Signed
+    details: PreviewDetails | None
 
 
 class HostReadRequests:
@@ -40,6 +53,7 @@ class HostReadRequests:
         policy: PolicyClient,
         outcomes: OutcomeRecorder,
         statements: AgentStatements,
+        replies: SignedReplies,
     ) -> None:
         self._bus = bus
         self._catalogue = catalogue
@@ -48,6 +62,7 @@ class HostReadRequests:
         self._policy = policy
         self._outcomes = outcomes
         self._statements = statements
+        self._replies = replies
         self._previewing: set[str] = set()
 
     async def preview(self, life: AcceptedLife) -> None:
@@ -63,29 +78,48 @@ class HostReadRequests:
 
     async def _preview_once(self, life: AcceptedLife, requested: Requested) -> None:
         try:
-            observed = await self._preview(requested)
+            shown, details = await self._preview(requested)
         except WritError as error:
             code = "no_agent" if isinstance(error, Unreachable) and error.code == "unavailable" else error.code
             await self._outcomes.finish(life, outcome="failed", code=code, message=f"no preview: {error}")
             return
-        shown = self._outcomes.shown(observed.observed)
-        whole = {**observed.observed, **(observed.details.values if observed.details is not None else {})}
-        await self._outcomes.finish(life, outcome="previewed", output=shown, whole=whole if whole != shown else None)
+        whole, recorded = {**shown, **details}, self._outcomes.shown(shown)
+        await self._outcomes.finish(
+            life, outcome="previewed", output=recorded, whole=whole if whole != recorded else None
+        )
 
-    async def _preview(self, requested: Requested) -> ReadReply:
+    async def _preview(self, requested: Requested) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return what the record may show of the preview, and the details."""
         if not self._catalogue.find(requested.operation).preview:
-            note = "the policy allows it; this operation has no preview on the host"
-            return ReadReply(observed={"note": note})
-        return await self.read_preview(requested)
+            return {"note": "the policy allows it; this operation has no preview on the host"}, {}
+        taken = await self.read_preview(requested)
+        note = {"note": taken.preview.note} if taken.preview.note else {}
+        return taken.preview.shown or note, taken.details.values if taken.details is not None else {}
 
-    async def read_preview(self, requested: Requested, *, shown: bool = True) -> ReadReply:
-        """Return an agent's preview. `shown`: the journal may have its values. Raises WritError."""
-        return await self._read(requested, "preview", {}, attempt=1, shown=shown)
+    async def read_preview(self, requested: Requested, *, shown: bool = True) -> TakenPreview:
+        """Return a preview that an agent of the pool signed. `shown`: the journal may have its values. Raises
+        WritError.
+        """
+        _, message = await self._read(requested, "preview", {}, attempt=1, shown=shown)
+        reply = _result(message)
+        if reply.preview is None:
+            raise await self._statements.refused(requested.pool, Preview, "it is not signed", requested)
+        preview = await self._statements.open(requested.pool, reply.preview, Preview, requested)
+        about = (preview.operation_id, preview.operation, preview.target)
+        if about != (requested.operation_id, requested.operation, requested.target):
+            raise await self._statements.refused(requested.pool, Preview, "it is of another operation", requested)
+        details = reply.details
+        if preview.details_digest != (keyed_digest(details.salt, details.values) if details is not None else None):
+            raise await self._statements.refused(requested.pool, Preview, "its details were changed", requested)
+        return TakenPreview(preview, reply.preview, details)
 
     async def probe(self, life: GrantedLife) -> None:
         """Probe the operation's effect, and record the outcome if the result is conclusive."""
         started = life.started
-        reply = await self._read(life.requested, "probe", read(started.claim, Claim).baseline, attempt=started.attempt)
+        baseline = read(started.claim, Claim).baseline
+        sent, message = await self._read(life.requested, "probe", baseline, attempt=started.attempt)
+        await self._replies.check_any(life, sent, message)
+        reply = _result(message)
         if reply.verdict == "took_effect":
             await self._settle(life, "succeeded", "the probe found its effect", reply)
         elif reply.verdict == "no_effect" and life.state is State.UNKNOWN:
@@ -129,7 +163,8 @@ class HostReadRequests:
         *,
         attempt: int,
         shown: bool = True,
-    ) -> ReadReply:
+    ) -> tuple[bytes, Message]:
+        """Have an agent read. Return the sent request and the reply."""
         parameters = await self._vault.parameters(requested)
         key = self._vault.keys_of(requested).read_grant
         question = DecideRequest(
@@ -142,17 +177,23 @@ class HostReadRequests:
         look, effective = await self._permitted(requested, question)
         definition = self._catalogue.find(requested.operation)
         readable = effective if action == "preview" else params.public(definition.parameters, effective)
-        request = ReadRequest(
-            look=look,
-            action=action,
-            parameters=readable,
-            look_key=key,
-            baseline=baseline,
-            attempt=attempt,
-            shown=shown,
+        request = encode(
+            ReadRequest(
+                look=look,
+                action=action,
+                parameters=readable,
+                look_key=key,
+                baseline=baseline,
+                attempt=attempt,
+                shown=shown,
+            )
         )
-        message = await self._bus.request(subjects.host_read(requested.pool), encode(request), timeout=REPLY_SECONDS)
-        reply = decode(message.data, ReadReply)
-        if reply.error is not None:
-            raise exception_of(reply.error)
-        return reply
+        return request, await self._bus.request(subjects.host_read(requested.pool), request, timeout=REPLY_SECONDS)
+
+
+def _result(message: Message) -> ReadReply:
+    """Return the agent's result. Raises its error."""
+    reply = decode(message.data, ReadReply)
+    if reply.error is not None:
+        raise exception_of(reply.error)
+    return reply

@@ -12,9 +12,7 @@ from writ_contracts.journal import PreviewTaken, Requested
 from writ_contracts.life import AcceptedLife, State
 from writ_contracts.operations import Catalogue
 from writ_contracts.people.approvals import seconds_of
-from writ_contracts.people.previews import Preview
 from writ_executor.agents.presence import AgentPresence
-from writ_executor.agents.signed_statements import AgentStatements
 from writ_executor.journal.audit_level import AuditDetail
 from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.index import Index
@@ -40,7 +38,6 @@ class PendingPreviews:
         index: Index,
         recorder: Recorder,
         vault: Vault,
-        statements: AgentStatements,
         presence: AgentPresence,
         host_reads: HostReadRequests,
         audit_detail: AuditDetail,
@@ -51,7 +48,6 @@ class PendingPreviews:
         self._index = index
         self._recorder = recorder
         self._vault = vault
-        self._statements = statements
         self._presence = presence
         self._host_reads = host_reads
         self._audit_detail = audit_detail
@@ -101,18 +97,13 @@ class PendingPreviews:
         self._pauses[operation_id] = self._boot() + pause, min(pause * 2, LONGEST_PAUSE)
 
     async def _take(self, requested: Requested) -> None:
-        reply = await self._host_reads.read_preview(requested, shown=self._audit_detail.outputs)
-        if reply.preview is None:
-            raise await self._statements.refused(requested.pool, Preview, "it is not signed", requested)
-        preview = await self._statements.open(requested.pool, reply.preview, Preview, requested)
-        about = (preview.operation_id, preview.operation, preview.target)
-        if about != (requested.operation_id, requested.operation, requested.target):
-            raise await self._statements.refused(requested.pool, Preview, "it is of another operation", requested)
-        if preview.parameters_digest != requested.parameters_digest:  # no forgery: a rule may fill in other values now
+        taken = await self._host_reads.read_preview(requested, shown=self._audit_detail.outputs)
+        if taken.preview.parameters_digest != requested.parameters_digest:
+            # No forgery: a rule may fill in other values now.
             raise Conflict("the preview is of other parameters than those at the request")
-        if reply.details is not None:
+        if taken.details is not None:
             seconds = seconds_of(read(requested.decision, Decision).demands) + PENDING_SLACK
-            await self._vault.keep_details(requested.operation_id, digest(reply.preview), reply.details, seconds)
+            await self._vault.keep_details(requested.operation_id, digest(taken.signed), taken.details, seconds)
         life = self._index.get(requested.operation_id)
         if isinstance(life, AcceptedLife) and _lacks_preview(life):
             await self._recorder.append(
@@ -120,7 +111,7 @@ class PendingPreviews:
                 PreviewTaken(
                     **self._recorder.stamp(requested.correlation_id),
                     operation_id=requested.operation_id,
-                    preview=reply.preview,
+                    preview=taken.signed,
                 ),
             )
 

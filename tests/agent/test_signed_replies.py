@@ -1,0 +1,27 @@
+"""Every reply of an agent to an executor has the agent's signature over the request's and the reply's bytes."""
+
+import pytest
+from tests.agent.conftest import POOL, World
+from tests.agent.test_host_reads import ask
+
+from writ_contracts import subjects
+from writ_contracts.agents import SIGNATURE_HEADER, ReplyStatement
+from writ_contracts.signing import Signed
+from writ_contracts.wire import decode, encode
+from writ_trust.digests import plain_digest
+from writ_trust.statements import open_signed
+
+
+@pytest.mark.parametrize("request_of", ["a read", "a refused read", "a cancel"])
+async def test_reply_is_signed_for_its_request_alone(world: World, request_of: str) -> None:
+    await world.agent()
+    await world.executor.until(lambda: bool(world.executor.heartbeats))
+    beat = world.executor.heartbeats[-1]
+    assert beat.signs_replies
+    body = encode(ask(world, "preview")) if request_of == "a read" else b"{}"
+    subject = subjects.cancel(POOL, beat.instance) if request_of == "a cancel" else subjects.host_read(POOL)
+    reply = await world.executor.bus.request(subject, body, timeout=20)
+    signed = decode(reply.headers[SIGNATURE_HEADER].encode(), Signed)
+    statement = open_signed(signed, ReplyStatement, {world.key.public})
+    assert (statement.pool, statement.instance) == (POOL, beat.instance)
+    assert (statement.request, statement.reply) == (plain_digest(body), plain_digest(reply.data))

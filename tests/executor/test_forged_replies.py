@@ -1,0 +1,225 @@
+"""An agent's reply to a cancel, a probe or a dry run counts only under the signature of that agent, or of its pool."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from msgspec import structs
+from tests.executor.agent_requests import heartbeat, preview_of, serve_agent
+from tests.executor.conftest import POOL, World
+
+from writ_agent.reporting.receipts import AgentIdentity
+from writ_agent.reporting.signed_replies import signed_reply
+from writ_bus.port import Endpoint, EndpointReply, Message, Service
+from writ_contracts import subjects
+from writ_contracts.agents import SIGNATURE_HEADER, CancelReply, ReadReply, ReadRequest
+from writ_contracts.errors import Untrusted
+from writ_contracts.inventory import AgentKey, Agents
+from writ_contracts.journal import SecurityEvent
+from writ_contracts.life import GrantedLife
+from writ_contracts.people.previews import PreviewDetails
+from writ_contracts.wire import decode, encode
+from writ_testing.eventually import eventually
+from writ_trust.digests import keyed_digest
+from writ_trust.keys import Key, generate_seed
+from writ_trust.statements import sign
+
+RESTART = {"parameters": {"service_name": "nginx"}}
+STRANGER, COLLEAGUE = Key(generate_seed()), Key(generate_seed())
+STOPPED, EFFECT = encode(CancelReply(result="stopped")), encode(ReadReply(verdict="took_effect"))
+Forgery = Callable[[World, Message, bytes], EndpointReply]
+
+
+@pytest.fixture(autouse=True)
+def shared_pool(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let another agent, with a key of its own, serve the pool, too."""
+    keys = [AgentKey(pool=POOL, key=key.public) for key in (world.hands.key, COLLEAGUE)]
+    monkeypatch.setattr(world, "_agents", lambda: Agents(agents=keys))
+
+
+def identity(world: World, key: Key | None = None, instance: str = "") -> AgentIdentity:
+    return AgentIdentity(key=key or world.hands.key, pool=POOL, instance=instance or world.hands.instance)
+
+
+def unsigned(_: World, __: Message, reply: bytes) -> EndpointReply:
+    return EndpointReply(reply)
+
+
+def unreadable(_: World, __: Message, reply: bytes) -> EndpointReply:
+    return EndpointReply(reply, {SIGNATURE_HEADER: "{}"})
+
+
+def by_a_stranger(world: World, message: Message, reply: bytes) -> EndpointReply:
+    return signed_reply(identity(world, STRANGER), message, reply)
+
+
+def by_a_colleague(world: World, message: Message, reply: bytes) -> EndpointReply:
+    return signed_reply(identity(world, COLLEAGUE), message, reply)
+
+
+def by_another_instance(world: World, message: Message, reply: bytes) -> EndpointReply:
+    return signed_reply(identity(world, instance="i-other"), message, reply)
+
+
+def to_another_request(world: World, message: Message, reply: bytes) -> EndpointReply:
+    return signed_reply(identity(world), structs.replace(message, data=message.data + b" "), reply)
+
+
+def with_another_content(world: World, message: Message, reply: bytes) -> EndpointReply:
+    honest = signed_reply(identity(world), message, encode(CancelReply(result="not_running")))
+    return structs.replace(honest, data=reply)
+
+
+EVERYWHERE = [unsigned, unreadable, by_a_stranger, to_another_request, with_another_content]
+FOR_THE_CLAIMANT = [by_a_colleague, by_another_instance]
+
+
+async def serve(world: World, forgery: Forgery, reply: bytes) -> None:
+    """Let the agent's subjects be answered by a forger."""
+
+    async def forge(message: Message) -> EndpointReply:
+        return forgery(world, message, reply)
+
+    subject = subjects.cancel(POOL, world.hands.instance)
+    endpoints = [
+        Endpoint(name="look", subject=subjects.host_read(POOL), handler=forge),
+        Endpoint(name="cancel", subject=subject, handler=forge),
+    ]
+    await world.bus.serve(Service(name="forger", version="0", description="", endpoints=endpoints))
+
+
+async def claimed(world: World) -> str:
+    """Have the agent claim a restart; return the operation id."""
+    number = (await world.ask("service_restart", **RESTART)).operation_id or ""
+    await world.hands.claim(await world.work(number))
+    return number
+
+
+async def heard(world: World, *, number: int = 1, **how: Any) -> None:
+    """Send a heartbeat of the agent, and wait until the executor knows so many agents."""
+    await heartbeat(world, **how)
+
+    async def known() -> bool:
+        return len(world.executors[0].presence.agents(POOL)) == number
+
+    await eventually(known, what="its heartbeat")
+
+
+async def cancelled(world: World, number: str) -> str:
+    """Return the outcome of a cancel of the operation."""
+    cancel = await world.ask("operation_cancel", target="writ", parameters={"operation_id": number})
+    return await world.outcome(cancel.operation_id or "")
+
+
+async def forgeries(world: World) -> list[tuple[str, str | None]]:
+    found = await world.events(subjects.SECURITY)
+    return [(one.kind, one.operation_id) for one in found if isinstance(one, SecurityEvent)]
+
+
+@pytest.mark.parametrize("forgery", [*EVERYWHERE, *FOR_THE_CLAIMANT])
+async def test_forged_reply_to_a_cancel_confirms_no_stop_and_is_recorded(world: World, forgery: Forgery) -> None:
+    await world.executor(sweep=1000.0, lease=1000.0)
+    await serve(world, forgery, STOPPED)
+    await heard(world, signs_replies=True)
+    number = await claimed(world)
+    assert await cancelled(world, number) == "unknown"
+    assert await forgeries(world) == [("bad_signature", number)]
+
+
+async def test_signed_reply_of_the_claimant_confirms_the_stop(world: World) -> None:
+    await world.executor(sweep=1000.0, lease=1000.0)
+    await serve_agent(world)
+    await heard(world, signs_replies=True)
+    assert await cancelled(world, await claimed(world)) == "succeeded"
+    assert await forgeries(world) == []
+
+
+async def test_unsigned_reply_of_an_agent_of_an_earlier_release_confirms_the_stop(world: World) -> None:
+    await world.executor(sweep=1000.0, lease=1000.0)
+    await serve_agent(world, signs=False)
+    await heard(world)
+    await heard(world, instance="i-new", signs_replies=True, number=2)
+    assert await cancelled(world, await claimed(world)) == "succeeded"
+    assert await forgeries(world) == []
+
+
+async def test_no_later_heartbeat_takes_back_that_an_agent_signs_its_replies(world: World) -> None:
+    one = await world.executor(sweep=1000.0, lease=1000.0)
+    await serve(world, unsigned, STOPPED)
+    await heard(world, signs_replies=True)
+    number = await claimed(world)
+    await heartbeat(world, skew=9.0)
+
+    async def replaced() -> bool:
+        return one.presence.agents(POOL)[0].skew == 9.0
+
+    await eventually(replaced, what="the forged heartbeat")
+    assert await cancelled(world, number) == "unknown"
+    assert await forgeries(world) == [("bad_signature", number)]
+
+
+async def probed(world: World, number: str) -> None:
+    """Probe the operation once. Raises the executor's error."""
+    life = await world.life(number)
+    assert isinstance(life, GrantedLife)
+    await world.executors[0].sweep._host_reads.probe(life)
+
+
+@pytest.mark.parametrize("forgery", EVERYWHERE)
+async def test_forged_reply_to_a_probe_ends_nothing_and_is_recorded(world: World, forgery: Forgery) -> None:
+    await world.executor(sweep=1000.0, lease=1000.0)
+    await serve(world, forgery, EFFECT)
+    await heard(world, signs_replies=True)
+    number = await claimed(world)
+    with pytest.raises(Untrusted):
+        await probed(world, number)
+    assert (await world.life(number)).open
+    assert await forgeries(world) == [("bad_signature", number)]
+
+
+async def test_signed_reply_of_another_agent_of_the_pool_to_a_probe_ends_it(world: World) -> None:
+    await world.executor(sweep=1000.0, lease=1000.0)
+    await serve(world, by_a_colleague, EFFECT)
+    await heard(world, signs_replies=True)
+    number = await claimed(world)
+    await probed(world, number)
+    assert (await world.life(number)).outcome == "succeeded"
+    assert await forgeries(world) == []
+
+
+@pytest.mark.parametrize("claimant_signs", [False, True])
+async def test_unsigned_reply_to_a_probe_counts_for_an_operation_of_an_earlier_release(
+    world: World, claimant_signs: bool
+) -> None:
+    await world.executor(sweep=1000.0, lease=1000.0)
+    await serve(world, unsigned, EFFECT)
+    await heard(world, signs_replies=claimant_signs)
+    await heard(world, instance="i-other", signs_replies=not claimant_signs, number=2)
+    number = await claimed(world)
+    if claimant_signs:  # the other agent may have replied
+        with pytest.raises(Untrusted):
+            await probed(world, number)
+    else:
+        await probed(world, number)
+    assert (await world.life(number)).outcome == (None if claimant_signs else "succeeded")
+    assert await forgeries(world) == []
+
+
+@pytest.mark.parametrize("forged", ["unsigned", "by a stranger", "other details"])
+async def test_dry_run_shows_no_preview_that_the_agent_did_not_sign(world: World, forged: str) -> None:
+    details = PreviewDetails(salt="0" * 64, values={"diff": "as it is"})
+
+    async def forge(message: Message) -> bytes:
+        preview = preview_of(decode(message.data, ReadRequest), {"made_up": True})
+        told = structs.replace(preview, details_digest=keyed_digest(details.salt, details.values))
+        key = STRANGER if forged == "by a stranger" else world.hands.key
+        sent = structs.replace(details, values={"diff": "made up"}) if forged == "other details" else details
+        signed = None if forged == "unsigned" else sign(key, told)
+        return encode(ReadReply(observed=told.shown, preview=signed, details=sent))
+
+    await world.executor(sweep=1000.0, lease=1000.0)
+    endpoints = [Endpoint(name="look", subject=subjects.host_read(POOL), handler=forge)]
+    await world.bus.serve(Service(name="forger", version="0", description="", endpoints=endpoints))
+    number = (await world.ask("service_restart", dry_run=True, **RESTART)).operation_id or ""
+    assert await world.outcome(number) == "failed"
+    assert await forgeries(world) == [("bad_signature", number)]
