@@ -14,6 +14,7 @@ from writ_contracts.journal import Dispatched
 from writ_contracts.people.approvals import Approval, SignedApproval
 from writ_contracts.people.credentials import Presence
 from writ_contracts.wire import canonical
+from writ_testing.each_case import each_case
 from writ_testing.fakes.security_key import PRESENT, SoftwareSecurityKey
 from writ_trust.approvals import approval_digest, sign_approval, signed_bytes, with_evidence
 from writ_trust.keys import Key, generate_seed
@@ -70,7 +71,7 @@ def test_approvals_by_enrolled_security_keys_hold() -> None:
     check_approvals("", WORK, grant(*both), both, PEOPLE)
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("made", "why"),
     [
         (signed(operation_id="b" * 26), "another request"),

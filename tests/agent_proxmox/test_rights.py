@@ -6,6 +6,7 @@ from writ_agent_proxmox.connection.credentials import parse_token
 from writ_agent_proxmox.operations.table import OPERATIONS
 from writ_agent_proxmox.rights import granting, held, lacking
 from writ_agent_proxmox.settings import ProxmoxConnection
+from writ_testing.each_case import each_case
 
 TOKEN = parse_token("writ@pve!agent=0badc0de-cafe-4bad-8f00-d0d0cacac0de", "here")
 POOL, ALL = ProxmoxConnection(host="pve", pool="prod"), ProxmoxConnection(host="pve")
@@ -24,8 +25,8 @@ def granted(commands: str) -> dict[str, dict[str, int]]:
     return permissions
 
 
-@pytest.mark.parametrize("operation", OPERATIONS)
-@pytest.mark.parametrize("connection", [POOL, ALL], ids=["pool", "cluster"])
+@each_case("operation", OPERATIONS)
+@each_case("connection", [POOL, ALL], ids=["pool", "cluster"])
 def test_the_commands_grant_all_that_is_missing_for_an_operation(operation: str, connection: ProxmoxConnection) -> None:
     missing = lacking(OPERATIONS, ())[operation]
     commands = granting(operation, missing, TOKEN, connection)

@@ -4,8 +4,9 @@ import ast
 import re
 from pathlib import Path
 
-import pytest
 from tests.architecture.tree import ROOT, imported, parsed, shown
+
+from writ_testing.each_case import each_case
 
 CORES = (
     "libs/contracts/writ_contracts",
@@ -59,7 +60,7 @@ def _modules_of(place: Path) -> list[Path]:
     return [place] if place.is_file() else sorted(place.rglob("*.py"))
 
 
-every_core_module = pytest.mark.parametrize("path", modules(), ids=shown)
+every_core_module = each_case("path", modules(), ids=shown)
 
 
 def test_each_listed_core_exists() -> None:

@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 from tests.architecture.tree import Package, packages, parsed, shown
 
+from writ_testing.each_case import each_case
+
 LONGEST = 40
 SERVICES = [package for package in packages() if package.is_service]
 ENTRY_POINTS = sorted(path for package in packages() for path in package.code.rglob("__main__.py"))
-every_entry_point = pytest.mark.parametrize("path", ENTRY_POINTS, ids=shown)
+every_entry_point = each_case("path", ENTRY_POINTS, ids=shown)
 
 
 @pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
@@ -34,7 +36,7 @@ def test_importing_an_entry_point_does_nothing(path: Path) -> None:
     assert others == []
 
 
-@pytest.mark.parametrize(
+@each_case(
     "path", [path for service in SERVICES for path in service.modules() if path.name != "__main__.py"], ids=shown
 )
 def test_no_service_module_acts_when_it_is_imported(path: Path) -> None:

@@ -3,8 +3,9 @@
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-import pytest
 from tests.architecture.tree import ROOT, imported, packages, shown
+
+from writ_testing.each_case import each_case
 
 EXECUTOR = ROOT / "services/executor/writ_executor"
 MOST_BOXES, MOST_ARROWS = 10, 30
@@ -34,7 +35,7 @@ def _imports(folder: Path, box: str, other: str) -> bool:
     return any(one == name or one.startswith(f"{name}.") for one in found)
 
 
-@pytest.mark.parametrize("folder", folders(), ids=shown)
+@each_case("folder", folders(), ids=shown)
 def test_folders_of_a_package_have_no_cycle(folder: Path) -> None:
     assert [*TopologicalSorter(arrows(folder)).static_order()]
 

@@ -3,10 +3,11 @@
 import re
 from pathlib import Path
 
-import pytest
 from docs.generate.asyncapi import every_struct
 from msgspec import Struct
 from tests.architecture.tree import ROOT
+
+from writ_testing.each_case import each_case
 
 GOLDEN = ROOT / "tests/contracts/golden"
 
@@ -20,7 +21,7 @@ def names_of(kind: type[Struct]) -> set[str]:
     return {plain(kind.__name__)} | ({plain(tag)} if isinstance(tag, str) else set())
 
 
-@pytest.mark.parametrize("kind", every_struct(), ids=lambda kind: kind.__name__)
+@each_case("kind", every_struct(), ids=lambda kind: kind.__name__)
 def test_a_message_has_a_golden_file(kind: type[Struct]) -> None:
     kept: list[Path] = [path for path in GOLDEN.rglob("*.*") if path.is_file()]
     stems = {re.sub(r"v\d+$", "", plain(path.stem)) for path in kept}

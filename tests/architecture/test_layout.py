@@ -21,6 +21,8 @@ from tests.architecture.tree import (
     top_names,
 )
 
+from writ_testing.each_case import each_case
+
 DISTRIBUTION_OF = {
     "google": "google-re2",
     "jwt": "pyjwt",
@@ -48,8 +50,8 @@ RUN_NOT_IMPORTED = {
     "writops-server": "started as processes by `writ up`",
 }
 NOT_SHIPPED = {"writ_testing"}
-every_package = pytest.mark.parametrize("package", packages(), ids=lambda each: each.name)
-every_distribution = pytest.mark.parametrize("distribution", distributions().values(), ids=lambda each: each.name)
+every_package = each_case("package", packages(), ids=lambda each: each.name)
+every_distribution = each_case("distribution", distributions().values(), ids=lambda each: each.name)
 
 
 def distribution_of(module: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from tests.architecture.tree import ROOT, files_of_tests, shown
 
+from writ_testing.each_case import each_case
 from writ_testing.peers import programs
 
 MAKEFILE = (ROOT / "Makefile").read_text()
@@ -49,7 +50,7 @@ def test_make_test_leaves_out_what_make_test_full_and_make_lab_are_for() -> None
     assert "-m lab $(LAB_ARGS)" in recipe("lab")
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@each_case("target", TARGETS)
 def test_every_target_sets_itself_up(target: str) -> None:
     assert re.match(rf"{target}: setup\b", recipe(target))
 

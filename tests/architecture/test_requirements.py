@@ -7,8 +7,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pytest
 from tests.architecture.tree import ROOT, Function, parsed
+
+from writ_testing.each_case import each_case
 
 MANIFEST: dict[str, dict[str, Any]] = tomllib.loads((ROOT / "tests/requirements.toml").read_text())
 NOT_SHOWN: dict[str, Any] = MANIFEST.pop("Not shown yet")
@@ -39,7 +40,7 @@ def _methods(item: ast.ClassDef) -> set[str]:
     return {one.name for one in item.body if isinstance(one, Function) and one.name.startswith("test_")}
 
 
-@pytest.mark.parametrize("test", NAMED)
+@each_case("test", NAMED)
 def test_every_test_that_is_named_exists(test: str) -> None:
     file, _, name = test.partition("::")
     here = found_in(ROOT / file)

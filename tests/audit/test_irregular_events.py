@@ -3,7 +3,6 @@
 import itertools
 from typing import Any
 
-import pytest
 from msgspec import Raw, structs
 
 from writ_audit.irregular_events import IrregularEvent, OperationHistories
@@ -14,6 +13,7 @@ from writ_contracts.people.approvals import Approval, SignedApproval
 from writ_contracts.requests import Verdict
 from writ_contracts.signing import Signed
 from writ_contracts.wire import encode
+from writ_testing.each_case import each_case
 from writ_trust.approvals import sign_approval
 from writ_trust.keys import Key, generate_seed
 from writ_trust.statements import digest, sign
@@ -232,12 +232,12 @@ def looked(events: Events) -> list[IrregularEvent]:
     return [found for record in stored if (found := courses.examine(record))]
 
 
-@pytest.mark.parametrize("events", HONEST)
+@each_case("events", HONEST)
 def test_history_of_honest_executors_is_regular(events: Events) -> None:
     assert looked(events) == []
 
 
-@pytest.mark.parametrize("case", BROKEN)
+@each_case("case", BROKEN)
 def test_impossible_history_is_found(case: str) -> None:
     events, text = BROKEN[case]
     *_, last = found = looked(events)

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from writ_bus.grammar import check_filter, check_subject, matches
+from writ_testing.each_case import each_case
 
 tokens = st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1, max_size=5)
 subjects = st.lists(tokens, min_size=1, max_size=6).map(".".join)
@@ -27,7 +28,7 @@ def test_subject_that_could_break_the_protocol_is_refused(text: str) -> None:
     assert all(text.split("."))
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("pattern", "subject", "expected"),
     [
         ("a.*", "a.b", True),
@@ -47,7 +48,7 @@ def test_filter_with_wildcards_matches_subjects(pattern: str, subject: str, expe
     assert matches(pattern, subject) is expected
 
 
-@pytest.mark.parametrize("wrong", ["", ".", "a.", ".a", "a..b", "a.>.b", "a*", "a.b>", "> ", "a b", "a\n", "a\x00"])
+@each_case("wrong", ["", ".", "a.", ".a", "a..b", "a.>.b", "a*", "a.b>", "> ", "a b", "a\n", "a\x00"])
 def test_malformed_filter_is_refused(wrong: str) -> None:
     with pytest.raises(ValueError, match="not a valid subject"):
         check_filter(wrong)

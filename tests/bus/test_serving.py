@@ -8,6 +8,7 @@ import pytest
 from writ_bus.grammar import is_inbox
 from writ_bus.nats.bus import NatsBus, connect
 from writ_bus.port import Bus, Message
+from writ_testing.each_case import each_case
 from writ_testing.eventually import eventually
 from writ_testing.memory.broker import Broker
 from writ_testing.memory.bus import MemoryBus
@@ -80,7 +81,7 @@ async def test_discovery_of_a_service_that_is_gone_finds_nobody(bus: Bus) -> Non
     assert await bus.request_many("$SRV.PING", b"", timeout=0.2) == []
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("reply", "safe"),
     [
         ("_INBOX.abc.1", True),

@@ -9,6 +9,7 @@ from writ_cli.operations.catalogue.backends import _row_of
 from writ_cli.operations.catalogue.target_advice import ADVICE, OTHERWISE, advice
 from writ_contracts.requests import TargetView
 from writ_contracts.target_tests import TargetReport, TargetTestStep
+from writ_testing.each_case import each_case
 
 SSH_AGENT = Path(__file__).parents[2] / "services" / "agent_ssh" / "writ_agent_ssh"
 VIEW = TargetView(id="web1", role="testing", backend="ssh", pool="ssh")
@@ -57,7 +58,7 @@ def test_mistake_in_the_inventory_leads_there_and_not_to_a_log() -> None:
     assert "inventory.yaml" in row.advice
 
 
-@pytest.mark.parametrize("code", sorted(ADVICE))
+@each_case("code", sorted(ADVICE))
 def test_advice_is_one_sentence_without_placeholders(code: str) -> None:
     text = advice(code, "ssh")
     assert "{" not in text

@@ -21,6 +21,7 @@ from writ_cli.operations.records.search_rows import NARROWED, WIDE
 from writ_cli.terminal.output import Screen
 from writ_cli.terminal.table_widths import Step
 from writ_contracts.catalogue import BUILT_IN
+from writ_testing.each_case import each_case
 
 ID = "bpus7uwbcx4ft3jsgkfhhw4g2u"
 NAME, TIME, TEXT = (
@@ -134,8 +135,8 @@ def test_check_finds_the_tables_of_the_command() -> None:
     assert len(TABLES) >= 20
 
 
-@pytest.mark.parametrize("where", TABLES)
-@pytest.mark.parametrize("width", [80, 132])
+@each_case("where", TABLES)
+@each_case("width", [80, 132])
 def test_a_table_fits_and_breaks_no_word(where: str, width: int) -> None:
     shape = TABLES[where]
     stacked = {name for step in shape.drop if isinstance(step, tuple) for name in step}
@@ -168,7 +169,7 @@ ESSENTIAL = {
 """What the reader of a list needs: who did what, on what, until when, and how it ended."""
 
 
-@pytest.mark.parametrize(("where", "names"), ESSENTIAL.items())
+@each_case(("where", "names"), ESSENTIAL.items())
 def test_table_at_80_columns_shows_what_its_reader_needs(where: str, names: tuple[str, ...]) -> None:
     shape = TABLES[where]
     text = rendered(shape.columns, [CELLS[name] for name in shape.columns], shape.drop, 80)

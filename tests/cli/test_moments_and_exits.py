@@ -17,6 +17,7 @@ from writ_client.operations.operation_wait import StillOpen
 from writ_contracts import errors
 from writ_contracts.errors import ConfigError
 from writ_contracts.journal import Outcome
+from writ_testing.each_case import each_case
 
 
 @pytest.mark.parametrize(
@@ -79,7 +80,7 @@ def test_a_rounded_duration_is_carried_to_the_next_unit(seconds: float, text: st
     assert times.span(seconds) == text
 
 
-@pytest.mark.parametrize("outcome", Outcome.__args__)  # type: ignore[attr-defined]
+@each_case("outcome", Outcome.__args__)  # type: ignore[attr-defined]
 def test_every_outcome_has_a_status(outcome: str) -> None:
     good = outcome in ("succeeded", "previewed")
     assert (of_outcome(outcome) is Exit.DONE) is good

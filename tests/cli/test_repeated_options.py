@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 import click
-import pytest
 from click.testing import CliRunner
 
 from writ_cli.main import cli
+from writ_testing.each_case import each_case
 
 
 def _commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -32,7 +32,7 @@ def _twice(command: click.Command) -> Iterator[tuple[click.Option, list[str]]]:
             yield option, [option.opts[0], "a", option.opts[-1], "b"]
 
 
-@pytest.mark.parametrize("path", COMMANDS)
+@each_case("path", COMMANDS)
 def test_an_option_given_twice_is_refused_by_name(path: str) -> None:
     for option, words in _twice(COMMANDS[path]):
         done = CliRunner(env={"WRIT_HOME": "/nonexistent"}).invoke(cli, [*path.split(), *words])

@@ -13,6 +13,7 @@ from msgspec import Meta, Struct, field
 from writ_cli.operations.catalogue.parameter_words import parse
 from writ_contracts.errors import Invalid
 from writ_runtime.plugins.entry_points import load_catalogue
+from writ_testing.each_case import each_case
 
 
 class Everything(Struct, kw_only=True):
@@ -29,7 +30,7 @@ class Everything(Struct, kw_only=True):
     source: dict[str, Any] | None = None
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("words", "values"),
     [
         (["name=nginx"], {"name": "nginx"}),
@@ -59,7 +60,7 @@ def test_words_become_values_of_their_parameters_type(words: list[str], values: 
     assert parse(words, Everything) == values
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("words", "why"),
     [
         (["nginx"], "is not key=value"),

@@ -16,6 +16,7 @@ from writ_contracts.errors import CODES
 from writ_contracts.failures import error_of
 from writ_contracts.ids import operation_id
 from writ_contracts.requests import Failure, RequestReply, RequestStatement, TargetView, WaitingReason
+from writ_testing.each_case import each_case
 from writ_testing.memory.bus import MemoryBus
 from writ_trust.digests import keyed_digest
 from writ_trust.statements import open_signed
@@ -88,7 +89,7 @@ async def test_a_denial_is_an_answer_and_not_an_error(writ: Writ, executor: Scri
     assert (answer.outcome, answer.error) == ("denied", refused)
 
 
-@pytest.mark.parametrize("code", sorted(CODES))
+@each_case("code", sorted(CODES))
 def test_every_code_of_the_contracts_has_an_error(code: str) -> None:
     error = error_of(Failure(code=code, message=f"about {code}"))
     assert error.code == code

@@ -21,6 +21,7 @@ from writ_contracts.operations import Catalogue
 from writ_contracts.parameters import KEYED, Output
 from writ_contracts.requests import RequestStatement
 from writ_contracts.signing import Signed
+from writ_testing.each_case import each_case
 from writ_trust.keys import Key, generate_seed
 from writ_trust.statements import sign
 
@@ -85,7 +86,7 @@ def test_valid_signature_is_shown_with_its_signer() -> None:
     assert not any(INVALID_SIGNATURE in text for text in shown.values())
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("event", "field", "changed"),
     [
         (REQUESTED, "signed by", {"statement": altered(sign(ALICE, STATEMENT))}),

@@ -15,6 +15,7 @@ from writ_contracts.catalogue.containers import ContainerCreate
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Target
 from writ_contracts.operations import Catalogue
+from writ_testing.each_case import each_case
 from writ_testing.suites.backend import task
 
 ROOTS = ["/srv/data"]
@@ -26,7 +27,7 @@ def flags(**settings: Any) -> list[str]:
     return [one.flag for one in breakouts(ContainerSettings(name="web", **settings), ROOTS, SOCKET)]
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("settings", "flag"),
     [
         ({"privileged": True}, "allow_privileged"),

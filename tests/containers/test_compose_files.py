@@ -10,6 +10,7 @@ from writ_containers.compose.canonical_stack import compose_json, public_digest,
 from writ_containers.compose.parse import parse
 from writ_containers.compose.types import Stack
 from writ_contracts.errors import Invalid
+from writ_testing.each_case import each_case
 
 ENV = {"PASSWORD": "s3cret$x", "TAG": "16", "EMPTY": ""}
 
@@ -159,7 +160,7 @@ def flags(stack: Stack) -> set[str]:
     return {one.flag for each in settings(stack) for one in breakouts(each, ["/srv/stacks"], "/run/docker.sock")}
 
 
-@pytest.mark.parametrize("text", ACCEPTED.values(), ids=ACCEPTED)
+@each_case("text", ACCEPTED.values(), ids=ACCEPTED)
 def test_compose_file_without_flags_reads_the_same_from_its_canonical_form(text: str) -> None:
     stack = read(text)
     assert flags(stack) == set()
@@ -168,7 +169,7 @@ def test_compose_file_without_flags_reads_the_same_from_its_canonical_form(text:
     assert "$" not in written.replace("$$", "")
 
 
-@pytest.mark.parametrize(("text", "verdict"), PUBLISHED.values(), ids=PUBLISHED)
+@each_case(("text", "verdict"), PUBLISHED.values(), ids=PUBLISHED)
 def test_published_stack_is_accepted_or_refused_as_expected(text: str, verdict: Verdict) -> None:
     if isinstance(verdict, str):
         with pytest.raises(Invalid) as refused:
@@ -185,7 +186,7 @@ def test_compose_files_are_sixty_and_attempts_to_break_out_twenty() -> None:
     assert len(BREAKOUTS) >= 20
 
 
-@pytest.mark.parametrize(("text", "reason"), REFUSED.values(), ids=REFUSED)
+@each_case(("text", "reason"), REFUSED.values(), ids=REFUSED)
 def test_compose_file_is_refused_for_the_right_reason(text: str, reason: str) -> None:
     with pytest.raises(Invalid) as refused:
         read(text)
@@ -193,7 +194,7 @@ def test_compose_file_is_refused_for_the_right_reason(text: str, reason: str) ->
     assert refused.value.code == "compose_refused"
 
 
-@pytest.mark.parametrize(("line", "flag"), BREAKOUTS.values(), ids=BREAKOUTS)
+@each_case(("line", "flag"), BREAKOUTS.values(), ids=BREAKOUTS)
 def test_attempt_to_break_out_needs_its_flag(line: str, flag: str) -> None:
     assert flag in flags(read(service(line)))
 

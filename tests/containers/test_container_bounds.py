@@ -16,6 +16,7 @@ from writ_contracts.catalogue.containers import ContainerCreate
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Target
 from writ_contracts.operations import Catalogue
+from writ_testing.each_case import each_case
 
 DIGEST = "sha256:" + "a" * 64
 STACK_DEPLOY = Catalogue(BUILT_IN)["stack_deploy"]
@@ -34,7 +35,7 @@ def web(**settings: Any) -> ContainerSettings:
     return ContainerSettings(name="web", **settings)
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("image", "bound"),
     [
         ("registry.example/team/shop:1", "registry.example/*"),
@@ -54,7 +55,7 @@ def test_image_is_within_a_bound(image: str, bound: str) -> None:
     assert STACK_DEPLOY.check({"stack_name": "shop", "source": "shop", "only_images": [bound]})
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("image", "bound"),
     [
         ("registry.example.evil.com/shop", "registry.example/*"),
@@ -130,7 +131,7 @@ def test_port_on_another_address_or_beyond_a_range_is_outside(
     assert "is outside only_ports" in outside(web(ports=[port_range(address, published)]), only_ports=[bound])
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("settings", "bounds", "message"),
     [
         ({"binds": ["/srv/a", "/srv"]}, {"only_mounts": ["/srv"]}, ""),

@@ -8,6 +8,7 @@ from writ_containers.checks.breakouts import breakouts
 from writ_containers.containers.container_recreate import check_recreatable, recreated, settings
 from writ_containers.containers.container_view import OPERATION_LABEL
 from writ_contracts.errors import Invalid
+from writ_testing.each_case import each_case
 
 FORMER_IMAGE = {
     "Config": {
@@ -79,7 +80,7 @@ def test_networks_stay_without_the_addresses_that_the_engine_gave() -> None:
     assert "NetworkingConfig" not in body({}, {"NetworkMode": "host"}, NetworkSettings={"Networks": {"host": {}}})
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("host", "flag"),
     [
         ({"Privileged": True}, "allow_privileged"),

@@ -9,6 +9,7 @@ from writ_containers.compose.parse import parse
 from writ_containers.containers.container_view import PROJECT_LABEL, STACK_OPERATION_LABEL, stack_mark
 from writ_containers.stacks.stack_judgement import expected, judge_apply, judge_remove, snapshot
 from writ_containers.stacks.stack_view import SERVICE
+from writ_testing.each_case import each_case
 
 OPERATION, FORMER = "01j" + "a" * 23, "01j" + "b" * 23
 STACK = parse("services: {web: {image: a, scale: 2}, db: {image: a}, off: {image: a, scale: 0}}", {}, "shop")
@@ -58,7 +59,7 @@ REMOVED = {
 }
 
 
-@pytest.mark.parametrize(("before", "after", "parts", "verdict"), APPLIED.values(), ids=APPLIED)
+@each_case(("before", "after", "parts", "verdict"), APPLIED.values(), ids=APPLIED)
 def test_effect_of_a_deploy_is_read_from_its_own_containers(
     before: dict[str, Any], after: list[dict[str, Any]], parts: list[str], verdict: str
 ) -> None:

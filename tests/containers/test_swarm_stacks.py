@@ -10,6 +10,7 @@ from writ_containers.stacks.stack_view import StackService, judged
 from writ_containers.stacks.swarm_format import stack_json
 from writ_containers.stacks.swarm_view import services_of
 from writ_contracts.errors import Invalid
+from writ_testing.each_case import each_case
 
 
 def sent(service: str, rest: str = "") -> dict[str, Any]:
@@ -27,7 +28,7 @@ def test_swarm_format_has_replicas_and_published_numbers() -> None:
     assert "scale" not in web
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("service", "rest", "named"),
     [
         ("restart: always", "", "services.web.restart is not for a swarm: use deploy.restart_policy"),
@@ -70,7 +71,7 @@ def task(state: str, spec: dict[str, Any] = NEW, desired: str = "running", code:
     return {"ServiceID": "s" * 25, "Spec": {"ContainerSpec": spec}, "DesiredState": desired, "Status": status}
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("service", "up", "ended", "text"),
     [
         (observed_service(task("running")), True, False, "1/1 running"),

@@ -22,6 +22,7 @@ from writ_contracts.policy import facts
 from writ_contracts.registry import CHANNELS, Role
 from writ_contracts.requests import Request
 from writ_contracts.wire import MSGPACK, decode
+from writ_testing.each_case import each_case
 
 OUTSIDE = {Role.PRINCIPAL, Role.AGENT, Role.SCANNER, Role.ENROLLER}
 SIGNED_BY_POLICY = {decisions.Decision, decisions.Grant, decisions.ReadGrant, policies.PolicyFile, facts.StoredReport}
@@ -116,7 +117,7 @@ def longest(pattern: str | None) -> int:
     return int(_parser.parse(pattern).getwidth()[1]) if pattern else LONGEST + 1
 
 
-@pytest.mark.parametrize("name", sorted(from_outside()))
+@each_case("name", sorted(from_outside()))
 def test_message_from_outside_has_a_bound_on_every_field(name: str) -> None:
     assert sorted(set(unbounded(inspect.type_info(from_outside()[name]), name))) == []
 
@@ -151,7 +152,7 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("what", HOSTILE)
+@each_case("what", HOSTILE)
 def test_request_with_unbounded_content_is_refused(what: str) -> None:
     with pytest.raises(Invalid):
         decode(HOSTILE[what], Request, content_type="application/json")

@@ -11,6 +11,7 @@ from writ_contracts.catalogue import BUILT_IN, CONTROL
 from writ_contracts.errors import Invalid
 from writ_contracts.operations import Catalogue, Operation
 from writ_contracts.parameters import Class
+from writ_testing.each_case import each_case
 
 CATALOGUE = Catalogue(BUILT_IN)
 HOSTS, ENGINES, ALL = ("local", "ssh"), ("local", "ssh", "docker"), ("local", "ssh", "docker", "proxmox")
@@ -134,7 +135,7 @@ SECRET_OUTPUT = {
     *((name, "log") for name in ("guest_create", "guest_stop", "guest_migrate")),
     ("task_log", "log"),
 }
-every_operation = pytest.mark.parametrize("operation", BUILT_IN, ids=lambda operation: operation.name)
+every_operation = each_case("operation", BUILT_IN, ids=lambda operation: operation.name)
 
 
 def maximum(operation: Operation) -> int:
@@ -147,7 +148,7 @@ def test_operations_of_the_catalogue_are_those_of_the_table() -> None:
     assert {operation.name for operation in CONTROL} == set(CONTROLS)
 
 
-@pytest.mark.parametrize("name", TABLE)
+@each_case("name", TABLE)
 def test_operation_has_the_properties_in_the_table(name: str) -> None:
     one = CATALOGUE[name]
     row = (one.risk.value, one.idempotent, one.default_timeout, maximum(one), one.backends, one.probe)
@@ -157,7 +158,7 @@ def test_operation_has_the_properties_in_the_table(name: str) -> None:
     assert one.preview is not one.read_only or name == "network_scan"
 
 
-@pytest.mark.parametrize("name", CONTROLS)
+@each_case("name", CONTROLS)
 def test_control_operation_has_the_properties_in_the_table(name: str) -> None:
     one = CATALOGUE[name]
     assert (one.risk.value, one.own_signature) == CONTROLS[name]

@@ -13,9 +13,10 @@ from writ_contracts.errors import Invalid
 from writ_contracts.history import audit
 from writ_contracts.registry import CHANNELS, Style
 from writ_contracts.wire import MSGPACK, decode, decode_event, encode
+from writ_testing.each_case import each_case
 
 EVERY = messages()
-every_message = pytest.mark.parametrize("kind", EVERY, ids=file_name)
+every_message = each_case("kind", EVERY, ids=file_name)
 STRICT = {
     kind for channel in CHANNELS if channel.style in (Style.REQUEST, Style.PUBLISH) for kind in carried(channel.message)
 }
@@ -79,13 +80,13 @@ def with_unknown_field(kind: type[Struct]) -> bytes:
     return msgspec.json.encode({**known, "field_of_tomorrow": {"x": [1]}})
 
 
-@pytest.mark.parametrize("kind", in_order(STRICT), ids=file_name)
+@each_case("kind", in_order(STRICT), ids=file_name)
 def test_commands_claims_and_grants_refuse_an_unknown_field(kind: type[Struct]) -> None:
     with pytest.raises(Invalid, match="field_of_tomorrow"):
         decode(with_unknown_field(kind), kind)
 
 
-@pytest.mark.parametrize("kind", in_order(TOLERANT), ids=file_name)
+@each_case("kind", in_order(TOLERANT), ids=file_name)
 def test_events_and_answers_tolerate_a_field_of_a_newer_writer(kind: type[Struct]) -> None:
     assert encode(decode(with_unknown_field(kind), kind)) == encode(sample(kind))
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.errors import Invalid
 from writ_contracts.operations import Catalogue
+from writ_testing.each_case import each_case
 
 CATALOGUE = Catalogue(BUILT_IN)
 DIGEST = "a" * 64
@@ -125,7 +126,7 @@ GRAMMARS: list[tuple[str, str, dict[str, Any], list[Any], list[Any]]] = [
      ["", KEY + "\n", "S" + KEY[1:], KEY[:-1]]),
 ]
 # fmt: on
-every_grammar = pytest.mark.parametrize(
+every_grammar = each_case(
     ("operation", "name", "others", "fits", "breaks"), GRAMMARS, ids=[f"{row[0]}.{row[1]}" for row in GRAMMARS]
 )
 
@@ -148,7 +149,7 @@ def test_other_value_is_refused(
         assert caught.value.code == "invalid_parameters"
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("operation", "values", "message"),
     [
         ("stack_deploy", {"stack_name": "a"}, "exactly one of compose, source"),

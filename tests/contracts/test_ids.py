@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from writ_contracts import ids
+from writ_testing.each_case import each_case
 
 EXAMPLES = {
     "PrincipalId": ("alice", "A-1_b", "x" * 64),
@@ -35,13 +36,13 @@ def holds(name: str, value: str) -> bool:
     return True
 
 
-@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in EXAMPLES.items() for value in values])
+@each_case(("name", "value"), [(name, value) for name, values in EXAMPLES.items() for value in values])
 def test_matching_id_is_accepted_and_one_with_a_newline_is_not(name: str, value: str) -> None:
     assert holds(name, value)
     assert not holds(name, value + "\n")
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+@each_case("name", EXAMPLES)
 def test_malformed_id_is_refused(name: str) -> None:
     assert [value for value in NEVER if holds(name, value)] == []
 

@@ -29,6 +29,7 @@ from writ_contracts.life import (
     fold,
     is_open,
 )
+from writ_testing.each_case import each_case
 
 EVENTS: dict[str, journal.OperationEvent] = {
     str(kind.__struct_config__.tag): sample(kind)  # type: ignore[misc]
@@ -59,7 +60,7 @@ def numbered(path: Sequence[str]) -> list[tuple[int, journal.OperationEvent]]:
     return [(10 * number, EVENTS[name]) for number, name in enumerate(path, 1)]
 
 
-@pytest.mark.parametrize(("state", "event"), list(product(State, EVENTS)))
+@each_case(("state", "event"), list(product(State, EVENTS)))
 def test_pair_of_state_and_event_is_in_the_table_or_a_conflict(state: State, event: str) -> None:
     if (state, event) in TABLE:
         assert advance(state, event) is TABLE[state, event]
@@ -92,7 +93,7 @@ def test_life_has_more_than_100_paths() -> None:
     assert len(PATHS) > 100
 
 
-@pytest.mark.parametrize("path", [path for path in PATHS if len(path) <= 6], ids=">".join)
+@each_case("path", [path for path in PATHS if len(path) <= 6], ids=">".join)
 def test_history_is_folded_to_the_state_of_the_table(path: tuple[str, ...]) -> None:
     life = fold(numbered(path))
     assert life.state is walk(path)[-1]
@@ -115,7 +116,7 @@ PHASES = {
 }
 
 
-@pytest.mark.parametrize("path", [path for path in PATHS if len(path) <= 6], ids=">".join)
+@each_case("path", [path for path in PATHS if len(path) <= 6], ids=">".join)
 def test_open_operation_names_the_event_that_began_its_phase(path: tuple[str, ...]) -> None:
     life = fold(numbered(path))
     if is_open(life):

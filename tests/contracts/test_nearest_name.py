@@ -3,6 +3,7 @@
 import pytest
 
 from writ_contracts.nearest_name import did_you_mean, edits, near, nearest
+from writ_testing.each_case import each_case
 
 ROLES = ("gateway", "production", "development", "maintenance", "staging", "testing")
 
@@ -52,7 +53,7 @@ FAR = {
 """Words that share letters, and mean something else."""
 
 
-@pytest.mark.parametrize(("word", "known"), FAR.items())
+@each_case(("word", "known"), FAR.items())
 def test_word_with_many_edits_suggests_none(word: str, known: str) -> None:
     assert near(word, [known]) == ""
 

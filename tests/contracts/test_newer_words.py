@@ -23,6 +23,7 @@ from writ_contracts.history.records import Record
 from writ_contracts.people.approvals import DecisionDemand
 from writ_contracts.wire import decode, decode_event, encode
 from writ_proof.archive.signatures import Signatures
+from writ_testing.each_case import each_case
 from writ_trust.keys import Key, generate_seed
 from writ_trust.statements import sign
 
@@ -87,14 +88,14 @@ def test_every_list_of_words_is_extensible_or_closed_for_a_reason() -> None:
     assert {f"{kind.__name__}.{name}" for kind, name in fields("closed")} == CLOSED.keys()
 
 
-@pytest.mark.parametrize(("kind", "name"), EXTENSIBLE, ids=lambda one: getattr(one, "__name__", one))
+@each_case(("kind", "name"), EXTENSIBLE, ids=lambda one: getattr(one, "__name__", one))
 def test_word_of_a_newer_release_is_read_and_written_again(kind: type[Struct], name: str) -> None:
     newer = with_word(kind, name)
     assert decode(encode(newer), kind) == newer
 
 
-@pytest.mark.parametrize("text", ["", "Two Words", "a\n", "x" * 41, "späte"])
-@pytest.mark.parametrize(("kind", "name"), [(journal.Finished, "outcome"), (journal.SecurityEvent, "kind")])
+@each_case("text", ["", "Two Words", "a\n", "x" * 41, "späte"])
+@each_case(("kind", "name"), [(journal.Finished, "outcome"), (journal.SecurityEvent, "kind")])
 def test_text_that_is_no_word_is_refused(kind: type[Struct], name: str, text: str) -> None:
     body = {**msgspec.json.decode(encode(sample(kind))), name: text}
     with pytest.raises(Invalid):
@@ -105,7 +106,7 @@ def events_with_words() -> list[Any]:
     limited = structs.replace(sample(journal.Requested), limits=[with_word(RuleLimit, "kind")])
     awaiting = structs.replace(sample(journal.AwaitingApproval), demands=[with_word(DecisionDemand, "proof")])
     plain = [with_word(kind, name) for kind, name in EXTENSIBLE if kind in EVENTS]
-    return [pytest.param(event, id=type(event).__name__) for event in (*plain, limited, awaiting)]
+    return [*plain, limited, awaiting]
 
 
 def subject_of(event: Any) -> str:
@@ -115,7 +116,7 @@ def subject_of(event: Any) -> str:
     return f"writ.journal.other.{kind}"
 
 
-@pytest.mark.parametrize("event", events_with_words())
+@each_case("event", events_with_words(), ids=lambda event: type(event).__name__)
 def test_event_with_a_newer_word_is_read_by_index_notifications_verifier_and_clients(event: Any) -> None:
     named = {"operation_id": "a" * 26} if hasattr(event, "operation_id") else {}
     event = structs.replace(event, **named)

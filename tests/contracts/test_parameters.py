@@ -13,6 +13,7 @@ from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Target
 from writ_contracts.operations import Catalogue, Operation, Risk, check_declared, has_operation, not_offered, offers
 from writ_contracts.parameters import PUBLIC, SENSITIVE, Class, Output, Parameters, Timeout
+from writ_testing.each_case import each_case
 
 
 class Example(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -50,7 +51,7 @@ def test_defaults_are_applied_and_an_absent_optional_stays_absent() -> None:
     assert params.defaults(Example) == {"count": 3, "account": "nobody", "tags": [], "timeout": 10}
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("values", "message"),
     [
         ({}, "example needs name"),
@@ -199,8 +200,8 @@ def test_target_offers_the_declared_operations_of_its_backend(
     assert offers(capabilities, backend, EXAMPLE) is offered
 
 
-@pytest.mark.parametrize("backend", ["local", "ssh"])
-@pytest.mark.parametrize("name", ["container_start", "container_update", "image_pull", "stack_deploy", "stack_status"])
+@each_case("backend", ["local", "ssh"])
+@each_case("name", ["container_start", "container_update", "image_pull", "stack_deploy", "stack_status"])
 def test_host_has_operations_on_containers_only_with_a_declared_engine(backend: str, name: str) -> None:
     host = Target(id="web", role="testing", backend=backend)
     operation = Catalogue(BUILT_IN)[name]

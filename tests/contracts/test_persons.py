@@ -1,11 +1,11 @@
 """Two principals are one person where one human acts by both."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from writ_contracts.inventory import Principal
 from writ_contracts.people.persons import person_of, same_person
+from writ_testing.each_case import each_case
 
 KEY = "U" + "A2" * 27 + "B"
 PRINCIPALS = {
@@ -25,7 +25,7 @@ PRINCIPALS = {
 }
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("principal", "person"),
     [
         ("alice", "alice"),

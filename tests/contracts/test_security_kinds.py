@@ -13,11 +13,12 @@ from writ_contracts.agents import SecurityKind, SecurityReport, recorded_kind
 from writ_contracts.errors import Invalid
 from writ_contracts.journal import SecurityEvent
 from writ_contracts.wire import decode, decode_event, encode
+from writ_testing.each_case import each_case
 
 KINDS: tuple[str, ...] = get_args(SecurityKind)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@each_case("kind", KINDS)
 def test_security_event_of_each_kind_can_be_stored(kind: SecurityKind) -> None:
     event = SecurityEvent(id="e", at=1.0, correlation_id="c", kind=kind, detail="seen")
     assert decode_event(encode(event)) == event

@@ -13,32 +13,29 @@ from hypothesis import strategies as st
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.errors import Invalid
 from writ_contracts.operations import Catalogue
+from writ_testing.each_case import each_case
 
 CATALOGUE = Catalogue(BUILT_IN)
 CORPUS: list[dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "spellings.yaml").read_text())
 
 
-def rows(key: str) -> list[Any]:
-    """Return each spelling, with its request."""
-    return list(_rows(key))
-
-
-def _rows(key: str) -> Iterator[Any]:
+def rows(key: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each spelling's operation and request."""
     for kind in CORPUS:
         for group in kind["spellings"]:
             for value in [group["one"]] if key == "one" and "one" in group else group["others"] * (key == "others"):
                 argument = [value] if kind.get("list") else value
                 request = {**kind.get("others", {}), kind["parameter"]: argument}
-                yield pytest.param(kind["operation"], request, id=f"{kind['parameter']}-{value}")
+                yield kind["operation"], request
 
 
-@pytest.mark.parametrize(("operation", "request_"), rows("one"))
+@each_case(("operation", "request_"), rows("one"))
 def test_canonical_spelling_is_accepted_unchanged(operation: str, request_: dict[str, Any]) -> None:
     taken = CATALOGUE[operation].check(request_)
     assert {name: taken[name] for name in request_} == request_
 
 
-@pytest.mark.parametrize(("operation", "request_"), rows("others"))
+@each_case(("operation", "request_"), rows("others"))
 def test_other_spelling_is_refused(operation: str, request_: dict[str, Any]) -> None:
     with pytest.raises(Invalid) as refused:
         CATALOGUE[operation].check(request_)

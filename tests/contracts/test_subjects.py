@@ -12,6 +12,7 @@ from writ_contracts import subjects
 from writ_contracts.errors import Invalid
 from writ_contracts.journal import OperationEvent
 from writ_contracts.registry import CHANNELS, summary_of
+from writ_testing.each_case import each_case
 
 ID = "a" * 26
 token = st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True)
@@ -43,7 +44,7 @@ BUILDERS: dict[str, tuple[Callable[..., str], int]] = {
     "host_read": (subjects.host_read, 1),
     "cancel": (subjects.cancel, 2),
 }
-every_builder = pytest.mark.parametrize(("build", "count"), BUILDERS.values(), ids=BUILDERS)
+every_builder = each_case(("build", "count"), BUILDERS.values(), ids=BUILDERS)
 
 
 @every_builder
@@ -62,7 +63,7 @@ def test_text_adds_no_token_and_no_wildcard_to_a_subject(build: Callable[..., st
 
 
 @every_builder
-@pytest.mark.parametrize("text", ["", "a.b", "*", ">", "a b", "a\n", "a" * 65, "é", "a\0"])
+@each_case("text", ["", "a.b", "*", ">", "a b", "a\n", "a" * 65, "é", "a\0"])
 def test_malformed_token_is_refused_at_every_position(build: Callable[..., str], count: int, text: str) -> None:
     for place in range(count):
         texts = ["x"] * count
@@ -184,12 +185,12 @@ def covers(pattern: str, subject: str) -> bool:
     )
 
 
-@pytest.mark.parametrize("subject", BUILT)
+@each_case("subject", BUILT)
 def test_built_subjects_are_in_the_registry(subject: str) -> None:
     assert [channel.name for channel in CHANNELS if covers(channel.subject(), subject)]
 
 
-@pytest.mark.parametrize("channel", CHANNELS, ids=lambda channel: channel.name)
+@each_case("channel", CHANNELS, ids=lambda channel: channel.name)
 def test_registry_has_no_channel_without_a_built_subject(channel: Any) -> None:
     republished = [subject.replace("writ.journal.", "writ.event.") for subject in BUILT]
     assert any(covers(channel.subject(), subject) for subject in [*BUILT, *republished])

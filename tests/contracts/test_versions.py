@@ -6,12 +6,12 @@
 
 from typing import Any
 
-import pytest
 from msgspec import json
 from tests.contracts.messages import GOLDEN, carried, file_name, messages, statements
 
 from writ_contracts.registry import CHANNELS, Style
 from writ_contracts.wire import decode, encode
+from writ_testing.each_case import each_case
 
 FILE = GOLDEN.with_name("last_version.json")
 LAST: dict[str, Any] = json.decode(FILE.read_bytes())
@@ -32,18 +32,18 @@ def test_messages_of_the_last_version_all_exist() -> None:
     assert set(LAST) - set(KINDS) == GONE
 
 
-@pytest.mark.parametrize("name", sorted(set(LAST) & set(KINDS)))
+@each_case("name", sorted(set(LAST) & set(KINDS)))
 def test_messages_of_the_last_version_are_read(name: str) -> None:
     assert isinstance(decode(json.encode(LAST[name]), KINDS[name]), KINDS[name])
 
 
-@pytest.mark.parametrize("name", REFUSED_WHOLE)
+@each_case("name", REFUSED_WHOLE)
 def test_last_version_knows_each_field_that_is_written_without_a_new_feature(name: str) -> None:
     written = encode(decode(json.encode(LAST[name]), KINDS[name]))
     assert unknown(json.decode(written), LAST[name]) == []
 
 
-@pytest.mark.parametrize("name", sorted(file_name(kind) for kind in {*SENT, *statements()}))
+@each_case("name", sorted(file_name(kind) for kind in {*SENT, *statements()}))
 def test_structs_that_refuse_unknown_fields_omit_defaults(name: str) -> None:
     config = KINDS[name].__struct_config__
     assert config.omit_defaults or not config.forbid_unknown_fields

@@ -16,6 +16,7 @@ from writ_contracts.journal import JournalEvent
 from writ_contracts.large_texts import LARGE, written_texts
 from writ_contracts.requests import Request
 from writ_contracts.wire import JSON, MSGPACK, canonical, decode, decode_event, decode_with_texts, encode
+from writ_testing.each_case import each_case
 
 REQUEST = b'{"target":"web-1","parameters":{"service_name":"nginx"}}'
 values = st.recursive(
@@ -25,8 +26,8 @@ values = st.recursive(
 )
 
 
-@pytest.mark.parametrize("kind", messages(), ids=file_name)
-@pytest.mark.parametrize("content_type", [JSON, MSGPACK])
+@each_case("kind", messages(), ids=file_name)
+@each_case("content_type", [JSON, MSGPACK])
 @settings(max_examples=15)  # of each kind of message and format: 4,000 in all
 @given(data=st.one_of(st.binary(max_size=200), values.map(lambda value: json.dumps(value).encode())))
 def test_raw_bytes_raise_only_invalid(kind: Any, content_type: str, data: bytes) -> None:
@@ -139,7 +140,7 @@ def test_error_names_the_path_of_the_value(changed: dict[str, Any], message: str
         decode(json.dumps({"target": "web-1", **changed}).encode(), Request)
 
 
-@pytest.mark.parametrize("pattern", GRAMMAR)
+@each_case("pattern", GRAMMAR)
 def test_error_describes_a_valid_name_in_words(pattern: str) -> None:
     with pytest.raises(Invalid) as caught:
         decode(b'{"name":"\\u00e9\\n"}', msgspec.defstruct("Named", [("name", Annotated[str, Meta(pattern=pattern)])]))
@@ -167,7 +168,7 @@ def test_canonical_bytes_do_not_depend_on_the_order_of_keys(value: Any) -> None:
     assert json.loads(canonical(value)) == value
 
 
-@pytest.mark.parametrize("kind", messages(), ids=file_name)
+@each_case("kind", messages(), ids=file_name)
 def test_encoded_message_decodes_to_itself(kind: Any) -> None:
     assert decode(encode(sample(kind)), kind) == sample(kind)
 

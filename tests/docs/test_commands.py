@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
-import pytest
 import yaml
 from tests.docs.test_names import DOCUMENTS, ROOT
 
 from writ_cli.main import cli
+from writ_testing.each_case import each_case
 
 IN_CODE = re.compile(r"`+([^`]+)`+")
 COMMAND_LINE = re.compile(r"^ *(?:[$#] )?((?:[A-Z_]+=\S+ )*(?:writ|make|systemctl|docker compose) .*)$", re.MULTILINE)
@@ -111,7 +111,7 @@ def unit_file(name: str) -> str:
     return (stem if at < 0 else stem[: at + 1]) + (dot + kind if kind else ".service")
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+@each_case("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_commands_in_documents_exist(path: Path) -> None:
     found = {" ".join(words): problem_of(words) for words in commands(path.read_text(), path)}
     assert {words: why for words, why in found.items() if why} == {}
@@ -137,7 +137,7 @@ def missing_arguments(words: list[str]) -> str:
     return f"lacks {', '.join(lacking)}" if lacking else f"takes no {' '.join(rest)}" if rest else ""
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+@each_case("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_commands_in_blocks_of_documents_have_their_arguments(path: Path) -> None:
     found = {" ".join(words): words[1:] for line in block_lines(path.read_text()) if (words := split(line, path))}
     writ = {line: rest for line, rest in found.items() if line.startswith("writ ")}

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-import pytest
+from writ_testing.each_case import each_case
 
 FOLDER = Path(__file__).parents[2] / "docs/adr"
 DECISIONS = sorted(FOLDER.glob("[0-9]*.md"))
@@ -11,7 +11,7 @@ PAGE = 60
 LINK = re.compile(r"\[ADR (\d+)\]\((\d{4})-[\w-]+\.md\)")
 
 
-@pytest.mark.parametrize("path", DECISIONS, ids=lambda path: path.stem)
+@each_case("path", DECISIONS, ids=lambda path: path.stem)
 def test_a_decision_has_its_parts_on_one_page(path: Path) -> None:
     text = path.read_text()
     assert text.startswith(f"# {int(path.name[:4])}. ")
@@ -20,7 +20,7 @@ def test_a_decision_has_its_parts_on_one_page(path: Path) -> None:
     assert len(text.splitlines()) <= PAGE
 
 
-@pytest.mark.parametrize("path", DECISIONS, ids=lambda path: path.stem)
+@each_case("path", DECISIONS, ids=lambda path: path.stem)
 def test_status_is_accepted_or_names_the_decision_that_changed_it(path: Path) -> None:
     """A change links both ways, so that the reader of either page finds the other."""
     (status,) = re.findall(r"^Status: (.*)$", path.read_text(), re.MULTILINE)

@@ -6,9 +6,8 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
-import pytest
-
 from writ_contracts import registry
+from writ_testing.each_case import each_case
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(
@@ -45,7 +44,7 @@ OTHERS |= {"writ.api.journal", "writ.api.clock", "writ.api.leader.<stream>", "wr
 """JetStream's own subjects under another name."""
 OTHERS |= {"writ.target", "writ.sysusers", "writ.conf"}
 """Files for systemd."""
-every_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+every_document = each_case("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 
 
 @cache
@@ -111,9 +110,14 @@ def _within(subject: str, address: str) -> bool:
 
 @every_document
 def test_every_variable_is_one_that_is_read(document: Path) -> None:
-    code = "\n".join(
+    assert {name for name in VARIABLE.findall(document.read_text()) if name not in code()} == set()
+
+
+@cache
+def code() -> str:
+    """Return all that may read a variable."""
+    return "\n".join(
         (ROOT / name[1:]).read_text()
         for name in files()
         if name.endswith((".py", "Makefile", "docker-compose.yml", "traces.yaml", "Dockerfile", ".ci/run", ".sh"))
     )
-    assert {name for name in VARIABLE.findall(document.read_text()) if name not in code} == set()

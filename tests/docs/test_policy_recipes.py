@@ -11,6 +11,7 @@ from tests.architecture.tree import ROOT
 from tests.rules.asking import loaded, warned
 
 from writ_cli.main import cli
+from writ_testing.each_case import each_case
 
 BLOCK = re.compile(r"```yaml\n(policies:\n  name: (\S+)\n.*?)```", re.DOTALL)
 TEXT = (ROOT / "docs/policy-recipes.md").read_text()
@@ -127,7 +128,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@each_case("recipe", RECIPES)
 def test_a_recipe_has_no_finding(recipe: str) -> None:
     loaded(RECIPES[recipe])
     assert warned(RECIPES[recipe]) == []

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from writ_contracts.registry import CHANNELS, Role
+from writ_testing.each_case import each_case
 
 ROOT = Path(__file__).parents[2]
 ROLES = {
@@ -23,7 +24,7 @@ FOLDERS = [
     for folder in sorted((ROOT / top).iterdir())
     if (folder / f"writ_{folder.name}").is_dir()
 ]
-every_package = pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+every_package = each_case("folder", FOLDERS, ids=lambda folder: folder.name)
 
 
 def readme(folder: Path) -> str:

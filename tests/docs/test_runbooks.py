@@ -5,10 +5,10 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 from docs.generate.metrics_table import registries
 
+from writ_testing.each_case import each_case
 from writ_testing.peers.programs import program
 
 ROOT = Path(__file__).parents[2]
@@ -44,13 +44,13 @@ def test_every_alert_has_one_runbook_and_every_runbook_an_alert() -> None:
     assert set(SECTIONS) == set(ALERTS)
 
 
-@pytest.mark.parametrize("alert", ALERTS)
+@each_case("alert", ALERTS)
 def test_a_runbook_names_cause_effect_checks_and_remedy(alert: str) -> None:
     parts = re.findall(r"^- \*\*(.+?):\*\* \S", SECTIONS[alert], re.MULTILINE)
     assert parts == ["What happened", "Affected", "Check", "Do"]
 
 
-@pytest.mark.parametrize("alert", ALERTS)
+@each_case("alert", ALERTS)
 def test_an_alert_names_its_runbook(alert: str) -> None:
     place = "{{ with $externalLabels.runbooks }}{{ . }}{{ else }}docs/runbooks.md{{ end }}"
     assert ALERTS[alert]["annotations"]["runbook"] == f"{place}#{alert.lower()}"
@@ -70,7 +70,7 @@ def test_counters_of_alerts_start_at_0() -> None:
         assert [line for line in lines if re.match(rf"{name}\b.* 0\.0$", line)], name
 
 
-@pytest.mark.parametrize("alert", ALERTS)
+@each_case("alert", ALERTS)
 def test_an_alert_is_tried_where_it_must_fire_and_where_it_must_not(alert: str) -> None:
     fires = {bool(case["exp_alerts"]) for case in CASES if case["alertname"] == alert}
     assert fires == {True, False}

@@ -4,7 +4,7 @@ import ast
 import re
 from pathlib import Path
 
-import pytest
+from writ_testing.each_case import each_case
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "threat-model.md").read_text()
@@ -17,7 +17,7 @@ def functions(path: Path) -> set[str]:
     return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
 
 
-@pytest.mark.parametrize(("file", "name"), NAMED)
+@each_case(("file", "name"), NAMED)
 def test_a_named_test_exists(file: str, name: str) -> None:
     assert name in functions(ROOT / file)
 

@@ -5,7 +5,7 @@ import re
 import tokenize
 from pathlib import Path
 
-import pytest
+from writ_testing.each_case import each_case
 
 ROOT = Path(__file__).parents[2]
 GLOSSARY = (ROOT / "docs/glossary.md").read_text()
@@ -38,7 +38,7 @@ def prose(name: str) -> str:
     return text.split("## Words that we do not use")[0] if name == "docs/glossary.md" else text
 
 
-@pytest.mark.parametrize("name", sorted(DOCUMENTS))
+@each_case("name", sorted(DOCUMENTS))
 def test_document_has_no_banned_word(name: str) -> None:
     found = {re.sub(r"\s+", " ", word.lower()) for word in BANNED_WORD.findall(prose(name))}
     assert {word: BANNED.get(word) for word in found} == {}

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from writ_documents.document import FileErrors, FileProblem, Position
 from writ_documents.yaml_file import dump, parse, read
+from writ_testing.each_case import each_case
 
 
 def refused(text: str | bytes, **limits: int) -> list[str]:
@@ -20,7 +21,7 @@ def refused(text: str | bytes, **limits: int) -> list[str]:
     return [str(problem) for problem in caught.value.found]
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("text", "value"),
     [
         ("a: 22:00", "22:00"),
@@ -84,7 +85,7 @@ def test_all_mistakes_that_leave_the_shape_readable_are_reported_at_once() -> No
     ]
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("text", "message"),
     [
         ("a: [1\nb: 2", "policy.yaml:2:2: while parsing a flow sequence, did not find expected ',' or ']'"),

@@ -11,6 +11,7 @@ from writ_contracts.life import AcceptedLife, Phase, State
 from writ_contracts.requests import Verdict
 from writ_contracts.signing import Signed
 from writ_executor.steps.overdue import LONGEST_SHORT, DueStep, WaitingAge, WaitingTimes, due, period_of
+from writ_testing.each_case import each_case
 
 PATIENCE = WaitingTimes(takeover=2.0, lease=15.0)
 SIGNED = Signed(payload=Raw(b"{}"), key="U" + "A" * 55, signature="")
@@ -79,7 +80,7 @@ def test_sweep_does_not_advance_an_operation_that_needs_approval() -> None:
     assert due(life(State.REQUESTED, verdict=needs), WaitingAge(observed=2.1), 0, PATIENCE) is DueStep.BEGIN
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("state", "observed", "silence", "expected"),
     [
         (State.REQUESTED, 1.9, 0, DueStep.NOTHING),
@@ -114,8 +115,8 @@ def test_each_state_is_overdue_at_its_own_time(
     assert due(life(state), WaitingAge(observed=observed), silence, PATIENCE) is expected
 
 
-@pytest.mark.parametrize("wrong", [-86_400.0, -3_600.0, 600.0, 86_400.0])
-@pytest.mark.parametrize("state", [State.REQUESTED, State.DISPATCHED, State.STARTED])
+@each_case("wrong", [-86_400.0, -3_600.0, 600.0, 86_400.0])
+@each_case("state", [State.REQUESTED, State.DISPATCHED, State.STARTED])
 def test_clock_of_the_writer_moves_no_deadline(state: State, wrong: float) -> None:
     right, off = life(state), life(state)
     until = "deadline" if state is State.STARTED else "start_by"

@@ -21,6 +21,7 @@ from writ_hostops.errors import HostError
 from writ_hostops.markers import Markers
 from writ_hostops.protocol import parse_line, parse_request
 from writ_hostops.supervised import frames
+from writ_testing.each_case import each_case
 from writ_testing.exhaustive import time_for
 from writ_testing.stopwatch import stopwatch
 
@@ -97,7 +98,7 @@ def test_digests_that_the_sender_wrote_are_dropped() -> None:
     assert message == {"tag": 1}
 
 
-@pytest.mark.parametrize("what", REFUSED)
+@each_case("what", REFUSED)
 def test_a_hostile_frame_is_refused_at_once_and_takes_little_memory(what: str) -> None:
     tracemalloc.start()
     try:

@@ -13,6 +13,7 @@ from tests.hostops.test_injection import samples
 
 import writ_hostops
 from writ_hostops.operations import LISTINGS
+from writ_testing.each_case import each_case
 
 FOLDER = Path(writ_hostops.__file__).parent
 SOURCES = sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.py"))
@@ -27,7 +28,7 @@ def sent(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return carried(tmp_path_factory.mktemp("old") / "carried")
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@each_case("source", SOURCES)
 def test_the_source_is_python_3_9_and_needs_little(source: str) -> None:
     tree = ast.parse((FOLDER / source).read_text(), feature_version=(3, 9))
     imported = {

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from writ_hostops.errors import HostError
 from writ_hostops.files.paths import check_path, locate, within
 from writ_hostops.protocol import HostFileRoot
+from writ_testing.each_case import each_case
 
 COMPONENT = st.text(
     st.characters(exclude_characters="/", exclude_categories=("Cc", "Cs", "Zl", "Zp")), min_size=1, max_size=40
@@ -45,7 +46,7 @@ def test_dots_that_climb_count_as_a_way_out(path: str, climb: str) -> None:
     assert refusal(path + climb) == "outside_roots"
 
 
-@pytest.mark.parametrize(
+@each_case(
     "path",
     [
         "",

@@ -2,16 +2,15 @@
 
 from typing import Any
 
-import pytest
-
 from writ_hostops.systemd.judgement import judge
+from writ_testing.each_case import each_case
 
 
 def state(active: str, run: int, boot: str = "b1") -> dict[str, Any]:
     return {"active_state": active, "invocation_id": f"i{run}", "active_enter": run, "boot_id": boot}
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("verb", "before", "now", "verdict"),
     [
         ("start", state("inactive", 1), state("active", 2), "succeeded"),

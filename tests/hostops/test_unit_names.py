@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 
 from writ_hostops.errors import HostError
 from writ_hostops.systemd.names import escaped, full_name
+from writ_testing.each_case import each_case
 
 VALID = re.compile(r"[A-Za-z0-9:_.\\][A-Za-z0-9:_.\\@-]*\.(service|socket|timer)")
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("name", "full"),
     [
         ("nginx", "nginx.service"),
@@ -31,7 +32,7 @@ def test_a_bare_name_means_a_service(name: str, full: str) -> None:
     assert full_name(name) == full
 
 
-@pytest.mark.parametrize(
+@each_case(
     "name",
     [
         "",

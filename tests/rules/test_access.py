@@ -15,6 +15,7 @@ from writ_rules.engine.clauses.patterns import Pattern
 from writ_rules.engine.verbs import Verb
 from writ_rules.replies import who_can as who_can_reply
 from writ_rules.setting import setting
+from writ_testing.each_case import each_case
 
 BOB = Principal(id="bob", kind="human", key=NOBODYS_KEY, roles=["approver"])
 WEB = Target(id="web-1", role="production", backend="local", docker={})
@@ -159,7 +160,7 @@ def test_unknown_name_is_refused() -> None:
 BACKENDS = ("local", "docker", "ssh", "proxmox")
 
 
-@pytest.mark.parametrize("name", CATALOGUE)
+@each_case("name", CATALOGUE)
 def test_each_operation_has_a_request_whatever_its_fields_must_be_together(name: str) -> None:
     """`give exactly one of …` is in no type: `never` must not be the answer because no example was found."""
     targets = [Target(id=backend, role="production", backend=backend) for backend in BACKENDS]
@@ -169,7 +170,7 @@ def test_each_operation_has_a_request_whatever_its_fields_must_be_together(name:
     assert {access.allowed for access in found.accesses} == {"always"}
 
 
-@pytest.mark.parametrize("name", [name for name, one in CATALOGUE.items() if one.control])
+@each_case("name", [name for name, one in CATALOGUE.items() if one.control])
 def test_an_open_default_allows_no_control_operation(name: str) -> None:
     made = policy(deny_by_default=False, require_approval_for_admin=False)
     found = allowed(made, SCENE_WITH_WRIT, AccessQuery(operations=(name,), around=at(NOON)))

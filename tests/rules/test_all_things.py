@@ -3,7 +3,6 @@
 from itertools import product
 from typing import Any
 
-import pytest
 from tests.rules import reference
 from tests.rules.asking import ALICE, CATALOGUE, NOON, World, at, policy, rule
 from tests.rules.deciding import compiled, plain, ruling
@@ -12,6 +11,7 @@ from tests.rules.small_world import INVENTORY, PRINCIPALS
 from writ_contracts.inventory import Target
 from writ_rules.analysis.access import AccessQuery, who_can
 from writ_rules.analysis.question_space import QuestionSpace
+from writ_testing.each_case import each_case
 
 
 def effect(parameters: dict[str, Any], *rules: dict[str, Any]) -> str:
@@ -27,7 +27,7 @@ WEB = Target(id="web-1", role="production", backend="local")
 PLAIN = rule("plain", "package_update")
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("rules", "named", "everything"),
     [
         ([PLAIN], "allow", "allow"),
@@ -62,7 +62,7 @@ PARAMETERS: list[dict[str, Any]] = [{}, {"package_name": "nginx"}, {"package_nam
 AGAIN = {**rule("other", "package_update", requires_approval=True), "parameter_constraints": {"package_name": NGINX}}
 
 
-@pytest.mark.parametrize(
+@each_case(
     "sections",
     [
         {"global_policies": [PLAIN, by_name(NGINX, requires_approval=True)]},

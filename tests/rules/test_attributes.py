@@ -7,6 +7,7 @@ from tests.rules.asking import CATALOGUE, World, file_of, policy, rule
 
 from writ_rules.engine.compile import compile_policy
 from writ_rules.engine.policy_file.findings import Severity
+from writ_testing.each_case import each_case
 
 RESTARTS = rule("restarts", "service_restart")
 
@@ -17,7 +18,7 @@ def code_of(required: Any, attributes: dict[str, Any], *, allowed: bool) -> str:
     return World(policy(global_policies=rules)).ask(target={"attributes": attributes}).code
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("required", "value", "holds"),
     [
         ("gold", "gold", True),
@@ -41,7 +42,7 @@ def test_attribute_matches_the_required_value(required: Any, value: Any, holds: 
     assert code_of(required, {"tier": value}, allowed=False) == ("denied" if holds else "allowed")
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("required", "attributes"),
     [
         ("gold", {}),
@@ -76,7 +77,7 @@ def test_trace_shows_the_attribute_with_both_values() -> None:
     assert (entry.clause, entry.expected, entry.got) == ("target_attributes.tier", 'one of ["gold","silver"]', '"lead"')
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("required", "why"),
     [
         ({"allowed_values": ["high"], "denied_values": ["high"]}, "each of allowed_values is excluded by the rest"),
@@ -92,7 +93,7 @@ def test_trace_shows_the_attribute_with_both_values() -> None:
         ({"max": 2, "max_length": 2}, "max, max_length do not fit the same type"),
     ],
 )
-@pytest.mark.parametrize("allowed", [True, False])
+@each_case("allowed", [True, False])
 def test_lint_reports_a_constraint_that_no_value_fulfils(required: dict[str, Any], why: str, *, allowed: bool) -> None:
     assert findings_of_value(required, allowed=allowed) == [f"{why}: no value matches"]
     values: list[Any] = ["high", "ab", "abcde", "ba", "1", 1, 2, 5, 1.5, True, False, ""]

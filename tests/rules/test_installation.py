@@ -15,6 +15,7 @@ from writ_rules.engine.policy_file.findings import Severity
 from writ_rules.engine.policy_file.format import PolicyDocument
 from writ_rules.lint.installation_lint import as_warnings, lint_with
 from writ_rules.validation import ValidationContext, validate_file
+from writ_testing.each_case import each_case
 
 BOB = Principal(id="bob", kind="human", key=NOBODYS_KEY, roles=["approver", "operator"])
 BOT = Principal(id="bot", kind="agent", key=NOBODYS_KEY, roles=["assistant"], acts_for="bob")
@@ -33,7 +34,7 @@ def found(*rules: dict[str, Any], people: Any = PEOPLE, targets: Any = TARGETS, 
     ]
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("keys", "message"),
     [
         ({"targets": ["web-1", "db-*"]}, ["warning: no target is 'db-*'"]),

@@ -18,6 +18,7 @@ from writ_documents.document import FileErrors
 from writ_rules.engine.decide import Ruling
 from writ_rules.json_lines import reply_line
 from writ_rules.setting import AccessQuestion, Setting, setting
+from writ_testing.each_case import each_case
 
 RESTARTS = rule("restarts", "service_restart")
 
@@ -26,8 +27,8 @@ def decided(ruling: Ruling) -> tuple[str, str, list[str]]:
     return ruling.effect, ruling.code, ruling.rules
 
 
-@pytest.mark.parametrize("mode", ["strict", "permissive"])
-@pytest.mark.parametrize(
+@each_case("mode", ["strict", "permissive"])
+@each_case(
     "text",
     [
         "",

@@ -13,6 +13,7 @@ from writ_rules.lint.conflicts import _meet, conflicts
 from writ_rules.lint.policy_lint import lint
 from writ_rules.lint.rule_reading import readings
 from writ_rules.loading import findings_of
+from writ_testing.each_case import each_case
 
 RESTART = rule("restart", "service_restart", "service_start")
 WINDOW = {"start_time": "08:00", "end_time": "18:00", "days_of_week": [1, 2, 3, 4, 5]}
@@ -34,7 +35,7 @@ def timeout(**keys: Any) -> dict[str, Any]:
     return {"parameter_constraints": {"timeout": keys}}
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("keys", "message"),
     [
         (name(allowed_values=["nginx"], denied_values=["nginx"]), "none of its values is one that the operation takes"),
@@ -132,7 +133,7 @@ def test_an_inherited_allow_shadows_none_that_counts_behind_a_gateway() -> None:
     assert found({**narrow, "target_roles": ["gateway"]}, role_policies={"gateway": [wide]}) == shadowed
 
 
-@pytest.mark.parametrize(("wide", "narrow"), list(zip(WIDER, NARROWER, strict=True)))
+@each_case(("wide", "narrow"), list(zip(WIDER, NARROWER, strict=True)))
 def test_a_rule_that_another_covers_is_shadowed_redundant_or_overridden(
     wide: dict[str, Any], narrow: dict[str, Any]
 ) -> None:
@@ -241,7 +242,7 @@ def test_lint_reports_too_many_defaults_to_compare() -> None:
     assert reply.message == "from 'r1' on, defaults were not compared with each other: there are too many"
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("one", "other", "meet"),
     [
         ("a", "a", True),

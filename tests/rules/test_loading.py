@@ -10,6 +10,7 @@ from tests.rules.asking import CATALOGUE, loaded, refused, warned, written
 from writ_documents import yaml_file
 from writ_documents.document import FileErrors, FileProblem
 from writ_rules.loading import compile_document
+from writ_testing.each_case import each_case
 
 EXAMPLE = """
 policies:
@@ -97,7 +98,7 @@ def test_the_missions_own_examples_load_without_a_warning() -> None:
     assert [*warned(EXAMPLE), *warned(IN_USE)] == []
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("line", "message"),
     [
         ("parameter_constraints: {timeout: {min_value: 1}}", "6:41: unknown key 'min_value'; write 'min'"),
@@ -155,7 +156,7 @@ def test_a_mistake_is_refused_in_both_modes_with_its_place(line: str, message: s
         assert refused(written(line), mode) == [f"policy.yaml:{message}"]
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("line", "message"),
     [
         ("users: []", "6:14: an empty list covers nobody: leave out 'users' for all"),

@@ -2,7 +2,6 @@
 
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.rules.asking import CATALOGUE, warned
@@ -13,6 +12,7 @@ from writ_documents.readers import read_agents, read_inventory
 from writ_rules.coverage import Coverage, CoverageCounter
 from writ_rules.suite_runs import PreparedSuite, read_suite, run_case, run_suites
 from writ_rules.suites import SuiteCase, default_suite_path, is_suite, suites_in
+from writ_testing.each_case import each_case
 
 ROOT = Path(__file__).parents[2]
 POLICIES, TEMPLATES = ROOT / "policies", ROOT / "libs/cli/writ_cli/policy/templates"
@@ -25,11 +25,11 @@ def suite(path: Path) -> PreparedSuite:
     return read_suite(path, CATALOGUE, "strict")
 
 
-def every_case() -> list[Any]:
-    return [pytest.param(path, case, id=f"{path.stem}: {case.title}") for path in SUITES for case in suite(path).cases]
-
-
-@pytest.mark.parametrize(("path", "case"), every_case())
+@each_case(
+    ("path", "case"),
+    [(path, case) for path in SUITES for case in suite(path).cases],
+    ids=lambda one: one.stem if isinstance(one, Path) else one.title,
+)
 def test_case_of_a_shipped_policy_passes(path: Path, case: SuiteCase) -> None:
     result = run_case(case, suite(path).setting, CoverageCounter())
     assert result.passed, result

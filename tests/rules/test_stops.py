@@ -2,11 +2,11 @@
 
 from typing import Any
 
-import pytest
 from tests.rules.asking import World, control, policy, rule
 
 from writ_contracts.policy.stops import Reach
 from writ_rules.engine.control import ControlState, apply
+from writ_testing.each_case import each_case
 
 RULES = policy(global_policies=[rule("all", "service_restart", "service_status", "service_stop", "file_delete")])
 
@@ -16,7 +16,7 @@ def held(body: dict[str, Any], operation: str = "service_restart", **question: A
     return World(RULES, control=state).ask(operation, **question).code == "stopped"
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("body", "question", "expected"),
     [
         ({}, {}, True),

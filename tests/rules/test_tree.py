@@ -17,6 +17,7 @@ from writ_rules.engine.clauses.scopes import ClauseMiss, TargetClause
 from writ_rules.engine.decide import Ruling
 from writ_rules.engine.matching import index, tree
 from writ_rules.engine.matching.literals import beginnings, ending
+from writ_testing.each_case import each_case
 from writ_testing.exhaustive import some
 
 POLICIES, QUESTIONS = 300, 15
@@ -68,7 +69,7 @@ def test_a_tree_decides_as_its_rules_one_by_one(part: int) -> None:
     assert compared > POLICIES * QUESTIONS / 4
 
 
-@pytest.mark.parametrize("text", [*PATTERNS, *MORE_PATTERNS])
+@each_case("text", [*PATTERNS, *MORE_PATTERNS])
 def test_text_that_matches_a_pattern_has_its_literal_prefix_and_suffix(text: str) -> None:
     known = beginnings(text)
     for deny in (False, True):
@@ -79,7 +80,7 @@ def test_text_that_matches_a_pattern_has_its_literal_prefix_and_suffix(text: str
                 assert value.endswith(ending(text)), value
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("text", "known"),
     [
         (".*-web", "-web"),

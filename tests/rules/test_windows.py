@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from writ_rules.engine.policy_file.format import WindowEntry
 from writ_rules.engine.policy_file.times import duration, instant, seconds_of_day, window
+from writ_testing.each_case import each_case
 
 CHANGES = [
     ("Europe/Berlin", date(2026, 3, 29)),
@@ -24,8 +25,8 @@ CHANGES = [
 SHAPES = [("01:30", "02:30"), ("02:00", "03:00"), ("22:00", "02:15"), ("00:00", "24:00"), ("03:00", "03:00")]
 
 
-@pytest.mark.parametrize(("zone", "change"), CHANGES)
-@pytest.mark.parametrize(("start", "end"), SHAPES)
+@each_case(("zone", "change"), CHANGES)
+@each_case(("start", "end"), SHAPES)
 def test_window_holds_exactly_by_the_wall_clock_of_its_zone(zone: str, change: date, start: str, end: str) -> None:
     weekday = change.isoweekday()
     made = window(WindowEntry(start_time=start, end_time=end, days_of_week=[weekday], timezone=zone))

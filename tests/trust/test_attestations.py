@@ -14,6 +14,7 @@ from writ_contracts.errors import Untrusted
 from writ_contracts.people.attestations import Attestation, AttestationRoot, SshAttestation
 from writ_contracts.people.credentials import Credential
 from writ_contracts.people.directory import CredentialEnrolment
+from writ_testing.each_case import each_case
 from writ_testing.fakes.attestation_authority import (
     AAGUID,
     AAGUID_OID,
@@ -81,7 +82,7 @@ def with_bits_as_country(device: AttestationAuthority) -> bytes:
 
 
 WAYS: Sequence[Callable[..., CredentialEnrolment]] = (by_ssh, by_passkey)
-every_way = pytest.mark.parametrize("way", WAYS, ids=["ssh", "passkey"])
+every_way = each_case("way", WAYS, ids=["ssh", "passkey"])
 
 
 @every_way
@@ -96,7 +97,7 @@ def test_an_attestation_names_model_and_root_of_the_device(way: Callable[..., Cr
 
 
 @every_way
-@pytest.mark.parametrize(
+@each_case(
     ("roots", "at", "why"),
     [
         ([], NOW, "no recorded root"),
@@ -164,7 +165,7 @@ def _signed_by_another(way: Callable[..., CredentialEnrolment]) -> Attestation:
 
 
 @every_way
-@pytest.mark.parametrize(
+@each_case(
     ("changed", "why"),
     [
         ({"flags": VERIFIED}, "nobody touched"),
@@ -193,7 +194,7 @@ def test_an_attestation_made_with_a_touch_is_worth_a_touch() -> None:
     assert verified(enrolment(ED25519.ssh_credential(proof="touch"), touched)).aaguid == AAGUID.hex()
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("changed", "why"),
     [
         ({"client": {"type": "webauthn.get"}}, "is not webauthn.create"),
@@ -299,7 +300,7 @@ def test_cbor_nested_too_deep_is_refused() -> None:
         reader.read(cbor([[[[1]]]]))
 
 
-@pytest.mark.parametrize(
+@each_case(
     "data",
     [
         *("", "18", "1817", "190017", "1a00000001", "1b0000000000000001", "5f41004100ff", "9f00ff", "f97e00", "c000"),

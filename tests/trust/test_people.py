@@ -17,6 +17,7 @@ from writ_contracts.people.directory import (
     SignedEnrolment,
 )
 from writ_contracts.wire import canonical
+from writ_testing.each_case import each_case
 from writ_testing.fakes.attestation_authority import AttestationAuthority
 from writ_testing.fakes.security_key import PRESENT, SoftwareSecurityKey, base64url
 from writ_trust.approvals import own_nkey
@@ -82,7 +83,7 @@ def test_the_credentials_of_two_people_hold_and_the_second_is_endorsed() -> None
     assert directory.presences()["carol"] == (Presence("verified"),)
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("entries", "why"),
     [
         ([FIRST, entry(enrolment("carol", CAROL), 20.0)], "nobody else endorsed"),

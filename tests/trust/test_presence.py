@@ -14,6 +14,7 @@ from msgspec import structs
 from writ_contracts.errors import Untrusted
 from writ_contracts.people.credentials import Credential, Evidence, KeyEvidence, PasskeyEvidence, Proof, SshEvidence
 from writ_contracts.wire import decode, encode
+from writ_testing.each_case import each_case
 from writ_testing.fakes.security_key import (
     NAMESPACE,
     PRESENT,
@@ -169,7 +170,7 @@ def test_any_bytes_as_an_ssh_signature_are_refused(blob: bytes) -> None:
     refused(SshEvidence(armored=armored(b"SSHSIG\0\0\0\1" + blob)), ED25519.ssh_credential(), ".", "key")
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("change", "match"),
     [
         ({"client": {"type": "webauthn.create"}}, "webauthn.get"),

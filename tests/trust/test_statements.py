@@ -16,13 +16,14 @@ from writ_contracts.decisions import Decision, Grant
 from writ_contracts.errors import Untrusted
 from writ_contracts.signing import Signed
 from writ_contracts.wire import canonical, decode, encode
+from writ_testing.each_case import each_case
 from writ_trust.keys import Key, decode_public, generate_seed
 from writ_trust.statements import digest, open_signed, open_verified, read, sign, verified
 
 HERE = "text"
 KEY, OTHER = Key(generate_seed(), HERE), Key(generate_seed(), HERE)
 CLAIM = sample(Claim)
-every_statement = pytest.mark.parametrize("kind", statements(), ids=file_name)
+every_statement = each_case("kind", statements(), ids=file_name)
 
 
 @every_statement
