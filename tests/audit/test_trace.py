@@ -9,6 +9,7 @@ from tests.audit.replica import ask, kinds, policy, replica, trace
 
 from writ_audit import reading
 from writ_bus.port import Message
+from writ_client.queries.operation_queries import Queries
 from writ_contracts import subjects
 from writ_contracts.history.audit import SearchReply, TraceReply
 from writ_contracts.ids import operation_id
@@ -128,6 +129,38 @@ async def test_a_long_trace_comes_in_pages(bus: MemoryBus, history: History, mon
     rest = await trace(bus, "alice", correlation_id="c-1", after=first.events[-1].sequence)
     assert not rest.more
     assert [event.sequence for event in [*first.events, *rest.events]] == list(range(1, 131))
+
+
+@pytest.mark.parametrize("foreign", [3, 10, 24], ids=lambda number: f"{number}-between")
+async def test_events_of_others_hide_none_of_ones_own_however_many_they_are(
+    bus: MemoryBus, history: History, monkeypatch: pytest.MonkeyPatch, foreign: int
+) -> None:
+    monkeypatch.setattr(reading, "MOST_EVENTS", 10)
+    own = []
+    for round_ in range(3):
+        for number in range(foreign):
+            await history.refused("mallory", f"m{round_}-{number}", correlation="c-1")
+        own.append(await history.refused("alice", f"k{round_}", correlation="c-1"))
+    found = await Queries(bus, "alice").trace(correlation_id="c-1")
+    assert [event.body["operation_id"] for event in found.events] == own
+    assert (found.withheld, found.more) == (3 * foreign, False)
+
+
+async def test_a_trace_ends_where_only_events_of_others_follow(
+    bus: MemoryBus, history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "MOST_EVENTS", 10)
+    own = await history.refused("alice", "k", correlation="c-1")
+    for number in range(25):
+        await history.refused("mallory", f"m{number}", correlation="c-1")
+    found = await Queries(bus, "alice").trace(correlation_id="c-1")
+    assert [event.body["operation_id"] for event in found.events] == [own]
+    stranger = await trace(bus, "bob", correlation_id="c-1")
+    assert stranger.error is not None
+    assert stranger.error.code == "not_found"
+    for correlation in ("c-1", "absent"):
+        answer = await trace(bus, "bob", correlation_id=correlation, after=1)
+        assert (answer.events, answer.withheld, answer.more, answer.error) == ([], 0, False, None)
 
 
 async def test_a_record_that_cannot_be_read_is_shown_as_such(bus: MemoryBus, history: History) -> None:

@@ -10,6 +10,7 @@ from itertools import groupby
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
 from writ_audit.hidden_values import HiddenValueSearch, SoughtDigests
 from writ_audit.index import AuditIndex, LinkedEvent, OperationOwner
@@ -158,29 +159,43 @@ class AuditQueryEndpoint:
         return self._trace_answer(records[::-1], withheld=0, more=more)
 
     async def _correlation(self, reader: QueryReader, correlation_id: str, after: int) -> TraceReply:
+        """Return the first events after this one that the reader may read.
+
+        Anybody may use a correlation id of others, any number of times: events that are withheld hide no later ones.
+        """
         await self._follower.current(CATCH_UP)
-        linked = await asyncio.to_thread(self._index.correlated, correlation_id, after, MOST_EVENTS + 1)
-        readable = await self._readable(reader, correlation_id, linked[:MOST_EVENTS])
-        if not readable:
+        place, withheld, readable, more = after, list[int](), list[LinkedEvent](), True
+        permitted: dict[str, bool] = {}
+        while more and not readable:
+            linked = await asyncio.to_thread(self._index.correlated, correlation_id, place, MOST_EVENTS + 1)
+            page, more = linked[:MOST_EVENTS], len(linked) > MOST_EVENTS
+            readable = await self._readable(reader, correlation_id, page, permitted)
+            withheld += sorted({one.sequence for one in page} - {one.sequence for one in readable})
+            place = page[-1].sequence if page else place
+        if not readable and not after:
             raise Invalid("no such correlation id, or you may not read it", code="not_found")
-        records = await self._fetch([event.sequence for event in readable])
-        withheld = min(len(linked), MOST_EVENTS) - len(readable)
-        return self._trace_answer(records, withheld=withheld, more=len(linked) > MOST_EVENTS)
+        answer = self._trace_answer(await self._fetch([event.sequence for event in readable]), withheld=0, more=more)
+        # The next page begins after the last event shown here, and counts what is withheld after it.
+        last = answer.events[-1].sequence if answer.more and answer.events else place
+        count = sum(sequence <= last for sequence in withheld) if readable else 0
+        return structs.replace(answer, withheld=count)
 
     async def _readable(
-        self, reader: QueryReader, correlation_id: str, linked: Sequence[LinkedEvent]
+        self, reader: QueryReader, correlation_id: str, linked: Sequence[LinkedEvent], permitted: dict[str, bool]
     ) -> list[LinkedEvent]:
         """Return the events that the reader may read: its own, those that policy allows, and security events between
-        them without a principal.
+        them without a principal. `permitted`: what is known by principal, completed here.
         """
-        owned = {
-            event.principal for event in linked if event.principal and reader.owns(event.principal, event.acts_for)
+        permitted |= {
+            event.principal: True
+            for event in linked
+            if event.principal and reader.owns(event.principal, event.acts_for)
         }
-        for owner in sorted({event.principal for event in linked} - owned - {""}):
+        for owner in sorted({event.principal for event in linked} - permitted.keys() - {""}):
             parameters = {"query": "trace", "correlation_id": correlation_id, "principal": owner}
-            if await self._permission.allows(reader, owner, parameters, explicit=False):
-                owned.add(owner)
-        return [event for event in linked if event.principal in owned or (owned and _nobodys(event))]
+            permitted[owner] = await self._permission.allows(reader, owner, parameters, explicit=False)
+        any_permitted = any(permitted.values())
+        return [event for event in linked if permitted.get(event.principal) or (any_permitted and _nobodys(event))]
 
     async def _fetch(self, sequences: Sequence[int]) -> list[Record]:
         """Return the records at these ordered sequences, with one read for each run without a gap. Archived records are

@@ -121,12 +121,12 @@ class Queries:
         """Return all events of an operation, or of all operations of a correlation id: give one of the two."""
         question = audit.TraceQuery(operation_id=operation_id, correlation_id=correlation_id)
         answer = await self._query("trace", question, audit.TraceReply)
-        events = answer.events
-        while answer.more:
+        events, withheld = answer.events, answer.withheld
+        while answer.more and answer.events:
             question = structs.replace(question, after=events[-1].sequence)
             answer = await self._query("trace", question, audit.TraceReply)
-            events = [*events, *answer.events]
-        return structs.replace(answer, events=events)
+            events, withheld = [*events, *answer.events], withheld + answer.withheld
+        return structs.replace(answer, events=events, withheld=withheld)
 
     async def security_events(self, query: audit.SecurityFilter) -> audit.TraceReply:
         """Return security events, newest first. Raises Denied."""
