@@ -20,7 +20,7 @@ from writ_testing.exhaustive import some
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "policies" / "examples"
 OTHERS: list[Any] = [None, "word", 7, [], ["word"], [["word"]], {}, {"word": "word"}, {"word": ["word"]}]
-FEW: list[Any] = [None, "word", {"word": ["word"]}]
+FEW: list[Any] = [None, "word"]
 POLICY = """
 policies:
   version: v2
