@@ -93,6 +93,7 @@ async def pressed(keys: str, terminal: int, folder: Path) -> str:
 
 
 @pytest.mark.exhaustive
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("shell", SETTINGS)
 async def test_shell_completes_values_of_options_and_names_of_parameters(shell: str, tmp_path: Path) -> None:
     (tmp_path / "inventory.yaml").write_text(INVENTORY)
