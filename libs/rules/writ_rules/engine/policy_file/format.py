@@ -224,9 +224,9 @@ class EmergenciesEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """The bounds of every emergency."""
 
     longest: Annotated[Duration, Meta(description="longest duration from its declaration, as `4h`")] = "8h"
-    confirm_within: Annotated[Duration, Meta(description="time to confirm it; unless another person does, it lapses")] = (
-        "30m"
-    )
+    confirm_within: Annotated[
+        Duration, Meta(description="time to confirm it; unless another person does, it lapses")
+    ] = "30m"
     proof: Annotated[
         Proof, Meta(description="proof of presence to declare or confirm: a key, a touch, or PIN or biometrics")
     ] = "key"
