@@ -30,7 +30,6 @@ Type = Literal["string", "int", "float", "bool", "list", "dict"]
 Values = list[Scalar | None]
 Age = int | float | str
 Duration = Annotated[str, Meta(extra=DURATION)]
-"""Whole seconds, minutes, hours or days with their unit."""
 Instead = Mapping[str, str]
 """Advice for keys of an older format."""
 LEAVE_OUT = "it has no effect; leave it out"
