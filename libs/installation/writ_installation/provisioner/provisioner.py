@@ -8,7 +8,6 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-from writ_bus import tasks
 from writ_bus.errors import BusError
 from writ_bus.nats.bus import NatsBus, connect
 from writ_bus.nats.tls import TlsOptions
@@ -71,7 +70,7 @@ class Provisioner:
     async def follow(self) -> None:
         """Look for changed files, and retry failed steps."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(tasks.unending("late servers", self._keep_loaded()))
+            group.create_task(self._keep_loaded())
             while True:
                 await self._reconciler.round()
                 await self._reconciler.pause(CHECK_SECONDS)
