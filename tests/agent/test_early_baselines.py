@@ -226,9 +226,9 @@ async def test_log_says_that_a_baseline_was_not_read_in_time(
     caplog: pytest.LogCaptureFixture,
     seconds: float,
 ) -> None:
-    async def times_out(_: Task) -> dict[str, Any]:
+    async def times_out(task: Task) -> dict[str, Any]:
         await asyncio.wait_for(asyncio.Event().wait(), 0.01 if seconds > 1 else None)
-        return {}
+        return {"task": task.operation_id}
 
     world.backend.baseline = times_out  # type: ignore[method-assign]
     monkeypatch.setattr(host_reads, "BASELINE_SECONDS", seconds)

@@ -7,6 +7,7 @@ than the leader of the consumer.
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,7 +50,7 @@ class PoolOnCluster:
         self._buses.append(bus)
         return bus
 
-    async def provision(self, **options: float) -> None:
+    async def provision(self, **options: Any) -> None:
         bus = await self.connect("bootstrap", self._cluster.nodes[0])
         await provision(bus, [self.pool], sizes(self._home), **options)
 

@@ -97,7 +97,7 @@ def test_a_parameter_that_no_search_finds_is_explained() -> None:
     [
         (None, []),
         (HiddenValues(since=1_000.0), ["hidden values can be found in requests since 1970-01-01 00:16:40+0000"]),
-        (HiddenValues(), ["values that the record hides can be searched only in requests made with this release: there is none yet"]),
+        (HiddenValues(), ["hidden values can only be searched in requests made with this release: there is none yet"]),
         (HiddenValues(problem="no executor"), ["hidden values were not searched: no executor"]),
     ],
 )

@@ -1,6 +1,7 @@
 """One archive is in force if several were announced, before and after removals."""
 
 import pytest
+from msgspec import structs
 
 from writ_contracts.errors import Invalid
 from writ_contracts.history.archives import AnnouncedArchive, NextArchive, announced, digest_before, in_force, next_of
@@ -31,6 +32,16 @@ def test_range_that_is_partly_removed_allows_no_other_archive() -> None:
     assert in_force([OTHER], 5) == OTHER
     with pytest.raises(Invalid, match="partly in the journal"):
         next_of([OTHER], 5)
+
+
+def test_next_archive_begins_behind_events_that_the_journal_lost() -> None:
+    assert next_of([], 3) == NextArchive(1, 3, "")
+    assert in_force([OTHER, ONE], 24) == OTHER
+    assert in_force([OTHER, structs.replace(ONE, at=50)], 24) == OTHER  # an announcement that came too late
+    assert next_of([ONE, OTHER], 24) == NextArchive(2, 24, "other")
+    three = AnnouncedArchive(generation=2, first=24, last=30, digest="three", operation_id="d", at=60)
+    assert digest_before([ONE, OTHER, three], three) == "other"
+    assert next_of([ONE, OTHER, three], 31) == NextArchive(3, 31, "three")
 
 
 def test_event_without_an_archive_is_refused() -> None:

@@ -135,6 +135,26 @@ async def test_unarchived_event_before_an_archive_keeps_the_range(server: WritSe
     assert await sequences(server) == {5, 6}
 
 
+async def test_range_before_lost_events_can_be_removed_and_the_one_behind_them(server: WritServer) -> None:
+    bootstrap, executor = await server.bus("bootstrap"), await server.bus("executor")
+    for name in ("a", "b", "lost", "c", "d", "e"):
+        await executor.journal.append(entry(name))
+    config = await journal_generations._config(bootstrap.replies)
+    await call(bootstrap.replies, f"STREAM.UPDATE.{subjects.JOURNAL_STREAM}", {**config, "max_msgs_per_subject": 1})
+    await executor.replies.one("writ.journal.security.lost", b"again", timeout=10)
+    await provision(bootstrap, [], SIZES)
+    assert await sequences(server) == {1, 2, 4, 5, 6, 7}
+    assert await journal_generations.missing_events(bootstrap.replies) == {3}
+    with pytest.raises(Conflict, match="has 6 events from 1 to 7"):
+        await journal_generations.take_out(bootstrap.replies, SIZES, 1, 4)
+    assert await sequences(server) == {1, 2, 4, 5, 6, 7}
+    assert (await journal_generations.take_out(bootstrap.replies, SIZES, 1, 1)).usage.first_sequence == 2
+    assert (await journal_generations.take_out(bootstrap.replies, SIZES, 2, 2)).usage.first_sequence == 4
+    assert (await journal_generations.take_out(bootstrap.replies, SIZES, 4, 5)).usage.first_sequence == 6
+    assert await sequences(server) == {6, 7}
+    assert (await journal_generations.state(bootstrap.replies)).open
+
+
 async def test_journal_above_its_size_loses_no_more_than_the_range(server: WritServer) -> None:
     bootstrap, executor = await server.bus("bootstrap"), await server.bus("executor")
     for number in range(6):

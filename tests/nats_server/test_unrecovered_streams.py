@@ -6,7 +6,6 @@ brings it back as it was.
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -74,9 +73,9 @@ class CrashedServer:
 
 
 @pytest.fixture
-async def crashed(tmp_path: Path) -> AsyncIterator[tuple[CrashedServer, dict[str, Any]]]:
+async def crashed(tmp_path: Path) -> tuple[CrashedServer, dict[str, Any]]:
     server = CrashedServer(prepare(tmp_path))
-    yield server, await server.crash()
+    return server, await server.crash()
 
 
 async def test_journal_is_as_before_after_the_repair_that_the_refusal_names(
@@ -86,7 +85,8 @@ async def test_journal_is_as_before_after_the_repair_that_the_refusal_names(
     with pytest.raises(BusRefused, match=f"{subjects.JOURNAL_STREAM}.* could not be recovered") as refused:
         await server.start()
     assert REPAIR in str(refused.value)
-    assert (found := DIFFERS.search(str(refused.value))) is not None, refused.value
+    found = DIFFERS.search(str(refused.value))
+    assert found is not None, refused.value
     folder, checksum = found.groups()
     (Path(folder) / "meta.sum").write_text(checksum)
     process = await server.start()

@@ -229,6 +229,15 @@ async def test_archives_follow_each_other(tmp_path: Path) -> None:
             check.follow(wrong)
 
 
+async def test_events_between_two_archives_that_the_journal_had_lost_are_named(tmp_path: Path) -> None:
+    bus = await journal_of(6)
+    first = await make(tmp_path / "1", bus, write.ArchivePlan(generation=1, first=1, last=9, previous=""))
+    name = digest_of(first.encoded())
+    await make(tmp_path / "2", bus, write.ArchivePlan(generation=2, first=13, last=15, previous=name))
+    with pytest.raises(DamagedBundle, match="events 10 to 12 are in no archive"):
+        check.follow([verify(tmp_path / number) for number in "12"])
+
+
 async def test_the_same_range_makes_the_same_manifest_and_a_range_with_a_hole_none(tmp_path: Path) -> None:
     bus = await journal_of(3)
     plan = write.ArchivePlan(generation=1, first=1, last=9, previous="")

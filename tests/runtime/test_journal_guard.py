@@ -162,6 +162,20 @@ async def test_erased_events_that_an_operator_accepted_are_no_alarm_later_and_fu
     assert await watched.guard().compare()
 
 
+async def test_archive_behind_accepted_events_ends_their_acceptance(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    erase(monkeypatch, watched, IN_THE_MIDDLE)
+    assert await watched.guard(lost=3).compare()
+    erase(monkeypatch, watched, {"messages": 0})  # as after an archive that ends behind them
+    later = watched.guard()
+    await watched.append(4)
+    assert not await later.compare()
+    assert later.mark.missing == 0
+    erase(monkeypatch, watched, IN_THE_MIDDLE)
+    assert await watched.guard().compare()
+
+
 async def test_events_of_an_archive_that_counts_are_not_missed(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:

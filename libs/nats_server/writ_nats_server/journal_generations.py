@@ -77,16 +77,37 @@ async def _shortened(replies: Replies, last: int, step: Step) -> None:
     await call(replies, f"STREAM.UPDATE.{_STREAM}", closed)
     step("journal.closed")
     usage = (await _in_step(replies, await _reached(replies))).usage
-    if usage.messages != usage.last_sequence - usage.first_sequence + 1 or usage.last_sequence <= last:
+    missing = await missing_events(replies)
+    removed = last - usage.first_sequence + 1
+    if usage.last_sequence <= last or any(sequence <= last for sequence in missing):
         raise Conflict(f"the journal has {usage.messages} events from {usage.first_sequence} to {usage.last_sequence}")
     # A limit of bytes below what the journal has, for example one that was lowered, would remove events, too.
     most = max(config["max_bytes"], usage.bytes)
-    shorter = {**closed, "discard": "old", "max_msgs": usage.last_sequence - last, "max_bytes": most}
+    shorter = {**closed, "discard": "old", "max_msgs": usage.messages - removed, "max_bytes": most}
     await call(replies, f"STREAM.UPDATE.{_STREAM}", shorter)
     step("journal.shortened")
     after = (await _in_step(replies)).usage
-    if after.first_sequence != last + 1:
-        raise BusRefused(f"the journal begins at {after.first_sequence} now, not at {last + 1}")
+    next_one = last + 1
+    while next_one in missing:
+        next_one += 1
+    if after.first_sequence != next_one:
+        raise BusRefused(f"the journal begins at {after.first_sequence} now, not at {next_one}")
+
+
+async def missing_events(replies: Replies) -> frozenset[int]:
+    """Return the sequences of the events that are missing within the journal.
+
+    Raises Conflict if some are and the journal has replicas: a copy that has them would remove as many others.
+    """
+    info = await call(replies, f"STREAM.INFO.{_STREAM}", {})
+    if not info["state"].get("num_deleted"):
+        return frozenset()
+    if (info.get("cluster") or {}).get("replicas"):
+        raise Conflict(
+            f"the copy of {info['cluster'].get('leader')} lacks events: another server must lead the journal"
+        )
+    detailed = await call(replies, f"STREAM.INFO.{_STREAM}", {"deleted_details": True})
+    return frozenset(detailed["state"].get("deleted") or ())
 
 
 async def _reached(replies: Replies) -> int:

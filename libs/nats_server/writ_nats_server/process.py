@@ -80,9 +80,9 @@ class ServerProcess:
     ) -> "ServerProcess":
         """Start it, and return when it serves clients.
 
-        Raises BusRefused (bad file, a stream that it did not recover), PortTaken, Unreachable (it died). `through`: a command that becomes the server,
-        such as nice or one that ties it to its parent. `environ`: its environment, by default ours;
-        it gets a memory limit if it names none.
+        Raises BusRefused (bad file, a stream that it did not recover), PortTaken, Unreachable (it died). `through`: a
+        command that becomes the server, such as nice or one that ties it to its parent. `environ`: its environment, by
+        default ours; it gets a memory limit if it names none.
         """
         await check_config(config)
         for needed in (port, monitor_port):

@@ -42,10 +42,12 @@ async def bounded(seconds: float | None, call: Awaitable[T]) -> T:
     try:
         async with limit:
             return await contained(call)
-    except TimeoutError as error:  # asyncio's has no text
-        if limit.expired():
-            raise TimeoutError(f"no reply within {seconds:g} s") from error
-        raise TimeoutError(str(error) or "the backend waited too long for a part of it") from error
+    except TimeoutError as error:
+        if str(error):
+            raise
+        # asyncio's has no text, and ends in logs as an empty reason
+        late = f"no reply within {seconds:g} s" if limit.expired() else "the backend waited too long for a part of it"
+        raise TimeoutError(late) from error
     except asyncio.CancelledError as error:
         if tasks.is_cancelled():
             raise

@@ -3,6 +3,9 @@
 Only the successor of the last finished archive may be announced. While all its events are still in the journal, it may
 be announced again with another end, and the latest announcement is valid. Once events were removed, the valid one is
 the one whose end is just before the journal's first event. So of two concurrent archivers at most one succeeds.
+
+Events may be missing between an archive and the journal's first event: then an operator accepted their loss, and the
+next archive begins behind them.
 """
 
 from collections.abc import Collection, Sequence
@@ -48,17 +51,19 @@ def in_force(found: Sequence[AnnouncedArchive], begins: int) -> AnnouncedArchive
     """Return the last valid archive of a journal whose first sequence is `begins`; None without one."""
     number = max((one.generation for one in found), default=0)
     same = [one for one in found if one.generation == number]
-    taken = (one for one in same if one.last == begins - 1)
-    return next(taken, max(same, key=lambda one: one.at, default=None))
+    latest = max(same, key=lambda one: one.at, default=None)
+    if latest is None or latest.last >= begins:  # of the latest one, some events are there still, or all of them
+        return next((one for one in same if one.last == begins - 1), latest)
+    return max((one for one in same if one.last < begins), key=lambda one: one.last)
 
 
 def next_of(found: Sequence[AnnouncedArchive], begins: int) -> NextArchive:
     """Return the next archive which may be announced. Raises Invalid while a range is there in part."""
     latest = in_force(found, begins)
     if latest is None:
-        return NextArchive(1, 1, "")
+        return NextArchive(1, begins, "")
     if begins > latest.last:
-        return NextArchive(latest.generation + 1, latest.last + 1, latest.digest)
+        return NextArchive(latest.generation + 1, begins, latest.digest)
     if begins > latest.first:
         raise Invalid(f"archive {latest.generation} is partly in the journal still: finish it first", code="conflict")
     ends = frozenset(one.last for one in found if one.generation == latest.generation)
@@ -67,5 +72,6 @@ def next_of(found: Sequence[AnnouncedArchive], begins: int) -> NextArchive:
 
 def digest_before(found: Sequence[AnnouncedArchive], archive: AnnouncedArchive) -> str:
     """Return the digest of the preceding archive; "" for the first."""
-    before = (archive.generation - 1, archive.first - 1)
-    return next((one.digest for one in found if (one.generation, one.last) == before), "")
+    earlier = [one for one in found if one.generation < archive.generation]
+    before = in_force(earlier, archive.first)
+    return before.digest if before else ""

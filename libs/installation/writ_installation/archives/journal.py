@@ -162,7 +162,9 @@ class Archiver:
     async def _plan(self, standing: JournalReply) -> ArchivePlan:
         """Return the next archive, which replaces an announced one if that is still in the journal."""
         following = next_of(await archives(self._bus.journal), standing.first)
-        last = min(standing.cut, following.first - 1 + MOST_EVENTS)
+        missing = await journal_generations.missing_events(self._bus.replies)
+        behind = (sequence - 1 for sequence in missing if sequence > following.first)
+        last = min(standing.cut, following.first - 1 + MOST_EVENTS, *behind)
         while last in following.ends:
             last -= 1
         if last < following.first:

@@ -31,6 +31,7 @@ from writ_installation.files.principal_changes import admitted_principals
 from writ_installation.files.sessions import known_sessions, session_keys
 from writ_installation.nats import disk
 from writ_installation.nats.leaf_sites import check_listener, listener, read_leaves
+from writ_installation.nats.recovered_streams import require_recovered_streams
 from writ_installation.processes.child import FIRST_PAUSE, LONGEST_PAUSE, ending, rotate_log, tie
 from writ_installation.processes.report import ProcessReport
 from writ_installation.processes.services import passed_on
@@ -41,7 +42,6 @@ from writ_nats_server.config import SERVICES, GatewayUser, ServerPlan, render
 from writ_nats_server.leaf import LeafListener
 from writ_nats_server.process import READY_WITHIN, PortTaken, ServerProcess, check_config, must_be_free
 from writ_nats_server.streams import ELECTED_WITHIN, Sizes, provision
-from writ_nats_server.system_account import require_recovered
 from writ_runtime.logs import Log
 from writ_trust.keys import is_public
 
@@ -160,17 +160,8 @@ async def make_streams(
     bus = await connect(options_of(home, "bootstrap", url, tls))
     try:
         async with turn(home.streams_lock):
-            recovered = partial(_recovered, home, url, tls)
+            recovered = partial(require_recovered_streams, home, url, tls)
             await provision(bus, pools, sizes(home), patience=patience, may_create=recovered)
-    finally:
-        await bus.drain(1.0)
-
-
-async def _recovered(home: Home, url: str, tls: TlsOptions | None) -> None:
-    """Raises BusRefused if the NATS server did not recover a stream from its disk; BusError."""
-    bus = await connect(options_of(home, "sys", url, tls))
-    try:
-        await require_recovered(bus)
     finally:
         await bus.drain(1.0)
 

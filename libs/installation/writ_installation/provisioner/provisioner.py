@@ -8,7 +8,6 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-from writ_bus import tasks
 from writ_bus.errors import BusError
 from writ_bus.nats.bus import NatsBus, connect
 from writ_bus.nats.tls import TlsOptions
@@ -70,14 +69,11 @@ class Provisioner:
 
     async def follow(self) -> None:
         """Look for changed files, and retry failed steps."""
-        late = tasks.keep("reload late servers", self._keep_loaded)
-        try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep_loaded())
             while True:
                 await self._reconciler.round()
                 await self._reconciler.pause(CHECK_SECONDS)
-        finally:
-            late.cancel()
-            await asyncio.gather(late, return_exceptions=True)
 
     def _files(self) -> ObservedSession:
         """Return a state that changes when a file does, or a token is made, used or revoked, or expires."""

@@ -76,10 +76,15 @@ def verify(path: Path, policy_keys: Collection[str], people: Directory | None = 
 def follow(archives: Sequence[VerifiedArchive]) -> None:
     """Check the order of the archives. Raises Damaged."""
     for before, after in pairwise(archives):
-        expected = (before.generation + 1, before.last + 1, before.digest)
-        if (after.generation, after.first, after.previous) != expected:
+        expected = (before.generation + 1, before.digest)
+        if (after.generation, after.previous) != expected or after.first <= before.last:
             raise DamagedBundle(
                 f"{after.file}: it does not follow {before.file}: archive {expected[0]} is expected there"
+            )
+        if after.first != before.last + 1:
+            raise DamagedBundle(
+                f"{after.file}: events {before.last + 1} to {after.first - 1} are in no archive: the journal had lost"
+                " them when it was made"
             )
 
 

@@ -204,7 +204,9 @@ class JournalGuard:
         last = await self._journal.last(JOURNAL)
         sequence, digest = (last.sequence, digest_of(last)) if last else (0, "")
         if again or sequence > self._mark.sequence or not self._mark.created:
-            missing = await self._missing(usage) if again else self._mark.missing
+            missing = await self._missing(usage)
+            if not again:  # an archive behind the missing events ends their acceptance: others may not go instead
+                missing = min(missing, self._mark.missing)
             mark = JournalMark(created=usage.created, sequence=sequence, digest=digest, missing=missing)
             self._mark = self._read_mark = mark
         if self._file is not None and self._mark != self._kept:

@@ -30,7 +30,6 @@ Type = Literal["string", "int", "float", "bool", "list", "dict"]
 Values = list[Scalar | None]
 Age = int | float | str
 Duration = Annotated[str, Meta(extra=DURATION)]
-"""Whole seconds, minutes, hours or days with their unit."""
 Instead = Mapping[str, str]
 """Advice for keys of an older format."""
 LEAVE_OUT = "it has no effect; leave it out"
@@ -224,9 +223,9 @@ class EmergenciesEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """The bounds of every emergency."""
 
     longest: Annotated[Duration, Meta(description="longest duration from its declaration, as `4h`")] = "8h"
-    confirm_within: Annotated[Duration, Meta(description="time to confirm it; unless another person does, it lapses")] = (
-        "30m"
-    )
+    confirm_within: Annotated[
+        Duration, Meta(description="time to confirm it; unless another person does, it lapses")
+    ] = "30m"
     proof: Annotated[
         Proof, Meta(description="proof of presence to declare or confirm: a key, a touch, or PIN or biometrics")
     ] = "key"
