@@ -143,6 +143,18 @@ async def test_unsigned_reply_of_an_agent_of_an_earlier_release_confirms_the_sto
     assert await forgeries(world) == []
 
 
+async def test_unsigned_reply_of_an_agent_of_an_earlier_release_that_leaves_confirms_the_stop(world: World) -> None:
+    """A stopped agent lets its operations finish for a while, and replies meanwhile."""
+    await world.executor(sweep=1000.0, lease=1000.0)
+    await serve_agent(world, signs=False)
+    await heard(world)
+    await heard(world, instance="i-new", signs_replies=True, number=2)
+    number = await claimed(world)
+    await heard(world, leaving=True, number=1)
+    assert await cancelled(world, number) == "succeeded"
+    assert await forgeries(world) == []
+
+
 async def test_no_later_heartbeat_takes_back_that_an_agent_signs_its_replies(world: World) -> None:
     one = await world.executor(sweep=1000.0, lease=1000.0)
     await serve(world, unsigned, STOPPED)
@@ -202,6 +214,19 @@ async def test_unsigned_reply_to_a_probe_counts_for_an_operation_of_an_earlier_r
     else:
         await probed(world, number)
     assert (await world.life(number)).outcome == (None if claimant_signs else "succeeded")
+    assert await forgeries(world) == []
+
+
+async def test_unsigned_reply_of_a_leaving_agent_of_an_earlier_release_to_a_probe_is_no_forgery(world: World) -> None:
+    await world.executor(sweep=1000.0, lease=1000.0)
+    await serve(world, unsigned, EFFECT)
+    await heard(world, signs_replies=True)
+    await heard(world, instance="i-old", number=2)
+    number = await claimed(world)
+    await heard(world, instance="i-old", leaving=True, number=1)
+    with pytest.raises(Untrusted):
+        await probed(world, number)
+    assert (await world.life(number)).open
     assert await forgeries(world) == []
 
 

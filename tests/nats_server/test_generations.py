@@ -13,7 +13,11 @@ from writ_bus.nats.bus import NatsBus
 from writ_bus.nats.jetstream import call
 from writ_bus.nats.replies import Replies
 from writ_bus.port import Entry
+from writ_client.client import Writ
 from writ_contracts import subjects
+from writ_contracts.history.archives import AnnouncedArchive
+from writ_installation.archives import journal
+from writ_installation.files.home import Home
 from writ_nats_server import journal_generations, streams
 from writ_nats_server.streams import Sizes, provision
 from writ_testing.eventually import eventually
@@ -135,14 +139,20 @@ async def test_unarchived_event_before_an_archive_keeps_the_range(server: WritSe
     assert await sequences(server) == {5, 6}
 
 
-async def test_range_before_lost_events_can_be_removed_and_the_one_behind_them(server: WritServer) -> None:
-    bootstrap, executor = await server.bus("bootstrap"), await server.bus("executor")
+async def append_seven(bootstrap: NatsBus, executor: NatsBus, *, lose: bool = True) -> None:
+    """Store seven events, and have the server lose the third one."""
     for name in ("a", "b", "lost", "c", "d", "e"):
         await executor.journal.append(entry(name))
-    config = await journal_generations._config(bootstrap.replies)
-    await call(bootstrap.replies, f"STREAM.UPDATE.{subjects.JOURNAL_STREAM}", {**config, "max_msgs_per_subject": 1})
+    if lose:
+        config = await journal_generations._config(bootstrap.replies)
+        await call(bootstrap.replies, f"STREAM.UPDATE.{subjects.JOURNAL_STREAM}", {**config, "max_msgs_per_subject": 1})
     await executor.replies.one("writ.journal.security.lost", b"again", timeout=10)
     await provision(bootstrap, [], SIZES)
+
+
+async def test_range_before_lost_events_can_be_removed_and_the_one_behind_them(server: WritServer) -> None:
+    bootstrap, executor = await server.bus("bootstrap"), await server.bus("executor")
+    await append_seven(bootstrap, executor)
     assert await sequences(server) == {1, 2, 4, 5, 6, 7}
     assert await journal_generations.missing_events(bootstrap.replies) == {3}
     with pytest.raises(Conflict, match="has 6 events from 1 to 7"):
@@ -153,6 +163,28 @@ async def test_range_before_lost_events_can_be_removed_and_the_one_behind_them(s
     assert (await journal_generations.take_out(bootstrap.replies, SIZES, 4, 5)).usage.first_sequence == 6
     assert await sequences(server) == {6, 7}
     assert (await journal_generations.state(bootstrap.replies)).open
+
+
+@pytest.mark.parametrize("lose", [True, False])
+async def test_events_of_archives_that_a_server_brings_back_are_removed_and_no_others(
+    server: WritServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lose: bool
+) -> None:
+    """Event 3 was lost when the archives before and behind it were made. A server that crashes may have it again."""
+    bootstrap = await server.bus("bootstrap")
+    await append_seven(bootstrap, await server.bus("executor"), lose=lose)
+    one = AnnouncedArchive(generation=1, first=1, last=2, digest="one", operation_id="a", at=4)
+    two = AnnouncedArchive(generation=2, first=4, last=5, digest="two", operation_id="b", at=6)
+
+    async def announced(_: object) -> list[AnnouncedArchive]:
+        return [one, two]
+
+    monkeypatch.setattr(journal, "archives", announced)
+    monkeypatch.setattr(journal, "sizes", lambda _: SIZES)
+    home = Home(tmp_path)
+    home.run.mkdir()
+    archiver = journal.Archiver(home, bootstrap, cast(Writ, None), [])
+    assert await archiver._removed_again(two, 1, there=False) == (4 if lose else 3)
+    assert await sequences(server) == ({4, 5, 6, 7} if lose else {3, 4, 5, 6, 7})
 
 
 async def test_journal_above_its_size_loses_no_more_than_the_range(server: WritServer) -> None:

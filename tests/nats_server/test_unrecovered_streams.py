@@ -7,24 +7,27 @@ brings it back as it was.
 import asyncio
 import re
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from writ_bus.errors import BusRefused
 from writ_bus.nats.bus import connect
 from writ_bus.nats.jetstream import call
-from writ_bus.port import Entry
+from writ_bus.port import Bus, Entry, Message
 from writ_contracts import subjects
 from writ_installation.files.home import Home
 from writ_installation.nats.server import configuration, make_streams
 from writ_installation.processes.child import tie
 from writ_installation.server_access.server_address import ServerAddress
 from writ_installation.server_access.server_options import options_of
+from writ_nats_server import process as server_process
+from writ_nats_server import system_account
 from writ_nats_server.process import ServerProcess, find_binary
-from writ_nats_server.system_account import REPAIR
+from writ_nats_server.system_account import NOT_RECOVERED, REPAIR, require_recovered
 from writ_testing.installations.installation import prepare
-from writ_testing.peers.nats_server import free_port
+from writ_testing.peers.nats_server import WritServer, free_port, writ_server
 
 DIFFERS = re.compile(r'Stream metafile "(\S+)/meta.inf": checksums do not match "\w+" vs "(\w{16})"')
 LINE = "writ.journal.security.one"
@@ -73,7 +76,8 @@ class CrashedServer:
 
 
 @pytest.fixture
-async def crashed(tmp_path: Path) -> tuple[CrashedServer, dict[str, Any]]:
+async def crashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[CrashedServer, dict[str, Any]]:
+    monkeypatch.setattr(system_account, "CREATED_WITHIN", 0.1)
     server = CrashedServer(prepare(tmp_path))
     return server, await server.crash()
 
@@ -117,3 +121,42 @@ async def test_no_journal_is_created_where_the_server_did_not_recover_it(
     finally:
         process.terminate()
         await process.wait()
+
+
+def begun(server: WritServer) -> Path:
+    """Return the folder of a stream whose creation has begun, and which the server therefore does not have yet."""
+    folder = Path(server.plan.store_dir) / "jetstream" / "CORE" / "streams" / "BEGUN"
+    folder.mkdir(parents=True)
+    return folder
+
+
+async def test_stream_under_creation_is_no_unrecovered_one(tmp_path: Path) -> None:
+    async with writ_server(tmp_path, pools=()) as server:
+        system, folder, reports = await server.bus("system"), begun(server), list[bool]()
+
+        async def request(*arguments: Any, **more: Any) -> Message:
+            reply = await system.request(*arguments, **more)
+            reports.append(NOT_RECOVERED.encode() in reply.data)
+            if folder.exists():
+                folder.rmdir()
+            return reply
+
+        await require_recovered(cast(Bus, SimpleNamespace(request=request)))
+        assert reports == [True, False]
+
+
+async def test_server_starts_while_a_client_creates_a_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with writ_server(tmp_path, pools=()) as server:
+        await server.process.stop()
+        folder, get, reports = begun(server), server_process._get, list[bool]()
+
+        async def read(port: int, path: str) -> dict[str, Any]:
+            reply = await get(port, path)
+            if NOT_RECOVERED in str(reply):
+                reports.append(True)
+                folder.rmdir()
+            return reply
+
+        monkeypatch.setattr(server_process, "_get", read)
+        await server.start()
+        assert reports == [True]

@@ -9,9 +9,11 @@ from tests.policy.approving import Pending, awaiting, know, preview, stamp
 from tests.policy.publishing import document, publish, publishable
 from tests.policy.replica import Asking
 from tests.policy.second_decisions import last_checked
+from tests.trust.test_people import BOB, FIRST
 
 from writ_contracts.journal import ApprovalGiven, Approved, Rejected
-from writ_trust.approvals import sign_approval
+from writ_contracts.people.directory import PeopleDirectory
+from writ_trust.approvals import sign_approval, signed_bytes, with_evidence
 from writ_trust.keys import Key, generate_seed
 
 STRANGER = Key(generate_seed())
@@ -105,3 +107,17 @@ async def test_verdict_by_a_key_of_then_is_open_where_the_principals_are_unknown
     else:
         know(asking)
     assert (await last_checked(asking, tmp_path, one.subject)).result == "open"
+
+
+async def test_verdict_by_a_token_is_open_where_its_principal_was_another_persons_then_perhaps(
+    asking: Asking, tmp_path: Path
+) -> None:
+    one = await waiting(asking)
+    approval = one.approval(verdict="reject")
+    event = rejected(one, bob(one))
+    signed = with_evidence(approval, BOB.id, BOB.sign_ssh(signed_bytes(approval)))
+    await asking.append(one.subject, structs.replace(event, approval=signed))
+    now = {"id": "bob", "kind": "human", "person": "robert", "roles": ["approver"], "key": bob(one).public}
+    asking.files.write("principals", {"principals": [now]})
+    people = PeopleDirectory(number=1, at=100.0, posture="team", entries=[FIRST])
+    assert (await last_checked(asking, tmp_path, one.subject, people)).result == "open"

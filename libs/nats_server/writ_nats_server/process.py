@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import sysconfig
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +18,7 @@ import msgspec
 
 from writ_bus import tasks
 from writ_bus.errors import BusRefused, TimedOut, Unreachable
+from writ_nats_server import system_account
 from writ_nats_server.memory_limit import with_memory_settings
 from writ_nats_server.system_account import NOT_RECOVERED, refuse_unrecovered
 
@@ -63,6 +65,8 @@ class ServerProcess:
         self._config = config
         self._log = log
         self._monitor_port = monitor_port
+        self._unrecovered: float | None = None
+        """Since when it reports a stream as not recovered."""
         self.exited = asyncio.Event()
         self._watcher = tasks.spawn(self._watch(), "watch nats-server")
 
@@ -121,7 +125,11 @@ class ServerProcess:
 
     async def _healthy(self) -> bool:
         health = await _get(self._monitor_port, "/healthz")
-        if NOT_RECOVERED in (problem := str(health.get("error", ""))):
+        if NOT_RECOVERED not in (problem := str(health.get("error", ""))):
+            self._unrecovered = None
+        elif self._unrecovered is None:  # a client may create a stream at this moment
+            self._unrecovered = time.monotonic()
+        elif time.monotonic() > self._unrecovered + system_account.CREATED_WITHIN:
             # nats-server reports this only after it has read its whole store, so waiting would not help.
             refuse_unrecovered(problem, self._log.read_text(errors="replace"))
         return health.get("status") == "ok"

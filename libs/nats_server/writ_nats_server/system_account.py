@@ -3,13 +3,16 @@
 Source: server/events.go and server/monitor.go of nats-server.
 """
 
+import asyncio
 import re
 from collections.abc import Sequence
 from datetime import datetime
+from typing import NoReturn
 
 import msgspec
 from msgspec import Struct, field
 
+from writ_bus.backoff import backoff
 from writ_bus.errors import BusRefused, Unreachable
 from writ_bus.nats.jetstream import ApiError
 from writ_bus.nats.monitoring import PINGED, STATE, WITHIN, ping
@@ -21,6 +24,8 @@ WHO = "$SYS.REQ.SERVER.PING.IDZ"
 HEALTH = "$SYS.REQ.SERVER.PING.HEALTHZ"
 RELOAD_WITHIN = 10.0
 HEALTH_WITHIN = 5.0
+CREATED_WITHIN = 2.0
+"""Seconds for which a server may report a stream as not recovered while it creates or deletes it."""
 NOT_NOW = "reload not supported"
 NOT_RECOVERED = "could not be recovered"
 _METADATA = re.compile(r"\[WRN\].*(checksums? |metafile)")
@@ -112,13 +117,19 @@ async def require_recovered(bus: Bus) -> None:
 
     A stream created then has the former events under another identity, which services refuse, until the next start.
     """
-    answer = await bus.request(HEALTH, b"", timeout=HEALTH_WITHIN)
-    refuse_unrecovered(msgspec.json.decode(answer.data, type=_HealthReply).data.error)
+    give_up = asyncio.get_running_loop().time() + CREATED_WITHIN
+    for pause in backoff():
+        answer = await bus.request(HEALTH, b"", timeout=HEALTH_WITHIN)
+        problem = msgspec.json.decode(answer.data, type=_HealthReply).data.error
+        if NOT_RECOVERED not in problem:
+            return
+        if asyncio.get_running_loop().time() > give_up:
+            refuse_unrecovered(problem)
+        await asyncio.sleep(pause)
 
 
-def refuse_unrecovered(problem: str, log: str = "") -> None:
-    """Raises BusRefused if the problem that a server reports is a stream that it did not recover. `log`: its log."""
-    if NOT_RECOVERED in problem:
-        reasons = [line for line in log.splitlines() if _METADATA.search(line)]
-        reason = f" ({reasons[-1].rpartition('] ')[2].strip()})" if reasons else ""
-        raise BusRefused(f"nats-server: {problem}{reason}. Its events may be whole: {REPAIR}")
+def refuse_unrecovered(problem: str, log: str = "") -> NoReturn:
+    """Raises BusRefused with the problem that a server reports, and the reason in its log."""
+    reasons = [line for line in log.splitlines() if _METADATA.search(line)]
+    reason = f" ({reasons[-1].rpartition('] ')[2].strip()})" if reasons else ""
+    raise BusRefused(f"nats-server: {problem}{reason}. Its events may be whole: {REPAIR}")

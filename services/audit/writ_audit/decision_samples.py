@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from writ_audit.config import AuditConfig
 from writ_bus.port import Bus
 from writ_contracts.errors import ConfigError, TimedOut, Unreachable, WritError
@@ -32,12 +34,21 @@ AFTER = 5.0
 the event.
 """
 MOST_WAITING = 1_000
+"""Events above which no more decisions are chosen. A verdict always waits, as its place in the journal alone."""
 FOLDER = "inputs"
 KINDS = frozenset({"requested", "refused", "granted", "started"})
 VERDICTS = frozenset({"approval_given", "approved", "rejected"})
 """Kinds of events of which each is checked: people cause few of them."""
 
 _log = Log("writ.audit")
+
+
+class Chosen(Struct, frozen=True):
+    """The place of an event that is to be checked."""
+
+    subject: str
+    sequence: int
+    time: float
 
 
 class DecisionSamples:
@@ -59,7 +70,7 @@ class DecisionSamples:
         self._security, self._count, self._clock = security, count, clock
         burst = max(1.0, config.recheck_rate)
         self._bucket = Bucket(config.recheck_rate, burst, burst, time.monotonic())
-        self._waiting: deque[Record] = deque(maxlen=MOST_WAITING)
+        self._waiting = deque[Chosen]()
         self._on = config.recheck_one_in > 0 and config.inventory is not None and config.principals is not None
 
     def offer(self, record: Record) -> None:
@@ -69,9 +80,11 @@ class DecisionSamples:
         if not self._on or (where := parse_event(record.subject)) is None or where.event not in KINDS | VERDICTS:
             return
         if where.event in VERDICTS or self._is_chosen():
-            self._waiting.append(record)
+            self._waiting.append(Chosen(record.subject, record.sequence, record.time))
 
     def _is_chosen(self) -> bool:
+        if len(self._waiting) >= MOST_WAITING:
+            return False
         return secrets.randbelow(self._config.recheck_one_in) == 0 and self._bucket.take(time.monotonic())
 
     async def run(self) -> None:
@@ -87,7 +100,13 @@ class DecisionSamples:
                     await asyncio.to_thread(history.record_change, self._clock(), stamp(path))
             while self._waiting and self._waiting[0].time <= self._clock() - AFTER:
                 checker = checker or self._checker(histories)
-                await self._check(checker, self._waiting.popleft())
+                try:
+                    await self._check(checker, self._waiting[0])
+                except (Unreachable, TimedOut) as error:
+                    _log.warning("decision.check_waits", sequence=self._waiting[0].sequence, error=str(error))
+                    self._waiting.rotate(-1)  # an operation whose events are never read in time delays no others
+                    break
+                self._waiting.popleft()
             await asyncio.sleep(CHECK_EVERY)
 
     def _histories(self, *paths: Path) -> "dict[Path, FileHistory]":
@@ -111,23 +130,30 @@ class DecisionSamples:
             people=self._people,
         )
 
-    async def _check(self, checker: "Checker", record: Record) -> None:
+    async def _check(self, checker: "Checker", chosen: Chosen) -> None:
+        """Raises Unreachable and TimedOut: try again then."""
+        found = await self._bus.journal.read(chosen.subject, after=chosen.sequence - 1, limit=1)
+        if not found or found[0].sequence != chosen.sequence:
+            return  # in an archive by now, which is checked by itself
         try:
-            checked = await checker.check(record)
+            checked = await checker.check(found[0])
+        except (Unreachable, TimedOut):
+            raise
         except WritError as error:
-            _log.warning("decision.not_checked", sequence=record.sequence, error=str(error))
+            _log.warning("decision.not_checked", sequence=chosen.sequence, error=str(error))
+            self._count("open")
             return
         except Exception as error:  # noqa: BLE001 - a record that its writer made to break the check must not end it
-            _log.error("decision.not_checked", sequence=record.sequence, exception=error)
+            _log.error("decision.not_checked", sequence=chosen.sequence, exception=error)
             self._count("open")
             return
         if checked is None:
             return
-        self._count(checked.comparison.result)
         if checked.comparison.result == "differs":
             await self._report(checked)
         elif checked.comparison.result == "open":
-            _log.info("decision.open", sequence=record.sequence, why=checked.comparison.why)
+            _log.info("decision.open", sequence=chosen.sequence, why=checked.comparison.why)
+        self._count(checked.comparison.result)
 
     async def _report(self, checked: "SecondDecision") -> None:
         finding = SecurityFinding(
@@ -137,5 +163,4 @@ class DecisionSamples:
             principal=checked.principal,
             after=checked.sequence,
         )
-        with suppress(Unreachable, TimedOut):
-            await self._security.record(finding)
+        await self._security.record(finding)

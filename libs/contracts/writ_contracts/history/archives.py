@@ -70,8 +70,12 @@ def next_of(found: Sequence[AnnouncedArchive], begins: int) -> NextArchive:
     return NextArchive(latest.generation, latest.first, digest_before(found, latest), ends)
 
 
+def finished_before(found: Sequence[AnnouncedArchive], archive: AnnouncedArchive) -> AnnouncedArchive | None:
+    """Return the preceding archive, which was finished before this one was announced; None for the first."""
+    return in_force([one for one in found if one.generation < archive.generation], archive.first)
+
+
 def digest_before(found: Sequence[AnnouncedArchive], archive: AnnouncedArchive) -> str:
     """Return the digest of the preceding archive; "" for the first."""
-    earlier = [one for one in found if one.generation < archive.generation]
-    before = in_force(earlier, archive.first)
+    before = finished_before(found, archive)
     return before.digest if before else ""

@@ -19,7 +19,7 @@ from writ_bus.port import Usage
 from writ_client.client import Writ
 from writ_contracts.errors import Conflict, Invalid
 from writ_contracts.failures import error_of
-from writ_contracts.history.archives import AnnouncedArchive, digest_before, in_force, next_of
+from writ_contracts.history.archives import AnnouncedArchive, digest_before, finished_before, in_force, next_of
 from writ_contracts.history.audit import JournalReply
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.requests import Failure
@@ -131,13 +131,26 @@ class Archiver:
         The rest of the last range goes only if its file was verified here. If the first events of the range are missing
         for another reason, such as damage of the store, no file has them. `there`: the file will be verified now.
         """
-        if first < announced.first:  # of earlier archives, which were all finished before this one was announced
-            async with turn(self._home.streams_lock):
-                await journal_generations.take_out(self._bus.replies, sizes(self._home), 1, announced.first - 1)
-            return announced.first
+        if first < announced.first:
+            return await self._earlier_removed_again(announced, first)
         if announced.first < first <= announced.last and not there and self._was_verified(announced):
             await self._take_out(announced)
             return announced.last + 1
+        return first
+
+    async def _earlier_removed_again(self, announced: AnnouncedArchive, first: int) -> int:
+        """Remove the events of earlier archives. Between two of them may be events that are in none: the journal had
+        lost them, and has them again.
+        """
+        found, earlier = await archives(self._bus.journal), list[AnnouncedArchive]()
+        one = finished_before(found, announced)
+        while one is not None and one.last >= first:
+            earlier.append(one)
+            one = finished_before(found, one)
+        async with turn(self._home.streams_lock):
+            for one in reversed(earlier):
+                at = self._bus.replies, sizes(self._home), one.first, one.last
+                first = (await journal_generations.take_out(*at)).usage.first_sequence
         return first
 
     def _was_verified(self, announced: AnnouncedArchive) -> bool:

@@ -38,7 +38,7 @@ VERDICTS = ("approval_given", "approved", "rejected")
 
 class Approvers(Struct, frozen=True):
     """The principals, and their sessions, that policy may have known at the time of a verdict. Without `knows_keys`
-    others were there perhaps, with other keys: then any name and any nkey will do.
+    others were there perhaps, with other keys, or of other persons: then any name, nkey and credential will do.
     """
 
     principals: Mapping[str, Principal]
@@ -59,8 +59,7 @@ class Approvers(Struct, frozen=True):
                 return f"there was no principal {approver}"
             one = RecordedApproval(approver, signed)
             exact = is_signed(one, recorded, self._keys(approver), event.operation_id, verdict)
-            known = approver in self.principals
-            if not exact or (known and not is_persons(one, recorded, person_of(approver, self.principals))):
+            if not exact or (self.knows_keys and not is_persons(one, recorded, person_of(approver, self.principals))):
                 return f"{approver} did not sign this verdict on this request"
         if not everybody:
             return "nobody signed it"

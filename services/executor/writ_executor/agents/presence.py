@@ -30,6 +30,13 @@ class LastHeartbeat(Struct, frozen=True):
     at: float
 
 
+class SigningInstance(Struct, frozen=True):
+    """Whether an instance signs its replies to executors, and when it was last heard."""
+
+    signs: bool
+    at: float
+
+
 def other_builds(agents: Iterable[Heartbeat], own: PluginDigests) -> list[str]:
     """Return the agents with another build of a plugin than `own`, each with the plugins' names."""
     found = []
@@ -70,8 +77,8 @@ class AgentPresence:
         self._latest: dict[str, dict[str, LastHeartbeat]] = defaultdict(dict)
         self._running: dict[str, dict[str, float]] = defaultdict(dict)
         """By pool too: an operation named by another pool's agent does not count."""
-        self._signing: dict[str, dict[str, None]] = defaultdict(dict)
-        """By pool: the instances that announced to sign their replies, the last heard ones last."""
+        self._signing: dict[str, dict[str, SigningInstance]] = defaultdict(dict)
+        """By pool, the last heard ones last. Also those that leave: they reply until they have ended."""
 
     def _now(self) -> float:
         return self._clock() - self._missed
@@ -84,21 +91,23 @@ class AgentPresence:
             self._latest[pool].pop(instance, None)
         elif instance in self._latest[pool] or len(self.agents(pool)) < MOST_INSTANCES:
             self._latest[pool][instance] = LastHeartbeat(heartbeat, now)
-            self._note_signing(heartbeat)
         else:
             _log.warning("presence.too_many_instances", pool=heartbeat.pool, instance=heartbeat.instance)
+        self._note_signing(heartbeat, now)
         self._name(heartbeat.pool, heartbeat.running, now)
 
-    def _note_signing(self, heartbeat: Heartbeat) -> None:
-        """Record an instance that signs its replies. It is one process, so no later heartbeat, which might be forged,
-        takes that back.
+    def _note_signing(self, heartbeat: Heartbeat, now: float) -> None:
+        """Record whether an instance signs its replies. It is one process, so no later heartbeat, which might be
+        forged, takes that back, and made-up instances displace none that was heard within a lease.
         """
         known, instance = self._signing[heartbeat.pool], heartbeat.instance
-        if heartbeat.signs_replies or instance in known:
-            known.pop(instance, None)
-            known[instance] = None
-            if len(known) > MOST_INSTANCES:
-                del known[next(iter(known))]
+        former = known.pop(instance, None)
+        if former is None and len(known) >= MOST_INSTANCES:
+            first = next(iter(known))
+            if known[first].at >= now - self._lease:
+                return
+            del known[first]
+        known[instance] = SigningInstance(heartbeat.signs_replies or (former is not None and former.signs), now)
 
     def _name(self, pool: str, running: Iterable[str], now: float) -> None:
         """Record the operations named by an instance, known ones first."""
@@ -179,14 +188,16 @@ class AgentPresence:
         """Return whether this instance signs its replies: it announced that, now or earlier. If this replica has never
         heard it, the pool's other agents count.
         """
-        if instance in self._signing.get(pool, {}):
-            return True
-        return instance not in self._latest.get(pool, {}) and self.all_sign(pool)
+        known = self._signing.get(pool, {}).get(instance)
+        return self.all_sign(pool) if known is None else known.signs
 
     def all_sign(self, pool: str) -> bool:
-        """Return whether all live agents of the pool sign their replies. Without any, a new replica returns False."""
-        alive = self.agents(pool)
-        return all(agent.signs_replies for agent in alive) if alive else not self.new
+        """Return whether all agents of the pool that were heard within a lease sign their replies, also those that
+        leave. Without any, a new replica returns False.
+        """
+        horizon = self._now() - self._lease
+        heard = [one.signs for one in self._signing.get(pool, {}).values() if one.at >= horizon]
+        return all(heard) if heard else not self.new
 
     def any_reads_requests(self) -> bool:
         """Return whether any agent takes requests that are dispatched at once."""
