@@ -155,12 +155,23 @@ async def test_a_trace_ends_where_only_events_of_others_follow(
         await history.refused("mallory", f"m{number}", correlation="c-1")
     found = await Queries(bus, "alice").trace(correlation_id="c-1")
     assert [event.body["operation_id"] for event in found.events] == [own]
-    stranger = await trace(bus, "bob", correlation_id="c-1")
-    assert stranger.error is not None
-    assert stranger.error.code == "not_found"
-    for correlation in ("c-1", "absent"):
-        answer = await trace(bus, "bob", correlation_id=correlation, after=1)
-        assert (answer.events, answer.withheld, answer.more, answer.error) == ([], 0, False, None)
+    assert (found.withheld, found.more) == (25, False)
+    for correlation, after in (("c-1", 0), ("c-1", 1), ("absent", 1)):
+        answer = await trace(bus, "bob", correlation_id=correlation, after=after)
+        assert answer.error is not None
+        assert answer.error.code == "not_found"
+
+
+async def test_events_of_others_hide_no_security_event_between_them(
+    bus: MemoryBus, history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "MOST_EVENTS", 10)
+    await history.refused("alice", "k", correlation="c-1")
+    for number in range(25):
+        await history.refused("mallory", f"m{number}", correlation="c-1")
+    await history.security(correlation="c-1")
+    found = await Queries(bus, "alice").trace(correlation_id="c-1")
+    assert ([event.kind for event in found.events], found.withheld) == (["refused", "security"], 25)
 
 
 async def test_a_record_that_cannot_be_read_is_shown_as_such(bus: MemoryBus, history: History) -> None:
