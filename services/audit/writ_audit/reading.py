@@ -159,7 +159,7 @@ class AuditQueryEndpoint:
         return self._trace_answer(records[::-1], withheld=0, more=more)
 
     async def _correlation(self, reader: QueryReader, correlation_id: str, after: int) -> TraceReply:
-        """Return the first events after this one that the reader may read.
+        """Return the first events after this one that the journal has and the reader may read.
 
         Anybody may use a correlation id of others, any number of times: events that are withheld hide no later ones.
         """
@@ -167,7 +167,8 @@ class AuditQueryEndpoint:
         permitted = await self._permitted(reader, correlation_id)
         if not permitted:
             raise Invalid("no such correlation id, or you may not read it", code="not_found")
-        place, withheld, readable, more = after, list[int](), list[int](), True
+        archived = (await self._journal.usage()).first_sequence - 1
+        place, withheld, readable, more = max(after, archived), list[int](), list[int](), True
         while more and not readable:
             linked = await asyncio.to_thread(self._index.correlated, correlation_id, place, MOST_EVENTS + 1)
             page, more = linked[:MOST_EVENTS], len(linked) > MOST_EVENTS
