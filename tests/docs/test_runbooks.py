@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from docs.generate.metrics_table import registries
 
@@ -76,6 +77,7 @@ def test_an_alert_is_tried_where_it_must_fire_and_where_it_must_not(alert: str) 
     assert fires == {True, False}
 
 
+@pytest.mark.timeout(300)
 def test_every_alert_does_in_its_cases_what_it_should() -> None:
     assert "SUCCESS" in promtool("test", "rules", "rules_test.yaml")
     assert f"SUCCESS: {len(ALERTS)} rules found" in promtool("check", "rules", "rules.yaml")
