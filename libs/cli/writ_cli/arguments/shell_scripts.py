@@ -31,7 +31,7 @@ class BashScript(BashComplete):
     source_template = _changed(
         BashComplete.source_template,
         ("COMP_CWORD=$COMP_CWORD", 'COMP_CWORD=$COMP_CWORD COMP_LINE="${COMP_LINE:0:COMP_POINT}"'),
-        ("    return 0\n", "    [[ ${COMPREPLY[0]} == *= ]] && compopt -o nospace\n    return 0\n"),
+        ("    return 0\n", "    [[ ${COMPREPLY[0]-} == *= ]] && compopt -o nospace\n    return 0\n"),
     )
 
     def get_completion_args(self) -> tuple[list[str], str]:
