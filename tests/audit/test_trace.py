@@ -4,14 +4,16 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 from tests.audit.history import History
 from tests.audit.replica import ask, kinds, policy, replica, trace
 
 from writ_audit import reading
-from writ_bus.port import Message
+from writ_bus.port import Message, Usage
 from writ_client.queries.operation_queries import Queries
 from writ_contracts import subjects
 from writ_contracts.history.audit import SearchReply, TraceReply
+from writ_contracts.history.records import Record
 from writ_contracts.ids import operation_id
 from writ_contracts.notices import Notice, NoticeReply
 from writ_contracts.wire import decode, encode
@@ -155,12 +157,44 @@ async def test_a_trace_ends_where_only_events_of_others_follow(
         await history.refused("mallory", f"m{number}", correlation="c-1")
     found = await Queries(bus, "alice").trace(correlation_id="c-1")
     assert [event.body["operation_id"] for event in found.events] == [own]
-    stranger = await trace(bus, "bob", correlation_id="c-1")
-    assert stranger.error is not None
-    assert stranger.error.code == "not_found"
-    for correlation in ("c-1", "absent"):
-        answer = await trace(bus, "bob", correlation_id=correlation, after=1)
-        assert (answer.events, answer.withheld, answer.more, answer.error) == ([], 0, False, None)
+    assert (found.withheld, found.more) == (25, False)
+    for correlation, after in (("c-1", 0), ("c-1", 1), ("absent", 1)):
+        answer = await trace(bus, "bob", correlation_id=correlation, after=after)
+        assert answer.error is not None
+        assert answer.error.code == "not_found"
+
+
+async def test_archived_events_hide_none_that_the_journal_has(
+    bus: MemoryBus, history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "MOST_EVENTS", 10)
+    for number in range(25):
+        await history.refused("alice", f"k{number}", correlation="c-1")
+    await trace(bus, "alice", correlation_id="c-1")  # all of them are in the index
+    usage, read = await bus.journal.usage(), bus.journal.read
+
+    async def shortened() -> Usage:
+        return structs.replace(usage, first_sequence=24)
+
+    async def rest(filter: str, *, after: int = 0, limit: int | None = None, at_least: int = 1) -> list[Record]:
+        return await read(filter, after=max(after, 23), limit=limit, at_least=at_least)
+
+    monkeypatch.setattr(bus.journal, "usage", shortened)
+    monkeypatch.setattr(bus.journal, "read", rest)
+    found = await Queries(bus, "alice").trace(correlation_id="c-1")
+    assert ([event.sequence for event in found.events], found.withheld, found.more) == ([24, 25], 0, False)
+
+
+async def test_events_of_others_hide_no_security_event_between_them(
+    bus: MemoryBus, history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "MOST_EVENTS", 10)
+    await history.refused("alice", "k", correlation="c-1")
+    for number in range(25):
+        await history.refused("mallory", f"m{number}", correlation="c-1")
+    await history.security(correlation="c-1")
+    found = await Queries(bus, "alice").trace(correlation_id="c-1")
+    assert ([event.kind for event in found.events], found.withheld) == (["refused", "security"], 25)
 
 
 async def test_a_record_that_cannot_be_read_is_shown_as_such(bus: MemoryBus, history: History) -> None:

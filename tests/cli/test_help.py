@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from writ_cli.arguments import help_sections, usual_names
 from writ_cli.arguments.shell_scripts import SCRIPTS
 from writ_cli.main import COMPLETE, cli
+from writ_testing.peers.programs import program
 
 COLUMNS = 80
 INVENTORY = """
@@ -30,7 +31,7 @@ def completed(home: Path, *words: str, last: str = "") -> list[str]:
     """Return bash's completions after these words."""
     line = ["writ", *words, last]
     environ = {**os.environ, "WRIT_HOME": str(home), "_WRIT_COMPLETE": "bash_complete"}
-    environ |= {"COMP_WORDS": " ".join(line)}
+    environ |= {"COMP_LINE": " ".join(line)}
     command = [sys.executable, "-c", "import sys; sys.argv[0] = 'writ'; from writ_cli.main import main; main()"]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=True)
     return [row.partition(",")[2] for row in done.stdout.splitlines() if row]
@@ -252,8 +253,25 @@ def test_shell_completes_nothing_where_nothing_runs(home: Path, tmp_path: Path) 
 def test_bash_gets_words_with_their_equals_signs(
     line: str, words: list[str], last: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COMP_WORDS", line)
+    monkeypatch.setenv("COMP_LINE", line)
     assert SCRIPTS["bash"](cli, {}, "writ", COMPLETE).get_completion_args() == (words, last)
+
+
+def test_script_of_an_earlier_release_completes_in_the_middle_of_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMP_WORDS", "writ\nrun\nfile_del\nservice_restart")
+    monkeypatch.setenv("COMP_CWORD", "2")
+    assert SCRIPTS["bash"](cli, {}, "writ", COMPLETE).get_completion_args() == (["run"], "file_del")
+
+
+def test_bash_completes_nothing_without_a_message_where_unset_variables_are_errors(tmp_path: Path) -> None:
+    (tmp_path / "writ").write_text("#!/bin/sh\n")
+    (tmp_path / "writ").chmod(0o755)
+    script = CliRunner().invoke(cli, ["completion", "bash"]).output
+    words = 'COMP_LINE="writ x" COMP_POINT=6 COMP_WORDS=(writ x) COMP_CWORD=1'
+    command = [program("bash"), "-uc", f"{script}\n{words}; _writ_completion writ"]
+    environ = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stderr == ""
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

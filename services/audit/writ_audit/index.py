@@ -45,9 +45,13 @@ WHERE correlation_id = ? AND correlation_id != '' AND kind = 'security' AND oper
 ORDER BY 1
 """
 _CORRELATED = """
-SELECT e.sequence, e.kind, e.operation_id, e.principal, coalesce(o.acts_for, '')
+SELECT sequence, kind, principal FROM events
+WHERE correlation_id = ? AND correlation_id != '' AND sequence > ? ORDER BY sequence LIMIT ?
+"""
+_OWNERS = """
+SELECT DISTINCT e.principal, coalesce(o.acts_for, '')
 FROM events e LEFT JOIN operations o ON o.operation_id = e.operation_id
-WHERE e.correlation_id = ? AND e.correlation_id != '' AND e.sequence > ? ORDER BY e.sequence LIMIT ?
+WHERE e.correlation_id = ? AND e.correlation_id != '' AND e.principal != ''
 """
 _SECURITY = """
 SELECT sequence FROM events WHERE kind = 'security' AND (:before IS NULL OR sequence < :before)
@@ -93,13 +97,11 @@ class OperationOwner(Struct, frozen=True):
 
 
 class LinkedEvent(Struct, frozen=True):
-    """An event with a correlation id, and the human behind its operation ("" if none)."""
+    """An event with a correlation id; `principal` is "" where it names none."""
 
     sequence: int
     kind: str
-    operation_id: str
     principal: str
-    acts_for: str
 
 
 class AuditIndex:
@@ -233,6 +235,10 @@ class AuditIndex:
     def correlated(self, correlation_id: str, after: int, limit: int) -> list[LinkedEvent]:
         """Return the events with a correlation id after a sequence, in order."""
         return [LinkedEvent(*row) for row in self._read(_CORRELATED, [correlation_id, after, limit])]
+
+    def owners(self, correlation_id: str) -> list[tuple[str, str]]:
+        """Return the principals of events with a correlation id, each with the human behind its operation or ""."""
+        return self._read(_OWNERS, [correlation_id])
 
     def security(self, query: SecurityFilter, limit: int) -> list[int]:
         """Return the sequences of security events, the newest first."""

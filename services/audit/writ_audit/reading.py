@@ -159,43 +159,38 @@ class AuditQueryEndpoint:
         return self._trace_answer(records[::-1], withheld=0, more=more)
 
     async def _correlation(self, reader: QueryReader, correlation_id: str, after: int) -> TraceReply:
-        """Return the first events after this one that the reader may read.
+        """Return the first events after this one that the journal has and the reader may read.
 
         Anybody may use a correlation id of others, any number of times: events that are withheld hide no later ones.
         """
         await self._follower.current(CATCH_UP)
-        place, withheld, readable, more = after, list[int](), list[LinkedEvent](), True
-        permitted: dict[str, bool] = {}
+        permitted = await self._permitted(reader, correlation_id)
+        if not permitted:
+            raise Invalid("no such correlation id, or you may not read it", code="not_found")
+        archived = (await self._journal.usage()).first_sequence - 1
+        place, withheld, readable, more = max(after, archived), list[int](), list[int](), True
         while more and not readable:
             linked = await asyncio.to_thread(self._index.correlated, correlation_id, place, MOST_EVENTS + 1)
             page, more = linked[:MOST_EVENTS], len(linked) > MOST_EVENTS
-            readable = await self._readable(reader, correlation_id, page, permitted)
-            withheld += sorted({one.sequence for one in page} - {one.sequence for one in readable})
+            for one in page:
+                (readable if one.principal in permitted or _nobodys(one) else withheld).append(one.sequence)
             place = page[-1].sequence if page else place
-        if not readable and not after:
-            raise Invalid("no such correlation id, or you may not read it", code="not_found")
-        answer = self._trace_answer(await self._fetch([event.sequence for event in readable]), withheld=0, more=more)
+        answer = self._trace_answer(await self._fetch(readable), withheld=0, more=more)
         # The next page begins after the last event shown here, and counts what is withheld after it.
         last = answer.events[-1].sequence if answer.more and answer.events else place
-        count = sum(sequence <= last for sequence in withheld) if readable else 0
-        return structs.replace(answer, withheld=count)
+        return structs.replace(answer, withheld=sum(sequence <= last for sequence in withheld))
 
-    async def _readable(
-        self, reader: QueryReader, correlation_id: str, linked: Sequence[LinkedEvent], permitted: dict[str, bool]
-    ) -> list[LinkedEvent]:
-        """Return the events that the reader may read: its own, those that policy allows, and security events between
-        them without a principal. `permitted`: what is known by principal, completed here.
+    async def _permitted(self, reader: QueryReader, correlation_id: str) -> set[str]:
+        """Return the principals with events of this id that the reader may read: those whose records are its own, and
+        those that policy allows. If there are any, security events without a principal may be read as well.
         """
-        permitted |= {
-            event.principal: True
-            for event in linked
-            if event.principal and reader.owns(event.principal, event.acts_for)
-        }
-        for owner in sorted({event.principal for event in linked} - permitted.keys() - {""}):
+        owners = await asyncio.to_thread(self._index.owners, correlation_id)
+        permitted = {principal for principal, acts_for in owners if reader.owns(principal, acts_for)}
+        for owner in sorted({principal for principal, _ in owners} - permitted):
             parameters = {"query": "trace", "correlation_id": correlation_id, "principal": owner}
-            permitted[owner] = await self._permission.allows(reader, owner, parameters, explicit=False)
-        any_permitted = any(permitted.values())
-        return [event for event in linked if permitted.get(event.principal) or (any_permitted and _nobodys(event))]
+            if await self._permission.allows(reader, owner, parameters, explicit=False):
+                permitted.add(owner)
+        return permitted
 
     async def _fetch(self, sequences: Sequence[int]) -> list[Record]:
         """Return the records at these ordered sequences, with one read for each run without a gap. Archived records are

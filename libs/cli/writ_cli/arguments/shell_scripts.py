@@ -25,18 +25,20 @@ def _changed(script: str, *changes: tuple[str, str]) -> str:
 class BashScript(BashComplete):
     """Completion for bash, which takes `=` for a word of its own, and replaces only what comes after it.
 
-    So the script sends the line up to the cursor: joined from bash's words, `--as=alice` would be three words.
+    So the script also sends the line up to the cursor: joined from bash's words, `--as=alice` would be three words.
     """
 
     source_template = _changed(
         BashComplete.source_template,
-        ('COMP_WORDS="${COMP_WORDS[*]}" COMP_CWORD=$COMP_CWORD', 'COMP_WORDS="${COMP_LINE:0:COMP_POINT}"'),
-        ("    return 0\n", "    [[ ${COMPREPLY[0]} == *= ]] && compopt -o nospace\n    return 0\n"),
+        ("COMP_CWORD=$COMP_CWORD", 'COMP_CWORD=$COMP_CWORD COMP_LINE="${COMP_LINE:0:COMP_POINT}"'),
+        ("    return 0\n", "    [[ ${COMPREPLY[0]-} == *= ]] && compopt -o nospace\n    return 0\n"),
     )
 
     def get_completion_args(self) -> tuple[list[str], str]:
         """Return the complete words after the command, and the one before the cursor."""
-        line = os.environ["COMP_WORDS"]
+        line = os.environ.get("COMP_LINE")
+        if line is None:  # the script of an earlier release, which a shell has loaded or a file holds
+            return super().get_completion_args()
         words = split_arg_string(line)
         last = words.pop() if words and not line[-1].isspace() else ""
         return words[1:], last

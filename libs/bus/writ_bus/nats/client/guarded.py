@@ -69,7 +69,7 @@ async def _cancellable(step: Coroutine[Any, Any, None]) -> None:
     """Do a step of connecting, and raise CancelledError after it if its task was cancelled meanwhile.
 
     `asyncio.wait_for` of Python 3.11 drops a cancellation that comes in the moment its reply arrives, and nats-py would
-    go on connecting to a server that refuses it for ever.
+    go on connecting without end to a server that refuses it.
     """
     try:
         await step
