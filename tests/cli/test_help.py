@@ -13,7 +13,6 @@ from click.testing import CliRunner
 from writ_cli.arguments import help_sections, usual_names
 from writ_cli.arguments.shell_scripts import SCRIPTS
 from writ_cli.main import COMPLETE, cli
-from writ_testing.peers.programs import program
 
 COLUMNS = 80
 INVENTORY = """
@@ -268,7 +267,7 @@ def test_bash_completes_nothing_without_a_message_where_unset_variables_are_erro
     (tmp_path / "writ").chmod(0o755)
     script = CliRunner().invoke(cli, ["completion", "bash"]).output
     words = 'COMP_LINE="writ x" COMP_POINT=6 COMP_WORDS=(writ x) COMP_CWORD=1'
-    command = [program("bash"), "-uc", f"{script}\n{words}; _writ_completion writ"]
+    command = ["bash", "-uc", f"{script}\n{words}; _writ_completion writ"]
     environ = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=True)
     assert done.stderr == ""
