@@ -32,7 +32,9 @@ class PolicyManagementTools:
     async def get_policy_status(self) -> Result:
         """Return the policy in force: `status` is `ok`, or `problems` where a file or version of it cannot be used."""
         found = await self._writ.policy_status()
-        return {"status": "problems" if found.problems else "ok", **msgspec.to_builtins(found)}
+        shown = msgspec.to_builtins(found)
+        del shown["last"]  # the cursor: all pages were read
+        return {"status": "problems" if found.problems else "ok", **shown}
 
     async def list_allowed_operations(
         self, target_role: Role | None = None, user_id: str | None = None, target_id: str | None = None
