@@ -131,6 +131,16 @@ async def http_gateway(installation: RunningInstallation, folder: Path) -> Async
         await asyncio.wait_for(process.wait(), 30)
 
 
+async def open_requests(folder: Path) -> float:
+    """Return how many requests the gateway with its log in this folder has read and not answered."""
+    lines = (json.loads(line) for line in (folder / "gateway.log").read_text().splitlines() if line.startswith("{"))
+    (port,) = [line["health_port"] for line in lines if line["event"] == "service.ready"]
+    async with httpx2.AsyncClient() as client:
+        metrics = (await client.get(f"http://127.0.0.1:{port}/metrics")).text
+    (value,) = [line.split()[1] for line in metrics.splitlines() if line.startswith("writ_gateway_http_open_requests ")]
+    return float(value)
+
+
 @pytest.mark.asyncio(loop_scope="module")
 async def test_writ_mcp_http_serves_until_it_is_stopped(installation: RunningInstallation, tmp_path: Path) -> None:
     async with http_gateway(installation, tmp_path) as (process, where):
@@ -153,15 +163,17 @@ async def test_calls_that_wait_return_the_operation_when_the_gateway_stops(
     ]
     bearer = {"Authorization": f"Bearer {await token(installation)}"}
 
-    async def started() -> bool:
-        return any((one.operation_id, one.state) == (number, "started") for one in await bot.open_operations())
+    requests = list[asyncio.Task[httpx2.Response]]()
+
+    async def arrived() -> bool:
+        open_ones = [(one.operation_id, one.state) for one in await bot.open_operations()]
+        return (number, "started") in open_ones and await open_requests(tmp_path) == len(requests)
 
     async with await installation.client("bot") as bot, http_gateway(installation, tmp_path) as (process, where):
-        requests = []
         for name, arguments in calls:
             body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": name, "arguments": arguments}}
             requests.append(asyncio.create_task(post(where, body, **bearer)))
-            await eventually(started)
+            await eventually(arrived)
         process.terminate()
         replies = await asyncio.wait_for(asyncio.gather(*requests), 20)
     for reply in replies:
