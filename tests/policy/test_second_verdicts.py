@@ -13,6 +13,7 @@ from tests.trust.test_people import BOB, FIRST
 
 from writ_contracts.journal import ApprovalGiven, Approved, Rejected
 from writ_contracts.people.directory import PeopleDirectory
+from writ_rules.second_decisions.checker import UNFORESEEN
 from writ_trust.approvals import sign_approval, signed_bytes, with_evidence
 from writ_trust.keys import Key, generate_seed
 
@@ -121,3 +122,16 @@ async def test_verdict_by_a_token_is_open_where_its_principal_was_another_person
     asking.files.write("principals", {"principals": [now]})
     people = PeopleDirectory(number=1, at=100.0, posture="team", entries=[FIRST])
     assert (await last_checked(asking, tmp_path, one.subject, people)).result == "open"
+
+
+async def test_verdict_whose_check_fails_unexpectedly_is_open(
+    asking: Asking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise KeyError("a defect")
+
+    one = await waiting(asking)
+    await asking.append(one.subject, rejected(one, STRANGER))
+    monkeypatch.setattr("writ_rules.second_decisions.verdicts.is_signed", fails)
+    found = await last_checked(asking, tmp_path, one.subject)
+    assert (found.result, found.why) == ("open", f"{UNFORESEEN}: KeyError in fails")

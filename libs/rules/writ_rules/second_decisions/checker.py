@@ -6,7 +6,7 @@ must therefore have been current then, within SLACK.
 """
 
 import traceback
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 
 from msgspec import Struct, structs
 
@@ -127,17 +127,8 @@ class Checker:
             operation=decision.operation,
             target=decision.target,
             decided=f"{decision.effect} ({decision.code})",
-            comparison=await self._compared_or_open(record, event, decision),
+            comparison=await _or_open(self._compared(record, event, decision)),
         )
-
-    async def _compared_or_open(self, record: Record, event: Decided, decision: Decision) -> Comparison:
-        try:
-            return await self._compared(record, event, decision)
-        except WritError:
-            raise
-        except Exception as error:  # noqa: BLE001 - a record that its writer made to break the check must not end it
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            return Comparison(result="open", why=f"{UNFORESEEN}: {type(error).__name__} in {where.name}")
 
     async def _checked_verdict(self, record: Record, event: Verdict) -> SecondDecision | None:
         first, requested = _first_request(await self._journal.read(subjects.any_operation_filter(event.operation_id)))
@@ -150,7 +141,7 @@ class Checker:
             operation=first.operation,
             target=first.target,
             decided=f"{kind_of(event)} by {event.approver or 'somebody'}",
-            comparison=await self._verdicts.compared(event, record, first, requested),
+            comparison=await _or_open(self._verdicts.compared(event, record, first, requested)),
         )
 
     def _trusted(self, sequence: int) -> Collection[str]:
@@ -323,6 +314,17 @@ def _team(directory: PeopleDirectory, at: float) -> dict[str, tuple[Presence, ..
         if entry.enrolled_at < at - SLACK and (entry.removed_at is None or at + SLACK < entry.removed_at)
     }
     return {person: (MOST_PRESENCE,) for _, person in everybody} if len(then) > 1 else None
+
+
+async def _or_open(comparison: Awaitable[Comparison]) -> Comparison:
+    """Return the comparison, or an open one after an error that nobody foresaw. Raises WritError."""
+    try:
+        return await comparison
+    except WritError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a record that its writer made to break the check must not end it
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        return Comparison(result="open", why=f"{UNFORESEEN}: {type(error).__name__} in {where.name}")
 
 
 def _event(record: Record) -> Decided | Verdict | None:
