@@ -17,7 +17,7 @@ from writ_contracts.journal import Approved
 from writ_contracts.people.approvals import SignedApproval
 from writ_contracts.people.credentials import KeyEvidence
 from writ_contracts.people.directory import PeopleDirectory
-from writ_rules.second_decisions.checker import UNFORESEEN
+from writ_rules.second_decisions.comparison import UNFORESEEN
 from writ_testing.fakes.security_key import SoftwareSecurityKey
 from writ_trust.approvals import read_approval, sign_approval, signed_bytes, with_evidence
 from writ_trust.keys import Key, generate_seed

@@ -13,7 +13,7 @@ from tests.trust.test_people import BOB, FIRST
 
 from writ_contracts.journal import ApprovalGiven, Approved, Rejected
 from writ_contracts.people.directory import PeopleDirectory
-from writ_rules.second_decisions.checker import UNFORESEEN
+from writ_rules.second_decisions.comparison import UNFORESEEN
 from writ_trust.approvals import sign_approval, signed_bytes, with_evidence
 from writ_trust.keys import Key, generate_seed
 

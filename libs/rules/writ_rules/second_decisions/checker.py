@@ -5,14 +5,13 @@ A decision itself names its version, control event and files, and a thief of pol
 must therefore have been current then, within SLACK.
 """
 
-import traceback
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from msgspec import Struct, structs
 
 from writ_contracts import journal, subjects
 from writ_contracts.decisions import Decision
-from writ_contracts.errors import ConfigError, Invalid, Untrusted, WritError
+from writ_contracts.errors import ConfigError, Invalid, Untrusted
 from writ_contracts.history.records import Record
 from writ_contracts.inventory import GATEWAY, Principal, Target
 from writ_contracts.operations import Catalogue
@@ -28,7 +27,7 @@ from writ_rules.engine.compile import Policy
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.people import people_of
 from writ_rules.loading import compile_document
-from writ_rules.second_decisions.comparison import Comparison, compare
+from writ_rules.second_decisions.comparison import Comparison, compare, or_open
 from writ_rules.second_decisions.control_states import ControlStates, EventReader
 from writ_rules.second_decisions.file_history import FileHistory, KeptReading
 from writ_rules.second_decisions.signatures import DecidedRequest, approvals_on_record, credentials_of
@@ -43,7 +42,6 @@ SLACK = 60.0
 STORED_WITHIN = 600.0
 """Seconds between a decision and its event: an executor stores it again after an interruption."""
 MOST_POLICIES = 4
-UNFORESEEN = "its check failed by an error in Writ"
 MOST_PRESENCE = Presence("verified", attested=True)
 DECISIONS = ("requested", "refused", "granted", "started")
 """Kinds of events with a decision of policy's. Verdicts of people are checked, too (`VERDICTS`)."""
@@ -127,7 +125,7 @@ class Checker:
             operation=decision.operation,
             target=decision.target,
             decided=f"{decision.effect} ({decision.code})",
-            comparison=await _or_open(self._compared(record, event, decision)),
+            comparison=await or_open(self._compared(record, event, decision)),
         )
 
     async def _checked_verdict(self, record: Record, event: Verdict) -> SecondDecision | None:
@@ -141,7 +139,7 @@ class Checker:
             operation=first.operation,
             target=first.target,
             decided=f"{kind_of(event)} by {event.approver or 'somebody'}",
-            comparison=await _or_open(self._verdicts.compared(event, record, first, requested)),
+            comparison=await or_open(self._verdicts.compared(event, record, first, requested)),
         )
 
     def _trusted(self, sequence: int) -> Collection[str]:
@@ -314,17 +312,6 @@ def _team(directory: PeopleDirectory, at: float) -> dict[str, tuple[Presence, ..
         if entry.enrolled_at < at - SLACK and (entry.removed_at is None or at + SLACK < entry.removed_at)
     }
     return {person: (MOST_PRESENCE,) for _, person in everybody} if len(then) > 1 else None
-
-
-async def _or_open(comparison: Awaitable[Comparison]) -> Comparison:
-    """Return the comparison, or an open one after an error that nobody foresaw. Raises WritError."""
-    try:
-        return await comparison
-    except WritError:
-        raise
-    except Exception as error:  # noqa: BLE001 - a record that its writer made to break the check must not end it
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        return Comparison(result="open", why=f"{UNFORESEEN}: {type(error).__name__} in {where.name}")
 
 
 def _event(record: Record) -> Decided | Verdict | None:

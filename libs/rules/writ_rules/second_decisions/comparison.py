@@ -1,10 +1,11 @@
-"""The comparison of a recorded decision with the one that the policy gives. Pure.
+"""The comparison of a recorded decision with the one that the policy gives. No I/O.
 
 The record lacks hidden parameters and the content of listings and reports. A decision that depends on them is compared
 as far as it can be: with the facts that would allow the most.
 """
 
-from collections.abc import Iterable, Iterator
+import traceback
+from collections.abc import Awaitable, Iterable, Iterator
 from functools import partial
 from itertools import chain
 from typing import Any, Literal
@@ -14,7 +15,7 @@ from msgspec import Struct, structs
 from writ_contracts.catalogue.control import FOR_PEOPLE
 from writ_contracts.catalogue.sessions import FOR_OWN_KEY
 from writ_contracts.decisions import Decision
-from writ_contracts.errors import Invalid
+from writ_contracts.errors import Invalid, WritError
 from writ_contracts.inventory import Target
 from writ_contracts.operations import Operation, Risk
 from writ_contracts.people.persons import person_of
@@ -40,6 +41,8 @@ OTHER_REASONS = ("by its other name", "session ", "a session ")
 BY_RULES = frozenset({"denied", "no_rule", "outside_gateway_limits", "stopped"})
 """Codes of denials that the policy and the control state give by themselves."""
 
+UNFORESEEN = "its check failed by an error in Writ"
+
 
 class Comparison(Struct, frozen=True, kw_only=True):
     """The result: `expected` is the decision that policy gives, `why` the difference, or what is missing."""
@@ -47,6 +50,17 @@ class Comparison(Struct, frozen=True, kw_only=True):
     result: Result
     expected: str = ""
     why: str = ""
+
+
+async def or_open(comparison: Awaitable[Comparison]) -> Comparison:
+    """Return the comparison, or an open one after an error that nobody foresaw. Raises WritError."""
+    try:
+        return await comparison
+    except WritError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a record that its writer made to break the check must not end it
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        return Comparison(result="open", why=f"{UNFORESEEN}: {type(error).__name__} in {where.name}")
 
 
 def compare(decision: Decision, recorded: DecidedRequest, setting: Setting, *, knows_keys: bool = True) -> Comparison:
