@@ -7,14 +7,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
 from msgspec import structs
 from tests.policy.approving import NEEDS, awaiting, stamp
 from tests.policy.publishing import publishable
 from tests.policy.replica import Asking
 from tests.policy.second_decisions import recorded
 
+from writ_audit import decision_samples
 from writ_audit.config import AuditConfig
-from writ_audit.decision_samples import AFTER, MOST_WAITING, DecisionSamples
+from writ_audit.decision_samples import AFTER, FILE, MOST_WAITING, CheckedVerdicts, DecisionSamples
 from writ_bus.port import Bus
 from writ_contracts import subjects
 from writ_contracts.errors import Unreachable
@@ -22,15 +24,26 @@ from writ_contracts.history.records import Record
 from writ_contracts.journal import Rejected, SecurityEvent
 from writ_contracts.wire import decode
 from writ_runtime.files.policy_keys import PolicyKeys
+from writ_runtime.files.state_file import StateFile
 from writ_runtime.journal.security_events import SecurityEvents
+from writ_testing.eventually import eventually
 from writ_trust.approvals import sign_approval
 
 Counted = asyncio.Queue[str]
 
 
+@pytest.fixture(autouse=True)
+def frequent_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decision_samples, "CHECK_EVERY", 0.05)
+
+
 @asynccontextmanager
-async def sampling(asking: Asking, folder: Path, **changed: Any) -> AsyncIterator[tuple[DecisionSamples, Counted]]:
-    """Yield running samples, which choose every decision, and what they count. `changed`: other parts of the bus."""
+async def sampling(
+    asking: Asking, folder: Path, *, age: float = AFTER, indexed: int = 0, **changed: Any
+) -> AsyncIterator[tuple[DecisionSamples, Counted]]:
+    """Yield running samples, which choose every decision, and what they count. `age`: of the events, in seconds.
+    `changed`: other parts of the bus.
+    """
     counted = Counted()
     config = AuditConfig(
         nats_url="nats://127.0.0.1",
@@ -50,7 +63,8 @@ async def sampling(asking: Asking, folder: Path, **changed: Any) -> AsyncIterato
         PolicyKeys(config.policy_key, None),
         SecurityEvents(parts["journal"], asking.clock, print),
         counted.put_nowait,
-        lambda: asking.clock.now + AFTER,
+        lambda: asking.clock.now + age,
+        indexed=indexed,
     )
     running = asyncio.create_task(samples.run())
     try:
@@ -109,6 +123,39 @@ async def test_no_number_of_other_verdicts_displaces_one(tmp_path: Path) -> None
                 samples.offer(one)
             assert await counted.get() == "differs"
         assert await findings(asking) == [f"event {record.sequence}"]
+
+
+async def test_a_verdict_that_waited_when_audit_ended_is_checked_once_by_the_next_process(tmp_path: Path) -> None:
+    async with publishable(tmp_path) as asking:
+        async with sampling(asking, tmp_path):
+            await reached(tmp_path, 0)
+        first = await forged_rejection(asking)
+        before = first.sequence - 1
+        async with sampling(asking, tmp_path, age=0, indexed=before) as (samples, counted):
+            samples.offer(first)
+            await reached(tmp_path, before)
+            assert counted.empty()
+        journal = Interrupted(asking.bus.journal)
+        async with sampling(asking, tmp_path, indexed=first.sequence, journal=journal) as (_, counted):
+            assert await counted.get() == "differs"
+            await reached(tmp_path, first.sequence)
+        second = await forged_rejection(asking)
+        async with sampling(asking, tmp_path, indexed=first.sequence) as (samples, counted):
+            samples.offer(second)
+            assert await counted.get() == "differs"
+            await reached(tmp_path, second.sequence)
+            assert counted.empty()
+        assert await findings(asking) == [f"event {one.sequence}" for one in (first, second)]
+
+
+async def reached(folder: Path, sequence: int) -> None:
+    """Wait until the stored position is this event."""
+    file = StateFile(folder / "audit" / FILE, CheckedVerdicts)
+
+    async def is_stored() -> bool:
+        return file.read() == CheckedVerdicts(sequence)
+
+    await eventually(is_stored, what=f"the position {sequence}")
 
 
 class Interrupted:

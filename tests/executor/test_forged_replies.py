@@ -11,6 +11,7 @@ from tests.executor.conftest import POOL, World
 from writ_agent.reporting.receipts import AgentIdentity
 from writ_agent.reporting.signed_replies import signed_reply
 from writ_bus.port import Endpoint, EndpointReply, Message, Service
+from writ_client.queries.operation_queries import Queries
 from writ_contracts import subjects
 from writ_contracts.agents import SIGNATURE_HEADER, CancelReply, ReadReply, ReadRequest
 from writ_contracts.errors import Untrusted
@@ -18,6 +19,7 @@ from writ_contracts.inventory import AgentKey, Agents
 from writ_contracts.journal import SecurityEvent
 from writ_contracts.life import GrantedLife
 from writ_contracts.people.previews import PreviewDetails
+from writ_contracts.target_tests import TargetReport
 from writ_contracts.wire import decode, encode
 from writ_testing.eventually import eventually
 from writ_trust.digests import keyed_digest
@@ -26,6 +28,7 @@ from writ_trust.statements import sign
 
 RESTART = {"parameters": {"service_name": "nginx"}}
 STRANGER, COLLEAGUE = Key(generate_seed()), Key(generate_seed())
+REPORT = encode(ReadReply(visit=TargetReport(target="web-1", pool=POOL, instance="i-1", agent_version="0")))
 STOPPED, EFFECT = encode(CancelReply(result="stopped")), encode(ReadReply(verdict="took_effect"))
 Forgery = Callable[[World, Message, bytes], EndpointReply]
 
@@ -227,6 +230,33 @@ async def test_unsigned_reply_of_a_leaving_agent_of_an_earlier_release_to_a_prob
     with pytest.raises(Untrusted):
         await probed(world, number)
     assert (await world.life(number)).open
+    assert await forgeries(world) == []
+
+
+async def report_of(world: World) -> TargetReport:
+    """Return the report of a target test by one of the pool's agents. Raises Untrusted."""
+    return await Queries(world.bus, "alice").backend_test("web-1")
+
+
+@pytest.mark.parametrize("forgery", EVERYWHERE)
+async def test_forged_report_of_a_target_test_is_not_shown_and_is_recorded(world: World, forgery: Forgery) -> None:
+    await world.executor(sweep=1000.0, lease=1000.0)
+    await serve(world, forgery, REPORT)
+    await heard(world, signs_replies=True)
+    with pytest.raises(Untrusted):
+        await report_of(world)
+    assert await forgeries(world) == [("bad_signature", None)]
+
+
+@pytest.mark.parametrize(("reply", "signs"), [(by_a_colleague, True), (unsigned, False)])
+async def test_report_of_a_target_test_counts_if_a_colleague_signed_it_or_an_agent_signs_no_replies(
+    world: World, reply: Forgery, signs: bool
+) -> None:
+    await world.executor(sweep=1000.0, lease=1000.0)
+    await serve(world, reply, REPORT)
+    await heard(world, signs_replies=signs)
+    await heard(world, instance="i-other", signs_replies=True, number=2)
+    assert (await report_of(world)).well
     assert await forgeries(world) == []
 
 

@@ -12,6 +12,7 @@ from writ_bus.errors import NO_SERVICE
 from writ_client.client import Writ
 from writ_contracts.errors import Invalid, TimedOut, Unreachable
 from writ_gateway import results
+from writ_gateway.tools import operation_tools, policy_tools
 from writ_testing.installations.installation import RunningInstallation
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -32,6 +33,29 @@ async def test_a_change_is_requested_and_recorded_as_the_agents(
     assert len(path.read_text().splitlines()) == 1
     requested = next(event for event in events if event["event"] == "requested")
     assert (requested["body"]["principal"], requested["body"]["acts_for"]) == ("bot", "alice")
+
+
+async def test_a_long_trace_has_pages_and_a_long_explanation_counts_what_it_omits(
+    installation: RunningInstallation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noop = {"operation_type": "test_noop", "target_id": "web-1"}
+    async with serving(installation) as client:
+        done = await call(client, "request_operation", reason="trace it", **noop)
+        whole = await call(client, "get_trace", operation_id=done["operation_id"])
+        judged = [await call(client, tool, **noop) for tool in ("simulate_operation", "explain_decision")]
+        monkeypatch.setattr(operation_tools, "MOST_EVENTS", 2)
+        monkeypatch.setattr(policy_tools, "MOST_TRACE", 0)
+        pages, after = list[dict[str, Any]](), 0
+        while not pages or pages[-1]["more"]:
+            pages.append(await call(client, "get_trace", operation_id=done["operation_id"], after=after))
+            after = pages[-1]["events"][-1]["sequence"]
+        short = [await call(client, tool, **noop) for tool in ("simulate_operation", "explain_decision")]
+    assert whole["more"] is False
+    assert len(pages) > 1
+    assert [event for page in pages for event in page["events"]] == whole["events"]
+    for all_of_it, part in zip(judged, short, strict=True):
+        assert (part["trace"], all_of_it["trace_omitted"]) == ([], 0)
+        assert part["trace_omitted"] == len(all_of_it["trace"]) > 0
 
 
 async def test_a_denial_is_a_result_with_rule_and_advice(installation: RunningInstallation, files: Path) -> None:

@@ -121,12 +121,15 @@ async def test_an_update_of_no_stack_is_refused(host: DockerHost) -> None:
 
 @pytest.mark.parametrize("volumes", [False, True])
 async def test_volumes_are_removed_only_when_the_request_says_so(host: DockerHost, volumes: bool) -> None:
-    text = f"services: {{web: {{image: '{BOX}', volumes: ['data:/data']}}}}\nvolumes: {{data: }}"
+    text = f"services: {{web: {{image: '{BOX}', volumes: ['data:/data', '/scratch']}}}}\nvolumes: {{data: }}"
     assert (await apply(host, text)).outcome == "succeeded"
+    mounts = {one["Destination"]: one["Name"] for one in host.shown("shop-web-1")["Mounts"]}
     identity = encode_id(os.urandom(16))
     done = await host.run("stack_remove", identity, stack_name="shop", volumes=volumes)
     assert (done.outcome, done.output["volumes"]) == ("succeeded", ["shop_data"] if volumes else [])
-    assert ("shop_data" in host.engine.docker("volume", "ls", "--quiet")) is not volumes
+    assert done.output["kept_volumes"] == sorted(mounts.values() if not volumes else [mounts["/scratch"]])
+    left = set(host.engine.docker("volume", "ls", "--quiet").split())
+    assert left & set(mounts.values()) == set(done.output["kept_volumes"])
     assert "shop" not in host.engine.docker("network", "ls")
     again = await host.run("stack_remove", identity, stack_name="shop")
     assert (again.outcome, again.effect) == ("succeeded", "none")

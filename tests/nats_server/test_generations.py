@@ -8,13 +8,14 @@ from typing import Any, cast
 import pytest
 from msgspec import structs
 
-from writ_bus.errors import Conflict, Unreachable
+from writ_bus.errors import Unreachable
 from writ_bus.nats.bus import NatsBus
 from writ_bus.nats.jetstream import call
 from writ_bus.nats.replies import Replies
 from writ_bus.port import Entry
 from writ_client.client import Writ
 from writ_contracts import subjects
+from writ_contracts.errors import Conflict
 from writ_contracts.history.archives import AnnouncedArchive
 from writ_installation.archives import journal
 from writ_installation.files.home import Home
@@ -25,6 +26,8 @@ from writ_testing.peers.nats_server import WritServer, writ_server
 
 SIZES = Sizes(journal=64 << 20, params=16 << 20, results=16 << 20)
 WRITERS, TOGETHER, ROUNDS = 12, 8, 6
+ONE = AnnouncedArchive(generation=1, first=1, last=2, digest="one", operation_id="a", at=4)
+TWO = AnnouncedArchive(generation=2, first=4, last=5, digest="two", operation_id="b", at=6)
 
 
 @pytest.fixture
@@ -165,26 +168,47 @@ async def test_range_before_lost_events_can_be_removed_and_the_one_behind_them(s
     assert (await journal_generations.state(bootstrap.replies)).open
 
 
-@pytest.mark.parametrize("lose", [True, False])
-async def test_events_of_archives_that_a_server_brings_back_are_removed_and_no_others(
-    server: WritServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lose: bool
-) -> None:
-    """Event 3 was lost when the archives before and behind it were made. A server that crashes may have it again."""
-    bootstrap = await server.bus("bootstrap")
-    await append_seven(bootstrap, await server.bus("executor"), lose=lose)
-    one = AnnouncedArchive(generation=1, first=1, last=2, digest="one", operation_id="a", at=4)
-    two = AnnouncedArchive(generation=2, first=4, last=5, digest="two", operation_id="b", at=6)
+@pytest.fixture
+async def archiver(server: WritServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> journal.Archiver:
+    """Of a journal with two finished archives. Event 3 was lost when they were made."""
 
     async def announced(_: object) -> list[AnnouncedArchive]:
-        return [one, two]
+        return [ONE, TWO]
 
     monkeypatch.setattr(journal, "archives", announced)
     monkeypatch.setattr(journal, "sizes", lambda _: SIZES)
     home = Home(tmp_path)
     home.run.mkdir()
-    archiver = journal.Archiver(home, bootstrap, cast(Writ, None), [])
-    assert await archiver._removed_again(two, 1, there=False) == (4 if lose else 3)
-    assert await sequences(server) == ({4, 5, 6, 7} if lose else {3, 4, 5, 6, 7})
+    return journal.Archiver(home, await server.bus("bootstrap"), cast(Writ, None), [])
+
+
+async def test_events_of_archives_that_a_server_brings_back_are_removed_and_no_others(
+    server: WritServer, archiver: journal.Archiver
+) -> None:
+    await append_seven(await server.bus("bootstrap"), await server.bus("executor"))
+    assert await archiver._removed_again(TWO, 1, there=False) == 4
+    assert await sequences(server) == {4, 5, 6, 7}
+
+
+async def test_lost_events_that_a_server_brings_back_are_removed_only_where_the_operator_names_them(
+    server: WritServer, archiver: journal.Archiver
+) -> None:
+    await append_seven(await server.bus("bootstrap"), await server.bus("executor"), lose=False)
+    for first, returned in [(1, 0), (3, 0), (3, 2), (3, 4)]:
+        with pytest.raises(Conflict, match=r"events 3 to 3 were lost .* --remove-returned 3$"):
+            await archiver._removed_again(TWO, first, there=False, returned=returned)
+        assert await sequences(server) == {3, 4, 5, 6, 7}
+    assert await archiver._removed_again(TWO, 3, there=False, returned=3) == 4
+    assert await sequences(server) == {4, 5, 6, 7}
+
+
+async def test_lost_events_of_which_some_come_back_are_removed_run_by_run(
+    server: WritServer, archiver: journal.Archiver
+) -> None:
+    await append_seven(await server.bus("bootstrap"), await server.bus("executor"))
+    behind = structs.replace(TWO, first=5, last=6)
+    assert await archiver._returned_removed(1, behind, 4) == 5
+    assert await sequences(server) == {5, 6, 7}
 
 
 async def test_journal_above_its_size_loses_no_more_than_the_range(server: WritServer) -> None:

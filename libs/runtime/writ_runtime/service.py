@@ -100,7 +100,8 @@ class Process:
                 msgspec.json.encode(RunFile(pid=os.getpid(), health_port=self.health_port, name=self.name)),
             )
         announce(READY)
-        self.log.info("service.ready", health_port=self.health_port, pid=os.getpid())
+        loop = type(asyncio.get_running_loop()).__module__
+        self.log.info("service.ready", health_port=self.health_port, pid=os.getpid(), event_loop=loop)
 
     def needs(self, task: asyncio.Task[None], otherwise: str) -> None:
         """Stop when this task ends, with `otherwise` as the reason; log its error."""

@@ -16,9 +16,10 @@ from writ_bus.port import Bus
 from writ_contracts.errors import ConfigError, TimedOut, Unreachable, WritError
 from writ_contracts.history.records import Record
 from writ_contracts.people.directory import PeopleDirectory
-from writ_contracts.subjects import parse_event
+from writ_contracts.subjects import every_operation_filter, parse_event
 from writ_runtime.buckets import Bucket
 from writ_runtime.files.policy_keys import PolicyKeys
+from writ_runtime.files.state_file import StateFile
 from writ_runtime.files.watched_file import stamp
 from writ_runtime.journal.security_events import SecurityEvents, SecurityFinding
 from writ_runtime.logs import Log
@@ -36,6 +37,8 @@ the event.
 MOST_WAITING = 1_000
 """Events above which no more decisions are chosen. A verdict always waits, as its place in the journal alone."""
 FOLDER = "inputs"
+FILE = "verdicts.json"
+PAGE = 1_000
 KINDS = frozenset({"requested", "refused", "granted", "started"})
 VERDICTS = frozenset({"approval_given", "approved", "rejected"})
 """Kinds of events of which each is checked: people cause few of them."""
@@ -51,8 +54,17 @@ class Chosen(Struct, frozen=True):
     time: float
 
 
+class CheckedVerdicts(Struct, frozen=True):
+    """The sequence of the journal up to which each verdict has been checked."""
+
+    until: int
+
+
 class DecisionSamples:
-    """Makes sampled decisions a second time. `offer` receives every event; `run` processes the chosen ones."""
+    """Makes sampled decisions a second time. `offer` receives every event; `run` processes the chosen ones.
+
+    A verdict that waits when the process ends is checked by the next one, even after a kill. A sampled decision is not.
+    """
 
     def __init__(
         self,
@@ -63,8 +75,12 @@ class DecisionSamples:
         count: Callable[[str], None],
         clock: Callable[[], float],
         people: Callable[[], PeopleDirectory | None] = lambda: None,
+        indexed: int = 0,
     ) -> None:
-        """`count` gets the result of each: `same`, `differs` or `open`. `people`: the directory of credentials."""
+        """`count` gets the result of each: `same`, `differs` or `open`. `people`: the directory of credentials.
+        `indexed`: the last event that an earlier process got; `offer` receives those behind it. Raises ConfigError for
+        a damaged file.
+        """
         self._people = people
         self._config, self._bus, self._keys = config, bus, keys
         self._security, self._count, self._clock = security, count, clock
@@ -72,11 +88,19 @@ class DecisionSamples:
         self._bucket = Bucket(config.recheck_rate, burst, burst, time.monotonic())
         self._waiting = deque[Chosen]()
         self._on = config.recheck_one_in > 0 and config.inventory is not None and config.principals is not None
+        self._file = StateFile(config.state_dir / FILE, CheckedVerdicts)
+        self._indexed = self._offered = indexed
+        checked = self._file.read()
+        self._kept = None if checked is None else checked.until
+        self._checked = indexed if self._kept is None else self._kept
+        self._unread = sorted(VERDICTS) if self._checked < indexed else []
+        """The kinds of verdicts that an earlier process may have left unchecked, until they wait again."""
 
     def offer(self, record: Record) -> None:
         """Choose one in `config.recheck_one_in` decisions at random, so that nobody can foresee which, and each
         verdict.
         """
+        self._offered = max(self._offered, record.sequence)
         if not self._on or (where := parse_event(record.subject)) is None or where.event not in KINDS | VERDICTS:
             return
         if where.event in VERDICTS or self._is_chosen():
@@ -98,6 +122,7 @@ class DecisionSamples:
             for path, history in histories.items():
                 with suppress(ConfigError):  # policy reports the problem; the last good content stays in force
                     await asyncio.to_thread(history.record_change, self._clock(), stamp(path))
+            await self._read_unchecked()
             while self._waiting and self._waiting[0].time <= self._clock() - AFTER:
                 checker = checker or self._checker(histories)
                 try:
@@ -107,7 +132,39 @@ class DecisionSamples:
                     self._waiting.rotate(-1)  # an operation whose events are never read in time delays no others
                     break
                 self._waiting.popleft()
+            await self._keep_position()
             await asyncio.sleep(CHECK_EVERY)
+
+    async def _read_unchecked(self) -> None:
+        """Let the verdicts wait that an earlier process got and did not check."""
+        with suppress(Unreachable, TimedOut):  # the next pass tries again
+            while self._unread:
+                found = await self._verdicts(self._unread[-1])
+                self._waiting.extend(found)
+                self._unread.pop()
+                if found:
+                    _log.info("decision.checks_resumed", verdicts=len(found), after=self._checked)
+
+    async def _verdicts(self, kind: str) -> list[Chosen]:
+        found, after, more = list[Chosen](), self._checked, True
+        while more:
+            records = await self._bus.journal.read(every_operation_filter(kind), after=after, limit=PAGE)
+            here = [Chosen(one.subject, one.sequence, one.time) for one in records if one.sequence <= self._indexed]
+            found += here
+            after, more = records[-1].sequence if records else after, len(here) == PAGE
+        return found
+
+    async def _keep_position(self) -> None:
+        """Store the event up to which all is checked. If that fails, a restart repeats more checks."""
+        until = min((one.sequence - 1 for one in self._waiting), default=self._offered)
+        if self._unread or until == self._kept:
+            return
+        try:
+            await asyncio.to_thread(self._file.write, CheckedVerdicts(until))
+        except OSError as error:
+            _log.warning("decision.position_not_kept", error=str(error))
+        else:
+            self._kept = until
 
     def _histories(self, *paths: Path) -> "dict[Path, FileHistory]":
         from writ_rules.second_decisions.file_history import FileHistory  # noqa: PLC0415 - the engine is large

@@ -71,7 +71,14 @@ class Audit:
             config.people, config.people_key, config.state_dir, config.installation, self._security
         )
         self._samples = DecisionSamples(
-            config, bus, keys, self._security, measures.decided_again, self._time.now, self._people.value
+            config,
+            bus,
+            keys,
+            self._security,
+            measures.decided_again,
+            self._time.now,
+            self._people.value,
+            self._index.place.position,
         )
         self._follower = IndexFollower(
             bus.journal,

@@ -284,7 +284,7 @@ def _receipts(base: Foundation, steps: _Steps) -> ReceiptEndpoint:
 
 
 def _queries(base: Foundation, screening: RequestScreening, generations: Generations) -> QueryEndpoint:
-    config, index = base.config, base.index
+    config, index, replies = base.config, base.index, SignedReplies(base.statements, base.presence)
     return QueryEndpoint(
         base.catalogue,
         index,
@@ -294,7 +294,7 @@ def _queries(base: Foundation, screening: RequestScreening, generations: Generat
         base.vault,
         base.policy,
         screening,
-        BackendTests(base.bus, index, base.vault, base.policy, base.recorder),
+        BackendTests(base.bus, index, base.vault, base.policy, base.recorder, replies),
         Buckets(config.rate, config.burst),
         generations,
         WaitingReasons(index, base.presence, base.time.now),

@@ -16,7 +16,7 @@ from writ_cli.policy.files import FILE, text_of
 from writ_cli.policy.problems import of_files, show_problems
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit, of_outcome
-from writ_cli.terminal.output import Screen, visible
+from writ_cli.terminal.output import EARLIER_POLICY, Screen, visible
 from writ_client.client import Writ
 from writ_contracts.errors import Denied, Invalid, WritError
 from writ_contracts.policy.questions import PolicyProblem
@@ -69,6 +69,7 @@ def _show_status(screen: Screen, found: PolicyStatusReply) -> None:
             *(("note", note) for note in found.notes),
             *(("stop", f"{one.id} by {one.by}: {reach(one)}: {one.reason}") for one in found.stops),
             *(("emergency", f"{one.id} by {one.by}, {one.state}: {one.reason}") for one in found.emergencies),
+            ("not listed", f"{found.more} further entries: {EARLIER_POLICY}" if found.more else ""),
         ]
     )
 

@@ -1,12 +1,14 @@
 """Sessions: short-lived keys of one's own."""
 
+from functools import partial
+
 from msgspec import structs
 
 from writ_bus.port import Bus
 from writ_client.operations.operation_wait import RecordedRequest
 from writ_client.operations.runs_operations import RunsOperations
 from writ_client.people.approvals import Signer
-from writ_client.queries.service_calls import request_reply
+from writ_client.queries.service_calls import further_pages, request_reply
 from writ_contracts import subjects
 from writ_contracts.failures import raise_for
 from writ_contracts.ids import WRIT_TARGET
@@ -44,12 +46,14 @@ class Sessions:
         return await self._writ.submit("session_end", WRIT_TARGET, {"session_id": session_id})
 
     async def open_ones(self, *, everybody: bool = False) -> SessionsReply:
-        """Return one's own open sessions, or those of everybody. Raises Denied."""
-        found = page = await self._page("", everybody=everybody)
-        while page.last:
-            page = await self._page(page.last, everybody=everybody)
-            found = structs.replace(found, sessions=found.sessions + page.sessions)
-        return structs.replace(found, more=page.more, last="")
+        """Return one's own open sessions, or those of everybody. Raises Denied.
+
+        `more`: how many are not listed, because a policy service of an earlier release replied.
+        """
+        found = await self._page("", everybody=everybody)
+        async for page in further_pages(found, partial(self._page, everybody=everybody)):
+            found = structs.replace(found, sessions=found.sessions + page.sessions, more=page.more)
+        return structs.replace(found, last="")
 
     async def _page(self, after: str, *, everybody: bool) -> SessionsReply:
         answer: SessionsReply = await request_reply(

@@ -11,7 +11,7 @@ from typing import Any
 from msgspec import structs
 
 from writ_bus.port import Bus
-from writ_client.queries.service_calls import Reply, request_reply
+from writ_client.queries.service_calls import Reply, further_pages, request_reply
 from writ_contracts import errors, requests, subjects
 from writ_contracts.failures import raise_for
 from writ_contracts.history import audit
@@ -117,9 +117,13 @@ class Queries:
             raise errors.WritError(f"a reply without a test of {target}")
         return answer.visit
 
-    async def trace(self, *, operation_id: str | None = None, correlation_id: str | None = None) -> audit.TraceReply:
-        """Return all events of an operation, or of all operations of a correlation id: give one of the two."""
-        question = audit.TraceQuery(operation_id=operation_id, correlation_id=correlation_id)
+    async def trace(
+        self, *, operation_id: str | None = None, correlation_id: str | None = None, after: int = 0
+    ) -> audit.TraceReply:
+        """Return all events of an operation, or of all operations of a correlation id: give one of the two. `after`:
+        only events behind this one of the journal.
+        """
+        question = audit.TraceQuery(operation_id=operation_id, correlation_id=correlation_id, after=after)
         answer = await self._query("trace", question, audit.TraceReply)
         events, withheld = answer.events, answer.withheld
         while answer.more and answer.events:
@@ -184,18 +188,18 @@ class Queries:
 
     async def policy_status(self) -> versions.PolicyStatusReply:
         """Return the policy in force in the replying replica, with the problems of its files and all that is in force.
-        A release of policy without pages lists a part of it, and says how many `more` there are.
+        A release of policy without pages lists a part of it. `more`: how many are not listed.
         """
-        found = page = await self._policy_status("")
-        while page.last:
-            page = await self._policy_status(page.last)
+        found = await self._policy_status("")
+        async for page in further_pages(found, self._policy_status):
             found = structs.replace(
                 found,
                 stops=found.stops + page.stops,
                 emergencies=found.emergencies + page.emergencies,
                 windows=found.windows + page.windows,
+                more=page.more,
             )
-        return structs.replace(found, more=page.more, last="")
+        return structs.replace(found, last="")
 
     async def _policy_status(self, after: str) -> versions.PolicyStatusReply:
         question = versions.PolicyStatusQuery(after=after)

@@ -1,7 +1,7 @@
 """A Compose stack as the engine shows it, before an operation and when nobody saw its outcome."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from writ_agent.backends.port import ProbeResult, Task
@@ -29,6 +29,15 @@ class StackParts(NamedTuple):
     def names(self) -> list[str]:
         """Return the names of the stack's networks and volumes."""
         return [*(f"network {one.get('Name', '')}" for one in self.networks), *(f"volume {v}" for v in self.volumes)]
+
+
+def kept_volumes(containers: Iterable[Raw], removed: Collection[str]) -> list[str]:
+    """Return the volumes of these containers that stay: with `volumes`, those without the label of the stack. These
+    are external ones, and anonymous ones, to which Compose gives no label.
+    """
+    mounts = (mount for one in containers for mount in one.get("Mounts") or ())
+    mounted = {str(mount.get("Name", "")) for mount in mounts if mount.get("Type") == "volume"}
+    return sorted(mounted - {"", *removed})
 
 
 async def stack_parts(engine: Engine, task: Task) -> StackParts:

@@ -18,7 +18,7 @@ from writ_containers.containers.health_wait import SETTLING, SteadyStarts
 from writ_containers.engine.api import Engine
 from writ_containers.stacks import compose_command, stack_baseline, stack_removal, swarm_api
 from writ_containers.stacks import swarm_operations as swarm
-from writ_containers.stacks.stack_baseline import StackParts, stack_containers
+from writ_containers.stacks.stack_baseline import StackParts, kept_volumes, stack_containers
 from writ_containers.stacks.stack_judgement import expected, expected_in_baseline, is_complete, is_unchanged, snapshot
 from writ_containers.stacks.stack_view import StackService, differences, judged, services_of
 from writ_containers.stacks.swarm_format import stack_json
@@ -116,7 +116,8 @@ async def preview(engine: Engine, task: Task) -> dict[str, Any]:
     found = await _services(engine, name, in_swarm)
     if task.operation.name == "stack_remove":
         volumes = await _volumes(engine, name, in_swarm) if task.parameters["volumes"] else []
-        return {"removes": sorted(found), "volumes": volumes}
+        kept = kept_volumes(await stack_containers(engine, name), volumes)  # none of a swarm, which has no such label
+        return {"removes": sorted(found), "volumes": volumes, "kept_volumes": kept}
     stack, version = await _checked(engine, task, in_swarm)
     result = {"changes": differences(stack, found), "compose": shown(stack), "compose_digest": public_digest(stack)}
     return {**result, "source_version": version} if version else result

@@ -10,7 +10,7 @@ from writ_containers.containers import container_view
 from writ_containers.containers.created_container import CERTAIN_AFTER, PAUSE
 from writ_containers.engine.api import Engine
 from writ_containers.engine.engine_errors import LOST
-from writ_containers.stacks.stack_baseline import StackParts, probe, stack_parts
+from writ_containers.stacks.stack_baseline import StackParts, kept_volumes, probe, stack_parts
 from writ_contracts.errors import Conflict, Invalid, WritError
 
 Raw = Mapping[str, Any]
@@ -19,9 +19,9 @@ Raw = Mapping[str, Any]
 async def remove(engine: Engine, task: Task, until: float) -> TaskResult:
     """Remove the stack until `until`, in monotonic seconds. Raises WritError where it cannot be read before."""
     parts = await stack_parts(engine, task)
-    output = {"stack_name": task.parameters["stack_name"], "removed": True, "volumes": parts.volumes}
+    output = _output(task, parts)
     if parts.is_empty:
-        return TaskResult(outcome="succeeded", output={**output, "volumes": []}, effect="none")
+        return TaskResult(outcome="succeeded", output=output, effect="none")
     try:
         await _remove(engine, parts, until)
         left = (await stack_parts(engine, task)).containers
@@ -31,6 +31,16 @@ async def remove(engine: Engine, task: Task, until: float) -> TaskResult:
         message = f"{len(left)} of its containers are left"
         return TaskResult(outcome="failed", code="engine_conflict", message=message, effect="done")
     return TaskResult(outcome="succeeded", output=output, effect="done")
+
+
+def _output(task: Task, parts: StackParts) -> dict[str, Any]:
+    kept = kept_volumes(parts.containers, parts.volumes)
+    return {
+        "stack_name": task.parameters["stack_name"],
+        "removed": True,
+        "volumes": parts.volumes,
+        "kept_volumes": kept,
+    }
 
 
 async def _remove(engine: Engine, parts: StackParts, until: float) -> None:
@@ -68,8 +78,7 @@ async def _after_error(engine: Engine, task: Task, parts: StackParts, error: Wri
         return TaskResult(outcome="unknown", code=error.code, message=message, effect="maybe")
     match judged.verdict:
         case "took_effect":
-            output = {"stack_name": task.parameters["stack_name"], "removed": True, "volumes": parts.volumes}
-            return TaskResult(outcome="succeeded", output=output, effect="done")
+            return TaskResult(outcome="succeeded", output=_output(task, parts), effect="done")
         case "no_effect":
             return TaskResult(outcome="failed", code=error.code, message=message, effect="none")
         case _:

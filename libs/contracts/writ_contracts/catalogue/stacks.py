@@ -61,9 +61,12 @@ class StackState(Output, frozen=True, kw_only=True):
 
 
 class DeletedStack(Output, frozen=True, kw_only=True):
+    """The removed stack. `kept_volumes`: those of its containers that stay, such as anonymous ones."""
+
     stack_name: Annotated[str, PUBLIC] = ""
     removed: Annotated[bool, PUBLIC] = False
     volumes: Annotated[list[str], PUBLIC] = field(default_factory=list)
+    kept_volumes: Annotated[list[str], PUBLIC] = field(default_factory=list)
     log: str = ""
 
 

@@ -73,13 +73,21 @@ class Archiver:
         """The digest of the last archive whose file was verified, and whose range was then removed."""
 
     async def archive(
-        self, path: Path, *, reason: str, until: float | None = None, damage: bool = False, supersede: bool = False
+        self,
+        path: Path,
+        *,
+        reason: str,
+        until: float | None = None,
+        damage: bool = False,
+        supersede: bool = False,
+        returned: int = 0,
     ) -> ArchiveResult:
         """Archive the next range to this file, and remove it from the journal. Raises WritError; nothing is removed
         then.
 
         `damage`: also where signatures in it do not hold; the manifest names those events. `supersede`: announce
-        another archive where the announced one does not match the journal.
+        another archive where the announced one does not match the journal. `returned`: the last of the events to remove
+        that were lost when an archive behind them was made, and are in the journal again.
         """
         with held(self._home.run / "archive.lock", "an archive is being made of"):
             await self._restore_configuration()  # a killed one may have left it closed
@@ -87,8 +95,10 @@ class Archiver:
             announced = in_force(await archives(self._bus.journal), standing.first)
             there = path.exists()  # noqa: ASYNC240 - one look, in a command
             if announced is not None:
-                first = await self._removed_again(announced, standing.first, there=there)
+                first = await self._removed_again(announced, standing.first, there=there, returned=returned)
                 standing = structs.replace(standing, first=first)
+            if returned >= standing.first:
+                raise Invalid(f"the journal begins at {standing.first}, and has no events up to {returned} again")
             begin = announced is None or (standing.first > announced.last and not there)
             if announced is not None and not (begin or there):
                 begin = not await self._again(path, announced, supersede=supersede)
@@ -124,7 +134,7 @@ class Archiver:
                 break
         return standing
 
-    async def _removed_again(self, announced: AnnouncedArchive, first: int, *, there: bool) -> int:
+    async def _removed_again(self, announced: AnnouncedArchive, first: int, *, there: bool, returned: int = 0) -> int:
         """Remove events of archives that a crashed server brought back: it forgets its latest removals. Return the
         first event of the journal then.
 
@@ -132,26 +142,44 @@ class Archiver:
         for another reason, such as damage of the store, no file has them. `there`: the file will be verified now.
         """
         if first < announced.first:
-            return await self._earlier_removed_again(announced, first)
+            return await self._earlier_removed_again(announced, first, returned)
         if announced.first < first <= announced.last and not there and self._was_verified(announced):
             await self._take_out(announced)
             return announced.last + 1
         return first
 
-    async def _earlier_removed_again(self, announced: AnnouncedArchive, first: int) -> int:
+    async def _earlier_removed_again(self, announced: AnnouncedArchive, first: int, returned: int) -> int:
         """Remove the events of earlier archives. Between two of them may be events that are in none: the journal had
-        lost them, and has them again.
+        lost them, and has them again. Those up to `returned` are removed. Raises Conflict at others.
         """
-        found, earlier = await archives(self._bus.journal), list[AnnouncedArchive]()
-        one = finished_before(found, announced)
-        while one is not None and one.last >= first:
-            earlier.append(one)
-            one = finished_before(found, one)
+        found, ranges = await archives(self._bus.journal), [announced]
+        while (before := finished_before(found, ranges[-1])) is not None and before.last >= first:
+            ranges.append(before)
         async with turn(self._home.streams_lock):
-            for one in reversed(earlier):
-                at = self._bus.replies, sizes(self._home), one.first, one.last
-                first = (await journal_generations.take_out(*at)).usage.first_sequence
+            for one in reversed(ranges):
+                first = await self._returned_removed(first, one, returned)
+                if one != announced:
+                    first = await self._events_removed(one.first, one.last)
         return first
+
+    async def _returned_removed(self, first: int, behind: AnnouncedArchive, returned: int) -> int:
+        """Remove the events from `first` on that are before this archive, run by run; some may still be missing."""
+        if first < behind.first and returned != behind.first - 1:
+            raise Conflict(
+                f"events {first} to {behind.first - 1} were lost when archive {behind.generation} was made, and are in"
+                " the journal again. No archive has them. `writ backup FILE` keeps them; then remove them with"
+                f" --remove-returned {behind.first - 1}"
+            )
+        while first < behind.first:
+            missing = await journal_generations.missing_events(self._bus.replies)
+            ends = [behind.first, *(sequence for sequence in missing if sequence > first)]
+            first = await self._events_removed(first, min(ends) - 1)
+        return first
+
+    async def _events_removed(self, first: int, last: int) -> int:
+        """Remove these events, and return the first one of the journal then."""
+        done = await journal_generations.take_out(self._bus.replies, sizes(self._home), first, last)
+        return done.usage.first_sequence
 
     def _was_verified(self, announced: AnnouncedArchive) -> bool:
         try:

@@ -146,7 +146,7 @@ class ScriptedPolicy:
             listing = self._listing(subject, ask.look_key or "", needs)
             return encode(DecideReply(decision=sign(self.key, decision), look=listing, needs=needs))
         decision = self.decision(subject, effective, self.effects.get(subject.operation, "allow"), ask.control_sequence)
-        look = self._read_grant(ask, effective) if ask.look_until and decision.effect != "deny" else None
+        look = self._read_grant(ask, effective) if self._looks(ask) and decision.effect != "deny" else None
         return encode(DecideReply(decision=sign(self.key, decision), effective=effective, look=look, level=self.level))
 
     async def _grant(self, message: Message) -> bytes:
@@ -271,11 +271,14 @@ class ScriptedPolicy:
             granted_at=time.time(),
         )
 
+    def _looks(self, ask: DecideRequest) -> bool:
+        return bool(ask.look_until) or "visit" in ask.look
+
     def _read_grant(self, ask: DecideRequest, effective: dict[str, Any]) -> Signed:
         definition = self._catalogue.find(ask.subject.operation)
         actions: list[ReadAction] = ask.look or ["ahead"]
         observed = effective if "preview" in ask.look else public(definition.parameters, effective)
-        target = self.target(ask.subject.target)
+        target = self.target(effective["target"] if "visit" in actions else ask.subject.target)
         look = ReadGrant(
             operation_id=ask.subject.operation_id,
             operation=ask.subject.operation,

@@ -1,6 +1,6 @@
 """Target tests: an agent of the target's pool tests it under a read grant signed by policy for exactly this test.
 
-Nothing is changed. A refusal is recorded like one of any other read.
+Nothing is changed. A refusal is recorded like one of any other read, and a forged report is a security event.
 """
 
 import os
@@ -17,6 +17,7 @@ from writ_contracts.ids import WRIT_TARGET, encode_id
 from writ_contracts.signing import Signed
 from writ_contracts.target_tests import BackendTestQuery, BackendTestReply, TargetReport
 from writ_contracts.wire import decode, encode
+from writ_executor.agents.signed_replies import SignedReplies
 from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.index import Index
 from writ_executor.journal.recorder import Recorder
@@ -33,16 +34,21 @@ RATE, BURST = 1.0, 20.0
 class BackendTests:
     """Target tests: requests a decision from policy, then a test from any agent of the target's pool."""
 
-    def __init__(self, bus: Bus, index: Index, vault: Vault, policy: PolicyClient, recorder: Recorder) -> None:
+    def __init__(
+        self, bus: Bus, index: Index, vault: Vault, policy: PolicyClient, recorder: Recorder, replies: SignedReplies
+    ) -> None:
         self._bus = bus
         self._index = index
         self._vault = vault
         self._policy = policy
         self._recorder = recorder
+        self._replies = replies
         self._refusals = Buckets(RATE, BURST)
 
     async def run(self, principal: str, message: Message, query: BackendTestQuery) -> BackendTestReply:
-        """Have an agent test the target, and return its report. Raises Invalid, Denied, Unreachable (`no_agent`)."""
+        """Have an agent test the target, and return its report. Raises Invalid, Denied, Unreachable (`no_agent`) and
+        Untrusted (`bad_signature`).
+        """
         operation_id = encode_id(os.urandom(16))
         keys = self._vault.new_keys(operation_id)
         subject = Subject(
@@ -70,16 +76,15 @@ class BackendTests:
 
     async def _run_test(self, signed: Signed, key: str) -> TargetReport:
         grant = read(signed, ReadGrant)
-        request = ReadRequest(look=signed, action="visit", parameters={}, look_key=key, timeout=TEST_SECONDS)
+        request = encode(ReadRequest(look=signed, action="visit", parameters={}, look_key=key, timeout=TEST_SECONDS))
         try:
-            message = await self._bus.request(
-                subjects.host_read(grant.pool), encode(request), timeout=TEST_SECONDS + 1.0
-            )
+            message = await self._bus.request(subjects.host_read(grant.pool), request, timeout=TEST_SECONDS + 1.0)
         except Unreachable as error:
             raise Unreachable(f"no agent of pool {grant.pool} is online", code="no_agent") from error
         except TimedOut as error:
             silent = f"no agent of pool {grant.pool} replied within {TEST_SECONDS:g} s"
             raise Unreachable(silent, code="no_agent") from error
+        await self._replies.check_pools(grant.pool, request, message)
         reply = decode(message.data, ReadReply)
         if reply.visit is not None:
             return reply.visit

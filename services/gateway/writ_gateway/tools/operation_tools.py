@@ -10,7 +10,7 @@ from writ_client.tools.results import operation_result, status_of
 from writ_contracts.history.audit import SearchQuery
 from writ_contracts.ids import OperationPrefix
 from writ_gateway.results import advised, operation_shape, shape
-from writ_gateway.schemas import Arguments
+from writ_gateway.schemas import Arguments, Schema
 from writ_gateway.session import ToolCall
 from writ_gateway.tool import Result, Tool, tool
 
@@ -35,6 +35,12 @@ class CancelArguments(OperationArguments, frozen=True, kw_only=True):
     """Which operation, and why."""
 
     reason: Annotated[str, Meta(min_length=1, max_length=1000)]
+
+
+class TraceArguments(OperationArguments, frozen=True, kw_only=True):
+    """Which operation, and the last event that the caller has of it."""
+
+    after: Annotated[int, Meta(ge=0, description="for the rest: `sequence` of the last event shown")] = 0
 
 
 class OperationListArguments(Arguments, frozen=True, kw_only=True):
@@ -98,17 +104,23 @@ def _short(row: Result) -> Result:
     return {name: row[name] for name in ("status", "operation_id", "operation_type", "target_id")}
 
 
-async def trace(call: ToolCall, arguments: OperationArguments) -> Result:
-    """Return all events of an operation, each with its actor."""
+async def trace(call: ToolCall, arguments: TraceArguments) -> Result:
+    """Return the first events of an operation after one, each with its actor."""
     operation_id = await _whole(call, arguments)
-    found = await call.session.writ.trace(operation_id=operation_id)
+    found = await call.session.writ.trace(operation_id=operation_id, after=arguments.after)
     events: list[Any] = [
-        {"at": one.at, "event": one.kind, "body": msgspec.to_builtins(one.body)} for one in found.events[:MOST_EVENTS]
+        {"sequence": one.sequence, "at": one.at, "event": one.kind, "body": msgspec.to_builtins(one.body)}
+        for one in found.events[:MOST_EVENTS]
     ]
-    return {"operation_id": operation_id, "events": events}
+    return {"operation_id": operation_id, "events": events, "more": len(found.events) > MOST_EVENTS}
 
 
 _ROWS = {"type": "array", "items": {"type": "object", "required": ["status", "operation_id"]}}
+_TRACE: dict[str, Schema] = {
+    "operation_id": {"type": "string"},
+    "events": {"type": "array", "items": {"type": "object", "required": ["sequence", "event"]}},
+    "more": {"type": "boolean", "description": "There are later events, also if `cut` names `events`: use `after`."},
+}
 
 
 TOOLS: tuple[Tool, ...] = (
@@ -153,9 +165,9 @@ TOOLS: tuple[Tool, ...] = (
         "get_trace",
         "Trace",
         "Everything on record about an operation: decision, start, receipt.",
-        OperationArguments,
+        TraceArguments,
         trace,
-        shape({"operation_id": {"type": "string"}, "events": {"type": "array", "items": {"type": "object"}}}),
+        shape(_TRACE),
         small=True,
     ),
 )

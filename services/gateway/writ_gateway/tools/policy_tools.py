@@ -87,14 +87,20 @@ async def simulate(call: ToolCall, arguments: SimulateArguments) -> Result:
         arguments.parameters,
         arguments.target_role,
     )
-    return {**found, "trace": found["trace"][:MOST_TRACE]}
+    return _shortened(found)
 
 
 async def explain(call: ToolCall, arguments: JudgedRequestArguments) -> Result:
     """Return the decision with its rules, facts and demands."""
     found = await call.session.writ.policy.explain(arguments.operation_type, arguments.target_id, arguments.parameters)
-    result = explanation_result(found)
-    return {**result, "trace": result["trace"][:MOST_TRACE]}
+    return _shortened(explanation_result(found))
+
+
+def _shortened(result: Result) -> Result:
+    """Return the result with the first rules of its trace, and the number of the others."""
+    trace = result["trace"]
+    omitted = result.get("trace_omitted", 0) + len(trace[MOST_TRACE:])
+    return {**result, "trace": trace[:MOST_TRACE], "trace_omitted": omitted}
 
 
 async def validate(call: ToolCall, arguments: ValidateArguments) -> Result:
@@ -148,6 +154,7 @@ _JUDGED: dict[str, Schema] = {
     "parameters": {"type": "object"},
     "hidden": _TEXTS,
     "trace": _OBJECTS,
+    "trace_omitted": {"type": "integer", "description": "Rules that were considered and are not in `trace`."},
     "waiting": _TEXT,
 }
 _POLICY_STATUS: dict[str, Schema] = {

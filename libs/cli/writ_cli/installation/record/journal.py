@@ -65,6 +65,14 @@ def _show(settings: Settings, answer: JournalReply) -> None:
 @click.option("--until", metavar="WHEN", help="Only events before that: 30d, or 2026-11-25T14:30.")
 @click.option("--with-damage", "damage", is_flag=True, help="Also if signatures in the range are not valid.")
 @click.option("--supersede", is_flag=True, help="Announce another archive in place of the one that was announced last.")
+@click.option(
+    "--remove-returned",
+    "returned",
+    type=click.IntRange(1),
+    default=0,
+    metavar="EVENT",
+    help="Also remove the events up to this one, which were lost and are in the journal again.",
+)
 @_POLICY_KEYS
 @asking
 async def archive(
@@ -74,6 +82,7 @@ async def archive(
     until: str | None,
     damage: bool,
     supersede: bool,
+    returned: int,
     policy_keys: tuple[str, ...],
 ) -> int:
     """Move the oldest part of the journal into FILE, once it is verified there and policy allows `journal_archive`.
@@ -84,7 +93,9 @@ async def archive(
     newest = None if until is None else times.instant(until, now=time.time())
     async with await settings.connect() as writ, bootstrapped(settings.home, settings.where().url) as bus:
         archiver = Archiver(settings.home, bus, writ, keys)
-        done = await archiver.archive(file, reason=reason, until=newest, damage=damage, supersede=supersede)
+        done = await archiver.archive(
+            file, reason=reason, until=newest, damage=damage, supersede=supersede, returned=returned
+        )
     if settings.screen.json:
         settings.screen.data(done)
         return Exit.DONE

@@ -150,7 +150,8 @@ def _done(screen: Screen, view: OperationView, text: str) -> int:
 async def list_all(settings: Settings) -> int:
     """List the emergencies in force, and those that wait for their review. Everybody may see them."""
     async with await settings.connect() as writ:
-        found = (await writ.policy_status()).emergencies
+        status = await writ.policy_status()
+    found = status.emergencies
     settings.screen.listing(
         found,
         ("emergency", "state", "declared by", "until", "targets", "reason"),
@@ -160,6 +161,7 @@ async def list_all(settings: Settings) -> int:
         ),
         empty="no emergency is in force, and none waits for its review",
         drop=(("emergency", "until"), ("state", "declared by"), "reason"),
+        unlisted=status.more,
     )
     return Exit.DONE
 

@@ -144,10 +144,11 @@ async def lift(settings: Settings, stop_id: str, reason: str) -> int:
 async def list_all(settings: Settings) -> int:
     """List the stops in force. Everybody may see them."""
     async with await settings.connect() as writ:
-        found = (await writ.policy_status()).stops
+        status = await writ.policy_status()
+    found, more = status.stops, status.more
     columns = ("stop", "by", "since", "until", "reach", "reason")
     drop = ("since", ("stop", "by"), ("reach", "until"))
-    settings.screen.listing(found, columns, map(_row, found), empty="no stop is in force", drop=drop)
+    settings.screen.listing(found, columns, map(_row, found), empty="no stop is in force", drop=drop, unlisted=more)
     return Exit.DONE
 
 

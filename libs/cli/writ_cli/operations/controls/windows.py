@@ -73,10 +73,13 @@ async def end(settings: Settings, window_id: str, reason: str) -> int:
 async def list_all(settings: Settings) -> int:
     """List the open windows. Everybody may see them."""
     async with await settings.connect() as writ:
-        found = (await writ.policy_status()).windows
+        status = await writ.policy_status()
+    found, more = status.windows, status.more
     columns = ("window", "of", "until", "used", "operations", "targets")
     drop = ("used", ("window", "until"), ("of", "targets"))
-    settings.screen.listing(found, columns, map(_row, found), empty="no approval window is open", drop=drop)
+    settings.screen.listing(
+        found, columns, map(_row, found), empty="no approval window is open", drop=drop, unlisted=more
+    )
     return Exit.DONE
 
 
