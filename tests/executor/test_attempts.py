@@ -6,10 +6,11 @@ import pytest
 from msgspec import structs
 from tests.executor.agent_requests import heartbeat
 from tests.executor.conftest import World
+from tests.executor.test_lagging_replica import claim_at
 
 from writ_contracts import subjects
 from writ_contracts.agents import ClaimReply
-from writ_contracts.errors import TimedOut
+from writ_contracts.errors import Denied, TimedOut
 from writ_contracts.journal import Dispatched, Unknown
 from writ_contracts.operations import Catalogue
 from writ_testing.fakes.scripted_agent import ClaimOutcome
@@ -122,9 +123,9 @@ async def test_an_operation_whose_parameters_are_gone_ends_and_says_so(world: Wo
     work = await world.work(answer.operation_id or "")
     requested = (await world.accepted(work.operation_id)).requested
     await world.bus.params.delete(f"{work.operation_id}.{requested.fingerprint}")
-    held = await world.hands.claim(work)
-    assert held.answer.error
-    assert (held.answer.error.code, held.answer.error.retry) == ("gone", False)
+    with pytest.raises(Denied) as refused:  # the executor of the request still has them
+        await claim_at(await world.executor(), world, work)
+    assert (refused.value.code, refused.value.retry) == ("gone", False)
     assert await world.outcome(work.operation_id) == "failed"
 
 

@@ -1,4 +1,4 @@
-"""Large values of a moment ago, by key: within a bound of bytes and of time, the oldest ones go first."""
+"""Values of a moment ago, by key: within a bound of bytes and of time, the oldest ones go first."""
 
 import asyncio
 import time

@@ -12,7 +12,7 @@ from writ_contracts.attached_bytes import attach, detach
 from writ_contracts.bounds import check_values
 from writ_contracts.errors import Invalid, Unreachable
 from writ_contracts.journal import Requested
-from writ_contracts.large_texts import LARGE, check_sizes, large_texts, texts_of_bytes
+from writ_contracts.large_texts import LARGE, check_sizes, texts_of_bytes
 from writ_contracts.people.previews import PreviewDetails
 from writ_contracts.wire import decode
 from writ_executor.journal.shared_keys import OperationKeys, SharedKeys
@@ -32,7 +32,9 @@ MOST_RESULT = 4 * 1024 * 1024
 MOST_SHOWN = 1_800_000
 """Bytes as JSON of an output in a reply: the server takes messages of 2 MB."""
 MOST_RECENT, RECENT_SECONDS = 8 * 1024 * 1024, 30.0
-"""Large parameters stored a moment ago, which need not be read back: most are claimed at once."""
+"""Parameters stored a moment ago, which need not be read back: most are claimed at once."""
+EXPANSION = 40
+"""Bytes of memory for each byte of JSON, at most: `{"":0},` takes 256."""
 
 
 _log = Log("writ.executor")
@@ -127,12 +129,10 @@ class Vault:
         return await self._store(_place_of(operation_id, fingerprint), prepared, seconds, only_new=True)
 
     async def _store(self, place: str, prepared: PreparedParameters, seconds: float, *, only_new: bool) -> int:
-        parameters, encrypted = prepared.parameters, prepared.encrypt()
+        data = prepared.encrypt().data
         async with self._watch.storing():
-            version = await self._bus.params.put(place, encrypted.data, ttl=seconds, only_new=only_new)
-        if texts := large_texts(parameters):
-            size = max(encrypted.plain_bytes, sum(map(sys.getsizeof, texts.values())))
-            self._recent.put(place, parameters, size)
+            version = await self._bus.params.put(place, data, ttl=seconds, only_new=only_new)
+        self._recent.put(place, prepared.parameters, memory_of(prepared.parameters))
         return version
 
     async def discard(self, operation_id: str, fingerprint: str, version: int) -> None:
@@ -251,6 +251,13 @@ class Vault:
             _log.error("result.misplaced", place=place, own=str(own)[:300], effect="it is not shown")
             return None
         return output
+
+
+def memory_of(parameters: Mapping[str, Any]) -> int:
+    """Return the bytes of memory that parameters from JSON take, at most."""
+    texts = [value for value in parameters.values() if isinstance(value, str)]
+    others = {name: None if isinstance(value, str) else value for name, value in parameters.items()}
+    return sum(map(sys.getsizeof, texts)) + EXPANSION * len(msgspec.json.encode(others))
 
 
 def _stored_output(plain: bytes) -> tuple[dict[str, Any], str | None]:
