@@ -80,7 +80,8 @@ async def taken_out(home: Home, cluster: Cluster, links: Links) -> ClusterNode:
     await journal_generations._shortened(bootstrap.replies, LAST, lambda _: None)
 
     async def is_shortened() -> bool:
-        return ((await late.stream(JOURNAL_STREAM)) or {}).get("config", {}).get("max_msgs", -1) > 0
+        copy = await late.stream(JOURNAL_STREAM)
+        return copy is not None and bool(copy["config"]["max_msgs"] > 0)
 
     await eventually(is_shortened, within=60, what="the shorter limit")
     links.fail(late.name, f"{of_cluster.name}.route", "silent")
@@ -90,7 +91,8 @@ async def taken_out(home: Home, cluster: Cluster, links: Links) -> ClusterNode:
         await append(executor, 21, 20)
 
         async def has_all() -> bool:
-            return ((await late.stream(JOURNAL_STREAM)) or {}).get("state", {}).get("last_seq") == END
+            copy = await late.stream(JOURNAL_STREAM)
+            return copy is not None and bool(copy["state"]["last_seq"] == END)
 
         await eventually(has_all, within=60, what="the new events")
     finally:
