@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from tests.containers.test_backup_repository import repository_in, store, whole
 from tests.lab.test_full_disk import filled, tmpfs
 
 from writ_client.client import Writ
+from writ_contracts.errors import WritError
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import (
     RunningInstallation,
@@ -92,6 +94,18 @@ async def test_full_repository_takes_no_backup_and_gives_back_the_one_it_has(
         assert (kept / "ledger").read_text() == "before"
     made = await writ.run("backup_create", "web-1", {**data, "backup_id": "two"}, timeout=60)
     assert made.outcome == "succeeded", made
+
+
+async def test_backup_of_a_container_is_read_from_a_full_repository(tmp_path: Path) -> None:
+    with tmpfs(tmp_path, 2):
+        repository = repository_in(tmp_path)
+        await store(repository, "first", whole())
+        with filled(tmp_path):
+            with pytest.raises(WritError) as refused:
+                await store(repository, "second", whole())
+            [kept] = await repository.parts()
+            assert [piece async for piece in repository.dump(kept)] == [piece async for piece in whole()]
+    assert refused.value.code == "no_space"
 
 
 @pytest.mark.parametrize(
