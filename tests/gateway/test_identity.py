@@ -9,7 +9,7 @@ import pytest
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import Implementation
-from tests.gateway.conftest import access_token, call, command
+from tests.gateway.conftest import access_token, call, command, connected, serving
 from tests.gateway.test_http import LIST, post, token
 
 from writ_bus.errors import Forbidden
@@ -20,6 +20,12 @@ from writ_contracts.catalogue.control import FOR_PEOPLE
 from writ_contracts.decisions import Decision
 from writ_contracts.history.audit import SearchQuery, SearchRow
 from writ_contracts.requests import Request, RequestReply
+from writ_gateway.caller import Caller
+from writ_gateway.context import Context as RequestContext
+from writ_gateway.server import server
+from writ_gateway.session import PrincipalSession
+from writ_gateway.toolbox import Toolbox
+from writ_runtime.plugins.entry_points import load_catalogue
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation
 
@@ -48,8 +54,8 @@ async def test_the_record_names_gateway_agent_human_session_and_client(
 ) -> None:
     made = await installation.writ("token", "create", "bot", "-o", "json")
     created = json.loads(made.out)
-    http, connected = client(url, created["token"], client_info=Implementation(name="acme-agent", version="7.1"))
-    async with http, connected as mcp:
+    http, mcp_client = client(url, created["token"], client_info=Implementation(name="acme-agent", version="7.1"))
+    async with http, mcp_client as mcp:
         done = await call(mcp, "read", operation_type="test_noop", target_id="web-1")
     async with await installation.client("alice") as writ:
 
@@ -73,8 +79,8 @@ async def test_the_session_of_an_access_token_is_recorded_and_searched_for(
     """`sid` names the session at the authorization server; all its tokens have the same."""
     done = []
     for token_id in ("first", "second"):
-        http, connected = client(url, access_token(sid="session-7", jti=token_id, sub="client-1"))
-        async with http, connected as mcp:
+        http, mcp_client = client(url, access_token(sid="session-7", jti=token_id, sub="client-1"))
+        async with http, mcp_client as mcp:
             done.append((await call(mcp, "read", operation_type="test_noop", target_id="web-1"))["operation_id"])
     async with await installation.client("alice") as writ:
 
@@ -111,8 +117,8 @@ async def test_a_token_that_is_revoked_in_mid_session_ends_the_session_and_what_
     installation: RunningInstallation, url: str, mode: str
 ) -> None:
     created = json.loads((await installation.writ("token", "create", "bot", "-o", "json")).out)
-    http, connected = client(url, created["token"], mode=mode)
-    async with http, connected as mcp:
+    http, mcp_client = client(url, created["token"], mode=mode)
+    async with http, mcp_client as mcp:
         nap = {"operation_type": "test_sleep", "target_id": "web-1", "reason": "a nap", "wait": 0}
         began = await call(mcp, "request_operation", **nap, parameters={"seconds": 1, "processes": 0})
         assert (await installation.writ("token", "revoke", created["id"])).status == 0
@@ -154,8 +160,8 @@ async def test_a_token_is_limited_to_its_operations_targets_and_rate(
     limits = ("--operation", "test_*", "--target", "web-*", "--rate", "12")
     made = await installation.writ("token", "create", "bot", *limits, "-o", "json")
     bearer = json.loads(made.out)["token"]
-    http, connected = client(url, bearer)
-    async with http, connected as mcp:
+    http, mcp_client = client(url, bearer)
+    async with http, mcp_client as mcp:
         assert (await call(mcp, "read", operation_type="test_noop", target_id="web-1"))["status"] == "succeeded"
         for operation, target in (("network_status", "web-1"), ("test_noop", "db-1")):
             refused = await call(mcp, "read", operation_type=operation, target_id=target)
@@ -166,6 +172,53 @@ async def test_a_token_is_limited_to_its_operations_targets_and_rate(
     listed = (await installation.writ("token", "list")).out
     assert "test_*" in listed
     assert "12 a minute" in listed
+
+
+async def test_answers_about_a_request_respect_the_limits_of_the_token(
+    installation: RunningInstallation, url: str
+) -> None:
+    limits = ("--operation", "test_*", "--target", "web-*")
+    made = await installation.writ("token", "create", "bot", *limits, "-o", "json")
+    http, mcp_client = client(url, json.loads(made.out)["token"])
+    async with http, mcp_client as mcp:
+        for tool in ("simulate_operation", "explain_decision"):
+            inside = await call(mcp, tool, operation_type="test_noop", target_id="web-1")
+            assert inside["policy_evaluation"]["decision"] == "allow"
+            for operation, target in (("network_status", "web-1"), ("test_noop", "db-1")):
+                refused = await call(mcp, tool, operation_type=operation, target_id=target)
+                assert refused.get("code") == "token_limit", (tool, refused)
+        found = await call(mcp, "search_operations", query="", target_id="web-1")
+        elsewhere = await call(mcp, "search_operations", query="", target_id="db-1")
+    names = {one["operation_type"] for one in found["operations"]}
+    assert "test_noop" in names
+    assert {name for name in names if not name.startswith("test_")} == set()
+    assert elsewhere["operations"] == []
+
+
+async def test_allowed_operations_are_those_within_the_limits_of_the_token(installation: RunningInstallation) -> None:
+    catalogue, limits = load_catalogue(), Caller(operations=["test_noop", "test_sleep"], targets=["web-*"])
+    async with connected(installation, "bot") as writ:
+
+        async def session_of(_: RequestContext) -> PrincipalSession:
+            return PrincipalSession(writ, catalogue).called_by(limits)
+
+        async with Client(server(Toolbox(catalogue, "full"), session_of), cache=None) as mcp:
+            found = await call(mcp, "list_allowed_operations")
+            elsewhere = await call(mcp, "list_allowed_operations", target_id="db-1")
+    assert (found["allowed_operations"], found["needs_approval"]) == (["test_noop", "test_sleep"], [])
+    assert {target for row in found["access"] for target in row["targets"]} == {"web-1"}
+    assert (elsewhere["allowed_operations"], elsewhere["access"]) == ([], [])
+
+
+async def test_simulation_of_a_change_is_refused_where_the_server_is_read_only(
+    installation: RunningInstallation,
+) -> None:
+    change = {"operation_type": "service_restart", "target_id": "web-1", "parameters": {"service_name": "nginx"}}
+    async with serving(installation, read_only=True) as mcp:
+        refused = await call(mcp, "simulate_operation", **change)
+        explained = await call(mcp, "explain_decision", **change)
+    assert refused.get("code") == "read_only", refused
+    assert explained["policy_evaluation"]["decision"] in ("allow", "deny", "require_approval")
 
 
 @pytest.mark.parametrize(

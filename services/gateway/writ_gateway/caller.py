@@ -26,6 +26,10 @@ class Caller(Struct, frozen=True, kw_only=True):
         if not _fits(target, self.targets):
             raise Denied(f"this token is not for target {target}, only for {_listed(self.targets)}", code="token_limit")
 
+    def admits(self, operation: str, target: str | None = None) -> bool:
+        """Return whether the globs match the operation, and the target if one is given."""
+        return _fits(operation, self.operations) and (target is None or _fits(target, self.targets))
+
 
 def client_info(name: str, version: str, session: str) -> ClientInfo:
     """Return the name and version that a client reports, cut short and without invisible characters."""

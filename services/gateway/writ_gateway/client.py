@@ -99,14 +99,28 @@ class AgentClient(Writ):
         """Send the request like `Writ.submit`. Raises Denied (`for_people`, `read_only`, `token_limit`) and Invalid
         (`unknown_operation`, `invalid_parameters`, `unknown_target`) before anything is sent.
         """
-        self._check(operation, dry_run=options.get("dry_run", False))
-        if operation != CANCEL:
-            self._caller.check(operation, target)
+        self._check(operation, target, dry_run=options.get("dry_run", False))
         self._catalogue[operation].check(parameters or {})
         await self.refuse_misspelt(target)
         return await super().submit(operation, target, parameters, client=self._caller.client, **options)
 
-    def _check(self, operation: str, *, dry_run: bool) -> None:
+    async def simulate(
+        self, operation: str, target: str, parameters: Mapping[str, Any] | None = None, *, dry_run: bool = False
+    ) -> requests.SimulateReply:
+        """Return the decision like `Writ.simulate`. Raises Denied and Invalid (`unknown_operation`) as `submit`."""
+        self._check(operation, target, dry_run=dry_run)
+        return await super().simulate(operation, target, parameters, dry_run=dry_run)
+
+    def may_request(self, operation: str, target: str | None = None) -> bool:
+        """Return whether the token's globs admit requests of the operation, on this target if one is given."""
+        return self._caller.admits(operation, target)
+
+    def check_token(self, operation: str, target: str) -> None:
+        """Raise Denied (`token_limit`) for a request outside the token's globs."""
+        if operation != CANCEL:
+            self._caller.check(operation, target)
+
+    def _check(self, operation: str, target: str, *, dry_run: bool) -> None:
         definition = self._catalogue.get(operation)
         if definition is None:
             raise unknown_operation(operation, self._catalogue)
@@ -114,6 +128,7 @@ class AgentClient(Writ):
             raise Denied(f"{operation} is for people: it cannot be requested over MCP", code="for_people")
         if self._read_only and not definition.read_only and not dry_run:
             raise Denied(f"{operation} changes its target, and this server is read-only", code="read_only")
+        self.check_token(operation, target)
 
     async def refuse_misspelt(self, *targets: str) -> None:
         """Raises Invalid (`unknown_target`) for a name like one that the caller may list, also if it is the name of a

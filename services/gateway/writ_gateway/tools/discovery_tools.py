@@ -45,8 +45,11 @@ MOST_NAMED = 10
 
 
 async def search(call: ToolCall, arguments: SearchArguments) -> Result:
-    """Return the permitted operations matching the search."""
-    permitted: Iterable[Operation] = await call.session.permitted()
+    """Return the permitted operations matching the search, within the limits of the caller's token."""
+    writ = call.session.writ
+    permitted: Iterable[Operation] = [
+        one for one in await call.session.permitted() if writ.may_request(one.name, arguments.target_id)
+    ]
     if arguments.target_id is not None:
         offered = await _offered(call, arguments.target_id)
         permitted = [one for one in permitted if one.name in offered]

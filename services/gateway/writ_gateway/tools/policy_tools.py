@@ -9,6 +9,7 @@ from writ_contracts.ids import OperationName, TargetId
 from writ_contracts.inventory import Role
 from writ_contracts.policy.questions import MAX_DOCUMENT, Instant
 from writ_contracts.policy.versions import MAX_HISTORY
+from writ_gateway.client import AgentClient
 from writ_gateway.results import EVALUATION, shape
 from writ_gateway.schemas import Arguments, Schema
 from writ_gateway.session import ToolCall
@@ -79,7 +80,7 @@ class ScenarioArguments(Arguments, frozen=True, kw_only=True):
 
 
 async def simulate(call: ToolCall, arguments: SimulateArguments) -> Result:
-    """Return the decision on a request."""
+    """Return the decision on a request. Raises as `AgentClient.simulate`: one's own is refused as the request is."""
     found = await call.session.operations.simulate_operation(
         arguments.operation_type,
         arguments.target_id,
@@ -91,7 +92,8 @@ async def simulate(call: ToolCall, arguments: SimulateArguments) -> Result:
 
 
 async def explain(call: ToolCall, arguments: JudgedRequestArguments) -> Result:
-    """Return the decision with its rules, facts and demands."""
+    """Return the decision with its rules, facts and demands. Raises as `AgentClient.check_token`."""
+    call.session.writ.check_token(arguments.operation_type, arguments.target_id)
     found = await call.session.writ.policy.explain(arguments.operation_type, arguments.target_id, arguments.parameters)
     return _shortened(explanation_result(found))
 
@@ -114,10 +116,26 @@ async def policy_status(call: ToolCall, arguments: NoArguments) -> Result:
 
 
 async def allowed(call: ToolCall, arguments: PermissionArguments) -> Result:
-    """Return the operations allowed to a role or a principal."""
-    return await call.session.policy.list_allowed_operations(
+    """Return the operations allowed to a role or a principal; of the caller's own those within the token's limits."""
+    found = await call.session.policy.list_allowed_operations(
         arguments.target_role, arguments.user_id, arguments.target_id
     )
+    return _within_limits(call.session.writ, found) if found["user_id"] == call.session.writ.principal else found
+
+
+def _within_limits(writ: AgentClient, found: Result) -> Result:
+    """Return the result without the operations and targets for which the caller's token is not."""
+    rows: list[Result] = []
+    for row in found["access"]:
+        targets = [target for target in row["targets"] if writ.may_request(row["operation_type"], target)]
+        if targets or (not row["targets"] and writ.may_request(row["operation_type"])):
+            rows.append({**row, "targets": targets})
+    return {
+        **found,
+        "allowed_operations": sorted({row["operation_type"] for row in rows}),
+        "needs_approval": sorted({row["operation_type"] for row in rows if row["approval"] == "always"}),
+        "access": rows,
+    }
 
 
 async def policy_document(call: ToolCall, arguments: PolicyDocumentArguments) -> Result:
