@@ -155,7 +155,7 @@ async def test_operations_succeed_after_a_step_of_the_agents_clock(tmp_path: Pat
             assert (dry.outcome, dry.code) == ("previewed", "")
             first, second = await run.count(1.0), await run.count()
             await one_after_the_other(run, first, second)
-        expected = "s behind the NATS server's"
+        expected = " behind the NATS server's"
         await run.ready(run.named("agent"), expected, ready=True)
 
 

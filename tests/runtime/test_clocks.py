@@ -136,7 +136,14 @@ async def test_server_time_is_requested_until_it_is_known(setting: Setting, monk
 
 
 @pytest.mark.parametrize(
-    ("skew", "text"), [(0.0123, "12 ms ahead of"), (-0.5, "500 ms behind"), (90.04, "90.0 s ahead of")]
+    ("skew", "text"),
+    [
+        (0.0123, "12.3 ms ahead of"),
+        (-0.5, "500 ms behind"),
+        (3.04, "3.0 s ahead of"),
+        (90.04, "1 min 30 s ahead of"),
+        (-31_536_000.0, "8760 h 0 min behind"),
+    ],
 )
 def test_skew_is_described_in_words(skew: float, text: str) -> None:
     assert describe(skew) == text

@@ -16,6 +16,7 @@ from msgspec import Struct
 from writ_bus.errors import Forbidden
 from writ_bus.port import Bus
 from writ_contracts.errors import WritError
+from writ_runtime.durations import span
 from writ_runtime.health import Attention, Detail
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics
@@ -173,5 +174,4 @@ class ServerClock:
 
 def describe(skew: float) -> str:
     """Return the skew in words, as in `1.2 s ahead of`."""
-    size = f"{abs(skew) * 1000:.0f} ms" if abs(skew) < 1 else f"{abs(skew):.1f} s"
-    return f"{size} ahead of" if skew >= 0 else f"{size} behind"
+    return f"{span(abs(skew))} {'ahead of' if skew >= 0 else 'behind'}"

@@ -4,6 +4,7 @@ import re
 from datetime import UTC, datetime
 
 from writ_contracts.errors import Invalid
+from writ_runtime.durations import span as span
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _time_field = re.compile(r"(.*_)?(at|until|since)|expires|created|deadline|start_by|confirm_by").fullmatch
@@ -75,17 +76,6 @@ def _formatted(at: float, form: str, cut: int = 0) -> str:
     except _NO_DATE:
         return f"{at:g} s"
     return text[:-cut] if cut else text
-
-
-def span(duration: float) -> str:
-    """Return a duration for people: `3.2 ms`, `1.4 s`, `2 min 5 s`, `3 h 20 min`."""
-    if duration < 0.9995:  # each bound is where the rounded number would need the next unit
-        return f"{duration * 1000:.3g} ms"
-    if duration < 59.95:
-        return f"{duration:.1f} s"
-    if (whole := round(duration)) < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def is_time_field(name: str) -> bool:
