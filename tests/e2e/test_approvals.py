@@ -301,6 +301,15 @@ async def test_command_prompts_nobody_who_may_not_approve(installation: RunningI
         assert "so it waits for no approval" in late.err
 
 
+async def test_approval_that_nobody_can_confirm_names_what_is_missing(installation: RunningInstallation) -> None:
+    async with people(installation, "alice") as (alice,):
+        operation_id = await submitted(alice)
+        asked = await installation.writ("approvals", "approve", operation_id, "--as", "bob", stdin=b"")
+        assert (asked.status, "no terminal" in asked.err, "--yes" in asked.err) == (2, True, True), asked
+        assert (await alice.get(operation_id)).state == "awaiting_approval"
+        await alice.cancel(operation_id)
+
+
 async def test_the_command_shows_rejects_and_refuses_another_digest(installation: RunningInstallation) -> None:
     async with people(installation, "alice") as (alice,):
         operation_id = await submitted(alice)

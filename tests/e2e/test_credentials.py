@@ -197,6 +197,8 @@ async def test_an_enrolment_needs_another_persons_endorsement(
     before = installation.home.people_file.read_bytes()
     refused = await keys.writ("credential", "enroll", str(request))
     assert (refused.status, "another person must endorse it first" in refused.err) == (3, True), refused
+    asked = await keys.writ("credential", "endorse", str(request), "--ssh-key", str(keys.file("carol")))
+    assert (asked.status, "no terminal" in asked.err, "--yes" in asked.err) == (2, True, True), asked
     keys.add("unknown")
     for endorser, why in (("bob", "bob endorsed a credential of their own"), ("unknown", "was not valid then")):
         with pytest.raises(Untrusted, match=why):

@@ -16,6 +16,7 @@ from writ_cli.context.settings import Settings
 from writ_cli.credentials.options import ASSERTION
 from writ_cli.operations.catalogue import parameter_words
 from writ_cli.terminal import times
+from writ_cli.terminal.confirmation import confirmed
 from writ_cli.terminal.exit_status import Exit
 from writ_cli.terminal.output import Screen
 from writ_client.client import Writ
@@ -277,7 +278,8 @@ def _check_digest(card: Card, expected: str | None) -> None:
 
 
 def _confirmed(card: Card) -> bool:
-    return click.confirm(f"Approve {card.short}?", default=False, err=True)
+    without = "nothing was approved: there is no terminal to ask on; --yes approves without a question"
+    return confirmed(f"Approve {card.short}?", without_answer=without)
 
 
 def _show_answer(screen: Screen, card: Card, answer: ApprovalReply) -> int:

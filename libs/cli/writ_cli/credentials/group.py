@@ -36,6 +36,7 @@ from writ_cli.credentials.passkeys import (
     unsigned_passkey,
 )
 from writ_cli.terminal import times
+from writ_cli.terminal.confirmation import confirmed
 from writ_cli.terminal.exit_status import Exit
 from writ_cli.terminal.output import Screen
 from writ_client.people.ssh_keygen import read_ssh_key
@@ -113,7 +114,8 @@ async def endorse(settings: Settings, file: Path, ssh_key: Path | None, assertio
     enrolment = enrolment_files.read_file(file)
     answer = None if assertion is None else read_answer(assertion, prompts=not yes)
     show_enrolment(settings.screen, enrolment, file)
-    if not yes and not click.confirm("Is this their key, with the same digest?", default=False, err=True):
+    without = "nothing was endorsed: there is no terminal to ask on; --yes endorses without a question"
+    if not yes and not confirmed("Is this their key, with the same digest?", without_answer=without):
         return Exit.PENDING
     signer = read_ssh_key(_required_key_file(ssh_key)) if answer is None else enrolled_passkey(settings.home, answer)
     enrolment_files.write_file(file, await enrolment_files.endorsed(enrolment, signer))
