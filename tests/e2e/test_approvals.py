@@ -310,6 +310,19 @@ async def test_approval_that_nobody_can_confirm_names_what_is_missing(installati
         await alice.cancel(operation_id)
 
 
+async def test_card_without_a_preview_says_that_the_target_changed_after_the_request(
+    installation: RunningInstallation,
+) -> None:
+    file = installation.home.root.parent / "files" / "changed"
+    async with people(installation, "alice") as (alice,):
+        operation_id = await submitted(alice)
+        done = await alice.run("file_write", "web-1", {"file_path": str(file), "content": "x"}, timeout=20)
+        assert done.outcome == "succeeded", done
+        shown = await installation.writ("approvals", "show", operation_id, "--as", "bob")
+        assert ("AFTER the request" in shown.out, "AFTER the preview" in shown.out) == (True, False), shown
+        await alice.cancel(operation_id)
+
+
 async def test_the_command_shows_rejects_and_refuses_another_digest(installation: RunningInstallation) -> None:
     async with people(installation, "alice") as (alice,):
         operation_id = await submitted(alice)

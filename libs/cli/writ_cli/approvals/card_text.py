@@ -83,7 +83,7 @@ def _reach(card: Card) -> Iterator[Line]:
         yield "last change", "none on record"
         return
     own = "; this operation itself" if last.operation_id == card.requested.operation_id else ""
-    since = "; AFTER the preview" if _changed_since(card) else own
+    since = f"; AFTER the {'preview' if card.preview else 'request'}" if _changed_since(card) else own
     yield "last change", f"{last.operation} by {last.principal}, {times.date(last.at)}{since}"
 
 
