@@ -77,8 +77,8 @@ class Audit:
             self._security,
             measures.decided_again,
             self._time.now,
+            self._index,
             self._people.value,
-            self._index.place.position,
         )
         self._follower = IndexFollower(
             bus.journal,
