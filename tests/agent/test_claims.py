@@ -177,6 +177,35 @@ async def test_claim_is_not_repeated_before_an_executor_knows_that_nothing_ran(
     assert world.backend.effects == [operation_id]
 
 
+async def test_report_on_a_given_up_claim_is_repeated_beside_another_claim(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply | None:
+        dispatched.claims.clear()  # none of them started it
+        return None
+
+    monkeypatch.setattr("writ_agent.work.worker.LONGEST_DELAY", 0.2)
+    monkeypatch.setattr(claims, "ASK_SECONDS", 0.1)
+    monkeypatch.setattr(claims, "PATIENCE", 0.3)
+    world.executor.answering, world.executor.unsettled = never, True
+    agent = await world.agent()
+    operation_id = await world.executor.dispatch("test_count", TARGET, path="/x")
+    await world.executor.ended(operation_id)
+    monkeypatch.setattr(claims, "ASK_SECONDS", 60.0)
+    monkeypatch.setattr(claims, "PATIENCE", 60.0)
+    world.executor.answering = world.executor.grant
+    await until(lambda: world.backend.effects == [operation_id])
+    sent = len(world.executor.receipts)
+    await world.executor.until(lambda: len(world.executor.receipts) > sent + 2)
+    assert dict(agent._spool.live) != {}
+    world.executor.unsettled = False
+    await until(lambda: not agent._spool.live)
+    assert {(one.outcome, one.code) for one in world.executor.signed_receipts()} == {
+        ("failed", "not_begun"),
+        ("succeeded", ""),
+    }
+
+
 async def test_operation_waits_until_an_executor_answers_its_claim(world: World) -> None:
     alone = World(world.folder / "alone")
     alone.executor.bus = MemoryBus(alone.broker)

@@ -116,6 +116,45 @@ async def test_refused_large_receipt_is_set_aside_whole(spool: Spool, tmp_path: 
     assert not spool.live
 
 
+async def test_unsettled_receipt_is_sent_again_also_by_a_later_process_and_holds_up_no_stop(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("writ_agent.reporting.outbox.LONGEST_PAUSE", 0.05)
+    broker, kept, sent = Broker(), list[bool](), list[str]()
+    unsettled = Acknowledgement(stored=True, unsettled=True)
+    await serve(broker, spool, kept, *[unsettled] * 3, Acknowledgement(stored=True))
+    first = Outbox(MemoryBus(broker), spool, sent.append)
+    await first.post("k", SMALL)
+    await first.flush(600.0)
+    assert (first.pending, sent) == (frozenset(), ["k"])
+    await first.close()
+    assert dict(spool.live) == {"k": SMALL}
+    later = Outbox(MemoryBus(broker), spool, sent.append)
+    later.resume()
+
+    async def is_forgotten() -> bool:
+        return not spool.live
+
+    await eventually(is_forgotten, what="the fate of its claim")
+    assert kept == [True] * 4
+    await later.close()
+
+
+@pytest.mark.parametrize("final", [False, True])
+async def test_receipt_of_an_operation_that_is_not_found_is_set_aside_only_after_a_while(
+    spool: Spool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, final: bool
+) -> None:
+    """A former leader of the journal may reply: it has not seen the operation."""
+    monkeypatch.setattr("writ_agent.reporting.outbox.NOT_FOUND_SECONDS", 0.0 if final else 600.0)
+    broker, kept, not_found = Broker(), list[bool](), Failure(code="not_found", message="no such operation")
+    await serve(broker, spool, kept, Acknowledgement(error=not_found), Acknowledgement(stored=True))
+    one = Outbox(MemoryBus(broker), spool, lambda _: None)
+    await one.post("k", SMALL)
+    await one.flush(60.0)
+    assert len(list(tmp_path.glob("rejected-*"))) == final
+    assert (len(kept), dict(spool.live)) == (1 if final else 2, {})
+
+
 class EarlierReceiptMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A ReceiptMessage as executors of the release before read it."""
 

@@ -15,16 +15,20 @@ from tests.executor.conftest import POOL, World
 
 from writ_agent import verification
 from writ_agent.agent import Agent, AgentSettings
+from writ_agent.reporting import outbox
 from writ_agent.reporting.receipts import AgentIdentity
 from writ_agent.reporting.spool import ClaimSent, Spool
 from writ_agent.service import metrics, new_instance
 from writ_agent.work import claims, intents
+from writ_bus.port import Message
+from writ_contracts.agents import Acknowledgement
 from writ_contracts.decisions import Decision, Grant, GrantRequest
 from writ_contracts.journal import Finished, SecurityEvent
 from writ_contracts.large_texts import LARGE
 from writ_contracts.life import GrantedLife, Life
 from writ_contracts.signing import Signed
 from writ_executor.steps import parameter_seal
+from writ_executor.steps.receipts import ReceiptEndpoint
 from writ_runtime.files.people_directory import KnownDirectory
 from writ_runtime.files.state_file import StateFile
 from writ_runtime.plugins.entry_points import load_catalogue
@@ -237,6 +241,37 @@ async def test_an_agent_that_ended_between_grant_and_effect_says_that_nothing_wa
     assert isinstance(life.end, Finished)
     assert (life.outcome, life.end.code) == ("failed", "agent_restarted")
     assert installation.backend.effects == []
+    assert await installation.alarms() == []
+
+
+async def test_claim_that_is_granted_after_its_agent_gave_up_has_failed(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NATS may hold back the append of a grant, while its stream changes the leader, say."""
+    monkeypatch.setattr(claims, "PATIENCE", 0.5)
+    monkeypatch.setattr(outbox, "LONGEST_PAUSE", 0.1)
+    reported, record = asyncio.Event(), installation.world.policy._record
+    handle_receipt = ReceiptEndpoint.handle_receipt
+
+    async def noted(self: ReceiptEndpoint, message: Message) -> Acknowledgement:
+        acknowledgement = await handle_receipt(self, message)
+        reported.set()
+        return acknowledgement
+
+    async def held_back(*arguments: Any) -> None:
+        await reported.wait()
+        await record(*arguments)
+
+    monkeypatch.setattr(ReceiptEndpoint, "handle_receipt", noted)
+    monkeypatch.setattr(installation.world.policy, "_record", held_back)
+    await installation.world.executor()
+    await installation.agent()
+    operation_id = await installation.ask("test_count", path="/x")
+    life = await installation.end(operation_id)
+    assert isinstance(life.end, Finished)
+    assert (life.outcome, life.end.code) == ("failed", "not_begun")
+    assert installation.backend.effects == []
+    assert await installation.world.kinds(operation_id) == ["requested", "dispatched", "granted", "finished"]
     assert await installation.alarms() == []
 
 

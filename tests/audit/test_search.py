@@ -1,15 +1,17 @@
 """Searches: every filter, newest first, in pages, and never more than the reader may see."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from tests.audit.history import History
-from tests.audit.replica import ask, policy, replica, search
+from tests.audit.replica import ask, policy, replica, search, trace
 
-from writ_audit import hidden_values
+from writ_audit import hidden_values, reading
+from writ_audit.index_follower import IndexFollower
 from writ_bus.port import Bus
-from writ_contracts.history.audit import SearchReply
+from writ_contracts.history.audit import SearchReply, SecurityFilter
 from writ_contracts.ids import operation_id
 from writ_contracts.journal import Archived, RecordRead
 from writ_contracts.wire import decode_event, encode
@@ -208,3 +210,30 @@ async def test_a_search_by_time_finds_archived_operations_too(bus: MemoryBus, re
     assert await found(bus, "carol", until=600.0) == [("dora", "service_stop", "succeeded")]
     assert await found(bus, "carol", since=400.0, until=600.0) == [("dora", "service_stop", "succeeded")]
     assert len(await found(bus, "carol", since=400.0)) == 5
+
+
+async def test_replies_of_an_index_that_is_being_built_count_the_events_it_lacks(
+    tmp_path: Path, scripted: ScriptedPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin, follow = asyncio.Event(), IndexFollower._follow
+
+    async def later(follower: IndexFollower) -> None:
+        await begin.wait()
+        await follow(follower)
+
+    monkeypatch.setattr(IndexFollower, "_follow", later)
+    bus = MemoryBus()
+    await scripted.serve(bus)
+    await History(bus).carried_out("alice", "a1")
+    events = len(await bus.journal.read("writ.journal.>"))
+    async with replica(bus, tmp_path, scripted.key.public):
+        with monkeypatch.context() as patch:
+            patch.setattr(reading, "CATCH_UP", 0.01)
+            early = await search(bus, "carol")
+            security = await trace(bus, "carol", security=SecurityFilter())
+        begin.set()
+        whole = await search(bus, "carol")
+    await bus.close()
+    assert (early.rows, early.behind) == ([], events)
+    assert (security.events, security.behind >= events) == ([], True)
+    assert (len(whole.rows), whole.behind) == (1, 0)

@@ -32,6 +32,7 @@ def test_every_code_by_which_a_host_is_not_reached_has_its_advice() -> None:
     [
         ("docker", "unreachable", "connection.socket"),
         ("docker", "no_credentials", "WRIT_DOCKER_CREDENTIALS"),
+        ("docker", "engine_refused", "API 1.44"),
         ("proxmox", "unreachable", "pveproxy"),
         ("proxmox", "auth_failed", "WRIT_PROXMOX_TOKENS"),
         ("proxmox", "no_credentials", "WRIT_PROXMOX_TOKENS"),

@@ -55,6 +55,7 @@ class ScriptedApi:
         self.mute = False
         self.audit_away = False
         self.audit_is_older = False
+        self.audit_lacks = 0
         """It refuses fields of searches that its release does not have."""
         self.silent_policy = False
         self.security: list[journal.SecurityEvent] = []
@@ -285,7 +286,7 @@ class ScriptedApi:
             and view.correlation_id.startswith(responders.correlation_prefix or "")
             and responders.before is None
         ]
-        return encode(audit.SearchReply(rows=rows))
+        return encode(audit.SearchReply(rows=rows, behind=self.audit_lacks))
 
     async def until_queried(self, kind: str) -> None:
         """Wait for a query of that kind, for example from a process that has just started."""

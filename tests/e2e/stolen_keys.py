@@ -78,25 +78,29 @@ async def decided(bus: Bus, about: Subject, **check: Any) -> DecideReply:
     return decode(message.data, DecideReply)
 
 
-PARAMETERS: dict[str, dict[str, Any]] = {
-    "file_delete": {"file_path": "/x"},
-    "stop_set": {"reason": "none"},
-    "operation_cancel": {"operation_id": "a" * 26},
-    "policy_publish": {"document": "x", "reason": "none"},
-    "policy_rollback": {"version": 1, "reason": "none"},
-    "emergency_declare": {"scope": ["*"], "reason": "none", "until": time.time() + 3_000},
-    "journal_archive": {
-        "generation": 1,
-        "first": 1,
-        "last": 2,
-        "events": 2,
-        "digest": "0" * 64,
-        "control": "0" * 64,
-        "reason": "none",
-    },
-    "principal_manage": {"action": "remove", "principal_id": "bob"},
-    "approval_decide": {"operation_id": "a" * 26, "decision_digest": "0" * 64, "verdict": "approve"},
-}
+def parameters_by_operation() -> dict[str, dict[str, Any]]:
+    """Return valid parameters of some operations. The end of the emergency counts from this call: tests may run an hour
+    after this file was imported.
+    """
+    return {
+        "file_delete": {"file_path": "/x"},
+        "stop_set": {"reason": "none"},
+        "operation_cancel": {"operation_id": "a" * 26},
+        "policy_publish": {"document": "x", "reason": "none"},
+        "policy_rollback": {"version": 1, "reason": "none"},
+        "emergency_declare": {"scope": ["*"], "reason": "none", "until": time.time() + 3_000},
+        "journal_archive": {
+            "generation": 1,
+            "first": 1,
+            "last": 2,
+            "events": 2,
+            "digest": "0" * 64,
+            "control": "0" * 64,
+            "reason": "none",
+        },
+        "principal_manage": {"action": "remove", "principal_id": "bob"},
+        "approval_decide": {"operation_id": "a" * 26, "decision_digest": "0" * 64, "verdict": "approve"},
+    }
 
 
 async def started(bus: Bus, principal: str, number: str) -> str:

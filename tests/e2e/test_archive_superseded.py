@@ -55,11 +55,11 @@ async def restarted(installation: RunningInstallation) -> None:
 
 
 @pytest.mark.exhaustive
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(480)
 async def test_an_announcement_of_what_was_never_made_is_superseded(
     installation: RunningInstallation, writ: Writ, tmp_path: Path
 ) -> None:
-    await writ.run("test_noop", "web-1", timeout=30)
+    await writ.run("test_noop", "web-1", timeout=120)
     await archivable(writ, 4)
     assert (await announce(installation, writ, 4)).outcome == "succeeded"
     file = tmp_path / "one.writ"
@@ -77,18 +77,18 @@ async def test_an_announcement_of_what_was_never_made_is_superseded(
     assert (standing.generation, standing.first) == (1, report["archive"]["last"] + 1)
     assert standing.first > 5
     await restarted(installation)
-    assert (await writ.run("test_noop", "web-1", timeout=30)).outcome == "succeeded"
+    assert (await writ.run("test_noop", "web-1", timeout=120)).outcome == "succeeded"
     await archivable(writ, (await writ.journal()).last - 2)
     await archive(installation, tmp_path / "two.writ")
     assert (await installation.writ("journal", "verify", str(file), str(tmp_path / "two.writ"))).status == 0
 
 
 @pytest.mark.exhaustive
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(480)
 async def test_superseded_archive_is_not_taken_out(
     installation: RunningInstallation, writ: Writ, tmp_path: Path
 ) -> None:
-    await writ.run("test_noop", "web-1", timeout=30)
+    await writ.run("test_noop", "web-1", timeout=120)
     await archivable(writ, 4)
     killed, _ = await try_to(installation, tmp_path / "one.writ", WRIT_FAULT="journal.verified")
     assert killed == -9
@@ -103,13 +103,13 @@ async def test_superseded_archive_is_not_taken_out(
 
 
 @pytest.mark.exhaustive
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(480)
 async def test_second_of_two_concurrent_archives_learns_that_the_first_counts(
     installation: RunningInstallation, writ: Writ, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Events named for the longer range that stayed in the journal are found in the archive that holds them."""
-    await writ.run("test_noop", "web-1", timeout=30)
-    worked = await writ.run("test_noop", "web-1", timeout=30)
+    await writ.run("test_noop", "web-1", timeout=120)
+    worked = await writ.run("test_noop", "web-1", timeout=120)
     last = await archivable(writ, (await writ.journal()).last)
     monkeypatch.setattr(journal, "MOST_EVENTS", 2)
     async with bootstrapped(installation.home, installation.url) as bus:
@@ -135,4 +135,4 @@ async def test_second_of_two_concurrent_archives_learns_that_the_first_counts(
     trace = await installation.writ("trace", worked.operation_id, "-o", "json")
     assert [event["body"]["generation"] for event in json.loads(trace.out)["events"]][-1] == 2
     await restarted(installation)
-    assert (await writ.run("test_noop", "web-1", timeout=30)).outcome == "succeeded"
+    assert (await writ.run("test_noop", "web-1", timeout=120)).outcome == "succeeded"

@@ -17,7 +17,7 @@ STREAM = f"STREAM.UPDATE.{subjects.JOURNAL_STREAM}"
 
 
 @pytest.mark.exhaustive
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(480)
 async def test_journal_is_archived_up_to_lost_events_and_then_behind_them(tmp_path: Path) -> None:
     home = prepare(tmp_path, policy=open_policy(ADMIN))
     async with running_installation(tmp_path, home=home, environ=ENVIRON) as installation:
@@ -25,7 +25,7 @@ async def test_journal_is_archived_up_to_lost_events_and_then_behind_them(tmp_pa
             for _ in range(3):  # the journal has one subject for all stops, and one for all lifts
                 stop = await writ.stop_set(["web-1"], reason="for a moment")
                 assert (await writ.stop_lift(stop.output["id"], reason="it is over")).outcome == "succeeded"
-                await writ.run("test_noop", "web-1", timeout=30)
+                await writ.run("test_noop", "web-1", timeout=120)
         async with bootstrapped(home, installation.url) as bus:
             config = await journal_generations._config(bus.replies)
             await call(bus.replies, STREAM, {**config, "max_msgs_per_subject": 1})
@@ -42,7 +42,7 @@ async def test_journal_is_archived_up_to_lost_events_and_then_behind_them(tmp_pa
                 files.append(tmp_path / f"{len(files)}.writ")
                 await archive(installation, files[-1])
             assert len(files) > 1
-            assert (await writ.run("test_noop", "web-1", timeout=30)).outcome == "succeeded"
+            assert (await writ.run("test_noop", "web-1", timeout=120)).outcome == "succeeded"
         for file in files:
             assert (await installation.writ("journal", "verify", str(file))).status == 0
         verified = await installation.writ("journal", "verify", *map(str, files))

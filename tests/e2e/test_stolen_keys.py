@@ -13,7 +13,16 @@ import pytest
 import pytest_asyncio
 from msgspec import json, structs
 from tests.attacks.rogue import Rogue
-from tests.e2e.stolen_keys import CATALOGUE, KEY, PARAMETERS, decided, holding, robbed, started, subject
+from tests.e2e.stolen_keys import (
+    CATALOGUE,
+    KEY,
+    decided,
+    holding,
+    parameters_by_operation,
+    robbed,
+    started,
+    subject,
+)
 
 from writ_bus.errors import Forbidden
 from writ_bus.port import Bus
@@ -82,11 +91,12 @@ async def test_operation_that_demands_a_signature_needs_one(
     installation: RunningInstallation, executor: Bus, operation: Operation
 ) -> None:
     target = "writ" if operation.control else "web-1"
-    plain = subject(installation, operation.name, target, PARAMETERS.get(operation.name, {}))
+    known = parameters_by_operation()
+    plain = subject(installation, operation.name, target, known.get(operation.name, {}))
     for about in (plain, structs.replace(plain, owner="bob"), structs.replace(plain, dry_run=True)):
         answer = await decided(executor, about, look=["preview", "baseline", "probe"], look_key=KEY)
         if answer.decision is None:  # what this installation has no backend for, or breaks its schema
-            assert operation.name not in PARAMETERS, answer
+            assert operation.name not in known, answer
             continue
         decision = read(answer.decision, Decision)
         assert (decision.effect, decision.code) == ("deny", "signature_required"), about

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from tests.gateway.test_service import http_gateway
 
 from writ_bus.errors import Unreachable
 from writ_bus.nats.tls import TlsOptions, tls_context
@@ -197,3 +198,14 @@ async def is_refused(installation: RunningInstallation, context: ssl.SSLContext)
     except ssl.SSLCertVerificationError:
         return True
     return False
+
+
+@pytest.mark.exhaustive
+async def test_gateway_of_this_machine_trusts_the_ca_of_the_installation(
+    installation: RunningInstallation, tmp_path: Path
+) -> None:
+    words = ("principal", "add", "bot", "--kind", "agent", "--via", "gateway", "--acts-for", "operator")
+    added = await installation.writ(*words)
+    assert added.status == 0, added
+    async with http_gateway(installation, tmp_path) as (_, url):
+        assert url.startswith("http://127.0.0.1:")

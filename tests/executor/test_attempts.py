@@ -6,18 +6,22 @@ import pytest
 from msgspec import structs
 from tests.executor.agent_requests import heartbeat
 from tests.executor.conftest import World
-from tests.executor.test_lagging_replica import claim_at
+from tests.executor.test_lagging_replica import asleep, claim_at, first, leader_has
 
+from writ_bus.port import Message
 from writ_contracts import subjects
-from writ_contracts.agents import ClaimReply
-from writ_contracts.errors import Denied, TimedOut
+from writ_contracts.agents import Acknowledgement, ClaimReply, ReceiptMessage
+from writ_contracts.errors import Denied, TimedOut, Unreachable
 from writ_contracts.journal import Dispatched, Unknown
 from writ_contracts.operations import Catalogue
+from writ_contracts.wire import encode
+from writ_executor.service import Executor
 from writ_testing.fakes.scripted_agent import ClaimOutcome
 from writ_testing.host_clocks import ClockedHost
 from writ_trust.sealing import SealKey
 
 START = {"parameters": {"service_name": "nginx", "timeout": 1}}
+NOTHING: dict[str, Any] = {"outcome": "failed", "effect": "none", "code": "not_begun"}
 
 
 async def second_attempt(world: World) -> tuple[Dispatched, ClaimOutcome, Dispatched]:
@@ -110,11 +114,53 @@ async def test_report_that_nothing_ran_counts_for_its_own_claim_alone(world: Wor
     work = await world.work(answer.operation_id or "")
     held = await world.hands.claim(work)
     lost = ClaimOutcome(world.hands.claim_for(work, SealKey()), ClaimReply(), {})
-    nothing: dict[str, Any] = {"outcome": "failed", "effect": "none", "code": "not_begun"}
-    await world.hands.finish(work, lost, **nothing)
+    assert await world.hands.finish(work, lost, **NOTHING) == Acknowledgement(stored=True)
     assert (await world.life(work.operation_id)).state == "started"
-    await world.hands.finish(work, structs.replace(held, answer=ClaimReply()), **nothing)
+    assert await world.events(subjects.SECURITY) == []
+    await world.hands.finish(work, structs.replace(held, answer=ClaimReply()), **NOTHING)
     assert await world.outcome(work.operation_id) == "failed"
+
+
+async def test_report_that_nothing_ran_is_to_be_repeated_while_its_claim_may_be_granted(world: World) -> None:
+    await world.executor()
+    answer = await world.ask("service_restart", parameters={"service_name": "nginx"})
+    work, seal = await world.work(answer.operation_id or ""), SealKey()
+    claim = world.hands.claim_for(work, seal)
+    given_up = ClaimOutcome(claim, ClaimReply(), {})
+    assert await world.hands.finish(work, given_up, **NOTHING) == Acknowledgement(stored=True, unsettled=True)
+    assert (await world.hands.send_claim(claim, work.principal, seal)).answer.grant
+    assert await world.hands.finish(work, given_up, **NOTHING) == Acknowledgement(stored=True)
+    assert await world.outcome(work.operation_id) == "failed"
+
+
+async def receipt_at(one: Executor, world: World, work: Dispatched, held: ClaimOutcome) -> Acknowledgement:
+    """Send a receipt of success to this replica."""
+    message = ReceiptMessage(receipt=world.hands.receipt_for(work, held), principal=work.principal)
+    return await one.receipts.handle_receipt(Message(subjects.receipt(world.hands.pool), encode(message)))
+
+
+@pytest.mark.parametrize(
+    ("operation", "events"), [("service_restart", 1), ("service_restart", 2), ("service_start", 3)]
+)
+async def test_receipt_at_a_replica_that_reads_no_start_is_to_be_sent_again(
+    world: World, monkeypatch: pytest.MonkeyPatch, operation: str, events: int
+) -> None:
+    """A former leader of the journal replies to reads until it hears of the new one."""
+    await world.executor()
+    work = await world.work((await world.ask(operation, parameters={"service_name": "nginx"})).operation_id or "")
+    held = await world.hands.claim(work)
+    if operation == "service_start":
+        await world.hands.finish(work, held, outcome="unknown", over=True)
+        work = await world.work(work.operation_id)
+        held = await world.hands.claim(work)
+    one = await asleep(world)
+    leader_has(monkeypatch, await first(world, work.operation_id, events))
+    with pytest.raises(Unreachable, match="is not stored here yet"):
+        await receipt_at(one, world, work, held)
+    monkeypatch.undo()
+    assert (await receipt_at(one, world, work, held)).stored
+    assert (await world.life(work.operation_id)).outcome == "succeeded"
+    assert await world.events(subjects.SECURITY) == []
 
 
 async def test_an_operation_whose_parameters_are_gone_ends_and_says_so(world: World) -> None:

@@ -18,6 +18,7 @@ from writ_gateway.http.asgi import Message, Receive, Scope, Send
 from writ_gateway.http.bearer import BearerAuthentication
 from writ_gateway.http.time_limits import TimedProtocol
 from writ_gateway.http.tokens import Tokens
+from writ_gateway.server import LONGEST_MESSAGE
 
 MOST = 8
 
@@ -67,8 +68,20 @@ async def is_served(reader: asyncio.StreamReader) -> bool:
     return (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)).startswith(b"HTTP/1.1 200")
 
 
-async def test_requests_of_one_principal_leave_room_for_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bearer, "MOST_OPEN", 2)
+@pytest.mark.parametrize(
+    ("limit", "body"),
+    [
+        ({"MOST_OPEN": 2}, []),
+        ({"MOST_OPEN_BYTES": 2_000_000}, [(b"content-length", b"1000000")]),
+        ({"MOST_OPEN_BYTES": 2 * LONGEST_MESSAGE}, [(b"transfer-encoding", b"chunked")]),
+    ],
+    ids=["requests", "bytes", "chunks"],
+)
+async def test_requests_of_one_principal_leave_room_for_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: dict[str, int], body: list[tuple[bytes, bytes]]
+) -> None:
+    for name, value in limit.items():
+        monkeypatch.setattr(bearer, name, value)
     over, statuses = asyncio.Event(), list[int]()
 
     async def inner(scope: Scope, receive: Receive, send: Send) -> None:
@@ -85,7 +98,7 @@ async def test_requests_of_one_principal_leave_room_for_others(tmp_path: Path, m
     application = BearerAuthentication(inner, Tokens(tokens_of(tmp_path, "bot", "other")))
 
     def request(principal: str) -> "asyncio.Task[None]":
-        headers = [(b"authorization", f"Bearer {principal}".encode())]
+        headers = [(b"authorization", f"Bearer {principal}".encode()), *body]
         scope = {"type": "http", "path": "/mcp", "headers": headers}
         return asyncio.ensure_future(application(scope, receive, send))
 

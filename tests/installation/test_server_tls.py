@@ -19,7 +19,7 @@ from writ_installation.initialise import init, upgrade
 from writ_installation.nats.server import configuration
 from writ_installation.server_access import server_tls
 from writ_installation.server_access.agent_ca import ca_elsewhere
-from writ_installation.server_access.certificates import end_of, issue, make_authority
+from writ_installation.server_access.certificates import issue, make_authority, period_of
 from writ_installation.server_access.server_address import ServerAddress
 from writ_installation.server_access.server_tls import encrypted, own_names, renew, set_up
 
@@ -98,7 +98,20 @@ def test_a_certificate_is_renewed_thirty_days_before_its_end(home: Home, days: i
     assert (number(home) == 2) is renewed
     files = server_tls.server_files(home)
     assert files is not None
-    assert end_of(Path(files.certificate).read_bytes()).timestamp() - then > 30 * DAY - 60
+    _, end = period_of(Path(files.certificate).read_bytes())
+    assert end.timestamp() - then > 30 * DAY - 60
+
+
+def test_a_certificate_issued_by_a_clock_ahead_is_replaced_once_the_clock_is_right(home: Home) -> None:
+    renew(home, NOW + 365 * DAY)
+    with pytest.raises(ssl.SSLError, match="not yet valid"):
+        handshake(home, home.ca_file.read_bytes(), "localhost")
+    ahead = server_tls.tls_state(home, NOW + 365 * DAY)
+    assert server_tls.tls_state(home, NOW) != ahead
+    assert renew(home, NOW) == ""
+    handshake(home, home.ca_file.read_bytes(), "localhost")
+    assert renew(home, NOW) == ""
+    assert number(home) == 3
 
 
 def test_a_certificate_follows_the_names_in_the_file(home: Home) -> None:

@@ -1,13 +1,16 @@
 """Every writer besides NATS on a full file system, and after it has room again: clear errors, no partial files."""
 
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from tests.containers.test_backup_repository import repository_in, store, whole
 from tests.lab.test_full_disk import filled, tmpfs
 
 from writ_client.client import Writ
+from writ_contracts.errors import WritError
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import (
     RunningInstallation,
@@ -16,11 +19,12 @@ from writ_testing.installations.installation import (
     prepare,
     running_installation,
 )
+from writ_testing.peers.restic_repository import create_repository
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(180), pytest.mark.asyncio(loop_scope="module")]
 ADMIN = {"name": "archive", "operations": ["journal_archive"], "user_roles": ["admin"], "allowed": True}
 ENVIRON = {"WRIT_SWEEP": "0.2", "WRIT_JOURNAL_KEEP": "0.01"}
-PLACES = ("config", "state", "files", "out")
+PLACES = ("config", "state", "files", "out", "vault")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -30,14 +34,20 @@ async def places(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[dict
     found = {name: folder / "home" / name if name in ("config", "state") else folder / name for name in PLACES}
     for path in found.values():
         path.mkdir(parents=True)
-    with tmpfs(found["config"], 2), tmpfs(found["state"], 8), tmpfs(found["files"], 2), tmpfs(found["out"], 2):
+    with ExitStack() as mounts:
+        for name, path in found.items():
+            mounts.enter_context(tmpfs(path, 8 if name == "state" else 2))
         yield found
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def installation(places: dict[str, Path]) -> AsyncIterator[RunningInstallation]:
     folder = places["files"].parent
-    home = prepare(folder, targets=[local_target("web-1", places["files"])], policy=open_policy(ADMIN))
+    create_repository(places["vault"] / "restic", "a password")
+    (folder / "password").write_text("a password")
+    backup = {"repository": str(places["vault"] / "restic"), "password_file": str(folder / "password")}
+    target = local_target("web-1", places["files"], backup=backup)
+    home = prepare(folder, targets=[target], policy=open_policy(ADMIN))
     async with running_installation(folder, home=home, environ=ENVIRON) as running:
         yield running
 
@@ -65,6 +75,37 @@ async def test_file_of_a_target_is_whole_or_as_it_was(places: dict[str, Path], w
         assert names(places["files"]) == {"fill"}
     assert (await writ.run("file_write", "web-1", wanted, timeout=30)).outcome == "succeeded"
     assert len(path.read_text()) == 200_000
+
+
+async def test_full_repository_takes_no_backup_and_gives_back_the_one_it_has(
+    places: dict[str, Path], writ: Writ
+) -> None:
+    kept, data = places["files"] / "data", {"target_path": str(places["files"] / "data")}
+    kept.mkdir()
+    (kept / "ledger").write_text("before")
+    made = await writ.run("backup_create", "web-1", {**data, "backup_id": "one"}, timeout=60)
+    assert made.outcome == "succeeded", made
+    with filled(places["vault"]):
+        refused = await writ.run("backup_create", "web-1", {**data, "backup_id": "two"}, timeout=60)
+        assert (refused.outcome, refused.code) == ("failed", "no_space"), refused
+        (kept / "ledger").write_text("after")
+        restored = await writ.run("backup_restore", "web-1", {**data, "backup_id": "one"}, timeout=60)
+        assert restored.outcome == "succeeded", restored
+        assert (kept / "ledger").read_text() == "before"
+    made = await writ.run("backup_create", "web-1", {**data, "backup_id": "two"}, timeout=60)
+    assert made.outcome == "succeeded", made
+
+
+async def test_backup_of_a_container_is_read_from_a_full_repository(tmp_path: Path) -> None:
+    with tmpfs(tmp_path, 2):
+        repository = repository_in(tmp_path)
+        await store(repository, "first", whole())
+        with filled(tmp_path):
+            with pytest.raises(WritError) as refused:
+                await store(repository, "second", whole())
+            [kept] = await repository.parts()
+            assert [piece async for piece in repository.dump(kept)] == [piece async for piece in whole()]
+    assert refused.value.code == "no_space"
 
 
 @pytest.mark.parametrize(

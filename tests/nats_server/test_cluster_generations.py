@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,8 @@ from writ_contracts.subjects import JOURNAL_CLOSED, JOURNAL_STREAM
 from writ_installation.files.home import Home
 from writ_installation.nats.server import make_streams, sizes
 from writ_installation.server_access.server_options import options_of
-from writ_nats_server import journal_generations
+from writ_nats_server import journal_generations, streams
 from writ_nats_server.configuration_barrier import applied_by_all
-from writ_nats_server.streams import restore_journal_configuration, streams
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import prepare
 from writ_testing.peers.nats_cluster import Cluster, ClusterNode, cluster_for
@@ -26,6 +26,13 @@ from writ_testing.peers.nats_cluster import Cluster, ClusterNode, cluster_for
 pytestmark = pytest.mark.timeout(120)
 PAUSED = 1.5
 """Seconds: less than NATS needs to take a server for lost."""
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a busy machine take longer than the product waits for its servers."""
+    monkeypatch.setattr(journal_generations, "IN_STEP_WITHIN", 60.0)
+    monkeypatch.setattr(streams, "applied_by_all", partial(applied_by_all, within=60.0))
 
 
 @pytest.fixture
@@ -100,7 +107,7 @@ async def test_journal_whose_limit_an_earlier_attempt_lifted_is_opened_once_each
     bootstrap, executor = await connected(home, leader, "bootstrap"), await connected(home, leader, "executor")
     await append(executor, 1, 20)
     await cluster.whole()
-    (own,) = (one for one in streams(sizes(home)) if one["name"] == JOURNAL_STREAM)
+    (own,) = (one for one in streams.streams(sizes(home)) if one["name"] == JOURNAL_STREAM)
     there = (await call(bootstrap.replies, f"STREAM.INFO.{JOURNAL_STREAM}", {}))["config"]
     lifted = {**there, **own, "subjects": [JOURNAL_CLOSED]}
     await call(bootstrap.replies, f"STREAM.UPDATE.{JOURNAL_STREAM}", {**lifted, "discard": "old", "max_msgs": 10})
@@ -108,7 +115,7 @@ async def test_journal_whose_limit_an_earlier_attempt_lifted_is_opened_once_each
     os.kill(late.process.pid, signal.SIGSTOP)
     asyncio.get_running_loop().call_later(PAUSED, os.kill, late.process.pid, signal.SIGCONT)
     await call(bootstrap.replies, f"STREAM.UPDATE.{JOURNAL_STREAM}", lifted)
-    await restore_journal_configuration(bootstrap.replies, sizes(home))
+    await streams.restore_journal_configuration(bootstrap.replies, sizes(home))
     await append(executor, 21, 20)
     await copies_are(cluster, 11, 40)
     await bootstrap.close()
@@ -118,11 +125,11 @@ async def test_journal_whose_limit_an_earlier_attempt_lifted_is_opened_once_each
 async def test_server_that_does_not_reply_is_reported_and_keeps_no_journal_closed(home: Home, cluster: Cluster) -> None:
     leader, silent = await cluster.leader(), await follower(cluster)
     bootstrap, executor = await connected(home, leader, "bootstrap"), await connected(home, leader, "executor")
-    assert await applied_by_all(bootstrap.replies, JOURNAL_STREAM, 3)
+    assert await applied_by_all(bootstrap.replies, JOURNAL_STREAM, 3, within=60.0)
     os.kill(silent.process.pid, signal.SIGSTOP)
     assert not await applied_by_all(bootstrap.replies, JOURNAL_STREAM, 3, within=1.0)
     os.kill(silent.process.pid, signal.SIGCONT)
-    assert await applied_by_all(bootstrap.replies, JOURNAL_STREAM, 3)
+    assert await applied_by_all(bootstrap.replies, JOURNAL_STREAM, 3, within=60.0)
     listed = await call(bootstrap.replies, f"CONSUMER.NAMES.{JOURNAL_STREAM}", {})
     assert listed["consumers"] in ([], None)
     await append(executor, 1, 1)

@@ -171,11 +171,16 @@ class ReceiptMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     texts: TextSizes = field(default_factory=list)
 
 
-class Acknowledgement(Struct, frozen=True, kw_only=True):
-    """The reply to a receipt or report: stored (or no longer needed), so delete it; or an error."""
+class Acknowledgement(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The reply to a receipt or report: stored (or no longer needed), so delete it; or an error.
+
+    `unsettled`: the receipt is of a claim that ran nothing, and that may yet be granted. Send it again later; an agent
+    of an earlier release deletes it.
+    """
 
     stored: bool = False
     error: Failure | None = None
+    unsettled: bool = False
 
 
 class Heartbeat(Struct, frozen=True, kw_only=True, omit_defaults=True):

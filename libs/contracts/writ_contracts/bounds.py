@@ -1,12 +1,13 @@
 """Bounds of values in messages: types for fields, and `check` for free values, whose type says nothing.
 
-msgspec takes integers of any size into `Any`, and 900 levels; other readers of the same JSON refuse or change them.
+msgspec takes integers of any size into `Any`, and 900 levels (with Python 3.13 several thousand); other readers of the
+same JSON refuse or change them.
 """
 
 import math
 from typing import Annotated, Any
 
-from msgspec import Meta, Struct, inspect
+from msgspec import Meta, Raw, Struct, inspect, json
 
 from writ_contracts.errors import Invalid
 
@@ -47,7 +48,8 @@ def is_plain_json(text: bytes) -> bool:
 
 def check(value: Any) -> None:
     """Raises Invalid for a value nested too deep, with too many parts, or with a number or text refused by some readers
-    of JSON.
+    of JSON. The payload of a statement, a `Raw`, is checked like a message of its own. Raises msgspec.DecodeError or
+    RecursionError where it cannot be read.
     """
     waiting, count = [(value, 0)], 0
     while waiting:
@@ -91,10 +93,17 @@ def _check_plain(value: Any) -> None:
             return
         case int() if not LEAST_WHOLE <= value <= MOST_WHOLE:
             raise Invalid("a number with more than 64 bits")
+        case Raw() if bytes(memoryview(value)[:1]) in (b"{", b"["):
+            _check_nested(value)
         case float() if not math.isfinite(value):
             raise Invalid("a number that is not finite")
         case _:
             return
+
+
+def _check_nested(written: Raw) -> None:
+    if not is_plain_json(bytes(written)):
+        check(json.decode(written))
 
 
 def _check_text(text: str) -> None:

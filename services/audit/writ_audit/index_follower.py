@@ -118,6 +118,7 @@ class IndexFollower:
         within `timeout`.
         """
         last = await self._journal.last(JOURNAL)
+        self._last = max(self._last, last.sequence if last else 0)
         current = last is None or await self.reached(last.sequence, timeout)
         self._on_query(current)
         return current

@@ -72,7 +72,7 @@ class AuditQueryEndpoint:
 
     async def search(self, reader: QueryReader, query: SearchQuery) -> SearchReply:
         """Return operations, the newest first. Those of other principals need policy's permission. Raises WritError."""
-        await self._follower.current(CATCH_UP)
+        behind = await self._behind()
         only_of = await self._limited_to(reader, query)
         by_parameters = any(sought_values(query))
         sought = await self._hidden.digests(reader.principal, query) if by_parameters else SoughtDigests()
@@ -83,9 +83,14 @@ class AuditQueryEndpoint:
         more = len(rows) > query.limit
         unknown = [] if rows else await asyncio.to_thread(self._unknown, query, only_of)
         hidden = await asyncio.to_thread(self._hidden_values, sought, bool(rows)) if by_parameters else None
+        as_of = self._follower.position
         return SearchReply(
-            rows=rows[: query.limit], more=more, as_of=self._follower.position, unknown=unknown, hidden=hidden
+            rows=rows[: query.limit], more=more, as_of=as_of, behind=behind, unknown=unknown, hidden=hidden
         )
+
+    async def _behind(self) -> int:
+        """Return how many events of the journal the index lacks after a wait."""
+        return 0 if await self._follower.current(CATCH_UP) else max(self._follower.lag, 1)
 
     def _hidden_values(self, sought: SoughtDigests, found: bool) -> HiddenValues:
         since = None if found or sought.problem else self._index.searchable_since(sought.keys)
@@ -152,11 +157,11 @@ class AuditQueryEndpoint:
             parameters["principal"] = query.principal
         if not await self._permission.allows(reader, None, parameters):
             raise Denied("you may not read the security events")
-        await self._follower.current(CATCH_UP)
+        behind = await self._behind()
         found = await asyncio.to_thread(self._index.security, query, query.limit + 1)
         records = await self._fetch(sorted(found[: query.limit]))
         more = len(found) > query.limit == len(records)
-        return self._trace_answer(records[::-1], withheld=0, more=more)
+        return structs.replace(self._trace_answer(records[::-1], withheld=0, more=more), behind=behind)
 
     async def _correlation(self, reader: QueryReader, correlation_id: str, after: int) -> TraceReply:
         """Return the first events after this one that the journal has and the reader may read.

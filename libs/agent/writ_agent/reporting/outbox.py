@@ -3,11 +3,15 @@
 An acknowledged message is forgotten. After anything else it is sent again, also after a restart. Only a final refusal
 moves it aside, with an error in the log. Before that, a receipt with attached texts is sent without these: an executor
 of an earlier release cannot read it, and may have started since the claim.
+
+NATS may hold back the append of a grant for longer than an agent waits. So the receipt of a claim that was given up is
+sent until that claim can no longer be granted (`unsettled`). This holds up no other claim of the operation.
 """
 
 import asyncio
 import random
 from collections.abc import Callable
+from time import monotonic
 
 from msgspec import structs
 
@@ -23,6 +27,9 @@ from writ_runtime.logs import Log
 
 SEND_SECONDS = 5.0
 LONGEST_PAUSE = 5.0
+"""Much less than a grant's lifetime: an operation granted late ends before it counts as lost."""
+NOT_FOUND_SECONDS = 60.0
+"""Seconds after which `not_found` is final. Before, a former leader of the journal may not have seen the operation."""
 LARGE = 65_536
 """Bytes of a message about no change that is spooled only once it could not be sent at once."""
 _log = Log("writ.agent")
@@ -38,6 +45,7 @@ class Outbox:
         self._spool = spool
         self._on_sent = on_sent
         self._sending: dict[str, asyncio.Task[None]] = {}
+        self._repeating: set[asyncio.Task[None]] = set()
         self._unspooled: dict[str, Parcel] = {}
         self._syncing: dict[str, asyncio.Task[None]] = {}
 
@@ -45,6 +53,10 @@ class Outbox:
     def pending(self) -> frozenset[str]:
         """Return the keys still on their way."""
         return frozenset(self._sending)
+
+    def has_pending(self, key: str) -> bool:
+        """Return true if a parcel with this key, or with this key, a dot and more, is still on its way."""
+        return any(other == key or other.startswith(f"{key}.") for other in self._sending)
 
     def resume(self) -> None:
         """Send the parcels of an earlier process."""
@@ -79,9 +91,10 @@ class Outbox:
             await asyncio.wait(self._sending.values(), timeout=grace)
 
     async def close(self) -> None:
-        for task in self._sending.values():
+        ending = [*self._sending.values(), *self._repeating]
+        for task in ending:
             task.cancel()
-        await asyncio.gather(*self._sending.values(), return_exceptions=True)
+        await asyncio.gather(*ending, return_exceptions=True)
         await self._keep_unspooled(*self._unspooled)
 
     async def _keep(self, key: str, parcel: Parcel, *, durable: bool) -> None:
@@ -106,16 +119,33 @@ class Outbox:
         task.add_done_callback(lambda _: self._sending.pop(key, None))
 
     async def _send(self, key: str, parcel: Parcel) -> None:
-        pause = 0.1
-        while not await self._sent(key, parcel):
+        pause, found_by = 0.1, monotonic() + NOT_FOUND_SECONDS
+        while (reply := await self._reply(key, parcel, found_by)) is None:
             await self._keep_unspooled(key)
             await asyncio.sleep(pause * _random.uniform(0.5, 1.0))
             pause = min(2 * pause, LONGEST_PAUSE)
+        if reply.unsettled:
+            task = tasks.spawn(self._repeat(key, parcel), "receipt of a claim")
+            self._repeating.add(task)
+            task.add_done_callback(self._repeating.discard)
+        else:
+            await self._forget(key, parcel)
+        self._on_sent(key)
+
+    async def _repeat(self, key: str, parcel: Parcel) -> None:
+        """Send the acknowledged parcel again until the fate of its claim is known."""
+        reply = None
+        while reply is None or reply.unsettled:
+            await asyncio.sleep(LONGEST_PAUSE * _random.uniform(0.5, 1.0))
+            reply = await self._reply(key, parcel, 0.0)
+        await self._forget(key, parcel)
+
+    async def _forget(self, key: str, parcel: Parcel) -> None:
         self._unspooled.pop(key, None)
         await self._synced(key)
         fault("agent.receipt_sent")
-        self._spool.clear(key)
-        self._on_sent(key)
+        if self._spool.live.get(key) is parcel:  # not the entry of another claim under this key
+            self._spool.clear(key)
 
     def _is_set_aside(self, key: str) -> bool:
         """Set a refused parcel aside. With a full disk it is kept, and tried again."""
@@ -126,21 +156,24 @@ class Outbox:
             return False
         return True
 
-    async def _sent(self, key: str, parcel: Parcel) -> bool:
+    async def _reply(self, key: str, parcel: Parcel, found_by: float) -> Acknowledgement | None:
+        """Return the reply to the parcel, also to one that was set aside; None if it must be sent again."""
         try:
             reply = await self._bus.request(parcel.subject, parcel.body, timeout=SEND_SECONDS)
             answer = decode(reply.data, Acknowledgement)
         except Invalid as error:
             _log.error("outbox.unreadable_answer", key=key, error=str(error))
-            return False
+            return None
         except WritError as error:
             _log.warning("outbox.not_sent", key=key, code=error.code, error=str(error))
-            return False
+            return None
         if answer.error is not None and not answer.error.retry:
+            if answer.error.code == "not_found" and monotonic() < found_by:
+                return None
             if answer.error.code == Invalid.default_code and (body := without_attached(parcel.body)) is not None:
-                return await self._sent(key, structs.replace(parcel, body=body))
+                return await self._reply(key, structs.replace(parcel, body=body), found_by)
             _log.error("outbox.refused", key=key, code=answer.error.code, error=answer.error.message)
             await self._keep_unspooled(key)
             await self._synced(key)
-            return self._is_set_aside(key)
-        return answer.stored
+            return answer if self._is_set_aside(key) else None
+        return answer if answer.stored else None

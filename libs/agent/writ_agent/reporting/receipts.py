@@ -57,6 +57,17 @@ class ReceiptSubject(Struct, frozen=True, kw_only=True):
     attaches: bool = False
     """True if all executors read attached texts."""
 
+    @property
+    def attempt_key(self) -> str:
+        """Return the key of what the spool has of the attempt while it goes on."""
+        return f"{self.operation_id}.{self.attempt}"
+
+    @property
+    def key(self) -> str:
+        """Return the key of the receipt in the spool. That of a claim without a grant leaves room for other claims."""
+        without_grant = self.grant_digest is None and self.claim_digest is not None
+        return f"{self.attempt_key}.{self.claim_digest:.16}" if without_grant else self.attempt_key
+
 
 class FullOutput:
     """A complete output as it is sent: as JSON, or with its large texts attached as bytes."""

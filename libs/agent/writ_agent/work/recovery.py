@@ -36,8 +36,11 @@ async def _report_leftover(parts: WorkerParts, key: str, entry: ClaimSent | Inte
     operation = parts.trust.catalogue.get(entry.operation) if isinstance(entry, Intent) else None
     done = await _ended(parts, entry, operation)
     _log.warning("agent.left_over", key=key, outcome=done.outcome, effect=done.effect, over=done.over)
-    body = receipt_message(parts.identity, _receipt_subject(entry), done, operation, 0.0)
-    await parts.outbox.post(key, Parcel(subject=subjects.receipt(parts.identity.pool), body=body))
+    subject = _receipt_subject(entry)
+    body = receipt_message(parts.identity, subject, done, operation, 0.0)
+    await parts.outbox.post(subject.key, Parcel(subject=subjects.receipt(parts.identity.pool), body=body))
+    if subject.key != subject.attempt_key:
+        parts.spool.clear(subject.attempt_key)
 
 
 async def _ended(parts: WorkerParts, entry: ClaimSent | Intent, operation: Operation | None) -> TaskResult:

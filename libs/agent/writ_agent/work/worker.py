@@ -99,7 +99,7 @@ class Worker:
             await _acknowledge(delivery.ack())
         elif self.stopping:
             await _acknowledge(delivery.nak(BUSY_DELAY))
-        elif self._parts.in_flight.find(work.operation_id) or _key(work) in self._parts.outbox.pending:
+        elif self._parts.in_flight.find(work.operation_id) or self._parts.outbox.has_pending(_key(work)):
             await _acknowledge(delivery.nak(LONGEST_DELAY / 2))
         elif not self._only_reads(work) and self._parts.in_flight.changes(work.target):
             # This host slept past a deadline, say: executors think that what runs here is lost, and send the next one.
@@ -280,7 +280,9 @@ class Worker:
         parcel = Parcel(subject=subjects.receipt(self._parts.identity.pool), body=body)
         durable = operation is None or not operation.read_only
         with self._parts.meters.stages.time(subject.operation_id, stage="tell"), tracing.span("tell"):
-            await self._parts.outbox.post(f"{subject.operation_id}.{subject.attempt}", parcel, durable=durable)
+            await self._parts.outbox.post(subject.key, parcel, durable=durable)
+        if subject.key != subject.attempt_key:
+            self._parts.spool.clear(subject.attempt_key)
         self._count(subject.operation_id, done, operation.name if operation else "", seconds)
 
     def _count(self, operation_id: str, done: TaskResult, operation: str, seconds: float) -> None:

@@ -16,6 +16,7 @@ from writ_cli.arguments.options import asking, local
 from writ_cli.context.settings import Settings
 from writ_contracts.errors import Invalid, Unreachable
 from writ_documents.readers import read_principals
+from writ_installation.server_access.server_tls import client_tls
 from writ_installation.status.server_url import running_url
 
 GATEWAY = "writ_gateway"
@@ -111,8 +112,15 @@ async def http(
         WRIT_MCP_PROFILE=profile,
         WRIT_MCP_READ_ONLY=str(read_only).lower(),
         WRIT_MCP_PUBLIC_ONLY=str(public_only).lower(),
+        **_nats_ca(settings),
         **_tls(certificate, private_key),
     )
+
+
+def _nats_ca(settings: Settings) -> dict[str, str]:
+    """Return the file of the installation's own CA, as other services get it, unless the environment names another."""
+    tls = client_tls(settings.home, settings.environ)
+    return {"WRIT_TLS_CA": tls.ca} if tls is not None and tls.ca else {}
 
 
 def _tls(certificate: Path | None, private_key: Path | None) -> dict[str, str]:

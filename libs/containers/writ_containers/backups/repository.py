@@ -6,6 +6,7 @@ other. Repository and password reach restic by its environment, never by an argu
 """
 
 import asyncio
+import errno
 import json
 import os
 import tempfile
@@ -31,9 +32,10 @@ TAG = "writ-container-backup"
 CHUNK = 256 * 1024
 MOST_ERRORS = 8 * 1024
 KILL_SECONDS = 1.0
+BUSY, NO_SPACE = "busy", "no_space"
 CODES = {
     10: ("unavailable", "there is no restic repository where the target declares one: restic init"),
-    11: ("busy", "another program holds the lock of the backup repository"),
+    11: (BUSY, "another program holds the lock of the backup repository"),
     12: ("permission_denied", "the declared password is not that of the backup repository"),
 }
 
@@ -63,8 +65,7 @@ class Repository:
     async def parts(self) -> list[BackupPart]:
         """Return the parts of all backups of this host, oldest first. Takes no lock. Raises WritError."""
         words = ["snapshots", "--no-lock", f"--host={self.host}", f"--tag={TAG}"]
-        async with self._running(words) as process:
-            out = await _all(process)
+        out = await self._ended(words)
         return sorted((_part(one) for one in _items(out)), key=lambda one: (one.created_at, one.number))
 
     async def store(self, tags: Mapping[str, str], name: str, stream: AsyncIterator[bytes], *, full: bool) -> None:
@@ -84,16 +85,46 @@ class Repository:
             await _all(process)
 
     async def dump(self, part: BackupPart) -> AsyncIterator[bytes]:
-        """Yield the file of a part. Raises WritError where restic finds it damaged."""
-        async with self._running(["dump", part.reference, f"/{file_name(part.number)}"]) as process:
-            while process.stdout is not None and (piece := await process.stdout.read(CHUNK)):
+        """Yield the file of a part. Raises WritError where restic finds it damaged.
+
+        Without room for restic's lock it is read without one: restic ends before its first byte, and is started again.
+        """
+        words, begun = [part.reference, f"/{file_name(part.number)}"], False
+        try:
+            async for piece in self._pieces(["dump", *words]):
+                begun = True
+                yield piece
+        except WritError as error:
+            if begun or error.code != NO_SPACE:
+                raise
+            async for piece in self._pieces(["dump", "--no-lock", *words]):
                 yield piece
 
     async def forget(self, parts: Sequence[BackupPart]) -> None:
-        """Remove these parts; their data stays until somebody prunes. Raises WritError."""
-        if parts:
-            async with self._running(["forget", *(part.reference for part in parts)]) as process:
-                await _all(process)
+        """Remove these parts; their data stays until somebody prunes. Raises WritError.
+
+        A restic that was killed, as for a cancel, leaves its lock, which forbids this. `unlock` removes locks of
+        processes that are gone, and no others.
+        """
+        if not parts:
+            return
+        words = ["forget", *(part.reference for part in parts)]
+        try:
+            await self._ended(words)
+        except WritError as error:
+            if error.code != BUSY:
+                raise
+            await self._ended(["unlock"])
+            await self._ended(words)
+
+    async def _ended(self, words: Sequence[str]) -> bytes:
+        async with self._running(words) as process:
+            return await _all(process)
+
+    async def _pieces(self, words: Sequence[str]) -> AsyncIterator[bytes]:
+        async with self._running(words) as process:
+            while process.stdout is not None and (piece := await process.stdout.read(CHUNK)):
+                yield piece
 
     @asynccontextmanager
     async def _running(self, words: Sequence[str], *, stdin: bool = False) -> AsyncIterator[Process]:
@@ -186,6 +217,8 @@ def _refuse(status: int, text: str) -> None:
     if status == 1 and "repository is already locked" in text:
         status = 11
     code, message = CODES.get(status, ("tool_failed", f"restic failed (exit status {status})"))
+    if code == "tool_failed" and os.strerror(errno.ENOSPC).lower() in text:
+        code, message = NO_SPACE, "restic found no room where it writes: the repository's disk, or the one of /tmp"
     raise WritError(message, code=code)
 
 

@@ -52,13 +52,14 @@ class TraceReply(Struct, frozen=True, kw_only=True):
     """The events in journal order. `as_of`: the last sequence the index had read.
 
     `more`: not all of them fit into one reply. `withheld`: the number of events of other principals which the reader
-    may not see.
+    may not see. `behind`: of security events, the number of the journal's last events that the index had not read.
     """
 
     events: list[TraceEvent] = field(default_factory=list)
     more: bool = False
     withheld: int = 0
     as_of: int = 0
+    behind: int = 0
     error: Failure | None = None
 
 
@@ -153,12 +154,14 @@ class HiddenValues(Struct, frozen=True, kw_only=True):
 
 class SearchReply(Struct, frozen=True, kw_only=True):
     """The rows; `more`: there are further ones. `unknown`: misspelt names, where nothing was found. `hidden`: only for
-    a search by parameters.
+    a search by parameters. `behind`: the number of the journal's last events that the index had not read yet, as while
+    it is built: what they record is missing.
     """
 
     rows: list[SearchRow] = field(default_factory=list)
     more: bool = False
     as_of: int = 0
+    behind: int = 0
     unknown: list[UnknownName] = field(default_factory=list)
     hidden: HiddenValues | None = None
     error: Failure | None = None

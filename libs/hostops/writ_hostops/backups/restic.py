@@ -6,6 +6,7 @@ kind and mode of the tree, and the target's `host` name. Anything else in the re
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shlex
@@ -23,6 +24,8 @@ _NO_REPOSITORY, _LOCKED, _WRONG_PASSWORD = 10, 11, 12
 INCOMPLETE = 3
 """restic's exit status if some files could not be read."""
 _COMMON = ("--json", "--no-cache")
+_FULL = os.strerror(errno.ENOSPC).lower()
+"""As Go prints this error. restic's exit status does not tell it from others."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,8 @@ class Restic:
             _LOCKED: ("busy", "another program holds the lock of the backup repository"),
             _WRONG_PASSWORD: ("permission_denied", "the declared password is not that of the backup repository"),
         }.get(ran.status, ("tool_failed", f"restic failed (exit status {ran.status})"))
+        if code == "tool_failed" and _FULL in ran.errors:
+            code, message = "no_space", "restic found no room; `log` has the file that it could not write"
         raise HostError(code, message, effect=effect, output={"log": printed(ran)})
 
     def _run_once(
@@ -161,6 +166,11 @@ def printed(ran: ProgramResult) -> str:
     """Return the program's output without its status messages."""
     lines = (ran.out + ran.errors).splitlines()
     return "\n".join(line for line in lines if '"message_type":"status"' not in line)[-commands.MOST_LOG :]
+
+
+def could_not_lock(ran: ProgramResult) -> bool:
+    """Return True if restic ended since it could not write its lock, such as to a full disk."""
+    return bool(ran.status) and "unable to create lock in backend" in ran.errors and not _is_locked(ran)
 
 
 def _is_locked(ran: ProgramResult) -> bool:

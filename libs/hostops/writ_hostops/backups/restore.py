@@ -16,8 +16,18 @@ from typing import Any, ContextManager, Dict, List
 
 from writ_hostops import commands
 from writ_hostops.backups.arguments import BackupArguments, parse_arguments
-from writ_hostops.backups.restic import Restic, StoredBackup, item, printed, progress_reporter, spoiled, summary
+from writ_hostops.backups.restic import (
+    Restic,
+    StoredBackup,
+    could_not_lock,
+    item,
+    printed,
+    progress_reporter,
+    spoiled,
+    summary,
+)
 from writ_hostops.backups.staging import TREE, AllowedKinds, drop_spoiled, move_in, staging_folder, staging_name
+from writ_hostops.commands import ProgramResult
 from writ_hostops.errors import HostError, system_errors
 from writ_hostops.files.trees import Tree, opened_around, opened_tree
 from writ_hostops.protocol import HostReply, OperationCall, verdict
@@ -34,7 +44,7 @@ def run(call: OperationCall) -> HostReply:
     with _destination(call, arguments, kept, make=True) as tree:
         _refuse_without_room(tree, kept)
         with staging_folder(tree) as staging:
-            ran = restic.run(_words(kept, _staged(staging), "--verify"), staging, progress_reporter(call, "restoring"))
+            ran = _restored(call, restic, kept, staging)
             ran.refuse_stopped("the restore")
             summarised = summary(ran)
             if ran.status and not summarised:
@@ -51,6 +61,18 @@ def run(call: OperationCall) -> HostReply:
             "incomplete", f"{left}; `log` names what is missing", effect="done", output=output, state=_ids(kept)
         )
     return HostReply(output=output, state=_ids(kept), effect="done")
+
+
+def _restored(call: OperationCall, restic: Restic, kept: StoredBackup, staging: int) -> ProgramResult:
+    """Have restic write the files. Without room for its lock in the repository, it only reads there: the files that a
+    simultaneous prune takes from it are then errors, as all that it cannot read.
+    """
+    report = progress_reporter(call, "restoring")
+    ran = restic.run(_words(kept, _staged(staging), "--verify"), staging, report)
+    if could_not_lock(ran) and not ran.stopped:
+        call.progress("the repository has no room for a lock: restoring without one")
+        ran = restic.run(_words(kept, _staged(staging), "--verify", "--no-lock"), staging, report)
+    return ran
 
 
 def preview(call: OperationCall) -> HostReply:

@@ -64,9 +64,10 @@ def cross_sign(new: bytes, former: Certificate) -> bytes:
     return signed.public_bytes(Encoding.PEM)
 
 
-def end_of(certificate: bytes) -> datetime:
-    """Return the end of the first certificate in this PEM."""
-    return x509.load_pem_x509_certificate(certificate).not_valid_after_utc
+def period_of(certificate: bytes) -> tuple[datetime, datetime]:
+    """Return the begin and the end of the first certificate in this PEM."""
+    first = x509.load_pem_x509_certificate(certificate)
+    return first.not_valid_before_utc, first.not_valid_after_utc
 
 
 def is_pair(authority: Certificate) -> bool:

@@ -47,12 +47,13 @@ class TlsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class IssuedCertificate(Struct, frozen=True, kw_only=True):
-    """The certificate in use: its names, its end in Unix seconds, and the CA's certificates behind it."""
+    """The certificate in use: its names, its end and begin in Unix seconds, and the CA's certificates behind it."""
 
     number: int
     names: list[str]
     ends: float
     chain: str
+    begins: float = 0.0
 
 
 def read_settings(home: Home) -> TlsSettings | None:
@@ -136,25 +137,27 @@ def certificate_end(home: Home) -> float | None:
 
 
 def is_due(home: Home, now: float) -> bool:
-    """Return whether there is to be another certificate: before its end, for other names, by another CA."""
+    """Return whether there is to be another certificate: before its end, for other names, by another CA, or since the
+    clock was ahead when it was issued, and no client accepts it yet.
+    """
     settings = read_settings(home)
     if settings is None or settings.mode == "off":
         return False
     known = issued(home)
     if known is None or known.names != settings.names or known.chain != _chain(home):
         return True
-    return _ends_soon(known, now)
+    return _is_out(known, now)
 
 
-def _ends_soon(known: IssuedCertificate, now: float) -> bool:
-    return known.ends - now < RENEWED.total_seconds()
+def _is_out(known: IssuedCertificate, now: float) -> bool:
+    return known.ends - now < RENEWED.total_seconds() or now < known.begins
 
 
 def tls_state(home: Home, now: float) -> list[object]:
     """Return a state that changes when a file of TLS does, or the certificate is to be renewed."""
     with suppress(ConfigError):  # the code that applies the files names the mistake
-        soon = (known := issued(home)) is not None and _ends_soon(known, now)
-        return [*map(stamp, (home.tls_file, home.ca_file, _state(home))), soon]
+        out = (known := issued(home)) is not None and _is_out(known, now)
+        return [*map(stamp, (home.tls_file, home.ca_file, _state(home))), out]
     return []
 
 
@@ -179,7 +182,7 @@ def _renew(home: Home, now: float) -> str:
 
 
 def _issue(home: Home, names: list[str], number: int, now: float) -> str:
-    from writ_installation.server_access.certificates import end_of, is_pair, issue  # noqa: PLC0415 - as above
+    from writ_installation.server_access.certificates import is_pair, issue, period_of  # noqa: PLC0415 - as above
     from writ_installation.server_access.cluster_certificate import Certificate  # noqa: PLC0415
 
     authority = Certificate(first_of(home.ca_file.read_bytes()), home.ca_key.read_bytes())
@@ -189,8 +192,8 @@ def _issue(home: Home, names: list[str], number: int, now: float) -> str:
     home.certificates.mkdir(mode=0o700, exist_ok=True)
     atomic_files.save(_key(home, number), made.private)  # in a shared folder for the group of NATS's user alone
     atomic_files.save(_certificate(home, number), made.public + chain.encode())
-    ends = end_of(made.public).timestamp()
-    state = IssuedCertificate(number=number, names=names, ends=ends, chain=chain)
+    begins, ends = (moment.timestamp() for moment in period_of(made.public))
+    state = IssuedCertificate(number=number, names=names, begins=begins, ends=ends, chain=chain)
     atomic_files.save(_state(home), msgspec.json.format(msgspec.json.encode(state)))
     for old in range(max(number - 8, 1), number - KEPT + 1):
         _key(home, old).unlink(missing_ok=True)

@@ -83,6 +83,8 @@ class ScriptedExecutor:
         self.catalogue = catalogue
         self.answering: Answering = self.grant
         self.refusing: Failure | None = None
+        self.unsettled = False
+        """Whether claims without a grant may yet be granted."""
         self.operations: dict[str, DispatchedOperation] = {}
         self.attaches = False
         """Whether its replies to claims permit attached texts."""
@@ -318,7 +320,8 @@ class ScriptedExecutor:
             return encode(Acknowledgement(error=self.refusing))
         self.receipts.append(receipt_message)
         await self._notify()
-        return encode(Acknowledgement(stored=True))
+        without_grant = read(receipt_message.receipt, Receipt).grant_digest is None
+        return encode(Acknowledgement(stored=True, unsettled=self.unsettled and without_grant))
 
     async def _report(self, message: Message) -> bytes:
         self.reports.append(read(decode(message.data, ReportMessage).report, SecurityReport))

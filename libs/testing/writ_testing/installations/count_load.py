@@ -67,17 +67,34 @@ class CountLoad:
         return Counter(ends.values())
 
 
-async def settled(writ: Writ, operation_id: str) -> str:
-    """Return the outcome, after a while in which an `unknown` may be resolved."""
+async def settled(writ: Writ, operation_id: str, within: float = ENDS_WITHIN) -> str:
+    """Return the outcome, after a while in which an `unknown` may be resolved. AssertionError with what was last seen,
+    and with the trace, if none comes within so many seconds.
+    """
+    seen = "no reply"
 
     async def known_outcome() -> str | None:
+        nonlocal seen
         try:
             view = await writ.get(operation_id)
-        except WritError:
-            return None  # nobody answers just now
+        except WritError as error:  # nobody answers just now
+            seen = f"{error.code}: {error}"
+            return None
+        seen = f"{view.state}, outcome {view.outcome}, {view.code}: {view.message}"
         return view.outcome if view.outcome != "unknown" else None
 
-    return await eventually(known_outcome, within=120, what="an outcome other than unknown")
+    try:
+        return await eventually(known_outcome, within=within, what=f"a known outcome of {operation_id}")
+    except AssertionError as error:
+        raise AssertionError(f"{error}; last seen: {seen}; {await _recorded(writ, operation_id)}") from None
+
+
+async def _recorded(writ: Writ, operation_id: str) -> str:
+    try:
+        events = (await writ.trace(operation_id=operation_id)).events
+    except WritError as error:
+        return f"no trace: {error.code}: {error}"
+    return "on record: " + ", ".join(f"{event.kind} at {event.at:.3f}" for event in events)
 
 
 async def fill(writ: Writ, target: str = "web-1") -> Full:

@@ -73,9 +73,11 @@ class ClusterNode:
         )
 
     async def stream(self, name: str) -> dict[str, Any] | None:
-        """Return the node's data on its copy of this stream; None without a copy or an answer."""
+        """Return the node's data on its copy of this stream, and its configuration as this node has applied it; None
+        without a copy or an answer.
+        """
         try:
-            observed = await asyncio.to_thread(self._monitor, "/jsz?accounts=true&streams=true")
+            observed = await asyncio.to_thread(self._monitor, "/jsz?accounts=true&streams=true&config=true")
         except OSError:
             return None
         found = [one for account in observed.get("account_details") or () for one in account.get("stream_detail") or ()]

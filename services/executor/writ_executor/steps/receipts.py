@@ -9,7 +9,7 @@ from writ_contracts import subjects
 from writ_contracts.agents import Acknowledgement, Progress, Receipt, ReportMessage, SecurityReport, TextSizes
 from writ_contracts.attached_bytes import detach
 from writ_contracts.bounds import Label, check_values
-from writ_contracts.errors import Conflict
+from writ_contracts.errors import Conflict, Unreachable
 from writ_contracts.journal import Granted, Requested, Resolved
 from writ_contracts.large_texts import LARGE
 from writ_contracts.life import MOST_ATTEMPTS, AcceptedLife, DispatchedLife, GrantedLife, Life, State
@@ -65,6 +65,9 @@ class ReceiptEndpoint:
     async def handle_receipt(self, message: Message) -> Acknowledgement:
         """Acknowledge a receipt stored now, stored before, or not needed. Raises WritError if the agent must keep it or
         has no right to send it.
+
+        A start may be stored after its receipt was sent: NATS holds an append back, or a former leader of the journal
+        replies to the read.
         """
         body = _received(message.data)
         pool = subjects.parse_pool(message.subject)
@@ -72,6 +75,10 @@ class ReceiptEndpoint:
         life = self._as_expected(receipt)
         for _ in range(ATTEMPTS):
             life = life or await self._lives.fresh(body.principal, receipt.operation_id)
+            if _may_yet_start(life, receipt):
+                if _ran_nothing(receipt):
+                    return Acknowledgement(stored=True, unsettled=receipt.claim_digest is not None)
+                raise Unreachable(f"the start of {receipt.operation_id} is not stored here yet: send it again")
             try:
                 with going_on(life):
                     await self._apply_receipt(life, receipt, body)
@@ -137,7 +144,7 @@ class ReceiptEndpoint:
         if life.state not in _HEARD:
             return False
         requested = life.requested
-        over = life.state is State.DISPATCHED or receipt.attempt < life.dispatched.attempt
+        over = receipt.attempt < life.dispatched.attempt
         started = await self._start_of(life, receipt) if requested.pool == receipt.pool else None
         if started is not None and _is_about(started, receipt) and not _is_by(started, receipt, key):
             await self._forged(requested, receipt, "comes from another key or instance than its claim")
@@ -147,8 +154,8 @@ class ReceiptEndpoint:
             return not over or (receipt.outcome == "succeeded" and life.state in (State.DISPATCHED, State.UNKNOWN))
         if started is not None and _not_begun(started, receipt):
             return not over
-        if life.state is State.DISPATCHED:
-            return False  # of a start that was never stored
+        if life.state is State.DISPATCHED or (receipt.grant_digest is None and _ran_nothing(receipt)):
+            return False  # of a claim that was given up, beside the one that was granted
         await self._forged(requested, receipt, "names no grant of this operation")
         return False
 
@@ -226,6 +233,13 @@ def _received(data: bytes) -> ReceivedReceipt:
     """Return the message. Raises Invalid."""
     content, attached = detach(data)
     return structs.replace(decode(content, ReceivedReceipt), attached=attached)
+
+
+def _may_yet_start(life: Life, receipt: Receipt) -> bool:
+    """Return whether the attempt has not started, as far as this life shows, and may have by now."""
+    dispatched = life.dispatched.attempt if isinstance(life, DispatchedLife) else 0
+    waits = life.state is State.DISPATCHED and dispatched == receipt.attempt
+    return isinstance(life, AcceptedLife) and life.open and (waits or dispatched < receipt.attempt)
 
 
 def _names_grant(started: Granted, receipt: Receipt) -> bool:

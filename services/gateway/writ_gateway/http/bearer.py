@@ -14,6 +14,7 @@ from writ_gateway.http.asgi import Application, Receive, Scope, Send, reply
 from writ_gateway.http.issuers import SCOPE, Issuer, has_scope, metadata, session_of
 from writ_gateway.http.time_limits import MOST_CONNECTIONS
 from writ_gateway.http.tokens import TokenRates, Tokens
+from writ_gateway.server import LONGEST_MESSAGE
 from writ_runtime.logs import Log
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ HEALTH = "/healthz"
 METADATA = "/.well-known/oauth-protected-resource"
 MOST_OPEN = MOST_CONNECTIONS // 4
 """Requests of one principal that are handled at once: a call may wait for an operation for 50 s."""
+MOST_OPEN_BYTES = 16 * 1024 * 1024
+"""Their bodies together. The gateway needs five times as much memory for them, and has 1 GB under systemd."""
 _log = Log("writ.gateway")
 
 
@@ -54,6 +57,7 @@ class BearerAuthentication:
         self._access = _access_tokens(issuer) if issuer else None
         self._rates = TokenRates()
         self._open = Counter[str]()
+        self._open_bytes = Counter[str]()
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -99,17 +103,19 @@ class BearerAuthentication:
         await self._shared(identity, scope, receive, send)
 
     async def _shared(self, identity: CallerIdentity, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on a request within its principal's share of the connections; else reply 429."""
-        who = identity.principal
-        if self._open[who] >= MOST_OPEN:
-            body = {"error": "rate_limited", "message": f"{MOST_OPEN} requests of this principal are open: wait"}
-            await reply(send, 429, body, (b"retry-after", b"1"))
+        """Pass on a request within its principal's share of the connections and of the memory; else reply 429."""
+        who, size = identity.principal, _body_size(scope)
+        if self._open[who] >= MOST_OPEN or self._open_bytes[who] + size > MOST_OPEN_BYTES:
+            message = f"{self._open[who]} requests of this principal are open, with {self._open_bytes[who]} bytes: wait"
+            await reply(send, 429, {"error": "rate_limited", "message": message}, (b"retry-after", b"1"))
             return
         self._open[who] += 1
+        self._open_bytes[who] += size
         try:
             await self._inner({**scope, IDENTITY: identity}, receive, send)
         finally:
             self._open[who] -= 1
+            self._open_bytes[who] -= size
 
     async def _refuse(self, send: Send, status: int, error: str) -> None:
         challenge = f'Bearer realm="writ", error="{error}"'
@@ -125,6 +131,14 @@ def _access_tokens(issuer: Issuer) -> "AccessTokens":
     from writ_gateway.http.access_tokens import AccessTokens  # noqa: PLC0415 - 8 MB of cryptography
 
     return AccessTokens(issuer)
+
+
+def _body_size(scope: Scope) -> int:
+    """Return the size of the body by its head, at most the longest that is read; this for a body in chunks."""
+    headers = dict(scope["headers"])
+    length = headers.get(b"content-length", b"0")
+    known = b"transfer-encoding" not in headers and length.isdigit()
+    return min(int(length), LONGEST_MESSAGE) if known else LONGEST_MESSAGE
 
 
 def bearer_of(scope: Scope) -> str:

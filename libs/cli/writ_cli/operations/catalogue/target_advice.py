@@ -59,6 +59,7 @@ OF_BACKEND: Mapping[tuple[str, str], str] = MappingProxyType(
         "listens at connection.host with --tlsverify), and whether the agent's user is in the socket's group",
         (DOCKER, "connection_lost"): "see what ended the connection: the log of the Docker engine",
         (DOCKER, "no_credentials"): "put an empty file, named as the target, into the agent's WRIT_DOCKER_CREDENTIALS",
+        (DOCKER, "engine_refused"): "see what the engine says; Writ needs API 1.44 (Docker Engine 25) or newer",
         (PROXMOX, "unreachable"): "see whether the node is up, and whether pveproxy answers at this address and port",
         (PROXMOX, "auth_failed"): "replace the target's API token in WRIT_PROXMOX_TOKENS of the agent by a valid one",
         (

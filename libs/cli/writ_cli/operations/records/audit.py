@@ -211,6 +211,7 @@ async def search(settings: Settings, filters: SearchOptions, columns: str | None
         click.echo(visible(f"writ: nothing on record has {one.filter} {one.name!r}{nearest(one)}"), err=True)
     for advice in hidden_advice(answer, filters.parameter_filters()):
         click.echo(visible(f"writ: {advice}"), err=True)
+    _report_missing(answer.behind)
     show_rows(settings.screen, answer, chosen)
     return Exit.DONE
 
@@ -243,8 +244,15 @@ async def security(
     query = SecurityFilter(kind=kind, principal=named, since=begin, limit=limit, before=before)
     async with await settings.connect() as writ:
         answer = await writ.security_events(query)
+    _report_missing(answer.behind)
     _show_security(settings.screen, answer)
     return Exit.DONE
+
+
+def _report_missing(behind: int) -> None:
+    if behind:
+        text = f"audit has not read the last {behind} events of the journal yet: what they record is missing here"
+        click.echo(f"writ: {text}", err=True)
 
 
 def _show_security(screen: Screen, answer: TraceReply) -> None:
