@@ -70,16 +70,8 @@ class Audit:
         self._people = PeopleFile(
             config.people, config.people_key, config.state_dir, config.installation, self._security
         )
-        self._samples = DecisionSamples(
-            config,
-            bus,
-            keys,
-            self._security,
-            measures.decided_again,
-            self._time.now,
-            self._index,
-            self._people.value,
-        )
+        counted, now, people = measures.decided_again, self._time.now, self._people.value
+        self._samples = DecisionSamples(config, bus, keys, self._security, counted, now, self._index, people)
         self._follower = IndexFollower(
             bus.journal,
             self._index,
