@@ -46,7 +46,7 @@ async def test_commands_run_at_once_with_variables_of_their_own(tmp_path: Path) 
     assert [home in one.out + one.err for home, one in zip(homes, ended, strict=True)] == [True] * len(homes)
 
 
-async def test_command_with_other_variables_of_python_or_a_large_input_is_a_new_process(tmp_path: Path) -> None:
+async def test_command_with_other_variables_of_its_start_or_a_large_input_is_a_new_process(tmp_path: Path) -> None:
     (tmp_path / "click.py").write_text("raise SystemExit(77)\n")
     assert (await run_command(["status"], {**os.environ, "PYTHONPATH": str(tmp_path)})).status == 77
     large = POLICY.encode() + b"#" * PIPE_BYTES

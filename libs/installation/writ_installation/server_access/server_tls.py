@@ -137,19 +137,16 @@ def certificate_end(home: Home) -> float | None:
 
 
 def is_due(home: Home, now: float) -> bool:
-    """Return whether there is to be another certificate: before its end, for other names, by another CA, or since the
-    clock was ahead when it was issued, and no client accepts it yet.
-    """
+    """Return whether there is to be another certificate: before its end or begin, for other names, by another CA."""
     settings = read_settings(home)
     if settings is None or settings.mode == "off":
         return False
     known = issued(home)
-    if known is None or known.names != settings.names or known.chain != _chain(home):
-        return True
-    return _is_out(known, now)
+    return known is None or known.names != settings.names or known.chain != _chain(home) or _is_out(known, now)
 
 
 def _is_out(known: IssuedCertificate, now: float) -> bool:
+    # One that begins later was issued while the clock was ahead: no client accepts it.
     return known.ends - now < RENEWED.total_seconds() or now < known.begins
 
 

@@ -22,8 +22,8 @@ from writ_testing.installations.command_template import CommandStart
 
 PIPE_BYTES = 65536
 """A pipe takes so many bytes that nobody has read yet (pipe(7))."""
-OF_PYTHON = ("PYTHON", "LC_", "LANG")
-"""Variables that Python reads when it starts."""
+AT_START = ("PYTHON", "LC_", "LANG", "TZ", "WRIT_FAULT")
+"""Beginnings of the names of variables that are read when Python starts, or when a module is loaded."""
 
 
 class WritResult:
@@ -46,14 +46,14 @@ async def run_command(
 ) -> WritResult:
     """Run `writ` with these arguments and variables to its end, in this folder or the present one."""
     start = CommandStart(arguments=[*arguments], environ={**environ}, folder=str(folder or Path.cwd()))
-    variables = _of_python(os.environ)
-    if _of_python(environ) != variables or len(stdin) > PIPE_BYTES:
+    variables = _at_start(os.environ)
+    if _at_start(environ) != variables or len(stdin) > PIPE_BYTES:
         return await _run_new_process(start, stdin)
     return await _run_fork(_template(variables), start, stdin)
 
 
-def _of_python(environ: Mapping[str, str]) -> frozenset[tuple[str, str]]:
-    return frozenset((name, value) for name, value in environ.items() if name.startswith(OF_PYTHON))
+def _at_start(environ: Mapping[str, str]) -> frozenset[tuple[str, str]]:
+    return frozenset((name, value) for name, value in environ.items() if name.startswith(AT_START))
 
 
 async def _run_new_process(start: CommandStart, stdin: bytes) -> WritResult:
