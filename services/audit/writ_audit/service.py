@@ -92,16 +92,8 @@ class Audit:
         self._instance = encode_id(os.urandom(16))
 
     def _make_samples(self, config: AuditConfig, keys: PolicyKeys, measures: AuditMeasures) -> DecisionSamples:
-        return DecisionSamples(
-            config,
-            self._bus,
-            keys,
-            self._security,
-            measures.decided_again,
-            self._time.now,
-            self._people.value,
-            self._index.place.position,
-        )
+        counted, now, people = measures.decided_again, self._time.now, self._people.value
+        return DecisionSamples(config, self._bus, keys, self._security, counted, now, self._index, people)
 
     def _make_server_log(self, config: AuditConfig, measures: AuditMeasures) -> ServerLog:
         owners = KeyOwners(config.principals, config.agents, config.nats_config)
