@@ -47,13 +47,17 @@ class TlsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class IssuedCertificate(Struct, frozen=True, kw_only=True):
-    """The certificate in use: its names, its end and begin in Unix seconds, and the CA's certificates behind it."""
+    """The certificate in use: its names, its end and begin in Unix seconds, and the CA's certificates behind it.
+
+    `ca_begins`: the begin of the CA in Unix seconds.
+    """
 
     number: int
     names: list[str]
     ends: float
     chain: str
     begins: float = 0.0
+    ca_begins: float = 0.0
 
 
 def read_settings(home: Home) -> TlsSettings | None:
@@ -150,7 +154,11 @@ def is_due(home: Home, now: float) -> bool:
 
 
 def _is_out(known: IssuedCertificate, now: float) -> bool:
-    return known.ends - now < RENEWED.total_seconds() or now < known.begins
+    """Return whether clients with this clock will soon not accept the certificate, or do not yet.
+
+    A clock before the CA's begin is wrong: a certificate by it would be out of date for all clients with a right one.
+    """
+    return known.ends - now < RENEWED.total_seconds() or known.ca_begins <= now < known.begins
 
 
 def tls_state(home: Home, now: float) -> list[object]:
@@ -193,7 +201,8 @@ def _issue(home: Home, names: list[str], number: int, now: float) -> str:
     atomic_files.save(_key(home, number), made.private)  # in a shared folder for the group of NATS's user alone
     atomic_files.save(_certificate(home, number), made.public + chain.encode())
     begins, ends = (moment.timestamp() for moment in period_of(made.public))
-    state = IssuedCertificate(number=number, names=names, begins=begins, ends=ends, chain=chain)
+    ca_begins = period_of(authority.public)[0].timestamp()
+    state = IssuedCertificate(number=number, names=names, begins=begins, ends=ends, chain=chain, ca_begins=ca_begins)
     atomic_files.save(_state(home), msgspec.json.format(msgspec.json.encode(state)))
     for old in range(max(number - 8, 1), number - KEPT + 1):
         _key(home, old).unlink(missing_ok=True)
