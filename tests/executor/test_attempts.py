@@ -133,9 +133,7 @@ async def test_report_that_nothing_ran_is_to_be_repeated_while_its_claim_may_be_
     assert await world.outcome(work.operation_id) == "failed"
 
 
-async def receipt_at(
-    one: Executor, world: World, work: Dispatched, held: ClaimOutcome, **how: Any
-) -> Acknowledgement:
+async def receipt_at(one: Executor, world: World, work: Dispatched, held: ClaimOutcome, **how: Any) -> Acknowledgement:
     """Send a receipt to this replica: of success, unless `how` says otherwise."""
     message = ReceiptMessage(receipt=world.hands.receipt_for(work, held, **how), principal=work.principal)
     return await one.receipts.handle_receipt(Message(subjects.receipt(world.hands.pool), encode(message)))
