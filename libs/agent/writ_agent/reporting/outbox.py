@@ -13,8 +13,6 @@ import random
 from collections.abc import Callable
 from time import monotonic
 
-from msgspec import structs
-
 from writ_agent.reporting.receipts import without_attached
 from writ_agent.reporting.spool import Parcel, Spool
 from writ_bus import tasks
