@@ -184,7 +184,7 @@ async def test_receipt_of_an_attempt_that_cannot_come_is_a_security_event(world:
     await world.executor()
     work = await world.work((await world.ask("service_restart", **START)).operation_id or "")
     held = await world.hands.claim(work)
-    made_up = {"grant_digest": "0" * 64, "claim_digest": "0" * 64}
+    made_up: dict[str, Any] = {"grant_digest": "0" * 64, "claim_digest": "0" * 64}
     assert await world.hands.finish(work, held, attempt=2, **made_up) == Acknowledgement(stored=True)
     (event,) = await world.events(subjects.SECURITY)
     assert isinstance(event, SecurityEvent)
