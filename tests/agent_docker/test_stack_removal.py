@@ -4,6 +4,7 @@ import pytest
 from tests.agent_docker.engine_host import EngineHost
 
 from writ_containers.containers.container_view import PROJECT_LABEL
+from writ_containers.stacks import swarm_api
 
 OWN = {PROJECT_LABEL: "shop"}
 ANONYMOUS = "f" * 64
@@ -31,3 +32,15 @@ async def test_preview_and_result_name_the_volumes_that_stay(
     assert sorted(host.engine.volumes) == kept
     again = await host.backend.run(host.task("stack_remove", "b" * 26, stack_name="shop", volumes=False), print)
     assert (again.effect, again.output["kept_volumes"]) == ("none", [])
+
+
+async def test_preview_in_a_swarm_does_not_say_that_no_volume_stays(
+    host: EngineHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def none(*_: object) -> list[object]:
+        return []
+
+    monkeypatch.setattr(swarm_api, "services", none)
+    monkeypatch.setattr(swarm_api, "tasks", none)
+    preview = await host.backend.preview(host.task("stack_remove", "a" * 26, stack_name="shop", volumes=False))
+    assert preview == {"removes": [], "volumes": []}

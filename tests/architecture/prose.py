@@ -9,8 +9,11 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from statistics import median, quantiles
+
+from tests.architecture.tree import parsed
 
 ROOT = Path(__file__).parents[2]
 CODE = (("libs", "services"), ("tests", "bench"))
@@ -59,11 +62,12 @@ def definitions(tops: tuple[str, ...]) -> Iterator[Definition]:
     """Yield every module, class and function in these folders."""
     for top in tops:
         for path in sorted((ROOT / top).rglob("*.py")):
-            for node in ast.walk(ast.parse(path.read_text())):
+            for node in ast.walk(parsed(path)):
                 if isinstance(node, Definition):
                     yield node
 
 
+@cache
 def docstrings(tops: tuple[str, ...]) -> list[list[str]]:
     """Return the words of each definition's docstring, in lower case; without a docstring the list is empty."""
     texts = (ast.get_docstring(node) or "" for node in definitions(tops))

@@ -61,6 +61,8 @@ async def test_copied_parameters_of_another_operation_are_not_sent_to_an_agent(
         stored = await executor.params.get(places[0])
         assert stored is not None
         await executor.params.put(places[1], stored, ttl=60.0)
+        # The executor of the requests has the parameters in memory for a while. Another process reads the store.
+        await installation.until("executor", other_than=installation.kill("executor"))
     done = await alice.wait(str(own.operation_id), timeout=20)
     assert (done.outcome, done.code) == ("failed", "lost")
     assert (await alice.wait(str(secret.operation_id), timeout=20)).outcome == "succeeded"

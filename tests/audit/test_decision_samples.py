@@ -17,6 +17,8 @@ from tests.policy.second_decisions import recorded
 from writ_audit import decision_samples
 from writ_audit.config import AuditConfig
 from writ_audit.decision_samples import AFTER, FILE, MOST_WAITING, CheckedVerdicts, DecisionSamples
+from writ_audit.index import AuditIndex, IndexPosition
+from writ_audit.projection import project
 from writ_bus.port import Bus
 from writ_contracts import subjects
 from writ_contracts.errors import Unreachable
@@ -35,14 +37,15 @@ Counted = asyncio.Queue[str]
 @pytest.fixture(autouse=True)
 def frequent_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decision_samples, "CHECK_EVERY", 0.05)
+    monkeypatch.setattr(decision_samples, "STORE_EVERY", 0.0)
 
 
 @asynccontextmanager
 async def sampling(
-    asking: Asking, folder: Path, *, age: float = AFTER, indexed: int = 0, **changed: Any
+    asking: Asking, folder: Path, *, age: float = AFTER, indexed: int = 0, on: bool = True, **changed: Any
 ) -> AsyncIterator[tuple[DecisionSamples, Counted]]:
     """Yield running samples, which choose every decision, and what they count. `age`: of the events, in seconds.
-    `changed`: other parts of the bus.
+    `indexed`: the last event that an earlier process got. `changed`: other parts of the bus.
     """
     counted = Counted()
     config = AuditConfig(
@@ -53,9 +56,10 @@ async def sampling(
         state_dir=folder / "audit",
         inventory=asking.files.path("inventory"),
         principals=asking.files.path("principals"),
-        recheck_one_in=1,
+        recheck_one_in=int(on),
         recheck_rate=100.0,
     )
+    index = await index_of(asking, config.state_dir, indexed)
     parts = {"journal": asking.bus.journal, "policies": asking.bus.policies, **changed}
     samples = DecisionSamples(
         config,
@@ -64,7 +68,7 @@ async def sampling(
         SecurityEvents(parts["journal"], asking.clock, print),
         counted.put_nowait,
         lambda: asking.clock.now + age,
-        indexed=indexed,
+        index,
     )
     running = asyncio.create_task(samples.run())
     try:
@@ -73,6 +77,17 @@ async def sampling(
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+        index.close()
+
+
+async def index_of(asking: Asking, folder: Path, last: int) -> AuditIndex:
+    """Return audit's index of the journal up to this event."""
+    folder.mkdir(exist_ok=True)
+    index = AuditIndex(folder / "audit.sqlite")
+    new = await asking.bus.journal.read(subjects.JOURNAL, after=index.place.position)
+    changes = [project(one.sequence, one.subject, one.data, one.time) for one in new if one.sequence <= last]
+    index.apply(changes, IndexPosition(last))
+    return index
 
 
 async def test_a_record_that_breaks_the_check_is_counted_open_and_ends_nothing(tmp_path: Path) -> None:
@@ -148,12 +163,41 @@ async def test_a_verdict_that_waited_when_audit_ended_is_checked_once_by_the_nex
         assert await findings(asking) == [f"event {one.sequence}" for one in (first, second)]
 
 
-async def reached(folder: Path, sequence: int) -> None:
-    """Wait until the stored position is this event."""
-    file = StateFile(folder / "audit" / FILE, CheckedVerdicts)
+async def test_the_position_is_stored_once_in_a_while_and_not_with_each_event(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decision_samples, "STORE_EVERY", 1000.0)
+    async with publishable(tmp_path) as asking:
+        records = [await forged_rejection(asking) for _ in range(2)]
+        async with sampling(asking, tmp_path) as (samples, counted):
+            await reached(tmp_path, 0)
+            for record in records:  # the second one is checked in a later pass
+                samples.offer(record)
+                assert await counted.get() == "differs"
+            assert position(tmp_path) == CheckedVerdicts(0)
+
+
+async def test_verdicts_that_came_while_checks_were_off_are_not_checked_afterwards(tmp_path: Path) -> None:
+    async with publishable(tmp_path) as asking:
+        async with sampling(asking, tmp_path):
+            await reached(tmp_path, 0)
+        last = (await forged_rejection(asking)).sequence
+        async with sampling(asking, tmp_path, on=False):
+            await reached(tmp_path, None)
+        async with sampling(asking, tmp_path, indexed=last) as (_, counted):
+            await reached(tmp_path, last)
+            assert counted.empty()
+
+
+def position(folder: Path) -> CheckedVerdicts | None:
+    return StateFile(folder / "audit" / FILE, CheckedVerdicts).read()
+
+
+async def reached(folder: Path, sequence: int | None) -> None:
+    """Wait until the stored position is this event, or until there is none."""
 
     async def is_stored() -> bool:
-        return file.read() == CheckedVerdicts(sequence)
+        return position(folder) == (None if sequence is None else CheckedVerdicts(sequence))
 
     await eventually(is_stored, what=f"the position {sequence}")
 

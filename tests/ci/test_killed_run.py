@@ -50,6 +50,13 @@ with down_if_killed(home.root):
     print(asyncio.run(detach(home, ["--home", str(home.root), "--nats-port", "0"])).pid, flush=True)
     signal.pause()
 """
+COMMAND = """
+import asyncio, os, signal
+from writ_testing.installations.commands import run_command
+
+print(asyncio.run(run_command(["version"], os.environ)).status, flush=True)
+signal.pause()
+"""
 
 
 @pytest.mark.parametrize("started", STARTS)
@@ -65,6 +72,15 @@ async def test_programs_end_with_the_killed_process_that_started_them(tmp_path: 
 async def test_a_detached_installation_goes_down_with_the_killed_process_that_started_it(tmp_path: Path) -> None:
     with run(tmp_path, DETACHED) as (_, printed):
         pids = [int(printed), *descendants(int(printed))]
+    await until_ended(pids)
+
+
+async def test_template_of_commands_ends_with_the_killed_process_that_started_it(
+    tmp_path: Path,
+) -> None:
+    with run(tmp_path, COMMAND) as (process, printed):
+        assert printed == "0"
+        pids = descendants(process.pid)
     await until_ended(pids)
 
 

@@ -49,6 +49,10 @@ def test_a_changed_host_key_leads_to_the_command_that_pins_another() -> None:
     assert "`writ target repin NAME`" in advice("host_key_changed", "ssh")
 
 
+def test_forged_report_leads_to_its_security_event_and_not_to_the_log_of_an_agent() -> None:
+    assert "`writ audit security --kind bad_signature`" in advice("bad_signature", "ssh")
+
+
 def test_unknown_finding_leads_to_the_log() -> None:
     assert advice("what_is_this", "ssh-2") == OTHERWISE.format(pool="ssh-2")
 

@@ -26,8 +26,9 @@ from writ_installation.processes.child import tie
 from writ_installation.supervisor.detached_start import detach
 from writ_nats_server.process import ServerProcess
 from writ_testing.eventually import eventually
+from writ_testing.installations.commands import WritResult, run_command
 from writ_testing.installations.detached import down_if_killed
-from writ_testing.installations.installation import RunningInstallation, WritResult, prepare, running_installation
+from writ_testing.installations.installation import RunningInstallation, prepare, running_installation
 from writ_testing.peers.nats_server import free_port, free_ports
 
 HERE = host_token()
@@ -43,16 +44,7 @@ class Shell:
 
     async def writ(self, *words: str, stdin: bytes = b"", **environ: str) -> WritResult:
         """`writ …`, to its end."""
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "writ_cli", *words),
-            cwd=self.folder,
-            env={**self.environ, **environ},
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        out, err = await asyncio.wait_for(process.communicate(stdin), 60)
-        return WritResult(process.returncode or 0, out.decode(), err.decode())
+        return await asyncio.wait_for(run_command(words, {**self.environ, **environ}, stdin, self.folder), 60)
 
     async def json(self, *words: str) -> Any:
         """Return the output of `writ … -o json`."""

@@ -18,9 +18,9 @@ from writ_contracts.journal import SecurityEvent
 from writ_contracts.wire import decode
 from writ_installation.processes.readiness import read_run_file
 from writ_testing.eventually import eventually
+from writ_testing.installations.commands import WritResult
 from writ_testing.installations.installation import (
     RunningInstallation,
-    WritResult,
     local_target,
     open_policy,
     prepare,

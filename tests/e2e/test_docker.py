@@ -8,9 +8,9 @@ import pytest
 import pytest_asyncio
 
 from writ_testing.fakes.docker_engine import FakeEngine, fake_engine
+from writ_testing.installations.commands import WritResult
 from writ_testing.installations.installation import (
     RunningInstallation,
-    WritResult,
     local_target,
     open_policy,
     running_installation,

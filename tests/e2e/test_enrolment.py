@@ -27,10 +27,10 @@ from writ_installation.files import tokens
 from writ_installation.files.home import host_token
 from writ_installation.processes.child import tie
 from writ_testing.eventually import eventually
+from writ_testing.installations.commands import WritResult
 from writ_testing.installations.count_load import load
 from writ_testing.installations.installation import (
     RunningInstallation,
-    WritResult,
     local_target,
     open_policy,
     prepare,

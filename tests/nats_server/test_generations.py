@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -15,8 +16,9 @@ from writ_bus.nats.replies import Replies
 from writ_bus.port import Entry
 from writ_client.client import Writ
 from writ_contracts import subjects
-from writ_contracts.errors import Conflict
+from writ_contracts.errors import Conflict, WritError
 from writ_contracts.history.archives import AnnouncedArchive
+from writ_contracts.history.audit import JournalReply
 from writ_installation.archives import journal
 from writ_installation.files.home import Home
 from writ_nats_server import journal_generations, streams
@@ -200,6 +202,24 @@ async def test_lost_events_that_a_server_brings_back_are_removed_only_where_the_
         assert await sequences(server) == {3, 4, 5, 6, 7}
     assert await archiver._removed_again(TWO, 3, there=False, returned=3) == 4
     assert await sequences(server) == {4, 5, 6, 7}
+
+
+async def test_command_removes_returned_events_up_to_the_named_one_alone(
+    server: WritServer, archiver: journal.Archiver, tmp_path: Path
+) -> None:
+    async def standing(_: object) -> JournalReply:
+        return JournalReply(first=3, last=7, cut=7, max_bytes=SIZES.journal)
+
+    archiver._writ = cast(Writ, SimpleNamespace(journal=standing))
+    await append_seven(await server.bus("bootstrap"), await server.bus("executor"), lose=False)
+    await journal_generations.take_out(archiver._bus.replies, SIZES, 1, 2)
+    for returned, error, left in [
+        (5, "--remove-returned 3$", {3, 4, 5, 6, 7}),
+        (3, "is not what archive 2 is of", {4, 5, 6, 7}),  # the announcement of this test names no true digest
+    ]:
+        with pytest.raises(WritError, match=error):
+            await archiver.archive(tmp_path / "two", reason="it is full", returned=returned)
+        assert await sequences(server) == left
 
 
 async def test_lost_events_of_which_some_come_back_are_removed_run_by_run(

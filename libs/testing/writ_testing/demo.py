@@ -20,9 +20,9 @@ from writ_documents.readers import read_inventory
 from writ_testing.demo_agent import agent
 from writ_testing.eventually import eventually
 from writ_testing.fakes.rogue_executor import Forger
+from writ_testing.installations.commands import WritResult
 from writ_testing.installations.installation import (
     RunningInstallation,
-    WritResult,
     local_target,
     prepare,
     running_installation,

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from writ_audit.config import AuditConfig
+from writ_audit.index import AuditIndex
+from writ_audit.index_file import IndexDamaged
 from writ_bus.port import Bus
 from writ_contracts.errors import ConfigError, TimedOut, Unreachable, WritError
 from writ_contracts.history.records import Record
 from writ_contracts.people.directory import PeopleDirectory
-from writ_contracts.subjects import every_operation_filter, parse_event
+from writ_contracts.subjects import parse_event
 from writ_runtime.buckets import Bucket
 from writ_runtime.files.policy_keys import PolicyKeys
 from writ_runtime.files.state_file import StateFile
@@ -38,7 +40,10 @@ MOST_WAITING = 1_000
 """Events above which no more decisions are chosen. A verdict always waits, as its place in the journal alone."""
 FOLDER = "inputs"
 FILE = "verdicts.json"
-PAGE = 1_000
+STORE_EVERY = 60.0
+"""Seconds between two stored positions, each of which is synced. A restart repeats the checks of that time, whose
+findings are on record already.
+"""
 KINDS = frozenset({"requested", "refused", "granted", "started"})
 VERDICTS = frozenset({"approval_given", "approved", "rejected"})
 """Kinds of events of which each is checked: people cause few of them."""
@@ -74,12 +79,12 @@ class DecisionSamples:
         security: SecurityEvents,
         count: Callable[[str], None],
         clock: Callable[[], float],
+        index: AuditIndex,
         people: Callable[[], PeopleDirectory | None] = lambda: None,
-        indexed: int = 0,
     ) -> None:
         """`count` gets the result of each: `same`, `differs` or `open`. `people`: the directory of credentials.
-        `indexed`: the last event that an earlier process got; `offer` receives those behind it. Raises ConfigError for
-        a damaged file.
+        `index`: the events that an earlier process got; `offer` receives those behind them. Raises ConfigError for a
+        damaged file.
         """
         self._people = people
         self._config, self._bus, self._keys = config, bus, keys
@@ -88,13 +93,15 @@ class DecisionSamples:
         self._bucket = Bucket(config.recheck_rate, burst, burst, time.monotonic())
         self._waiting = deque[Chosen]()
         self._on = config.recheck_one_in > 0 and config.inventory is not None and config.principals is not None
-        self._file = StateFile(config.state_dir / FILE, CheckedVerdicts)
-        self._indexed = self._offered = indexed
+        self._path = config.state_dir / FILE
+        self._file = StateFile(self._path, CheckedVerdicts)
+        self._store_at = 0.0
+        self._index = index
+        self._indexed = self._offered = index.place.position
         checked = self._file.read()
         self._kept = None if checked is None else checked.until
-        self._checked = indexed if self._kept is None else self._kept
-        self._unread = sorted(VERDICTS) if self._checked < indexed else []
-        """The kinds of verdicts that an earlier process may have left unchecked, until they wait again."""
+        self._unread = self._kept is not None and self._kept < self._indexed
+        """Whether an earlier process may have left verdicts unchecked that do not wait again yet."""
 
     def offer(self, record: Record) -> None:
         """Choose one in `config.recheck_one_in` decisions at random, so that nobody can foresee which, and each
@@ -114,6 +121,7 @@ class DecisionSamples:
     async def run(self) -> None:
         """Keep copies of the files, and make the waiting decisions a second time, until cancelled."""
         if not self._on or self._config.inventory is None or self._config.principals is None:
+            self._path.unlink(missing_ok=True)  # or all verdicts of this time would be checked at once afterwards
             await asyncio.Event().wait()
             return
         histories = self._histories(self._config.inventory, self._config.principals)
@@ -132,37 +140,29 @@ class DecisionSamples:
                     self._waiting.rotate(-1)  # an operation whose events are never read in time delays no others
                     break
                 self._waiting.popleft()
-            await self._keep_position()
+            await self._store_position()
             await asyncio.sleep(CHECK_EVERY)
 
     async def _read_unchecked(self) -> None:
         """Let the verdicts wait that an earlier process got and did not check."""
-        with suppress(Unreachable, TimedOut):  # the next pass tries again
-            while self._unread:
-                found = await self._verdicts(self._unread[-1])
-                self._waiting.extend(found)
-                self._unread.pop()
-                if found:
-                    _log.info("decision.checks_resumed", verdicts=len(found), after=self._checked)
+        if not self._unread or self._kept is None:
+            return
+        with suppress(Unreachable, IndexDamaged):  # the next pass tries again
+            found = await asyncio.to_thread(self._index.places, VERDICTS, self._kept, self._indexed)
+            self._waiting.extend(Chosen(subject, sequence, time=0.0) for subject, sequence in found)
+            self._unread = False
+            _log.info("decision.checks_resumed", verdicts=len(found), after=self._kept)
 
-    async def _verdicts(self, kind: str) -> list[Chosen]:
-        found, after, more = list[Chosen](), self._checked, True
-        while more:
-            records = await self._bus.journal.read(every_operation_filter(kind), after=after, limit=PAGE)
-            here = [Chosen(one.subject, one.sequence, one.time) for one in records if one.sequence <= self._indexed]
-            found += here
-            after, more = records[-1].sequence if records else after, len(here) == PAGE
-        return found
-
-    async def _keep_position(self) -> None:
+    async def _store_position(self) -> None:
         """Store the event up to which all is checked. If that fails, a restart repeats more checks."""
         until = min((one.sequence - 1 for one in self._waiting), default=self._offered)
-        if self._unread or until == self._kept:
+        if self._unread or until == self._kept or time.monotonic() < self._store_at:
             return
+        self._store_at = time.monotonic() + STORE_EVERY
         try:
             await asyncio.to_thread(self._file.write, CheckedVerdicts(until))
         except OSError as error:
-            _log.warning("decision.position_not_kept", error=str(error))
+            _log.warning("decision.position_not_stored", error=str(error))
         else:
             self._kept = until
 

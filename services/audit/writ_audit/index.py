@@ -10,7 +10,7 @@ WAL mode: readers and the one writer do not block each other (https://www.sqlite
 
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -235,6 +235,12 @@ class AuditIndex:
     def correlated(self, correlation_id: str, after: int, limit: int) -> list[LinkedEvent]:
         """Return the events with a correlation id after a sequence, in order."""
         return [LinkedEvent(*row) for row in self._read(_CORRELATED, [correlation_id, after, limit])]
+
+    def places(self, kinds: Collection[str], after: int, last: int) -> list[tuple[str, int]]:
+        """Return subject and sequence of the events of these kinds between `after`, exclusive, and `last`, in order."""
+        marks = ", ".join("?" * len(kinds))
+        sql = f"SELECT subject, sequence FROM events WHERE sequence > ? AND sequence <= ? AND kind IN ({marks})"  # noqa: S608
+        return self._read(f"{sql} ORDER BY sequence", [after, last, *kinds])
 
     def owners(self, correlation_id: str) -> list[tuple[str, str]]:
         """Return the principals of events with a correlation id, each with the human behind its operation or ""."""

@@ -70,16 +70,7 @@ class Audit:
         self._people = PeopleFile(
             config.people, config.people_key, config.state_dir, config.installation, self._security
         )
-        self._samples = DecisionSamples(
-            config,
-            bus,
-            keys,
-            self._security,
-            measures.decided_again,
-            self._time.now,
-            self._people.value,
-            self._index.place.position,
-        )
+        self._samples = self._make_samples(config, keys, measures)
         self._follower = IndexFollower(
             bus.journal,
             self._index,
@@ -99,6 +90,10 @@ class Audit:
         self._service = service(VERSION, reading, Observer(Log("writ.audit"), measured))
         self._serving: Serving | None = None
         self._instance = encode_id(os.urandom(16))
+
+    def _make_samples(self, config: AuditConfig, keys: PolicyKeys, measures: AuditMeasures) -> DecisionSamples:
+        counted, now, people = measures.decided_again, self._time.now, self._people.value
+        return DecisionSamples(config, self._bus, keys, self._security, counted, now, self._index, people)
 
     def _make_server_log(self, config: AuditConfig, measures: AuditMeasures) -> ServerLog:
         owners = KeyOwners(config.principals, config.agents, config.nats_config)

@@ -116,8 +116,10 @@ async def preview(engine: Engine, task: Task) -> dict[str, Any]:
     found = await _services(engine, name, in_swarm)
     if task.operation.name == "stack_remove":
         volumes = await _volumes(engine, name, in_swarm) if task.parameters["volumes"] else []
-        kept = kept_volumes(await stack_containers(engine, name), volumes)  # none of a swarm, which has no such label
-        return {"removes": sorted(found), "volumes": volumes, "kept_volumes": kept}
+        removal = {"removes": sorted(found), "volumes": volumes}
+        if in_swarm:  # the volumes that stay are on other nodes, too
+            return removal
+        return {**removal, "kept_volumes": kept_volumes(await stack_containers(engine, name), volumes)}
     stack, version = await _checked(engine, task, in_swarm)
     result = {"changes": differences(stack, found), "compose": shown(stack), "compose_digest": public_digest(stack)}
     return {**result, "source_version": version} if version else result

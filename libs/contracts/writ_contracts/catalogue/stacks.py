@@ -61,7 +61,7 @@ class StackState(Output, frozen=True, kw_only=True):
 
 
 class DeletedStack(Output, frozen=True, kw_only=True):
-    """The removed stack. `kept_volumes`: those of its containers that stay, such as anonymous ones."""
+    """The removed stack. `kept_volumes`: volumes of the removed containers which are kept, such as anonymous ones."""
 
     stack_name: Annotated[str, PUBLIC] = ""
     removed: Annotated[bool, PUBLIC] = False

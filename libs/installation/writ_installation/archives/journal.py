@@ -82,8 +82,7 @@ class Archiver:
         supersede: bool = False,
         returned: int = 0,
     ) -> ArchiveResult:
-        """Archive the next range to this file, and remove it from the journal. Raises WritError; nothing is removed
-        then.
+        """Archive the next range to this file, and remove it from the journal. Raises WritError; the range stays then.
 
         `damage`: also where signatures in it do not hold; the manifest names those events. `supersede`: announce
         another archive where the announced one does not match the journal. `returned`: the last of the events to remove

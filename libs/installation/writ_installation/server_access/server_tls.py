@@ -47,10 +47,7 @@ class TlsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class IssuedCertificate(Struct, frozen=True, kw_only=True):
-    """The certificate in use: its names, its end and begin in Unix seconds, and the CA's certificates behind it.
-
-    `ca_begins`: the begin of the CA in Unix seconds.
-    """
+    """The certificate in use: its names, its end, begin and CA's begin in Unix seconds, and the CA's certificates."""
 
     number: int
     names: list[str]
@@ -133,31 +130,23 @@ def issued(home: Home) -> IssuedCertificate | None:
 
 def certificate_end(home: Home) -> float | None:
     """Return the end of the certificate in Unix seconds; None without TLS, and to users that may not read it."""
-    try:
-        known = issued(home) if is_on(home) else None
-    except (ConfigError, OSError):
-        return None
-    return known.ends if known else None
+    with suppress(ConfigError, OSError):
+        if is_on(home) and (known := issued(home)) is not None:
+            return known.ends
+    return None
 
 
 def is_due(home: Home, now: float) -> bool:
-    """Return whether there is to be another certificate: before its end, for other names, by another CA, or since the
-    clock was ahead when it was issued, and no client accepts it yet.
-    """
+    """Return whether there is to be another certificate: before its end or begin, for other names, by another CA."""
     settings = read_settings(home)
     if settings is None or settings.mode == "off":
         return False
     known = issued(home)
-    if known is None or known.names != settings.names or known.chain != _chain(home):
-        return True
-    return _is_out(known, now)
+    return known is None or known.names != settings.names or known.chain != _chain(home) or _is_out(known, now)
 
 
 def _is_out(known: IssuedCertificate, now: float) -> bool:
-    """Return whether clients with this clock will soon not accept the certificate, or do not yet.
-
-    A clock before the CA's begin is wrong: a certificate by it would be out of date for all clients with a right one.
-    """
+    # One that begins later was issued while the clock was ahead. A clock before the CA's begin is wrong: it issues none.
     return known.ends - now < RENEWED.total_seconds() or known.ca_begins <= now < known.begins
 
 
@@ -200,8 +189,7 @@ def _issue(home: Home, names: list[str], number: int, now: float) -> str:
     home.certificates.mkdir(mode=0o700, exist_ok=True)
     atomic_files.save(_key(home, number), made.private)  # in a shared folder for the group of NATS's user alone
     atomic_files.save(_certificate(home, number), made.public + chain.encode())
-    begins, ends = (moment.timestamp() for moment in period_of(made.public))
-    ca_begins = period_of(authority.public)[0].timestamp()
+    begins, ends, ca_begins, _ = (at.timestamp() for one in (made, authority) for at in period_of(one.public))
     state = IssuedCertificate(number=number, names=names, begins=begins, ends=ends, chain=chain, ca_begins=ca_begins)
     atomic_files.save(_state(home), msgspec.json.format(msgspec.json.encode(state)))
     for old in range(max(number - 8, 1), number - KEPT + 1):

@@ -24,6 +24,7 @@ from writ_installation.processes.report import InstallationReport, read_report
 from writ_installation.server_access.server_tls import pinned_ca
 from writ_installation.status.control import DOWN_WITHIN
 from writ_runtime.plugins.entry_points import load_catalogue
+from writ_testing.installations.commands import WritResult, run_command
 from writ_testing.search import contents
 
 START_SECONDS = 60.0
@@ -148,25 +149,11 @@ class RunningInstallation:
         """Return the logs of all services."""
         return "\n".join(contents(path).decode(errors="replace") for path in sorted(self.home.log.iterdir()))
 
-    async def writ(self, *arguments: str, environ: Mapping[str, str] | None = None, stdin: bytes = b"") -> "WritResult":
+    async def writ(self, *arguments: str, environ: Mapping[str, str] | None = None, stdin: bytes = b"") -> WritResult:
         """Run the `writ` command in this home."""
-        process = await asyncio.create_subprocess_exec(
-            *(str(Path(sys.executable).with_name("writ")), *arguments),
-            env={**self._environ, **(environ or {})},
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
+        return await asyncio.wait_for(
+            run_command(arguments, {**self._environ, **(environ or {})}, stdin), COMMAND_SECONDS
         )
-        out, err = await asyncio.wait_for(process.communicate(stdin), COMMAND_SECONDS)
-        return WritResult(process.returncode or 0, out.decode(), err.decode())
-
-
-class WritResult:
-    def __init__(self, status: int, out: str, err: str) -> None:
-        self.status, self.out, self.err = status, out, err
-
-    def __repr__(self) -> str:
-        return f"status {self.status}\n{self.out}\n{self.err}"
 
 
 def open_policy(*rules: Mapping[str, Any]) -> str:

@@ -14,7 +14,8 @@ from writ_contracts.people.directory import Posture
 from writ_installation.administration.credentials import CredentialsDirectory
 from writ_testing.fakes.security_key import PRESENT, VERIFIED, SoftwareSecurityKey
 from writ_testing.fakes.ssh_agent import SoftwareSshAgent, running_ssh_agent
-from writ_testing.installations.installation import RunningInstallation, WritResult
+from writ_testing.installations.commands import WritResult
+from writ_testing.installations.installation import RunningInstallation
 
 
 class SecurityKeys:

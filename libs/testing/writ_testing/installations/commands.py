@@ -1,0 +1,116 @@
+"""Commands of `writ` for tests, each a process of its own.
+
+They are forked from a process that has loaded their modules: that takes a new one 0.3 s of processor time, four times
+what the command itself needs, and tests run hundreds.
+"""
+
+import asyncio
+import functools
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from writ_testing.installations import command_template
+from writ_testing.installations.command_template import CommandStart
+
+PIPE_BYTES = 65536
+"""A pipe takes so many bytes that nobody has read yet (pipe(7))."""
+AT_START = ("PYTHON", "LC_", "LANG", "TZ", "WRIT_FAULT")
+"""Beginnings of the names of variables that are read when Python starts, or when a module is loaded."""
+
+
+class WritResult:
+    def __init__(self, status: int, out: str, err: str) -> None:
+        self.status, self.out, self.err = status, out, err
+
+    def __repr__(self) -> str:
+        return f"status {self.status}\n{self.out}\n{self.err}"
+
+
+class _Template(NamedTuple):
+    """The process and its socket. It ends with the socket, or with this process."""
+
+    process: subprocess.Popen[bytes]
+    control: socket.socket
+
+
+async def run_command(
+    arguments: Sequence[str], environ: Mapping[str, str], stdin: bytes = b"", folder: Path | None = None
+) -> WritResult:
+    """Run `writ` with these arguments and variables to its end, in this folder or the present one."""
+    start = CommandStart(arguments=[*arguments], environ={**environ}, folder=str(folder or Path.cwd()))
+    variables = _at_start(os.environ)
+    if _at_start(environ) != variables or len(stdin) > PIPE_BYTES:
+        return await _run_new_process(start, stdin)
+    return await _run_fork(_template(variables), start, stdin)
+
+
+def _at_start(environ: Mapping[str, str]) -> frozenset[tuple[str, str]]:
+    return frozenset((name, value) for name, value in environ.items() if name.startswith(AT_START))
+
+
+async def _run_new_process(start: CommandStart, stdin: bytes) -> WritResult:
+    process = await asyncio.create_subprocess_exec(
+        *(str(Path(sys.executable).with_name("writ")), *start.arguments),
+        cwd=start.folder,
+        env=start.environ,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate(stdin)
+    return WritResult(process.returncode or 0, out.decode(), err.decode())
+
+
+async def _run_fork(template: _Template, start: CommandStart, stdin: bytes) -> WritResult:
+    with ExitStack() as theirs:
+        (in_reader, in_writer), (out, out_writer), (err, err_writer) = os.pipe(), os.pipe(), os.pipe()
+        reply, their_reply = socket.socketpair()
+        theirs.callback(their_reply.close)
+        for descriptor in (in_reader, out_writer, err_writer):
+            theirs.callback(os.close, descriptor)
+        with os.fdopen(in_writer, "wb") as text:
+            text.write(stdin)
+        given = [in_reader, out_writer, err_writer, their_reply.fileno()]
+        socket.send_fds(template.control, [msgspec.json.encode(start)], given)
+    with reply:
+        reply.setblocking(False)
+        status, printed, errors = await asyncio.gather(
+            asyncio.get_running_loop().sock_recv(reply, 16), _all_of(out), _all_of(err)
+        )
+    if not status:
+        raise AssertionError("the process from which commands are forked has ended")
+    return WritResult(int(status), printed.decode(), errors.decode())
+
+
+async def _all_of(descriptor: int) -> bytes:
+    """Return what is written into a pipe until its end."""
+    reader = asyncio.StreamReader()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor, "rb")
+    )
+    try:
+        return await reader.read()
+    finally:
+        transport.close()
+
+
+@functools.cache
+def _template(_variables: frozenset[tuple[str, str]]) -> _Template:
+    """Start the process, once for the variables which Python has read by then."""
+    control, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with its:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", command_template.__name__, str(its.fileno())],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            pass_fds=[its.fileno()],
+        )
+    return _Template(process, control)
