@@ -146,7 +146,7 @@ def is_due(home: Home, now: float) -> bool:
 
 
 def _is_out(known: IssuedCertificate, now: float) -> bool:
-    # One that begins later was issued while the clock was ahead. A clock before the CA's begin is wrong: it issues none.
+    # One that begins later was issued while the clock was ahead. A clock before the CA's begin is itself wrong.
     return known.ends - now < RENEWED.total_seconds() or known.ca_begins <= now < known.begins
 
 
