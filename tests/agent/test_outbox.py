@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from msgspec import Raw, Struct
 
-from writ_agent.reporting.outbox import LARGE, Outbox
+from writ_agent.reporting.outbox import LARGE, Outbox, repeat_pause
 from writ_agent.reporting.spool import Intent, Parcel, Spool
 from writ_bus.port import Endpoint, EndpointReply, Message, Service
 from writ_contracts.agents import Acknowledgement, ReceiptMessage
@@ -138,6 +138,11 @@ async def test_unsettled_receipt_is_sent_again_also_by_a_later_process_and_holds
     await eventually(is_forgotten, what="the fate of its claim")
     assert kept == [True] * 4
     await later.close()
+
+
+@pytest.mark.parametrize(("count", "seconds"), [(1, 5.0), (500, 5.0), (12_000, 120.0)])
+def test_many_unsettled_receipts_are_sent_again_more_slowly(count: int, seconds: float) -> None:
+    assert repeat_pause(count) == seconds
 
 
 NOT_FOUND = Acknowledgement(error=Failure(code="not_found", message="no such operation"))

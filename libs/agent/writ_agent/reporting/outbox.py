@@ -26,6 +26,8 @@ from writ_runtime.logs import Log
 SEND_SECONDS = 5.0
 LONGEST_PAUSE = 5.0
 """Much less than a grant's lifetime: an operation granted late ends before it counts as lost."""
+REPEATS_A_SECOND = 100
+"""Receipts of given-up claims that are sent again. Executors read the journal for each, and 4,000 claims may wait."""
 NOT_FOUND_SECONDS = 60.0
 """Seconds from the first `not_found` until it is final. A former leader of the journal has not seen the operation."""
 LARGE = 65_536
@@ -136,7 +138,7 @@ class Outbox:
         """Send the acknowledged parcel again until the fate of its claim is known."""
         reply = None
         while reply is None or reply.unsettled:
-            await asyncio.sleep(LONGEST_PAUSE * _random.uniform(0.5, 1.0))
+            await asyncio.sleep(repeat_pause(len(self._repeating)) * _random.uniform(0.5, 1.0))
             reply = await self._reply(key, parcel, parcel.body)
         await self._forget(key, parcel)
 
@@ -187,3 +189,8 @@ class Outbox:
         """Return whether no server has found the operation for so long that none will."""
         now = monotonic()
         return now - self._not_found.setdefault(key, now) >= NOT_FOUND_SECONDS
+
+
+def repeat_pause(count: int) -> float:
+    """Return the longest pause in seconds of each of so many receipts that are sent again."""
+    return max(LONGEST_PAUSE, count / REPEATS_A_SECOND)
