@@ -16,6 +16,9 @@ def put(folder: Path, name: str, *files: str) -> None:
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.1.0\n")
     (info / "RECORD").write_text("".join(f"{file},,\n" for file in files))
+    for file in files:  # Python 3.13 names only those that exist
+        (folder / file).parent.mkdir(exist_ok=True)
+        (folder / file).touch()
 
 
 def test_installed_distribution_is_not_demanded() -> None:

@@ -15,9 +15,9 @@ from msgspec import Meta
 _END = r"(?!\n)$"
 TOKEN_PATTERN = r"^[A-Za-z0-9_-]{1,64}" + _END
 
-PrincipalId = Annotated[str, Meta(pattern=TOKEN_PATTERN, description="the principal that requests; a subject token")]
-TargetId = Annotated[str, Meta(pattern=TOKEN_PATTERN, description="a target of the inventory; a subject token")]
-PoolId = Annotated[str, Meta(pattern=TOKEN_PATTERN, description="the agents that serve a target; a subject token")]
+PrincipalId = Annotated[str, Meta(pattern=TOKEN_PATTERN, description="the principal that requests")]
+TargetId = Annotated[str, Meta(pattern=TOKEN_PATTERN, description="a target of the inventory")]
+PoolId = Annotated[str, Meta(pattern=TOKEN_PATTERN, description="the agents that serve a target")]
 InstanceId = Annotated[str, Meta(pattern=TOKEN_PATTERN, description="one running agent process")]
 OperationName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,63}" + _END, description="a verb of the catalogue")]
 WHOLE_ID = 26

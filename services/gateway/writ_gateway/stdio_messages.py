@@ -144,10 +144,12 @@ async def messages(
     A client that reads no more ends the block, as one that writes no more does.
     """
     nothing = anyio.wrap_file(io.StringIO())
-    reading = StandardInput(_taken_from_children(0), longest)
+    reading = StandardInput(_private(0, os.open(os.devnull, os.O_RDONLY)), longest)
+    output = _private(1, os.dup(2))
+    replies = io.TextIOWrapper(os.fdopen(output, "wb", closefd=False), encoding="utf-8")
     incoming, received = anyio.create_memory_object_stream[Incoming](0)
     try:
-        async with stdio_server(stdin=nothing) as (unused, writing):
+        async with stdio_server(stdin=nothing, stdout=anyio.wrap_file(replies)) as (unused, writing):
             await unused.aclose()
             reader = tasks.spawn(_pass_on(reading, incoming, writing.clone()), "standard input")
             try:
@@ -155,16 +157,20 @@ async def messages(
             finally:
                 reader.cancel()
     except* BrokenPipeError:
+        _replace(output, os.open(os.devnull, os.O_WRONLY))  # what is still buffered is written at the end
         _log.info("stdio.client_gone")
 
 
-def _taken_from_children(descriptor: int) -> int:
-    """Return a private duplicate of the descriptor, which itself is at its end from now on."""
+def _private(descriptor: int, instead: int) -> int:
+    """Return a private duplicate of a standard descriptor, which itself becomes `instead`, also for children."""
     private = os.dup(descriptor)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, descriptor, inheritable=True)
-    os.close(nothing)
+    _replace(descriptor, instead)
     return private
+
+
+def _replace(descriptor: int, other: int) -> None:
+    os.dup2(other, descriptor, inheritable=descriptor <= 2)
+    os.close(other)
 
 
 async def _pass_on(

@@ -69,7 +69,6 @@ def _show(settings: Settings, answer: JournalReply) -> None:
     "--remove-returned",
     "returned",
     type=click.IntRange(1),
-    default=0,
     metavar="EVENT",
     help="Also remove the events up to this one, which were lost and are in the journal again.",
 )
@@ -82,7 +81,7 @@ async def archive(
     until: str | None,
     damage: bool,
     supersede: bool,
-    returned: int,
+    returned: int | None,
     policy_keys: tuple[str, ...],
 ) -> int:
     """Move the oldest part of the journal into FILE, once it is verified there and policy allows `journal_archive`.
@@ -94,7 +93,7 @@ async def archive(
     async with await settings.connect() as writ, bootstrapped(settings.home, settings.where().url) as bus:
         archiver = Archiver(settings.home, bus, writ, keys)
         done = await archiver.archive(
-            file, reason=reason, until=newest, damage=damage, supersede=supersede, returned=returned
+            file, reason=reason, until=newest, damage=damage, supersede=supersede, returned=returned or 0
         )
     if settings.screen.json:
         settings.screen.data(done)
