@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from msgspec import Raw, Struct
 
-from writ_agent.reporting.outbox import LARGE, Outbox
-from writ_agent.reporting.spool import Parcel, Spool
+from writ_agent.reporting.outbox import LARGE, Outbox, repeat_pause
+from writ_agent.reporting.spool import Intent, Parcel, Spool
 from writ_bus.port import Endpoint, EndpointReply, Message, Service
 from writ_contracts.agents import Acknowledgement, ReceiptMessage
 from writ_contracts.attached_bytes import attach
@@ -140,19 +140,80 @@ async def test_unsettled_receipt_is_sent_again_also_by_a_later_process_and_holds
     await later.close()
 
 
-@pytest.mark.parametrize("final", [False, True])
+@pytest.mark.parametrize(("count", "seconds"), [(1, 5.0), (500, 5.0), (12_000, 120.0)])
+def test_many_unsettled_receipts_are_sent_again_more_slowly(count: int, seconds: float) -> None:
+    assert repeat_pause(count) == seconds
+
+
+NOT_FOUND = Acknowledgement(error=Failure(code="not_found", message="no such operation"))
+BUSY = Acknowledgement(error=Failure(code="unavailable", message="not now", retry=True))
+UNSETTLED, STORED = Acknowledgement(stored=True, unsettled=True), Acknowledgement(stored=True)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "answers", "is_aside"),
+    [
+        (600.0, [NOT_FOUND, STORED], False),
+        (0.0, [NOT_FOUND], True),
+        (600.0, [UNSETTLED, NOT_FOUND, UNSETTLED, STORED], False),
+        (0.0, [UNSETTLED, NOT_FOUND], True),
+    ],
+)
 async def test_receipt_of_an_operation_that_is_not_found_is_set_aside_only_after_a_while(
-    spool: Spool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, final: bool
+    spool: Spool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float,
+    answers: list[Acknowledgement],
+    is_aside: bool,
 ) -> None:
     """A former leader of the journal may reply: it has not seen the operation."""
-    monkeypatch.setattr("writ_agent.reporting.outbox.NOT_FOUND_SECONDS", 0.0 if final else 600.0)
-    broker, kept, not_found = Broker(), list[bool](), Failure(code="not_found", message="no such operation")
-    await serve(broker, spool, kept, Acknowledgement(error=not_found), Acknowledgement(stored=True))
+    monkeypatch.setattr("writ_agent.reporting.outbox.NOT_FOUND_SECONDS", seconds)
+    monkeypatch.setattr("writ_agent.reporting.outbox.LONGEST_PAUSE", 0.05)
+    broker, kept = Broker(), list[bool]()
+    await serve(broker, spool, kept, *answers)
+    one = Outbox(MemoryBus(broker), spool, lambda _: None)
+    await one.post("k", SMALL)
+
+    async def is_over() -> bool:
+        return not spool.live
+
+    await eventually(is_over, what="the end of the receipt")
+    assert (len(kept), len(list(tmp_path.glob("rejected-*")))) == (len(answers), is_aside)
+    await one.close()
+
+
+async def test_while_for_an_operation_that_is_not_found_begins_with_that_reply(
+    spool: Spool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The receipt may have waited for minutes until a server of NATS could be reached."""
+    monkeypatch.setattr("writ_agent.reporting.outbox.monotonic", iter([1000.0, 1059.0, 1061.0]).__next__)
+    broker, kept = Broker(), list[bool]()
+    await serve(broker, spool, kept, BUSY, NOT_FOUND, NOT_FOUND, STORED)
     one = Outbox(MemoryBus(broker), spool, lambda _: None)
     await one.post("k", SMALL)
     await one.flush(60.0)
-    assert len(list(tmp_path.glob("rejected-*"))) == final
-    assert (len(kept), dict(spool.live)) == (1 if final else 2, {})
+    assert (len(kept), dict(spool.live), list(tmp_path.glob("rejected-*"))) == (4, {}, [])
+
+
+async def test_refused_receipt_of_a_former_release_takes_no_other_claim_aside(
+    spool: Spool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its key is that of the attempt, as the one of an operation that has begun by another claim meanwhile."""
+    monkeypatch.setattr("writ_agent.reporting.outbox.LONGEST_PAUSE", 0.05)
+    broker, kept = Broker(), list[bool]()
+    await serve(broker, spool, kept, UNSETTLED, Acknowledgement(error=Failure(code="forged_receipt", message="no")))
+    one = Outbox(MemoryBus(broker), spool, lambda _: None)
+    await one.post("k", SMALL)
+    await one.flush(60.0)
+    intent = Intent(operation_id="k", attempt=1, principal="a", instance="i", operation="o", grant_digest="d")
+    await spool.put("k", intent)
+
+    async def is_over() -> bool:
+        return not one._repeating
+
+    await eventually(is_over, what="the refusal")
+    assert (len(kept), dict(spool.live), list(tmp_path.glob("rejected-*"))) == (2, {"k": intent}, [])
 
 
 class EarlierReceiptMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

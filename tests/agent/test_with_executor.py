@@ -20,9 +20,11 @@ from writ_agent.reporting.receipts import AgentIdentity
 from writ_agent.reporting.spool import ClaimSent, Spool
 from writ_agent.service import metrics, new_instance
 from writ_agent.work import claims, intents
+from writ_agent.work.worker import Worker
 from writ_bus.port import Message
 from writ_contracts.agents import Acknowledgement
 from writ_contracts.decisions import Decision, Grant, GrantRequest
+from writ_contracts.errors import Conflict
 from writ_contracts.journal import Finished, SecurityEvent
 from writ_contracts.large_texts import LARGE
 from writ_contracts.life import GrantedLife, Life
@@ -272,6 +274,43 @@ async def test_claim_that_is_granted_after_its_agent_gave_up_has_failed(
     assert (life.outcome, life.end.code) == ("failed", "not_begun")
     assert installation.backend.effects == []
     assert await installation.world.kinds(operation_id) == ["requested", "dispatched", "granted", "finished"]
+    assert await installation.alarms() == []
+
+
+async def test_claim_that_is_granted_after_a_repetition_of_it_was_refused_has_failed(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A former leader of the journal refuses another append of a grant while the first one waits to be stored."""
+    monkeypatch.setattr(claims, "REPEAT_SECONDS", 0.1)
+    monkeypatch.setattr(claims, "ASK_SECONDS", 0.5)
+    monkeypatch.setattr(outbox, "LONGEST_PAUSE", 0.1)
+    over, record, appends = asyncio.Event(), installation.world.policy._record, 0
+    claim = Worker._claim
+
+    async def claimed(*arguments: Any) -> Any:
+        try:
+            return await claim(*arguments)
+        finally:
+            over.set()
+
+    async def held_back(*arguments: Any) -> None:
+        nonlocal appends
+        appends += 1
+        if appends > 1:
+            raise Conflict("wrong last sequence", code="moved_on")
+        await over.wait()
+        await record(*arguments)
+
+    monkeypatch.setattr(Worker, "_claim", claimed)
+    monkeypatch.setattr(installation.world.policy, "_record", held_back)
+    await installation.world.executor()
+    await installation.agent()
+    operation_id = await installation.ask("test_count", path="/x")
+    life = await installation.end(operation_id)
+    assert isinstance(life.end, Finished)
+    assert (life.outcome, life.end.code) == ("failed", "not_begun")
+    assert appends > 1
+    assert installation.backend.effects == []
     assert await installation.alarms() == []
 
 

@@ -1,11 +1,13 @@
 """A real restic repository of containers: what a killed restic leaves in it, and a disk without room."""
 
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
+from msgspec import json
 
-from writ_containers.backups.repository import Repository
+from writ_containers.backups.repository import BUSY, BackupPart, Repository
 from writ_contracts.errors import WritError
 from writ_contracts.ids import encode_id
 from writ_contracts.inventory import BackupRepository
@@ -55,3 +57,60 @@ async def test_backup_is_deleted_although_a_killed_restic_left_its_lock(tmp_path
 async def is_locked(locks: Path) -> bool:
     """Return whether there is a whole lock, under its final name."""
     return any("-tmp-" not in lock.name for lock in locks.iterdir())
+
+
+GONE = {"hostname": os.uname().nodename, "uid": os.getuid(), "pid": 2**31 - 1}
+
+
+@pytest.mark.parametrize(
+    ("locks", "is_removed"),
+    [
+        ([GONE], True),
+        ([GONE, GONE], True),
+        ([GONE | {"pid": os.getpid()}], False),
+        ([GONE | {"uid": os.getuid() + 1}], False),
+        ([GONE | {"hostname": "elsewhere"}], False),
+        ([GONE, GONE | {"uid": os.getuid() + 1}], False),
+        ([{}], False),
+    ],
+    ids=["gone", "two-gone", "alive", "other-user", "other-host", "gone-and-other-user", "unreadable"],
+)
+async def test_locks_are_removed_only_if_processes_of_this_user_that_are_gone_left_all(
+    monkeypatch: pytest.MonkeyPatch, locks: list[dict[str, object]], is_removed: bool
+) -> None:
+    """`restic unlock` as another user than root removes the lock of a prune of root that goes on."""
+    repository = Repository(BackupRepository(repository="/r", password_file="/p"), encode_id(b"x" * 16))
+    left, ran = dict(enumerate(locks)), list[str]()
+
+    async def ended(words: Sequence[str]) -> bytes:
+        ran.append(words[0])
+        match list(words):
+            case ["list", "locks", *_]:
+                return "".join(f"{number}\n" for number in left).encode()
+            case ["cat", "lock", "--no-lock", number]:
+                return json.encode(left[int(number)])
+            case ["unlock"]:
+                left.clear()
+        if left:
+            raise WritError("another program holds the lock", code=BUSY)
+        return b""
+
+    monkeypatch.setattr(repository, "_ended", ended)
+    part = BackupPart(
+        reference="r",
+        backup_id="b",
+        operation_id="o",
+        container="db",
+        path="/data",
+        number=1,
+        of=1,
+        created_at=0.0,
+        size=None,
+    )
+    if is_removed:
+        await repository.forget([part])
+        assert ran[-2:] == ["unlock", "forget"]
+    else:
+        with pytest.raises(WritError, match="holds the lock"):
+            await repository.forget([part])
+        assert "unlock" not in ran

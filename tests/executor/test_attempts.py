@@ -12,7 +12,7 @@ from writ_bus.port import Message
 from writ_contracts import subjects
 from writ_contracts.agents import Acknowledgement, ClaimReply, ReceiptMessage
 from writ_contracts.errors import Denied, TimedOut, Unreachable
-from writ_contracts.journal import Dispatched, Unknown
+from writ_contracts.journal import Dispatched, SecurityEvent, Unknown
 from writ_contracts.operations import Catalogue
 from writ_contracts.wire import encode
 from writ_executor.service import Executor
@@ -133,9 +133,9 @@ async def test_report_that_nothing_ran_is_to_be_repeated_while_its_claim_may_be_
     assert await world.outcome(work.operation_id) == "failed"
 
 
-async def receipt_at(one: Executor, world: World, work: Dispatched, held: ClaimOutcome) -> Acknowledgement:
-    """Send a receipt of success to this replica."""
-    message = ReceiptMessage(receipt=world.hands.receipt_for(work, held), principal=work.principal)
+async def receipt_at(one: Executor, world: World, work: Dispatched, held: ClaimOutcome, **how: Any) -> Acknowledgement:
+    """Send a receipt to this replica: of success, unless `how` says otherwise."""
+    message = ReceiptMessage(receipt=world.hands.receipt_for(work, held, **how), principal=work.principal)
     return await one.receipts.handle_receipt(Message(subjects.receipt(world.hands.pool), encode(message)))
 
 
@@ -161,6 +161,34 @@ async def test_receipt_at_a_replica_that_reads_no_start_is_to_be_sent_again(
     assert (await receipt_at(one, world, work, held)).stored
     assert (await world.life(work.operation_id)).outcome == "succeeded"
     assert await world.events(subjects.SECURITY) == []
+
+
+async def test_receipt_of_a_recovered_agent_is_to_be_sent_again_while_its_grant_is_not_stored(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It names the grant and no claim. An agent of any release forgets what is acknowledged."""
+    await world.executor()
+    work = await world.work((await world.ask("service_restart", **START)).operation_id or "")
+    held = await world.hands.claim(work)
+    one = await asleep(world)
+    leader_has(monkeypatch, await first(world, work.operation_id, 1))
+    ended = NOTHING | {"code": "agent_restarted", "claim_digest": None}
+    with pytest.raises(Unreachable, match="is not stored here yet"):
+        await receipt_at(one, world, work, held, **ended)
+    monkeypatch.undo()
+    assert (await receipt_at(one, world, work, held, **ended)).stored
+    assert await world.outcome(work.operation_id) == "failed"
+
+
+async def test_receipt_of_an_attempt_that_cannot_come_is_a_security_event(world: World) -> None:
+    await world.executor()
+    work = await world.work((await world.ask("service_restart", **START)).operation_id or "")
+    held = await world.hands.claim(work)
+    made_up: dict[str, Any] = {"grant_digest": "0" * 64, "claim_digest": "0" * 64}
+    assert await world.hands.finish(work, held, attempt=2, **made_up) == Acknowledgement(stored=True)
+    (event,) = await world.events(subjects.SECURITY)
+    assert isinstance(event, SecurityEvent)
+    assert "names no grant of this operation" in event.detail
 
 
 async def test_an_operation_whose_parameters_are_gone_ends_and_says_so(world: World) -> None:

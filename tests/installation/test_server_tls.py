@@ -102,6 +102,15 @@ def test_a_certificate_is_renewed_thirty_days_before_its_end(home: Home, days: i
     assert end.timestamp() - then > 30 * DAY - 60
 
 
+def test_a_clock_before_the_begin_of_the_ca_replaces_no_certificate(home: Home) -> None:
+    """A host without a battery starts in 1970, say. One of that time would be out of date for clients elsewhere."""
+    right = server_tls.tls_state(home, NOW)
+    assert server_tls.tls_state(home, NOW - 365 * DAY) == right
+    assert renew(home, NOW - 365 * DAY) == ""
+    assert number(home) == 1
+    handshake(home, home.ca_file.read_bytes(), "localhost")
+
+
 def test_a_certificate_issued_by_a_clock_ahead_is_replaced_once_the_clock_is_right(home: Home) -> None:
     renew(home, NOW + 365 * DAY)
     with pytest.raises(ssl.SSLError, match="not yet valid"):

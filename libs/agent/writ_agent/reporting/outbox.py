@@ -13,8 +13,6 @@ import random
 from collections.abc import Callable
 from time import monotonic
 
-from msgspec import structs
-
 from writ_agent.reporting.receipts import without_attached
 from writ_agent.reporting.spool import Parcel, Spool
 from writ_bus import tasks
@@ -28,8 +26,10 @@ from writ_runtime.logs import Log
 SEND_SECONDS = 5.0
 LONGEST_PAUSE = 5.0
 """Much less than a grant's lifetime: an operation granted late ends before it counts as lost."""
+REPEATS_A_SECOND = 100
+"""Receipts of given-up claims that are sent again. Executors read the journal for each, and 4,000 claims may wait."""
 NOT_FOUND_SECONDS = 60.0
-"""Seconds after which `not_found` is final. Before, a former leader of the journal may not have seen the operation."""
+"""Seconds from the first `not_found` until it is final. A former leader of the journal has not seen the operation."""
 LARGE = 65_536
 """Bytes of a message about no change that is spooled only once it could not be sent at once."""
 _log = Log("writ.agent")
@@ -48,6 +48,8 @@ class Outbox:
         self._repeating: set[asyncio.Task[None]] = set()
         self._unspooled: dict[str, Parcel] = {}
         self._syncing: dict[str, asyncio.Task[None]] = {}
+        self._not_found: dict[str, float] = {}
+        """Keys by the monotonic time of the first `not_found` without a later acknowledgement."""
 
     @property
     def pending(self) -> frozenset[str]:
@@ -119,8 +121,8 @@ class Outbox:
         task.add_done_callback(lambda _: self._sending.pop(key, None))
 
     async def _send(self, key: str, parcel: Parcel) -> None:
-        pause, found_by = 0.1, monotonic() + NOT_FOUND_SECONDS
-        while (reply := await self._reply(key, parcel, found_by)) is None:
+        pause = 0.1
+        while (reply := await self._reply(key, parcel, parcel.body)) is None:
             await self._keep_unspooled(key)
             await asyncio.sleep(pause * _random.uniform(0.5, 1.0))
             pause = min(2 * pause, LONGEST_PAUSE)
@@ -136,8 +138,8 @@ class Outbox:
         """Send the acknowledged parcel again until the fate of its claim is known."""
         reply = None
         while reply is None or reply.unsettled:
-            await asyncio.sleep(LONGEST_PAUSE * _random.uniform(0.5, 1.0))
-            reply = await self._reply(key, parcel, 0.0)
+            await asyncio.sleep(repeat_pause(len(self._repeating)) * _random.uniform(0.5, 1.0))
+            reply = await self._reply(key, parcel, parcel.body)
         await self._forget(key, parcel)
 
     async def _forget(self, key: str, parcel: Parcel) -> None:
@@ -147,19 +149,20 @@ class Outbox:
         if self._spool.live.get(key) is parcel:  # not the entry of another claim under this key
             self._spool.clear(key)
 
-    def _is_set_aside(self, key: str) -> bool:
+    def _is_set_aside(self, key: str, parcel: Parcel) -> bool:
         """Set a refused parcel aside. With a full disk it is kept, and tried again."""
         try:
-            self._spool.set_aside(key)
+            if self._spool.live.get(key) is parcel:
+                self._spool.set_aside(key)
         except OSError as error:
             _log.error("outbox.not_set_aside", key=key, error=str(error))
             return False
         return True
 
-    async def _reply(self, key: str, parcel: Parcel, found_by: float) -> Acknowledgement | None:
+    async def _reply(self, key: str, parcel: Parcel, body: bytes) -> Acknowledgement | None:
         """Return the reply to the parcel, also to one that was set aside; None if it must be sent again."""
         try:
-            reply = await self._bus.request(parcel.subject, parcel.body, timeout=SEND_SECONDS)
+            reply = await self._bus.request(parcel.subject, body, timeout=SEND_SECONDS)
             answer = decode(reply.data, Acknowledgement)
         except Invalid as error:
             _log.error("outbox.unreadable_answer", key=key, error=str(error))
@@ -168,12 +171,26 @@ class Outbox:
             _log.warning("outbox.not_sent", key=key, code=error.code, error=str(error))
             return None
         if answer.error is not None and not answer.error.retry:
-            if answer.error.code == "not_found" and monotonic() < found_by:
+            if answer.error.code == "not_found" and not self._is_final(key):
                 return None
-            if answer.error.code == Invalid.default_code and (body := without_attached(parcel.body)) is not None:
-                return await self._reply(key, structs.replace(parcel, body=body), found_by)
+            if answer.error.code == Invalid.default_code and (plain := without_attached(body)) is not None:
+                return await self._reply(key, parcel, plain)
             _log.error("outbox.refused", key=key, code=answer.error.code, error=answer.error.message)
             await self._keep_unspooled(key)
             await self._synced(key)
-            return answer if self._is_set_aside(key) else None
-        return answer if answer.stored else None
+            if not self._is_set_aside(key, parcel):
+                return None
+        elif not answer.stored:
+            return None
+        self._not_found.pop(key, None)
+        return answer
+
+    def _is_final(self, key: str) -> bool:
+        """Return whether no server has found the operation for so long that none will."""
+        now = monotonic()
+        return now - self._not_found.setdefault(key, now) >= NOT_FOUND_SECONDS
+
+
+def repeat_pause(count: int) -> float:
+    """Return the longest pause in seconds of each of so many receipts that are sent again."""
+    return max(LONGEST_PAUSE, count / REPEATS_A_SECOND)

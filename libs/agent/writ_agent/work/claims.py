@@ -95,7 +95,8 @@ def make_claim(
 async def send_claim(
     bus: Bus, claimed: SentClaim, delivery: Delivery, gave_up: Callable[[], bool], boot: Callable[[], float]
 ) -> ClaimReply:
-    """Return the executor's answer. An answer with an error is certain: this claim started nothing.
+    """Return the executor's answer. An answer with an error is certain: this claim started nothing. One to a claim that
+    was sent before, without a reply, is not.
 
     Raises Unreachable, Full, Forbidden (nothing was done) or TimedOut (it may have started). `gave_up` returns True
     when this process has no time left; `boot` is the boot clock.
@@ -111,7 +112,11 @@ async def send_claim(
             uncertain = uncertain or answer is None or bool(sent)
             soon = turn < 3 and boot() - claimed.sent_at < PATIENCE / 2
             if answer is not None and not (_retry(answer.error) and (uncertain or soon)):
-                return answer if answer.error is None else await _grant_among(sent) or answer
+                if answer.error is None or not uncertain:
+                    return answer
+                if (granted := await _grant_among(sent)) is not None:
+                    return granted
+                break  # it may be stored later: a former leader of the journal refuses what it holds back itself
             # A reload of NATS loses answers under way: a process that stops sends its claim once more, too.
             if (gave_up() and turn > 0) or boot() - claimed.sent_at > PATIENCE:
                 break
@@ -122,7 +127,7 @@ async def send_claim(
         for one in sent:
             one.cancel()
         await asyncio.gather(*sent, return_exceptions=True)
-    raise TimedOut(f"no reply to the claim of {claimed.work.operation_id} within {PATIENCE:g} s")
+    raise TimedOut(f"no certain reply to the claim of {claimed.work.operation_id}")
 
 
 async def _next_reply(

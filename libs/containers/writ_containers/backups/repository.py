@@ -103,8 +103,8 @@ class Repository:
     async def forget(self, parts: Sequence[BackupPart]) -> None:
         """Remove these parts; their data stays until somebody prunes. Raises WritError.
 
-        A restic that was killed, as for a cancel, leaves its lock, which forbids this. `unlock` removes locks of
-        processes that are gone, and no others.
+        A restic that was killed, as for a cancel, leaves its lock, which forbids this. It is removed if there is no
+        other lock.
         """
         if not parts:
             return
@@ -112,10 +112,23 @@ class Repository:
         try:
             await self._ended(words)
         except WritError as error:
-            if error.code != BUSY:
+            if error.code != BUSY or not await self._has_only_left_locks():
                 raise
             await self._ended(["unlock"])
             await self._ended(words)
+
+    async def _has_only_left_locks(self) -> bool:
+        """Return whether processes of this user on this host, which are gone, left all locks.
+
+        `restic unlock` takes a process that it may not signal for gone: run by another user, it removes the lock of a
+        living prune of root. And its signal is SIGHUP, to whichever process has that id by now.
+        """
+        try:
+            names = (await self._ended(["list", "locks", "--no-lock"])).decode().split()
+            locks = [json.loads(await self._ended(["cat", "lock", "--no-lock", name])) for name in names]
+        except (WritError, ValueError):  # one was removed meanwhile, say
+            return False
+        return all(_is_left(lock) for lock in locks)
 
     async def _ended(self, words: Sequence[str]) -> bytes:
         async with self._running(words) as process:
@@ -220,6 +233,24 @@ def _refuse(status: int, text: str) -> None:
     if code == "tool_failed" and os.strerror(errno.ENOSPC).lower() in text:
         code, message = NO_SPACE, "restic found no room where it writes: the repository's disk, or the one of /tmp"
     raise WritError(message, code=code)
+
+
+def _is_left(lock: Any) -> bool:
+    match lock:
+        case {"hostname": str(host), "pid": int(process)} if process > 0:  # restic leaves out the user id 0
+            return (host, lock.get("uid", 0)) == (os.uname().nodename, os.getuid()) and not _is_alive(process)
+        case _:
+            return False
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _items(out: bytes) -> list[dict[str, Any]]:

@@ -70,7 +70,7 @@ def _restored(call: OperationCall, restic: Restic, kept: StoredBackup, staging: 
     report = progress_reporter(call, "restoring")
     ran = restic.run(_words(kept, _staged(staging), "--verify"), staging, report)
     if could_not_lock(ran) and not ran.stopped:
-        call.progress("the repository has no room for a lock: restoring without one")
+        call.progress("restic cannot write a lock into the repository: restoring without one")
         ran = restic.run(_words(kept, _staged(staging), "--verify", "--no-lock"), staging, report)
     return ran
 

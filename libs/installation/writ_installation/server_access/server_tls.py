@@ -47,13 +47,14 @@ class TlsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class IssuedCertificate(Struct, frozen=True, kw_only=True):
-    """The certificate in use: its names, its end and begin in Unix seconds, and the CA's certificates behind it."""
+    """The certificate in use: its names, its end, begin and CA's begin in Unix seconds, and the CA's certificates."""
 
     number: int
     names: list[str]
     ends: float
     chain: str
     begins: float = 0.0
+    ca_begins: float = 0.0
 
 
 def read_settings(home: Home) -> TlsSettings | None:
@@ -129,11 +130,10 @@ def issued(home: Home) -> IssuedCertificate | None:
 
 def certificate_end(home: Home) -> float | None:
     """Return the end of the certificate in Unix seconds; None without TLS, and to users that may not read it."""
-    try:
-        known = issued(home) if is_on(home) else None
-    except (ConfigError, OSError):
-        return None
-    return known.ends if known else None
+    with suppress(ConfigError, OSError):
+        if is_on(home) and (known := issued(home)) is not None:
+            return known.ends
+    return None
 
 
 def is_due(home: Home, now: float) -> bool:
@@ -146,8 +146,8 @@ def is_due(home: Home, now: float) -> bool:
 
 
 def _is_out(known: IssuedCertificate, now: float) -> bool:
-    # One that begins later was issued while the clock was ahead: no client accepts it.
-    return known.ends - now < RENEWED.total_seconds() or now < known.begins
+    # One that begins later was issued while the clock was ahead. A clock before the CA's begin is itself wrong.
+    return known.ends - now < RENEWED.total_seconds() or known.ca_begins <= now < known.begins
 
 
 def tls_state(home: Home, now: float) -> list[object]:
@@ -189,8 +189,8 @@ def _issue(home: Home, names: list[str], number: int, now: float) -> str:
     home.certificates.mkdir(mode=0o700, exist_ok=True)
     atomic_files.save(_key(home, number), made.private)  # in a shared folder for the group of NATS's user alone
     atomic_files.save(_certificate(home, number), made.public + chain.encode())
-    begins, ends = (moment.timestamp() for moment in period_of(made.public))
-    state = IssuedCertificate(number=number, names=names, begins=begins, ends=ends, chain=chain)
+    begins, ends, ca_begins, _ = (at.timestamp() for one in (made, authority) for at in period_of(one.public))
+    state = IssuedCertificate(number=number, names=names, begins=begins, ends=ends, chain=chain, ca_begins=ca_begins)
     atomic_files.save(_state(home), msgspec.json.format(msgspec.json.encode(state)))
     for old in range(max(number - 8, 1), number - KEPT + 1):
         _key(home, old).unlink(missing_ok=True)

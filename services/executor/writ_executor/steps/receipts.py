@@ -76,7 +76,7 @@ class ReceiptEndpoint:
         for _ in range(ATTEMPTS):
             life = life or await self._lives.fresh(body.principal, receipt.operation_id)
             if _may_yet_start(life, receipt):
-                if _ran_nothing(receipt):
+                if receipt.grant_digest is None and _ran_nothing(receipt):
                     return Acknowledgement(stored=True, unsettled=receipt.claim_digest is not None)
                 raise Unreachable(f"the start of {receipt.operation_id} is not stored here yet: send it again")
             try:
@@ -237,9 +237,12 @@ def _received(data: bytes) -> ReceivedReceipt:
 
 def _may_yet_start(life: Life, receipt: Receipt) -> bool:
     """Return whether the attempt has not started, as far as this life shows, and may have by now."""
+    if not isinstance(life, AcceptedLife) or not life.open or life.requested.pool != receipt.pool:
+        return False
     dispatched = life.dispatched.attempt if isinstance(life, DispatchedLife) else 0
-    waits = life.state is State.DISPATCHED and dispatched == receipt.attempt
-    return isinstance(life, AcceptedLife) and life.open and (waits or dispatched < receipt.attempt)
+    if life.state is State.DISPATCHED and dispatched == receipt.attempt:
+        return True
+    return dispatched < receipt.attempt <= (MOST_ATTEMPTS if life.requested.idempotent else 1)
 
 
 def _names_grant(started: Granted, receipt: Receipt) -> bool:
