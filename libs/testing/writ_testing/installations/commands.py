@@ -5,6 +5,7 @@ what the command itself needs, and tests run hundreds.
 """
 
 import asyncio
+import atexit
 import functools
 import os
 import socket
@@ -39,6 +40,10 @@ class _Template(NamedTuple):
 
     process: subprocess.Popen[bytes]
     control: socket.socket
+
+    def end(self) -> None:
+        self.control.close()
+        self.process.wait()
 
 
 async def run_command(
@@ -113,4 +118,6 @@ def _template(_variables: frozenset[tuple[str, str]]) -> _Template:
             stdout=subprocess.DEVNULL,
             pass_fds=[its.fileno()],
         )
-    return _Template(process, control)
+    template = _Template(process, control)
+    atexit.register(template.end)
+    return template
