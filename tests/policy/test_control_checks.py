@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -246,6 +247,34 @@ async def test_one_person_alone_needs_no_confirmation_and_reviews_their_own(exec
 
 
 async def test_the_end_of_an_emergency_is_recorded_once(executor: ExecutorSide) -> None:
+    async with noted(executor) as reported:
+        emergency = await executor.declare(until=executor.clock.now + 60)
+        await executor.restart("bob")
+        executor.clock.now += 60
+        notice = await the_end(reported)
+        assert (notice.emergency, notice.detail) == (emergency, "expired")
+
+
+async def test_end_of_an_emergency_that_is_reviewed_at_once_is_recorded(executor: ExecutorSide) -> None:
+    executor.files.policy({**RULES[0], "users": ["alice"]}, RULES[1], emergency_policies=URGENT)
+    async with noted(executor) as reported:
+        emergency = await executor.declare()
+        await executor.carry("emergency_confirm", emergency_id=emergency, verdict="end")
+        await executor.carry("emergency_review", emergency_id=emergency, reason="I was alone")
+        notice = await the_end(reported)
+        assert (notice.emergency, notice.detail) == (emergency, "ended")
+
+
+async def the_end(reported: asyncio.Queue[Notice]) -> Notice:
+    async with asyncio.timeout(10):
+        while (notice := await reported.get()).kind != "emergency_closed":
+            pass
+    return notice
+
+
+@asynccontextmanager
+async def noted(executor: ExecutorSide) -> AsyncIterator[asyncio.Queue[Notice]]:
+    """Yield the notices that policy sends from now on."""
     reported = asyncio.Queue[Notice]()
 
     async def take(message: Any) -> bytes:
@@ -253,13 +282,7 @@ async def test_the_end_of_an_emergency_is_recorded_once(executor: ExecutorSide) 
         return encode(NoticeReply(sequence=1))
 
     async with await listening(executor, take):
-        emergency = await executor.declare(until=executor.clock.now + 60)
-        await executor.restart("bob")
-        executor.clock.now += 60
-        async with asyncio.timeout(10):
-            while (notice := await reported.get()).kind != "emergency_closed":
-                pass
-        assert (notice.emergency, notice.detail) == (emergency, "expired")
+        yield reported
 
 
 async def listening(executor: ExecutorSide, take: Any) -> Any:

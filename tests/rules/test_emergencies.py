@@ -67,7 +67,16 @@ def test_an_emergency_stays_known_until_its_review_is_signed_off() -> None:
     assert (ended.emergencies[0].ended_by, ended.emergencies[0].end(0)) == ("alice", "ended")
     closed = apply(ended, 3, control("emergency_closed", {"emergency_id": "e-1", "how": "ended"}))
     assert closed.emergencies[0].closed
-    assert apply(closed, 4, control("emergency_review", {"emergency_id": "e-1"})).emergencies == ()
+    over = apply(closed, 4, control("emergency_review", {"emergency_id": "e-1"}))
+    assert (over.emergencies, over.reviewed) == ((), ())
+
+
+def test_an_emergency_that_is_reviewed_at_once_stays_known_until_its_closing_event() -> None:
+    ended = apply(declared(), 2, control("emergency_confirm", {"emergency_id": "e-1", "verdict": "end"}))
+    reviewed = apply(ended, 3, control("emergency_review", {"emergency_id": "e-1"}))
+    assert reviewed.emergencies == ()
+    assert [(one.id, one.end(0)) for one in reviewed.reviewed] == [("e-1", "ended")]
+    assert apply(reviewed, 4, control("emergency_closed", {"emergency_id": "e-1", "how": "ended"})).reviewed == ()
 
 
 def test_a_closing_event_ends_an_emergency_and_no_confirmation_brings_it_back() -> None:

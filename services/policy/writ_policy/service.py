@@ -253,7 +253,7 @@ class PolicyService:
         while True:
             control, now = follower.state, self._clock()
             self._measures.controlled(control, now)
-            for one in control.emergencies:
+            for one in (*control.emergencies, *control.reviewed):
                 if one.id not in closed and one.person and not one.closed and (how := one.end(now)):
                     closed.add(one.id)
                     self._notifier.queue(Notice(kind="emergency_closed", detail=how, emergency=one.id))

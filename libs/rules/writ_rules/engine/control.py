@@ -82,6 +82,8 @@ class ControlState(Struct, frozen=True, eq=False):
     sequence: int = 0
     stops: tuple[Stop, ...] = ()
     emergencies: tuple[Emergency, ...] = ()
+    reviewed: tuple[Emergency, ...] = ()
+    """Emergencies that were reviewed before the journal had their closing events."""
     changes: tuple[PrincipalManage, ...] = ()
     """The changes of principals, in order (`writ_contracts.people.principal_changes`)."""
     windows: tuple[ApprovalWindow, ...] = ()
@@ -133,6 +135,7 @@ def apply(state: ControlState, sequence: int, event: ControlEvent | None) -> Con
         sequence,
         tuple(_stops(state.stops, event)),
         tuple(_emergencies(state.emergencies, event)),
+        _reviewed(state, event),
         _changes(state.changes, event),
         windows_after(state.windows, sequence, event, _reach_of(event)),
         sessions_after(state.sessions, event),
@@ -173,6 +176,16 @@ def _emergencies(emergencies: Iterable[Emergency], event: ControlEvent) -> Itera
     if event.kind == "emergency_review":
         return (one for one in emergencies if one.id != named)
     return emergencies
+
+
+def _reviewed(state: ControlState, event: ControlEvent) -> tuple[Emergency, ...]:
+    """Return the reviewed emergencies without a closing event; the same tuple if the event is about none."""
+    named = event.body.get("emergency_id")
+    if event.kind == "emergency_review":
+        return (*state.reviewed, *(one for one in state.emergencies if one.id == named and not one.closed))
+    if event.kind == "emergency_closed":
+        return tuple(one for one in state.reviewed if one.id != named)
+    return state.reviewed
 
 
 def _declared(event: ControlEvent, read: _EmergencyBody) -> Emergency:
