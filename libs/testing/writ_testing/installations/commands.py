@@ -52,13 +52,21 @@ async def run_command(
     """Run `writ` with these arguments and variables to its end, in this folder or the present one."""
     start = CommandStart(arguments=[*arguments], environ={**environ}, folder=str(folder or Path.cwd()))
     variables = _at_start(os.environ)
-    if _at_start(environ) != variables or len(stdin) > PIPE_BYTES:
+    if _at_start(environ) != variables or len(stdin) > PIPE_BYTES or _namespaces() != _NAMESPACES:
         return await _run_new_process(start, stdin)
     return await _run_fork(_template(variables), start, stdin)
 
 
 def _at_start(environ: Mapping[str, str]) -> frozenset[tuple[str, str]]:
     return frozenset((name, value) for name, value in environ.items() if name.startswith(AT_START))
+
+
+def _namespaces() -> list[str]:
+    """Return the namespaces of this thread, in which its new processes are: tests enter others for a while."""
+    return [str(Path(f"/proc/thread-self/ns/{kind}").readlink()) for kind in ("net", "mnt")]
+
+
+_NAMESPACES = _namespaces()
 
 
 async def _run_new_process(start: CommandStart, stdin: bytes) -> WritResult:
