@@ -55,7 +55,12 @@ class ArchiveOperation:
             archive = msgspec.convert(requested.effective, JournalArchive)
             if await self._generations.is_announced(requested.operation_id):
                 return _done(requested, archive.generation)
-            await self._check(archive, requested.at + requested.timeout)
+            try:
+                await self._check(archive, requested.at + requested.timeout)
+            except Invalid:
+                if await self._generations.is_announced(requested.operation_id):  # by another replica, just now
+                    return _done(requested, archive.generation)
+                raise
             await self._keep_names(archive.generation, archive.last)
             fault("executor.names_kept")
             await self._carry(archive)
