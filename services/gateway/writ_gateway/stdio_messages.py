@@ -6,6 +6,7 @@ The SDK drops such a line without a reply, and reads a line of any length into m
 import asyncio
 import io
 import os
+import sys
 import threading
 from collections.abc import AsyncIterator
 from concurrent.futures import CancelledError
@@ -145,7 +146,7 @@ async def messages(
     """
     nothing = anyio.wrap_file(io.StringIO())
     reading = StandardInput(_private(0, os.open(os.devnull, os.O_RDONLY)), longest)
-    output = _private(1, os.dup(2))
+    output = _private(1, os.dup(2) if sys.stderr else os.open(os.devnull, os.O_WRONLY))
     replies = io.TextIOWrapper(os.fdopen(output, "wb", closefd=False), encoding="utf-8")
     incoming, received = anyio.create_memory_object_stream[Incoming](0)
     try:
