@@ -281,7 +281,9 @@ def test_default_of_a_rule_that_matches_by_another_default_must_fit_the_schema()
 
 
 def test_default_of_null_fills_in_nothing() -> None:
-    fills = rule("fills", "container_create", parameter_constraints={"user": {"default": None}, "timeout": {"max": 200}})
+    fills = rule(
+        "fills", "container_create", parameter_constraints={"user": {"default": None}, "timeout": {"max": 200}}
+    )
     ruling = World(policy(global_policies=[fills])).ask("container_create", container_name="web", image="nginx")
     assert decided(ruling) == ("allow", "allowed", ["fills"])
 
