@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -106,5 +106,5 @@ async def test_search_replies_while_no_receiver_does(tmp_path: Path, monkeypatch
     assert [row.operation_id for row in found.rows]
 
 
-def existing(path: Path) -> Callable[[], object]:
+def existing(path: Path) -> Callable[[], Awaitable[bool]]:
     return lambda: exists(path)
