@@ -14,7 +14,7 @@ from writ_contracts.operations import Catalogue
 from writ_rules.engine.clauses.conditions import EvaluatorCondition, ParameterCondition
 from writ_rules.engine.clauses.scopes import EffectClause
 from writ_rules.engine.matching.tree import Trees, trees
-from writ_rules.engine.policy_file import groups
+from writ_rules.engine.policy_file import groups, pattern_sizes
 from writ_rules.engine.policy_file.approval_windows import WindowTerms, window_terms_of
 from writ_rules.engine.policy_file.emergency_terms import EmergencyTerms, terms_of
 from writ_rules.engine.policy_file.findings import LintFinding, Severity
@@ -77,8 +77,10 @@ def is_behind_gateway(target: Target) -> bool:
 def compile_policy(file: PolicyDocument, catalogue: Catalogue) -> tuple[Policy | None, list[LintFinding]]:
     """Return the policy, unless there is an error among the findings."""
     entry = file.policies
-    workshop = RuleCompiler(verbs(catalogue), entry, catalogue.evaluators)
     every = placed(entry)
+    if oversize := list(pattern_sizes.findings(every)):
+        return None, oversize
+    workshop = RuleCompiler(verbs(catalogue), entry, catalogue.evaluators)
     made = [(item, workshop.rule(item)) for item in every]
     ready = sorted((rule for item, rule in made if item.entry.enabled), key=lambda rule: rule.name)
     in_effect = workshop.in_effect(("policies",), entry.effective_from, entry.expires_at)
