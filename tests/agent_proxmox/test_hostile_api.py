@@ -16,23 +16,31 @@ from writ_contracts.errors import Unreachable
 from writ_testing.peers.proxmox import Proxmox
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
-Reply = Callable[[asyncio.StreamWriter], Awaitable[None]]
+Reply = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 def repeated(start: bytes, part: bytes, pause: float) -> Reply:
     """Return a reply that goes on until its client closes the connection."""
 
-    async def reply(writer: asyncio.StreamWriter) -> None:
+    async def reply(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(start)
-        while True:
+        while not await is_closed(reader, pause):
             writer.write(part)
             await writer.drain()
-            await asyncio.sleep(pause)
 
     return reply
 
 
-async def compressed(writer: asyncio.StreamWriter) -> None:
+async def is_closed(reader: asyncio.StreamReader, seconds: float) -> bool:
+    """Return whether the client closes the connection within this time."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await reader.read(1) == b""
+    except TimeoutError:
+        return False
+
+
+async def compressed(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     body = gzip.compress(b'{"data": "' + b"x" * 1_000_000 + b'"}')
     writer.write(HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
 
@@ -48,7 +56,7 @@ async def serving(pve: Proxmox, reply: Reply) -> AsyncIterator[Api]:
         try:
             while True:
                 await reader.readuntil(b"\r\n\r\n")
-                await reply(writer)
+                await reply(reader, writer)
         except (OSError, asyncio.IncompleteReadError):  # the client is gone
             pass
         finally:
@@ -89,7 +97,7 @@ async def test_limits_of_a_reply_begin_anew_with_each_request(server: Proxmox, m
     monkeypatch.setattr(bounded_socket, "MOST_BYTES", 1_000)
     body = b'{"data": "' + b"x" * 600 + b'"}'
 
-    async def reply(writer: asyncio.StreamWriter) -> None:
+    async def reply(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
         await writer.drain()
 

@@ -27,6 +27,15 @@ INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n" * 100
 PAUSE = 0.05
 
 
+async def is_closed(reader: asyncio.StreamReader, seconds: float) -> bool:
+    """Return whether the client closes the connection within this time."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await reader.read(1000) == b""
+    except TimeoutError:
+        return False
+
+
 class SlowReceiver:
     """A receiver that repeats a part of its reply until its client closes the connection."""
 
@@ -42,10 +51,9 @@ class SlowReceiver:
         try:
             await reader.readuntil(b"\r\n\r\n")
             writer.write(self.start)
-            while True:
+            while not await is_closed(reader, PAUSE):
                 writer.write(self.part)
                 await writer.drain()
-                await asyncio.sleep(PAUSE)
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:

@@ -14,14 +14,14 @@ from writ_contracts.operations import Catalogue
 from writ_rules.engine.clauses.conditions import EvaluatorCondition, ParameterCondition
 from writ_rules.engine.clauses.scopes import EffectClause
 from writ_rules.engine.matching.tree import Trees, trees
-from writ_rules.engine.policy_file import groups, pattern_sizes
+from writ_rules.engine.policy_file import groups
 from writ_rules.engine.policy_file.approval_windows import WindowTerms, window_terms_of
 from writ_rules.engine.policy_file.emergency_terms import EmergencyTerms, terms_of
 from writ_rules.engine.policy_file.findings import LintFinding, Severity
 from writ_rules.engine.policy_file.format import PlacedRule, PolicyDocument, present
 from writ_rules.engine.policy_file.groups import placed
 from writ_rules.engine.policy_file.session_terms import SessionTerms, session_terms_of
-from writ_rules.engine.rules import lint
+from writ_rules.engine.rules import lint, pattern_sizes
 from writ_rules.engine.rules.rule import Rule, RuleCompiler
 from writ_rules.engine.verbs import Verb, verbs
 
@@ -76,10 +76,15 @@ def is_behind_gateway(target: Target) -> bool:
 
 def compile_policy(file: PolicyDocument, catalogue: Catalogue) -> tuple[Policy | None, list[LintFinding]]:
     """Return the policy, unless there is an error among the findings."""
+    every = placed(file.policies)
+    oversize = list(pattern_sizes.findings(every))
+    return (None, oversize) if oversize else _compiled(file, catalogue, every)
+
+
+def _compiled(
+    file: PolicyDocument, catalogue: Catalogue, every: list[PlacedRule]
+) -> tuple[Policy | None, list[LintFinding]]:
     entry = file.policies
-    every = placed(entry)
-    if oversize := list(pattern_sizes.findings(every)):
-        return None, oversize
     workshop = RuleCompiler(verbs(catalogue), entry, catalogue.evaluators)
     made = [(item, workshop.rule(item)) for item in every]
     ready = sorted((rule for item, rule in made if item.entry.enabled), key=lambda rule: rule.name)

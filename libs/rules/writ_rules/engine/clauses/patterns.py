@@ -5,9 +5,6 @@ The pattern is compiled as bytes: re2 for Python spends most of a match on trans
 rule pass.
 """
 
-import threading
-from collections import OrderedDict
-
 import re2
 
 MOST_KEPT = 10_000_000
@@ -47,27 +44,23 @@ class Pattern:
 
 
 class KeptPatterns:
-    """The patterns that were used last, up to `MOST_KEPT`. To compile a large one takes 0.3 s."""
+    """Compiled patterns up to `MOST_KEPT`; beyond it all are dropped. To compile a large one takes 0.3 s."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._patterns = OrderedDict[tuple[str, bool], Pattern]()
-        self.size = 0
+        self._patterns: dict[tuple[str, bool], Pattern] = {}
+        self._size = 0
 
     def find(self, text: str, *, deny: bool) -> Pattern:
         """Return the pattern. Raises ValueError."""
-        with self._lock:
-            if (known := self._patterns.get((text, deny))) is not None:
-                self._patterns.move_to_end((text, deny))
-                return known
-        made = Pattern(text, dot_takes_newline=deny)
-        with self._lock:
-            if (text, deny) not in self._patterns:
-                self._patterns[text, deny] = made
-                self.size += made.size
-            while self.size > MOST_KEPT:
-                self.size -= self._patterns.popitem(last=False)[1].size
-        return made
+        known = self._patterns.get((text, deny))
+        if known is None:
+            known = Pattern(text, dot_takes_newline=deny)
+            if self._size + known.size > MOST_KEPT:
+                self._patterns.clear()
+                self._size = 0
+            self._patterns[text, deny] = known
+            self._size += known.size
+        return known
 
 
 _kept = KeptPatterns()

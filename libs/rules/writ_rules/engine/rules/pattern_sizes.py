@@ -1,5 +1,5 @@
-"""The bound on the patterns of a file. Whoever may propose a policy, which another person would have to approve, could
-otherwise occupy the policy service for hours and fill its memory: RE2 compiles `[\\pL]{200}` to 240,000 instructions.
+"""The bound on the patterns of a file. Without it a principal whose policy another person would have to approve could
+occupy the policy service for hours and fill its memory: RE2 compiles `[\\pL]{200}` to 240,000 instructions.
 """
 
 from collections.abc import Iterable, Iterator
