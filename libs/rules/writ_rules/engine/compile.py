@@ -74,16 +74,17 @@ def is_behind_gateway(target: Target) -> bool:
     return target.gateway is not None and target.role != "gateway"
 
 
-def compile_policy(file: PolicyDocument, catalogue: Catalogue) -> tuple[Policy | None, list[LintFinding]]:
+CompiledPolicy = tuple[Policy | None, list[LintFinding]]
+
+
+def compile_policy(file: PolicyDocument, catalogue: Catalogue) -> CompiledPolicy:
     """Return the policy, unless there is an error among the findings."""
     every = placed(file.policies)
     oversize = list(pattern_sizes.findings(every))
     return (None, oversize) if oversize else _compiled(file, catalogue, every)
 
 
-def _compiled(
-    file: PolicyDocument, catalogue: Catalogue, every: list[PlacedRule]
-) -> tuple[Policy | None, list[LintFinding]]:
+def _compiled(file: PolicyDocument, catalogue: Catalogue, every: list[PlacedRule]) -> CompiledPolicy:
     entry = file.policies
     workshop = RuleCompiler(verbs(catalogue), entry, catalogue.evaluators)
     made = [(item, workshop.rule(item)) for item in every]
