@@ -6,7 +6,7 @@ import http.server
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -191,6 +191,22 @@ async def test_invented_tokens_do_not_become_a_flood_at_the_server() -> None:
     with pytest.raises(Unreachable):
         await introspection.claims("one more")
     assert requests == BURST
+
+
+async def test_invented_tokens_keep_no_token_out_that_was_active(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def ask(_: str, form: Mapping[str, str], *__: Any) -> Any:
+        return {"active": form["token"] == "good"}
+
+    monkeypatch.setattr("writ_gateway.http.introspection.MOST_KEPT", 10)
+    clock, at = Clock(), IntrospectionEndpoint(address="https://x", client="c", secret="s")
+    introspection = IntrospectedTokens(at, ask, clock)
+    assert await introspection.claims("good") is not None
+    clock.now += KEPT_SECONDS
+    for number in range(int(BURST)):
+        await introspection.claims(f"invented-{number}")
+    with pytest.raises(Unreachable):
+        await introspection.claims("one more")
+    assert await introspection.claims("good") is not None
 
 
 async def test_requests_that_come_together_with_one_token_are_one_question_at_the_server() -> None:

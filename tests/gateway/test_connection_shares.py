@@ -99,7 +99,7 @@ async def test_requests_of_one_principal_leave_room_for_others(
 
     def request(principal: str) -> "asyncio.Task[None]":
         headers = [(b"authorization", f"Bearer {principal}".encode()), *body]
-        scope = {"type": "http", "path": "/mcp", "headers": headers}
+        scope = {"type": "http", "method": "POST", "path": "/mcp", "headers": headers}
         return asyncio.ensure_future(application(scope, receive, send))
 
     open_now = [request("bot"), request("bot")]

@@ -92,6 +92,17 @@ async def test_wrong_host_origin_method_path_and_size_have_their_status(
         assert (await client.get(url.replace("/mcp", "/healthz"))).json() == {"status": "ok"}
 
 
+async def test_stream_of_a_get_that_would_outlast_its_token_is_refused(
+    installation: RunningInstallation, url: str
+) -> None:
+    bearer = {"Authorization": f"Bearer {await token(installation)}", "Accept": "text/event-stream"}
+    async with (
+        httpx2.AsyncClient(headers=bearer, timeout=20) as client,
+        client.stream("GET", url, headers={"Mcp-Session-Id": "guessed"}) as refused,
+    ):
+        assert (refused.status_code, refused.headers["allow"]) == (405, "POST")
+
+
 MALFORMED = [
     b"",
     b"{",

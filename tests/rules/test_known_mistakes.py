@@ -256,6 +256,38 @@ def test_the_order_of_defaults_and_denies_leaves_no_gap() -> None:
     assert decided(World(policy(global_policies=[fills, no_long])).ask()) == ("deny", "denied", ["no-long"])
 
 
+def test_deny_applies_to_a_default_of_a_rule_that_matches_by_another_default() -> None:
+    fills = rule("fills", "container_create", parameter_constraints={"timeout": {"default": 200}})
+    checks = {"timeout": {"min": 190}, "user": {"default": "root"}}
+    no_root = {"user": {"required": True, "allowed_values": ["root"]}}
+    denies = rule("no-root", "container_create", allowed=False, parameter_constraints=no_root)
+    for more in ({}, {"requires_approval": True}):
+        long = rule("long", "container_create", parameter_constraints=checks, **more)
+        ruling = World(policy(global_policies=[fills, long, denies])).ask(
+            "container_create", container_name="web", image="nginx"
+        )
+        assert decided(ruling) == ("deny", "denied", ["no-root"])
+        assert (ruling.effective["timeout"], ruling.effective["user"]) == (200, "root")
+
+
+def test_default_of_a_rule_that_matches_by_another_default_must_fit_the_schema() -> None:
+    fills = rule("fills", "container_create", parameter_constraints={"timeout": {"default": 200}})
+    checks = {"timeout": {"min": 190}, "memory": {"default": "much"}}
+    long = rule("long", "container_create", parameter_constraints=checks, requires_approval=True)
+    world = World(policy(global_policies=[fills, long]))
+    ruling = world.ask("container_create", container_name="web", image="nginx")
+    assert decided(ruling) == ("deny", "rule_error", ["fills", "long"])
+    assert ruling.effective["timeout"] == 180
+
+
+def test_default_of_null_fills_in_nothing() -> None:
+    fills = rule(
+        "fills", "container_create", parameter_constraints={"user": {"default": None}, "timeout": {"max": 200}}
+    )
+    ruling = World(policy(global_policies=[fills])).ask("container_create", container_name="web", image="nginx")
+    assert decided(ruling) == ("allow", "allowed", ["fills"])
+
+
 def test_two_defaults_that_disagree_deny() -> None:
     rules = [
         rule(name, "service_restart", parameter_constraints={"timeout": {"default": seconds}})

@@ -21,7 +21,7 @@ from writ_rules.engine.policy_file.findings import LintFinding, Severity
 from writ_rules.engine.policy_file.format import PlacedRule, PolicyDocument, present
 from writ_rules.engine.policy_file.groups import placed
 from writ_rules.engine.policy_file.session_terms import SessionTerms, session_terms_of
-from writ_rules.engine.rules import lint
+from writ_rules.engine.rules import lint, pattern_sizes
 from writ_rules.engine.rules.rule import Rule, RuleCompiler
 from writ_rules.engine.verbs import Verb, verbs
 
@@ -74,11 +74,19 @@ def is_behind_gateway(target: Target) -> bool:
     return target.gateway is not None and target.role != "gateway"
 
 
-def compile_policy(file: PolicyDocument, catalogue: Catalogue) -> tuple[Policy | None, list[LintFinding]]:
+CompiledPolicy = tuple[Policy | None, list[LintFinding]]
+
+
+def compile_policy(file: PolicyDocument, catalogue: Catalogue) -> CompiledPolicy:
     """Return the policy, unless there is an error among the findings."""
+    every = placed(file.policies)
+    oversize = list(pattern_sizes.findings(every))
+    return (None, oversize) if oversize else _compiled(file, catalogue, every)
+
+
+def _compiled(file: PolicyDocument, catalogue: Catalogue, every: list[PlacedRule]) -> CompiledPolicy:
     entry = file.policies
     workshop = RuleCompiler(verbs(catalogue), entry, catalogue.evaluators)
-    every = placed(entry)
     made = [(item, workshop.rule(item)) for item in every]
     ready = sorted((rule for item, rule in made if item.entry.enabled), key=lambda rule: rule.name)
     in_effect = workshop.in_effect(("policies",), entry.effective_from, entry.expires_at)

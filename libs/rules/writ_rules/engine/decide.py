@@ -4,6 +4,9 @@ Every rule that could apply is judged and appears in the trace, even if the firs
 the results.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from msgspec import structs
 
 from writ_contracts.decisions import Effect
@@ -36,26 +39,36 @@ def decide(
     if early is not None:
         return early
     emergency, counts = _emergency(request, control)
-    first = _by_rules(policy, request, people or People(), facts, emergency, counts=counts)
-    if first.effect == "deny" or first.effective == request.effective:
-        return first
-    try:
-        filled = request.operation.check(first.effective)
-    except Invalid as error:
-        reason = f"with the defaults of the rules that match it breaks the operation's schema: {error}"
-        return Ruling(
-            effect="deny",
-            code="rule_error",
-            rules=first.rules,
-            reason=reason,
-            effective=request.effective,
-            account=first.account,
-            emergency=first.emergency,
-        )
-    # Rules filled in defaults. The result must itself be allowed, or a deny would not apply to what runs.
-    again = structs.replace(request, parameters=filled, effective=filled)
-    second = _by_rules(policy, again, people or People(), facts, emergency, counts=counts)
-    return stricter(structs.replace(first, effective=filled), second)
+    people = people or People()
+    ruling = latest = _by_rules(policy, request, people, facts, emergency, counts=counts)
+    asked = request.effective
+    # Rules filled in defaults. The result must itself be allowed, or a deny would not apply to what runs. With it other
+    # rules may match and fill in more. Each round but the last adds a parameter, so there are few.
+    while ruling.effect != "deny" and latest.effective != request.effective:
+        try:
+            filled = request.operation.check(latest.effective)
+        except Invalid as error:
+            return _broken(latest, asked, error)
+        if filled == request.parameters:  # a default of null fills in nothing
+            break
+        request = structs.replace(request, parameters=filled, effective=filled)
+        latest = _by_rules(policy, request, people, facts, emergency, counts=counts)
+        ruling = structs.replace(stricter(ruling, latest), effective=filled)
+    return ruling
+
+
+def _broken(ruling: Ruling, asked: Mapping[str, Any], error: Invalid) -> Ruling:
+    """Return the denial of a request by the defaults of a ruling; `asked`: its parameters without any of them."""
+    reason = f"with the defaults of the rules that match it breaks the operation's schema: {error}"
+    return Ruling(
+        effect="deny",
+        code="rule_error",
+        rules=ruling.rules,
+        reason=reason,
+        effective=asked,
+        account=ruling.account,
+        emergency=ruling.emergency,
+    )
 
 
 def _before_rules(policy: Policy, request: DecisionRequest, control: ControlState) -> Ruling | None:

@@ -2,12 +2,11 @@
 
 Its traps (2.3.0), each met here: environment proxies and CA bundles override `verify` (`trust_env`); bools go out as
 "True"; path pieces are neither quoted nor kept apart; a 200 with broken JSON is returned as success; redirects are
-followed, and a reply of any size is read. Its loggers show parameters at INFO and bodies at DEBUG.
+followed, and a reply of any size and duration is read. Its loggers show parameters at INFO and bodies at DEBUG.
 """
 
 import json
 import logging
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.client import BAD_GATEWAY, INTERNAL_SERVER_ERROR
@@ -18,6 +17,7 @@ import requests
 from proxmoxer.backends.https import Backend as ProxmoxerBackend
 from proxmoxer.core import ProxmoxResource, ResourceException
 
+from writ_agent_proxmox.connection.bounded_socket import BoundedSocket, UnusableReply
 from writ_agent_proxmox.connection.credentials import ApiToken
 from writ_agent_proxmox.connection.replies import error_of
 from writ_agent_proxmox.connection.tls import PinnedAdapter, context_for
@@ -26,16 +26,10 @@ from writ_contracts.errors import TimedOut, Unreachable, Untrusted, WritError
 
 READ_SECONDS = 40.0
 """Longer than the 30 s after which PVE's proxy gives up and says 596."""
-WHOLE_SECONDS = 60.0
-MOST_BYTES = 16 * 1024 * 1024
 _NEVER_SENT = frozenset({"NewConnectionError", "NameResolutionError", "ConnectTimeoutError"})
 _SURROGATE = "\\ud"
 """The beginning of an escaped half of a character outside the basic plane. The other half may be missing."""
 _LOGGERS = ("proxmoxer", "proxmoxer.core", "proxmoxer.backends.https", "urllib3")
-
-
-class UnusableReply(Exception):
-    """Raised for an unusable reply: not JSON, without data, too large, too slow, or a redirect."""
 
 
 class ApiSession:
@@ -56,8 +50,11 @@ class ApiSession:
         self._base = backend.get_base_url()
         self._session: requests.Session = backend.get_session()
         self._session.trust_env = False
-        self._session.hooks["response"] = [_bounded]
-        self._session.mount("https://", PinnedAdapter(context_for(connection), connection.fingerprint))
+        self._session.hooks["response"] = [_direct]
+        self._session.headers["accept-encoding"] = "identity"
+        context = context_for(connection)
+        context.sslsocket_class = BoundedSocket
+        self._session.mount("https://", PinnedAdapter(context, connection.fingerprint))
 
     def call(self, method: str, path: Sequence[object], parameters: Mapping[str, Any]) -> Any:
         """Return the `data` of the reply. Raises Unreachable, TimedOut (a change whose effect is unknown), Conflict,
@@ -137,17 +134,14 @@ def _parsed(content: bytes) -> Any:
     return body
 
 
-def _bounded(response: requests.Response, **_: Any) -> None:
-    """Read the body within bounds. Raises Garbled for a redirect, and for a too large or too slow body."""
+def _direct(response: requests.Response, **_: Any) -> None:
+    """Raise UnusableReply for a redirect, and for a compressed reply, whose size is not known before it is unpacked."""
     if 300 <= response.status_code < 400:
+        response.close()
         raise UnusableReply("the reply is a redirect")
-    until, read = time.monotonic() + WHOLE_SECONDS, bytearray()
-    for piece in response.iter_content(65_536):
-        read += piece
-        if len(read) > MOST_BYTES or time.monotonic() > until:
-            response.close()
-            raise UnusableReply("the reply is too large or too slow")
-    response._content = bytes(read)  # requests has no other way to keep a body that was read in pieces
+    if response.headers.get("content-encoding", "identity") != "identity":
+        response.close()
+        raise UnusableReply("the reply is compressed")
 
 
 def _plain(value: Any) -> Any:

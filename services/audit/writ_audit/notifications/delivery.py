@@ -6,10 +6,13 @@ A destination that does not reply delays only itself. Notifications older than a
 
 import asyncio
 import http.client
-import urllib.error
-import urllib.request
+import socket
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 
@@ -118,6 +121,8 @@ class NotificationDelivery:
         self._pause = pause
         self._count = count
         self._flood = Buckets(RATE, BURST)
+        self._thread = ThreadPoolExecutor(1, f"notify-{target.destination.name}")
+        """Of its own: slow receivers would take all threads with which audit reads its index."""
 
     @property
     def name(self) -> str:
@@ -177,7 +182,7 @@ class NotificationDelivery:
             return str(error)[:300]
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin's defect holds up its own destination alone
             return f"no request could be made: {type(error).__name__}"  # its message may contain the secret
-        return await asyncio.to_thread(post, request)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, post, request)
 
 
 async def _last_sequence(journal: Journal) -> int:
@@ -208,18 +213,40 @@ async def _records(journal: Journal, after: int) -> AsyncIterator[Record]:
 
 
 def post(request: HttpRequest) -> str:
-    """Send the request. Return "" if the receiver accepted it, else the reason. Redirects are not followed."""
-    made = urllib.request.Request(  # noqa: S310 - the scheme was checked when the file was read
-        request.url, data=request.body, headers={**request.headers, "User-Agent": f"writ/{VERSION}"}, method="POST"
-    )
-    opener = urllib.request.OpenerDirector()
-    for handler in (urllib.request.HTTPHandler(), urllib.request.HTTPSHandler()):
-        opener.add_handler(handler)
+    """Send the request. Return "" if the receiver accepted it, else the reason. Redirects are not followed.
+
+    It takes at most `SEND_SECONDS` for the connection, and as many for request and reply: a receiver that replies a
+    byte at a time, or by interim replies without an end, is cut off.
+    """
+    parts = urlsplit(request.url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    path = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
     try:
-        with opener.open(made, timeout=SEND_SECONDS) as response:
-            status = int(response.status)
+        connection = kind(parts.hostname or "", parts.port, timeout=SEND_SECONDS)
+        connection.connect()
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        return f"not reached: {error}"[:300]
+    is_late = threading.Event()
+    whole = threading.Timer(SEND_SECONDS, _cut_off, [connection.sock, is_late])
+    whole.daemon = True
+    whole.start()
+    try:
+        headers = {**request.headers, "User-Agent": f"writ/{VERSION}", "Connection": "close"}
+        connection.request("POST", path, request.body, headers)
+        status = connection.getresponse().status
     except ValueError:  # http.client quotes the header's value, which may be the secret
         return "a header of the request is no line of ASCII: does the file of its secret have several lines?"
     except (OSError, http.client.HTTPException) as error:
         return f"not reached: {error}"[:300]
+    finally:
+        whole.cancel()
+        connection.close()
+    if is_late.is_set():  # http.client takes a head that is cut off for a whole one
+        return f"not reached: no whole reply within {SEND_SECONDS:g} s"
     return "" if 200 <= status < 300 else f"HTTP {status}"
+
+
+def _cut_off(connected: socket.socket, is_late: threading.Event) -> None:
+    is_late.set()
+    with suppress(OSError):  # it was closed meanwhile
+        connected.shutdown(socket.SHUT_RDWR)

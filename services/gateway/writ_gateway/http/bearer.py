@@ -103,7 +103,14 @@ class BearerAuthentication:
         await self._shared(identity, scope, receive, send)
 
     async def _shared(self, identity: CallerIdentity, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on a request within its principal's share of the connections and of the memory; else reply 429."""
+        """Pass on a POST within its principal's share of the connections and of the memory; else reply 429 or 405.
+
+        Nothing is ever sent on the stream of a GET. It would stay open, and count, after its token was revoked.
+        """
+        if scope["method"] != "POST":
+            body = {"error": "method_not_allowed", "message": "this server has no sessions: POST each request"}
+            await reply(send, 405, body, (b"allow", b"POST"))
+            return
         who, size = identity.principal, _body_size(scope)
         if self._open[who] >= MOST_OPEN or self._open_bytes[who] + size > MOST_OPEN_BYTES:
             message = f"{self._open[who]} requests of this principal are open, with {self._open_bytes[who]} bytes: wait"

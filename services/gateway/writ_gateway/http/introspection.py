@@ -17,7 +17,9 @@ KEPT_SECONDS = 5.0
 """So long an answer counts: a revoked token ends after it."""
 MOST_KEPT = 10_000
 RATE, BURST, AT_ONCE = 20.0, 100.0, 8
-"""Questions a second: a flood of invented tokens must not become one at the authorization server."""
+"""Questions a second about tokens that were not active before: a flood of invented ones must not become one at the
+authorization server.
+"""
 
 
 class IntrospectionEndpoint(Struct, frozen=True, kw_only=True):
@@ -54,7 +56,7 @@ class IntrospectedTokens:
             return known
         question = self._under_way.get(digest)
         if question is None:
-            if not self._rate.take(self._clock()):
+            if known is None and not self._rate.take(self._clock()):
                 raise Unreachable("too many tokens need introspection at once: retry later")
             question = self._under_way[digest] = tasks.start(self._introspect(digest, token), "introspection")
             question.add_done_callback(lambda ended: self._end(digest, ended))
@@ -66,7 +68,8 @@ class IntrospectedTokens:
             answer = await self._request(self._at.address, form, self._at.client, self._at.secret)
         found = answer if isinstance(answer, dict) and answer.get("active") is True else None
         if len(self._known) >= MOST_KEPT:
-            self._known.clear()
+            active = {one: answer for one, answer in self._known.items() if answer[1] is not None}
+            self._known = active if len(active) < MOST_KEPT else {}
         self._known[digest] = (self._clock() + KEPT_SECONDS, found)
         return found
 

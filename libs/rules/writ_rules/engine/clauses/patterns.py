@@ -5,13 +5,21 @@ The pattern is compiled as bytes: re2 for Python spends most of a match on trans
 rule pass.
 """
 
-from functools import lru_cache
-
 import re2
+
+MOST_KEPT = 10_000_000
+"""Size of the compiled patterns that are kept: 10 to 20 bytes each."""
+OVERHEAD = 100
+
+
+class PatternTooLargeError(ValueError):
+    """Raised for a pattern whose program RE2 refuses. It has taken as long as the largest one that it accepts."""
 
 
 class Pattern:
-    __slots__ = ("_match", "text")
+    """A compiled pattern. `size`: the instructions of its program, and `OVERHEAD`."""
+
+    __slots__ = ("_match", "size", "text")
 
     def __init__(self, text: str, *, dot_takes_newline: bool) -> None:
         """Raises ValueError for syntax missing in RE2: look-around and back references."""
@@ -20,11 +28,14 @@ class Pattern:
         options.log_errors = False
         options.dot_nl = dot_takes_newline
         try:
-            self._match = re2.compile(text.encode(), options).fullmatch
+            compiled = re2.compile(text.encode(), options)
         except re2.error as error:
             message = error.args[0] if error.args else ""
             reason = message.decode() if isinstance(message, bytes) else str(message)
-            raise ValueError(f"not a regular expression (RE2): {reason}") from error
+            kind = PatternTooLargeError if "too large" in reason else ValueError
+            raise kind(f"not a regular expression (RE2): {reason}") from error
+        self._match = compiled.fullmatch
+        self.size: int = compiled.programsize + OVERHEAD
         self.text = text
 
     def covers(self, value: str) -> bool:
@@ -32,12 +43,34 @@ class Pattern:
         return self._match(value.encode()) is not None
 
 
-@lru_cache(maxsize=20_000)
+class KeptPatterns:
+    """Compiled patterns up to `MOST_KEPT`; beyond it all are dropped. To compile a large one takes 0.3 s."""
+
+    def __init__(self) -> None:
+        self._patterns: dict[tuple[str, bool], Pattern] = {}
+        self._size = 0
+
+    def find(self, text: str, *, deny: bool) -> Pattern:
+        """Return the pattern. Raises ValueError."""
+        known = self._patterns.get((text, deny))
+        if known is None:
+            known = Pattern(text, dot_takes_newline=deny)
+            if self._size + known.size > MOST_KEPT:
+                self._patterns.clear()
+                self._size = 0
+            self._patterns[text, deny] = known
+            self._size += known.size
+        return known
+
+
+_kept = KeptPatterns()
+
+
 def pattern(text: str, *, deny: bool) -> Pattern:
     """Return the pattern of a rule; raises ValueError. In a deny rule `.` covers a newline too, which would otherwise
     evade it.
     """
-    return Pattern(text, dot_takes_newline=deny)
+    return _kept.find(text, deny=deny)
 
 
 def glob(text: str) -> Pattern:
