@@ -299,6 +299,7 @@ SecurityKind = Literal[
     "forged_directory",
     "credential_copied",
     "key_copied",
+    "events_removed",
     "newer_kind",
 ]
 """The closed list of kinds of security events."""
