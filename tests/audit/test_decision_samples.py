@@ -163,6 +163,24 @@ async def test_a_verdict_that_waited_when_audit_ended_is_checked_once_by_the_nex
         assert await findings(asking) == [f"event {one.sequence}" for one in (first, second)]
 
 
+async def test_a_sampled_decision_that_waited_when_audit_ended_is_checked_once_by_the_next_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decision_samples, "STORE_EVERY", 1000.0)
+    async with publishable(tmp_path) as asking:
+        about = asking.subject()
+        record = await recorded(asking, about, await asking.decision(about))
+        async with sampling(asking, tmp_path, age=0) as (samples, counted):
+            await reached(tmp_path, 0)
+            samples.offer(record)
+        for expected in (["same"], []):
+            async with sampling(asking, tmp_path, indexed=record.sequence) as (_, counted):
+                for result in expected:
+                    assert await counted.get() == result
+            assert counted.empty()
+            assert position(tmp_path) == CheckedVerdicts(record.sequence)
+
+
 async def test_the_position_is_stored_once_in_a_while_and_not_with_each_event(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,6 +193,7 @@ async def test_the_position_is_stored_once_in_a_while_and_not_with_each_event(
                 samples.offer(record)
                 assert await counted.get() == "differs"
             assert position(tmp_path) == CheckedVerdicts(0)
+        assert position(tmp_path) == CheckedVerdicts(records[-1].sequence)
 
 
 async def test_verdicts_that_came_while_checks_were_off_are_not_checked_afterwards(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from msgspec import Raw, structs
 
 from writ_audit.irregular_events import IrregularEvent, OperationHistories
 from writ_contracts import journal, subjects
-from writ_contracts.agents import Receipt
+from writ_contracts.agents import ProbeFinding, Receipt
 from writ_contracts.history.records import Record
 from writ_contracts.people.approvals import Approval, SignedApproval
 from writ_contracts.requests import Verdict
@@ -75,6 +75,20 @@ def finished(receipt: Signed | None = None) -> journal.Finished:
     return journal.Finished(**COMMON, outcome="succeeded", receipt=receipt)
 
 
+def probed(outcome: Any, **changed: Any) -> journal.Finished:
+    finding = ProbeFinding(
+        operation_id=ID,
+        operation="service_restart",
+        target="web-1",
+        pool="a",
+        instance="one",
+        look_digest="0" * 64,
+        attempt=1,
+        verdict="took_effect",
+    )
+    return journal.Finished(**COMMON, outcome=outcome, probe=sign(AGENT, structs.replace(finding, **changed)))
+
+
 def receipt(by: Key = AGENT, **changed: Any) -> Signed:
     return sign(by, structs.replace(RECEIPT, **{"grant_digest": digest(GRANT), **changed}))
 
@@ -130,6 +144,7 @@ HONEST: list[Events] = [
     [REQUESTED, DISPATCHED, GRANTED, finished(receipt(output={"not": "kept"}, state={"nor": "this"}))],
     [REQUESTED, DISPATCHED, GRANTED, structs.replace(finished(receipt(output={"a": 1.5})), output={"a": 1.5})],
     [REQUESTED, DISPATCHED, GRANTED, journal.Unknown(**COMMON, code="", message="", receipt=receipt(outcome="failed"))],
+    [REQUESTED, DISPATCHED, GRANTED, probed("succeeded")],
     [REQUESTED, DISPATCHED, finished()],
     [REQUESTED, finished()],
     [AT_ONCE, GRANTED, finished(receipt()), ARCHIVED],
@@ -208,6 +223,14 @@ BROKEN: dict[str, tuple[Events, str]] = {
     "a success that is recorded as unknown": (
         [REQUESTED, DISPATCHED, GRANTED, journal.Unknown(**COMMON, code="lost", message="", receipt=receipt())],
         "says that the operation succeeded",
+    ),
+    "a success by a finding that there is no effect": (
+        [REQUESTED, DISPATCHED, GRANTED, probed("succeeded", verdict="no_effect")],
+        "says no_effect",
+    ),
+    "an end by a finding about another operation": (
+        [REQUESTED, DISPATCHED, GRANTED, probed("succeeded", operation_id="b" * 26)],
+        "of another operation",
     ),
     "a receipt by another instance": (
         [REQUESTED, DISPATCHED, GRANTED, finished(receipt(instance="two"))],

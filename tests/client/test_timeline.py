@@ -12,7 +12,7 @@ from writ_cli.operations.records.timeline import INVALID_SIGNATURE, _details, sh
 from writ_cli.operations.running import output_labels
 from writ_cli.terminal.output import Screen
 from writ_contracts import journal
-from writ_contracts.agents import Claim, Receipt
+from writ_contracts.agents import Claim, ProbeFinding, Receipt
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.decisions import Decision, Grant
 from writ_contracts.errors import ConfigError
@@ -58,6 +58,7 @@ FINISHED: journal.Finished = structs.replace(
     _sample(journal.Finished),
     operation_id=ID,
     receipt=sign(AGENT, structs.replace(sample(Receipt), operation_id=ID)),
+    probe=sign(AGENT, structs.replace(sample(ProbeFinding), operation_id=ID)),
 )
 
 
@@ -81,7 +82,7 @@ def test_value_that_is_recorded_for_reads_before_a_change_is_shown_and_not_calle
 def test_valid_signature_is_shown_with_its_signer() -> None:
     shown = {**details(REQUESTED), **details(GRANTED), **details(FINISHED)}
     assert shown["signed by"] == ALICE.public
-    for name, key in (("decision", POLICY), ("claim", AGENT), ("grant", POLICY), ("receipt", AGENT)):
+    for name, key in (("decision", POLICY), ("claim", AGENT), ("grant", POLICY), ("receipt", AGENT), ("probe", AGENT)):
         assert f"signed by {key.public[:12]}" in shown[name]
     assert not any(INVALID_SIGNATURE in text for text in shown.values())
 
@@ -99,6 +100,7 @@ def test_valid_signature_is_shown_with_its_signer() -> None:
         (GRANTED, "claim", {"claim": altered(GRANTED.claim)}),
         (FINISHED, "receipt", {"receipt": sign(AGENT, sample(Receipt))}),
         (FINISHED, "receipt", {"receipt": sign(AGENT, STATEMENT)}),
+        (FINISHED, "probe", {"probe": sign(AGENT, sample(ProbeFinding))}),
     ],
 )
 def test_invalid_signature_is_marked(event: journal.JournalEvent, field: str, changed: dict[str, Any]) -> None:

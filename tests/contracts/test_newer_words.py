@@ -145,7 +145,7 @@ def test_receipt_with_a_newer_word_is_verified_with_its_signature(word: str) -> 
     receipt = structs.replace(with_word(Receipt, word), operation_id="a" * 26)
     copied = ("operation_id", "outcome", "code", "message", "output", "state", "output_digest")
     fields = {name: getattr(receipt, name) for name in copied}
-    event = structs.replace(sample(journal.Finished), **fields, receipt=sign(key, receipt), decision=None)
+    event = structs.replace(sample(journal.Finished), **fields, receipt=sign(key, receipt), probe=None, decision=None)
     Signatures([]).check(Record(7, subject_of(event), encode(event), {}, 1.0))
 
 

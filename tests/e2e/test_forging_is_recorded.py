@@ -13,7 +13,9 @@ from writ_bus.port import Bus
 from writ_client.context import Context, open_bus
 from writ_contracts import subjects
 from writ_contracts.journal import SecurityEvent
+from writ_contracts.notices import Notice
 from writ_documents.readers import read_agents
+from writ_installation.archives.journal import record_notice
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import (
     RunningInstallation,
@@ -69,6 +71,15 @@ async def test_forged_request_of_another_principal_is_a_security_event(
     assert installation.home.key("principal-bot").public in event.detail
     assert await counted(installation, "writ_security_events_total", "permission_violation") >= 1
     assert "what NATS refuses is not recorded" not in (await installation.writ("status")).out
+
+
+async def test_removal_of_events_that_no_archive_has_is_a_security_event_with_its_author(
+    installation: RunningInstallation, record: Bus
+) -> None:
+    notice = Notice(kind="events_removed", detail="events 3 to 3 are removed: a backup has them", principal="alice")
+    await record_notice(installation.home, installation.url, notice)
+    event = await alarm(record, "events_removed", text="a backup has them")
+    assert event.principal == "alice"
 
 
 async def test_flood_of_forged_requests_is_counted_and_gives_few_events(

@@ -9,14 +9,15 @@ from tests.executor.agent_requests import heartbeat, preview_of, serve_agent
 from tests.executor.conftest import POOL, World
 
 from writ_agent.reporting.receipts import AgentIdentity
-from writ_agent.reporting.signed_replies import signed_reply
+from writ_agent.reporting.signed_replies import signed_reply, with_finding
 from writ_bus.port import Endpoint, EndpointReply, Message, Service
 from writ_client.queries.operation_queries import Queries
 from writ_contracts import subjects
-from writ_contracts.agents import SIGNATURE_HEADER, CancelReply, ReadReply, ReadRequest
+from writ_contracts.agents import SIGNATURE_HEADER, CancelReply, ProbeFinding, ReadReply, ReadRequest
+from writ_contracts.decisions import ReadGrant
 from writ_contracts.errors import Untrusted
 from writ_contracts.inventory import AgentKey, Agents
-from writ_contracts.journal import SecurityEvent
+from writ_contracts.journal import Finished, SecurityEvent
 from writ_contracts.life import GrantedLife
 from writ_contracts.people.previews import PreviewDetails
 from writ_contracts.target_tests import TargetReport
@@ -24,7 +25,7 @@ from writ_contracts.wire import decode, encode
 from writ_testing.eventually import eventually
 from writ_trust.digests import keyed_digest
 from writ_trust.keys import Key, generate_seed
-from writ_trust.statements import sign
+from writ_trust.statements import open_signed, read, sign
 
 RESTART = {"parameters": {"service_name": "nginx"}}
 STRANGER, COLLEAGUE = Key(generate_seed()), Key(generate_seed())
@@ -200,6 +201,49 @@ async def test_signed_reply_of_another_agent_of_the_pool_to_a_probe_ends_it(worl
     await probed(world, number)
     assert (await world.life(number)).outcome == "succeeded"
     assert await forgeries(world) == []
+
+
+def found(by: Key | None = None, **changed: Any) -> Forgery:
+    """Return replies under the agent's signature, with a finding under this key that has this changed."""
+
+    def reply(world: World, message: Message, _: bytes) -> EndpointReply:
+        ask = decode(message.data, ReadRequest)
+        reply = with_finding(identity(world), ask, read(ask.look, ReadGrant), ReadReply(verdict="took_effect"))
+        assert reply.finding is not None
+        if changed or by:
+            finding = structs.replace(read(reply.finding, ProbeFinding), **changed)
+            reply = structs.replace(reply, finding=sign(by or world.hands.key, finding))
+        return signed_reply(identity(world), message, encode(reply))
+
+    return reply
+
+
+async def test_finding_of_a_probe_is_on_record_with_the_outcome(world: World) -> None:
+    await world.executor(sweep=1000.0, lease=1000.0)
+    await serve(world, found(), b"")
+    await heard(world, signs_replies=True)
+    number = await claimed(world)
+    await probed(world, number)
+    *_, end = await world.events(subjects.operation_filter("alice", number))
+    assert isinstance(end, Finished)
+    assert end.probe is not None
+    assert open_signed(end.probe, ProbeFinding, {world.hands.key.public}).operation_id == number
+
+
+@pytest.mark.parametrize(
+    "forgery",
+    [found(STRANGER), found(operation_id="a" * 26), found(verdict="no_effect"), found(attempt=2), found(pool="other")],
+    ids=["stranger", "operation", "verdict", "attempt", "pool"],
+)
+async def test_forged_finding_of_a_probe_ends_nothing_and_is_recorded(world: World, forgery: Forgery) -> None:
+    await world.executor(sweep=1000.0, lease=1000.0)
+    await serve(world, forgery, b"")
+    await heard(world, signs_replies=True)
+    number = await claimed(world)
+    with pytest.raises(Untrusted):
+        await probed(world, number)
+    assert (await world.life(number)).open
+    assert await forgeries(world) == [("bad_signature", number)]
 
 
 @pytest.mark.parametrize("claimant_signs", [False, True])

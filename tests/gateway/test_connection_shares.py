@@ -18,6 +18,7 @@ from writ_gateway.http.asgi import Message, Receive, Scope, Send
 from writ_gateway.http.bearer import BearerAuthentication
 from writ_gateway.http.time_limits import TimedProtocol
 from writ_gateway.http.tokens import Tokens
+from writ_gateway.refusals import Refusals
 from writ_gateway.server import LONGEST_MESSAGE
 
 MOST = 8
@@ -95,7 +96,9 @@ async def test_requests_of_one_principal_leave_room_for_others(
     async def receive() -> Message:
         return {"type": "http.request"}
 
-    application = BearerAuthentication(inner, Tokens(tokens_of(tmp_path, "bot", "other")))
+    refused = list[tuple[str, str]]()
+    refusals = Refusals(lambda principal, kind: refused.append((principal, kind)))
+    application = BearerAuthentication(inner, Tokens(tokens_of(tmp_path, "bot", "other")), refusals=refusals)
 
     def request(principal: str) -> "asyncio.Task[None]":
         headers = [(b"authorization", f"Bearer {principal}".encode()), *body]
@@ -110,6 +113,7 @@ async def test_requests_of_one_principal_leave_room_for_others(
     over.set()
     await asyncio.gather(*open_now, request("bot"))
     assert sorted(statuses) == [200, 200, 200, 200, 429]
+    assert refused == [("bot", "rate_limited")]
 
 
 def tokens_of(folder: Path, *principals: str) -> Path:

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from tests.hostops.conftest import Ask, Result, named
 
+from writ_hostops import commands
 from writ_testing.exhaustive import some
 from writ_testing.peers.programs import program
-from writ_testing.peers.restic_repository import create_repository
+from writ_testing.peers.restic_repository import create_repository, write_lock
 
 PASSWORD = "correct horse"
 
@@ -32,7 +33,7 @@ class Vault:
             "backup": {"repository": str(self.repository), "password_file": str(self.password), "host": "web-1"},
         }
         self._ask = ask
-        create_repository(self.repository, PASSWORD)
+        self.master = create_repository(self.repository, PASSWORD)
 
     def restic(self, *words: str) -> str:
         """restic itself, past hostops."""
@@ -214,6 +215,26 @@ def test_a_lock_of_the_dead_is_removed(vault: Vault, srv: Path) -> None:
         other.kill()
     assert any((vault.repository / "locks").iterdir())
     assert vault.ask("backup_delete", backup_id="one", op=named(2))["outcome"] == "succeeded"
+
+
+GONE = 2**31 - 1
+"""Above the highest process id of Linux."""
+
+
+def test_a_lock_of_another_user_whose_process_cannot_be_seen_is_kept(
+    vault: Vault, srv: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as of a prune in another PID namespace, whose lock `restic unlock` would remove."""
+    monkeypatch.setattr(commands, "BUSY_PATIENCE", 0.0)
+    vault.ask("backup_create", backup_id="one", target_path=f"{srv}/data")
+    lock = write_lock(vault.repository, vault.master, hostname=os.uname().nodename, uid=os.getuid() + 1, pid=GONE)
+    own = write_lock(vault.repository, vault.master, hostname=os.uname().nodename, uid=os.getuid(), pid=GONE)
+    refused = vault.ask("backup_delete", backup_id="one", op=named(2))
+    assert (refused["code"], refused["effect"]) == ("busy", "none")
+    assert (lock.exists(), own.exists()) == (True, True)
+    lock.unlink()
+    assert vault.ask("backup_delete", backup_id="one", op=named(3))["outcome"] == "succeeded"
+    assert not own.exists()
 
 
 KILLING = """#!/bin/sh

@@ -123,6 +123,22 @@ def test_a_certificate_issued_by_a_clock_ahead_is_replaced_once_the_clock_is_rig
     assert number(home) == 3
 
 
+def test_a_certificate_issued_by_a_clock_behind_holds_for_clients_with_a_right_clock(home: Home) -> None:
+    """The clock was set back by more than a certificate lasts, but not to before the CA."""
+    server_tls.rotate_ca(home, NOW - 400 * DAY)
+    renew(home, NOW - DAY)
+    for behind in (300, 350):
+        assert renew(home, NOW - behind * DAY) == ""
+        handshake(home, home.ca_file.read_bytes(), "localhost")
+    assert number(home) == 4
+    for right in (NOW, NOW):
+        assert renew(home, right) == ""
+    assert number(home) == 5
+    known = server_tls.issued(home)
+    assert known is not None
+    assert known.ends == pytest.approx(NOW + 90 * DAY, abs=2)
+
+
 def test_a_certificate_follows_the_names_in_the_file(home: Home) -> None:
     server_tls.write_settings(home, "required", ["nats.example.org"])
     renew(home, NOW)

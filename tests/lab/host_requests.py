@@ -55,8 +55,10 @@ def previewed(writ: Writ, host: Host, operation: str, *parameters: str) -> dict[
 def settled(writ: Writ, number: str) -> None:
     """Assert that a probe finds an unknown outcome to have succeeded, as the only operation in the journal."""
     until(lambda: "resolved" in writ.kinds(number), 40.0, "a probe settles it")
-    kinds = writ.kinds(number)
+    events = writ.trace(number)
+    kinds = [event["kind"] for event in events]
     assert (kinds.count("granted"), outcomes(kinds), kinds[-1]) == (1, ["unknown"], "resolved")
+    assert events[-1]["body"]["probe"]["signature"]
     view = json.loads(writ.call("op", "get", number, "-o", "json")[1])
     assert view["outcome"] == "succeeded"
 

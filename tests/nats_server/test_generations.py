@@ -19,6 +19,7 @@ from writ_contracts import subjects
 from writ_contracts.errors import Conflict, WritError
 from writ_contracts.history.archives import AnnouncedArchive
 from writ_contracts.history.audit import JournalReply
+from writ_contracts.notices import Notice
 from writ_installation.archives import journal
 from writ_installation.files.home import Home
 from writ_nats_server import journal_generations, streams
@@ -181,7 +182,26 @@ async def archiver(server: WritServer, tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(journal, "sizes", lambda _: SIZES)
     home = Home(tmp_path)
     home.run.mkdir()
-    return journal.Archiver(home, await server.bus("bootstrap"), cast(Writ, None), [])
+    writ = cast(Writ, SimpleNamespace(principal="alice"))
+    return journal.Archiver(home, await server.bus("bootstrap"), writ, [], NoNotices().record)
+
+
+class NoNotices:
+    """Records nothing, as if no executor replied."""
+
+    async def record(self, notice: Notice) -> None:
+        raise Unreachable(f"it cannot be recorded now: {notice.detail}")
+
+
+class Notices:
+    """Keeps the notices, each with the events that the journal had then."""
+
+    def __init__(self, server: WritServer) -> None:
+        self._server = server
+        self.recorded: list[tuple[Notice, set[int]]] = []
+
+    async def record(self, notice: Notice) -> None:
+        self.recorded.append((notice, await sequences(self._server)))
 
 
 async def test_events_of_archives_that_a_server_brings_back_are_removed_and_no_others(
@@ -200,7 +220,23 @@ async def test_lost_events_that_a_server_brings_back_are_removed_only_where_the_
         with pytest.raises(Conflict, match=r"events 3 to 3 were lost .* --remove-returned 3$"):
             await archiver._removed_again(TWO, first, there=False, returned=returned)
         assert await sequences(server) == {3, 4, 5, 6, 7}
+    archiver._record = Notices(server).record
     assert await archiver._removed_again(TWO, 3, there=False, returned=3) == 4
+    assert await sequences(server) == {4, 5, 6, 7}
+
+
+async def test_removal_of_returned_events_is_recorded_before_it(server: WritServer, archiver: journal.Archiver) -> None:
+    await append_seven(await server.bus("bootstrap"), await server.bus("executor"), lose=False)
+    await journal_generations.take_out(archiver._bus.replies, SIZES, 1, 2)
+    with pytest.raises(Unreachable, match="it cannot be recorded now: events 3 to 3"):
+        await archiver._removed_again(TWO, 3, there=False, returned=3, reason="a backup has them")
+    notices = Notices(server)
+    archiver._record = notices.record
+    await archiver._removed_again(TWO, 3, there=False, returned=3, reason="a backup has them")
+    [(notice, present)] = notices.recorded
+    assert (notice.kind, notice.principal) == ("events_removed", "alice")
+    assert notice.detail == "events 3 to 3 of the journal, which no archive has, are removed: a backup has them"
+    assert present == {3, 4, 5, 6, 7}
     assert await sequences(server) == {4, 5, 6, 7}
 
 
@@ -210,7 +246,8 @@ async def test_command_removes_returned_events_up_to_the_named_one_alone(
     async def standing(_: object) -> JournalReply:
         return JournalReply(first=3, last=7, cut=7, max_bytes=SIZES.journal)
 
-    archiver._writ = cast(Writ, SimpleNamespace(journal=standing))
+    archiver._writ = cast(Writ, SimpleNamespace(journal=standing, principal="alice"))
+    archiver._record = Notices(server).record
     await append_seven(await server.bus("bootstrap"), await server.bus("executor"), lose=False)
     await journal_generations.take_out(archiver._bus.replies, SIZES, 1, 2)
     for returned, error, left in [
@@ -226,8 +263,9 @@ async def test_lost_events_of_which_some_come_back_are_removed_run_by_run(
     server: WritServer, archiver: journal.Archiver
 ) -> None:
     await append_seven(await server.bus("bootstrap"), await server.bus("executor"))
+    archiver._record = Notices(server).record
     behind = structs.replace(TWO, first=5, last=6)
-    assert await archiver._returned_removed(1, behind, 4) == 5
+    assert await archiver._returned_removed(1, behind, 4, "they came back") == 5
     assert await sequences(server) == {5, 6, 7}
 
 

@@ -68,7 +68,7 @@ def events_of(number: int) -> list[Any]:
     return [
         structs.replace(sample(journal.Requested), **of, **first),
         structs.replace(sample(journal.Granted), **of, claim=claim, grant=grant, decision=decided),
-        structs.replace(ended, **of, receipt=receipt, decision=None),
+        structs.replace(ended, **of, receipt=receipt, probe=None, decision=None),
     ]
 
 

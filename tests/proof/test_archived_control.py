@@ -86,7 +86,7 @@ def used(number: int, use: int, **changed: Any) -> Any:
 
 def finished(number: int) -> Any:
     of = {"operation_id": id_of(number), "id": f"f{number}", "correlation_id": "c"}
-    return structs.replace(sample(journal.Finished), **of, receipt=None)
+    return structs.replace(sample(journal.Finished), **of, receipt=None, probe=None)
 
 
 def problems(*found: Any) -> list[str]:

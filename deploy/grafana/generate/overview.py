@@ -79,6 +79,12 @@ WHAT_IS_ASKED = [
         unit="ops",
         text="Requests that were refused unrecorded: a flood, a full journal.",
     ),
+    lines(
+        "Replies of the gateway, by status",
+        query("sum by (status) (rate(writ_gateway_http_replies_total[$__rate_interval])) or vector(0)", "{{status}}"),
+        unit="reqps",
+        text="401: no valid token; 429: above the rate of a token, or above the share of a principal.",
+    ),
 ]
 
 HOW_LONG = [

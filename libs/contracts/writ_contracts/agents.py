@@ -13,7 +13,7 @@ from msgspec import Meta, Struct, field
 from writ_contracts.bounds import LONGEST_NAME, Attempt, Count, Label, Seconds, Signature, Text, Values
 from writ_contracts.decisions import ReadAction
 from writ_contracts.extensible import Extensible
-from writ_contracts.ids import Digest, Hex32, InstanceId, OperationId, PoolId, PrincipalId
+from writ_contracts.ids import Digest, Hex32, InstanceId, OperationId, OperationName, PoolId, PrincipalId, TargetId
 from writ_contracts.people.approvals import SignedApproval
 from writ_contracts.people.previews import PreviewDetails
 from writ_contracts.plugins import PluginDigests
@@ -234,6 +234,24 @@ class ReplyStatement(
     reply: Digest
 
 
+ProbeVerdict = Extensible[Literal["took_effect", "no_effect", "unknown"]]
+
+
+class ProbeFinding(
+    Statement, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.probe.v1"
+):
+    """An agent's signed finding whether an attempt of an operation took effect. `look_digest` names the read grant."""
+
+    operation_id: OperationId
+    operation: OperationName
+    target: TargetId
+    pool: PoolId
+    instance: InstanceId
+    look_digest: Digest
+    attempt: Attempt
+    verdict: ProbeVerdict
+
+
 class Progress(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """On `writ.progress.<pool>`, at most two a second for each operation; relayed to its requester, never stored."""
 
@@ -281,6 +299,7 @@ SecurityKind = Literal[
     "forged_directory",
     "credential_copied",
     "key_copied",
+    "events_removed",
     "newer_kind",
 ]
 """The closed list of kinds of security events."""
@@ -356,12 +375,14 @@ class BaselineNotice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class ReadReply(Struct, frozen=True, kw_only=True):
     """The result of a read.
 
-    For a probe: `verdict` took_effect, no_effect or unknown. For a listing: one signed Listing for each source of the
-    read grant. For a target test: `visit`. For a preview: `preview`, an agent's signed Preview, with its `details`.
+    For a probe: `verdict`, and `finding`, the agent's signed ProbeFinding. For a listing: one signed Listing for each
+    source of the read grant. For a target test: `visit`. For a preview: `preview`, an agent's signed Preview, with its
+    `details`.
     """
 
     observed: Values = field(default_factory=dict, name="seen")
-    verdict: Extensible[Literal["took_effect", "no_effect", "unknown"]] = "unknown"
+    verdict: ProbeVerdict = "unknown"
+    finding: Signed | None = None
     listings: Annotated[list[Signed], Meta(max_length=MOST_LISTINGS)] = field(default_factory=list)
     visit: TargetReport | None = None
     preview: Signed | None = None

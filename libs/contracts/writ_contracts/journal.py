@@ -288,7 +288,9 @@ class CancelRequested(Event, frozen=True, kw_only=True, tag="cancel_requested"):
 
 
 class Finished(Event, frozen=True, kw_only=True, tag="finished"):
-    """The operation has ended, with its one outcome. `receipt` is the agent's where an agent ran it."""
+    """The operation has ended, with its one outcome. `receipt` is the agent's where an agent ran it, `probe` an agent's
+    signed ProbeFinding where a probe found the effect.
+    """
 
     operation_id: str
     outcome: Extensible[Outcome]
@@ -298,6 +300,7 @@ class Finished(Event, frozen=True, kw_only=True, tag="finished"):
     state: dict[str, Any] = field(default_factory=dict)
     output_digest: str = ""
     receipt: Signed | None = None
+    probe: Signed | None = None
     decision: Signed | None = None
 
 
@@ -314,7 +317,7 @@ class Unknown(Event, frozen=True, kw_only=True, tag="unknown"):
 
 
 class Resolved(Event, frozen=True, kw_only=True, tag="resolved"):
-    """The later known outcome: by a late receipt, or by a probe (`how`)."""
+    """The later known outcome: by a late receipt, or by a probe (`how`), whose signed ProbeFinding is `probe`."""
 
     operation_id: str
     outcome: Extensible[Literal["succeeded", "failed", "cancelled"]]
@@ -325,6 +328,7 @@ class Resolved(Event, frozen=True, kw_only=True, tag="resolved"):
     state: dict[str, Any] = field(default_factory=dict)
     output_digest: str = ""
     receipt: Signed | None = None
+    probe: Signed | None = None
 
 
 class Archived(Event, frozen=True, kw_only=True, tag="archived"):

@@ -23,6 +23,7 @@ NoticeKind = Literal[
     "people_version",
     "people_refused",
     "keys_changed",
+    "events_removed",
 ]
 """`file_refused`: a changed file cannot be used. `version_refused`: a stored policy version has no valid signature.
 `file_ignored`: the policy file differs from the published version. `file_version`: the file became a version.
@@ -30,14 +31,14 @@ NoticeKind = Literal[
 `agent_enrolled`: a host's key was enrolled for a pool. `session_idle`: a session was idle for too long.
 `enrolment_refused`: a bad token, or one used for another purpose. `people_version`: another version of the directory
 of people's credentials is in force. `people_refused`: its file has one that does not hold. `keys_changed`: a key is
-announced, in use or rotated. An event that a stolen
-executor key could suppress is no notice: policy and audit store it themselves.
+announced, in use or rotated. `events_removed`: an operator removes events of the journal that no archive has.
+An event that a stolen executor key could suppress is no notice: policy and audit store it themselves.
 """
 OF_CONTROL: frozenset[str] = frozenset(
     {"file_version", "emergency_closed", "people_version", "keys_changed", "session_idle", "agent_enrolled"}
 )
 """Kinds that are recorded as control events. Decisions depend on some of them. The others become security events."""
-BY_PROVISIONER: frozenset[str] = frozenset({"agent_enrolled", "enrolment_refused", "session_idle"})
+BY_PROVISIONER: frozenset[str] = frozenset({"agent_enrolled", "enrolment_refused", "session_idle", "events_removed"})
 BY_POLICY: frozenset[str] = frozenset(get_args(NoticeKind)) - BY_PROVISIONER
 BY_AUDIT: frozenset[str] = frozenset({"read_refused"})
 

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -41,8 +42,8 @@ MOST_WAITING = 1_000
 FOLDER = "inputs"
 FILE = "verdicts.json"
 STORE_EVERY = 60.0
-"""Seconds between two stored positions, each of which is synced. A restart repeats the checks of that time, whose
-findings are on record already.
+"""Seconds between two stored positions, each of which is synced; the end of the process stores one, too. After a kill
+the next process repeats the checks of that time, whose findings are on record already.
 """
 KINDS = frozenset({"requested", "refused", "granted", "started"})
 VERDICTS = frozenset({"approval_given", "approved", "rejected"})
@@ -60,15 +61,17 @@ class Chosen(Struct, frozen=True):
 
 
 class CheckedVerdicts(Struct, frozen=True):
-    """The sequence of the journal up to which each verdict has been checked."""
+    """The sequence of the journal up to which each verdict has been checked, and the sampled decisions that wait."""
 
     until: int
+    samples: tuple[Chosen, ...] = ()
 
 
 class DecisionSamples:
     """Makes sampled decisions a second time. `offer` receives every event; `run` processes the chosen ones.
 
-    A verdict that waits when the process ends is checked by the next one, even after a kill. A sampled decision is not.
+    What waits when the process ends is checked by the next one. After a kill this holds for each verdict, and for the
+    sampled decisions that waited when the position was stored last.
     """
 
     def __init__(
@@ -91,16 +94,16 @@ class DecisionSamples:
         self._security, self._count, self._clock = security, count, clock
         burst = max(1.0, config.recheck_rate)
         self._bucket = Bucket(config.recheck_rate, burst, burst, time.monotonic())
-        self._waiting = deque[Chosen]()
         self._on = config.recheck_one_in > 0 and config.inventory is not None and config.principals is not None
         self._path = config.state_dir / FILE
         self._file = StateFile(self._path, CheckedVerdicts)
+        self._storing = Lock()  # a cancelled pass leaves its thread to write on
         self._store_at = 0.0
         self._index = index
         self._indexed = self._offered = index.place.position
-        checked = self._file.read()
-        self._kept = None if checked is None else checked.until
-        self._unread = self._kept is not None and self._kept < self._indexed
+        self._kept = self._file.read()
+        self._waiting = deque[Chosen]() if self._kept is None else deque(self._kept.samples)
+        self._unread = self._kept is not None and self._kept.until < self._indexed
         """Whether an earlier process may have left verdicts unchecked that do not wait again yet."""
 
     def offer(self, record: Record) -> None:
@@ -124,7 +127,12 @@ class DecisionSamples:
             self._path.unlink(missing_ok=True)  # or all verdicts of this time would be checked at once afterwards
             await asyncio.Event().wait()
             return
-        histories = self._histories(self._config.inventory, self._config.principals)
+        try:
+            await self._check_waiting(self._histories(self._config.inventory, self._config.principals))
+        finally:
+            self._store(self._position())
+
+    async def _check_waiting(self, histories: "dict[Path, FileHistory]") -> None:
         checker: Checker | None = None
         while True:
             for path, history in histories.items():
@@ -148,23 +156,35 @@ class DecisionSamples:
         if not self._unread or self._kept is None:
             return
         with suppress(Unreachable, IndexDamaged):  # the next pass tries again
-            found = await asyncio.to_thread(self._index.places, VERDICTS, self._kept, self._indexed)
+            found = await asyncio.to_thread(self._index.places, VERDICTS, self._kept.until, self._indexed)
             self._waiting.extend(Chosen(subject, sequence, time=0.0) for subject, sequence in found)
             self._unread = False
-            _log.info("decision.checks_resumed", verdicts=len(found), after=self._kept)
+            _log.info("decision.checks_resumed", verdicts=len(found), after=self._kept.until)
 
     async def _store_position(self) -> None:
-        """Store the event up to which all is checked. If that fails, a restart repeats more checks."""
-        until = min((one.sequence - 1 for one in self._waiting), default=self._offered)
-        if self._unread or until == self._kept or time.monotonic() < self._store_at:
+        """Store what has been checked, once in a while."""
+        position = self._position()
+        if self._unread or position == self._kept or time.monotonic() < self._store_at:
             return
         self._store_at = time.monotonic() + STORE_EVERY
+        await asyncio.to_thread(self._store, position)
+
+    def _position(self) -> CheckedVerdicts:
+        verdicts = {one for one in self._waiting if (where := parse_event(one.subject)) and where.event in VERDICTS}
+        until = min((one.sequence - 1 for one in verdicts), default=self._offered)
+        if self._unread and self._kept is not None:
+            until = self._kept.until
+        return CheckedVerdicts(until, tuple(one for one in self._waiting if one not in verdicts))
+
+    def _store(self, position: CheckedVerdicts) -> None:
+        """If this fails, a restart repeats more checks of verdicts, and makes fewer of samples."""
         try:
-            await asyncio.to_thread(self._file.write, CheckedVerdicts(until))
+            with self._storing:
+                self._file.write(position)
         except OSError as error:
             _log.warning("decision.position_not_stored", error=str(error))
         else:
-            self._kept = until
+            self._kept = position
 
     def _histories(self, *paths: Path) -> "dict[Path, FileHistory]":
         from writ_rules.second_decisions.file_history import FileHistory  # noqa: PLC0415 - the engine is large

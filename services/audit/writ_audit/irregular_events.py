@@ -11,9 +11,9 @@ from typing import Any, get_args
 from msgspec import Struct
 
 from writ_contracts import journal
-from writ_contracts.agents import Receipt
+from writ_contracts.agents import ProbeFinding, Receipt
 from writ_contracts.errors import Invalid, Untrusted
-from writ_contracts.history.recorded_receipts import receipt_problem
+from writ_contracts.history.recorded_receipts import finding_problem, receipt_problem
 from writ_contracts.history.records import Record
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.life import State, advances
@@ -231,7 +231,7 @@ def _wrong(history: OperationHistory, event: journal.OperationEvent) -> str:
         case journal.Approved():
             return _wrong_preview(history, event.approvals)
         case journal.Finished() | journal.Unknown() | journal.Resolved():
-            return _wrong_receipt(history, event)
+            return _wrong_receipt(history, event) or _wrong_finding(event)
         case _:
             return ""
 
@@ -269,3 +269,14 @@ def _wrong_receipt(history: OperationHistory, event: Ended) -> str:
         return "by a receipt from another agent than claimed it"
     problem = receipt_problem(event, receipt)
     return f"by a receipt that {problem}" if problem else ""
+
+
+def _wrong_finding(event: Ended) -> str:
+    """Return the fault of a probe's finding, or "". Executors of an earlier release recorded none."""
+    if isinstance(event, journal.Unknown) or event.probe is None:
+        return ""
+    try:
+        problem = finding_problem(event, read(event.probe, ProbeFinding))
+    except Untrusted:
+        return "by a finding that cannot be read"
+    return f"by a finding that {problem}" if problem else ""

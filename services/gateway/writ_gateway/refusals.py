@@ -20,9 +20,12 @@ KINDS = (
     "token_limit",
     "key_mismatch",
     "not_found",
+    "rate_limited",
     "other",
 )
-"""What was refused: codes of errors, and `unknown_tool`. `for_people`: an operation that no tool can request."""
+"""What was refused: codes of errors, and `unknown_tool`. `for_people`: an operation that no tool can request.
+`rate_limited`: HTTP requests above the rate of their token, or above their principal's share.
+"""
 QUIET_SECONDS = 60.0
 _log = Log("writ.gateway")
 

@@ -34,8 +34,8 @@ class PrincipalSession:
         return PrincipalSession(self.writ.called_by(caller), self.catalogue, self._permissions)
 
     async def permitted(self) -> list[Operation]:
-        """Return the operations on targets permitted to the caller, sorted by name."""
-        may = await self._permissions.operations()
+        """Return the operations on targets permitted to the caller and to its token, sorted by name."""
+        may = {name for name in await self._permissions.operations() if self.writ.may_request(name)}
         return sorted(
             (one for one in self.catalogue.values() if one.name in may and not one.control), key=lambda one: one.name
         )

@@ -16,7 +16,7 @@ from writ_agent.preflight.target_turns import TargetTurns
 from writ_agent.reporting.metrics import Meters
 from writ_agent.reporting.receipts import AgentIdentity
 from writ_agent.reporting.security_reports import ALARMS, SecurityReporter
-from writ_agent.reporting.signed_replies import signed_reply
+from writ_agent.reporting.signed_replies import signed_reply, with_finding
 from writ_agent.verification import (
     SecurityRefusal,
     VerificationContext,
@@ -160,7 +160,8 @@ class HostReads:
                 return await self._list(ask, grant, task, seconds * LISTING_SHARE)
             if ask.action == "preview":
                 return await signed_preview(self._backend, self._identity, ask, task, self._now())
-            return await read_host(self._backend, ask, task)
+            reply = await read_host(self._backend, ask, task)
+            return with_finding(self._identity, ask, grant, reply) if ask.action == "probe" else reply
 
     async def _test(self, grant: ReadGrant, seconds: float) -> ReadReply:
         found = await timed_test(self._backend, grant.target, seconds * LISTING_SHARE)

@@ -27,6 +27,7 @@ from writ_containers.engine.connection import host_engine
 from writ_contracts.backends import SSH
 from writ_contracts.errors import Invalid, Unreachable, WritError
 from writ_contracts.inventory import BackupRepository, Target
+from writ_hostops.backups.left_locks import is_left
 
 TAG = "writ-container-backup"
 CHUNK = 256 * 1024
@@ -118,17 +119,13 @@ class Repository:
             await self._ended(words)
 
     async def _has_only_left_locks(self) -> bool:
-        """Return whether processes of this user on this host, which are gone, left all locks.
-
-        `restic unlock` takes a process that it may not signal for gone: run by another user, it removes the lock of a
-        living prune of root. And its signal is SIGHUP, to whichever process has that id by now.
-        """
+        """Return whether processes of this user on this host, which are gone, left all locks."""
         try:
             names = (await self._ended(["list", "locks", "--no-lock"])).decode().split()
-            locks = [json.loads(await self._ended(["cat", "lock", "--no-lock", name])) for name in names]
+            locks = [(await self._ended(["cat", "lock", "--no-lock", name])).decode() for name in names]
         except (WritError, ValueError):  # one was removed meanwhile, say
             return False
-        return all(_is_left(lock) for lock in locks)
+        return all(is_left(lock) for lock in locks)
 
     async def _ended(self, words: Sequence[str]) -> bytes:
         async with self._running(words) as process:
@@ -233,24 +230,6 @@ def _refuse(status: int, text: str) -> None:
     if code == "tool_failed" and os.strerror(errno.ENOSPC).lower() in text:
         code, message = NO_SPACE, "restic found no room where it writes: the repository's disk, or the one of /tmp"
     raise WritError(message, code=code)
-
-
-def _is_left(lock: Any) -> bool:
-    match lock:
-        case {"hostname": str(host), "pid": int(process)} if process > 0:  # restic leaves out the user id 0
-            return (host, lock.get("uid", 0)) == (os.uname().nodename, os.getuid()) and not _is_alive(process)
-        case _:
-            return False
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _items(out: bytes) -> list[dict[str, Any]]:

@@ -1,9 +1,9 @@
-"""The agreement of a recorded end with the agent's signed receipt in it. Pure.
+"""The agreement of a recorded end with the agent's signed receipt, or finding of a probe, in it. Pure.
 
-The executor writes the event, and the agent signs the receipt: an honest executor copies one into the other.
+The executor writes the event, and the agent signs the other: an honest executor copies one into the other.
 """
 
-from writ_contracts.agents import Receipt
+from writ_contracts.agents import ProbeFinding, Receipt
 from writ_contracts.journal import Finished, Resolved, Unknown
 from writ_contracts.wire import canonical
 
@@ -29,3 +29,11 @@ def receipt_problem(event: End, receipt: Receipt) -> str:
     }
     different = [name for name, equal in pairs.items() if not equal]
     return f"has another {', '.join(different)}" if different else ""
+
+
+def finding_problem(event: Finished | Resolved, finding: ProbeFinding) -> str:
+    """Return how the end differs from the finding of its probe; "" if it does not."""
+    if finding.operation_id != event.operation_id:
+        return "is of another operation"
+    is_same = (finding.verdict, event.outcome) in (("took_effect", "succeeded"), ("no_effect", "failed"))
+    return "" if is_same else f"says {finding.verdict[:40]}"

@@ -15,6 +15,7 @@ from datetime import datetime, timezone
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from writ_hostops import commands
+from writ_hostops.backups.left_locks import is_left
 from writ_hostops.commands import Line, ProgramResult
 from writ_hostops.errors import HostError
 from writ_hostops.protocol import OperationCall
@@ -85,11 +86,13 @@ class Restic:
         return [one for one in self.kept(stop) if one.backup_id == backup_id]
 
     def run(self, words: Sequence[str], folder: Optional[int] = None, line: Optional[Line] = None) -> ProgramResult:
-        """Run restic with these arguments. A lock held by a living process is waited for; a stale one is removed."""
+        """Run restic with these arguments. A lock of a process that may be alive is waited for. Locks that processes of
+        this user on this host left are removed if there are no others.
+        """
 
         def attempt() -> ProgramResult:
             ran = self._run_once(words, self._call.stop, folder, line)
-            if _is_locked(ran) and not ran.stopped:
+            if _is_locked(ran) and not ran.stopped and self._has_only_left_locks():
                 self._run_once(["unlock"], self._call.stop)
                 ran = self._run_once(words, self._call.stop, folder, line)
             return ran
@@ -113,6 +116,16 @@ class Restic:
         if code == "tool_failed" and _FULL in ran.errors:
             code, message = "no_space", "restic found no room; `log` has the file that it could not write"
         raise HostError(code, message, effect=effect, output={"log": printed(ran)})
+
+    def _has_only_left_locks(self) -> bool:
+        listed = self._run_once(["list", "locks", "--no-lock"], self._call.stop)
+        if listed.status or listed.stopped or listed.cut:
+            return False
+        for name in listed.out.split():
+            lock = self._run_once(["cat", "lock", "--no-lock", name], self._call.stop)
+            if lock.status or lock.stopped or not is_left(lock.out):  # one was removed meanwhile, say
+                return False
+        return True
 
     def _run_once(
         self, words: Sequence[str], stop: CancelToken, folder: Optional[int] = None, line: Optional[Line] = None

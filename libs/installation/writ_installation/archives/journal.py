@@ -6,7 +6,7 @@ range makes the same manifest, whose digest the announcement names.
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -17,11 +17,13 @@ from writ_bus.backoff import backoff
 from writ_bus.nats.bus import NatsBus, connect
 from writ_bus.port import Usage
 from writ_client.client import Writ
+from writ_contracts import subjects
 from writ_contracts.errors import Conflict, Invalid
 from writ_contracts.failures import error_of
 from writ_contracts.history.archives import AnnouncedArchive, digest_before, finished_before, in_force, next_of
 from writ_contracts.history.audit import JournalReply
 from writ_contracts.ids import WRIT_TARGET
+from writ_contracts.notices import Notice
 from writ_contracts.requests import Failure
 from writ_documents.atomic_files import write_atomically
 from writ_installation.administration.credentials import CredentialsDirectory
@@ -38,6 +40,7 @@ from writ_proof.archive.format import SEAL, ArchiveManifest, digest_of
 from writ_proof.archive.write import ArchivePlan
 from writ_proof.bundles import BundleWriter, DamagedBundle
 from writ_runtime.faults import fault
+from writ_runtime.journal.journal_notices import NoticeSender
 
 MOST_EVENTS = 200_000
 """Limit of one archive; a longer range makes several."""
@@ -63,7 +66,16 @@ class ArchiveResult(Struct, frozen=True, kw_only=True):
 class Archiver:
     """One installation's journal, with the key that may change streams, and a principal that may archive."""
 
-    def __init__(self, home: Home, bus: NatsBus, writ: Writ, policy_keys: Collection[str]) -> None:
+    def __init__(
+        self,
+        home: Home,
+        bus: NatsBus,
+        writ: Writ,
+        policy_keys: Collection[str],
+        record: Callable[[Notice], Awaitable[None]],
+    ) -> None:
+        """`record` has a notice recorded, as `record_notice` does."""
+        self._record = record
         self._home = home
         self._bus = bus
         self._writ = writ
@@ -94,7 +106,9 @@ class Archiver:
             announced = in_force(await archives(self._bus.journal), standing.first)
             there = path.exists()  # noqa: ASYNC240 - one look, in a command
             if announced is not None:
-                first = await self._removed_again(announced, standing.first, there=there, returned=returned)
+                first = await self._removed_again(
+                    announced, standing.first, there=there, returned=returned, reason=reason
+                )
                 standing = structs.replace(standing, first=first)
             if returned >= standing.first:
                 raise Invalid(f"the journal begins at {standing.first}, and has no events up to {returned} again")
@@ -133,7 +147,9 @@ class Archiver:
                 break
         return standing
 
-    async def _removed_again(self, announced: AnnouncedArchive, first: int, *, there: bool, returned: int = 0) -> int:
+    async def _removed_again(
+        self, announced: AnnouncedArchive, first: int, *, there: bool, returned: int = 0, reason: str = ""
+    ) -> int:
         """Remove events of archives that a crashed server brought back: it forgets its latest removals. Return the
         first event of the journal then.
 
@@ -141,13 +157,13 @@ class Archiver:
         for another reason, such as damage of the store, no file has them. `there`: the file will be verified now.
         """
         if first < announced.first:
-            return await self._earlier_removed_again(announced, first, returned)
+            return await self._earlier_removed_again(announced, first, returned, reason)
         if announced.first < first <= announced.last and not there and self._was_verified(announced):
             await self._take_out(announced)
             return announced.last + 1
         return first
 
-    async def _earlier_removed_again(self, announced: AnnouncedArchive, first: int, returned: int) -> int:
+    async def _earlier_removed_again(self, announced: AnnouncedArchive, first: int, returned: int, reason: str) -> int:
         """Remove the events of earlier archives. Between two of them may be events that are in none: the journal had
         lost them, and has them again. Those up to `returned` are removed. Raises Conflict at others.
         """
@@ -156,19 +172,24 @@ class Archiver:
             ranges.append(before)
         async with turn(self._home.streams_lock):
             for one in reversed(ranges):
-                first = await self._returned_removed(first, one, returned)
+                first = await self._returned_removed(first, one, returned, reason)
                 if one != announced:
                     first = await self._events_removed(one.first, one.last)
         return first
 
-    async def _returned_removed(self, first: int, behind: AnnouncedArchive, returned: int) -> int:
-        """Remove the events from `first` on that are before this archive, run by run; some may still be missing."""
+    async def _returned_removed(self, first: int, behind: AnnouncedArchive, returned: int, reason: str) -> int:
+        """Remove the events from `first` on that are before this archive, run by run; some may still be missing. First
+        it is recorded who removes them. Raises Unreachable if it is not.
+        """
         if first < behind.first and returned != behind.first - 1:
             raise Conflict(
                 f"events {first} to {behind.first - 1} were lost when archive {behind.generation} was made, and are in"
                 " the journal again. No archive has them. `writ backup FILE` keeps them; then remove them with"
                 f" --remove-returned {behind.first - 1}"
             )
+        if first < behind.first:
+            text = f"events {first} to {returned} of the journal, which no archive has, are removed: {reason[:500]}"
+            await self._record(Notice(kind="events_removed", detail=text, principal=self._writ.principal))
         while first < behind.first:
             missing = await journal_generations.missing_events(self._bus.replies)
             ends = [behind.first, *(sequence for sequence in missing if sequence > first)]
@@ -298,5 +319,14 @@ async def bootstrapped(home: Home, url: str, environ: Mapping[str, str] = os.env
     bus = await connect(options_of(home, "bootstrap", url, client_tls(home, environ)))
     try:
         yield bus
+    finally:
+        await bus.drain(1.0)
+
+
+async def record_notice(home: Home, url: str, notice: Notice, environ: Mapping[str, str] = os.environ) -> None:
+    """Have executors record a notice of the provisioner, with its key. Raises Unreachable if it is not recorded."""
+    bus = await connect(options_of(home, "keeper", url, client_tls(home, environ)))
+    try:
+        await NoticeSender(subjects.NOTICE_PROVISIONER, lambda _: None).record(bus, notice)
     finally:
         await bus.drain(1.0)

@@ -32,13 +32,13 @@ def make_authority(installation: str, now: datetime) -> Certificate:
     return Certificate(certificate.public_bytes(Encoding.PEM), _private(key))
 
 
-def issue(authority: Certificate, names: Sequence[str], now: datetime) -> Certificate:
-    """Return a new key and its certificate for a server with these names and addresses. It ends with the CA at the
-    latest.
+def issue(authority: Certificate, names: Sequence[str], now: datetime, until: datetime | None = None) -> Certificate:
+    """Return a new key and its certificate for a server with these names and addresses. It lasts SERVER_VALID, or until
+    the given time if that is later, and ends with the CA at the latest.
     """
     ca, ca_key = _load(authority)
     key = ec.generate_private_key(ec.SECP256R1())
-    end = min(now + SERVER_VALID, ca.not_valid_after_utc)
+    end = min(max(now + SERVER_VALID, until or now), ca.not_valid_after_utc)
     certificate = (
         _builder(_name("NATS server of Writ"), ca.subject, key.public_key(), now, end)
         .add_extension(x509.SubjectAlternativeName([_general_name(one) for one in names]), critical=False)

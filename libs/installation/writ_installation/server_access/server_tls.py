@@ -27,7 +27,7 @@ from writ_installation.files.home import Home
 from writ_nats_server.cluster import TlsFiles
 from writ_runtime.files.watched_file import stamp
 
-RENEWED = timedelta(days=30)  # before the end of a certificate
+RENEWED, USED = timedelta(days=30), timedelta(days=60)  # before the end of a certificate, and from its begin on
 KEPT = 2  # a server that has not reloaded yet reads the former certificate at a restart
 HEAD = """# TLS of NATS. mode: required; offered, for as long as clients without TLS are left; off.
 # names: of its servers, as clients spell them.
@@ -146,8 +146,10 @@ def is_due(home: Home, now: float) -> bool:
 
 
 def _is_out(known: IssuedCertificate, now: float) -> bool:
-    # One that begins later was issued while the clock was ahead. A clock before the CA's begin is itself wrong.
-    return known.ends - now < RENEWED.total_seconds() or known.ca_begins <= now < known.begins
+    # One that begins later was issued while the clock was ahead, or the clock is behind now, as it is before the CA's
+    # begin. The certificate that replaces it may last longer than others, but is not used longer.
+    is_old = known.ends - now < RENEWED.total_seconds() or 0 < known.begins < now - USED.total_seconds()
+    return is_old or known.ca_begins <= now < known.begins
 
 
 def tls_state(home: Home, now: float) -> list[object]:
@@ -174,18 +176,20 @@ def _renew(home: Home, now: float) -> str:
     if not _has_ca_key(home):
         if known is None:
             raise ConfigError(f"{home.ca_key} is missing: NATS has no certificate, and none can be made")
-        return f"NATS's certificate ends {_day(known.ends)} and cannot be renewed without {home.ca_key}"
-    return _issue(home, settings.names, 1 if known is None else known.number + 1, now)
+        return f"NATS's certificate ends {_time(known.ends):%Y-%m-%d} and cannot be renewed without {home.ca_key}"
+    # Where the clock is behind, clients with a right one must still accept the new certificate.
+    until = known.ends if known is not None and now < known.begins else now
+    return _issue(home, settings.names, 1 if known is None else known.number + 1, now, until)
 
 
-def _issue(home: Home, names: list[str], number: int, now: float) -> str:
+def _issue(home: Home, names: list[str], number: int, now: float, until: float) -> str:
     from writ_installation.server_access.certificates import is_pair, issue, period_of  # noqa: PLC0415 - as above
     from writ_installation.server_access.cluster_certificate import Certificate  # noqa: PLC0415
 
     authority = Certificate(first_of(home.ca_file.read_bytes()), home.ca_key.read_bytes())
     if not is_pair(authority):
         return f"NATS's certificate is not renewed: {home.ca_key} is not the key of {home.ca_file}"
-    made, chain = issue(authority, names or LOCAL_NAMES, _time(now)), _chain(home)
+    made, chain = issue(authority, names or LOCAL_NAMES, _time(now), _time(until)), _chain(home)
     home.certificates.mkdir(mode=0o700, exist_ok=True)
     atomic_files.save(_key(home, number), made.private)  # in a shared folder for the group of NATS's user alone
     atomic_files.save(_certificate(home, number), made.public + chain.encode())
@@ -344,7 +348,3 @@ def _key(home: Home, number: int) -> Path:
 
 def _time(now: float) -> datetime:
     return datetime.fromtimestamp(now, UTC)
-
-
-def _day(at: float) -> str:
-    return _time(at).date().isoformat()

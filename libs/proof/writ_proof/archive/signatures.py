@@ -12,11 +12,11 @@ from typing import TypeVar
 from msgspec import Struct
 
 from writ_contracts import journal
-from writ_contracts.agents import Claim, Receipt, SecurityReport
+from writ_contracts.agents import Claim, ProbeFinding, Receipt, SecurityReport
 from writ_contracts.decisions import Decision, Grant, ReadGrant
 from writ_contracts.errors import Invalid, Untrusted
 from writ_contracts.history.copied_control_events import origin
-from writ_contracts.history.recorded_receipts import receipt_problem
+from writ_contracts.history.recorded_receipts import finding_problem, receipt_problem
 from writ_contracts.history.records import Record
 from writ_contracts.people.approvals import SignedApproval
 from writ_contracts.people.previews import Preview
@@ -251,6 +251,8 @@ class Signatures:
             self._approvals.pop(event.operation_id, None)
             self._previews.pop(event.operation_id, None)
             self._control.ended(event.operation_id)
+            if event.probe is not None and (problem := finding_problem(event, self._own(event.probe, ProbeFinding))):
+                raise Untrusted(f"the finding of its probe {problem}")
         if event.receipt is None:
             return
         receipt = self._own(event.receipt, Receipt)

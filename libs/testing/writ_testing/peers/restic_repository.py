@@ -7,6 +7,7 @@ The format: https://restic.readthedocs.io/en/stable/100_references.html, "Reposi
 
 import os
 from base64 import b64encode
+from datetime import UTC, datetime
 from hashlib import scrypt, sha256
 from pathlib import Path
 
@@ -24,8 +25,8 @@ POLYNOMIAL = "3da3358b4dc173"
 NONCE_BYTES, SALT_BYTES, KEY_BYTES = 16, 64, 64
 
 
-def create_repository(folder: Path, password: str) -> None:
-    """Create the repository in a new folder. Skip the test if restic is not installed."""
+def create_repository(folder: Path, password: str) -> bytes:
+    """Create the repository in a new folder and return its master key. Skip the test if restic is not installed."""
     program("restic")
     for name in ("data", "index", "keys", "locks", "snapshots"):
         (folder / name).mkdir(mode=0o700, parents=True)
@@ -37,6 +38,17 @@ def create_repository(folder: Path, password: str) -> None:
     (folder / "keys" / sha256(stored).hexdigest()).write_bytes(stored)
     config = {"version": 2, "id": os.urandom(32).hex(), "chunker_polynomial": POLYNOMIAL}
     (folder / "config").write_bytes(_sealed(master, json.encode(config)))
+    return master
+
+
+def write_lock(folder: Path, master: bytes, *, hostname: str, uid: int, pid: int) -> Path:
+    """Write an exclusive lock of now, as this process of a host would have it, and return its file."""
+    now = datetime.now(UTC).isoformat()
+    lock = {"time": now, "exclusive": True, "hostname": hostname, "username": "someone", "pid": pid, "uid": uid}
+    stored = _sealed(master, json.encode(lock))
+    path = folder / "locks" / sha256(stored).hexdigest()
+    path.write_bytes(stored)
+    return path
 
 
 def _sealed(key: bytes, text: bytes) -> bytes:

@@ -1,10 +1,12 @@
-"""What agents sign: claims, receipts, replies, security reports, previews. Each forgery is a security event."""
+"""What agents sign: claims, receipts, replies, findings of probes, security reports, previews. Each forgery is a
+security event.
+"""
 
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, TypeVar
 
-from writ_contracts.agents import Claim, Receipt, ReplyStatement, SecurityKind, SecurityReport
+from writ_contracts.agents import Claim, ProbeFinding, Receipt, ReplyStatement, SecurityKind, SecurityReport
 from writ_contracts.errors import Full, Invalid, Untrusted
 from writ_contracts.journal import Requested
 from writ_contracts.people.previews import Preview
@@ -14,12 +16,13 @@ from writ_executor.agents.keys import AgentKeys
 from writ_runtime.logs import Log
 from writ_trust.statements import open_signed
 
-S = TypeVar("S", Claim, Receipt, ReplyStatement, SecurityReport, Preview)
+S = TypeVar("S", Claim, Receipt, ReplyStatement, ProbeFinding, SecurityReport, Preview)
 FORGED: Mapping[type, tuple[SecurityKind, str]] = MappingProxyType(
     {
         Claim: ("forged_claim", "claim"),
         Receipt: ("forged_receipt", "receipt"),
         ReplyStatement: ("bad_signature", "reply"),
+        ProbeFinding: ("bad_signature", "finding of a probe"),
         SecurityReport: ("bad_signature", "security report"),
         Preview: ("bad_signature", "preview"),
     }

@@ -10,7 +10,7 @@ from msgspec import Struct
 from writ_bus.port import Bus, Message
 from writ_contracts import parameters as params
 from writ_contracts import subjects
-from writ_contracts.agents import Claim, ReadReply, ReadRequest
+from writ_contracts.agents import Claim, ProbeFinding, ReadReply, ReadRequest
 from writ_contracts.decisions import DecideRequest, ReadAction
 from writ_contracts.errors import Denied, Invalid, Unreachable, WritError
 from writ_contracts.journal import Requested, Resolved
@@ -27,7 +27,7 @@ from writ_executor.policy.client import PolicyClient, exception_of
 from writ_executor.policy.recorded_request import subject_of
 from writ_executor.steps.outcomes import OutcomeRecorder
 from writ_trust.digests import keyed_digest
-from writ_trust.statements import read
+from writ_trust.statements import digest, read
 
 READ_GRANT_SECONDS = 60.0
 REPLY_SECONDS = 35.0
@@ -120,10 +120,24 @@ class HostReadRequests:
         sent, message = await self._read(life.requested, "probe", baseline, attempt=started.attempt)
         await self._replies.check_any(life, sent, message)
         reply = _result(message)
+        await self._check_finding(life, sent, reply)
         if reply.verdict == "took_effect":
             await self._settle(life, "succeeded", "the probe found its effect", reply)
         elif reply.verdict == "no_effect" and life.state is State.UNKNOWN:
             await self._settle(life, "failed", "the probe found no effect and no running process of it", reply)
+
+    async def _check_finding(self, life: GrantedLife, sent: bytes, reply: ReadReply) -> None:
+        """Check the signed finding; an agent of an earlier release sends none. Raises Untrusted."""
+        if reply.finding is None:
+            return
+        requested = life.requested
+        found = await self._statements.open(requested.pool, reply.finding, ProbeFinding, requested)
+        about = (requested.operation_id, requested.operation, requested.target)
+        if (found.operation_id, found.operation, found.target) != about:
+            raise await self._statements.refused(requested.pool, ProbeFinding, "it is of another operation", requested)
+        asked = (digest(decode(sent, ReadRequest).look), life.started.attempt, reply.verdict)
+        if (found.look_digest, found.attempt, found.verdict) != asked:
+            raise await self._statements.refused(requested.pool, ProbeFinding, "it is of another probe", requested)
 
     async def _settle(
         self, life: GrantedLife, outcome: Literal["succeeded", "failed"], message: str, reply: ReadReply
@@ -139,10 +153,13 @@ class HostReadRequests:
                 code="probed",
                 message=message,
                 state=state,
+                probe=reply.finding,
             )
             await self._outcomes.resolve(life, event)
         else:
-            await self._outcomes.finish(life, outcome=outcome, code="probed", message=message, state=state)
+            await self._outcomes.finish(
+                life, outcome=outcome, code="probed", message=message, state=state, probe=reply.finding
+            )
 
     async def _permitted(self, requested: Requested, question: DecideRequest) -> tuple[Signed, dict[str, Any]]:
         """Return policy's read grant and the effective parameters. Raises Denied without a grant."""

@@ -63,6 +63,7 @@ class OutcomeRecorder:
         state: dict[str, Any] | None = None,
         output_digest: str = "",
         receipt: Signed | None = None,
+        probe: Signed | None = None,
         decision: Signed | None = None,
     ) -> AcceptedLife:
         """Record the outcome of the operation. Raises Conflict if another writer recorded one first.
@@ -85,6 +86,7 @@ class OutcomeRecorder:
             state=state or {},
             output_digest=output_digest,
             receipt=receipt,
+            probe=probe,
             decision=decision,
         )
         ended = self._after(await self._recorder.append(life, event), requested)

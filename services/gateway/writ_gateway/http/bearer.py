@@ -14,6 +14,7 @@ from writ_gateway.http.asgi import Application, Receive, Scope, Send, reply
 from writ_gateway.http.issuers import SCOPE, Issuer, has_scope, metadata, session_of
 from writ_gateway.http.time_limits import MOST_CONNECTIONS
 from writ_gateway.http.tokens import TokenRates, Tokens
+from writ_gateway.refusals import Refusals
 from writ_gateway.server import LONGEST_MESSAGE
 from writ_runtime.logs import Log
 
@@ -50,6 +51,7 @@ class BearerAuthentication:
         tokens: Tokens,
         issuer: Issuer | None = None,
         clock: Callable[[], float] = time.monotonic,
+        refusals: Refusals | None = None,
     ) -> None:
         self._inner = inner
         self._tokens = tokens
@@ -59,6 +61,7 @@ class BearerAuthentication:
         self._open = Counter[str]()
         self._open_bytes = Counter[str]()
         self._clock = clock
+        self._refusals = refusals or Refusals()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on a request with a valid token; reply 401 to any other, or 403 if the scope is missing."""
@@ -97,8 +100,8 @@ class BearerAuthentication:
         """Pass on a request within the rate of its token; else reply 429 (RFC 6585)."""
         token = identity.token
         if token is not None and token.rate is not None and not self._rates.take(token, self._clock()):
-            body = {"error": "rate_limited", "message": f"this token is for {token.rate} requests a minute: wait"}
-            await reply(send, 429, body, (b"retry-after", str(max(1, 60 // token.rate)).encode()))
+            message = f"this token is for {token.rate} requests a minute: wait"
+            await self._refuse_excess(identity, send, message, max(1, 60 // token.rate))
             return
         await self._shared(identity, scope, receive, send)
 
@@ -114,7 +117,7 @@ class BearerAuthentication:
         who, size = identity.principal, _body_size(scope)
         if self._open[who] >= MOST_OPEN or self._open_bytes[who] + size > MOST_OPEN_BYTES:
             message = f"{self._open[who]} requests of this principal are open, with {self._open_bytes[who]} bytes: wait"
-            await reply(send, 429, {"error": "rate_limited", "message": message}, (b"retry-after", b"1"))
+            await self._refuse_excess(identity, send, message, 1)
             return
         self._open[who] += 1
         self._open_bytes[who] += size
@@ -123,6 +126,11 @@ class BearerAuthentication:
         finally:
             self._open[who] -= 1
             self._open_bytes[who] -= size
+
+    async def _refuse_excess(self, identity: CallerIdentity, send: Send, message: str, seconds: int) -> None:
+        self._refusals.note(identity.principal, "rate_limited", session=identity.session)
+        body = {"error": "rate_limited", "message": message}
+        await reply(send, 429, body, (b"retry-after", str(seconds).encode()))
 
     async def _refuse(self, send: Send, status: int, error: str) -> None:
         challenge = f'Bearer realm="writ", error="{error}"'

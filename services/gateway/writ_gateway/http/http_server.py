@@ -60,7 +60,7 @@ class McpListener:
             transport_security=_security(config.public_host),
         )
         self._tokens = Tokens(config.tokens)
-        bearer = BearerAuthentication(application, self._tokens, issuer)
+        bearer = BearerAuthentication(application, self._tokens, issuer, refusals=self._refusals)
         self._uvicorn = _uvicorn(RequestCounter(TimeLimits(bearer), measured), certificate)
         self._serving: asyncio.Task[None] | None = None
         self.url = f"{'https' if certificate else 'http'}://{config.host}:{self._listening.getsockname()[1]}{PATH}"

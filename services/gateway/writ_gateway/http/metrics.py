@@ -33,7 +33,8 @@ def refusal_count(measured: Metrics) -> Count:
     """Return the function that counts a refusal by principal and kind."""
     refused = measured.counter(
         "writ_gateway_refused_total",
-        "Tool calls refused by the gateway before anything was recorded. Many by one principal: it is probing.",
+        "Tool calls, and requests above a rate, that the gateway refused before anything was recorded. Many by one "
+        "principal: it is probing, or floods the gateway.",
         {"principal": AtMost(FEW), "kind": KINDS},
     )
     return lambda principal, kind: refused.add(principal=principal, kind=kind)

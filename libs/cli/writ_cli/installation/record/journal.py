@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import click
@@ -15,7 +16,7 @@ from writ_cli.terminal.exit_status import Exit
 from writ_contracts.errors import ConfigError, Invalid
 from writ_contracts.history.audit import JournalReply
 from writ_installation.administration.credentials import CredentialsDirectory
-from writ_installation.archives.journal import Archiver, bootstrapped
+from writ_installation.archives.journal import Archiver, bootstrapped, record_notice
 from writ_installation.files.home import Home
 from writ_proof.archive import check
 
@@ -90,8 +91,9 @@ async def archive(
     """
     keys = _keys(settings.home, policy_keys)
     newest = None if until is None else times.instant(until, now=time.time())
-    async with await settings.connect() as writ, bootstrapped(settings.home, settings.where().url) as bus:
-        archiver = Archiver(settings.home, bus, writ, keys)
+    url = settings.where().url
+    async with await settings.connect() as writ, bootstrapped(settings.home, url) as bus:
+        archiver = Archiver(settings.home, bus, writ, keys, partial(record_notice, settings.home, url))
         done = await archiver.archive(
             file, reason=reason, until=newest, damage=damage, supersede=supersede, returned=returned or 0
         )

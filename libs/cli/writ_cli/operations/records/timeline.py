@@ -15,7 +15,7 @@ from writ_cli.terminal import times
 from writ_cli.terminal.output import Screen, outcome, shown
 from writ_client.operations.operation_events import read_body
 from writ_contracts import journal
-from writ_contracts.agents import Claim, Receipt, SecurityReport
+from writ_contracts.agents import Claim, ProbeFinding, Receipt, SecurityReport
 from writ_contracts.decisions import Decision, Grant
 from writ_contracts.errors import Untrusted
 from writ_contracts.history.audit import TraceEvent, TraceReply
@@ -203,6 +203,7 @@ def _ended(event: journal.Finished | journal.Resolved, operation: str) -> Iterat
     yield "how", event.how if isinstance(event, journal.Resolved) else ""
     yield from _output(event.output, operation)
     yield "after", event.state
+    yield "probe", _signature(event.probe, ProbeFinding, event.operation_id)
     yield "receipt", _signature(event.receipt, Receipt, event.operation_id)
     if receipt := _read(event.receipt, Receipt):
         yield "effect", f"{receipt.effect}, {times.span(receipt.duration_ms / 1000)}"
