@@ -15,7 +15,8 @@ from writ_executor.admission.admission import Admission
 from writ_executor.agents.presence import AgentPresence
 from writ_executor.config import ExecutorConfig
 from writ_executor.control.operations import ControlOperations
-from writ_executor.journal.index import Index, changes, lines
+from writ_executor.journal.index import Index
+from writ_executor.journal.lines import changes, lines_of
 from writ_executor.journal.traces import going_on
 from writ_executor.rounds.accepted_operations import AcceptedOperations
 from writ_executor.sightings import Sightings
@@ -107,7 +108,7 @@ class Sweep:
                 self._pending(life, life.phase, age)
             what = due(life, age, self._presence.silence(life.requested.pool, operation_id), self._patience)
             # One step for a whole line.
-            about = " ".join(lines(life.requested)) if what is DueStep.ADVANCE else operation_id
+            about = " ".join(lines_of(life.requested)) if what is DueStep.ADVANCE else operation_id
             if what is not DueStep.NOTHING and about not in self._busy:
                 self._busy.add(about)
                 self._background.spawn(f"sweep {what}", self._do(what, life, age, operation_id, about))
@@ -141,7 +142,7 @@ class Sweep:
             case DueStep.BEGIN:
                 await self._accepted.begin(life)
             case DueStep.ADVANCE:
-                await self._dispatcher.advance(*lines(life.requested))
+                await self._dispatcher.advance(*lines_of(life.requested))
             case DueStep.EXPIRE:
                 await self._expire(life, age)
             case DueStep.CONTROL:
