@@ -138,7 +138,7 @@ def _parsed(content: bytes) -> Any:
 
 
 def _bounded(response: requests.Response, **_: Any) -> None:
-    """Read the body within bounds. Raises Garbled for a redirect, and for a too large or too slow body."""
+    """Read the body within bounds. Raises UnusableReply for a redirect, and for a too large or too slow body."""
     if 300 <= response.status_code < 400:
         raise UnusableReply("the reply is a redirect")
     until, read = time.monotonic() + WHOLE_SECONDS, bytearray()

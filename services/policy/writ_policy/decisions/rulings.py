@@ -52,7 +52,7 @@ class RuledRequest(Struct, frozen=True, kw_only=True):
     ruling: Ruling
     decision: Decision
     traced: int
-    """The most conditions in the decision's trace."""
+    """The most rules in the decision's trace."""
     plugins: dict[str, list[str]]
     """The digests of the plugins that an agent may need for this operation."""
 
