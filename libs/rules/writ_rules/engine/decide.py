@@ -49,7 +49,7 @@ def decide(
             rules=first.rules,
             reason=reason,
             effective=request.effective,
-            account=first.account,
+            rule_trace=first.rule_trace,
             emergency=first.emergency,
         )
     # Rules filled in defaults. The result must itself be allowed, or a deny would not apply to what runs.

@@ -269,7 +269,7 @@ class Judge(Struct, frozen=True, kw_only=True):
     def _decision(  # long: it names each field of the message once
         self, subject: Subject, request: DecisionRequest, ruling: Ruling, signed: bool, known: KnownFacts, traced: int
     ) -> Decision:
-        trace = bounded_trace(ruling.account, traced)
+        trace = bounded_trace(ruling.rule_trace, traced)
         more = len(ruling.rules) - MOST_RULES
         shown = public(request.operation.parameters, ruling.effective) if ruling.demands else {}
         return Decision(
@@ -285,7 +285,7 @@ class Judge(Struct, frozen=True, kw_only=True):
             policy=self.world.version,
             control_sequence=self.control.sequence,
             trace=trace,
-            trace_omitted=len(ruling.account) - len(trace),
+            trace_omitted=len(ruling.rule_trace) - len(trace),
             at=self.now,
             authenticated=self._authenticated(subject, signed=signed),
             statement_digest=digest(subject.statement) if signed and subject.statement else None,
