@@ -2,7 +2,6 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -44,13 +43,7 @@ class BearerAuthentication:
     `issuer`: an authorization server whose access tokens count beside the tokens of the file.
     """
 
-    def __init__(
-        self,
-        inner: Application,
-        tokens: Tokens,
-        issuer: Issuer | None = None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, inner: Application, tokens: Tokens, issuer: Issuer | None = None) -> None:
         self._inner = inner
         self._tokens = tokens
         self._issuer = issuer
@@ -58,7 +51,6 @@ class BearerAuthentication:
         self._rates = TokenRates()
         self._open = Counter[str]()
         self._open_bytes = Counter[str]()
-        self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on a request with a valid token; reply 401 to any other, or 403 if the scope is missing."""
@@ -96,7 +88,7 @@ class BearerAuthentication:
     async def _limited(self, identity: CallerIdentity, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on a request within the rate of its token; else reply 429 (RFC 6585)."""
         token = identity.token
-        if token is not None and token.rate is not None and not self._rates.take(token, self._clock()):
+        if token is not None and token.rate is not None and not self._rates.take(token, time.monotonic()):
             body = {"error": "rate_limited", "message": f"this token is for {token.rate} requests a minute: wait"}
             await reply(send, 429, body, (b"retry-after", str(max(1, 60 // token.rate)).encode()))
             return
