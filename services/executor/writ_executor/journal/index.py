@@ -14,8 +14,7 @@ from typing import cast
 
 from msgspec import Struct
 
-from writ_bus.archive_announcements import ARCHIVE
-from writ_contracts.history.archives import announced
+from writ_contracts.history.archives import ARCHIVE, announced
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.journal import (
     Archived,
