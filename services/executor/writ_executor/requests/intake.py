@@ -97,6 +97,7 @@ class RequestEndpoint:
         principal, operation = parse_request(message.subject)
         self._admission.rate(principal)
         self._targets.begin_refresh()
+        # `attempt`: as far as the request was understood, for the record of an error.
         received = attempt = new_attempt(principal, operation, message)
         try:
             attempt = read = self._decode(received, message)

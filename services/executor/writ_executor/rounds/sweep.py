@@ -161,21 +161,23 @@ class Sweep:
                 return
             await self._outcomes.not_started(life, "expired", "not_approved", _unapproved(life, life.phase))
             return
+        await self._outcomes.not_started(life, "expired", *self._why_not_started(life))
+
+    def _why_not_started(self, life: AcceptedLife) -> tuple[str, str]:
+        """Return code and message for an operation that nobody started until its deadline."""
         pool = life.requested.pool
-        limit = self._dispatcher.held_up_by(life) if life.state is not State.DISPATCHED else None
-        if limit is not None:
-            what = "operations" if limit.kind == "max_concurrent" else "targets"
-            code = "limit_reached"
-            message = (
-                f"rule '{limit.rule}' allows {limit.most} {what} at once, and it stayed used up until the deadline"
-            )
-        elif life.state is not State.DISPATCHED:
-            code, message = "not_claimed", "another operation held the lock of its target until the deadline"
-        elif self._presence.agents(pool):
-            code, message = "not_claimed", f"no agent of pool {pool} had a free slot in time"
-        else:
-            code, message = "no_agent", f"no agent of pool {pool} was online in time"
-        await self._outcomes.not_started(life, "expired", code, message)
+        if life.state is State.DISPATCHED:
+            if self._presence.agents(pool):
+                return "not_claimed", f"no agent of pool {pool} had a free slot in time"
+            return "no_agent", f"no agent of pool {pool} was online in time"
+        limit = self._dispatcher.held_up_by(life)
+        if limit is None:
+            return "not_claimed", "another operation held the lock of its target until the deadline"
+        what = "operations" if limit.kind == "max_concurrent" else "targets"
+        return (
+            "limit_reached",
+            f"rule '{limit.rule}' allows {limit.most} {what} at once, and it stayed used up until the deadline",
+        )
 
     async def _mark_unknown(self, life: AcceptedLife, operation_id: str) -> None:
         """End an operation whose deadline and kill grace are over without a report; or dispatch it again if it is
