@@ -22,7 +22,7 @@ async def test_reply_is_signed_for_its_request_alone(world: World, request_of: s
     subject = subjects.cancel(POOL, beat.instance) if request_of == "a cancel" else subjects.host_read(POOL)
     reply = await world.executor.bus.request(subject, body, timeout=20)
     signed = decode(reply.headers[SIGNATURE_HEADER].encode(), Signed)
-    statement = open_signed(signed, ReplyStatement, {world.key.public})
+    statement = open_signed(signed, ReplyStatement, {world.key.public}, "")
     assert (statement.pool, statement.instance) == (POOL, beat.instance)
     assert (statement.request, statement.reply) == (plain_digest(body), plain_digest(reply.data))
 

@@ -27,7 +27,7 @@ async def test_a_request_carries_the_principals_signature_on_exactly_it(writ: Wr
     operation, request = executor.requests[0]
     assert request.statement is not None
     assert request.salt is not None
-    statement = open_signed(request.statement, RequestStatement, {KEY.public})
+    statement = open_signed(request.statement, RequestStatement, {KEY.public}, "")
     assert (statement.principal, statement.operation, statement.target) == ("alice", "service_restart", "a")
     assert (statement.idempotency_key, statement.dry_run, statement.issued_at) == ("k1", False, 1000.0)
     assert statement.parameters_digest == keyed_digest(request.salt, {"service_name": "nginx"})

@@ -17,7 +17,7 @@ AHEAD_SECONDS = 60.0
 
 
 def check_statement(
-    subject: Subject, principal: Principal, now: float | None, installation: str = "", session: str = ""
+    subject: Subject, principal: Principal, now: float | None, installation: str, session: str = ""
 ) -> bool:
     """Return True if the principal signed this request, and False if it is unsigned. Raises Untrusted for any other
     signature.
