@@ -243,7 +243,7 @@ async def test_a_stop_at_a_lagging_replica_lists_what_started_before_it(world: W
     async def stored() -> bool:
         return bool(await world.records(subjects.CONTROL))
 
-    await eventually(stored, within=5)
+    await eventually(stored)
     lagging.index.read = read  # type: ignore[method-assign]
     for record in unread:
         read(*record)  # type: ignore[arg-type]
