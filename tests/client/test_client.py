@@ -124,7 +124,7 @@ async def test_run_returns_on_the_event_without_waiting_for_a_poll(
     monkeypatch.setattr(operation_wait, "POLL_SECONDS", 60.0)
     executor.outcome = None
     heard: list[str] = []
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         running = asyncio.create_task(
             writ.run("service_restart", "a", idempotency_key="k", on_event=lambda event: heard.append(str(event)))
         )
@@ -142,13 +142,13 @@ async def test_run_finds_the_outcome_though_every_event_was_lost(
 ) -> None:
     monkeypatch.setattr(operation_wait, "POLL_SECONDS", 0.05)
     executor.mute = True
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         assert (await writ.run("service_restart", "a")).outcome == "succeeded"
 
 
 async def test_run_queries_when_an_event_in_the_middle_was_lost(writ: Writ, executor: ScriptedApi) -> None:
     executor.outcome = None
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         running = asyncio.create_task(writ.run("service_restart", "a", idempotency_key="k"))
         await executor.wait_for_requests()
         executor.mute = True
