@@ -247,6 +247,7 @@ def _show_answer(screen: Screen, answer: RequestReply) -> int:
     else:
         screen.line(outcome(answer.outcome or answer.state), f"  operation {answer.operation_id}")
         screen.fields(_reasons(answer.verdict))
+        screen.fields([(answer.error.code, answer.error.message)] if answer.error else [])
     return Exit.DONE if answer.outcome is None else of_outcome(answer.outcome)
 
 
