@@ -19,6 +19,7 @@ from writ_client.queries.policy_queries import PolicyQueries
 from writ_contracts.policy.questions import EvalRequest
 from writ_rules import json_lines
 from writ_rules.setting import Setting
+from writ_runtime.signals import interruptible
 
 CHUNK = 1 << 18
 
@@ -97,12 +98,17 @@ def _write(answers: Iterable[bytes]) -> None:
     sys.stdout.buffer.flush()
 
 
+def _chunk(source: ByteSource) -> bytes:
+    with interruptible():
+        return source.read1(CHUNK)
+
+
 def _batches(source: ByteSource) -> Iterator[list[bytes]]:
     """Yield the whole lines of each read. A line that is too long is cut, which its result says; its rest is
     dropped.
     """
     rest, dropping = b"", False
-    while chunk := source.read1(CHUNK):
+    while chunk := _chunk(source):
         *whole, rest = (rest + chunk).split(b"\n")
         if dropping and whole:
             del whole[0]
