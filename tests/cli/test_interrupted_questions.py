@@ -93,6 +93,13 @@ async def _sleeps(process: int) -> bool:
     return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "S"
 
 
+async def _read_a_line(person: int, program: int, line: str) -> None:
+    """Type a line, and wait until the program has read it: not before the terminal shows it, since it comes later."""
+    os.write(person, f"{line}\n".encode())
+    await shown_until(person, line)
+    await eventually(lambda: _all_read(program), what="the line is read")
+
+
 async def _all_read(program: int) -> bool:
     """Return whether the program has read all that was typed at its terminal: `ioctl_tty(2)`."""
     return not struct.unpack("i", fcntl.ioctl(program, termios.FIONREAD, b"\0" * 4))[0]
@@ -126,8 +133,7 @@ async def test_an_interrupt_at_the_question_removes_nothing(tmp_path: Path) -> N
 async def test_an_interrupt_ends_the_reading_of_a_terminal(words: tuple[str, ...], tmp_path: Path) -> None:
     with terminal() as (person, program):
         process = await started(*COMMAND, *words, stdin=program, stderr=PIPE, WRIT_HOME=str(tmp_path))
-        os.write(person, b"x\n")
-        await eventually(lambda: _all_read(program), what="the first line is read")
+        await _read_a_line(person, program, "x")
         assert await interrupted(process) == 130
     assert process.stderr is not None
     assert (await process.stderr.read()).decode().endswith("writ: interrupted\n")
@@ -137,8 +143,7 @@ async def test_an_interrupt_ends_the_reading_of_a_parameter(served: ScriptedApi,
     words = ("run", "service_restart", "-t", "a", "service_name=-")
     with terminal() as (person, program):
         process = await started(*COMMAND, *words, stdin=program, stderr=PIPE, **environ)
-        os.write(person, b"nginx\n")
-        await eventually(lambda: _all_read(program), what="the first line is read")
+        await _read_a_line(person, program, "nginx")
         assert await interrupted(process) == 130
     assert served.requests == []
 

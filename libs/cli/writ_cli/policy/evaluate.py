@@ -64,7 +64,8 @@ async def evaluate(
     with _opened(requests) as source:
         batches = _batches(source)
         if files is not None:
-            _decide(read(settings, files), batches)
+            with interruptible():
+                _decide(read(settings, files), batches)
             return Exit.DONE
         async with await settings.connect() as writ:
             while batch := await asyncio.to_thread(next, batches, None):
@@ -98,17 +99,12 @@ def _write(answers: Iterable[bytes]) -> None:
     sys.stdout.buffer.flush()
 
 
-def _chunk(source: ByteSource) -> bytes:
-    with interruptible():
-        return source.read1(CHUNK)
-
-
 def _batches(source: ByteSource) -> Iterator[list[bytes]]:
     """Yield the whole lines of each read. A line that is too long is cut, which its result says; its rest is
     dropped.
     """
     rest, dropping = b"", False
-    while chunk := _chunk(source):
+    while chunk := source.read1(CHUNK):
         *whole, rest = (rest + chunk).split(b"\n")
         if dropping and whole:
             del whole[0]
