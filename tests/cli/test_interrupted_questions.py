@@ -125,7 +125,7 @@ async def test_an_interrupt_at_the_question_removes_nothing(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     "words",
     [
-        ("policy", "validate", "-"),
+        pytest.param(("policy", "validate", "-"), marks=pytest.mark.exhaustive),
         ("policy", "eval", *("--policy", "policies/development-flexible.yaml"), *EXAMPLES),
     ],
     ids=lambda words: words[1],
