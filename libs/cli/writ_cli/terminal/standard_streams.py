@@ -18,5 +18,5 @@ def prepare() -> None:
             os.set_inheritable(number, True)
             setattr(sys, name, os.fdopen(number, "w"))
         stream = getattr(sys, name)
-        if isinstance(stream, io.TextIOWrapper):
+        if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() != "utf-8":
             stream.reconfigure(errors="backslashreplace")
