@@ -32,6 +32,6 @@ async def test_reply_to_a_probe_has_a_signed_finding_for_the_record(world: World
     probe = ask(world, "probe")
     reply = await world.executor.request_read(probe, POOL)
     assert reply.finding is not None
-    finding = open_signed(reply.finding, ProbeFinding, {world.key.public})
+    finding = open_signed(reply.finding, ProbeFinding, {world.key.public}, "")
     assert (finding.verdict, finding.look_digest, finding.attempt) == ("no_effect", digest(probe.look), 1)
     assert (finding.operation, finding.target, finding.pool) == ("test_count", "host-1", POOL)
