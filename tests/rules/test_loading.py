@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from tests.rules.asking import CATALOGUE, loaded, refused, warned, written
 
+from writ_contracts.operations import Catalogue
 from writ_documents import yaml_file
 from writ_documents.document import FileErrors, FileProblem
 from writ_rules.loading import compile_document
@@ -318,3 +320,11 @@ def check(text: bytes) -> None:
     except FileErrors as errors:
         found = errors.found or (NOWHERE,)
     assert all(problem.line >= 1 and problem.column >= 1 for problem in found)
+
+
+def test_policy_names_an_operation_of_a_plugin_that_lists_its_backends() -> None:
+    """mypy asks for a tuple, and nothing else does: such an operation cannot be hashed."""
+    listed = structs.replace(CATALOGUE["service_restart"], name="acme_restart", backends=["ssh"])
+    text = EXAMPLE.replace("service_restart, container_stop", "acme_restart")
+    policy, _ = compile_document(yaml_file.parse(text.encode(), "policy.yaml"), Catalogue([listed]), "permissive")
+    assert ("acme_restart", "production") in policy.index

@@ -10,7 +10,7 @@ from msgspec import Struct, inspect
 from writ_contracts.inventory import WRIT, Target
 from writ_contracts.operations import Catalogue, Operation, has_operation
 from writ_contracts.parameter_problems import mismatch
-from writ_contracts.parameters import Class, breakouts, classes
+from writ_contracts.parameters import Class, Parameters, breakouts, classes
 
 NAMES = {str: "string", int: "int", float: "float", bool: "bool", list: "list", dict: "dict"}
 ANY = frozenset(NAMES.values())
@@ -38,17 +38,18 @@ class Verb(Struct, frozen=True, eq=False):
 
 def verbs(catalogue: Catalogue) -> dict[str, Verb]:
     """Return all operations of a catalogue."""
-    return {name: _verb(operation) for name, operation in catalogue.items()}
+    return {name: Verb(operation, *_described(operation.parameters)) for name, operation in catalogue.items()}
 
 
 @cache  # a policy's load needs all of them several times, each from the type hints of a class
-def _verb(operation: Operation) -> Verb:
-    hints = get_type_hints(operation.parameters, include_extras=True)
-    hints = {name: hints[name] for name in operation.parameters.__struct_fields__}
-    public = frozenset(name for name, kind in classes(operation.parameters).items() if kind is Class.PUBLIC)
-    return Verb(
-        operation, hints, {name: _types(hint) for name, hint in hints.items()}, public, breakouts(operation.parameters)
-    )
+def _described(
+    parameters: type[Parameters],
+) -> tuple[dict[str, Any], dict[str, frozenset[str]], frozenset[str], frozenset[str]]:
+    """Return the fields of a Verb after the first. An operation of a plugin need not be hashable; its class is."""
+    hints = get_type_hints(parameters, include_extras=True)
+    hints = {name: hints[name] for name in parameters.__struct_fields__}
+    public = frozenset(name for name, kind in classes(parameters).items() if kind is Class.PUBLIC)
+    return hints, {name: _types(hint) for name, hint in hints.items()}, public, breakouts(parameters)
 
 
 def _types(hint: Any) -> frozenset[str]:
