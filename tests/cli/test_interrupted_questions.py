@@ -148,6 +148,18 @@ async def test_an_interrupt_ends_the_reading_of_a_parameter(served: ScriptedApi,
     assert served.requests == []
 
 
+async def test_an_interrupt_ends_the_reading_of_requests_for_the_policy_in_force(
+    served: ScriptedApi, environ: dict[str, str]
+) -> None:
+    with terminal() as (person, program):
+        process = await started(*COMMAND, "policy", "eval", stdin=program, stderr=PIPE, **environ)
+        await _read_a_line(person, program, "x")
+        assert process.stdout is not None
+        assert b"invalid" in await asyncio.wait_for(process.stdout.readline(), 60)  # then it waits for another line
+        assert await interrupted(process) == 130
+    assert served.requests == []
+
+
 async def test_an_interrupt_while_a_host_is_silent_is_no_missing_package(tmp_path: Path) -> None:
     create_installation(Home(tmp_path / "site"))
     with socket.create_server(("127.0.0.1", 0)) as silent:

@@ -59,11 +59,9 @@ async def writ(installation: RunningInstallation) -> AsyncIterator[Writ]:
         yield client
 
 
-async def command(
-    installation: RunningInstallation, *words: object, principal: str = "operator", stdin: str = ""
-) -> Result:
+async def command(installation: RunningInstallation, *words: object, principal: str = "operator") -> Result:
     runner = CliRunner(env={"WRIT_HOME": str(installation.home.root), "WRIT_PRINCIPAL": principal, "NATS_URL": ""})
-    return await asyncio.to_thread(runner.invoke, cli, ["policy", *map(str, words)], input=stdin)
+    return await asyncio.to_thread(runner.invoke, cli, ["policy", *map(str, words)])
 
 
 async def run_json(installation: RunningInstallation, *words: object, **how: Any) -> Any:
@@ -72,7 +70,9 @@ async def run_json(installation: RunningInstallation, *words: object, **how: Any
     return json.loads(shown.stdout)
 
 
-async def test_decisions_are_reported_as_they_are_made(installation: RunningInstallation, writ: Writ) -> None:
+async def test_decisions_are_reported_as_they_are_made(
+    installation: RunningInstallation, writ: Writ, tmp_path: Path
+) -> None:
     assert (await command(installation, "can-i", "test_noop", "-t", "web-1")).exit_code == 0
     explained = await run_json(installation, "explain", "test_noop", "-t", "web-1")
     simulated = await writ.simulate("test_noop", "web-1")
@@ -80,9 +80,9 @@ async def test_decisions_are_reported_as_they_are_made(installation: RunningInst
     assert (explained["decision"], explained["rules"]) == (simulated.verdict.decision, simulated.verdict.rules)
     assert (await writ.run("test_noop", "web-1", timeout=20)).outcome == "succeeded"
     line = {"id": 1, "principal": "operator", "operation": "test_noop", "target": "web-1"}
-    lines = await command(
-        installation, "eval", stdin=f"{json.dumps(line)}\n\nnonsense\n{json.dumps({**line, 'id': 2})}"
-    )
+    requests = tmp_path / "requests.jsonl"
+    requests.write_text(f"{json.dumps(line)}\n\nnonsense\n{json.dumps({**line, 'id': 2})}")
+    lines = await command(installation, "eval", "--requests", requests)
     assert [json.loads(one)["decision"] for one in lines.stdout.splitlines()] == ["allow", "invalid", "allow"]
     assert [one["decision"] for one in await run_json(installation, "simulate", "test_noop", "-t", "web-*")] == [
         "allow"

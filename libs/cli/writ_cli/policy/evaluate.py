@@ -1,12 +1,15 @@
 """`writ policy eval`: questions as JSON lines in, results out at once, without a server."""
 
 import asyncio
+import os
+import select
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from io import BufferedReader
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol, Self, cast
 
 import click
 import msgspec
@@ -29,6 +32,27 @@ class ByteSource(Protocol):
 
     def read1(self, size: int, /) -> bytes:
         """Return available bytes, at most `size`; wait if there are none; empty at the end."""
+
+
+class EndableSource:
+    """A source which ends when its context does, also for a thread that waits for bytes: Ctrl-C does not interrupt
+    that, and the process would wait for the thread.
+    """
+
+    def __init__(self, source: BufferedReader) -> None:
+        self._source = source
+        self._end, self._held_open = os.pipe()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._held_open)  # makes the other end readable
+
+    def read1(self, size: int, /) -> bytes:
+        """Return available bytes of the source; none at its end, and after the context."""
+        ready, _, _ = select.select([self._source.fileno(), self._end], [], [])
+        return b"" if self._end in ready else self._source.read1(size)
 
 
 @click.command("eval")
@@ -62,21 +86,22 @@ async def evaluate(
     policy in force decides; requests of others need the right to read it (`audit_read`).
     """
     with _opened(requests) as source:
-        batches = _batches(source)
         if files is not None:
             with interruptible():
-                _decide(read(settings, files), batches)
+                _decide(read(settings, files), _batches(source))
             return Exit.DONE
         async with await settings.connect() as writ:
-            while batch := await asyncio.to_thread(next, batches, None):
-                await _decide_remotely(writ.policy, batch)
+            with EndableSource(source) as endable:
+                batches = _batches(endable)
+                while batch := await asyncio.to_thread(next, batches, None):
+                    await _decide_remotely(writ.policy, batch)
     return Exit.DONE
 
 
-def _opened(requests: str) -> AbstractContextManager[ByteSource]:
+def _opened(requests: str) -> AbstractContextManager[BufferedReader]:
     if requests == "-":
-        return nullcontext(cast(ByteSource, sys.stdin.buffer))
-    return cast(AbstractContextManager[ByteSource], Path(requests).open("rb"))
+        return nullcontext(cast(BufferedReader, sys.stdin.buffer))
+    return Path(requests).open("rb")
 
 
 def _decide(setting: Setting, batches: Iterator[list[bytes]]) -> None:
@@ -90,7 +115,7 @@ async def _decide_remotely(policy: PolicyQueries, batch: list[bytes]) -> None:
     """Reply by the policy in force of a running Writ."""
     read_lines = [json_lines.parsed(line) for line in batch]
     requests = [one for one in read_lines if isinstance(one, EvalRequest)]
-    answers = iter(await policy.eval(requests))
+    answers = iter(await policy.eval(requests) if requests else ())
     _write(msgspec.json.encode(next(answers) if isinstance(one, EvalRequest) else one) for one in read_lines)
 
 
