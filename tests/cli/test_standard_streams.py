@@ -26,18 +26,26 @@ async def test_a_closed_stream_changes_no_exit_status(served: ScriptedApi, envir
     assert served.requests == []
 
 
+async def test_a_closed_input_is_an_empty_one(served: ScriptedApi, environ: dict[str, str]) -> None:
+    checked = await shell("$WRIT policy validate - <&-", environ)
+    assert (checked.returncode, checked.stdout.partition(b"\n")[0]) == (2, b"-:1:1: error: is empty"), checked
+    asked = await shell("$WRIT run service_restart -t a service_name=- <&-", environ)
+    assert (asked.returncode, b"service_name" in asked.stderr) == (2, True), asked
+
+
 async def test_text_that_the_output_cannot_encode_is_written_as_escapes() -> None:
-    done = await shell("$WRIT policy größe-日 -o json", {"PYTHONIOENCODING": "latin-1"})
+    done = await shell("$WRIT policy größe-日😀 -o json", {"PYTHONIOENCODING": "latin-1"})
     assert (done.returncode, done.stderr) == (
         2,
-        b"writ: No such command 'gr\xf6\xdfe-\\u65e5' (see `writ policy --help`)\n",
+        b"writ: No such command 'gr\xf6\xdfe-\\u65e5\\ud83d\\ude00' (see `writ policy --help`)\n",
     )
-    assert "'größe-日'" in json.loads(done.stdout.decode("latin-1"))["error"]["message"]
+    assert "'größe-日😀'" in json.loads(done.stdout.decode("latin-1"))["error"]["message"]
 
 
 async def test_an_argument_that_is_not_utf_8_is_a_mistake_of_the_user_and_not_shown(
     served: ScriptedApi, environ: dict[str, str]
 ) -> None:
     done = await shell(r"""$WRIT run service_restart -t a service_name=nginx -r "$(printf 'gr\374n')" """, environ)
-    assert (done.returncode, done.stderr) == (2, b"writ: an argument is not UTF-8 text\n")
+    what = b"an argument, a variable of the environment or the name of a file"
+    assert (done.returncode, done.stderr) == (2, b"writ: %s is not UTF-8 text\n" % what)
     assert served.requests == []
