@@ -71,6 +71,15 @@ async def test_scanner_that_prints_returns_its_findings(options: Options, capfd:
     assert (out, "scanning web-1" in err) == ("", True)
 
 
+async def test_scanner_loads_no_module_of_the_working_directory(
+    options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "msgspec.py").write_text("raise SystemExit('not ours')")
+    monkeypatch.chdir(tmp_path / "project")
+    assert len(await scan_process.scan("trying", "web-1", options, seconds=30)) == 1
+
+
 async def test_scanner_that_fails_or_crashes_is_an_error(options: Options) -> None:
     with pytest.raises(Invalid, match="no route to it"):
         await scan_process.scan("trying", "unreachable", options, seconds=30)

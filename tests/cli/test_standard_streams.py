@@ -5,6 +5,8 @@ import json
 import os
 import subprocess
 import sys
+from asyncio.subprocess import PIPE
+from pathlib import Path
 
 from tests.client.scripted_api import ScriptedApi
 
@@ -24,6 +26,27 @@ async def test_a_closed_stream_changes_no_exit_status(served: ScriptedApi, envir
     misspelt = await shell("$WRIT tragets -o json >&- 2>&-", environ)
     assert misspelt.returncode == 2
     assert served.requests == []
+
+
+async def test_the_gateway_serves_without_a_standard_error_and_loads_no_module_of_the_working_directory(
+    served: ScriptedApi, environ: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "mcp.py").write_text("raise SystemExit('not ours')")
+    writ, ping = Path(sys.executable).with_name("writ"), b'{"jsonrpc": "2.0", "id": 1, "method": "ping"}\n'
+    gateway = await asyncio.create_subprocess_exec(
+        *("sh", "-c", f"exec {writ} mcp stdio 2>&-"),
+        cwd=tmp_path,
+        env={**os.environ, **environ},
+        stdin=PIPE,
+        stdout=PIPE,
+    )
+    assert gateway.stdin is not None
+    assert gateway.stdout is not None
+    gateway.stdin.write(ping)
+    async with asyncio.timeout(60):
+        assert json.loads(await gateway.stdout.readline())["id"] == 1
+        gateway.stdin.close()
+        assert await gateway.wait() == 0
 
 
 async def test_a_closed_input_is_an_empty_one(served: ScriptedApi, environ: dict[str, str]) -> None:

@@ -18,6 +18,7 @@ from writ_contracts.errors import Invalid, Unreachable
 from writ_documents.readers import read_principals
 from writ_installation.server_access.server_tls import client_tls
 from writ_installation.status.server_url import running_url
+from writ_runtime import subprocess_env
 
 GATEWAY = "writ_gateway"
 
@@ -129,11 +130,14 @@ def _tls(certificate: Path | None, private_key: Path | None) -> dict[str, str]:
 
 
 def _become(module: str, **environ: str) -> NoReturn:
-    """Replace this process with the gateway. Raises Unreachable where it is not installed."""
+    """Replace this process with the gateway. Raises Unreachable where it is not installed.
+
+    Its working directory is a project of an agent: no module is loaded from there.
+    """
     if find_spec(GATEWAY) is None:
         raise Unreachable("the MCP gateway is not installed: install writops with the extra mcp")
-    argv = [sys.executable, "-m", module]
-    os.execve(sys.executable, argv, {**os.environ, **environ})  # noqa: S606 - the service itself, no shell
+    argv = subprocess_env.command(module)
+    os.execve(argv[0], argv, {**os.environ, **environ})  # noqa: S606 - the service itself, no shell
 
 
 def _json(section: str, **more: str) -> Callable[[dict[str, Any]], str]:

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from writ_contracts.errors import ConfigError, Invalid, TimedOut, WritError
 from writ_contracts.policy.facts import MOST_REPORT_BYTES, Finding
+from writ_runtime import subprocess_env
 from writ_runtime.plugins.entry_points import load_scanners
 
 
@@ -40,7 +41,7 @@ async def scan(scanner: str, target: str, options: Struct, *, seconds: float) ->
     """
     job = ScanJob(scanner=scanner, target=target, options=msgspec.to_builtins(options))
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", __name__),
+        *subprocess_env.command(__name__),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         start_new_session=True,
