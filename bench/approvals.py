@@ -22,7 +22,7 @@ from writ_testing.installations.installation import (
     prepare,
     running_installation,
 )
-from writ_trust.approvals import nkey_credential, sign_approval, verify_approval
+from writ_trust.approvals import nkey_credential, prove_approval, sign_approval
 from writ_trust.keys import Key, generate_seed
 
 COUNT, WARM, VERIFIED = 200, 20, 10_000
@@ -111,7 +111,7 @@ def _verification() -> float:
     signed, credentials = sign_approval(bob, approval), [nkey_credential("bob", bob.public)]
     began = time.perf_counter()
     for _ in range(VERIFIED):
-        verify_approval(signed, credentials)
+        prove_approval(signed, credentials, installation="")
     return round((time.perf_counter() - began) / VERIFIED * 1e6, 1)
 
 

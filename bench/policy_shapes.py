@@ -111,7 +111,7 @@ def _measured(shape: str, size: int) -> Row:
     if "deny" not in effects or len(effects) < 2:
         raise RuntimeError(f"{shape}: the requests show one answer alone: {effects}")
     p50, p99 = _timed(lambda request: decide(policy, request, ControlState()), requests)
-    traced, _ = _timed(lambda request: decide(policy, request, ControlState()).account.first(TRACED), requests)
+    traced, _ = _timed(lambda request: decide(policy, request, ControlState()).rule_trace.first(TRACED), requests)
     return Row(shape, size, p50, p99, traced, load, _memory(shape, size))
 
 

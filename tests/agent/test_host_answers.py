@@ -74,7 +74,7 @@ def test_a_receipt_of_any_answer_can_be_read(answer: dict[str, Any]) -> None:
     identity = AgentIdentity(key=KEY, pool="ssh", instance="i")
     message = receipt_message(identity, run, done_of(TASK, answer), TASK.operation, 0.1)
     signed = decode(message, ReceiptMessage).receipt
-    assert open_signed(signed, Receipt, [KEY.public]).operation_id == "a" * 26
+    assert open_signed(signed, Receipt, [KEY.public], "").operation_id == "a" * 26
 
 
 def test_digest_of_a_text_counts_only_if_the_frames_reader_computed_it() -> None:

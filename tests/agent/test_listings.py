@@ -30,7 +30,7 @@ async def listed(world: World, *sources: str) -> list[Listing]:
     request = ask(world, *sources)
     looked = await world.executor.request_read(request, POOL)
     assert looked.error is None
-    found = [open_signed(one, Listing, (world.key.public,)) for one in looked.listings]
+    found = [open_signed(one, Listing, (world.key.public,), "") for one in looked.listings]
     assert {one.look_digest for one in found} == {digest(request.look)}
     return found
 
@@ -118,7 +118,7 @@ async def named(
     monkeypatch.setattr(world.backend, "baseline", baseline)
     looked = await world.executor.request_read(ask(world, OTHER_NAMES, named="ssh"), POOL)
     assert looked.error is None
-    (found,) = [open_signed(one, Listing, (world.key.public,)) for one in looked.listings]
+    (found,) = [open_signed(one, Listing, (world.key.public,), "") for one in looked.listings]
     return found, tasks[0]
 
 

@@ -45,7 +45,7 @@ async def test_the_receipt_is_signed_and_has_the_public_output_with_the_digest_o
     operation_id = await world.executor.dispatch("test_secret", TARGET, secret="hunter2", label="x")
     await world.executor.ended(operation_id)
     message = world.executor.receipts[0]
-    receipt = open_signed(message.receipt, Receipt, {world.key.public})
+    receipt = open_signed(message.receipt, Receipt, {world.key.public}, "")
     assert b"hunter2" not in bytes(message.receipt.payload)
     assert message.full_output["secret"] == "hunter2"
     assert receipt.output_digest == keyed(world, message.full_output)

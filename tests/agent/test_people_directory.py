@@ -21,6 +21,7 @@ LINK = sign(PEOPLE_KEY, PeopleKeySuccession(next=OTHER.public, at=100.0))
 FORK = open_directory(
     sign(OTHER, PeopleDirectory(number=900_000_000, at=100.0, posture="team", successions=[LINK])),
     [PEOPLE_KEY.public],
+    "",
 )
 """By a thief of the former people-key, who names a successor."""
 

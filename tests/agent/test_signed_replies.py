@@ -22,7 +22,7 @@ async def test_reply_is_signed_for_its_request_alone(world: World, request_of: s
     subject = subjects.cancel(POOL, beat.instance) if request_of == "a cancel" else subjects.host_read(POOL)
     reply = await world.executor.bus.request(subject, body, timeout=20)
     signed = decode(reply.headers[SIGNATURE_HEADER].encode(), Signed)
-    statement = open_signed(signed, ReplyStatement, {world.key.public})
+    statement = open_signed(signed, ReplyStatement, {world.key.public}, "")
     assert (statement.pool, statement.instance) == (POOL, beat.instance)
     assert (statement.request, statement.reply) == (plain_digest(body), plain_digest(reply.data))
 
@@ -32,6 +32,6 @@ async def test_reply_to_a_probe_has_a_signed_finding_for_the_record(world: World
     probe = ask(world, "probe")
     reply = await world.executor.request_read(probe, POOL)
     assert reply.finding is not None
-    finding = open_signed(reply.finding, ProbeFinding, {world.key.public})
+    finding = open_signed(reply.finding, ProbeFinding, {world.key.public}, "")
     assert (finding.verdict, finding.look_digest, finding.attempt) == ("no_effect", digest(probe.look), 1)
     assert (finding.operation, finding.target, finding.pool) == ("test_count", "host-1", POOL)

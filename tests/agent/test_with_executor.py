@@ -81,8 +81,19 @@ class Installation:
         await self.world.outcome(operation_id)
         return await self.world.life(operation_id)
 
+    async def run(self, operation: str, **parameters: Any) -> Life:
+        """Return the life of an operation that a first executor and agent have carried out to its end."""
+        await self.world.executor()
+        await self.agent()
+        return await self.end(await self.ask(operation, **parameters))
+
     async def alarms(self) -> list[str]:
         return [event.kind for event in await self.world.events() if isinstance(event, SecurityEvent)]
+
+
+def outcome_and_code(life: Life) -> tuple[str | None, str]:
+    assert isinstance(life.end, Finished)
+    return life.outcome, life.end.code
 
 
 @pytest.fixture
@@ -110,9 +121,7 @@ async def test_operation_of_a_real_executor_and_agent_succeeds(installation: Ins
 
 @pytest.mark.parametrize("content", ["x" * LARGE, "é" * LARGE, "x" * (LARGE - 1)])
 async def test_a_large_content_reaches_the_agent_as_it_was_sent(installation: Installation, content: str) -> None:
-    await installation.world.executor()
-    await installation.agent()
-    await installation.end(await installation.ask("file_write", file_path="/f", content=content))
+    await installation.run("file_write", file_path="/f", content=content)
     [task] = installation.backend.tasks
     assert task.parameters["content"] == content
     assert await installation.alarms() == []
@@ -135,9 +144,7 @@ async def test_a_large_content_is_opened_while_the_intent_is_synced_and_run_afte
 
     monkeypatch.setattr(os, "fdatasync", synced_late)
     monkeypatch.setattr(intents, "open_parameters", noted)
-    await installation.world.executor()
-    await installation.agent()
-    life = await installation.end(await installation.ask("file_write", file_path="/f", content="x" * LARGE))
+    life = await installation.run("file_write", file_path="/f", content="x" * LARGE)
     assert life.outcome == "succeeded"
     assert steps[:2] == ["opened", "synced, 0 run"]
 
@@ -149,11 +156,8 @@ async def test_a_large_content_that_is_not_the_granted_one_is_not_run(
         return encrypt_once(data.replace(b"x", b"y"))
 
     monkeypatch.setattr(parameter_seal, "encrypt_once", of_another)
-    await installation.world.executor()
-    await installation.agent()
-    life = await installation.end(await installation.ask("file_write", file_path="/f", content="x" * LARGE))
-    assert isinstance(life.end, Finished)
-    assert (life.outcome, life.end.code) == ("failed", "grant_refused")
+    life = await installation.run("file_write", file_path="/f", content="x" * LARGE)
+    assert outcome_and_code(life) == ("failed", "grant_refused")
     assert installation.backend.tasks == []
     await _alarm(installation, "mismatched_grant")
 
@@ -165,11 +169,8 @@ async def test_a_large_content_is_not_run_where_the_disk_fails(
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(os, "fdatasync", broken)
-    await installation.world.executor()
-    await installation.agent()
-    life = await installation.end(await installation.ask("file_write", file_path="/f", content="x" * LARGE))
-    assert isinstance(life.end, Finished)
-    assert (life.outcome, life.end.code) == ("failed", "spool_failed")
+    life = await installation.run("file_write", file_path="/f", content="x" * LARGE)
+    assert outcome_and_code(life) == ("failed", "spool_failed")
     assert installation.backend.tasks == []
 
 
@@ -201,11 +202,8 @@ async def test_a_grant_that_the_agent_refuses_ends_the_operation_and_leaves_an_a
         return structs.replace(honest(ask, decision, signed, effective), instance="somebody-else")
 
     monkeypatch.setattr(installation.world.policy, "grant", another_instance)
-    await installation.world.executor()
-    await installation.agent()
-    life = await installation.end(await installation.ask("test_count", path="/x"))
-    assert isinstance(life.end, Finished)
-    assert (life.outcome, life.end.code) == ("failed", "grant_refused")
+    life = await installation.run("test_count", path="/x")
+    assert outcome_and_code(life) == ("failed", "grant_refused")
     assert installation.backend.effects == []
     await _alarm(installation, "mismatched_grant")
     assert await installation.alarms() == ["mismatched_grant"]
@@ -240,8 +238,7 @@ async def test_an_agent_that_ended_between_grant_and_effect_says_that_nothing_wa
         await spool.put(f"{operation_id}.1", claim_sent)
     await installation.agent()
     life = await installation.end(operation_id)
-    assert isinstance(life.end, Finished)
-    assert (life.outcome, life.end.code) == ("failed", "agent_restarted")
+    assert outcome_and_code(life) == ("failed", "agent_restarted")
     assert installation.backend.effects == []
     assert await installation.alarms() == []
 
@@ -270,8 +267,7 @@ async def test_claim_that_is_granted_after_its_agent_gave_up_has_failed(
     await installation.agent()
     operation_id = await installation.ask("test_count", path="/x")
     life = await installation.end(operation_id)
-    assert isinstance(life.end, Finished)
-    assert (life.outcome, life.end.code) == ("failed", "not_begun")
+    assert outcome_and_code(life) == ("failed", "not_begun")
     assert installation.backend.effects == []
     assert await installation.world.kinds(operation_id) == ["requested", "dispatched", "granted", "finished"]
     assert await installation.alarms() == []
@@ -303,12 +299,8 @@ async def test_claim_that_is_granted_after_a_repetition_of_it_was_refused_has_fa
 
     monkeypatch.setattr(Worker, "_claim", claimed)
     monkeypatch.setattr(installation.world.policy, "_record", held_back)
-    await installation.world.executor()
-    await installation.agent()
-    operation_id = await installation.ask("test_count", path="/x")
-    life = await installation.end(operation_id)
-    assert isinstance(life.end, Finished)
-    assert (life.outcome, life.end.code) == ("failed", "not_begun")
+    life = await installation.run("test_count", path="/x")
+    assert outcome_and_code(life) == ("failed", "not_begun")
     assert appends > 1
     assert installation.backend.effects == []
     assert await installation.alarms() == []

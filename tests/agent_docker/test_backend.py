@@ -189,7 +189,7 @@ async def test_an_engine_out_of_reach_is_tried_again_before_a_claim_as_its_targe
     inspection = replace(host.task("container_inspect", "b" * 26, container_name="web"), target=patient.target)
     inspected = asyncio.create_task(host.backend.run(inspection, print))
     with pytest.raises(Unreachable):  # after a claim there is one attempt at a change
-        await asyncio.wait_for(host.backend.run(patient, print), 2.0)
+        await asyncio.wait_for(host.backend.run(patient, print), 30.0)
     await host.engine.start()
     assert all(await asyncio.gather(*reads))
     assert (await inspected).outcome == "succeeded"

@@ -16,6 +16,7 @@ CODE = [path for top in ("libs", "services") for path in sorted((ROOT / top).rgl
 MEMBER = re.compile(r"`([A-Z]\w+)\.(\w+)(?:\(\))?`")
 PRIVATE = re.compile(r"`(_[a-z]\w+)(?:\(\))?`")
 CLASS = re.compile(r"`([A-Z][a-z]\w+)`")
+RAISED = re.compile(r"\b[Rr]aises? ([A-Z][a-z]\w+)")
 CONSTANT = re.compile(r"`([A-Z][A-Z_0-9]{2,})`")
 CALL = re.compile(r"`([a-z_]\w+)\([^`]*\)?`")
 OTHERS = {"nats-io/nats.py"}
@@ -121,7 +122,7 @@ def test_docstrings_name_classes_constants_and_functions_that_exist() -> None:
     found = {
         path: {
             name
-            for pattern in (CLASS, CONSTANT, CALL)
+            for pattern in (CLASS, RAISED, CONSTANT, CALL)
             for name in pattern.findall(docstrings(path))
             if name not in everything() | FOREIGN and not VARIABLES.match(name)
         }

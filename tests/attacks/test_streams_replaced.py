@@ -26,7 +26,6 @@ from writ_testing.installations.installation import RunningInstallation
 from writ_testing.suites.bus_fixture import SOON
 
 pytestmark = [pytest.mark.timeout(240)]
-WITHIN = 40.0
 
 
 @pytest_asyncio.fixture
@@ -64,7 +63,7 @@ async def is_not_ready(installation: RunningInstallation, process: str, check: s
         )  # not while it is started
         return running is not None and word in await HealthCheck(installation, process, check).readyz()
 
-    await eventually(check_has_word, within=WITHIN, what=f"{process} is not ready: {word}")
+    await eventually(check_has_word, what=f"{process} is not ready: {word}")
 
 
 async def recorded(installation: RunningInstallation, kind: str, *observers: str) -> None:
@@ -76,7 +75,7 @@ async def recorded(installation: RunningInstallation, kind: str, *observers: str
             details = " ".join(event.detail for event in events if isinstance(event, SecurityEvent))
             return all(one in details for one in observers)
 
-        await eventually(all_of_them, within=WITHIN, what=f"{kind} of {observers}")
+        await eventually(all_of_them, what=f"{kind} of {observers}")
 
 
 async def test_replaced_journal_that_lacks_an_operation_is_refused(installation: RunningInstallation) -> None:
@@ -103,7 +102,7 @@ async def test_replaced_journal_that_lacks_an_operation_is_refused(installation:
         async def restarted(process: str = process, before: int = before) -> bool:
             return installation.pid(process) not in (None, before)
 
-        await eventually(restarted, within=WITHIN)
+        await eventually(restarted)
         await is_not_ready(installation, process, "journal", "made at")
 
 
@@ -123,7 +122,7 @@ async def test_a_published_version_is_not_taken_back_with_its_store(installation
     async def restarted() -> bool:
         return installation.pid("policy") not in (None, before)
 
-    await eventually(restarted, within=WITHIN)
+    await eventually(restarted)
     await is_not_ready(installation, "policy", "versions", "version 2 was enforced here")
     async with await installation.client("alice") as alice:
         with pytest.raises(WritError):

@@ -32,22 +32,26 @@ def test_files_with_processes_take_turns_with_the_others_and_long_ones_come_firs
     ]
 
 
-def test_plugin_orders_files_and_keeps_the_tests_of_a_file_together(tmp_path: Path) -> None:
-    for folder, text in (("rules", "def test_a(): pass\n"), ("e2e", "def test_a(): pass\ndef test_b(): pass\n")):
-        (tmp_path / "tests" / folder).mkdir(parents=True)
-        (tmp_path / "tests" / folder / f"test_{folder}.py").write_text(text)
-    done = subprocess.run(
+def pytest_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         [
-            *(sys.executable, "-m", "pytest", "-p", "tests.ci.file_order", "-p", "no:cacheprovider", "-q"),
-            *("--collect-only", f"--rootdir={tmp_path}", "tests/rules", "tests/e2e"),
+            *(sys.executable, "-m", "pytest", "-p", "tests.ci.file_order", "-p", "no:cacheprovider"),
+            *(f"--rootdir={folder}", *arguments),
         ],
-        cwd=tmp_path,
+        cwd=folder,
         env={"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
+
+
+def test_plugin_orders_files_and_keeps_the_tests_of_a_file_together(tmp_path: Path) -> None:
+    for folder, text in (("rules", "def test_a(): pass\n"), ("e2e", "def test_a(): pass\ndef test_b(): pass\n")):
+        (tmp_path / "tests" / folder).mkdir(parents=True)
+        (tmp_path / "tests" / folder / f"test_{folder}.py").write_text(text)
+    done = pytest_in(tmp_path, "-q", "--collect-only", "tests/rules", "tests/e2e")
     found = [line for line in done.stdout.splitlines() if "::" in line]
     assert found == [
         "tests/e2e/test_e2e.py::test_a",
@@ -63,18 +67,7 @@ def test_files_of_a_folder_that_shares_something_run_on_one_worker(tmp_path: Pat
         for number in range(6):
             path = tmp_path / "tests" / folder / f"test_{folder}_{number}.py"
             path.write_text("def test_a(): pass\ndef test_b(): pass\ndef test_c(): pass\n")
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "pytest", "-p", "tests.ci.file_order", "-p", "no:cacheprovider", "-v"),
-            *("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder", f"--rootdir={tmp_path}", "tests"),
-        ],
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = pytest_in(tmp_path, "-v", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder", "tests")
     ran = re.findall(r"^\[(gw\d)\].* PASSED tests/(\w+)/", done.stdout, re.MULTILINE)
     assert len(ran) == 36, done.stdout + done.stderr
     assert len({worker for worker, folder in ran if folder == "architecture"}) == 1, done.stdout

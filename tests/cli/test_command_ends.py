@@ -90,6 +90,15 @@ async def test_no_wait_returns_at_once(command: Command, served: ScriptedApi) ->
     assert json.loads(done.stdout)["state"] == "dispatched"
 
 
+async def test_no_wait_shows_why_a_request_is_invalid(command: Command, served: ScriptedApi) -> None:
+    failure = Failure(code="stale_statement", message="signed too early")
+    reply = RequestReply(operation_id="a" * 26, state="ended", outcome="invalid", error=failure)
+    served.script.append(reply)
+    done = await command("run", "service_restart", "-t", "a", "service_name=nginx", "--no-wait")
+    assert done.exit_code == 2
+    assert "stale_statement: signed too early" in done.stdout
+
+
 async def test_a_cancel_that_is_not_confirmed_is_status_7(command: Command, served: ScriptedApi) -> None:
     served.outcome = "unknown"
     done = await command("op", "cancel", "a" * 26)

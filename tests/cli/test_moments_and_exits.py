@@ -66,7 +66,8 @@ def test_instants_are_spans_before_now_or_iso_times() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0.00321, "3.21 ms"), (1.44, "1.4 s"), (125, "2 min 5 s"), (12_000, "3 h 20 min")]
+    ("seconds", "text"),
+    [(-196.0, "0 ms"), (0.00321, "3.21 ms"), (1.44, "1.4 s"), (125, "2 min 5 s"), (12_000, "3 h 20 min")],
 )
 def test_span_formats_a_duration(seconds: float, text: str) -> None:
     assert times.span(seconds) == text

@@ -10,13 +10,16 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from rich.text import Text
+from tests.cli.commands import Command
 from tests.cli.test_help import INVENTORY, PRINCIPALS
+from tests.client.scripted_api import ScriptedApi
 
 from writ_cli.main import cli
 from writ_cli.terminal.field_path import select
 from writ_cli.terminal.output import Screen
 from writ_cli.terminal.watching import watched
 from writ_contracts.errors import Invalid, TimedOut
+from writ_contracts.ids import operation_id
 
 DATA: dict[str, Any] = {"rows": [{"id": "a", "tags": ["x", "y"]}, {"id": "b", "tags": []}], "next": None}
 
@@ -89,6 +92,21 @@ def test_results_are_printed_as_yaml_and_in_parts(tmp_path: Path) -> None:
     assert runner.invoke(cli, [*words, "--field", part]).output == "alice\n"
     for odd in (["--field", "nothing.here"], ["--field", "*.id", "-o", "yaml"]):
         assert runner.invoke(cli, [*words, *odd]).exit_code == 2
+
+
+async def test_a_missing_field_of_an_ended_operation_names_the_operation(command: Command, served: ScriptedApi) -> None:
+    words = ("run", "service_restart", "-t", "a", "service_name=nginx", "--idempotency-key", "mine")
+    done = await command(*words, "--field", "output.stat")
+    number = operation_id("alice", "mine")
+    assert done.exit_code == 2
+    assert done.stderr.endswith(f"; operation {number}: succeeded\n"), done.stderr
+    assert len(served.requests) == 1
+
+
+async def test_an_operation_of_another_is_not_shown_as_ones_own_but_by_trace(command: Command) -> None:
+    number = operation_id("bob", "his")
+    done = await command("op", "show", number)
+    assert (done.exit_code, f"`writ trace {number}` shows those of others" in done.stderr) == (2, True), done.stderr
 
 
 def test_text_from_outside_stays_harmless_in_every_form(capsys: pytest.CaptureFixture[str]) -> None:

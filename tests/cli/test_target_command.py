@@ -228,6 +228,7 @@ def test_list_and_test_are_the_commands_for_all_targets() -> None:
         (["backend=shh"], "no operation has backend 'shh'; did you mean 'ssh'?"),
         (["capabilities=[service_restrat]"], "'service_restrat'; did you mean 'service_restart'?"),
         (["file_roots=[srv]"], "the file root 'srv' is not an absolute path"),
+        (["file_roots=/srv/www"], "expected a list, got a text"),
         (["connection.prot=22"], "connection: unknown key 'prot'; did you mean 'port'?"),
         (["connection.port=70000"], "connection.port: 70000 is not from 1 to 65535"),
         (["connection.port=ssh"], "connection.port: expected a whole number, got 'ssh'"),

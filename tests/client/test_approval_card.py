@@ -8,14 +8,16 @@ from msgspec import structs
 from tests.contracts.messages import sample
 
 from writ_client.people.approval_card import open_card
+from writ_client.people.approvals import Approvals
 from writ_contracts.decisions import Decision
-from writ_contracts.errors import Untrusted
+from writ_contracts.errors import Invalid, Untrusted
 from writ_contracts.journal import Requested
 from writ_contracts.people.approvals import ApprovalCard
 from writ_contracts.people.previews import ApprovalFacts, Preview, PreviewDetails
 from writ_contracts.requests import RequestStatement
 from writ_contracts.signing import Signed
 from writ_contracts.wire import canonical, encode
+from writ_testing.memory.bus import MemoryBus
 from writ_trust.digests import keyed_digest
 from writ_trust.keys import Key, generate_seed
 from writ_trust.statements import digest, sign
@@ -270,3 +272,10 @@ def test_a_reason_that_the_requester_did_not_sign_is_marked_and_another_one_refu
     assert not unsigned.reason_is_signed
     assert "the reason: the requester did not sign it" in unsigned.unverified
     assert not open_card(card(signed=False), [POLICY.public]).reason_is_signed
+
+
+async def test_a_verdict_whose_reason_is_too_long_to_record_is_not_sent() -> None:
+    person = Approvals(MemoryBus(), ALICE, "lead", clock=lambda: 0.0)  # nobody serves: what is sent fails otherwise
+    opened = open_card(card(), [POLICY.public])
+    with pytest.raises(Invalid, match="the reason has 1,001 characters, and 1,000 at most are recorded"):
+        await person.reject(opened, reason="x" * 1001)

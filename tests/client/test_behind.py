@@ -30,7 +30,7 @@ async def test_run_goes_on_though_an_executor_has_not_read_of_the_operation_yet(
         return knows(number)
 
     monkeypatch.setattr(executor, "view", view)
-    async with Writ(MemoryBus(bus.broker), Key(generate_seed()), "alice") as writ, asyncio.timeout(5):
+    async with Writ(MemoryBus(bus.broker), Key(generate_seed()), "alice") as writ, asyncio.timeout(30):
         assert (await writ.run("service_restart", "a")).outcome == "succeeded"
     assert behind == []
     await bus.drain(1.0)

@@ -7,6 +7,7 @@ import pytest
 from tests.client.scripted_api import ScriptedApi
 
 from writ_client.client import Writ
+from writ_client.many_targets import on_targets
 from writ_client.operations import target_runs
 from writ_client.operations.request_signing import REUSED_SECONDS, RequestProof, unsigned
 from writ_client.operations.target_runs import ManyTargets, TargetResult, each_request, key_of
@@ -51,6 +52,34 @@ async def test_each_target_has_an_operation_of_its_own_under_one_correlation_id(
     assert len({one.operation_id for one in recap.results}) == len(HOSTS)
     assert {request.correlation_id for _, request in executor.requests} == {recap.correlation_id}
     assert all(request.statement for _, request in executor.requests)
+
+
+async def test_a_text_is_no_list_of_targets(writ: Writ, executor: ScriptedApi) -> None:
+    with pytest.raises(Invalid, match=r"targets are a list of names, such as \['web-1'\], not a text"):
+        await writ.run_on("service_restart", "web-1", {"service_name": "nginx"})
+    with pytest.raises(Invalid, match="a list of names"):
+        await on_targets("web-1", lambda target: writ.run("network_status", target))
+    assert executor.requests == []
+
+
+async def test_a_limit_of_a_run_that_was_rounded_to_0_is_refused(writ: Writ, executor: ScriptedApi) -> None:
+    with pytest.raises(Invalid, match="serial is 0, and must be 1 or more"):
+        await writ.run_on("service_restart", HOSTS, {"service_name": "nginx"}, serial=len(HOSTS) // 10)
+    with pytest.raises(Invalid, match="max_failures is 0"):
+        await writ.run_on("service_restart", HOSTS, {"service_name": "nginx"}, max_failures=0)
+    with pytest.raises(Invalid, match="at_once is 0"):
+        await on_targets(HOSTS, lambda target: writ.run("network_status", target), at_once=0)
+    assert executor.requests == []
+
+
+async def test_a_reason_or_key_that_cannot_be_recorded_is_refused_before_it_is_sent(
+    writ: Writ, executor: ScriptedApi
+) -> None:
+    with pytest.raises(Invalid, match="the reason has 1,001 characters, and 1,000 at most are recorded"):
+        await writ.run("network_status", "web-1", reason="x" * 1001)
+    with pytest.raises(Invalid, match="an idempotency key has 1 to 128 printable"):
+        await writ.run("network_status", "web-1", idempotency_key="a b")
+    assert executor.requests == []
 
 
 class Touched:

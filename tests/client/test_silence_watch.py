@@ -69,3 +69,24 @@ async def test_services_that_reply_are_asked_now_and_then_while_a_slow_request_w
     await bus.close()
     await services.bus.close()
     assert (services.asked, said) == (Counter((*PROBES, SLOW)), [])
+
+
+async def test_notice_says_that_no_executor_is_connected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(silence, "TICK", 0.01)
+    monkeypatch.setattr(silence, "LATE_SECONDS", 0.02)
+    monkeypatch.setattr(silence, "PING_SECONDS", 60.0)  # of a slow machine
+    broker, said = Broker(), list[str]()
+    services = Services(broker)
+    await services.bus.subscribe(SLOW, services._reply)
+    bus = SilenceWatch(MemoryBus(broker), "alice", "nats://127.0.0.1", said.append)
+    waiting = asyncio.create_task(bus.request(SLOW, b"{}", timeout=60))
+
+    async def is_noticed() -> bool:
+        return bool(said)
+
+    await eventually(is_noticed, within=30)
+    services.go_on.set()
+    await waiting
+    await bus.close()
+    await services.bus.close()
+    assert said[0] == "no executor is connected to NATS; still waiting"

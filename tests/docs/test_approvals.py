@@ -8,7 +8,7 @@ from pathlib import Path
 from writ_contracts.people.approvals import ApprovalEvent, ApprovalMessage
 from writ_contracts.registry import CHANNELS
 from writ_contracts.wire import decode
-from writ_trust.approvals import nkey_credential, verify_approval
+from writ_trust.approvals import verify_own
 
 TEXT = (Path(__file__).parents[2] / "docs/approvals.md").read_text()
 
@@ -32,7 +32,7 @@ def signed() -> ApprovalMessage:
 
 def test_the_script_makes_a_signature_that_policy_accepts() -> None:
     message = signed()
-    approval = verify_approval(message.approval, [nkey_credential("bob", message.approval.credential)])
+    approval = verify_own(message.approval, "")
     assert (message.principal, approval.approver, approval.verdict) == ("alice", "bob", "approve")
     assert approval.issued_at == 1767225600
 

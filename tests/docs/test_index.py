@@ -55,7 +55,10 @@ def test_contributing_has_steps_with_file_names(task: str) -> None:
     section = text.split(f"\n## Add {task}\n")[1].split("\n## ")[0]
     steps = re.split(r"^\d+\. ", section, flags=re.MULTILINE)[1:]
     assert len(steps) >= 3
-    assert len(re.findall(r"`(?:libs|services|tests|deploy|docs)/[^`]+`", section)) >= 3
-    assert all(
-        (ROOT / path).exists() for path in re.findall(r"`((?:libs|services|tests|deploy|docs)/[\w./-]+)`", section)
-    )
+    paths = {ROOT / path for path in re.findall(r"`((?:libs|services|tests|deploy|docs|bench)/[\w./-]+)`", section)}
+    assert len(paths) >= 3
+    assert all(path.exists() for path in paths)
+    files = [file for path in paths for file in ([path] if path.is_file() else path.rglob("*.py"))]
+    code = "\n".join(file.read_text() for file in files)
+    names = re.findall(r"`(_\w+|[A-Z]\w+|test_\w+)`", section)
+    assert [name for name in names if not re.search(rf"\b{name}\b", code)] == []

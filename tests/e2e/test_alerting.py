@@ -47,6 +47,7 @@ ELSEWHERE = {
     "writ_nats_copies_behind": "NATS is one server here: tests/faults/test_cluster.py",
     "writ_agent_deployments_total": "nothing is deployed here: deploy/prometheus/rules_test.yaml",
     "writ_agent_target_reachable": "no target was visited: tests/e2e/test_backends.py",
+    "writ_gateway_http_replies_total": "no gateway serves HTTP here: tests/gateway/test_service.py",
 }
 """Metrics of the rules that this installation does not have, and the test that has them."""
 

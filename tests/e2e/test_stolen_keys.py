@@ -300,7 +300,7 @@ async def test_no_other_key_speaks_for_the_executors(installation: RunningInstal
         subjects.control_event("stop_set"),
         subjects.operation_event("alice", encode_id(b"0" * 16), "finished"),
         subjects.progress_event("alice", "a" * 26),
-        subjects.params("a" * 26),
+        f"writ.params.{'a' * 26}",
         "$JS.API.STREAM.PURGE.WRIT_JOURNAL" if key != "bootstrap" else "writ.nothing",
         "$JS.API.STREAM.MSG.GET.WRIT_PARAMS" if key != "bootstrap" else "writ.nothing",
     ]

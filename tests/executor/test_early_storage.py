@@ -55,7 +55,7 @@ async def number_stored(world: World, number: int) -> None:
         await asyncio.gather(*(one.background.settle() for one in world.executors))
         return len(stored(world)) == number
 
-    await eventually(check, within=10)
+    await eventually(check)
 
 
 async def policy_is_asked(world: World, number: int) -> None:
@@ -64,7 +64,7 @@ async def policy_is_asked(world: World, number: int) -> None:
     async def check() -> bool:
         return world.policy.waiting == number
 
-    await eventually(check, within=10)
+    await eventually(check)
 
 
 @pytest.mark.parametrize("more", [{}, KEY], ids=["no key", "a key"])

@@ -227,7 +227,7 @@ async def test_finding_of_a_probe_is_on_record_with_the_outcome(world: World) ->
     *_, end = await world.events(subjects.operation_filter("alice", number))
     assert isinstance(end, Finished)
     assert end.probe is not None
-    assert open_signed(end.probe, ProbeFinding, {world.hands.key.public}).operation_id == number
+    assert open_signed(end.probe, ProbeFinding, {world.hands.key.public}, "").operation_id == number
 
 
 @pytest.mark.parametrize(

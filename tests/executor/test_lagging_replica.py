@@ -243,7 +243,7 @@ async def test_a_stop_at_a_lagging_replica_lists_what_started_before_it(world: W
     async def stored() -> bool:
         return bool(await world.records(subjects.CONTROL))
 
-    await eventually(stored, within=5)
+    await eventually(stored)
     lagging.index.read = read  # type: ignore[method-assign]
     for record in unread:
         read(*record)  # type: ignore[arg-type]
@@ -254,7 +254,8 @@ async def test_a_stop_at_a_lagging_replica_lists_what_started_before_it(world: W
     assert (end.output["running"], end.message) == ([work.operation_id], "")
 
 
-async def test_a_preview_that_is_under_way_is_not_begun_again(world: World) -> None:
+async def test_a_preview_that_is_under_way_is_not_begun_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("writ_testing.memory.bus.NO_RESPONDERS_PATIENCE", 0.1)  # no agent is there
     one = await world.executor(sweep=1000.0)
     one.intake._accepted._host_reads.preview = _nothing  # type: ignore[method-assign, assignment]
     answer = await world.ask("service_restart", **RESTART, dry_run=True)

@@ -48,8 +48,8 @@ async def test_the_chain_of_signatures_can_be_followed_from_the_record_alone(wor
     requested, started = events[0], events[2]
     assert isinstance(requested, Requested)
     assert isinstance(started, Granted)
-    decision = open_signed(requested.decision, Decision, trusted)
-    grant = open_signed(started.grant, Grant, trusted)
+    decision = open_signed(requested.decision, Decision, trusted, "")
+    grant = open_signed(started.grant, Grant, trusted, "")
     assert decision.effect == "allow"
     assert (grant.operation_id, grant.instance) == (answer.operation_id, world.hands.instance)
     key = world.policy.grants[0].subject.parameters_key

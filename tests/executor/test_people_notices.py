@@ -64,7 +64,7 @@ async def test_an_agent_that_starts_after_a_rotation_of_policys_key_gets_a_notic
             await eventually(came, what=f"a notice for pool {pool}")
         body = heard[subject]
         assert body.directory == DIRECTORY.signed
-        notice = open_signed(body.notice, PeopleNotice, [known.keys["policy"].public])
+        notice = open_signed(body.notice, PeopleNotice, [known.keys["policy"].public], "")
         assert notice.directory == DIRECTORY.name
         presence.record(beat(pool, people=DIRECTORY.name.number))
 
@@ -83,5 +83,5 @@ async def test_policy_sends_a_known_directory_no_more_and_its_notice_each_time(t
             reply = decode(message.data, PeopleReply)
             assert reply.directory == expected
             assert reply.notice is not None
-            notice = open_signed(reply.notice, PeopleNotice, [known.keys["policy"].public])
+            notice = open_signed(reply.notice, PeopleNotice, [known.keys["policy"].public], "")
             assert notice.directory == DIRECTORY.name

@@ -7,9 +7,9 @@ from msgspec import Struct, json, structs
 from tests.contracts.messages import sample
 from tests.executor.conftest import World
 
-from writ_bus.archive_announcements import ARCHIVE
 from writ_bus.errors import TimedOut
 from writ_bus.port import Entry, Message, Usage
+from writ_contracts.history.archives import ARCHIVE
 from writ_contracts.journal import ControlEvent, Refused, Requested
 from writ_contracts.requests import RequestReply
 from writ_contracts.subjects import control_event, operation_event, request

@@ -161,13 +161,13 @@ async def test_a_retired_key_counts_until_the_list_of_agents_is_in_force_too(hom
     """`retire_elsewhere` changes the keyring, then the list; a supervisor may apply the first change by itself."""
     write_report(home.report_file, _report(home))
     with held(home.lock, "a stand-in of `writ up` runs in"):
-        await followed(home, within=5.0)
+        await followed(home, within=60.0)
         (agent, *_) = read_agents(home.agents).agents
         list_edits.replace(home.agents, "agents", None, unique="key", value=agent.key)
         with pytest.raises(TimedOut, match="the keys are not in force after"):
             await followed(home, within=0.2)
         write_report(home.report_file, _report(home))
-        await followed(home, within=5.0)
+        await followed(home, within=60.0)
 
 
 def _report(home: Home) -> InstallationReport:

@@ -57,7 +57,7 @@ def test_a_rotation_that_is_killed_goes_on(home: Home, step: str, monkeypatch: p
     assert directory.people_key == made.new == home.people_key() != made.old
     assert first in directory.current.keys
     assert {one.public: one.state for one in list_keys(home) if one.name == PEOPLE}[made.new] == "current"
-    assert open_directory(directory.current.signed, [first]).entries.keys() == {BOB.id}
+    assert open_directory(directory.current.signed, [first], "").entries.keys() == {BOB.id}
     assert not list(home.people_seed.parent.glob("*.next.seed"))
 
 

@@ -14,7 +14,7 @@ from writ_contracts.errors import ConfigError
 from writ_installation.files.home import Home
 from writ_installation.files.site import Site
 from writ_installation.processes.readiness import check_seconds
-from writ_installation.status.control import status
+from writ_installation.status.control import degradations, status
 from writ_installation.status.foreign_processes import health_addresses
 from writ_installation.supervisor.detached_start import private_log
 from writ_runtime.health import Attention, Check, Health, listening
@@ -106,6 +106,22 @@ async def test_status_replies_while_nats_hangs_after_it_began_to_serve_the_conne
         left = [one.get_name() for one in asyncio.all_tasks() if one.get_name().startswith("nats")]
     assert took < 2.9
     assert (observed.ready, observed.journal, left) == (False, None, [])
+
+
+async def test_status_gives_the_reason_why_nats_cannot_be_reached(tmp_path: Path) -> None:
+    async def refuse_tls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(HELLO)
+        await reader.read(1)
+        writer.write(b"-ERR 'Unknown Protocol Operation'\r\n")
+        writer.close()
+
+    home = prepare(tmp_path)
+    nats = await asyncio.start_server(refuse_tls, "127.0.0.1", 0)
+    async with nats, process({"policy": _well}) as policy:
+        url = f"tls://127.0.0.1:{nats.sockets[0].getsockname()[1]}"
+        observed = await status(home, {"WRIT_SERVICES": f"127.0.0.1:{policy}", "NATS_URL": url}, 60.0)
+    [reason] = degradations(observed)
+    assert reason == f"journal: {url} cannot be reached: it does not offer TLS, which this client requires"
 
 
 async def test_status_names_ill_and_silent_processes(tmp_path: Path) -> None:

@@ -20,7 +20,11 @@ async def decided_grant(asking: Asking, operation: str = "service_status", **cha
     more: dict[str, Any] = {"look_key": LOOK_KEY, "look_until": asking.clock.now + 3600, **changed.pop("ask", {})}
     decided = await asking.decide(structs.replace(asking.subject(operation), **changed), **more)
     assert decided.error is None, decided.error
-    return None if decided.look is None else open_signed(decided.look, ReadGrant, (asking.files.keys["policy"].public,))
+    return (
+        None
+        if decided.look is None
+        else open_signed(decided.look, ReadGrant, (asking.files.keys["policy"].public,), "")
+    )
 
 
 async def test_early_read_grant_is_for_all_parameters_and_one_minute(asking: Asking) -> None:

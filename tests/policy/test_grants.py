@@ -17,7 +17,7 @@ async def test_grant_names_all_that_it_permits(asking: Asking) -> None:
     granted = await asking.granted(subject, claim)
     assert granted.decision is not None
     assert granted.grant is not None
-    grant = open_signed(granted.grant, Grant, (asking.files.keys["policy"].public,))
+    grant = open_signed(granted.grant, Grant, (asking.files.keys["policy"].public,), "")
     assert (grant.operation_id, grant.operation, grant.principal) == (subject.operation_id, "service_restart", "alice")
     assert (grant.pool, grant.instance, grant.nonce) == ("a", "one", NONCE)
     assert (grant.claim_digest, grant.decision_digest) == (digest(claim), digest(granted.decision))
@@ -128,7 +128,7 @@ async def test_operation_that_needs_an_approval_gets_no_grant(asking: Asking) ->
     granted = await asking.granted(asking.subject())
     assert granted.grant is None
     assert granted.decision is not None
-    decision = open_signed(granted.decision, Decision, (asking.files.keys["policy"].public,))
+    decision = open_signed(granted.decision, Decision, (asking.files.keys["policy"].public,), "")
     assert (decision.effect, decision.code) == ("require_approval", "approval_required")
 
 

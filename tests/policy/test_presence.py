@@ -71,7 +71,7 @@ async def test_an_approval_with_the_demanded_proof_starts_it_and_is_in_the_grant
     await one.dispatched()
     answer = await asking.granted_as_recorded(one.subject)
     assert answer.grant is not None
-    grant = open_signed(answer.grant, Grant, [asking.files.keys["policy"].public])
+    grant = open_signed(answer.grant, Grant, [asking.files.keys["policy"].public], "")
     assert (grant.proven, grant.person) == ([Presence("touch")], "alice")
     assert grant.people == version(FIRST, SECOND).name
 

@@ -142,7 +142,7 @@ async def facts_of(asking: Asking, one: Pending) -> ApprovalFacts:
     answer = decode(message.data, ApprovalCardReply)
     assert answer.card is not None, answer
     assert answer.card.facts is not None
-    return open_signed(answer.card.facts, ApprovalFacts, [asking.files.keys["policy"].public])
+    return open_signed(answer.card.facts, ApprovalFacts, [asking.files.keys["policy"].public], "")
 
 
 async def test_policy_vouches_for_a_preview_by_the_targets_own_agents_alone(asking: Asking) -> None:

@@ -213,7 +213,7 @@ async def test_read_grant_is_signed_if_requested_and_not_denied(asking: Asking) 
     subject = asking.subject()
     decided = await asking.decide(subject, look=["baseline"], look_key=LOOK_KEY, look_until=asking.clock.now + 9)
     assert decided.look is not None
-    look = open_signed(decided.look, ReadGrant, (asking.files.keys["policy"].public,))
+    look = open_signed(decided.look, ReadGrant, (asking.files.keys["policy"].public,), "")
     assert (look.actions, look.expires_at, look.target.id) == (["baseline"], asking.clock.now + 9, "web-a")
     assert look.parameters_digest == keyed_digest(LOOK_KEY, {"service_name": "nginx", "timeout": 60})
     denied = await asking.decide(asking.subject("service_stop"), look=["baseline"], look_key=LOOK_KEY)
@@ -233,7 +233,7 @@ async def test_a_read_grant_covers_hidden_parameters_only_for_a_preview(asking: 
     ):
         decided = await asking.decide(subject, look=actions, look_key=LOOK_KEY)
         assert decided.look is not None
-        look = open_signed(decided.look, ReadGrant, (asking.files.keys["policy"].public,))
+        look = open_signed(decided.look, ReadGrant, (asking.files.keys["policy"].public,), "")
         assert look.parameters_digest == keyed_digest(LOOK_KEY, shown)
 
 

@@ -11,6 +11,7 @@ from writ_contracts.journal import ControlEvent
 from writ_contracts.operations import Catalogue
 from writ_documents import shapes, yaml_file
 from writ_documents.document import FileErrors
+from writ_documents.readers import NOBODYS_KEY as NOBODYS_KEY
 from writ_rules.engine.clauses.case import DecisionRequest
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.control import ControlState
@@ -20,7 +21,6 @@ from writ_rules.engine.policy_file.format import PolicyDocument
 from writ_rules.loading import compile_document
 
 CATALOGUE = Catalogue(BUILT_IN)
-NOBODYS_KEY = "U" + "A" * 55
 ALICE = Principal(id="alice", kind="human", key=NOBODYS_KEY, roles=["operator"])
 NOON = "2026-11-24T12:00:00Z"  # a Tuesday
 

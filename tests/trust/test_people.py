@@ -71,7 +71,7 @@ def version(
     **bounds: Any,
 ) -> Directory:
     directory = PeopleDirectory(number=number, at=at, posture=posture, entries=list(entries), **bounds)
-    return open_directory(sign(key, directory), [PEOPLE_KEY.public])
+    return open_directory(sign(key, directory), [PEOPLE_KEY.public], "")
 
 
 def test_the_credentials_of_two_people_hold_and_the_second_is_endorsed() -> None:

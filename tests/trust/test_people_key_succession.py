@@ -28,7 +28,7 @@ def signed(
     made = PeopleDirectory(
         number=number, at=100.0, posture="team", entries=list(entries), successions=list(successions)
     )
-    return open_directory(sign(key, made), [pinned.public])
+    return open_directory(sign(key, made), [pinned.public], "")
 
 
 @pytest.mark.parametrize("pinned", [PEOPLE_KEY, OTHER, THIRD_KEY])

@@ -92,7 +92,7 @@ def test_any_changed_byte_is_noticed(data: Any) -> None:
     place = data.draw(st.integers(0, len(payload) - 1))
     payload[place] ^= data.draw(st.integers(1, 255))
     with pytest.raises(Untrusted):
-        open_signed(structs.replace(signed, payload=Raw(bytes(payload))), Claim, {KEY.public})
+        open_signed(structs.replace(signed, payload=Raw(bytes(payload))), Claim, {KEY.public}, "")
 
 
 def test_white_space_between_the_same_words_is_another_statement() -> None:

@@ -6,13 +6,12 @@ from contextlib import suppress
 from writ_bus.port import EventStore
 from writ_contracts import subjects
 from writ_contracts.errors import Invalid
-from writ_contracts.history.archives import AnnouncedArchive, announced, in_force
+from writ_contracts.history.archives import ARCHIVE, AnnouncedArchive, announced, in_force
 from writ_contracts.history.copied_control_events import origin
 from writ_contracts.history.records import Record
 from writ_contracts.journal import ControlEvent
 from writ_contracts.wire import decode
 
-ARCHIVE = "journal_archive"
 Counts = Callable[[ControlEvent, int], bool]
 """Returns whether a control event counts that was first stored at this sequence."""
 

@@ -45,9 +45,9 @@ class Workers:
         """Return the number of running jobs."""
         return len(self._running)
 
-    def submit(self, job: Job, sender: str = "") -> bool:
-        """Run the job now or later. Return False if the line, or this sender's part of it, is full."""
-        return self.start(job, sender) or self.queue(job, sender)
+    def submit(self, job: Job) -> bool:
+        """Run the job now or later. Return False if the line is full."""
+        return self.start(job) or self.queue(job)
 
     def start(self, job: Job, sender: str = "") -> bool:
         """Run the job now. Return False if there is no slot for it."""

@@ -15,6 +15,7 @@ from writ_cli.arguments.lazy_group import LazyGroup
 from writ_cli.arguments.misplaced_options import misplaced
 from writ_cli.arguments.repeated_options import refuse_repeated
 from writ_cli.arguments.usual_names import MeantCommand
+from writ_cli.terminal import standard_streams
 from writ_cli.terminal.exit_status import Exit
 from writ_cli.terminal.output_option import form_of
 from writ_contracts.version import VERSION
@@ -204,4 +205,5 @@ def show_version() -> int:
 
 def main() -> None:
     """Run `writ`."""
+    standard_streams.prepare()
     cli.main()

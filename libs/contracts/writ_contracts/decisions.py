@@ -316,7 +316,7 @@ class GrantRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 class GrantReply(Struct, frozen=True, kw_only=True):
     """The reply: grant and decision, already in the journal; or a decision alone, which denies; or an error.
-    `needs` as in Decided. `approvals`: those named by the grant, for the agent.
+    `needs` as in DecideReply. `approvals`: those named by the grant, for the agent.
     """
 
     grant: Signed | None = None

@@ -26,6 +26,8 @@ from writ_contracts.signing import Signed, Statement
 
 MAX_REQUEST_BYTES = 1_500_000
 """A request may carry 1 MiB of file content in base64; the server's own limit is 2 MB."""
+LONGEST_REASON = 1000
+"""Characters of the reason of a request, or of an approval."""
 
 
 class ClientInfo(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -46,7 +48,7 @@ class Request(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
 
     target: TargetId
     parameters: Values = field(default_factory=dict)
-    reason: Annotated[str, Meta(max_length=1000)] = ""
+    reason: Annotated[str, Meta(max_length=LONGEST_REASON)] = ""
     dry_run: bool = False
     idempotency_key: IdempotencyKey | None = None
     correlation_id: CorrelationId | None = None
@@ -85,7 +87,7 @@ class RequestStatement(
     idempotency_key: IdempotencyKey
     dry_run: bool
     issued_at: Seconds
-    reason: Annotated[str, Meta(max_length=1000)] | None = None
+    reason: Annotated[str, Meta(max_length=LONGEST_REASON)] | None = None
     """The reason of the request; None where it is not signed."""
 
 

@@ -175,25 +175,14 @@ def consumer(pool: str) -> str:
     return f"agent-{_token(pool, 'pool')}"
 
 
-def events_of(principal: str, operation_id: str = "") -> str:
-    """Return the filter of a requester's subscription: all of its operations, or one."""
-    middle = f"{_token(operation_id, 'operation id')}." if operation_id else ""
-    return f"writ.event.op.{_token(principal, 'principal')}.{middle}>"
+def events_of(principal: str) -> str:
+    """Return the filter of a requester's subscription to all of its operations."""
+    return f"writ.event.op.{_token(principal, 'principal')}.>"
 
 
 def progress_event(principal: str, operation_id: str) -> str:
     """Return the subject on which an executor relays an agent's progress to the requester."""
     return f"writ.event.op.{_token(principal, 'principal')}.{_token(operation_id, 'operation id')}.progress"
-
-
-def params(operation_id: str) -> str:
-    """Return the subject of the encrypted parameters of an operation, which are stored until its outcome."""
-    return f"writ.params.{_token(operation_id, 'operation id')}"
-
-
-def result(principal: str, operation_id: str) -> str:
-    """Return the subject of the full output of an operation, which is stored for an hour."""
-    return f"writ.result.{_token(principal, 'principal')}.{_token(operation_id, 'operation id')}"
 
 
 def approval(principal: str) -> str:

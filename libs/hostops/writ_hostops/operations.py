@@ -131,7 +131,7 @@ def run(
 def run_encoded(
     request: object, progress: Callable[[str], None] = silent, stop: Optional[CancelToken] = None
 ) -> Dict[str, Any]:
-    """Do what `run` does. Long texts of the output may be EncodedTexts."""
+    """Do what `run` does. Long texts of the output may each be an EncodedText."""
     try:
         parsed = parse_request(request)
     except HostError as error:

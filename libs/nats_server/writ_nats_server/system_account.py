@@ -21,6 +21,7 @@ from writ_bus.port import Bus
 CONNECTIONS = "$SYS.REQ.SERVER.PING.CONNZ"
 RELOAD = "$SYS.REQ.SERVER.{id}.RELOAD"
 WHO = "$SYS.REQ.SERVER.PING.IDZ"
+USER = "$SYS.REQ.USER.INFO"
 HEALTH = "$SYS.REQ.SERVER.PING.HEALTHZ"
 RELOAD_WITHIN = 10.0
 HEALTH_WITHIN = 5.0
@@ -61,8 +62,25 @@ class _Loaded(Struct, frozen=True):
     config_load_time: datetime
 
 
+class _User(Struct, frozen=True):
+    account: str
+
+
+class _UserReply(Struct, frozen=True):
+    data: _User
+
+
 class _Reloaded(Struct, frozen=True):
     error: ApiError | None = None
+
+
+async def account_of(bus: Bus) -> str:
+    """Return the account of this connection. Raises BusRefused for another reply, Forbidden, Unreachable, TimedOut."""
+    answer = await bus.request(USER, b"", timeout=WITHIN)
+    try:
+        return msgspec.json.decode(answer.data, type=_UserReply).data.account
+    except msgspec.DecodeError as error:
+        raise BusRefused(f"{USER}: not the reply of a NATS server: {error}") from error
 
 
 async def idle_seconds(bus: Bus, key: str) -> float | None:

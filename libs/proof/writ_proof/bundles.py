@@ -135,7 +135,7 @@ class BundleWriter:
 
 
 class Bundle:
-    """A bundle for reading. Raises Damaged for an unpublished file."""
+    """A bundle for reading. Raises DamagedBundle for an unpublished file."""
 
     def __init__(self, path: Path) -> None:
         """Raises Unreachable where it cannot be opened."""
@@ -183,7 +183,7 @@ class Bundle:
         return whole.hexdigest()
 
     def must_have(self, *expected: str) -> None:
-        """Raise Damaged unless the bundle has exactly these members, each once."""
+        """Raise DamagedBundle unless the bundle has exactly these members, each once."""
         if sorted(self.names) != sorted(expected):
             strange = sorted(set(self.names) ^ set(expected)) or self.names
             raise DamagedBundle(

@@ -27,7 +27,7 @@ class RulePosition(Struct, frozen=True):
 class RuleCoverage(RulePosition, frozen=True, kw_only=True):
     """Counts of the cases in which a rule matched and decided, and in which it was considered and did not match.
 
-    `asks`: the rule has a clause which can fail.
+    `conditional`: the rule has a clause which can fail.
     """
 
     decided: int

@@ -1,11 +1,32 @@
-"""SIGTERM and SIGINT: the first requests an orderly stop, the second cuts it short."""
+"""SIGTERM and SIGINT: the first requests an orderly stop of a service, the second cuts it short. Ctrl-C in commands."""
 
 import asyncio
 import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let Ctrl-C end a call that blocks the event loop, such as a question to a person: it raises KeyboardInterrupt.
+
+    The handler of `asyncio.run` only cancels its task, which has no effect before the call returns, and Python repeats
+    a read that a signal interrupts (PEP 475). A process that ignores SIGINT goes on ignoring it.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if not callable(before) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class StopSignal:

@@ -11,7 +11,7 @@ from msgspec import Raw, Struct
 
 from writ_contracts.errors import Invalid, Untrusted
 from writ_contracts.people.approvals import Approval, SignedApproval
-from writ_contracts.people.credentials import KEY, Credential, Evidence, KeyEvidence, Presence, Proof, strength
+from writ_contracts.people.credentials import KEY, Credential, Evidence, KeyEvidence, Presence, strength
 from writ_contracts.people.directory import PersonCredential
 from writ_contracts.wire import canonical, decode
 from writ_trust.keys import Key
@@ -59,7 +59,7 @@ def prove_approval(
     credentials: Iterable[Credential],
     demanded: Presence = KEY,
     *,
-    installation: str | None = "",
+    installation: str | None,
 ) -> ProvenApproval:
     """Return the approval if one of the credentials signed it, proves the demanded presence and the claimed one, and it
     is for this installation (None: for any). Raises Untrusted (`bad_approval`, `proof_too_weak`, `other_installation`).
@@ -81,16 +81,6 @@ def prove_approval(
     return ProvenApproval(approval=approval, person=credential.person, presence=presence, counter=proven.counter)
 
 
-def verify_approval(
-    signed: SignedApproval,
-    credentials: Iterable[Credential],
-    demanded: Proof = "key",
-    installation: str | None = "",
-) -> Approval:
-    """Return the approval, as `prove_approval` does."""
-    return prove_approval(signed, credentials, Presence(demanded), installation=installation).approval
-
-
 def own_nkey(known: Sequence[PersonCredential], person: str, key: str) -> list[Credential]:
     """Return the credential of a principal's nkey, if it counts. Once the directory has an nkey of the person, only its
     nkeys count, except removed ones; they prove no presence.
@@ -101,12 +91,13 @@ def own_nkey(known: Sequence[PersonCredential], person: str, key: str) -> list[C
     return [nkey_credential(person, key)]
 
 
-def verify_own(signed: SignedApproval, installation: str | None = "") -> Approval:
-    """Return the approval, if it is signed by the nkey it names. The caller must check the owner of the key.
+def verify_own(signed: SignedApproval, installation: str | None) -> Approval:
+    """Return the approval as `prove_approval`, if it is signed by the nkey it names. The caller must check the owner of
+    the key.
 
     Raises Untrusted also for other methods than an nkey: their public keys are in the directory of credentials.
     """
-    return verify_approval(signed, [nkey_credential("", signed.credential)], installation=installation)
+    return prove_approval(signed, [nkey_credential("", signed.credential)], installation=installation).approval
 
 
 def read_approval(signed: SignedApproval) -> Approval:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from writ_contracts import subjects
 from writ_contracts.catalogue.control import JournalArchive
 from writ_contracts.errors import Invalid, Untrusted
+from writ_contracts.history.archives import ARCHIVE
 from writ_contracts.history.copied_control_events import CARRIED_FROM, origin
 from writ_contracts.history.records import Record
 from writ_contracts.journal import ControlEvent
@@ -16,7 +17,6 @@ from writ_contracts.wire import decode
 from writ_trust.control_events import is_void
 from writ_trust.digests import of_all
 
-ARCHIVE = "journal_archive"
 IsDecided = Callable[[ControlEvent, int], bool]
 """Returns whether policy allowed the event at that sequence."""
 

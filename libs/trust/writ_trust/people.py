@@ -62,7 +62,7 @@ class Directory(Struct, frozen=True, eq=False, kw_only=True):
         return {person: tuple(presences) for person, presences in found.items()}
 
 
-def open_directory(signed: Signed, people_keys: Collection[str], installation: str | None = "") -> Directory:
+def open_directory(signed: Signed, people_keys: Collection[str], installation: str | None) -> Directory:
     """Return the directory, if a pinned people-key signed it for this installation (any, with None), or one that
     follows it, and every enrolment in it holds. Raises Untrusted.
     """
@@ -168,9 +168,7 @@ def read_enrolment(signed: SignedEnrolment) -> CredentialEnrolment:
         raise Untrusted(f"the signed bytes are not an enrolment: {error}") from error
 
 
-def check_enrolment(
-    signed: SignedEnrolment, people_keys: Collection[str], installation: str = ""
-) -> CredentialEnrolment:
+def check_enrolment(signed: SignedEnrolment, people_keys: Collection[str], installation: str) -> CredentialEnrolment:
     """Return the statement if it is for this installation and signed by its credential, with the full presence the
     credential is enrolled for. Raises Untrusted.
     """

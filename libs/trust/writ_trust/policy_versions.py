@@ -25,7 +25,7 @@ LATEST, EARLIEST = 300.0, -60.0
 """Seconds between policy's decision and the storage of its subject by the server."""
 
 
-def read_version(record: Record, trusted: Collection[str], installation: str = "") -> tuple[StoredPolicy, int]:
+def read_version(record: Record, trusted: Collection[str], installation: str) -> tuple[StoredPolicy, int]:
     """Return the version of a record and the number of its predecessor, by the signatures of these keys of policy.
 
     Raises Untrusted, or Invalid if it cannot be read at all.

@@ -33,7 +33,7 @@ def named(statement: T, installation: str) -> T:
 
 
 def open_signed(
-    signed: Signed, kind: type[T], trusted: Collection[str], installation: str | None = "", *, unbound: bool = False
+    signed: Signed, kind: type[T], trusted: Collection[str], installation: str | None, *, unbound: bool = False
 ) -> T:
     """Return the statement, if one of the `trusted` public keys signed it for this installation and it is of this
     kind. Raises Untrusted.
@@ -66,7 +66,7 @@ def open_verified(
     valid: VerifiedSignature,
     kind: type[T],
     trusted: Collection[str],
-    installation: str | None = "",
+    installation: str | None,
     *,
     unbound: bool = False,
 ) -> T:

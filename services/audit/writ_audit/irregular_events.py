@@ -6,13 +6,13 @@ pure.
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from typing import Any, get_args
 
 from msgspec import Struct
 
 from writ_contracts import journal
 from writ_contracts.agents import ProbeFinding, Receipt
 from writ_contracts.errors import Invalid, Untrusted
+from writ_contracts.history.archives import ARCHIVE
 from writ_contracts.history.recorded_receipts import finding_problem, receipt_problem
 from writ_contracts.history.records import Record
 from writ_contracts.ids import WRIT_TARGET
@@ -26,7 +26,7 @@ from writ_trust.statements import digest, read
 
 REMEMBERED = 4_096
 OF_CONTROL = "writ.journal.control."
-ARCHIVES = control_event("journal_archive")
+ARCHIVES = control_event(ARCHIVE)
 FOLLOWS = (
     "approved",
     "rejected",
@@ -40,7 +40,6 @@ FOLLOWS = (
 )
 """Kinds of events that cannot begin an operation."""
 Ended = journal.Finished | journal.Unknown | journal.Resolved
-_OPERATION_EVENTS: tuple[Any, ...] = get_args(journal.OperationEvent)
 
 
 class _DecidedEffect(Struct, frozen=True):
@@ -164,7 +163,7 @@ def _event(record: Record) -> journal.OperationEvent | None:
         event = event_of(record.subject, record.data)
     except Invalid:
         return None
-    return event if isinstance(event, _OPERATION_EVENTS) else None
+    return event if isinstance(event, journal.OperationEvent) else None
 
 
 def _unreadable(record: Record, where: EventSubject) -> IrregularEvent | None:

@@ -90,7 +90,7 @@ class ReadPermission:
         *,
         explicit: bool = True,
     ) -> bool:
-        """Return the decision of `check`. A refusal is recorded if the reader requested this very record (`asked_for`),
+        """Return the decision of `check`. A refusal is recorded if the reader requested this very record (`explicit`),
         not if the record is only left out of a list.
         """
         try:

@@ -28,24 +28,6 @@ STATE_AFTER: dict[str, State] = {event: after for (_, event), after in TABLE.ite
 """The state after each kind of event. It does not depend on the state before, since the writer has checked the order.
 """
 
-_OPERATION_EVENTS = (
-    journal.Requested,
-    journal.Refused,
-    journal.AwaitingApproval,
-    journal.PreviewTaken,
-    journal.ApprovalGiven,
-    journal.Approved,
-    journal.Rejected,
-    journal.Dispatched,
-    journal.Granted,
-    journal.Started,
-    journal.CancelRequested,
-    journal.Finished,
-    journal.Unknown,
-    journal.Resolved,
-    journal.Archived,
-)
-
 
 class EventRow(Struct, frozen=True, kw_only=True):
     """A record of the journal. "" stands for an absent field."""
@@ -128,7 +110,7 @@ def project(sequence: int, subject: str, data: bytes, stored_at: float) -> Recor
     except Invalid:
         return _unreadable(sequence, subject, stored_at)
     row = _row(sequence, subject, event)
-    if not isinstance(event, _OPERATION_EVENTS) or not row.principal:
+    if not isinstance(event, journal.OperationEvent) or not row.principal:
         return RecordChange(event=row)
     names = _named(event)
     opened, step = _opened(row, event, names), _step(row, event, names)

@@ -67,7 +67,7 @@ class AuditQueryEndpoint:
             return await self._security(reader, query.security)
         if query.operation_id is not None:
             records = await self._operation(reader, query.operation_id)
-            return self._trace_answer([record for record in records if record.sequence > query.after], withheld=0)
+            return self._trace_answer([record for record in records if record.sequence > query.after])
         return await self._correlation(reader, query.correlation_id or "", query.after)
 
     async def search(self, reader: QueryReader, query: SearchQuery) -> SearchReply:
@@ -161,7 +161,7 @@ class AuditQueryEndpoint:
         found = await asyncio.to_thread(self._index.security, query, query.limit + 1)
         records = await self._fetch(sorted(found[: query.limit]))
         more = len(found) > query.limit == len(records)
-        return structs.replace(self._trace_answer(records[::-1], withheld=0, more=more), behind=behind)
+        return structs.replace(self._trace_answer(records[::-1], more=more), behind=behind)
 
     async def _correlation(self, reader: QueryReader, correlation_id: str, after: int) -> TraceReply:
         """Return the first events after this one that the journal has and the reader may read.
@@ -180,7 +180,7 @@ class AuditQueryEndpoint:
             for one in page:
                 (readable if one.principal in permitted or _nobodys(one) else withheld).append(one.sequence)
             place = page[-1].sequence if page else place
-        answer = self._trace_answer(await self._fetch(readable), withheld=0, more=more)
+        answer = self._trace_answer(await self._fetch(readable), more=more)
         # The next page begins after the last event shown here, and counts what is withheld after it.
         last = answer.events[-1].sequence if answer.more and answer.events else place
         return structs.replace(answer, withheld=sum(sequence <= last for sequence in withheld))
@@ -206,7 +206,7 @@ class AuditQueryEndpoint:
         sought = set(sequences)
         return [record for records in reads for record in records if record.sequence in sought]
 
-    def _trace_answer(self, records: Sequence[Record], *, withheld: int, more: bool = False) -> TraceReply:
+    def _trace_answer(self, records: Sequence[Record], *, more: bool = False) -> TraceReply:
         fitting, size = 0, 0
         for record in records:
             size += len(record.data) + len(record.subject) + 100
@@ -216,7 +216,6 @@ class AuditQueryEndpoint:
         return TraceReply(
             events=[_event(record) for record in records[:fitting]],
             more=more or fitting < len(records),
-            withheld=withheld,
             as_of=self._follower.position,
         )
 

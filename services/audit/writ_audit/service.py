@@ -32,7 +32,7 @@ from writ_contracts.history.audit import AuditStanding
 from writ_contracts.ids import encode_id
 from writ_contracts.version import LEVEL, VERSION
 from writ_contracts.wire import encode
-from writ_runtime.clocks import SYSTEM, Clocks, ServerClock
+from writ_runtime.clocks import ServerClock
 from writ_runtime.files.policy_keys import PolicyKeys
 from writ_runtime.files.state_file import StateFile
 from writ_runtime.health import Check
@@ -52,7 +52,7 @@ MOST_BEHIND = 1_000
 class Audit:
     """One replica: it follows the journal and serves queries."""
 
-    def __init__(self, config: AuditConfig, bus: Bus, measured: Metrics, clocks: Clocks = SYSTEM) -> None:
+    def __init__(self, config: AuditConfig, bus: Bus, measured: Metrics) -> None:
         self._bus = bus
         config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._index = AuditIndex(config.state_dir / "audit.sqlite")
@@ -61,7 +61,7 @@ class Audit:
         file, lost = StateFile(config.state_dir / FILE, JournalMark), config.journal_lost
         self._guard = JournalGuard(bus.journal, measured, self._journal_replaced, file=file, lost=lost)
         self._servers = Servers(measured)
-        self._time = ServerClock(bus, clocks)
+        self._time = ServerClock(bus)
         self._time.shown(measured)
         measures = AuditMeasures(measured, lambda: self._follower.lag, lambda: self._follower.position)
         self._security = SecurityEvents(bus.journal, self._time.now, measures.alarmed)

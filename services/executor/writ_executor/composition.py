@@ -104,12 +104,11 @@ def compose(base: Foundation) -> Components:
     generations = Generations(bus.journal, index, audit_services, config.journal_keep, config.full_at, recorder.clock)
     controls = _controls(base, steps, generations)
     accepted = AcceptedOperations(
-        index, lives, steps.dispatcher, steps.host_reads, controls, steps.approvals, steps.previews, base.background
+        steps.dispatcher, steps.host_reads, controls, steps.approvals, steps.previews, base.background
     )
     base.follower.on_event = _after_event(base.background, accepted, outcomes, steps.dispatcher)
-    screening = RequestScreening(
-        base.targets, TargetVisibility(base.policy), base.admission, accepted, dry_run_only=config.dry_run_only
-    )
+    visible, dry = TargetVisibility(base.policy), config.dry_run_only
+    screening = RequestScreening(base.targets, visible, base.admission, controls, lives, dry_run_only=dry)
     return Components(
         index=index,
         background=base.background,
@@ -149,6 +148,7 @@ def _replicas(base: Foundation) -> ExecutorReplicas:
 def _steps(base: Foundation, audit_services: AuditServices, replicas: ExecutorReplicas) -> _Steps:
     config, bus, catalogue, index = base.config, base.bus, base.catalogue, base.index
     recorder, vault, policy, presence = base.recorder, base.vault, base.policy, base.presence
+    targets, statements, detail = base.targets, base.statements, base.audit_detail
     approvers, stops = ApproverEvents(bus), StopHistory(bus.journal)
 
     def read_requests(pool: str) -> bool:
@@ -159,25 +159,14 @@ def _steps(base: Foundation, audit_services: AuditServices, replicas: ExecutorRe
     clock = base.time.clocks.boot
     notices = BaselineNotices(bus, index, presence)
     dispatcher = Dispatcher(bus, recorder, index, base.follower, notices, config.start_window, at_once, clock)
-    outcomes = OutcomeRecorder(recorder, vault, dispatcher, presence, base.background, base.audit_detail, approvers)
+    outcomes = OutcomeRecorder(recorder, vault, dispatcher, presence, base.background, detail, approvers)
     approvals = ApprovalSteps(
-        catalogue,
-        index,
-        recorder,
-        vault,
-        policy,
-        outcomes,
-        approvers,
-        base.targets,
-        stops,
-        config.queue_window,
-        base.statements,
+        catalogue, index, recorder, vault, policy, outcomes, approvers, targets, stops, config.queue_window, statements
     )
     dispatcher.review = approvals.review
-    replies = SignedReplies(base.statements, presence)
-    host_reads = HostReadRequests(bus, catalogue, index, vault, policy, outcomes, base.statements, replies)
-    about = (host_reads, base.audit_detail, clock)
-    previews = PendingPreviews(catalogue, index, recorder, vault, presence, *about)
+    replies = SignedReplies(statements, presence)
+    host_reads = HostReadRequests(bus, catalogue, index, recorder, vault, policy, detail, outcomes, statements, replies)
+    previews = PendingPreviews(catalogue, index, recorder, vault, presence, host_reads, detail, clock)
     return _Steps(
         dispatcher=dispatcher,
         cancels=Cancels(bus, replies),
@@ -238,6 +227,7 @@ def _intake(
         base.catalogue,
         base.targets,
         screening,
+        base.index,
         base.admission,
         base.recorder,
         base.lives,

@@ -181,20 +181,20 @@ class GrantEndpoint:
         rule = partial(judge.rule, subject, known, starting=True, recorded=True, traced=ask.traced)
         ruled = await self._windows.apply(judge, subject, rule(approvals=counted), rule)
         if not ruled.request.operation.baseline:
-            ruled = judge.under_listed_names(ruled, subject, known, ask.traced)
+            ruled = judge.under_listed_names(ruled)
         if ruled.ruling.effect == "allow":
-            ruled = judge.under_other_names(ruled, subject, claim.baseline.get("names"), known, ask.traced)
+            ruled = judge.under_other_names(ruled, claim.baseline.get("names"))
         changed = changed_parameters(subject, first, ruled.decision)
         check_recorded_parameters(recorded, subject)
         changed = changed or changed_record(recorded, subject, ruled.ruling.effective)
         if changed and ruled.ruling.effect == "allow":
-            ruled = judge.stale(ruled, subject, known, changed, ask.traced)
+            ruled = judge.stale(ruled, changed)
         if recorded.life.approvals:
             moved = moved_since(recorded_preview(records), ruled.request.operation, claim.baseline)
-            ruled = judge.unless_stale(ruled, subject, known, first, ask.traced, moved)
+            ruled = judge.unless_stale(ruled, first, moved)
         if ruled.ruling.effect == "require_approval" and first.window:
             ruled = await self._windows.lapsed(judge, ruled, first.window)
-        return judge.unless_other_plugin(ruled, subject, known, claim, ask.traced)
+        return judge.unless_other_plugin(ruled, claim)
 
     async def _counted(self, judge: Judge, ruled: RuledRequest, event: Granted) -> list[Entry]:
         """Return the entries to store with the start: its places under limits, and its use of a window."""

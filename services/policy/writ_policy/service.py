@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Mapping
 from typing import Final
 
-from writ_bus.archive_announcements import ARCHIVE
 from writ_bus.port import Bus, Service, Serving
 from writ_bus.tasks import unending
 from writ_contracts import subjects
 from writ_contracts.errors import WritError
+from writ_contracts.history.archives import ARCHIVE
 from writ_contracts.installation.keyring import in_words
 from writ_contracts.journal import ControlEvent
 from writ_contracts.notices import Notice, NoticeKind
@@ -41,7 +41,7 @@ from writ_policy.state.sources import PolicySources
 from writ_policy.versions.proposed_versions import ProposedVersions
 from writ_policy.versions.stored_versions import Versions
 from writ_policy.windows.open_windows import OpenWindows
-from writ_runtime.clocks import SYSTEM, Clocks, ServerClock
+from writ_runtime.clocks import ServerClock
 from writ_runtime.files.people_directory import known_directory
 from writ_runtime.files.policy_keys import PolicyKeys
 from writ_runtime.files.state_file import StateFile
@@ -71,14 +71,13 @@ class PolicyService:
         key: Key,
         measured: Metrics,
         clock: Clock | None = None,
-        clocks: Clocks = SYSTEM,
     ) -> None:
         """Prepare the service.
 
         `clock` returns the time of decisions, by default that of the journal's server. Raises ConfigError with all
         mistakes of the other files than the policy.
         """
-        self.time = ServerClock(None, clocks)
+        self.time = ServerClock(None)
         self.time.shown(measured)
         self._clock = clock or self.time.now
         self._config, self._catalogue, self._key = config, catalogue, key

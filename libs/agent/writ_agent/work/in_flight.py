@@ -98,19 +98,19 @@ class RecentKeys:
     """The latest of many keys."""
 
     def __init__(self) -> None:
-        self._words: OrderedDict[str, None] = OrderedDict()
+        self._keys: OrderedDict[str, None] = OrderedDict()
 
-    def __contains__(self, word: object) -> bool:
-        return word in self._words
+    def __contains__(self, key: object) -> bool:
+        return key in self._keys
 
     def __len__(self) -> int:
-        return len(self._words)
+        return len(self._keys)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._words)
+        return iter(self._keys)
 
-    def add(self, word: str) -> None:
+    def add(self, key: str) -> None:
         """Remember the key, and forget the oldest beyond the limit."""
-        self._words[word] = None
-        if len(self._words) > REMEMBERED:
-            self._words.popitem(last=False)
+        self._keys[key] = None
+        if len(self._keys) > REMEMBERED:
+            self._keys.popitem(last=False)

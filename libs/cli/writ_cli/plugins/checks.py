@@ -10,6 +10,7 @@ import msgspec
 
 from writ_contracts.errors import Invalid, Unreachable
 from writ_contracts.plugins import BACKENDS, CONFORMANCE, InstalledPlugin
+from writ_runtime.signals import interruptible
 
 MODULE = (sys.executable, "-P", "-m")
 CHECK_SECONDS, SUITE_SECONDS = 60.0, 600.0
@@ -50,7 +51,8 @@ def in_source_tree() -> bool:
 def _answer_of(words: tuple[str, ...], seconds: float) -> dict[str, Any]:
     """Return the JSON that a module writes. Raises Unreachable."""
     try:
-        done = subprocess.run([*MODULE, *words], capture_output=True, timeout=seconds, check=False)
+        with interruptible():
+            done = subprocess.run([*MODULE, *words], capture_output=True, timeout=seconds, check=False)
     except subprocess.TimeoutExpired:
         raise Unreachable(f"{words[0]} did not end within {seconds:g} s") from None
     try:

@@ -19,6 +19,7 @@ from writ_client.queries.policy_queries import PolicyQueries
 from writ_contracts.policy.questions import EvalRequest
 from writ_rules import json_lines
 from writ_rules.setting import Setting
+from writ_runtime.signals import interruptible
 
 CHUNK = 1 << 18
 
@@ -63,7 +64,8 @@ async def evaluate(
     with _opened(requests) as source:
         batches = _batches(source)
         if files is not None:
-            _decide(read(settings, files), batches)
+            with interruptible():
+                _decide(read(settings, files), batches)
             return Exit.DONE
         async with await settings.connect() as writ:
             while batch := await asyncio.to_thread(next, batches, None):

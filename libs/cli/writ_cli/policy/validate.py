@@ -28,6 +28,7 @@ from writ_rules.suite_runs import read_suite
 from writ_rules.suites import is_suite
 from writ_rules.validation import ValidationContext, validate_file, validate_text
 from writ_runtime.plugins.entry_points import load_catalogue
+from writ_runtime.signals import interruptible
 
 FORMATS = ("text", "json", "github", "sarif")
 STDIN = Path("-")
@@ -110,7 +111,10 @@ def _lines(path: Path) -> list[str]:
 
 
 def _text(path: Path) -> str:
-    return sys.stdin.read() if path == STDIN else text_of(path)
+    if path != STDIN:
+        return text_of(path)
+    with interruptible():
+        return sys.stdin.read()
 
 
 def _show_all(screen: Screen, found: list[ValidatedFile], layout: str) -> None:

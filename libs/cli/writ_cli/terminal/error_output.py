@@ -44,6 +44,8 @@ def refuse(error: BaseException, form: str = "table") -> int:
     """
     if os.environ.get("WRIT_DEBUG"):
         traceback.print_exception(error)
+    if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
+        error = click.UsageError("an argument is not UTF-8 text")  # it may be secret, so it is not shown
     code, message, status = described(error)
     message = visible(message.strip(), newlines=True)
     click.echo(f"writ: {message}", err=True)

@@ -10,6 +10,7 @@ from typing import Any
 from msgspec import structs
 
 from writ_client.people.approvals import Signer
+from writ_client.refused_arguments import refuse_bad_key, refuse_long_reason
 from writ_contracts.people.credentials import PresenceEvidence
 from writ_contracts.requests import ClientInfo, Request, RequestStatement
 from writ_trust.digests import keyed_digest
@@ -43,7 +44,9 @@ def unsigned(
     correlation_id: str | None = None,
     client: ClientInfo | None = None,
 ) -> Request:
-    """Return a request the NATS server alone authenticates."""
+    """Return a request the NATS server alone authenticates. Raises Invalid for a reason or key of another form."""
+    refuse_long_reason(reason)
+    refuse_bad_key(idempotency_key)
     return Request(
         target=target,
         parameters=dict(parameters),

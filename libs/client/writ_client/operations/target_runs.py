@@ -17,6 +17,7 @@ from writ_client.operations import request_signing
 from writ_client.operations.operation_wait import OnEvent
 from writ_client.operations.runs_operations import RunsOperations
 from writ_client.people.approvals import Signer
+from writ_client.refused_arguments import distinct, refuse_below_one
 from writ_contracts import errors
 from writ_contracts.ids import operation_id
 from writ_contracts.requests import OperationView, RequestReply
@@ -129,10 +130,12 @@ class ManyTargets:
     ) -> None:
         """`serial`: so many targets at a time, the next ones when all of these have ended. `max_failures`: once so many
         have failed, no other target is begun. `on_accepted`: called with a target's reply, if its outcome is awaited.
+        Raises Invalid for numbers below 1, and for a text in place of a list of targets.
         """
         self._writ = writ
         self._each = each
-        self._targets = list(dict.fromkeys(targets))
+        refuse_below_one(serial=serial, max_failures=max_failures)
+        self._targets = distinct(targets)
         self._serial = serial or len(self._targets)
         self._most = max_failures
         self._on_result = on_result

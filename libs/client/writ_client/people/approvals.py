@@ -11,6 +11,7 @@ from msgspec import structs
 from writ_bus.port import Bus, Message, Subscription
 from writ_client.people.approval_card import Card, open_card
 from writ_client.queries.service_calls import request_reply
+from writ_client.refused_arguments import refuse_long_reason
 from writ_contracts import subjects
 from writ_contracts.errors import Denied, Invalid, WritError
 from writ_contracts.failures import raise_for
@@ -190,6 +191,7 @@ class Approvals:
     ) -> approvals.ApprovalReply:
         if self._key is None:
             raise Invalid("an approval needs a key to sign it with")
+        refuse_long_reason(reason)
         statement = self._statement(card, verdict, reason, "key" if by is None else proof or card.proof)
         if by is None:
             return await self._send(card, sign_approval(self._key, statement))

@@ -135,9 +135,9 @@ class SilenceWatch:
         receiver = _ANSWERED_BY.get(kind, "executor") if subject.startswith("writ.query.") else _receiver(subject)
         executor, policy = await asyncio.gather(self._asks_executor(), self._asks_policy())
         if receiver == "executor" and executor:
-            return f"{executor}, but NATS does"
+            return executor
         if policy:
-            return f"{policy}, but NATS does"
+            return policy
         return "audit does not reply, but NATS and policy do" if receiver == "audit" else ""
 
     async def _asks_executor(self) -> str:
@@ -152,9 +152,9 @@ class SilenceWatch:
         try:
             await self._bus.request(subject, encode(question), timeout=PROBE_SECONDS)
         except Unreachable:
-            return f"no {name} is connected"
+            return f"no {name} is connected to NATS"
         except TimedOut:
-            return f"no {name} replies"
+            return f"no {name} replies, but NATS does"
         except BusError:
             return ""
         return ""

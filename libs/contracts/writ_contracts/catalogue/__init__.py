@@ -1,5 +1,4 @@
-"""The built-in operations: 32 on targets of several kinds, 3 on Docker engines alone, 9 on Proxmox VE
-alone, and Writ's own control operations.
+"""The built-in operations on targets, and Writ's own control operations.
 
 Plugins add theirs beside these. One definition here gives validation, schema, help and policy's view of an operation. A
 field without a class is secret.

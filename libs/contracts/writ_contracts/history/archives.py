@@ -16,6 +16,9 @@ from msgspec import Struct
 from writ_contracts.errors import Invalid
 from writ_contracts.journal import ControlEvent
 
+ARCHIVE = "journal_archive"
+"""The operation whose control event announces an archive."""
+
 
 class AnnouncedArchive(Struct, frozen=True, kw_only=True):
     """A range announced as archived. `at`: the sequence of its first storage; `seal`: the event."""

@@ -12,7 +12,7 @@ from writ_contracts.bounds import Count, Seconds
 from writ_contracts.extensible import Extensible
 from writ_contracts.ids import TOKEN_PATTERN, Digest, Hex32, OperationId, OperationPrefix, PrincipalId
 from writ_contracts.people.credentials import KEY, Evidence, Presence, Proof
-from writ_contracts.requests import Failure
+from writ_contracts.requests import LONGEST_REASON, Failure
 from writ_contracts.signing import Signed, Statement
 
 ApprovalVerdict = Literal["approve", "reject"]
@@ -82,7 +82,7 @@ class Approval(
     issued_at: Seconds
     nonce: Hex32
     proof: Proof = "key"
-    reason: Annotated[str, Meta(max_length=1000)] = ""
+    reason: Annotated[str, Meta(max_length=LONGEST_REASON)] = ""
     preview: Digest | None = None
 
 

@@ -150,7 +150,8 @@ class PolicyChange(Struct, frozen=True, kw_only=True):
 
 
 class PolicyDiffReply(Struct, frozen=True, kw_only=True):
-    """All changes, by operation and role; `notes`: other differences; `asked`: the number of compared requests.
+    """All changes, by operation and role; `notes`: other differences; `compared`: the number of
+    compared requests, `asked` in messages.
 
     `since`: the start of the tried times (Unix seconds). `unreached`: differing rules that no compared request is in
     the scope of. `problems`: mistakes in an unusable document.

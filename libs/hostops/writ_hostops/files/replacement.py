@@ -138,7 +138,8 @@ def put(
     """Create the file or replace `old`; `fill` writes the content. Owner and mode stay, unless `mode` is given.
     `before_effect` is called once the new content is on the disk beside the old one.
 
-    Raises Raced if the file changed meanwhile; whatever it raises with the effect none has left the old file in place.
+    Raises RacedChange if the file changed meanwhile. Whatever it raises with the effect none has left the old file in
+    place.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with system_errors(place.path):
@@ -161,7 +162,7 @@ def put(
 
 
 def take_away(place: FolderEntry, temporary: str, old: ExistingFile, stop: CancelToken) -> None:
-    """Delete `old`. Raises Raced, undone, if it turns out to be another file."""
+    """Delete `old`. Raises RacedChange, undone, if it turns out to be another file."""
     stop.check()
     with system_errors(place.path):
         try:

@@ -76,8 +76,8 @@ class Frame(NamedTuple):
     """The SHA-256 of the attached bytes in hex, if it was computed while they came."""
 
     def message(self, encoded: Callable[[Mapping[str, Any]], AbstractSet[str]] = _none) -> Dict[str, Any]:
-        """Return the message; BrokenFrame if it is no object. `encoded` names the attached texts that become
-        EncodedTexts.
+        """Return the message; BrokenFrame if it is no object. `encoded` names the attached texts, each of
+        which becomes an EncodedText.
         """
         return unpack(self.head, self.attached, encoded, self.digest)
 
@@ -97,7 +97,7 @@ def pack(kind: bytes, message: Dict[str, Any]) -> bytes:
 
 
 def parts(kind: bytes, message: Dict[str, Any]) -> List[Buffer]:
-    """Return the bytes of a frame with this message, in parts. EncodedTexts are not copied.
+    """Return the bytes of a frame with this message, in parts. The data of an EncodedText is not copied.
 
     Raises UnicodeEncodeError for half a surrogate pair in a request, which must arrive unchanged. Elsewhere "?"
     replaces it: file names may hold bytes outside of UTF-8.

@@ -10,7 +10,7 @@ from writ_hostops.supervised.child import ChildProcess
 
 
 class SupervisedRequest:
-    """A request that a child carries out. `kill_at`: the end of its grace. `asked`: the tags of the stops that wait for
+    """A request that a child carries out. `kill_at`: the end of its grace. `stops`: the tags of the stops that wait for
     it.
     """
 

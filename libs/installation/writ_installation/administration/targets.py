@@ -26,6 +26,7 @@ from writ_installation.files.create import create_installation
 from writ_installation.files.home import Home
 from writ_installation.files.lock import holder
 from writ_installation.processes.report import read_report
+from writ_runtime.signals import interruptible
 
 ENROL_SECONDS = 60.0
 """More than the two connections, as its user and as root, that the cleaning of a host may take."""
@@ -214,7 +215,8 @@ def ask_agent(backend: str, words: list[str], stdin: bytes = b"") -> dict[str, s
     """Return the answer of the enrolment module of a backend's agent. Raises Unreachable, Invalid."""
     command = [*MODULE, f"writ_agent_{backend}.enrolment", *words]
     try:
-        done = subprocess.run(command, input=stdin, capture_output=True, timeout=ENROL_SECONDS, check=False)
+        with interruptible():
+            done = subprocess.run(command, input=stdin, capture_output=True, timeout=ENROL_SECONDS, check=False)
     except subprocess.TimeoutExpired:
         limit = f"{ENROL_SECONDS:g} s"
         raise Unreachable(

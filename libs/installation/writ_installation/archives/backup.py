@@ -116,7 +116,7 @@ def _files(home: Home, leaving_out: Path) -> Iterator[Path]:
 
 
 def read_manifest(path: Path) -> BackupManifest:
-    """Return a backup's manifest, after comparing it with the whole content. Raises Damaged."""
+    """Return a backup's manifest, after comparing it with the whole content. Raises DamagedBundle."""
     with Bundle(path) as bundle:
         try:
             manifest = msgspec.json.decode(bundle.read(MANIFEST), type=BackupManifest)
@@ -133,7 +133,7 @@ def read_manifest(path: Path) -> BackupManifest:
 
 
 def _inside(path: Path, name: str) -> PurePosixPath:
-    """Return a member's path below the home. Raises Damaged for one that leads out of it."""
+    """Return a member's path below the home. Raises DamagedBundle for one that leads out of it."""
     member_path = PurePosixPath(name.removeprefix(_FILES))
     known = name.startswith((_FILES, _PACKED))
     if not known or member_path.is_absolute() or ".." in member_path.parts or not member_path.parts:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from msgspec import Struct, structs
 
-from writ_bus.archive_announcements import ARCHIVE, archives
+from writ_bus.archive_announcements import archives
 from writ_bus.backoff import backoff
 from writ_bus.nats.bus import NatsBus, connect
 from writ_bus.port import Usage
@@ -20,7 +20,7 @@ from writ_client.client import Writ
 from writ_contracts import subjects
 from writ_contracts.errors import Conflict, Invalid
 from writ_contracts.failures import error_of
-from writ_contracts.history.archives import AnnouncedArchive, digest_before, finished_before, in_force, next_of
+from writ_contracts.history.archives import ARCHIVE, AnnouncedArchive, digest_before, finished_before, in_force, next_of
 from writ_contracts.history.audit import JournalReply
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.notices import Notice

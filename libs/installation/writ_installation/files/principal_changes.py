@@ -39,9 +39,12 @@ class VerifiedChange(Struct, frozen=True, kw_only=True):
 
 
 class KnownChanges(Struct, frozen=True, kw_only=True):
-    """The verified changes in their order; the last one is at `sequence` of the journal."""
+    """The verified changes in their order.
 
-    sequence: int = 0
+    Nothing else is kept: NATS and the streams are set up again whenever the file changes. Earlier releases also wrote
+    the sequence of the journal's last control event into it.
+    """
+
     changes: list[VerifiedChange] = []
 
 
@@ -102,8 +105,7 @@ def taken_in(
             _log.warning("keeper.change_not_allowed", sequence=record.sequence, effect="it does not count")
         else:
             changes.setdefault(change.operation_id, change)
-    sequence = max((record.sequence for record in records), default=0)
-    return KnownChanges(sequence=sequence, changes=list(changes.values()))
+    return KnownChanges(changes=list(changes.values()))
 
 
 def ordered_events(records: Sequence[Record], keys: Mapping[str, int], installation: str) -> dict[int, Record] | None:

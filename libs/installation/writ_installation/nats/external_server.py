@@ -25,8 +25,8 @@ from writ_installation.processes.report import read_report
 from writ_installation.server_access.server_address import ServerAddress
 from writ_installation.server_access.server_options import options_of
 from writ_installation.server_access.server_tls import client_tls
-from writ_nats_server.config import render
-from writ_nats_server.system_account import reload_all
+from writ_nats_server.config import SYSTEM, render
+from writ_nats_server.system_account import account_of, reload_all
 
 TAG = "writ-configuration:"
 QUERIED_EVERY = 5.0
@@ -34,7 +34,18 @@ PATIENT_SECONDS = 3.0
 """For a connection, and for replies if a server is missing among those of the first second."""
 LOAD_AGAIN = "write the file again (`writ up --write-server-config FILE`), and have each NATS server load it"
 """The next step for the operator of a server that is not Writ's own."""
+GIVE_FILE = "give it the file that `writ up --write-server-config FILE` writes"
+NO_ACCOUNTS = f"this NATS server has none of Writ's accounts: {GIVE_FILE}"
+"""A server without accounts accepts every key, and all keys in one account."""
 _ANY_ADDRESS = ServerAddress(host="127.0.0.1", port=4222, monitor_port=8222)
+
+
+class _StoreConfig(Struct, frozen=True):
+    sync_always: bool = False
+
+
+class _JetStream(Struct, frozen=True):
+    config: _StoreConfig | None = None
 
 
 class _ServerState(Struct, frozen=True):
@@ -42,6 +53,12 @@ class _ServerState(Struct, frozen=True):
 
     tags: list[str] = field(default_factory=list)
     remotes: int = 0
+    jetstream: _JetStream = _JetStream()
+
+    @property
+    def is_synced(self) -> bool:
+        """Return true if it stores no stream, or syncs each event to its disk before it acknowledges it."""
+        return self.jetstream.config is None or self.jetstream.config.sync_always
 
 
 def external_configuration(home: Home, address: ServerAddress) -> str:
@@ -84,7 +101,8 @@ class ExternalServer:
         self.pid: int | None = None
         self.problem = ""
         self.warning = ""
-        """The servers that have an earlier configuration, or do not reply."""
+        """The servers that have an earlier configuration, do not reply, or acknowledge events before they are safe."""
+        self._not_loaded = False
         self._home = home
         self._show = show
         self._environ = environ
@@ -95,8 +113,12 @@ class ExternalServer:
         self._queried = float("-inf")
 
     async def start(self) -> None:
-        """Show which servers lack the present configuration: a process with a new key cannot start."""
+        """Show which servers lack the present configuration: a process with a new key cannot start. Raises Unreachable
+        for a server without Writ's accounts.
+        """
         await self._query()
+        if self.warning == NO_ACCOUNTS:
+            raise Unreachable(self.warning)
 
     async def check(self) -> None:
         """See whether every server has the present configuration. Its disk is on another host, or may be.
@@ -129,9 +151,9 @@ class ExternalServer:
         expected = mark(self._home)
         if expected == self._loaded:
             return False
-        if not self.warning or time.monotonic() - self._queried >= QUERIED_EVERY:
+        if not self._not_loaded or time.monotonic() - self._queried >= QUERIED_EVERY:
             await self._compare(expected)
-        if self.warning:
+        if self._not_loaded:
             raise BusRefused(self.warning)
         return True
 
@@ -154,7 +176,10 @@ class ExternalServer:
             await bus.drain(1.0)
         self._loaded = self._loaded if late or silent else expected
         self._names = self._names if silent else frozenset(states)
-        self.warning = "; ".join(filter(None, (_late_warning(late), self._silence(silent, states))))
+        self._not_loaded = bool(late or silent)
+        unsynced = sorted(name for name, one in states.items() if not one.is_synced)
+        warnings = (_late_warning(late), self._silence(silent, states), _unsynced_warning(unsynced))
+        self.warning = "; ".join(filter(None, warnings))
 
     def _silence(self, number: int, states: Mapping[str, _ServerState]) -> str:
         """Return the consequence of servers that do not reply, with their names if these are known."""
@@ -169,8 +194,12 @@ class ExternalServer:
 
 
 async def _states(bus: Bus) -> dict[str, _ServerState]:
-    """Return the states of the servers by name. Raises Unreachable without a reply, which shows nothing."""
+    """Return the states of the servers by name. Raises Unreachable without a reply, which shows nothing; BusRefused
+    if this is no server with Writ's accounts.
+    """
     replies = await ping(bus, PINGED[STATE], {}, _ServerState)
+    if not replies and await account_of(bus) != SYSTEM:
+        raise BusRefused(NO_ACCOUNTS)
     if not replies:
         raise Unreachable("no NATS server replies with its configuration's tag")
     if _number_silent(dict(replies)):
@@ -193,11 +222,19 @@ def _late_warning(late: list[str]) -> str:
     return f"these NATS servers have another configuration and may accept removed keys: {names}; {LOAD_AGAIN}"
 
 
+def _unsynced_warning(unsynced: list[str]) -> str:
+    """Return the consequence and the next step."""
+    if not unsynced:
+        return ""
+    names = ", ".join(unsynced)
+    return f"a power cut of these NATS servers loses acknowledged events: {names}; set `sync_interval: always` there"
+
+
 Server = BundledServer | ExternalServer
 
 
 def hint(error: BusError, server: Server) -> str:
     """Return the error, with the next step for an external server that refuses us."""
     if isinstance(server, ExternalServer) and isinstance(error, Forbidden):
-        return f"{error}: give it the file that `writ up --write-server-config FILE` writes"
+        return f"{error}: {GIVE_FILE}"
     return str(error)

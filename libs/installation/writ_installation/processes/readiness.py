@@ -47,12 +47,12 @@ def read_run_file(path: Path, pid: int | None) -> RunFile | None:
     return found if found.pid == pid else None
 
 
-async def probe(run_file: Path, pid: int | None, host: str = "127.0.0.1", *, within: float | None = None) -> Readiness:
-    """Query the process itself; without a reply it is not ready. `within`: as in `fetch_readiness`."""
+async def probe(run_file: Path, pid: int | None, within: float | None = None) -> Readiness:
+    """Query the process on this host; without a reply it is not ready. `within`: as in `fetch_readiness`."""
     found = read_run_file(run_file, pid)
     if found is None:
         return Readiness("starting")
-    return await fetch_readiness(host, found.health_port, within)
+    return await fetch_readiness("127.0.0.1", found.health_port, within)
 
 
 async def fetch_readiness(host: str, port: int, within: float | None = None) -> Readiness:

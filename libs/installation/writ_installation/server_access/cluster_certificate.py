@@ -24,9 +24,9 @@ class Certificate(Struct, frozen=True):
     private: bytes
 
 
-def for_servers(names: Sequence[str], now: datetime | None = None) -> Certificate:
+def for_servers(names: Sequence[str]) -> Certificate:
     """Return a self-signed certificate for servers with these names, valid for ten years (RFC 5280, RFC 8410)."""
-    key, now = Ed25519PrivateKey.generate(), now or datetime.now(UTC)
+    key, now = Ed25519PrivateKey.generate(), datetime.now(UTC)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "servers of Writ")])
     usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
     certificate = (

@@ -50,7 +50,7 @@ class ProcessStatus(Struct, frozen=True, kw_only=True):
 
 
 class InstallationStatus(Struct, frozen=True, kw_only=True):
-    """State of the whole installation. `journal` is None where NATS does not answer.
+    """State of the whole installation. `journal` is None where NATS does not answer, for the reason in `no_journal`.
 
     `pid` and `started_at` are those of `writ up`. `problem`: the reason why the last change of the files is not in
     force; the state before that change is.
@@ -64,6 +64,7 @@ class InstallationStatus(Struct, frozen=True, kw_only=True):
     ready: bool
     processes: list[ProcessStatus]
     journal: Usage | None
+    no_journal: str = ""
     problem: str = ""
     certificate_ends: float | None = None
     """The end of NATS's certificate, in Unix seconds; None without TLS, or where it cannot be read."""
@@ -95,7 +96,7 @@ def degradations(status: InstallationStatus) -> dict[str, list[str]]:
     if status.problem and not named:
         found[status.problem] = []
     if status.journal is None:
-        found.setdefault(f"journal: {NO_NATS}", [])
+        found.setdefault(f"journal: {status.no_journal or NO_NATS}", [])
     return found
 
 
@@ -124,11 +125,11 @@ async def status(home: Home, environ: Mapping[str, str], within: float | None = 
     if others := await health_addresses(home, environ):
         return await _status_of(home, others, environ.get("NATS_URL") or running_url(home) or "", within)
     report = running(home)
-    journal, processes = await asyncio.gather(
+    (journal, no_journal), processes = await asyncio.gather(
         _journal(home, report.url, within), asyncio.gather(*(_status(home, one, within) for one in report.processes))
     )
     if journal is None:
-        processes = [_without_answer(one) for one in processes]
+        processes = [_without_answer(one, no_journal) for one in processes]
     return InstallationStatus(
         home=str(home.root),
         state=report.state,
@@ -138,21 +139,22 @@ async def status(home: Home, environ: Mapping[str, str], within: float | None = 
         ready=report.state == "ready" and journal is not None and all(one.ready for one in processes),
         processes=processes,
         journal=journal,
+        no_journal=no_journal,
         problem=report.problem,
         certificate_ends=certificate_end(home),
     )
 
 
-def _without_answer(one: ProcessStatus) -> ProcessStatus:
+def _without_answer(one: ProcessStatus, reason: str) -> ProcessStatus:
     """Return the status of the server that does not answer, although it runs. Others stay as they are."""
     if one.name != "nats" or not one.ready:
         return one
-    return structs.replace(one, ready=False, state="no answer", failing={"journal": NO_NATS})
+    return structs.replace(one, ready=False, state="no answer", failing={"journal": reason})
 
 
 async def _status_of(home: Home, others: Sequence[HealthAddress], url: str, within: float) -> InstallationStatus:
     """Return the status of processes started by others."""
-    journal, replies = await asyncio.gather(
+    (journal, no_journal), replies = await asyncio.gather(
         _journal(home, url, within), asyncio.gather(*(probe_readiness(one, within) for one in others))
     )
     processes = [
@@ -179,6 +181,7 @@ async def _status_of(home: Home, others: Sequence[HealthAddress], url: str, with
         ready=ready,
         processes=processes,
         journal=journal,
+        no_journal=no_journal,
         certificate_ends=certificate_end(home),
         exposed=exposure(home, home.site.listen) if home.site else "",
     )
@@ -214,23 +217,21 @@ async def _status(home: Home, process: ProcessReport, within: float) -> ProcessS
     )
 
 
-async def _journal(home: Home, url: str, within: float) -> Usage | None:
-    """Return the journal's usage; None where NATS does not answer in time. A stopped server accepts connections."""
-    with suppress(BusError, TimeoutError):
-        async with asyncio.timeout(within):
-            return await _usage(home, url)
-    return None
-
-
-async def _usage(home: Home, url: str) -> Usage | None:
+async def _journal(home: Home, url: str, within: float) -> tuple[Usage | None, str]:
+    """Return the journal's usage, or the reason why NATS does not give it. A stopped server accepts connections."""
     try:
-        bus = await connect(options_of(home, "status", url, client_tls(home, os.environ)))
-    except BusError:
-        return None
+        async with asyncio.timeout(within):
+            return await _usage(home, url), ""
+    except (TimedOut, TimeoutError):
+        return None, NO_NATS
+    except BusError as error:
+        return None, str(error)
+
+
+async def _usage(home: Home, url: str) -> Usage:
+    bus = await connect(options_of(home, "status", url, client_tls(home, os.environ)))
     try:
         return await bus.journal.usage()
-    except BusError:
-        return None
     finally:
         await bus.connection.close()  # nothing is open: a last round trip to a stopped server takes a second
 

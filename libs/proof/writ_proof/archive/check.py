@@ -45,7 +45,7 @@ class VerifiedArchive(Struct, frozen=True, kw_only=True):
 def verify(path: Path, policy_keys: Collection[str], people: Directory | None = None) -> VerifiedArchive:
     """Verify the whole archive, and approvals by the newest directory of people's credentials.
 
-    Raises Damaged, and Unreachable if it cannot be read.
+    Raises DamagedBundle, and Unreachable if it cannot be read.
     """
     with Bundle(path) as bundle:
         encoded = bundle.read(MANIFEST)
@@ -74,7 +74,7 @@ def verify(path: Path, policy_keys: Collection[str], people: Directory | None = 
 
 
 def follow(archives: Sequence[VerifiedArchive]) -> None:
-    """Check the order of the archives. Raises Damaged."""
+    """Check the order of the archives. Raises DamagedBundle."""
     for before, after in pairwise(archives):
         expected = (before.generation + 1, before.digest)
         if (after.generation, after.previous) != expected or after.first <= before.last:
@@ -89,7 +89,7 @@ def follow(archives: Sequence[VerifiedArchive]) -> None:
 
 
 def read_manifest(path: Path, encoded: bytes) -> ArchiveManifest:
-    """Return the manifest, of segments without a gap. Raises Damaged."""
+    """Return the manifest, of segments without a gap. Raises DamagedBundle."""
     try:
         manifest = msgspec.json.decode(encoded, type=ArchiveManifest)
     except msgspec.DecodeError as error:
@@ -107,7 +107,7 @@ def read_manifest(path: Path, encoded: bytes) -> ArchiveManifest:
 
 
 def records(bundle: Bundle, manifest: ArchiveManifest) -> Iterator[Record]:
-    """Yield its events in order, each segment checked against the manifest at its end. Raises Damaged."""
+    """Yield its events in order, each segment checked against the manifest at its end. Raises DamagedBundle."""
     for segment in manifest.segments:
         yield from _segment(bundle, segment)
 
@@ -130,8 +130,8 @@ def _segment(bundle: Bundle, segment: Segment) -> Iterator[Record]:
 
 
 def sealed(bundle: Bundle, manifest: ArchiveManifest, encoded: bytes, policy_keys: Collection[str]) -> ControlEvent:
-    """Return the control event of its archiving. Raises Damaged unless the archive has the members of its manifest, and
-    policy allowed its author exactly this one. `encoded`: the manifest as it is in the archive.
+    """Return the control event of its archiving. Raises DamagedBundle unless the archive has the members of its
+    manifest, and policy allowed its author exactly this one. `encoded`: the manifest as it is in the archive.
     """
     path, name = bundle.path, digest_of(encoded)
     bundle.must_have(MANIFEST, SEAL, *(segment.name for segment in manifest.segments))

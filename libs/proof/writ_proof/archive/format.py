@@ -85,7 +85,7 @@ def encode_line(record: Record) -> bytes:
 
 
 def decode_line(text: bytes) -> Record:
-    """Return the event. Raises Damaged."""
+    """Return the event. Raises DamagedBundle."""
     try:
         line = msgspec.json.decode(text, type=EventLine)
         data = base64.b64decode(line.data, validate=True) if line.base64 else line.data.encode()

@@ -19,7 +19,7 @@ SHOWN_IDS = 4
 
 def trace(path: Path, number: str, policy_keys: Collection[str]) -> TraceReply:
     """Return the events of an operation or of a correlation id, and other events which name it. `number` may be the
-    beginning of one id. Raises Damaged, and Invalid where several ids begin so.
+    beginning of one id. Raises DamagedBundle, and Invalid where several ids begin so.
 
     Outcomes and reasons have no signature of their own, so one of policy's keys has to have sealed the archive. Without
     keys this is not checked.

@@ -5,12 +5,13 @@ that each of them is denied, and `always` that none is.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from msgspec import Struct, field, structs
 
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import WRIT, Principal, Target
+from writ_contracts.policy.access import Extent
 from writ_rules.analysis.assumed_facts import facts
 from writ_rules.analysis.classes import (
     defaults_of,
@@ -32,7 +33,6 @@ from writ_rules.engine.matching.judge import INHERITED
 from writ_rules.engine.rules.rule import Rule
 from writ_rules.engine.verbs import Verb
 
-Extent = Literal["always", "sometimes", "never"]
 MOST_COMPARED = 400_000
 """The most requests that one query decides."""
 

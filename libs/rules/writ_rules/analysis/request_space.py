@@ -16,9 +16,9 @@ from writ_contracts.errors import Invalid
 from writ_contracts.inventory import WRIT, Principal, Target
 from writ_contracts.operations import Operation
 from writ_contracts.parameters import defaults
+from writ_documents.readers import NOBODYS_KEY
 from writ_rules.analysis import analysis_limits
 from writ_rules.analysis.assumed_facts import NOTHING, AssumedFacts, scans, suppositions
-from writ_rules.analysis.synthetic import NOBODYS_KEY
 from writ_rules.engine.clauses.case import Case, DecisionRequest
 from writ_rules.engine.clauses.conditions import ParameterCondition, ScanCondition
 from writ_rules.engine.clauses.scopes import EffectClause

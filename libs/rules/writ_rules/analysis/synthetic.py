@@ -15,6 +15,7 @@ from msgspec.json import encode
 
 from writ_contracts.inventory import WRIT, Kind, Principal, Role, Target
 from writ_contracts.operations import Operation
+from writ_documents.readers import NOBODYS_KEY
 from writ_rules.engine.clauses import scopes
 from writ_rules.engine.clauses.conditions import AttributeCondition
 from writ_rules.engine.rules.rule import Rule
@@ -23,7 +24,6 @@ from writ_rules.values.samples import suggestions
 
 MOST_TARGETS, MOST_PRINCIPALS, MOST_ROLES, MOST_VALUES = 2_000, 600, 6, 8
 ROLES: tuple[Role, ...] = get_args(Role)
-NOBODYS_KEY = "U" + "A" * 55
 GATEWAY = "some-gateway"
 
 

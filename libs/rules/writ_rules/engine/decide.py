@@ -66,7 +66,7 @@ def _broken(ruling: Ruling, asked: Mapping[str, Any], error: Invalid) -> Ruling:
         rules=ruling.rules,
         reason=reason,
         effective=asked,
-        account=ruling.account,
+        rule_trace=ruling.rule_trace,
         emergency=ruling.emergency,
     )
 

@@ -1,5 +1,6 @@
 """The catalogue's operations in the form needed by policies: parameters, their types, and the public ones."""
 
+from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -40,6 +41,7 @@ def verbs(catalogue: Catalogue) -> dict[str, Verb]:
     return {name: _verb(operation) for name, operation in catalogue.items()}
 
 
+@cache  # a policy's load needs all of them several times, each from the type hints of a class
 def _verb(operation: Operation) -> Verb:
     hints = get_type_hints(operation.parameters, include_extras=True)
     hints = {name: hints[name] for name in operation.parameters.__struct_fields__}

@@ -57,7 +57,7 @@ class PolicyKeys:
         former: Mapping[str, int] | None = None,
         former_versions: Mapping[str, int] | None = None,
     ) -> None:
-        """`given`: the keys in the environment, which count until there is a file. `own`: policy's, in policy itself.
+        """`text`: the keys in the environment, which count until there is a file. `own`: policy's, in policy itself.
         `former`: further keys with their last event, `former_versions` with their last version. Raises Invalid for a
         key that is none, ConfigError for an unusable file.
         """

@@ -35,7 +35,7 @@ class EngineFault:
 
 @dataclass
 class FakeEngine(EngineNetworks, EngineStorage):
-    """`containers` by id, as inspect shows them; `asked`: each request, as `METHOD /path`.
+    """`containers` by id, as inspect shows them; `requests`: each request, as `METHOD /path`.
 
     `exits` and `health`: how containers are once started, those of the image `ill` or all. `breaks`: the fault of the
     changing request of that number (from 1), and `broken` is set when it comes; `after_change`: faults once a change

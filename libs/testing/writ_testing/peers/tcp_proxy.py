@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 
 class TcpProxy:
-    """Forwards to one port while `flowing`. A stalled connection stays open."""
+    """Forwards to one port until `stall` or `cut`. A stalled connection stays open."""
 
     def __init__(self, to_port: int) -> None:
         self._to_port = to_port

@@ -53,7 +53,7 @@ class HostSession(Protocol):
         """Return whether the host sends nothing for `ANSWER_SECONDS` after a ping. Raises ConnectionDropped."""
 
     async def settle(self, operation_id: str, attempt: int, *, end: bool, grace: float = 1.0) -> HostMessage:
-        """See writ_hostops.supervised.settlement. Raises Dropped."""
+        """See writ_hostops.supervised.settlement. Raises ConnectionDropped."""
 
     def close(self) -> None:
         """Close the session. The host ends its reads and finishes its changes."""

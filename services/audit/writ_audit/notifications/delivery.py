@@ -66,21 +66,18 @@ class Deliveries:
         state: Path,
         measured: Metrics,
         clock: Callable[[], float],
-        *,
-        pause: float = 1.0,
     ) -> None:
         """Deliver to `targets`.
 
-        `state`: the folder with the positions. `clock`: returns the time of the journal's server. `pause`: seconds
-        before the first retry.
+        `state`: the folder with the positions. `clock`: returns the time of the journal's server.
         """
         self._journal = journal
         counter = notification_counter(measured)
-        self._each = [self._delivery(one, link, state, clock, pause, counter) for one in targets]
+        self._each = [self._delivery(one, link, state, clock, counter) for one in targets]
 
     @staticmethod
     def _delivery(
-        target: NotifiedDestination, link: str, state: Path, clock: Callable[[], float], pause: float, counter: Counter
+        target: NotifiedDestination, link: str, state: Path, clock: Callable[[], float], counter: Counter
     ) -> "NotificationDelivery":
         name = target.destination.name
 
@@ -88,7 +85,7 @@ class Deliveries:
             counter.add(destination=name, result=result)
 
         position = StateFile(state / f"notifications-{name}.json", DeliveryPosition)
-        return NotificationDelivery(target, link, position, clock, pause, count)
+        return NotificationDelivery(target, link, position, clock, count)
 
     async def run(self) -> None:
         """Deliver to every destination until cancelled. A new destination begins at the present end of the journal."""
@@ -110,7 +107,6 @@ class NotificationDelivery:
         link: str,
         position: StateFile[DeliveryPosition],
         clock: Callable[[], float],
-        pause: float,
         count: Callable[[str], None],
     ) -> None:
         self.problem = ""
@@ -118,7 +114,6 @@ class NotificationDelivery:
         self._link = link
         self._position = position
         self._clock = clock
-        self._pause = pause
         self._count = count
         self._flood = Buckets(RATE, BURST)
         self._thread = ThreadPoolExecutor(1, f"notify-{target.destination.name}")
@@ -152,7 +147,7 @@ class NotificationDelivery:
         if not self._is_within_rate(one):
             self._count("dropped")
             return
-        for pause in backoff(first=self._pause, most=60.0):
+        for pause in backoff(first=1.0, most=60.0):
             if self._clock() - stored > GIVE_UP:
                 self._count("dropped")
                 _log.warning("notification.dropped", destination=self.name, id=one.id, kind=one.kind)

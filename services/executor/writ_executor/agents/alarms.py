@@ -12,15 +12,15 @@ from writ_executor.journal.recorder import Recorder
 from writ_runtime.buckets import Buckets
 
 RATE, BURST = 1.0, 200.0
+"""Events of one pool: a second on average, and at once."""
 
 
 class SecurityEventRecorder:
     """Records security events of pools, or refuses with Full: an honest agent keeps its report and sends it again."""
 
-    def __init__(self, recorder: Recorder, rate: float = RATE, burst: float = BURST) -> None:
-        """`rate`: events of one pool a second, on average."""
+    def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
-        self._buckets = Buckets(rate, burst)
+        self._buckets = Buckets(RATE, BURST)
 
     async def raised(
         self,

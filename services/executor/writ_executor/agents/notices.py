@@ -99,10 +99,9 @@ CONTROL_EVENTS: Mapping[str, ControlEventRule] = MappingProxyType(
 class NoticeEndpoint:
     """Answers `writ.notice.policy`, `writ.notice.audit` and `writ.notice.keeper`."""
 
-    def __init__(self, recorder: Recorder, rate: float = RATE, burst: float = BURST) -> None:
-        """`rate`: notices of one service a second, on average."""
+    def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
-        self._buckets = Buckets(rate, burst)
+        self._buckets = Buckets(RATE, BURST)
         self._control_buckets = Buckets(CONTROL_RATE, CONTROL_BURST)
 
     async def of_policy(self, message: Message) -> NoticeReply:

@@ -46,9 +46,9 @@ def other_builds(agents: Iterable[Heartbeat], own: PluginDigests) -> list[str]:
     return found
 
 
-def other_levels(heard: Mapping[str, int], own: int = LEVEL) -> list[str]:
+def other_levels(heard: Mapping[str, int]) -> list[str]:
     """Return the instances that read messages up to another level than this executor, each with its level."""
-    return [f"{instance} ({level})" for instance, level in sorted(heard.items()) if level != own]
+    return [f"{instance} ({level})" for instance, level in sorted(heard.items()) if level != LEVEL]
 
 
 def other_policy_keys(agents: Iterable[Heartbeat], live: Collection[str]) -> list[str]:

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 
 from msgspec import Struct
 
-from writ_bus.archive_announcements import ARCHIVE, archives, archives_of
+from writ_bus.archive_announcements import archives, archives_of
 from writ_bus.port import Journal, Usage
 from writ_contracts import subjects
 from writ_contracts.catalogue.control import JournalArchive
 from writ_contracts.errors import Invalid, Unreachable
-from writ_contracts.history.archives import AnnouncedArchive, in_force, next_of
+from writ_contracts.history.archives import ARCHIVE, AnnouncedArchive, in_force, next_of
 from writ_contracts.history.audit import JournalReply
 from writ_contracts.history.records import Record
 from writ_executor.journal.audit_services import AuditServices

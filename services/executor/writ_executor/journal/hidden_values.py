@@ -1,4 +1,8 @@
-"""Parameters and outputs kept out of the journal: encrypted under the executors' shared keys, for a limited time."""
+"""Parameters and outputs kept out of the journal: encrypted under the executors' shared keys, for a limited time.
+
+`WRIT_PARAMS` has parameters under `<operation id>.<fingerprint>`, and the details of a preview under `<operation
+id>.<digest of the preview>`; `WRIT_RESULTS` has outputs under `<principal>.<operation id>`.
+"""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence

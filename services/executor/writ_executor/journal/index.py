@@ -14,9 +14,7 @@ from typing import cast
 
 from msgspec import Struct
 
-from writ_bus.archive_announcements import ARCHIVE
-from writ_contracts.decisions import RuleLimit
-from writ_contracts.history.archives import announced
+from writ_contracts.history.archives import ARCHIVE, announced
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.journal import (
     Archived,
@@ -28,9 +26,9 @@ from writ_contracts.journal import (
     Requested,
 )
 from writ_contracts.life import AcceptedLife, L, Life, State, apply, is_open
-from writ_contracts.subjects import LIMITS, control_event, limit_line, parse_event, target_lock
+from writ_contracts.subjects import LIMITS, control_event, parse_event, target_lock
 from writ_contracts.wire import decode_event, detached_event, event_of
-from writ_executor.journal.lines import HOLDING, OperationLine
+from writ_executor.journal.lines import HOLDING, OperationLine, changes, limit_of, lines_of
 from writ_executor.journal.usage import Owner, OwnerUsage
 
 RECENTLY_ENDED = 512
@@ -237,7 +235,7 @@ class Index:
             else:
                 _remember(self._ended, operation_id, life, RECENTLY_ENDED)
         if requested is not None:
-            for line in lines(requested):
+            for line in lines_of(requested):
                 self._queue(line, operation_id, life)
 
     def _count(self, operation_id: str, principal: str, requested: Requested) -> None:
@@ -277,26 +275,3 @@ def _remember(lives: OrderedDict[str, L], operation_id: str, life: L, most: int)
 
 def _first(life: Life) -> int:
     return life.first_sequence
-
-
-def changes(requested: Requested) -> bool:
-    """Return whether the operation takes its target's lock: it is a change, no dry run, and not on Writ itself."""
-    return requested.risk != "read" and _by_agents(requested)
-
-
-def lines(requested: Requested) -> tuple[str, ...]:
-    """Return the lines of the operation: its target's line for a change, then those of its limits."""
-    own = (target_lock(requested.target),) if changes(requested) else ()
-    if not requested.limits or not _by_agents(requested):
-        return own
-    return (*own, *dict.fromkeys(limit_line(limit.rule, limit.kind) for limit in requested.limits))
-
-
-def limit_of(requested: Requested, line: str) -> RuleLimit | None:
-    """Return the limit of a line, the strictest if several share it; None for a target's line."""
-    found = (limit for limit in requested.limits if limit_line(limit.rule, limit.kind) == line)
-    return min(found, key=lambda limit: limit.most, default=None)
-
-
-def _by_agents(requested: Requested) -> bool:
-    return not requested.dry_run and requested.target != WRIT_TARGET

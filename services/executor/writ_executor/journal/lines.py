@@ -6,8 +6,11 @@ Each step takes the time of a few list operations, however many wait: a drain of
 from bisect import insort
 from collections.abc import Iterator
 
+from writ_contracts.decisions import RuleLimit
+from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.journal import Requested
 from writ_contracts.life import AcceptedLife, Life, State, is_open
+from writ_contracts.subjects import limit_line, target_lock
 
 HOLDING = (State.DISPATCHED, State.STARTED, State.CANCELLING)
 MOST_REMOVED = 64
@@ -24,6 +27,29 @@ def may_start(life: AcceptedLife) -> bool:
     if life.state is State.REQUESTED:
         return not needs_approval(life.requested)
     return life.state is State.APPROVED
+
+
+def changes(requested: Requested) -> bool:
+    """Return whether the operation takes its target's lock: it is a change, no dry run, and not on Writ itself."""
+    return requested.risk != "read" and _by_agents(requested)
+
+
+def lines_of(requested: Requested) -> tuple[str, ...]:
+    """Return the lines of the operation: its target's line for a change, then those of its limits."""
+    own = (target_lock(requested.target),) if changes(requested) else ()
+    if not requested.limits or not _by_agents(requested):
+        return own
+    return (*own, *dict.fromkeys(limit_line(limit.rule, limit.kind) for limit in requested.limits))
+
+
+def limit_of(requested: Requested, line: str) -> RuleLimit | None:
+    """Return the limit of a line, the strictest if several share it; None for a target's line."""
+    found = (limit for limit in requested.limits if limit_line(limit.rule, limit.kind) == line)
+    return min(found, key=lambda limit: limit.most, default=None)
+
+
+def _by_agents(requested: Requested) -> bool:
+    return not requested.dry_run and requested.target != WRIT_TARGET
 
 
 class OrderedIds:

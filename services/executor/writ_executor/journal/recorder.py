@@ -29,7 +29,8 @@ from writ_contracts.life import (
 )
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode_event, detached_event, encode
-from writ_executor.journal.index import Index, Lock, limit_of
+from writ_executor.journal.index import Index, Lock
+from writ_executor.journal.lines import limit_of
 from writ_executor.metrics import ExecutorMeasures
 from writ_runtime.logs import Log
 from writ_trust.control_events import is_late

@@ -298,12 +298,12 @@ async def _retry_while_behind(send: Callable[[], Awaitable[Answered]]) -> Answer
         if reply.error is None:
             return reply
         if reply.error.code != "behind" or delay is None:
-            raise _exception_of(reply, reply.error)
+            raise _error_of(reply, reply.error)
         await asyncio.sleep(delay)
     raise Unreachable("policy has not read the latest control events", code="behind")
 
 
-def _exception_of(
+def _error_of(
     reply: DecideReply | GrantReply | PeopleReply | VisibleReply, failure: Failure
 ) -> Conflict | Invalid | Unreachable | Untrusted:
     if not isinstance(reply, GrantReply) or failure.code not in NO_ANSWER:

@@ -27,6 +27,7 @@ from writ_executor.agents.targets import Targets
 from writ_executor.config import ExecutorConfig
 from writ_executor.journal.audit_level import LEVELS
 from writ_executor.journal.hidden_values import PreparedParameters, Vault
+from writ_executor.journal.index import Index
 from writ_executor.journal.lookup import OperationTable
 from writ_executor.journal.recorder import Recorder
 from writ_executor.journal.search_digests import hidden_digests
@@ -63,6 +64,7 @@ class RequestEndpoint:
         catalogue: Catalogue,
         targets: Targets,
         screening: RequestScreening,
+        index: Index,
         admission: Admission,
         recorder: Recorder,
         lives: OperationTable,
@@ -78,6 +80,7 @@ class RequestEndpoint:
         self._catalogue = catalogue
         self._targets = targets
         self._screening = screening
+        self._index = index
         self._admission = admission
         self._recorder = recorder
         self._lives = lives
@@ -94,6 +97,7 @@ class RequestEndpoint:
         principal, operation = parse_request(message.subject)
         self._admission.rate(principal)
         self._targets.begin_refresh()
+        # `attempt`: as far as the request was understood, for the record of an error.
         received = attempt = new_attempt(principal, operation, message)
         try:
             attempt = read = self._decode(received, message)
@@ -176,7 +180,7 @@ class RequestEndpoint:
         readable = (definition.baseline or definition.ahead) and not request.dry_run
         return DecideRequest(
             subject=subject,
-            control_sequence=self._accepted.control_sequence(),
+            control_sequence=self._index.control_sequence,
             look=["baseline"] if readable and definition.baseline else [],
             look_until=self._start_by() if readable else None,
             look_key=attempt.keys.read_grant,

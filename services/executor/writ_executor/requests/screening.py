@@ -7,8 +7,16 @@ from writ_contracts.errors import Invalid
 from writ_contracts.operations import Operation
 from writ_executor.admission.admission import Admission
 from writ_executor.agents.targets import Targets
+from writ_executor.control.operations import ControlOperations
+from writ_executor.journal.lookup import OperationTable
 from writ_executor.requests.visible import TargetVisibility
-from writ_executor.rounds.accepted_operations import AcceptedOperations
+
+COMMANDS = {
+    "approval_decide": "writ approvals approve",
+    "audit_read": "writ audit search",
+    "backend_test": "writ backends test",
+}
+"""Control operations that only name a permission: people use it by these commands."""
 
 
 class RequestScreening:
@@ -19,14 +27,16 @@ class RequestScreening:
         targets: Targets,
         visible: TargetVisibility,
         admission: Admission,
-        accepted: AcceptedOperations,
+        controls: ControlOperations,
+        lives: OperationTable,
         *,
         dry_run_only: bool,
     ) -> None:
         self._targets = targets
         self._visible = visible
         self._admission = admission
-        self._accepted = accepted
+        self._controls = controls
+        self._lives = lives
         self._dry_run_only = dry_run_only
 
     def dry(self, dry_run: bool) -> bool:
@@ -40,7 +50,7 @@ class RequestScreening:
 
         Return the owner of the operation that a control operation acts on; None for any other request.
         """
-        owner = await self._accepted.owner(operation, parameters)
+        owner = await self._owner(operation, parameters)
         try:
             await self._targets.require(target, operation)
         except Invalid:
@@ -48,3 +58,20 @@ class RequestScreening:
             raise
         self._admission.room(principal, operation)
         return owner
+
+    async def _owner(self, definition: Operation, parameters: Mapping[str, Any]) -> str | None:
+        if not definition.control:
+            return None
+        if definition.name not in self._controls.offered:
+            raise Invalid(_not_offered(definition.name), code="unsupported")
+        if "operation_id" not in parameters:
+            return None
+        principal, _ = await self._lives.find_any(str(parameters["operation_id"]))
+        return principal
+
+
+def _not_offered(operation: str) -> str:
+    command = COMMANDS.get(operation)
+    if command is None:
+        return f"{operation} is not offered by this installation"
+    return f"{operation} names a permission, and is no operation to request: use `{command}`"

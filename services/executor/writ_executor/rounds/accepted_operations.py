@@ -1,16 +1,10 @@
 """The first step of an accepted operation: wait for approval, dispatch it, preview it, or carry it out here."""
 
-from collections.abc import Mapping
-from typing import Any
-
-from writ_contracts.errors import Invalid, WritError
+from writ_contracts.errors import WritError
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.life import AcceptedLife, Life, State
-from writ_contracts.operations import Operation
 from writ_executor.control.operations import ControlOperations
-from writ_executor.journal.index import Index
 from writ_executor.journal.lines import needs_approval
-from writ_executor.journal.lookup import OperationTable
 from writ_executor.steps.approvals import ApprovalSteps
 from writ_executor.steps.background import BackgroundTasks
 from writ_executor.steps.dispatch import Dispatcher
@@ -22,21 +16,11 @@ from writ_runtime.logs import Log
 _log = Log("writ.executor")
 
 
-COMMANDS = {
-    "approval_decide": "writ approvals approve",
-    "audit_read": "writ audit search",
-    "backend_test": "writ backends test",
-}
-"""Control operations that only name a permission: people use it by these commands."""
-
-
 class AcceptedOperations:
     """The first step after `requested`. The sweep repeats it if a replica died before."""
 
     def __init__(
         self,
-        index: Index,
-        lives: OperationTable,
         dispatcher: Dispatcher,
         host_reads: HostReadRequests,
         controls: ControlOperations,
@@ -44,31 +28,12 @@ class AcceptedOperations:
         previews: PendingPreviews,
         background: BackgroundTasks,
     ) -> None:
-        self._index = index
-        self._lives = lives
         self._dispatcher = dispatcher
         self._host_reads = host_reads
         self._controls = controls
         self._approvals = approvals
         self._previews = previews
         self._background = background
-
-    def control_sequence(self) -> int:
-        """Return the sequence of the last control event that was read."""
-        return self._index.control_sequence
-
-    async def owner(self, definition: Operation, parameters: Mapping[str, Any]) -> str | None:
-        """Return the owner of the operation a control operation acts on. Raises Invalid: not found, or not
-        offered here.
-        """
-        if not definition.control:
-            return None
-        if definition.name not in self._controls.offered:
-            raise Invalid(_by_its_own_way(definition.name), code="unsupported")
-        if "operation_id" not in parameters:
-            return None
-        principal, _ = await self._lives.find_any(str(parameters["operation_id"]))
-        return principal
 
     async def begin_recorded(self, life: AcceptedLife) -> Life:
         """Begin the request recorded just now. An error is left to the sweep."""
@@ -95,10 +60,3 @@ class AcceptedOperations:
             self._background.spawn("control", self._controls.carry_out(life))
             return life
         return await self._dispatcher.start(life)
-
-
-def _by_its_own_way(operation: str) -> str:
-    command = COMMANDS.get(operation)
-    if command is None:
-        return f"{operation} is not offered by this installation"
-    return f"{operation} names a permission, and is no operation to request: use `{command}`"

@@ -15,7 +15,8 @@ from writ_executor.admission.admission import Admission
 from writ_executor.agents.presence import AgentPresence
 from writ_executor.config import ExecutorConfig
 from writ_executor.control.operations import ControlOperations
-from writ_executor.journal.index import Index, changes, lines
+from writ_executor.journal.index import Index
+from writ_executor.journal.lines import changes, lines_of
 from writ_executor.journal.traces import going_on
 from writ_executor.rounds.accepted_operations import AcceptedOperations
 from writ_executor.sightings import Sightings
@@ -107,7 +108,7 @@ class Sweep:
                 self._pending(life, life.phase, age)
             what = due(life, age, self._presence.silence(life.requested.pool, operation_id), self._patience)
             # One step for a whole line.
-            about = " ".join(lines(life.requested)) if what is DueStep.ADVANCE else operation_id
+            about = " ".join(lines_of(life.requested)) if what is DueStep.ADVANCE else operation_id
             if what is not DueStep.NOTHING and about not in self._busy:
                 self._busy.add(about)
                 self._background.spawn(f"sweep {what}", self._do(what, life, age, operation_id, about))
@@ -141,7 +142,7 @@ class Sweep:
             case DueStep.BEGIN:
                 await self._accepted.begin(life)
             case DueStep.ADVANCE:
-                await self._dispatcher.advance(*lines(life.requested))
+                await self._dispatcher.advance(*lines_of(life.requested))
             case DueStep.EXPIRE:
                 await self._expire(life, age)
             case DueStep.CONTROL:
@@ -160,21 +161,23 @@ class Sweep:
                 return
             await self._outcomes.not_started(life, "expired", "not_approved", _unapproved(life, life.phase))
             return
+        await self._outcomes.not_started(life, "expired", *self._why_not_started(life))
+
+    def _why_not_started(self, life: AcceptedLife) -> tuple[str, str]:
+        """Return code and message for an operation that nobody started until its deadline."""
         pool = life.requested.pool
-        limit = self._dispatcher.held_up_by(life) if life.state is not State.DISPATCHED else None
-        if limit is not None:
-            what = "operations" if limit.kind == "max_concurrent" else "targets"
-            code = "limit_reached"
-            message = (
-                f"rule '{limit.rule}' allows {limit.most} {what} at once, and it stayed used up until the deadline"
-            )
-        elif life.state is not State.DISPATCHED:
-            code, message = "not_claimed", "another operation held the lock of its target until the deadline"
-        elif self._presence.agents(pool):
-            code, message = "not_claimed", f"no agent of pool {pool} had a free slot in time"
-        else:
-            code, message = "no_agent", f"no agent of pool {pool} was online in time"
-        await self._outcomes.not_started(life, "expired", code, message)
+        if life.state is State.DISPATCHED:
+            if self._presence.agents(pool):
+                return "not_claimed", f"no agent of pool {pool} had a free slot in time"
+            return "no_agent", f"no agent of pool {pool} was online in time"
+        limit = self._dispatcher.held_up_by(life)
+        if limit is None:
+            return "not_claimed", "another operation held the lock of its target until the deadline"
+        what = "operations" if limit.kind == "max_concurrent" else "targets"
+        return (
+            "limit_reached",
+            f"rule '{limit.rule}' allows {limit.most} {what} at once, and it stayed used up until the deadline",
+        )
 
     async def _mark_unknown(self, life: AcceptedLife, operation_id: str) -> None:
         """End an operation whose deadline and kill grace are over without a report; or dispatch it again if it is

@@ -13,8 +13,8 @@ from writ_contracts.errors import WritError
 from writ_contracts.journal import Requested
 from writ_contracts.wire import encode
 from writ_executor.agents.presence import AgentPresence
-from writ_executor.journal.index import Index, Lock, lines
-from writ_executor.journal.lines import needs_approval
+from writ_executor.journal.index import Index, Lock
+from writ_executor.journal.lines import lines_of, needs_approval
 from writ_runtime.faults import fault
 from writ_runtime.logs import Log
 
@@ -63,7 +63,7 @@ class BaselineNotices:
     def _free_target(self, requested: Requested) -> Lock | None:
         """Return the last lock of the target if nothing holds it and nothing else holds up the operation, else None."""
         line = subjects.target_lock(requested.target)
-        if lines(requested) != (line,) or needs_approval(requested):
+        if lines_of(requested) != (line,) or needs_approval(requested):
             return None
         lock = self._index.locks.get(line)
         if lock is None or self._index.holds(lock) or self._index.next_in(line) is not None:

@@ -22,8 +22,8 @@ from writ_contracts.life import AcceptedLife, DispatchedLife, Life, State
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode_event
 from writ_executor.journal.follower import JournalFollower
-from writ_executor.journal.index import Index, Lock, limit_of, lines
-from writ_executor.journal.lines import needs_approval
+from writ_executor.journal.index import Index, Lock
+from writ_executor.journal.lines import limit_of, lines_of, needs_approval
 from writ_executor.journal.recorder import Recorder
 from writ_executor.journal.traces import going_on
 from writ_executor.policy.client import CheckedDecision
@@ -76,7 +76,7 @@ class Dispatcher:
 
         Agents then see the whole event. So it needs parameters that are public, all of them.
         """
-        waits = requested.dry_run or requested.target == WRIT_TARGET or needs_approval(requested) or lines(requested)
+        waits = requested.dry_run or requested.target == WRIT_TARGET or needs_approval(requested) or lines_of(requested)
         two_events = self._clock() < self._two_events_until
         if waits or requested.hidden or two_events or not self._reads_requests(requested.pool):
             return requested
@@ -109,7 +109,7 @@ class Dispatcher:
 
     async def start(self, life: AcceptedLife) -> Life:
         """Dispatch the operation if its target and limits are free. Return its life, which may still be waiting."""
-        stands_in = lines(life.requested)
+        stands_in = lines_of(life.requested)
         if not stands_in:
             event = await self._first_event(life)
             return life if event is None else await self._recorder.append(life, event)
@@ -129,7 +129,7 @@ class Dispatcher:
 
     async def _dispatch_next(self, life: AcceptedLife) -> bool:
         requested = life.requested
-        locks = {line: await self._lock(line) for line in lines(requested)}
+        locks = {line: await self._lock(line) for line in lines_of(requested)}
         if not await self._may_go(life, locks):
             return False
         fault("executor.before_dispatch")

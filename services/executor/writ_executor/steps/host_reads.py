@@ -21,8 +21,10 @@ from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
 from writ_executor.agents.signed_replies import SignedReplies
 from writ_executor.agents.signed_statements import AgentStatements
+from writ_executor.journal.audit_level import AuditDetail
 from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.index import Index
+from writ_executor.journal.recorder import Recorder
 from writ_executor.policy.client import PolicyClient, exception_of
 from writ_executor.policy.recorded_request import subject_of
 from writ_executor.steps.outcomes import OutcomeRecorder
@@ -49,8 +51,10 @@ class HostReadRequests:
         bus: Bus,
         catalogue: Catalogue,
         index: Index,
+        recorder: Recorder,
         vault: Vault,
         policy: PolicyClient,
+        audit_detail: AuditDetail,
         outcomes: OutcomeRecorder,
         statements: AgentStatements,
         replies: SignedReplies,
@@ -58,8 +62,10 @@ class HostReadRequests:
         self._bus = bus
         self._catalogue = catalogue
         self._index = index
+        self._recorder = recorder
         self._vault = vault
         self._policy = policy
+        self._audit_detail = audit_detail
         self._outcomes = outcomes
         self._statements = statements
         self._replies = replies
@@ -83,7 +89,7 @@ class HostReadRequests:
             code = "no_agent" if isinstance(error, Unreachable) and error.code == "unavailable" else error.code
             await self._outcomes.finish(life, outcome="failed", code=code, message=f"no preview: {error}")
             return
-        whole, recorded = {**shown, **details}, self._outcomes.shown(shown)
+        whole, recorded = {**shown, **details}, self._audit_detail.shown(shown)
         await self._outcomes.finish(
             life, outcome="previewed", output=recorded, whole=whole if whole != recorded else None
         )
@@ -143,10 +149,10 @@ class HostReadRequests:
         self, life: GrantedLife, outcome: Literal["succeeded", "failed"], message: str, reply: ReadReply
     ) -> None:
         requested = life.requested
-        state = self._outcomes.shown(reply.observed)
+        state = self._audit_detail.shown(reply.observed)
         if life.state is State.UNKNOWN:
             event = Resolved(
-                **self._outcomes.stamp(requested),
+                **self._recorder.stamp(requested.correlation_id),
                 operation_id=requested.operation_id,
                 outcome=outcome,
                 how="probe",
@@ -183,13 +189,13 @@ class HostReadRequests:
     ) -> tuple[bytes, Message]:
         """Have an agent read. Return the sent request and the reply."""
         parameters = await self._vault.parameters(requested)
-        key = self._vault.keys_of(requested).read_grant
+        keys = self._vault.keys_of(requested)
         question = DecideRequest(
-            subject=subject_of(requested, parameters, self._vault.keys_of(requested).parameters),
+            subject=subject_of(requested, parameters, keys.parameters),
             control_sequence=self._index.control_sequence,
             look=[action],
-            look_until=self._outcomes.now() + READ_GRANT_SECONDS,
-            look_key=key,
+            look_until=self._recorder.clock() + READ_GRANT_SECONDS,
+            look_key=keys.read_grant,
         )
         look, effective = await self._permitted(requested, question)
         definition = self._catalogue.find(requested.operation)
@@ -199,7 +205,7 @@ class HostReadRequests:
                 look=look,
                 action=action,
                 parameters=readable,
-                look_key=key,
+                look_key=keys.read_grant,
                 baseline=baseline,
                 attempt=attempt,
                 shown=shown,

@@ -12,7 +12,7 @@ from writ_contracts.signing import Signed
 from writ_executor.agents.presence import AgentPresence
 from writ_executor.journal.audit_level import AuditDetail
 from writ_executor.journal.hidden_values import Vault
-from writ_executor.journal.index import lines
+from writ_executor.journal.lines import lines_of
 from writ_executor.journal.recorder import Recorder
 from writ_executor.steps.approver_events import ApproverEvents
 from writ_executor.steps.background import BackgroundTasks
@@ -43,14 +43,6 @@ class OutcomeRecorder:
         self._audit_detail = audit_detail
         self._approvers = approvers
 
-    def now(self) -> float:
-        """Return the time in Unix seconds."""
-        return self._recorder.clock()
-
-    def stamp(self, requested: Requested) -> dict[str, Any]:
-        """Return the fields common to all events of this operation."""
-        return self._recorder.stamp(requested.correlation_id)
-
     async def finish(
         self,
         life: AcceptedLife,
@@ -77,7 +69,7 @@ class OutcomeRecorder:
         if not keeps:
             output, state = {}, {}
         event = Finished(
-            **self.stamp(requested),
+            **self._recorder.stamp(requested.correlation_id),
             operation_id=requested.operation_id,
             outcome=outcome,
             code=code,
@@ -117,7 +109,7 @@ class OutcomeRecorder:
         """End the operation `unknown`: it may have run, and no party can say yet. `output`: of a control operation."""
         requested = life.requested
         event = Unknown(
-            **self.stamp(requested),
+            **self._recorder.stamp(requested.correlation_id),
             operation_id=requested.operation_id,
             code=code,
             message=message,
@@ -133,10 +125,6 @@ class OutcomeRecorder:
             event = structs.replace(event, output={}, state={})
         return self._after(await self._recorder.append(life, event), requested)
 
-    def shown(self, observed: dict[str, Any]) -> dict[str, Any]:
-        """Return the observed state, unless it is too large to keep."""
-        return self._audit_detail.shown(observed)
-
     def _keeps(self, requested: Requested) -> bool:
         """Return whether its outputs are kept in the journal. Those of control operations always are."""
         return self._audit_detail.outputs or requested.target == WRIT_TARGET
@@ -144,7 +132,7 @@ class OutcomeRecorder:
     def _after(self, life: AcceptedLife, requested: Requested) -> AcceptedLife:
         self._presence.forget(requested.pool, requested.operation_id)
         # Each in a task of its own: nobody repeats the deletion, so the next in line must not keep it from happening.
-        if stood_in := lines(requested):
+        if stood_in := lines_of(requested):
             self._background.spawn("dispatch next", self._dispatcher.advance(*stood_in))
         if requested.hidden and life.outcome != "unknown":  # a probe may still need a decision on it
             self._background.spawn("delete parameters", self._delete_parameters(requested))

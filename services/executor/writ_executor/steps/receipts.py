@@ -28,7 +28,8 @@ from writ_trust.statements import digest
 
 _CERTAIN = ("succeeded", "failed", "cancelled")
 """Outcomes of agents that end an operation. One that only a newer release knows leaves the effect unknown here."""
-_HEARD = (State.DISPATCHED, State.STARTED, State.CANCELLING, State.UNKNOWN)
+_AWAITED = (State.DISPATCHED, State.STARTED, State.CANCELLING, State.UNKNOWN)
+"""States in which a receipt can be news."""
 
 
 class ReceivedReceipt(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -100,7 +101,7 @@ class ReceiptEndpoint:
         requested = life.requested
         await self._keep_result(requested, receipt, body)
         fault("executor.receipt")
-        if receipt.outcome == "unknown" or receipt.outcome not in _CERTAIN:
+        if receipt.outcome == "unknown" or receipt.outcome not in _CERTAIN:  # by its name for mypy alone
             await self._unclear(life, receipt, body.receipt)
         elif _ran_nothing(receipt) and earlier_effect(life):  # this attempt; the fate of the earlier one is unknown
             if life.state is not State.UNKNOWN:
@@ -141,7 +142,7 @@ class ReceiptEndpoint:
 
     async def _belongs(self, life: DispatchedLife, receipt: Receipt, key: str) -> bool:
         """Return whether the receipt is news, comes from the instance and key of the claim, and names its grant."""
-        if life.state not in _HEARD:
+        if life.state not in _AWAITED:
             return False
         requested = life.requested
         over = receipt.attempt < life.dispatched.attempt

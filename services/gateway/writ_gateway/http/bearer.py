@@ -2,7 +2,6 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -50,7 +49,6 @@ class BearerAuthentication:
         inner: Application,
         tokens: Tokens,
         issuer: Issuer | None = None,
-        clock: Callable[[], float] = time.monotonic,
         refusals: Refusals | None = None,
     ) -> None:
         self._inner = inner
@@ -60,7 +58,6 @@ class BearerAuthentication:
         self._rates = TokenRates()
         self._open = Counter[str]()
         self._open_bytes = Counter[str]()
-        self._clock = clock
         self._refusals = refusals or Refusals()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -99,7 +96,7 @@ class BearerAuthentication:
     async def _limited(self, identity: CallerIdentity, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on a request within the rate of its token; else reply 429 (RFC 6585)."""
         token = identity.token
-        if token is not None and token.rate is not None and not self._rates.take(token, self._clock()):
+        if token is not None and token.rate is not None and not self._rates.take(token, time.monotonic()):
             message = f"this token is for {token.rate} requests a minute: wait"
             await self._refuse_excess(identity, send, message, max(1, 60 // token.rate))
             return

@@ -31,9 +31,8 @@ _log = Log("writ.policy")
 class AnalysisPool:
     """Runs jobs in the analysis process. `work` carries out a job; `close` ends the process."""
 
-    def __init__(self, *, seconds: float = SECONDS, idle_seconds: float = IDLE_SECONDS) -> None:
+    def __init__(self, *, seconds: float = SECONDS) -> None:
         self._seconds = seconds
-        self._idle_seconds = idle_seconds
         self._turn = asyncio.Lock()
         self._waiting = 0
         self._process: Process | None = None
@@ -83,7 +82,7 @@ class AnalysisPool:
             await self.close()
             _log.error("policy.analysis_died")
             raise WritError("the process that analyses policies died during this query")
-        self._idle = asyncio.get_running_loop().call_later(self._idle_seconds, self._stop_when_idle)
+        self._idle = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._stop_when_idle)
         return msgspec.json.decode(frame, type=JobResult)
 
     async def _frame_of(self, job: bytes) -> bytes | None:

@@ -9,12 +9,12 @@ from writ_rules.engine.decisions.trace import RuleTrace
 TRACE_BYTES = 24_576
 
 
-def bounded_trace(account: RuleTrace, most: int) -> list[TraceEntry]:
+def bounded_trace(trace: RuleTrace, most: int) -> list[TraceEntry]:
     """Return the whole trace, or its most useful part: matching rules, rules that err, and the first of the others.
 
     If more of them match or err than `most`, as many as fit.
     """
-    first = account.first(max(most, 0))
+    first = trace.first(max(most, 0))
     if len(first) <= MOST_TRACED:
         return first
     sizes = accumulate(len(encode(entry)) for entry in first)

@@ -44,11 +44,15 @@ MOST_RULES = 100
 
 
 class RuledRequest(Struct, frozen=True, kw_only=True):
-    """A ruling with its request and decision."""
+    """A ruling with its decision, and with all that it was made from."""
 
+    subject: Subject
     request: DecisionRequest
+    known: KnownFacts
     ruling: Ruling
     decision: Decision
+    traced: int
+    """The most rules in the decision's trace."""
     plugins: dict[str, list[str]]
     """The digests of the plugins that an agent may need for this operation."""
 
@@ -103,9 +107,7 @@ class Judge(Struct, frozen=True, kw_only=True):
         ruled = self._ruled(subject, request, ruling, known, traced, signed=signed)
         return _by_window(ruled, window) if window and ruling.effect == "allow" else ruled
 
-    def under_other_names(
-        self, ruled: RuledRequest, subject: Subject, names: object, known: KnownFacts, traced: int = MOST_TRACED
-    ) -> RuledRequest:
+    def under_other_names(self, ruled: RuledRequest, names: object) -> RuledRequest:
         """Return the ruling, or a denial if a rule denies the object under one of its other `names`.
 
         A deny of an alias is a deny of the unit; an allow needs the object's own name.
@@ -115,7 +117,7 @@ class Judge(Struct, frozen=True, kw_only=True):
             return ruled
         if len(names) > MOST_OTHER_NAMES:
             reason = f"the agent reports {len(names)} other names of it; at most {MOST_OTHER_NAMES} are allowed"
-            return self._again(ruled, subject, known, traced, _denied(ruled.ruling, "rule_error", reason))
+            return self._again(ruled, _denied(ruled.ruling, "rule_error", reason))
         for name in names:
             other = {named: name}
             request = structs.replace(
@@ -123,21 +125,19 @@ class Judge(Struct, frozen=True, kw_only=True):
                 parameters={**ruled.request.parameters, **other},
                 effective={**ruled.request.effective, **other},
             )
-            ruling = decide(self._visible_policy(request), request, self.control, self.world.people, known.facts)
+            ruling = decide(self._visible_policy(request), request, self.control, self.world.people, ruled.known.facts)
             if ruling.effect == "deny" and ruling.code in OF_RULES:
                 reason = f"by its other name {name}: {ruling.reason}"
-                return self._again(ruled, subject, known, traced, structs.replace(ruling, reason=reason))
+                return self._again(ruled, structs.replace(ruling, reason=reason))
         return ruled
 
-    def under_listed_names(
-        self, ruled: RuledRequest, subject: Subject, known: KnownFacts, traced: int = MOST_TRACED
-    ) -> RuledRequest:
+    def under_listed_names(self, ruled: RuledRequest) -> RuledRequest:
         """Return the ruling of `under_other_names`, for names that the target's agents list.
 
         It is needed only if a deny depends on names. Raises Untrusted (`forged_listing`) for the names of another
         object, on which no deny depends.
         """
-        request, ruling = ruled.request, ruled.ruling
+        request, ruling, known = ruled.request, ruled.ruling, ruled.known
         place = (request.operation.name, request.target.role)
         if place not in self.world.policy.naming or (ruling.effect == "deny" and not ruling.needs):
             return ruled
@@ -145,23 +145,15 @@ class Judge(Struct, frozen=True, kw_only=True):
         if listing is None:
             reason = f"a deny rule depends on names, and the other names of {thing} were not read yet"
             needs = [*ruling.needs, NeededListing(OTHER_NAMES)]
-            return self._again(ruled, subject, known, traced, _denied(ruling, "facts_needed", reason, needs))
+            return self._again(ruled, _denied(ruling, "facts_needed", reason, needs))
         if known.about != thing:
             raise Untrusted(f"a listing of the other names of {known.about!r}, for {thing!r}", code="forged_listing")
         if listing.failure:
             reason = f"a deny rule depends on names, and the other names of {thing} are not known: {listing.failure}"
-            return self._again(ruled, subject, known, traced, _denied(ruling, "rule_error", reason))
-        return self.under_other_names(ruled, subject, sorted(listing.names), known, traced)
+            return self._again(ruled, _denied(ruling, "rule_error", reason))
+        return self.under_other_names(ruled, sorted(listing.names))
 
-    def unless_stale(
-        self,
-        ruled: RuledRequest,
-        subject: Subject,
-        known: KnownFacts,
-        first: Decision,
-        traced: int = MOST_TRACED,
-        moved: str = "",
-    ) -> RuledRequest:
+    def unless_stale(self, ruled: RuledRequest, first: Decision, moved: str) -> RuledRequest:
         """Return the same ruling for an approved operation, or a denial as `stale`: its approvals no longer suffice, or
         it differs from the approved operation. A deny stays a deny. `moved`: how the target differs from the preview.
         """
@@ -172,22 +164,20 @@ class Judge(Struct, frozen=True, kw_only=True):
             reason = f"the approvals on record do not satisfy the policy any more: {ruled.ruling.reason}"
         if not reason:
             return ruled
-        return self.stale(ruled, subject, known, reason, traced)
+        return self.stale(ruled, reason)
 
-    def stale(self, ruled: RuledRequest, subject: Subject, known: KnownFacts, reason: str, traced: int) -> RuledRequest:
+    def stale(self, ruled: RuledRequest, reason: str) -> RuledRequest:
         """Return a denial for this reason, with the code of what has changed since its request."""
-        return self._again(ruled, subject, known, traced, _denied(ruled.ruling, "stale", reason))
+        return self._again(ruled, _denied(ruled.ruling, "stale", reason))
 
-    def unless_other_plugin(
-        self, ruled: RuledRequest, subject: Subject, known: KnownFacts, claim: Claim, traced: int = MOST_TRACED
-    ) -> RuledRequest:
+    def unless_other_plugin(self, ruled: RuledRequest, claim: Claim) -> RuledRequest:
         """Return the same ruling, or a denial if policy does not accept the claiming agent's build of a plugin."""
         problem = self.plugins.problem(ruled.request.operation.name, ruled.request.target.backend, claim.plugins)
         if ruled.ruling.effect != "allow" or not problem:
             return ruled
-        return self._again(ruled, subject, known, traced, _denied(ruled.ruling, "plugin_mismatch", problem))
+        return self._again(ruled, _denied(ruled.ruling, "plugin_mismatch", problem))
 
-    def may_quote(self, ruled: RuledRequest, known: KnownFacts) -> bool:
+    def may_quote(self, ruled: RuledRequest) -> bool:
         """Return true if the principal may itself read the content that a diff of this operation quotes."""
         request = ruled.request
         if not request.operation.quotes:
@@ -201,16 +191,14 @@ class Judge(Struct, frozen=True, kw_only=True):
         reading = structs.replace(
             request, operation=operation, parameters=parameters, effective=effective, dry_run=False, approvals=()
         )
-        ruling = decide(self._visible_policy(reading), reading, self.control, self.world.people, known.facts)
+        ruling = decide(self._visible_policy(reading), reading, self.control, self.world.people, ruled.known.facts)
         return ruling.effect == "allow"
 
-    def _again(
-        self, ruled: RuledRequest, subject: Subject, known: KnownFacts, traced: int, ruling: Ruling
-    ) -> RuledRequest:
+    def _again(self, ruled: RuledRequest, ruling: Ruling) -> RuledRequest:
         """Return another ruling on the same request."""
         ruling = structs.replace(ruling, effective=ruled.ruling.effective)
         signed = ruled.decision.authenticated == "signature"
-        return self._ruled(subject, ruled.request, ruling, known, traced, signed=signed)
+        return self._ruled(ruled.subject, ruled.request, ruling, ruled.known, ruled.traced, signed=signed)
 
     def _checks(self, settled_at: float | None) -> ControlChecks:
         def by_rules(request: DecisionRequest) -> Ruling:
@@ -233,7 +221,15 @@ class Judge(Struct, frozen=True, kw_only=True):
     ) -> RuledRequest:
         decision = self._decision(subject, request, ruling, signed, known, traced)
         builds = self.plugins.accepted_for(request.operation.name, request.target.backend)
-        return RuledRequest(request=request, ruling=ruling, decision=decision, plugins=builds)
+        return RuledRequest(
+            subject=subject,
+            request=request,
+            known=known,
+            ruling=ruling,
+            decision=decision,
+            traced=traced,
+            plugins=builds,
+        )
 
     def _understand(self, subject: Subject, *, recorded: bool, known_target: bool) -> tuple[DecisionRequest, bool]:
         """Return the checked request, and whether it was signed. `known_target`: its requester knows the target."""
@@ -273,7 +269,7 @@ class Judge(Struct, frozen=True, kw_only=True):
     def _decision(  # long: it names each field of the message once
         self, subject: Subject, request: DecisionRequest, ruling: Ruling, signed: bool, known: KnownFacts, traced: int
     ) -> Decision:
-        trace = bounded_trace(ruling.account, traced)
+        trace = bounded_trace(ruling.rule_trace, traced)
         more = len(ruling.rules) - MOST_RULES
         shown = public(request.operation.parameters, ruling.effective) if ruling.demands else {}
         return Decision(
@@ -289,7 +285,7 @@ class Judge(Struct, frozen=True, kw_only=True):
             policy=self.world.version,
             control_sequence=self.control.sequence,
             trace=trace,
-            trace_omitted=len(ruling.account) - len(trace),
+            trace_omitted=len(ruling.rule_trace) - len(trace),
             at=self.now,
             authenticated=self._authenticated(subject, signed=signed),
             statement_digest=digest(subject.statement) if signed and subject.statement else None,

@@ -14,10 +14,11 @@ from writ_trust.statements import open_signed, read
 FRESH_SECONDS = 300.0
 AHEAD_SECONDS = 60.0
 """The most seconds that the principal's clock may be ahead of the server's."""
+WRONG_CLOCK = "the clock of the requester's machine or of NATS is wrong"
 
 
 def check_statement(
-    subject: Subject, principal: Principal, now: float | None, installation: str = "", session: str = ""
+    subject: Subject, principal: Principal, now: float | None, installation: str, session: str = ""
 ) -> bool:
     """Return True if the principal signed this request, and False if it is unsigned. Raises Untrusted for any other
     signature.
@@ -83,6 +84,8 @@ def _opens(statement: RequestStatement, subject: Subject) -> bool:
 def _check_age(statement: RequestStatement, now: float) -> None:
     age = now - statement.issued_at
     if age > FRESH_SECONDS:
-        raise Untrusted(f"signed {age:.0f} s before it came, at most {FRESH_SECONDS:.0f}", code="stale_statement")
+        message = f"signed {age:.0f} s before it came, at most {FRESH_SECONDS:.0f}: it was delayed, or {WRONG_CLOCK}"
+        raise Untrusted(message, code="stale_statement")
     if age < -AHEAD_SECONDS:
-        raise Untrusted(f"signed {-age:.0f} s in the future", code="stale_statement")
+        message = f"signed {-age:.0f} s in the future, at most {AHEAD_SECONDS:.0f}: {WRONG_CLOCK}"
+        raise Untrusted(message, code="stale_statement")

@@ -115,7 +115,7 @@ class DecisionEndpoints:
         rule = partial(judge.rule, ask.subject, known, recorded=recorded, traced=ask.traced)
         ruled = await self._windows.apply(judge, ask.subject, rule(approvals=counted), rule)
         if ask.subject.simulate or ruled.decision.dry_run:  # nothing starts later, when the claim would name aliases
-            ruled = judge.under_listed_names(ruled, ask.subject, known, ask.traced)
+            ruled = judge.under_listed_names(ruled)
         if ask.subject.operation in CHANGES and ruled.ruling.effect != "deny":
             subject, principals = ask.subject, tuple(judge.world.principals.values())
             await self._proposed.check(subject.operation, subject.parameters, principals, judge.world.people, judge.now)
@@ -123,7 +123,7 @@ class DecisionEndpoints:
         grant = (
             target_test_grant(ask, ruled, judge.world, judge.plugins)
             if ask.subject.operation == BACKEND_TEST
-            else read_grant(ask, ruled, judge.world, quoting="preview" in ask.look and judge.may_quote(ruled, known))
+            else read_grant(ask, ruled, judge.world, quoting="preview" in ask.look and judge.may_quote(ruled))
         )
         reply = DecideReply(
             decision=self._signer.sign(with_own_parameters(ask.subject, ruled.decision, judge.keyed_digest)),

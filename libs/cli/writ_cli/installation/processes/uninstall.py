@@ -9,6 +9,7 @@ import click
 
 from writ_cli.arguments.options import local
 from writ_cli.context.settings import Settings
+from writ_cli.terminal.confirmation import ask
 from writ_cli.terminal.exit_status import Exit
 from writ_contracts.errors import Conflict
 from writ_installation.administration import uninstall as removal
@@ -52,7 +53,7 @@ def _confirm(settings: Settings, plan: UninstallPlan) -> None:
         raise click.UsageError("nothing was removed: `--dry-run` lists the parts, --yes confirms their removal")
     for line in _grouped("remove", plan.remove):
         click.echo(line, err=True)
-    click.confirm(f"Remove these {len(plan.remove)} parts of {settings.home.root}?", abort=True, err=True)
+    ask(f"Remove these {len(plan.remove)} parts of {settings.home.root}?")
 
 
 def _show(settings: Settings, plan: UninstallPlan, hosts: list[str], verb: str) -> None:

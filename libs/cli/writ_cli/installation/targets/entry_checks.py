@@ -33,7 +33,8 @@ def check_values(settings: Settings, backend: str, values: Mapping[str, Any]) ->
     if "backend" in values:
         _check_backend(settings, backend)
     _check_capabilities(values.get("capabilities"))
-    refuse_relative([root for root in values.get("file_roots") or () if isinstance(root, str)])
+    if isinstance(roots := values.get("file_roots"), list):
+        refuse_relative([root for root in roots if isinstance(root, str)])
     for part in PARTS:
         if isinstance(value := values.get(part), dict):
             _check_part(backend, part, value)

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from writ_cli.context.settings import Settings
+from writ_cli.terminal.confirmation import is_the_same
 from writ_cli.terminal.output import Screen
 from writ_contracts.errors import Invalid, Untrusted
 from writ_installation.administration.proxmox_targets import (
@@ -66,8 +67,7 @@ def _confirmed(host: str, shown: str) -> bool:
     click.echo(f"{host} shows a certificate with this SHA-256:\n  {shown}", err=True)
     click.echo("Compare it with the node's own, on its console:", err=True)
     click.echo("  openssl x509 -noout -fingerprint -sha256 -in /etc/pve/local/pve-ssl.pem", err=True)
-    answer = click.prompt("Is it the same? (yes or no)", prompt_suffix=": ", err=True)
-    return str(answer).strip().lower() == "yes"
+    return is_the_same()
 
 
 def _show(screen: Screen, added: AddedProxmox) -> None:

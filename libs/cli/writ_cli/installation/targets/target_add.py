@@ -14,6 +14,7 @@ from writ_cli.arguments.options import local, packed
 from writ_cli.context.settings import Settings
 from writ_cli.installation.targets.docker_target import add_engine
 from writ_cli.installation.targets.proxmox_target import add_proxmox
+from writ_cli.terminal.confirmation import is_the_same
 from writ_cli.terminal.exit_status import Exit
 from writ_cli.terminal.output import Screen
 from writ_contracts.errors import Invalid, TimedOut
@@ -275,8 +276,7 @@ def confirmed_host_key(key: HostKey, address: SshAddress) -> bool:
         err=True,
     )
     click.echo("  ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub", err=True)
-    answer = click.prompt("Is it the same? (yes or no)", prompt_suffix=": ", err=True)
-    return str(answer).strip().lower() == "yes"
+    return is_the_same()
 
 
 def _show(screen: Screen, added: AddedTarget, address: SshAddress, *, split: bool) -> None:

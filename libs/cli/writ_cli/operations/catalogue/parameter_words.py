@@ -21,6 +21,7 @@ from msgspec import Struct, inspect
 from writ_contracts.errors import Invalid
 from writ_contracts.parameter_problems import BETWEEN
 from writ_contracts.parameters import problems
+from writ_runtime.signals import interruptible
 
 _TRUE, _FALSE = frozenset({"true", "yes", "on", "1"}), frozenset({"false", "no", "off", "0"})
 Types = Mapping[str, inspect.Type]
@@ -95,7 +96,8 @@ def _value(word: ParameterWord, kind: inspect.Type | None, encoding: str) -> Any
 
 def _content(word: ParameterWord, encoding: str) -> str:
     try:
-        data = sys.stdin.buffer.read() if word.text == "-" else Path(word.text[1:]).read_bytes()
+        with interruptible():
+            data = sys.stdin.buffer.read() if word.text == "-" else Path(word.text[1:]).read_bytes()
     except OSError as error:
         raise _wrong(word.key, f"{word.text[1:]}: {error.strerror}") from error
     if encoding == "base64":

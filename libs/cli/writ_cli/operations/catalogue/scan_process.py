@@ -8,7 +8,6 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -16,7 +15,6 @@ from msgspec import Struct
 
 from writ_contracts.errors import ConfigError, Invalid, TimedOut, WritError
 from writ_contracts.policy.facts import MOST_REPORT_BYTES, Finding
-from writ_contracts.scanners import Scanner
 from writ_runtime.plugins.entry_points import load_scanners
 
 
@@ -77,10 +75,10 @@ def _findings(output: bytes, status: int | None) -> list[Finding]:
     return result.findings
 
 
-def run(job: ScanJob, scanners: Callable[[], Mapping[str, Scanner]] = load_scanners) -> ScanResult:
+def run(job: ScanJob) -> ScanResult:
     """Carry out a job in this process."""
     try:
-        scanner = scanners()[job.scanner]
+        scanner = load_scanners()[job.scanner]
         options = msgspec.convert(job.options, scanner.options)
         return ScanResult(findings=list(scanner.scan(job.target, options)))
     except (WritError, ConfigError) as error:

@@ -13,9 +13,11 @@ from writ_cli.operations.running.requests import show_view
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit, of_outcome
 from writ_cli.terminal.output import Screen, outcome
+from writ_client.client import Writ
 from writ_client.operations.operation_events import Event
 from writ_client.whole_ids import operation_of
 from writ_contracts.agents import Progress
+from writ_contracts.errors import Invalid
 from writ_contracts.requests import OperationView
 
 
@@ -37,9 +39,20 @@ def op() -> None:
 async def show(settings: Settings, operation: str) -> int:
     """Show the state of one operation, with its output while that is stored."""
     async with await settings.connect() as writ:
-        recorded = await writ.get(await operation_of(writ, operation))
+        recorded = await _own(writ, await operation_of(writ, operation))
         view = await writ.with_output(recorded)
     return show_view(settings.screen, view, on_record=view is recorded)
+
+
+async def _own(writ: Writ, operation: str) -> OperationView:
+    """Return one of the caller's operations. Raises Invalid for those of others, with the command that shows them."""
+    try:
+        return await writ.get(operation)
+    except Invalid as error:
+        if error.code != "not_found":
+            raise
+        advice = f"`writ trace {operation}` shows those of others, where the policy allows it"
+        raise Invalid(f"{error}; {advice}", code=error.code) from None
 
 
 @op.command("list")

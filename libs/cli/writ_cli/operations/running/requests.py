@@ -223,7 +223,8 @@ async def _wait(
     if before is None:
         return show_view(screen, view, answer.verdict, on_record=on_record)
     if screen.json:
-        screen.data({**to_builtins(view), "preview": {"problem": problem_of(view, before), **before.output}})
+        preview = {"problem": problem_of(view, before), **before.output}
+        _show_data(screen, view, {**to_builtins(view), "preview": preview})
         return of_outcome(view.outcome)
     status = show_view(screen, view, answer.verdict, on_record=on_record)
     show_run_diff(screen, view, before)
@@ -247,6 +248,7 @@ def _show_answer(screen: Screen, answer: RequestReply) -> int:
     else:
         screen.line(outcome(answer.outcome or answer.state), f"  operation {answer.operation_id}")
         screen.fields(_reasons(answer.verdict))
+        screen.fields([(answer.error.code, answer.error.message)] if answer.error else [])
     return Exit.DONE if answer.outcome is None else of_outcome(answer.outcome)
 
 
@@ -262,7 +264,7 @@ def show_requested(screen: Screen, requested: RecordedRequest) -> int:
 def show_view(screen: Screen, view: OperationView, verdict: Verdict | None = None, *, on_record: bool = False) -> int:
     """Show one operation; return the exit status of its outcome. `on_record`: its output is that of the journal."""
     if screen.json:
-        screen.data(view)
+        _show_data(screen, view, view)
         return of_outcome(view.outcome)
     took = view.updated_at - view.requested_at
     after = f" in {times.span(took)}" if view.outcome and took else ""
@@ -280,6 +282,14 @@ def show_view(screen: Screen, view: OperationView, verdict: Verdict | None = Non
     if "diff" in view.output:
         show_diff(screen, str(view.output["diff"]))
     return of_outcome(view.outcome)
+
+
+def _show_data(screen: Screen, view: OperationView, data: Any) -> None:
+    """Show it for a program. Raises Invalid for a `--field` that it lacks, with the operation: it was carried out."""
+    try:
+        screen.data(data)
+    except errors.Invalid as error:
+        raise errors.Invalid(f"{error}; operation {view.operation_id}: {view.outcome or view.state}") from None
 
 
 def _reasons(verdict: Verdict | None) -> list[tuple[str, object]]:

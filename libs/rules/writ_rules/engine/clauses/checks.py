@@ -41,7 +41,7 @@ class Check(Protocol):
         """
 
     def holds(self, value: Any) -> bool:
-        """Return whether the value passes. Raises Unanswerable."""
+        """Return whether the value passes. Raises UnanswerableCheck."""
 
 
 # Built once: a union type in an expression is built again for each request.

@@ -58,7 +58,7 @@ class AllowlistSource(Struct, frozen=True):
     expected: str
 
     def holds(self, value: Any, case: Case) -> bool:
-        """Return whether the value, or each item of it, is listed. Raises Unanswerable."""
+        """Return whether the value, or each item of it, is listed. Raises UnanswerableCheck."""
         texts = _texts(value)
         if texts is None:
             raise UnanswerableCheck("is neither text nor a whole number, nor a list of such")

@@ -20,7 +20,7 @@ class Ruling(Struct, frozen=True, kw_only=True):
     limits of operations at once, which executors keep. `nearest`: the allow rule nearest to matching, when none did,
     and `opens_at` the opening of its window (Unix seconds). `ends_at`: the end of a deny, where it has one.
     `could_approve`: the possible next approvers. `emergency`: the one in force for the target. `passed_over`: the
-    people who could have approved it without that. `account`: the trace of each rule.
+    people who could have approved it without that. `rule_trace`: the trace of all considered rules, made on demand.
     """
 
     effect: Effect
@@ -28,7 +28,7 @@ class Ruling(Struct, frozen=True, kw_only=True):
     reason: str
     effective: Mapping[str, Any]
     rules: list[str] = field(default_factory=list)
-    account: RuleTrace = field(default_factory=RuleTrace)
+    rule_trace: RuleTrace = field(default_factory=RuleTrace)
     demands: list[Demand] = field(default_factory=list)
     limits: list[RuleLimit] = field(default_factory=list)
     needs: list[NeededListing] = field(default_factory=list)
@@ -42,8 +42,8 @@ class Ruling(Struct, frozen=True, kw_only=True):
 
     @property
     def trace(self) -> list[TraceEntry]:
-        """Return the trace of all considered rules, made on demand."""
-        return list(self.account)
+        """Return the whole `rule_trace`."""
+        return list(self.rule_trace)
 
 
 def stricter(first: Ruling, again: Ruling) -> Ruling:

@@ -35,7 +35,7 @@ class ConsideredRules(Struct, frozen=True, eq=False):
     gateway: TreeMatches
     urgent: TreeMatches
     emergency: str
-    account: RuleTrace
+    rule_trace: RuleTrace
 
 
 class WeighedRequest(Struct, frozen=True, eq=False):
@@ -93,7 +93,7 @@ class WeighedRequest(Struct, frozen=True, eq=False):
             reason=reason,
             effective=self.request.effective,
             rules=rules,
-            account=self.considered.account,
+            rule_trace=self.considered.rule_trace,
             needs=[NeededListing(source) for source in needs],
             emergency=self.considered.emergency,
         )
@@ -120,7 +120,7 @@ class WeighedRequest(Struct, frozen=True, eq=False):
             code=code,
             reason=reasons.missed(text, near, opening),
             effective=self.request.effective,
-            account=self.considered.account,
+            rule_trace=self.considered.rule_trace,
             nearest=trace_step(near, section),
             opens_at=None if opening is None else opening[0],
             emergency=self.considered.emergency,
@@ -160,7 +160,7 @@ class WeighedRequest(Struct, frozen=True, eq=False):
             reason=answer.reason,
             effective=effective,
             rules=reasons.names_of(binding),
-            account=self.considered.account,
+            rule_trace=self.considered.rule_trace,
             demands=demands,
             limits=sorted({limit for rule in binding for limit in rule.limits}, key=by_rule),
             timeout=_least([effective.get("timeout"), *[rule.timeout for rule in binding]]),

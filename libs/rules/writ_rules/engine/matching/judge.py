@@ -76,7 +76,9 @@ def judge(rule: Rule, operation: str, case: Case) -> JudgedRule:
 
 
 def judge_of_all(rule: Rule, operation: str, case: Case) -> JudgedRule:
-    """Judge on a request on all things whether a rule on names brings its demand and limits."""
+    """Judge whether a rule about some names brings its demand and limits to a request that names none, and so is about
+    all things.
+    """
     judged = judge(structs.replace(rule, conditions=rule.of_all), operation, case)
     return structs.replace(judged, rule=rule)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 SPECIAL = frozenset(".^$*+?{}[]()|\\")
-REPEATED, MAYBE = frozenset("*+?{"), frozenset("*?{")
+MAYBE = frozenset("*?{")
 LONGEST = 64
 """Characters of a prefix that are used; more distinguish no more rules."""
 
