@@ -210,8 +210,8 @@ async def _records(journal: Journal, after: int) -> AsyncIterator[Record]:
 def post(request: HttpRequest) -> str:
     """Send the request. Return "" if the receiver accepted it, else the reason. Redirects are not followed.
 
-    It takes at most `SEND_SECONDS` for the connection, and as many for request and reply: a receiver that replies a
-    byte at a time, or by interim replies without an end, is cut off.
+    It takes at most `SEND_SECONDS` for each address of the receiver until one is connected, and as many for request and
+    reply: a receiver that replies a byte at a time, or by interim replies without an end, is cut off.
     """
     parts = urlsplit(request.url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
