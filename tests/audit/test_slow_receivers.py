@@ -1,7 +1,9 @@
 """Receivers of notifications that reply slowly, or without an end: they delay only themselves."""
 
 import asyncio
+import datetime as dt
 import json
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -18,6 +20,7 @@ from writ_bus.port import Entry
 from writ_contracts import subjects
 from writ_contracts.notifications import HttpRequest
 from writ_contracts.wire import encode
+from writ_installation.server_access.certificates import issue, make_authority
 from writ_testing.eventually import eventually
 from writ_testing.memory.broker import Broker
 from writ_testing.memory.bus import MemoryBus
@@ -43,6 +46,7 @@ class SlowReceiver:
         self.start, self.part = start, part
         self.writers = list[asyncio.StreamWriter]()
         self.open = 0
+        self.pause = PAUSE
         self.url = ""
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -51,7 +55,7 @@ class SlowReceiver:
         try:
             await reader.readuntil(b"\r\n\r\n")
             writer.write(self.start)
-            while not await is_closed(reader, PAUSE):
+            while not await is_closed(reader, self.pause):
                 writer.write(self.part)
                 await writer.drain()
         except (ConnectionError, asyncio.IncompleteReadError):
@@ -65,10 +69,11 @@ class SlowReceiver:
 
 
 @asynccontextmanager
-async def slow(start: bytes, part: bytes) -> AsyncIterator[SlowReceiver]:
+async def slow(start: bytes, part: bytes, tls: ssl.SSLContext | None = None) -> AsyncIterator[SlowReceiver]:
     receiver = SlowReceiver(start, part)
-    listener = await asyncio.start_server(receiver.connected, "127.0.0.1", 0)
-    receiver.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/hook?a=b"
+    listener = await asyncio.start_server(receiver.connected, "127.0.0.1", 0, ssl=tls)
+    scheme = "http" if tls is None else "https"
+    receiver.url = f"{scheme}://127.0.0.1:{listener.sockets[0].getsockname()[1]}/hook?a=b"
     try:
         yield receiver
     finally:
@@ -86,6 +91,31 @@ async def test_receiver_whose_reply_does_not_end_is_cut_off(
     async with slow(start, part) as receiver, asyncio.timeout(60):
         problem = await asyncio.to_thread(delivery.post, HttpRequest(url=receiver.url, headers={}, body=b"{}"))
     assert problem.startswith("not reached")
+
+
+async def test_receiver_with_tls_is_cut_off_without_reading_what_it_encrypted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "SEND_SECONDS", 0.5)
+    tls = trusted(tmp_path, monkeypatch)
+    async with slow(b"", INTERIM * 10, tls) as receiver, asyncio.timeout(60):
+        receiver.pause = 0.0
+        problem = await asyncio.to_thread(delivery.post, HttpRequest(url=receiver.url, headers={}, body=b"{}"))
+    assert problem.endswith(("no whole reply within 0.5 s", "timed out"))
+
+
+def trusted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    """Return the context of a server whose certificate this process trusts."""
+    now = dt.datetime.now(dt.UTC)
+    authority = make_authority("receivers", now)
+    own = issue(authority, ["127.0.0.1"], now)
+    files = {"ca.pem": authority.public, "own.pem": own.public, "own.key": own.private}
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    monkeypatch.setenv("SSL_CERT_FILE", str(folder / "ca.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "own.pem", folder / "own.key")
+    return context
 
 
 async def test_search_replies_while_no_receiver_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from tests.gateway.test_access_tokens import ISSUER, KEY, URL, claims, signed
 from writ_contracts.errors import Unreachable
 from writ_gateway.http import json_fetch
 from writ_gateway.http.access_tokens import AccessTokens
-from writ_gateway.http.introspection import BURST, KEPT_SECONDS, IntrospectedTokens, IntrospectionEndpoint
+from writ_gateway.http.introspection import AT_ONCE, BURST, KEPT_SECONDS, IntrospectedTokens, IntrospectionEndpoint
 from writ_gateway.http.issuers import Issuer
 from writ_gateway.http.key_sets import COOLDOWN_SECONDS, FRESH_SECONDS, FetchedKeys
 from writ_gateway.http.key_sets import KEPT_SECONDS as KEYS_KEPT
@@ -207,6 +207,30 @@ async def test_invented_tokens_keep_no_token_out_that_was_active(monkeypatch: py
     with pytest.raises(Unreachable):
         await introspection.claims("one more")
     assert await introspection.claims("good") is not None
+
+
+async def test_questions_about_invented_tokens_hold_up_none_about_a_token_that_was_active() -> None:
+    over, asked = asyncio.Event(), asyncio.Semaphore(0)
+
+    async def ask(_: str, form: Mapping[str, str], *__: Any) -> Any:
+        asked.release()
+        if form["token"] != "good":
+            await over.wait()
+        return {"active": form["token"] == "good"}
+
+    clock, at = Clock(), IntrospectionEndpoint(address="https://x", client="c", secret="s")
+    introspection = IntrospectedTokens(at, ask, clock)
+    assert await introspection.claims("good") is not None
+    clock.now += KEPT_SECONDS
+    invented = [asyncio.create_task(introspection.claims(f"invented-{number}")) for number in range(AT_ONCE)]
+    try:
+        async with asyncio.timeout(20):
+            for _ in range(1 + AT_ONCE):
+                await asked.acquire()
+            assert await introspection.claims("good") is not None
+    finally:
+        over.set()
+        assert await asyncio.gather(*invented) == [None] * AT_ONCE
 
 
 async def test_requests_that_come_together_with_one_token_are_one_question_at_the_server() -> None:

@@ -231,6 +231,7 @@ def test_a_lock_of_another_user_whose_process_cannot_be_seen_is_kept(
     own = write_lock(vault.repository, vault.master, hostname=os.uname().nodename, uid=os.getuid(), pid=GONE)
     refused = vault.ask("backup_delete", backup_id="one", op=named(2))
     assert (refused["code"], refused["effect"]) == ("busy", "none")
+    assert refused["message"].endswith("If no restic is at work there, remove it: restic unlock")
     assert (lock.exists(), own.exists()) == (True, True)
     lock.unlink()
     assert vault.ask("backup_delete", backup_id="one", op=named(3))["outcome"] == "succeeded"

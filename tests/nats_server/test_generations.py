@@ -16,7 +16,7 @@ from writ_bus.nats.replies import Replies
 from writ_bus.port import Entry
 from writ_client.client import Writ
 from writ_contracts import subjects
-from writ_contracts.errors import Conflict, WritError
+from writ_contracts.errors import Conflict, Full, WritError
 from writ_contracts.history.archives import AnnouncedArchive
 from writ_contracts.history.audit import JournalReply
 from writ_contracts.notices import Notice
@@ -238,6 +238,26 @@ async def test_removal_of_returned_events_is_recorded_before_it(server: WritServ
     assert notice.detail == "events 3 to 3 of the journal, which no archive has, are removed: a backup has them"
     assert present == {3, 4, 5, 6, 7}
     assert await sequences(server) == {4, 5, 6, 7}
+
+
+async def test_removal_of_returned_events_can_be_recorded_in_a_full_journal(
+    server: WritServer, archiver: journal.Archiver
+) -> None:
+    bootstrap, executor = await server.bus("bootstrap"), await server.bus("executor")
+    await append_seven(bootstrap, executor, lose=False)
+    await journal_generations.take_out(bootstrap.replies, SIZES, 1, 2)
+    config = await journal_generations._config(bootstrap.replies)
+    used = (await journal_generations.state(bootstrap.replies)).usage.bytes
+    await call(bootstrap.replies, f"STREAM.UPDATE.{subjects.JOURNAL_STREAM}", {**config, "max_bytes": used})
+    with pytest.raises(Full):
+        await executor.journal.append(entry("more"))
+
+    async def record(_: Notice) -> None:
+        await executor.journal.append(entry("removed"))
+
+    archiver._record = record
+    await archiver._removed_again(TWO, 3, there=False, returned=3)
+    assert await sequences(server) == {4, 5, 6, 7, 8}
 
 
 async def test_command_removes_returned_events_up_to_the_named_one_alone(

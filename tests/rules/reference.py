@@ -26,17 +26,19 @@ def answer(files: Data, request: Data, facts: Data) -> Data:
         question = Question(files, request, facts)
     except (KeyError, Invalid):
         return {"decision": "invalid"}
-    first = question.decide(question.given, question.effective)
-    filled = first["effective_parameters"]
-    if first["decision"] == "deny" or filled == question.effective:
-        return first
-    try:
-        second = question.decide(filled, question.operation.check(filled))
-    except Invalid:
-        return decision_data("deny", "rule_error", first["rules"], question.effective)
-    if first["decision"] == second["decision"]:
-        return first | {key: first[key] | second[key] for key in ("limits", "demands")}
-    return max(first, second, key=lambda each: STRICTNESS.index(each["decision"]))
+    found = again = question.decide(question.given, question.effective)
+    known = question.effective
+    while found["decision"] != "deny" and again["effective_parameters"] != known:
+        try:
+            known = question.operation.check(again["effective_parameters"])
+        except Invalid:
+            return decision_data("deny", "rule_error", again["rules"], question.effective)
+        again = question.decide(known, known)
+        if found["decision"] == again["decision"]:
+            found |= {key: found[key] | again[key] for key in ("limits", "demands")}
+            found["timeout"] = min(found["timeout"], again["timeout"])
+        found = max(found, again, key=lambda each: STRICTNESS.index(each["decision"])) | {"effective_parameters": known}
+    return found
 
 
 def decision_data(decision: str, code: str, rules: Iterable[str], effective: Data, **more: Any) -> Data:

@@ -8,6 +8,7 @@ from random import Random
 
 import pytest
 from tests.rules import generate, reference
+from tests.rules.asking import NOON, rule
 from tests.rules.deciding import Data, compiled, plain, ruling
 from tests.rules.small_world import INVENTORY, PRINCIPALS
 
@@ -16,7 +17,7 @@ from writ_testing.exhaustive import some
 QUESTIONS = 20
 POLICIES = 1000
 PARTS = 4
-LONGEST = 276
+LONGEST = 278
 OFTEN = {
     "allowed": 500,
     "approved": 100,
@@ -58,6 +59,28 @@ def test_engine_and_reference_agree(part: int) -> None:
             met[expected.get("code", "invalid")] += 1
     assert sum(met.values()) == QUESTIONS * POLICIES / PARTS
     assert {code: met[code] for code, least in OFTEN.items() if met[code] < least} == {}, met
+
+
+@pytest.mark.parametrize("denied", ["root", "nobody"])
+def test_engine_and_reference_agree_on_a_default_of_a_rule_that_matches_by_another_default(denied: str) -> None:
+    no_user = {"user": {"required": True, "allowed_values": [denied]}}
+    is_root = {"user": {"required": True, "allowed_values": ["root"]}}
+    rules = [
+        rule("fills", "container_create", parameter_constraints={"timeout": {"default": 200}}, operation_timeout=100),
+        rule("long", "container_create", parameter_constraints={"timeout": {"min": 190}, "user": {"default": "root"}}),
+        rule("as-root", "container_create", parameter_constraints=is_root, operation_timeout=30),
+        rule("no-user", "container_create", allowed=False, parameter_constraints=no_user),
+    ]
+    file = {"policies": {"name": "chained", "global_policies": rules}}
+    requested: Data = {"principal": "alice", "operation": "container_create", "target": "web-1", "at": NOON}
+    requested |= {"parameters": {"container_name": "web", "image": "nginx"}, "approvals": []}
+    requested |= dict.fromkeys(("emergency", "dry_run", "own"), False)
+    facts: Data = {"listings": {}, "scans": {}}
+    expected = reference.answer({"policy": file, "inventory": INVENTORY, "principals": PRINCIPALS}, requested, facts)
+    policy = compiled(file)
+    assert policy is not None
+    assert plain(ruling(policy, requested, facts)) == expected
+    assert (expected["decision"], expected["timeout"]) == (("deny", None) if denied == "root" else ("allow", 30))
 
 
 def test_the_reference_is_short_and_imports_nothing_of_the_engine() -> None:

@@ -126,15 +126,16 @@ def while_busy(
     stop: CancelToken,
     progress: Line,
     who: str,
+    advice: str = "",
 ) -> ProgramResult:
-    """Run `attempt` until the lock is free; HostError `busy` after BUSY_PATIENCE seconds."""
+    """Run `attempt` until the lock is free; HostError `busy` after BUSY_PATIENCE seconds. `advice`: for its message."""
     deadline = time.monotonic() + min(BUSY_PATIENCE, stop.remaining() * 0.8)
     while True:
         ran = attempt()
         if ran.stopped or not is_busy(ran):
             return ran
         if time.monotonic() >= deadline:
-            raise HostError("busy", f"another program holds the lock of {who}; nothing was done")
+            raise HostError("busy", f"another program holds the lock of {who}; nothing was done{advice}")
         progress(f"waiting for the lock of {who}")
         stop.wait(1.0)
 

@@ -97,7 +97,8 @@ class Restic:
                 ran = self._run_once(words, self._call.stop, folder, line)
             return ran
 
-        return commands.while_busy(attempt, _is_locked, self._call.stop, self._call.progress, "the backup repository")
+        progress, advice = self._call.progress, ". If no restic is at work there, remove it: restic unlock"
+        return commands.while_busy(attempt, _is_locked, self._call.stop, progress, "the backup repository", advice)
 
     def shown(self, words: Sequence[str], folder: str = "") -> str:
         """Return the command for people, with its folder and without repository and password."""

@@ -189,6 +189,7 @@ class Archiver:
             )
         if first < behind.first:
             text = f"events {first} to {returned} of the journal, which no archive has, are removed: {reason[:500]}"
+            await journal_generations.make_room(self._bus.replies, ROOM)  # a full journal has none for it
             await self._record(Notice(kind="events_removed", detail=text, principal=self._writ.principal))
         while first < behind.first:
             missing = await journal_generations.missing_events(self._bus.replies)

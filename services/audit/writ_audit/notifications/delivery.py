@@ -210,8 +210,8 @@ async def _records(journal: Journal, after: int) -> AsyncIterator[Record]:
 def post(request: HttpRequest) -> str:
     """Send the request. Return "" if the receiver accepted it, else the reason. Redirects are not followed.
 
-    It takes at most `SEND_SECONDS` for the connection, and as many for request and reply: a receiver that replies a
-    byte at a time, or by interim replies without an end, is cut off.
+    It takes at most `SEND_SECONDS` for each address of the receiver until one is connected, and as many for request and
+    reply: a receiver that replies a byte at a time, or by interim replies without an end, is cut off.
     """
     parts = urlsplit(request.url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
@@ -229,19 +229,20 @@ def post(request: HttpRequest) -> str:
         headers = {**request.headers, "User-Agent": f"writ/{VERSION}", "Connection": "close"}
         connection.request("POST", path, request.body, headers)
         status = connection.getresponse().status
+        problem = "" if 200 <= status < 300 else f"HTTP {status}"
     except ValueError:  # http.client quotes the header's value, which may be the secret
         return "a header of the request is no line of ASCII: does the file of its secret have several lines?"
     except (OSError, http.client.HTTPException) as error:
-        return f"not reached: {error}"[:300]
+        problem = f"not reached: {error}"[:300]
     finally:
         whole.cancel()
         connection.close()
-    if is_late.is_set():  # http.client takes a head that is cut off for a whole one
-        return f"not reached: no whole reply within {SEND_SECONDS:g} s"
-    return "" if 200 <= status < 300 else f"HTTP {status}"
+    # http.client takes a head that is cut off for a whole one.
+    return f"not reached: no whole reply within {SEND_SECONDS:g} s" if is_late.is_set() else problem
 
 
 def _cut_off(connected: socket.socket, is_late: threading.Event) -> None:
     is_late.set()
     with suppress(OSError):  # it was closed meanwhile
-        connected.shutdown(socket.SHUT_RDWR)
+        # As that of the TCP socket: SSLSocket.shutdown ends TLS first, and the thread would go on in plain text.
+        socket.socket.shutdown(connected, socket.SHUT_RDWR)

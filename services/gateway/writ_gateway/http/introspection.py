@@ -44,7 +44,8 @@ class IntrospectedTokens:
         self._clock = clock
         self._known: dict[str, tuple[float, dict[str, Any] | None]] = {}
         self._rate = Bucket(RATE, BURST, BURST, clock())
-        self._asking = asyncio.Semaphore(AT_ONCE)
+        self._asking = {is_active: asyncio.Semaphore(AT_ONCE) for is_active in (False, True)}
+        """By whether the token was active: questions about invented ones hold up no others."""
         self._under_way: dict[str, asyncio.Task[dict[str, Any] | None]] = {}
         """By digest of the token: many requests of one client come at once, and need one question."""
 
@@ -58,12 +59,12 @@ class IntrospectedTokens:
         if question is None:
             if known is None and not self._rate.take(self._clock()):
                 raise Unreachable("too many tokens need introspection at once: retry later")
-            question = self._under_way[digest] = tasks.start(self._introspect(digest, token), "introspection")
+            question = self._under_way[digest] = tasks.start(self._introspect(digest, token, known), "introspection")
             question.add_done_callback(lambda ended: self._end(digest, ended))
         return await asyncio.shield(question)
 
-    async def _introspect(self, digest: str, token: str) -> dict[str, Any] | None:
-        async with self._asking:
+    async def _introspect(self, digest: str, token: str, known: dict[str, Any] | None) -> dict[str, Any] | None:
+        async with self._asking[known is not None]:
             form = {"token": token, "token_type_hint": "access_token"}
             answer = await self._request(self._at.address, form, self._at.client, self._at.secret)
         found = answer if isinstance(answer, dict) and answer.get("active") is True else None
