@@ -95,7 +95,8 @@ async def test_report_that_names_another_pool_than_its_sender_is_refused_and_rec
 
 
 async def test_flood_of_forged_reports_is_limited(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(alarms.SecurityEventRecorder.__init__, "__defaults__", (0.001, 5.0))
+    monkeypatch.setattr(alarms, "RATE", 0.001)
+    monkeypatch.setattr(alarms, "BURST", 5.0)
     await world.executor()
     codes = [await forged_report(world, STRANGER) for _ in range(8)]
     assert codes == ["bad_signature"] * 5 + ["rate_limited"] * 3

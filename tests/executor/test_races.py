@@ -203,7 +203,8 @@ async def test_a_claim_that_only_policy_does_not_know_is_no_alarm(world: World) 
 async def test_a_flood_of_forged_claims_does_not_fill_the_journal(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(alarms.SecurityEventRecorder.__init__, "__defaults__", (0.001, 10.0))
+    monkeypatch.setattr(alarms, "RATE", 0.001)
+    monkeypatch.setattr(alarms, "BURST", 10.0)
     await world.executor()
     answer = await world.ask("service_restart", **RESTART)
     work = await world.work(answer.operation_id or "")
