@@ -95,7 +95,7 @@ async def test_replaced_journal_that_lacks_an_operation_is_refused(installation:
     )
     async with await installation.client("alice") as alice:
         with pytest.raises(WritError):
-            await alice.run("test_noop", "web-1", timeout=5)
+            await alice.submit("test_noop", "web-1", timeout=5)
     for process in ("policy", "audit"):
         before = installation.kill(process)
 

@@ -18,7 +18,6 @@ import uvicorn
 from tests.gateway.conftest import listening
 from tests.gateway.test_http import post, token
 
-from writ_client.client import Writ
 from writ_contracts.errors import ConfigError
 from writ_contracts.ids import operation_id
 from writ_documents.atomic_files import write_atomically
@@ -151,7 +150,7 @@ async def test_writ_mcp_http_serves_until_it_is_stopped(installation: RunningIns
 
 @pytest.mark.asyncio(loop_scope="module")
 async def test_calls_that_wait_return_the_operation_when_the_gateway_stops(
-    installation: RunningInstallation, writ: Writ, tmp_path: Path
+    installation: RunningInstallation, tmp_path: Path
 ) -> None:
     """A request and a wait, whose operation goes on."""
     key = "a-gateway-stops"
@@ -176,11 +175,11 @@ async def test_calls_that_wait_return_the_operation_when_the_gateway_stops(
             await eventually(arrived)
         process.terminate()
         replies = await asyncio.wait_for(asyncio.gather(*requests), 20)
+        await bot.cancel(number)
     for reply in replies:
         (line,) = [line for line in reply.text.splitlines() if "structuredContent" in line]
         result = json.loads(line.removeprefix("data:"))["result"]["structuredContent"]
         assert (result["status"], result["operation_id"]) == ("running", number), result
-    await writ.cancel(number)
 
 
 @pytest.mark.asyncio(loop_scope="module")
