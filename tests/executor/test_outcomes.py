@@ -93,45 +93,6 @@ async def test_report_of_a_restarted_agent_that_an_operation_is_over_counts(worl
     assert await world.outcome(other.operation_id or "") == "unknown"
 
 
-@pytest.mark.parametrize(("verdict", "outcome"), [("took_effect", "succeeded"), ("no_effect", "failed")])
-async def test_a_probe_resolves_what_was_unknown(world: World, verdict: str, outcome: str) -> None:
-    world.policy.kill_grace = 0.0
-    await world.executor(lease=5.0)
-    await serve_agent(world, verdict)
-    answer = await world.ask("service_restart", **RESTART)
-    operation_id = answer.operation_id or ""
-    work = await world.work(operation_id)
-    held = await world.hands.claim(work)
-    await heartbeat(world)
-    await world.hands.finish(work, held, outcome="unknown", code="agent_restarted")
-
-    async def resolved() -> str | None:
-        life = await world.life(operation_id)
-        return life.outcome if life.state == "ended" else None
-
-    assert await world.until(resolved) == outcome
-    assert (await world.kinds(operation_id))[-2:] == ["unknown", "resolved"]
-
-
-async def test_a_probe_resolves_what_had_secret_parameters_too_and_they_are_gone_then(world: World) -> None:
-    one = await world.executor(lease=5.0)
-    await serve_agent(world, "took_effect")
-    answer = await world.ask("file_write", parameters={"file_path": "/srv/app/a", "content": "x"})
-    operation_id = answer.operation_id or ""
-    work = await world.work(operation_id)
-    await world.hands.finish(work, await world.hands.claim(work), outcome="unknown", code="lost", over=False)
-    requested = (await world.accepted(operation_id)).requested
-    await heartbeat(world)
-
-    async def resolved() -> str | None:
-        life = await world.life(operation_id)
-        return life.outcome if life.state == "ended" else None
-
-    assert await world.until(resolved) == "succeeded"
-    await one.background.settle()
-    assert await world.bus.params.get(f"{operation_id}.{requested.fingerprint}") is None
-
-
 async def test_secret_parameters_are_deleted_although_the_next_in_line_cannot_be_dispatched(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,27 +110,6 @@ async def test_secret_parameters_are_deleted_although_the_next_in_line_cannot_be
     await world.hands.finish(work, held)
     await one.background.settle()
     assert await world.bus.params.get(place) is None
-
-
-async def test_no_probe_takes_a_later_operations_effect_for_an_earlier_ones(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("writ_executor.rounds.sweep.PROBE_EVERY", 0.1)
-    await world.executor(lease=5.0)
-    answer = await world.ask("service_restart", **RESTART)
-    first = await world.work(answer.operation_id or "")
-    await world.hands.finish(first, await world.hands.claim(first), outcome="unknown", code="agent_restarted")
-    answer = await world.ask("service_restart", **RESTART)
-    second = await world.work(answer.operation_id or "")
-    await serve_agent(world, "took_effect")
-    await heartbeat(world)
-    await world.hands.finish(second, await world.hands.claim(second), outcome="unknown", code="agent_restarted")
-
-    async def resolved() -> bool | None:
-        return (await world.life(second.operation_id)).state == "ended" or None
-
-    await world.until(resolved)
-    assert (await world.life(first.operation_id)).state == "unknown"
 
 
 async def test_another_replica_takes_over_what_a_dead_one_left_requested(world: World) -> None:

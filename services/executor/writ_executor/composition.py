@@ -158,7 +158,9 @@ def _steps(base: Foundation, audit_services: AuditServices, replicas: ExecutorRe
     at_once = read_requests if config.dispatch_at_once else lambda _: False
     clock = base.time.clocks.boot
     notices = BaselineNotices(bus, index, presence)
-    dispatcher = Dispatcher(bus, recorder, index, base.follower, notices, config.start_window, at_once, clock)
+    dispatcher = Dispatcher(
+        bus, catalogue, recorder, index, base.follower, notices, config.start_window, at_once, clock
+    )
     outcomes = OutcomeRecorder(recorder, vault, dispatcher, presence, base.background, detail, approvers)
     approvals = ApprovalSteps(
         catalogue, index, recorder, vault, policy, outcomes, approvers, targets, stops, config.queue_window, statements

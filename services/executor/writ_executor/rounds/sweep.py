@@ -7,7 +7,7 @@ import asyncio
 import random
 
 from writ_contracts.errors import Conflict, WritError
-from writ_contracts.journal import AwaitingApproval
+from writ_contracts.journal import AwaitingApproval, Requested
 from writ_contracts.life import MOST_ATTEMPTS, AcceptedLife, CancellingLife, GrantedLife, State
 from writ_contracts.operations import Catalogue
 from writ_contracts.people.approvals import demand_text
@@ -206,8 +206,12 @@ class Sweep:
             return
         self._probed = {key: at for key, at in self._probed.items() if now - at < RESOLVE_SECONDS}
         self._probed[operation_id] = now
-        if not changes(requested) or await self._dispatcher.holder(requested.target) == operation_id:
-            await self._host_reads.probe(life)  # later the state may be another operation's effect
+        if await self._shows_its_effect(requested):
+            await self._host_reads.probe(life, lambda: self._shows_its_effect(requested))
+
+    async def _shows_its_effect(self, requested: Requested) -> bool:
+        """Return whether the target's state can be this operation's effect: no later one has changed it."""
+        return not changes(requested) or await self._dispatcher.is_last(requested)
 
 
 def _unapproved(life: AcceptedLife, waiting: AwaitingApproval) -> str:

@@ -18,7 +18,8 @@ from writ_contracts.decisions import RuleLimit
 from writ_contracts.errors import Conflict, Unreachable
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.journal import Dispatched, DispatchedAtOnce, LimitTaken, LockTaken, Requested
-from writ_contracts.life import AcceptedLife, DispatchedLife, Life, State
+from writ_contracts.life import AcceptedLife, DispatchedLife, GrantedLife, Life, State
+from writ_contracts.operations import Catalogue
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode_event
 from writ_executor.journal.follower import JournalFollower
@@ -33,6 +34,8 @@ from writ_runtime.logs import Log
 from writ_trust.statements import digest
 
 _log = Log("writ.executor")
+PROBE_FIRST = 5.0
+"""Seconds for which the next change of a target waits for a probe of one that ended `unknown`: it would hide its effect."""
 EARLIER_RELEASE = 600.0
 """Seconds without a request that is dispatched at once, after an executor of the release before was noticed."""
 Review = Callable[[AcceptedLife], Awaitable[CheckedDecision | None]]
@@ -48,6 +51,7 @@ class Dispatcher:
     def __init__(
         self,
         bus: Bus,
+        catalogue: Catalogue,
         recorder: Recorder,
         index: Index,
         follower: JournalFollower,
@@ -60,6 +64,7 @@ class Dispatcher:
         at once. `clock`: the boot clock.
         """
         self._bus = bus
+        self._catalogue = catalogue
         self._recorder = recorder
         self._index = index
         self._follower = follower
@@ -172,21 +177,30 @@ class Dispatcher:
         requested = life.requested
         for line, lock in locks.items():
             if limit_of(requested, line) is None:
-                if lock is not None and lock.operation_id != requested.operation_id and self._index.holds(lock):
+                taken = lock is not None and lock.operation_id != requested.operation_id
+                if taken and (self._index.holds(lock) or self._awaits_probe(lock)):
                     return False
             elif not await self._has_room(line, life, lock):
                 return False
         return True
+
+    def _awaits_probe(self, lock: Lock) -> bool:
+        """Return whether the last change of a target has just ended `unknown`, and a probe may find its outcome."""
+        last = self._index.get(lock.operation_id)
+        if not isinstance(last, GrantedLife) or last.state is not State.UNKNOWN:
+            return False
+        recent = self._recorder.clock() - last.time < PROBE_FIRST
+        return recent and self._catalogue.find(last.requested.operation).probe
 
     async def _has_room(self, line: str, life: AcceptedLife, lock: Lock | None) -> bool:
         """Return whether the limit has room. Its holders are known once the journal was read up to its last lock."""
         read = lock is None or await self._follower.reached(lock.sequence)
         return read and self._index.has_room(line, life, lock)
 
-    async def holder(self, target: str) -> str | None:
-        """Return the id of the operation that changes this target, or changed it last."""
-        lock = await self._lock(subjects.target_lock(target))
-        return lock.operation_id if lock else None
+    async def is_last(self, requested: Requested) -> bool:
+        """Return whether no operation has taken the target's lock since this one did, by the journal as it is now."""
+        lock = await self._recorded_lock(subjects.target_lock(requested.target))
+        return lock is not None and lock.operation_id == requested.operation_id
 
     def held_up_by(self, life: AcceptedLife) -> RuleLimit | None:
         """Return the limit that keeps the operation waiting; None if its target does."""
@@ -207,8 +221,9 @@ class Dispatcher:
 
     async def _lock(self, line: str) -> Lock | None:
         known = self._index.locks.get(line)
-        if known is not None:
-            return known
+        return await self._recorded_lock(line) if known is None else known
+
+    async def _recorded_lock(self, line: str) -> Lock | None:
         record = await self._bus.journal.last(line)
         event = decode_event(record.data) if record else None
         if record is None or not isinstance(event, LockTaken | LimitTaken):

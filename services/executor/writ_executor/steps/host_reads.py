@@ -3,6 +3,7 @@
 Each carries a ReadGrant signed by policy for this very operation. Without one no agent reads anything.
 """
 
+from collections.abc import Awaitable, Callable
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -119,14 +120,19 @@ class HostReadRequests:
             raise await self._statements.refused(requested.pool, Preview, "its details were changed", requested)
         return TakenPreview(preview, reply.preview, details)
 
-    async def probe(self, life: GrantedLife) -> None:
-        """Probe the operation's effect, and record the outcome if the result is conclusive."""
+    async def probe(self, life: GrantedLife, shows_its_effect: Callable[[], Awaitable[bool]]) -> None:
+        """Probe the operation's effect, and record the outcome if the result is conclusive.
+
+        `shows_its_effect`: whether no later operation has changed the target; called once the agent has looked.
+        """
         started = life.started
         baseline = read(started.claim, Claim).baseline
         sent, message = await self._read(life.requested, "probe", baseline, attempt=started.attempt)
         await self._replies.check_any(life, sent, message)
         reply = _result(message)
         await self._check_finding(life, sent, reply)
+        if not await shows_its_effect():
+            return
         if reply.verdict == "took_effect":
             await self._settle(life, "succeeded", "the probe found its effect", reply)
         elif reply.verdict == "no_effect" and life.state is State.UNKNOWN:

@@ -1,0 +1,120 @@
+"""A probe resolves what ended `unknown`, while no later operation has changed the target."""
+
+import asyncio
+
+import pytest
+from tests.executor.agent_requests import heartbeat, serve_agent
+from tests.executor.conftest import World
+
+RESTART = {"parameters": {"service_name": "nginx", "timeout": 1}}
+
+
+@pytest.mark.parametrize(("verdict", "outcome"), [("took_effect", "succeeded"), ("no_effect", "failed")])
+async def test_a_probe_resolves_what_was_unknown(world: World, verdict: str, outcome: str) -> None:
+    world.policy.kill_grace = 0.0
+    await world.executor(lease=5.0)
+    await serve_agent(world, verdict)
+    answer = await world.ask("service_restart", **RESTART)
+    operation_id = answer.operation_id or ""
+    work = await world.work(operation_id)
+    held = await world.hands.claim(work)
+    await heartbeat(world)
+    await world.hands.finish(work, held, outcome="unknown", code="agent_restarted")
+
+    async def resolved() -> str | None:
+        life = await world.life(operation_id)
+        return life.outcome if life.state == "ended" else None
+
+    assert await world.until(resolved) == outcome
+    assert (await world.kinds(operation_id))[-2:] == ["unknown", "resolved"]
+
+
+async def test_a_probe_resolves_what_had_secret_parameters_too_and_they_are_gone_then(world: World) -> None:
+    one = await world.executor(lease=5.0)
+    await serve_agent(world, "took_effect")
+    answer = await world.ask("file_write", parameters={"file_path": "/srv/app/a", "content": "x"})
+    operation_id = answer.operation_id or ""
+    work = await world.work(operation_id)
+    await world.hands.finish(work, await world.hands.claim(work), outcome="unknown", code="lost", over=False)
+    requested = (await world.accepted(operation_id)).requested
+    await heartbeat(world)
+
+    async def resolved() -> str | None:
+        life = await world.life(operation_id)
+        return life.outcome if life.state == "ended" else None
+
+    assert await world.until(resolved) == "succeeded"
+    await one.background.settle()
+    assert await world.bus.params.get(f"{operation_id}.{requested.fingerprint}") is None
+
+
+async def test_no_probe_takes_a_later_operations_effect_for_an_earlier_ones(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("writ_executor.rounds.sweep.PROBE_EVERY", 0.1)
+    monkeypatch.setattr("writ_executor.steps.dispatch.PROBE_FIRST", 0.1)
+    await world.executor(lease=5.0)
+    answer = await world.ask("service_restart", **RESTART)
+    first = await world.work(answer.operation_id or "")
+    await world.hands.finish(first, await world.hands.claim(first), outcome="unknown", code="agent_restarted")
+    answer = await world.ask("service_restart", **RESTART)
+    second = await world.work(answer.operation_id or "")
+    await serve_agent(world, "took_effect")
+    await heartbeat(world)
+    await world.hands.finish(second, await world.hands.claim(second), outcome="unknown", code="agent_restarted")
+
+    async def resolved() -> bool | None:
+        return (await world.life(second.operation_id)).state == "ended" or None
+
+    await world.until(resolved)
+    assert (await world.life(first.operation_id)).state == "unknown"
+
+
+async def ended_unknown(world: World) -> str:
+    answer = await world.ask("service_restart", **RESTART)
+    work = await world.work(answer.operation_id or "")
+    await world.hands.finish(work, await world.hands.claim(work), outcome="unknown", code="agent_restarted")
+    return work.operation_id
+
+
+async def test_the_next_change_of_a_target_waits_until_the_unknown_one_was_probed(world: World) -> None:
+    await world.executor(lease=5.0)
+    await serve_agent(world, "no_effect")
+    answer = await world.ask("service_restart", **RESTART)
+    waiting = await world.ask("service_restart", **RESTART)
+    work = await world.work(answer.operation_id or "")
+    held = await world.hands.claim(work)
+    await heartbeat(world)
+    await world.hands.finish(work, held, outcome="unknown", code="agent_restarted")
+    await world.work(waiting.operation_id or "")
+    assert (await world.life(work.operation_id)).outcome == "failed"
+
+
+async def test_the_next_change_of_a_target_does_not_wait_for_long_where_a_probe_finds_nothing_out(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("writ_executor.steps.dispatch.PROBE_FIRST", 0.3)
+    await world.executor(lease=5.0)
+    await serve_agent(world, "unknown")
+    await heartbeat(world)
+    first = await ended_unknown(world)
+    second = await world.ask("service_restart", **RESTART)
+    await world.work(second.operation_id or "")
+    assert (await world.life(first)).state == "unknown"
+
+
+async def test_a_probe_says_nothing_once_another_operation_may_have_changed_the_target_during_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("writ_executor.steps.dispatch.PROBE_FIRST", 0.0)
+    one = await world.executor(lease=5.0)
+    looked, dispatched = asyncio.Event(), asyncio.Event()
+    await serve_agent(world, "took_effect", looking=looked, until=dispatched)
+    await heartbeat(world)
+    first = await ended_unknown(world)
+    await looked.wait()
+    second = await world.ask("service_restart", **RESTART)
+    await world.work(second.operation_id or "")
+    dispatched.set()
+    await one.background.settle()
+    assert (await world.life(first)).state == "unknown"
