@@ -1,6 +1,6 @@
 """A scripted agent of the executor's test world: it sends heartbeats, answers reads and cancels."""
 
-import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from tests.executor.conftest import World
@@ -72,11 +72,10 @@ async def serve_agent(
     signs: bool = True,
     key: Key | None = None,
     instance: str = "",
-    looking: asyncio.Event | None = None,
-    until: asyncio.Event | None = None,
+    before_read: Callable[[], Awaitable[object]] | None = None,
 ) -> list[CancelRequest]:
     """`observed`: the results of reads, by default their action. `signs`: it signs its replies, by `key` and as
-    `instance`, by default those of the claims. A read sets `looking`, and waits for `until`.
+    `instance`, by default those of the claims.
     """
     cancels: list[CancelRequest] = []
     identity = AgentIdentity(
@@ -86,10 +85,8 @@ async def serve_agent(
     async def serve_read(message: Message) -> bytes | EndpointReply:
         ask = decode(message.data, ReadRequest)
         found = observed or {"action": ask.action}
-        if looking is not None:
-            looking.set()
-        if until is not None:
-            await until.wait()
+        if before_read is not None:
+            await before_read()
         preview = sign(world.hands.key, preview_of(ask, found)) if ask.action == "preview" else None
         reply = encode(ReadReply(observed=found, verdict=verdict, preview=preview))  # type: ignore[arg-type]
         return signed_reply(identity, message, reply) if signs else reply

@@ -109,7 +109,12 @@ async def test_a_probe_says_nothing_once_another_operation_may_have_changed_the_
     monkeypatch.setattr("writ_executor.steps.dispatch.PROBE_FIRST", 0.0)
     one = await world.executor(lease=5.0)
     looked, dispatched = asyncio.Event(), asyncio.Event()
-    await serve_agent(world, "took_effect", looking=looked, until=dispatched)
+
+    async def look_until_the_next_is_dispatched() -> None:
+        looked.set()
+        await dispatched.wait()
+
+    await serve_agent(world, "took_effect", before_read=look_until_the_next_is_dispatched)
     await heartbeat(world)
     first = await ended_unknown(world)
     await looked.wait()
