@@ -74,9 +74,7 @@ async def serve_agent(
     instance: str = "",
     before_read: Callable[[], Awaitable[object]] | None = None,
 ) -> list[CancelRequest]:
-    """`observed`: the results of reads, by default their action. `signs`: it signs its replies, by `key` and as
-    `instance`, by default those of the claims.
-    """
+    """`observed`: the results of reads, by default their action. `key` and `instance`: by default those of claims."""
     cancels: list[CancelRequest] = []
     identity = AgentIdentity(
         key=key or world.hands.key, pool=world.hands.pool, instance=instance or world.hands.instance
@@ -97,15 +95,9 @@ async def serve_agent(
         return signed_reply(identity, message, reply) if signs else reply
 
     pool = world.hands.pool
-    await world.bus.serve(
-        Service(
-            name="agent",
-            version="0",
-            description="",
-            endpoints=[
-                Endpoint(name="look", subject=subjects.host_read(pool), handler=serve_read),
-                Endpoint(name="cancel", subject=subjects.cancel(pool, world.hands.instance), handler=cancel),
-            ],
-        )
-    )
+    endpoints = [
+        Endpoint(name="look", subject=subjects.host_read(pool), handler=serve_read),
+        Endpoint(name="cancel", subject=subjects.cancel(pool, world.hands.instance), handler=cancel),
+    ]
+    await world.bus.serve(Service(name="agent", version="0", description="", endpoints=endpoints))
     return cancels

@@ -6,7 +6,7 @@ import tracemalloc
 
 import pytest
 from msgspec import json
-from tests.executor.agent_requests import heartbeat, serve_agent
+from tests.executor.agent_requests import heartbeat
 from tests.executor.conftest import World
 
 from writ_contracts import subjects

@@ -35,7 +35,7 @@ from writ_trust.statements import digest
 
 _log = Log("writ.executor")
 PROBE_FIRST = 5.0
-"""Seconds for which the next change of a target waits for a probe of one that ended `unknown`: it would hide its effect."""
+"""Seconds for which the next change of a target waits for a probe of the last one, if that ended `unknown`."""
 EARLIER_RELEASE = 600.0
 """Seconds without a request that is dispatched at once, after an executor of the release before was noticed."""
 Review = Callable[[AcceptedLife], Awaitable[CheckedDecision | None]]
@@ -177,8 +177,8 @@ class Dispatcher:
         requested = life.requested
         for line, lock in locks.items():
             if limit_of(requested, line) is None:
-                taken = lock is not None and lock.operation_id != requested.operation_id
-                if taken and (self._index.holds(lock) or self._awaits_probe(lock)):
+                other = lock if lock is not None and lock.operation_id != requested.operation_id else None
+                if other is not None and (self._index.holds(other) or self._awaits_probe(other)):
                     return False
             elif not await self._has_room(line, life, lock):
                 return False
