@@ -260,6 +260,15 @@ def test_history_of_honest_executors_is_regular(events: Events) -> None:
     assert looked(events) == []
 
 
+@each_case("events", HONEST)
+def test_honest_history_is_regular_wherever_an_audit_service_begins_to_read(events: Events) -> None:
+    for position in range(1, len(events)):
+        courses, stored = OperationHistories(), records(events)
+        for _, operation_id in courses.unknown(stored[position:]):
+            courses.learn(operation_id, stored[:position])
+        assert [courses.examine(record) for record in stored[position:]] == [None] * (len(events) - position), position
+
+
 @each_case("case", BROKEN)
 def test_impossible_history_is_found(case: str) -> None:
     events, text = BROKEN[case]

@@ -16,7 +16,7 @@ from writ_contracts.history.archives import ARCHIVE
 from writ_contracts.history.recorded_receipts import finding_problem, receipt_problem
 from writ_contracts.history.records import Record
 from writ_contracts.ids import WRIT_TARGET
-from writ_contracts.life import State, advances
+from writ_contracts.life import TABLE, State, advances
 from writ_contracts.people.approvals import SignedApproval
 from writ_contracts.subjects import EventSubject, control_event, parse_event
 from writ_contracts.wire import decode_event, event_of, kind_of
@@ -27,18 +27,8 @@ from writ_trust.statements import digest, read
 REMEMBERED = 4_096
 OF_CONTROL = "writ.journal.control."
 ARCHIVES = control_event(ARCHIVE)
-FOLLOWS = (
-    "approved",
-    "rejected",
-    "dispatched",
-    "granted",
-    "started",
-    "finished",
-    "unknown",
-    "resolved",
-    "cancel_requested",
-)
-"""Kinds of events that cannot begin an operation."""
+FIRST = frozenset(kind for state, kind in TABLE if state is State.ABSENT)
+"""Kinds of events that may be the first of an operation in the journal."""
 Ended = journal.Finished | journal.Unknown | journal.Resolved
 
 
@@ -94,10 +84,10 @@ class OperationHistories:
             where = parse_event(record.subject)
             if where is None or where.operation_id in self._known or where.operation_id in begun:
                 continue
-            if where.event in FOLLOWS:
-                missing.add((where.principal, where.operation_id))
-            else:
+            if where.event in FIRST:
                 begun.add(where.operation_id)
+            else:
+                missing.add((where.principal, where.operation_id))
         return missing
 
     def learn(self, operation_id: str, records: Sequence[Record]) -> None:
