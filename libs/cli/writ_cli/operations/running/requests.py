@@ -1,6 +1,8 @@
 """`writ run` and `writ simulate`: request an operation, or the decision about it."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -31,11 +33,15 @@ from writ_client.client import Writ
 from writ_client.operations import request_signing
 from writ_client.operations.operation_wait import RecordedRequest
 from writ_client.operations.target_runs import EachRequest, each_request
+from writ_client.operations.time_left import TimeLeft
 from writ_client.whole_ids import beginnings, with_whole_ids
 from writ_contracts import errors
 from writ_contracts.ids import WRIT_TARGET, operation_id
 from writ_contracts.requests import OperationView, RequestReply, SimulateReply, Verdict
 from writ_runtime.plugins.entry_points import load_catalogue
+
+
+NOT_REQUESTED = "nothing was changed or requested"
 
 
 class RunArguments(Struct, frozen=True, kw_only=True):
@@ -107,7 +113,7 @@ def refuse_control(operation: str) -> None:
 @click.option("--diff", is_flag=True, help="Show the change of a file or of packages, by a preview just before.")
 @click.option("--reason", "-r", default="", help="Why, for the record.")
 @click.option("--no-wait", is_flag=True, help="Return once it is decided and recorded.")
-@click.option("--timeout", metavar="SPAN", help="Longest time to wait for the outcome (90s, 15m).")
+@click.option("--timeout", metavar="SPAN", help="Longest time for the request and its outcome (90s, 15m).")
 @click.option("--idempotency-key", metavar="KEY", help="A request with the same key is the same operation.")
 @click.option(
     "--correlation-id", metavar="ID", callback=checked_correlation, help="An id that groups operations in the record."
@@ -147,14 +153,28 @@ async def run(
         refuse_wrong_parameters(operation, arguments.parameters)
     if choice.many:
         return await run_many(settings, _for_each(arguments, patience, wait=not options.no_wait), choice)
+    within = TimeLeft(patience)
     async with await settings.waiting().connect() as writ:
-        await refuse_unknown(writ, operation)
-        await refuse_misspelt_target(settings, writ, arguments.target)
-        arguments = await _with_whole_ids(writ, arguments)
+        with _before_the_request(within):
+            async with asyncio.timeout(within.left):
+                await refuse_unknown(writ, operation)
+                await refuse_misspelt_target(settings, writ, arguments.target)
+                arguments = await _with_whole_ids(writ, arguments)
+            before = await _preview(writ, arguments, within) if options.diff and not options.dry_run else None
         if options.no_wait:
-            return _show_answer(settings.screen, await _submit(writ, arguments))
-        before = await _preview(writ, arguments, patience) if options.diff and not options.dry_run else None
-        return await _wait(settings, writ, arguments, patience, before)
+            return _show_answer(settings.screen, await _submit(writ, arguments, within))
+        return await _wait(settings, writ, arguments, within, before)
+
+
+@contextmanager
+def _before_the_request(within: TimeLeft) -> Iterator[None]:
+    """Say of a time-out that nothing was requested yet."""
+    try:
+        yield
+    except TimeoutError:
+        raise errors.TimedOut(f"no reply in {within.text}; {NOT_REQUESTED}") from None
+    except errors.TimedOut as error:
+        raise errors.TimedOut(f"{error}; {NOT_REQUESTED}", code=error.code) from error
 
 
 async def _with_whole_ids(writ: Writ, arguments: RunArguments) -> RunArguments:
@@ -166,8 +186,8 @@ async def _with_whole_ids(writ: Writ, arguments: RunArguments) -> RunArguments:
     return structs.replace(arguments, parameters=whole)
 
 
-async def _preview(writ: Writ, arguments: RunArguments, patience: float | None) -> RunPreview:
-    return await preview_of(writ, arguments.operation, arguments.target, arguments.parameters, patience)
+async def _preview(writ: Writ, arguments: RunArguments, within: TimeLeft) -> RunPreview:
+    return await preview_of(writ, arguments.operation, arguments.target, arguments.parameters, within)
 
 
 def _for_each(arguments: RunArguments, patience: float | None, *, wait: bool) -> EachRequest:
@@ -185,7 +205,7 @@ def _for_each(arguments: RunArguments, patience: float | None, *, wait: bool) ->
     )
 
 
-async def _submit(writ: Writ, arguments: RunArguments) -> RequestReply:
+async def _submit(writ: Writ, arguments: RunArguments, within: TimeLeft) -> RequestReply:
     try:
         return await writ.submit(
             arguments.operation,
@@ -196,6 +216,7 @@ async def _submit(writ: Writ, arguments: RunArguments) -> RequestReply:
             idempotency_key=arguments.key,
             correlation_id=arguments.correlation_id,
             sign=arguments.sign,
+            timeout=within.for_submission,
         )
     except errors.TimedOut as error:
         raise errors.TimedOut(
@@ -204,14 +225,14 @@ async def _submit(writ: Writ, arguments: RunArguments) -> RequestReply:
 
 
 async def _wait(
-    settings: Settings, writ: Writ, arguments: RunArguments, patience: float | None, before: RunPreview | None = None
+    settings: Settings, writ: Writ, arguments: RunArguments, within: TimeLeft, before: RunPreview | None = None
 ) -> int:
     number, screen = operation_id(writ.principal, arguments.key), settings.screen
     try:
         with ProgressLine(screen) as live:
-            answer = await _submit(writ, arguments)
+            answer = await _submit(writ, arguments, within)
             live.reported(_tell_waiting(screen, answer))
-            view = await writ.wait(answer.operation_id or number, timeout=patience, on_event=live.show)
+            view = await writ.wait(answer.operation_id or number, timeout=within, on_event=live.show)
     except asyncio.CancelledError:
         raise OperationGoesOn(f"operation {number} goes on: `writ op watch {number}`", number) from None
     except errors.TimedOut as error:
