@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypedDict, Unpack
+from typing import Any, Self, Unpack
 
 from writ_bus import tracing
 from writ_bus.port import Bus
@@ -24,6 +24,7 @@ from writ_client.operations.operation_wait import HistoryReader, OnEvent, Record
 from writ_client.operations.policy_changes import changed
 from writ_client.operations.principal_changes import PrincipalChanges
 from writ_client.operations.sessions import Sessions
+from writ_client.operations.submit_options import SubmitOptions
 from writ_client.operations.target_runs import ManyTargets, RunRecap, TargetResult, each_request
 from writ_client.operations.time_left import SUBMIT_SECONDS, TimeLeft, time_left
 from writ_client.people.approvals import Approvals, Signer
@@ -42,16 +43,6 @@ from writ_trust.keys import Key
 
 CONTROL_SECONDS = 60.0
 CLOSE_SECONDS = 1.0
-
-
-class SubmitOptions(TypedDict, total=False):
-    """The options passed by `run` to `submit`."""
-
-    reason: str
-    dry_run: bool
-    correlation_id: str | None
-    sign: bool
-    by: Signer | None
 
 
 class Writ(Queries, OperationGroups):
@@ -169,10 +160,8 @@ class Writ(Queries, OperationGroups):
             request = await proof.of(request, self._key, self.principal, operation, by, self._clock())
         subject = subjects.request(self.principal, operation)
         with tracing.span(f"submit {operation}", tracing.root(correlation_id or ""), principal=self.principal):
-            within = SUBMIT_SECONDS if timeout is None else timeout
-            answer = await request_reply(
-                self._bus, subject, request, requests.RequestReply, timeout=within, effect=True
-            )
+            left = SUBMIT_SECONDS if timeout is None else timeout
+            answer = await request_reply(self._bus, subject, request, requests.RequestReply, timeout=left, effect=True)
             tracing.note({"operation_id": answer.operation_id})
         if answer.outcome is None or answer.operation_id is None:
             raise_for(answer)
@@ -205,9 +194,9 @@ class Writ(Queries, OperationGroups):
                 )
             except TimedOut as error:
                 raise TimedOut(f"{error}; the request was sent, and may be on record as {number}") from error
-            operation_id, undecided = answer.operation_id or number, answer.outcome is None
+            number, undecided = answer.operation_id or number, answer.outcome is None
             return await outcome(
-                self, operation_id, heard, within=within, on_event=on_event, undecided=undecided, accepted=True
+                self, number, heard, within=within, on_event=on_event, undecided=undecided, accepted=True
             )
 
     async def run_on(
@@ -264,9 +253,7 @@ class Writ(Queries, OperationGroups):
     async def wait(
         self, operation_id: str, *, timeout: float | TimeLeft | None = None, on_event: OnEvent = lambda _: None
     ) -> requests.OperationView:
-        """Return the operation once it has an outcome, `unknown` included. Raises TimedOut after `timeout` seconds, or
-        when the rest of a time is over.
-        """
+        """Return the operation once it has an outcome, `unknown` included. Raises TimedOut after `timeout` seconds."""
         await self._following.start()
         with self._following.listen(operation_id) as heard:
             return await outcome(self, operation_id, heard, within=time_left(timeout), on_event=on_event)

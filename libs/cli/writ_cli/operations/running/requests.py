@@ -1,4 +1,4 @@
-"""`writ run` and `writ simulate`: request an operation, or the decision about it."""
+"""`writ run`: request an operation."""
 
 import asyncio
 from collections.abc import Iterator
@@ -14,6 +14,7 @@ from writ_cli.arguments.options import asking, packed
 from writ_cli.arguments.suggestions import suggestion
 from writ_cli.context.settings import Settings
 from writ_cli.operations.catalogue import parameter_words
+from writ_cli.operations.running.file_roots import roots_advice
 from writ_cli.operations.running.many_targets import run_many
 from writ_cli.operations.running.operation_check import (
     refuse_misspelt_target,
@@ -27,7 +28,7 @@ from writ_cli.operations.running.target_choice import TargetChoice, choosing
 from writ_cli.terminal import times
 from writ_cli.terminal.diff_text import show_diff
 from writ_cli.terminal.error_output import OperationGoesOn
-from writ_cli.terminal.exit_status import Exit, of_decision, of_outcome
+from writ_cli.terminal.exit_status import Exit, of_outcome
 from writ_cli.terminal.output import Screen, outcome, visible
 from writ_client.client import Writ
 from writ_client.operations import request_signing
@@ -37,9 +38,8 @@ from writ_client.operations.time_left import TimeLeft
 from writ_client.whole_ids import beginnings, with_whole_ids
 from writ_contracts import errors
 from writ_contracts.ids import WRIT_TARGET, operation_id
-from writ_contracts.requests import OperationView, RequestReply, SimulateReply, Verdict
+from writ_contracts.requests import OperationView, RequestReply, Verdict
 from writ_runtime.plugins.entry_points import load_catalogue
-
 
 NOT_REQUESTED = "nothing was changed or requested"
 
@@ -240,7 +240,8 @@ async def _wait(
         raise OperationGoesOn(f"{error}{hint}", number, code=error.code) from error
     whole = await writ.with_output(view)
     on_record = whole is view
-    view = structs.replace(whole, message=view.message + await suggestion(settings, view.code, view.message))
+    advice = await suggestion(settings, view.code, view.message) or roots_advice(settings, view)
+    view = structs.replace(whole, message=view.message + advice)
     if before is None:
         return show_view(screen, view, answer.verdict, on_record=on_record)
     if screen.json:
@@ -268,7 +269,7 @@ def _show_answer(screen: Screen, answer: RequestReply) -> int:
         screen.data(answer)
     else:
         screen.line(outcome(answer.outcome or answer.state), f"  operation {answer.operation_id}")
-        screen.fields(_reasons(answer.verdict))
+        screen.fields(reasons(answer.verdict))
         screen.fields([(answer.error.code, answer.error.message)] if answer.error else [])
     return Exit.DONE if answer.outcome is None else of_outcome(answer.outcome)
 
@@ -291,7 +292,7 @@ def show_view(screen: Screen, view: OperationView, verdict: Verdict | None = Non
     after = f" in {times.span(took)}" if view.outcome and took else ""
     screen.line(outcome(view.outcome or view.state), f"  {view.operation} on {view.target}{after}")
     screen.fields([("operation", view.operation_id), ("correlation", view.correlation_id)])
-    screen.fields(_reasons(verdict) if verdict else [("rules", ", ".join(view.rules))])
+    screen.fields(reasons(verdict) if verdict else [("rules", ", ".join(view.rules))])
     if not (verdict and verdict.reason == view.message):
         screen.fields([(view.code or "message", view.message)])
     screen.fields([("waiting", view.waiting.text if view.waiting else "")])
@@ -313,7 +314,8 @@ def _show_data(screen: Screen, view: OperationView, data: Any) -> None:
         raise errors.Invalid(f"{error}; operation {view.operation_id}: {view.outcome or view.state}") from None
 
 
-def _reasons(verdict: Verdict | None) -> list[tuple[str, object]]:
+def reasons(verdict: Verdict | None) -> list[tuple[str, object]]:
+    """Return what was decided and why, as fields."""
     if verdict is None:
         return []
     return [
@@ -323,45 +325,3 @@ def _reasons(verdict: Verdict | None) -> list[tuple[str, object]]:
         ("reason", verdict.reason),
         ("policy", verdict.policy),
     ]
-
-
-@click.command()
-@click.argument("operation", shell_complete=completion.operations)
-@click.argument("words", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=completion.parameters)
-@click.option("--target", "-t", metavar="TARGET", help="The target.", shell_complete=completion.targets)
-@click.option("--dry-run", is_flag=True, help="Decide it as a dry run.")
-@asking
-async def simulate(
-    settings: Settings, operation: str, words: tuple[str, ...], target: str | None, dry_run: bool
-) -> int:
-    """Show the decision on a request, its rules and reasons; nothing is recorded or done.
-
-    Exit status 0: allowed; 2: invalid, or no agent of the target has it; 3: denied; 4: allowed with an approval.
-    """
-    target_id, parameters = target_of(operation, target), parameters_of(operation, words)
-    async with await settings.connect() as writ:
-        parameters = await with_whole_ids(writ, load_catalogue().get(operation), parameters)
-        answer = await writ.simulate(operation, target_id, parameters, dry_run=dry_run)
-    _show_simulation(settings.screen, answer)
-    return of_decision(answer.verdict.decision if answer.verdict else "deny")
-
-
-def _show_simulation(screen: Screen, answer: SimulateReply) -> None:
-    if screen.json:
-        screen.data(answer)
-        return
-    screen.fields(_reasons(answer.verdict), indent=0)
-    screen.fields([("notice", answer.waiting.text if answer.waiting else "")], indent=0)
-    screen.fields([("parameters", answer.parameters), ("not shown", ", ".join(answer.hidden))], indent=0)
-    if answer.trace:
-        screen.table(("rule", "effect", "matched", "why not"), map(_step, answer.trace), drop=("effect",))
-
-
-def _step(step: dict[str, Any]) -> tuple[object, ...]:
-    return step.get("rule"), step.get("effect"), "yes" if step.get("matched") else "no", _clause(step)
-
-
-def _clause(step: dict[str, Any]) -> str:
-    if step.get("matched") or not step.get("clause"):
-        return ""
-    return f"{step['clause']}: expected {step.get('wanted', '')}, got {step.get('got', '')}"
