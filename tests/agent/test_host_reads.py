@@ -11,7 +11,7 @@ from tests.agent.conftest import POOL, TARGET, World
 
 from writ_agent.backends.port import Progress, Task, TaskResult
 from writ_contracts.agents import Claim, ReadRequest
-from writ_contracts.decisions import ReadAction
+from writ_contracts.decisions import ReadAction, ReadGrant
 from writ_contracts.errors import Invalid, Unreachable, Untrusted
 from writ_contracts.ids import encode_id
 from writ_contracts.inventory import Target
@@ -193,3 +193,24 @@ async def test_a_read_by_another_build_of_a_plugin_is_refused(world: World, acce
     assert "writ-example-plugin" in looked.error.message
     assert world.backend.looks == []
     assert world.executor.reports == []
+
+
+async def test_repeated_preview_of_a_request_is_one_security_event(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The executor tries the preview of a pending request for as long as it waits."""
+
+    async def outside(task: Task) -> dict[str, Any]:
+        raise Invalid("not beneath a root", code="outside_roots")
+
+    monkeypatch.setattr(world.backend, "preview", outside)
+    await world.agent()
+    first, second = ask(world, "preview"), ask(world, "preview")
+    for request in (first, first, second):
+        looked = await world.executor.request_read(request, POOL)
+        assert looked.error is not None
+        assert looked.error.code == "outside_roots"
+    named = [read(request.look, ReadGrant).operation_id for request in (first, second)]
+    await world.executor.until(lambda: set(named) <= {str(one.operation_id) for one in world.executor.reports})
+    reported = [(one.kind, str(one.operation_id)) for one in world.executor.reports]
+    assert sorted(reported) == sorted(("path_escape", one) for one in named)

@@ -147,6 +147,7 @@ class Receiver(ThreadingHTTPServer):
 
     def __init__(self, *statuses: int) -> None:
         self.statuses, self.received = list(statuses), list[tuple[dict[str, str], bytes]]()
+        self.paths = list[str]()
         super().__init__(("127.0.0.1", 0), Handler)
 
     @property
@@ -160,6 +161,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         status = self.server.statuses.pop(0) if self.server.statuses else 200
+        self.server.paths.append(self.path)
         if status == 200:
             self.server.received.append((dict(self.headers), body))
         self.send_response(status)
@@ -269,6 +271,11 @@ def test_a_redirect_is_not_followed_and_a_receiver_that_is_not_there_is_named(re
     assert post(request) == "HTTP 307"
     assert receiver.received == []
     assert post(HttpRequest(url="http://127.0.0.1:1/", headers={}, body=b"{}")).startswith("not reached")
+
+
+def test_path_of_a_receiver_may_have_letters_beyond_ascii(receiver: Receiver) -> None:
+    assert post(HttpRequest(url=f"{receiver.url}/größe%20x?für=ops&a=b c", headers={}, body=b"{}")) == ""
+    assert receiver.paths == ["/hook/gr%C3%B6%C3%9Fe%20x?f%C3%BCr=ops&a=b%20c"]
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,11 @@ def test_unknown_command_names_the_nearest_or_the_group_that_has_it(words: tuple
         (("target", "edit"), "writ target set"),
         (("principal", "delete"), "writ principal remove"),
         (("op", "describe"), "writ op show"),
+        (("audit", "proof"), "writ journal verify"),
+        (("audit", "export"), "writ journal archive"),
+        (("approvals", "deny"), "writ approvals reject"),
+        (("token", "delete"), "writ token revoke"),
+        (("start",), "writ up"),
     ],
 )
 def test_name_of_another_program_leads_to_our_command(words: tuple[str, ...], ours: str) -> None:

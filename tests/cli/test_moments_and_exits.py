@@ -1,6 +1,9 @@
 """Typed times, and the exit status of each end of a command."""
 
+import errno
+import os
 import time
+from pathlib import Path
 
 import click
 import pytest
@@ -17,6 +20,9 @@ from writ_client.operations.operation_wait import StillOpen
 from writ_contracts import errors
 from writ_contracts.errors import ConfigError
 from writ_contracts.journal import Outcome
+from writ_installation.files.home import Home
+from writ_installation.nats import disk
+from writ_proof.bundles import BundleWriter
 from writ_testing.each_case import each_case
 
 
@@ -32,6 +38,27 @@ def test_span_is_parsed_to_seconds(text: str, seconds: float) -> None:
 def test_malformed_span_is_refused(text: str) -> None:
     with pytest.raises(errors.Invalid):
         times.seconds(text)
+
+
+def test_full_disk_of_this_machine_is_a_failure_wherever_it_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A backup and an archive ended as unreachable (6), as did a new installation."""
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path, home = tmp_path / "backup.writ", Home(tmp_path / ".writ")
+    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(disk, "ROOM", 1 << 60)
+    with pytest.raises(OSError, match="No space left") as publish, BundleWriter(path) as writer:
+        writer.publish()
+    with pytest.raises(OSError, match="MB free") as create:
+        disk.check_room_for_new(home)
+    assert [refuse(publish.value), refuse(create.value)] == [Exit.FAILED] * 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == f"writ: {path}: No space left on device"
+    assert second.startswith(f"writ: {home.root}: its disk has ")
 
 
 def test_end_of_a_wait_names_the_command_that_follows_the_operation(capsys: pytest.CaptureFixture[str]) -> None:

@@ -339,7 +339,7 @@ async def test_the_command_shows_rejects_and_refuses_another_digest(installation
         rejected = await installation.writ("approvals", "reject", operation_id, "--reason", "no", "--as", "bob")
         assert (rejected.status, rejected.out.startswith("rejected: ")) == (0, True)
         assert (await alice.get(operation_id)).outcome == "rejected"
-        assert "no request waits for you" in (await installation.writ("approvals", "list", "--as", "bob")).out
+        assert "no request waits for you to decide" in (await installation.writ("approvals", "list", "--as", "bob")).out
         decided = await installation.writ("approvals", "show", operation_id[:8], "--as", "bob")
         assert (decided.status, decided.err) == (0, "")
         assert "alice requests test_noop on web-1" in decided.out

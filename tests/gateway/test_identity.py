@@ -211,18 +211,27 @@ async def test_allowed_operations_are_those_within_the_limits_of_the_token(insta
 
 
 async def test_tools_are_listed_within_the_limits_of_the_token(installation: RunningInstallation) -> None:
-    catalogue, limits = load_catalogue(), [Caller(), Caller(operations=["network_*"])]
+    limited = {
+        "no": Caller(),
+        "operations": Caller(operations=["network_*"]),
+        "targets": Caller(targets=["web-*"]),
+        "no target": Caller(targets=["nowhere-*"]),
+    }
+    catalogue, now, listed = load_catalogue(), [Caller()], dict[str, set[str]]()
     async with connected(installation, "bot") as writ:
+        session = PrincipalSession(writ, catalogue)
 
         async def session_of(_: RequestContext) -> PrincipalSession:
-            return PrincipalSession(writ, catalogue).called_by(limits[0])
+            return session.called_by(now[0])
 
         async with Client(server(Toolbox(catalogue, "full"), session_of), cache=None) as mcp:
-            every = {tool.name for tool in (await mcp.list_tools()).tools}
-            del limits[0]
-            left = {tool.name for tool in (await mcp.list_tools()).tools}
-    assert every - left >= {"request_operation", "preview_operation", "execute_test_sleep"}
-    assert left >= {"read", "get_operation_status", "cancel_operation", "search_operations"}
+            for limits, now[0] in limited.items():
+                listed[limits] = {tool.name for tool in (await mcp.list_tools()).tools}
+    assert listed["no"] - listed["operations"] >= {"request_operation", "preview_operation", "execute_test_sleep"}
+    assert listed["operations"] >= {"read", "get_operation_status", "cancel_operation", "search_operations"}
+    assert listed["targets"] == listed["no"]
+    assert listed["no"] - listed["no target"] >= {"read", "request_operation", "execute_test_sleep"}
+    assert listed["no target"] >= {"get_operation_status", "cancel_operation", "search_operations"}
 
 
 async def test_simulation_of_a_change_is_refused_where_the_server_is_read_only(

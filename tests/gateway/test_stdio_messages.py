@@ -168,10 +168,15 @@ async def test_a_message_as_long_as_permitted_is_read(installation: RunningInsta
 async def test_an_input_that_ends_within_a_message_is_answered_before_the_end(
     installation: RunningInstallation,
 ) -> None:
+    """So is a request before it, which takes a while."""
+    read = {"name": "read", "arguments": {"operation_type": "test_noop", "target_id": "web-1"}}
+    request = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": read}
     async with lines_of(installation) as lines:
         await lines.call("initialize", **INITIALIZE)
-        lines.input.write(PING[:-5])
-        assert json.loads(await lines.rest())["error"]["code"] == -32700
+        lines.input.write(json.dumps(request).encode() + b"\n" + PING[:-5])
+        replies = {one.get("id"): one for one in map(json.loads, (await lines.rest()).splitlines())}
+    assert replies[None]["error"]["code"] == -32700
+    assert replies[1]["result"]["structuredContent"]["operation_id"]
 
 
 async def test_a_client_that_reads_no_more_ends_the_gateway_without_a_traceback(

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from writ_contracts.errors import ConfigError, Conflict, Invalid, Unreachable
+from writ_contracts.errors import ConfigError, Conflict, Invalid
 from writ_contracts.ids import TOKEN_PATTERN
 from writ_contracts.installation.keyring import KeyEntry, Keyring
 from writ_documents import yaml_file
@@ -99,8 +99,11 @@ async def test_new_installation_is_refused_on_a_disk_without_room(
     monkeypatch.setattr(disk, "ROOM", 1 << 60)
     options = SupervisorOptions(nats_port=0)
     for start in (detach(home, []), Supervisor(home, options, {}, print).run(StopSignal(), print)):
-        with pytest.raises(Unreachable, match=r" MB free, and a new installation needs \d+ MB: nothing was made$"):
+        with pytest.raises(
+            OSError, match=r" MB free, and a new installation needs \d+ MB: nothing was made"
+        ) as refused:
             await start
+        assert (refused.value.errno, refused.value.filename) == (errno.ENOSPC, str(home.root))
         assert list(tmp_path.iterdir()) == []
     create_installation(home)
     check_room_for_new(home)

@@ -10,6 +10,7 @@ from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.decisions import Decision, Subject
 from writ_contracts.journal import AwaitingApproval, Dispatched, PreviewTaken, Requested
 from writ_contracts.operations import Catalogue
+from writ_contracts.parameters import public
 from writ_contracts.people.approvals import Approval, ApprovalMessage, ApprovalReply, SignedApproval
 from writ_contracts.people.previews import Preview
 from writ_contracts.requests import Verdict
@@ -156,6 +157,8 @@ async def awaiting(asking: Asking, subject: Subject) -> Pending:
     decision = read(answer.decision, Decision)
     assert decision.effect == "require_approval"
     made = Pending(asking, subject, answer.decision.detached())
+    parameters = Catalogue(BUILT_IN).find(subject.operation).parameters
+    effective = public(parameters, answer.effective)
     requested = Requested(
         **stamp(asking, "requested"),
         operation_id=subject.operation_id,
@@ -166,9 +169,9 @@ async def awaiting(asking: Asking, subject: Subject) -> Pending:
         risk="change",
         idempotent=True,
         key=subject.key,
-        parameters=subject.parameters,
-        effective=dict(answer.effective),
-        hidden=[],
+        parameters=public(parameters, subject.parameters),
+        effective=effective,
+        hidden=[name for name in answer.effective if name not in effective],
         parameters_digest=decision.parameters_digest,
         fingerprint="",
         verdict=Verdict(decision=decision.effect, rules=[], reason="", code=decision.code),

@@ -103,7 +103,6 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     concurrency: int = 64
     urgent: Collection[str] = ()
     """Last tokens of subjects whose messages have slots and a line of their own."""
-    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 class Service(Struct, frozen=True, kw_only=True):

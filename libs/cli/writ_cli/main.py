@@ -39,7 +39,7 @@ PLACES = {
     "version": "writ_cli.main:show_version",
     "completion": "writ_cli.arguments.completion:completion",
     "run": f"{_OPERATIONS}.running.requests:run",
-    "simulate": f"{_OPERATIONS}.running.requests:simulate",
+    "simulate": f"{_OPERATIONS}.running.simulation:simulate",
     "op": f"{_OPERATIONS}.running.own_operations:op",
     "stop": f"{_OPERATIONS}.controls.stops:stop",
     "emergency": f"{_OPERATIONS}.controls.emergencies:emergency",

@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypedDict, Unpack
+from typing import Any, Self, Unpack
 
 from writ_bus import tracing
 from writ_bus.port import Bus
@@ -24,7 +24,9 @@ from writ_client.operations.operation_wait import HistoryReader, OnEvent, Record
 from writ_client.operations.policy_changes import changed
 from writ_client.operations.principal_changes import PrincipalChanges
 from writ_client.operations.sessions import Sessions
+from writ_client.operations.submit_options import SubmitOptions
 from writ_client.operations.target_runs import ManyTargets, RunRecap, TargetResult, each_request
+from writ_client.operations.time_left import SUBMIT_SECONDS, TimeLeft, time_left
 from writ_client.people.approvals import Approvals, Signer
 from writ_client.queries.operation_queries import Queries
 from writ_client.queries.policy_queries import PolicyQueries
@@ -39,19 +41,8 @@ from writ_contracts.policy.facts import ScanReply, ScanReport
 from writ_contracts.policy.versions import sent_form
 from writ_trust.keys import Key
 
-SUBMIT_SECONDS = 30.0
 CONTROL_SECONDS = 60.0
 CLOSE_SECONDS = 1.0
-
-
-class SubmitOptions(TypedDict, total=False):
-    """The options passed by `run` to `submit`."""
-
-    reason: str
-    dry_run: bool
-    correlation_id: str | None
-    sign: bool
-    by: Signer | None
 
 
 class Writ(Queries, OperationGroups):
@@ -169,9 +160,8 @@ class Writ(Queries, OperationGroups):
             request = await proof.of(request, self._key, self.principal, operation, by, self._clock())
         subject = subjects.request(self.principal, operation)
         with tracing.span(f"submit {operation}", tracing.root(correlation_id or ""), principal=self.principal):
-            answer = await request_reply(
-                self._bus, subject, request, requests.RequestReply, timeout=timeout or SUBMIT_SECONDS, effect=True
-            )
+            left = SUBMIT_SECONDS if timeout is None else timeout
+            answer = await request_reply(self._bus, subject, request, requests.RequestReply, timeout=left, effect=True)
             tracing.note({"operation_id": answer.operation_id})
         if answer.outcome is None or answer.operation_id is None:
             raise_for(answer)
@@ -188,15 +178,25 @@ class Writ(Queries, OperationGroups):
         on_event: OnEvent = lambda _: None,
         **options: Unpack[SubmitOptions],
     ) -> requests.OperationView:
-        """`submit` with these options, then `wait`; `on_event` gets the events on the way."""
+        """`submit` with these options, then `wait`; `on_event` gets the events on the way.
+
+        `timeout` is for both together, in seconds; the request is repeated for at most 30 of them. Raises as both.
+        StillOpen has the recorded operation; another TimedOut names the operation whose request may be on record.
+        """
+        within = TimeLeft(timeout)
         key = request_signing.new_key() if idempotency_key is None else idempotency_key
+        number = id_of(self.principal, key)
         await self._following.start()
-        with self._following.listen(id_of(self.principal, key)) as heard:
-            answer = await self.submit(operation, target, parameters, idempotency_key=key, **options)
-            operation_id = answer.operation_id or id_of(self.principal, key)
-            undecided = answer.outcome is None
+        with self._following.listen(number) as heard:
+            try:
+                answer = await self.submit(
+                    operation, target, parameters, idempotency_key=key, timeout=within.for_submission, **options
+                )
+            except TimedOut as error:
+                raise TimedOut(f"{error}; the request was sent, and may be on record as {number}") from error
+            number, undecided = answer.operation_id or number, answer.outcome is None
             return await outcome(
-                self, operation_id, heard, timeout=timeout, on_event=on_event, undecided=undecided, accepted=True
+                self, number, heard, within=within, on_event=on_event, undecided=undecided, accepted=True
             )
 
     async def run_on(
@@ -243,7 +243,7 @@ class Writ(Queries, OperationGroups):
                 return RecordedRequest(operation_id, answer)
             undecided = answer.outcome is None
             waiting = outcome(
-                self, operation_id, heard, timeout=wait, on_event=on_event, undecided=undecided, accepted=True
+                self, operation_id, heard, within=TimeLeft(wait), on_event=on_event, undecided=undecided, accepted=True
             )
             try:
                 return RecordedRequest(operation_id, answer, await waiting)
@@ -251,12 +251,12 @@ class Writ(Queries, OperationGroups):
                 return RecordedRequest(operation_id, answer, last_view(error))
 
     async def wait(
-        self, operation_id: str, *, timeout: float | None = None, on_event: OnEvent = lambda _: None
+        self, operation_id: str, *, timeout: float | TimeLeft | None = None, on_event: OnEvent = lambda _: None
     ) -> requests.OperationView:
         """Return the operation once it has an outcome, `unknown` included. Raises TimedOut after `timeout` seconds."""
         await self._following.start()
         with self._following.listen(operation_id) as heard:
-            return await outcome(self, operation_id, heard, timeout=timeout, on_event=on_event)
+            return await outcome(self, operation_id, heard, within=time_left(timeout), on_event=on_event)
 
     async def events(self, operation_id: str) -> AsyncIterator[Event]:
         """Yield past and coming events of the operation, in order and to its outcome; progress in between as it comes.

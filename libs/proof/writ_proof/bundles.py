@@ -17,7 +17,7 @@ from typing import IO, Self
 
 from msgspec import Struct
 
-from writ_contracts.errors import Conflict, Unreachable, WritError
+from writ_contracts.errors import Conflict, WritError
 from writ_documents.atomic_files import sync_folder
 
 CHUNK = 1 << 20
@@ -67,7 +67,7 @@ class BundleWriter:
     """
 
     def __init__(self, path: Path) -> None:
-        """Raises Conflict where the file exists, Unreachable where it cannot be made."""
+        """Raises Conflict where the file exists, OSError with its name where it cannot be made."""
         self.path = path
         self._partial = path.with_name(f"{path.name}.partial")
         if path.exists():
@@ -138,7 +138,7 @@ class Bundle:
     """A bundle for reading. Raises DamagedBundle for an unpublished file."""
 
     def __init__(self, path: Path) -> None:
-        """Raises Unreachable where it cannot be opened."""
+        """Raises OSError, with its name, where it cannot be opened."""
         self.path = path
         with _disk(path), _as_made(path):
             self._zip = zipfile.ZipFile(path)
@@ -206,4 +206,4 @@ def _disk(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno == errno.EINVAL:  # a damaged offset: zipfile seeks to a place before the file
             raise DamagedBundle(f"{path}: it is not a complete bundle: {error}") from error
-        raise Unreachable(f"{path}: {error.strerror or error}") from error
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error

@@ -1,6 +1,6 @@
 """The caller of one MCP request: the client program, as it names itself, and the limits of its token. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
 from msgspec import Struct
@@ -10,14 +10,15 @@ from writ_contracts.requests import ClientInfo
 from writ_gateway.untrusted_text import visible
 
 LONGEST = 100
+EVERY = ("*",)
 
 
 class Caller(Struct, frozen=True, kw_only=True):
     """Globs of `operations` and `targets` limit a token: a request without a match is not sent."""
 
     client: ClientInfo | None = None
-    operations: Sequence[str] = ("*",)
-    targets: Sequence[str] = ("*",)
+    operations: Sequence[str] = EVERY
+    targets: Sequence[str] = EVERY
 
     def check(self, operation: str, target: str) -> None:
         """Raise Denied (`token_limit`) for a request outside the token's globs. Cancels are allowed to every token."""
@@ -38,6 +39,11 @@ def client_info(name: str, version: str, session: str) -> ClientInfo:
 
 def _short(text: str) -> str:
     return visible(text[:LONGEST])[:LONGEST]
+
+
+def any_fits(names: Iterable[str], globs: Sequence[str]) -> bool:
+    """Return whether a glob matches any of the names."""
+    return any(_fits(name, globs) for name in names)
 
 
 def _fits(name: str, globs: Sequence[str]) -> bool:

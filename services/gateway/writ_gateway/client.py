@@ -4,7 +4,7 @@ It enforces "no tool approves": a tool has no other way to send a request.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -110,6 +110,11 @@ class AgentClient(Writ):
         """Return the decision like `Writ.simulate`. Raises Denied and Invalid (`unknown_operation`) as `submit`."""
         self._check(operation, target, dry_run=dry_run)
         return await super().simulate(operation, target, parameters, dry_run=dry_run)
+
+    @property
+    def target_globs(self) -> Sequence[str]:
+        """The globs of targets that limit the caller's token."""
+        return self._caller.targets
 
     def may_request(self, operation: str, target: str | None = None) -> bool:
         """Return whether the token's globs admit requests of the operation, on this target if one is given."""

@@ -2,12 +2,15 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 
 from writ_client.client import Writ
 from writ_contracts.catalogue.control import AUDIT_READ
 from writ_contracts.ids import WRIT_TARGET
+from writ_gateway.caller import EVERY, any_fits
 
 FRESH_SECONDS = 30.0
+MOST_KEPT = 64
 
 
 class Permissions:
@@ -16,19 +19,26 @@ class Permissions:
     def __init__(self, writ: Writ) -> None:
         self._writ = writ
         self._asking = asyncio.Lock()
-        self._known: frozenset[str] = frozenset()
-        self._until = 0.0
+        self._known: dict[tuple[str, ...], tuple[frozenset[str], float]] = {}
+        """By the globs of tokens: the operations, and until when they are fresh."""
         self._reads_policy = False
         self._reads_until = 0.0
 
-    async def operations(self) -> frozenset[str]:
-        """Return the permitted operations, at most 30 s old. Raises as `PolicyQueries.allowed`."""
+    async def operations(self, targets: Sequence[str] = EVERY) -> frozenset[str]:
+        """Return the operations permitted on any target that these globs match, at most 30 s old. Raises as
+        `PolicyQueries.allowed`.
+        """
+        globs = tuple(targets)
         async with self._asking:
-            if time.monotonic() >= self._until:
+            known, until = self._known.get(globs, (frozenset(), 0.0))
+            if time.monotonic() >= until:
                 answer = await self._writ.policy.allowed(principal=self._writ.principal)
-                self._known = frozenset(one.operation for one in answer.accesses if one.allowed != "never")
-                self._until = time.monotonic() + FRESH_SECONDS
-            return self._known
+                found = (one for one in answer.accesses if one.allowed != "never")
+                known = frozenset(one.operation for one in found if globs == EVERY or any_fits(one.targets, globs))
+                if len(self._known) >= MOST_KEPT:
+                    self._known.clear()
+                self._known[globs] = known, time.monotonic() + FRESH_SECONDS
+            return known
 
     async def reads_policy(self) -> bool:
         """Return whether the principal may read the policy, at most 30 s old. Raises as `AccessQueries.explain`."""

@@ -35,7 +35,8 @@ class PrincipalSession:
 
     async def permitted(self) -> list[Operation]:
         """Return the operations on targets permitted to the caller and to its token, sorted by name."""
-        may = {name for name in await self._permissions.operations() if self.writ.may_request(name)}
+        known = await self._permissions.operations(self.writ.target_globs)
+        may = {name for name in known if self.writ.may_request(name)}
         return sorted(
             (one for one in self.catalogue.values() if one.name in may and not one.control), key=lambda one: one.name
         )

@@ -10,7 +10,7 @@ from writ_gateway.context import Context as RequestContext
 from writ_gateway.context import caller_of
 from writ_gateway.refusals import Refusals
 from writ_gateway.server import LONGEST_MESSAGE, server
-from writ_gateway.session import PrincipalSession
+from writ_gateway.session import OpenWaits, PrincipalSession
 from writ_gateway.stdio_messages import messages
 from writ_gateway.toolbox import Toolbox
 from writ_runtime.plugins.entry_points import load_catalogue
@@ -45,9 +45,10 @@ async def serve(config: GatewayConfig) -> None:
             return session.called_by(caller_of(context, run))
 
         tools, refusals = Toolbox(catalogue, config.profile, read_only=config.read_only), Refusals()
-        mcp = server(tools, session_of, refusals=refusals)
+        waits = OpenWaits()
+        mcp = server(tools, session_of, waits, refusals)
         try:
-            async with messages(LONGEST_MESSAGE) as (reading, writing):
+            async with messages(LONGEST_MESSAGE, waits.cut_short) as (reading, writing):
                 await mcp.run(reading, writing, mcp.create_initialization_options())
         finally:
             refusals.close()

@@ -8,7 +8,7 @@ import io
 import os
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import CancelledError
 from contextlib import asynccontextmanager
 from typing import Any
@@ -29,11 +29,14 @@ from mcp.types import (
 )
 
 from writ_bus import tasks
+from writ_gateway.open_requests import OpenRequests, ReplyStream
 from writ_runtime.logs import Log
 
 Incoming = SessionMessage | Exception
 _log = Log("writ.gateway")
 CHUNK = 65_536
+PATIENCE = 5.0
+"""Seconds for the replies to a client that has ended its input. Clients end a server that stays for longer."""
 SHOWN = 200
 """The most characters of an id that an error repeats."""
 
@@ -138,11 +141,12 @@ class StandardInput:
 
 @asynccontextmanager
 async def messages(
-    longest: int,
-) -> AsyncIterator[tuple[MemoryObjectReceiveStream[Incoming], MemoryObjectSendStream[SessionMessage]]]:
+    longest: int, cut_short: Callable[[], None]
+) -> AsyncIterator[tuple[MemoryObjectReceiveStream[Incoming], ReplyStream]]:
     """Yield the streams of an MCP server on standard input and output. `longest`: bytes of a message.
 
-    A client that reads no more ends the block, as one that writes no more does.
+    A client that reads no more ends the block, as one that writes no more does, once its requests have their replies:
+    after `PATIENCE` their waits are `cut_short`, and after the same time again the rest is left.
     """
     nothing = anyio.wrap_file(io.StringIO())
     reading = StandardInput(_private(0, os.open(os.devnull, os.O_RDONLY)), longest)
@@ -152,9 +156,11 @@ async def messages(
     try:
         async with stdio_server(stdin=nothing, stdout=anyio.wrap_file(replies)) as (unused, writing):
             await unused.aclose()
-            reader = tasks.spawn(_pass_on(reading, incoming, writing.clone()), "standard input")
+            requests = OpenRequests()
+            passing = _pass_on(reading, incoming, writing.clone(), requests, cut_short)
+            reader = tasks.spawn(passing, "standard input")
             try:
-                yield received, writing
+                yield received, ReplyStream(writing, requests)
             finally:
                 reader.cancel()
     except* BrokenPipeError:
@@ -178,12 +184,19 @@ async def _pass_on(
     reading: StandardInput,
     incoming: MemoryObjectSendStream[Incoming],
     replies: MemoryObjectSendStream[SessionMessage],
+    requests: OpenRequests,
+    cut_short: Callable[[], None],
 ) -> None:
     async with incoming, replies:
         async for line in reading.lines():
             try:
                 if line is None:
                     raise MalformedMessage(INVALID_REQUEST, f"the message is longer than {reading.longest:,} bytes")
-                await incoming.send(SessionMessage(parsed(line)))
+                message = parsed(line)
+                requests.came(message)
+                await incoming.send(SessionMessage(message))
             except MalformedMessage as error:
                 await replies.send(SessionMessage(error.reply))
+        if not await requests.end(PATIENCE):
+            cut_short()
+            await requests.end(PATIENCE)

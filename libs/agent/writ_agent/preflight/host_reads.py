@@ -46,6 +46,8 @@ LISTING_SHARE = 0.9
 """The share of a listing's or test's time for the read itself; the rest is for the reply."""
 MAX_BASELINE_BYTES = 4096
 MAX_OBSERVED_BYTES = 1_000_000
+MOST_REMEMBERED = 4096
+"""Security events of requests that are not reported again."""
 _log = Log("writ.agent")
 
 
@@ -69,6 +71,7 @@ class HostReads:
         self._trust = trust
         self._reporter = reporter
         self._meters = meters
+        self._reported: dict[tuple[str | None, str], None] = {}
 
     async def baseline(self, work: Dispatched) -> dict[str, Any]:
         """Return the target's state before the operation; empty if it cannot or may not be read."""
@@ -169,9 +172,17 @@ class HostReads:
         return ReadReply(visit=target_report(self._trust, self._identity, grant, found))
 
     async def _watch(self, code: str, what: str, operation_id: str | None) -> None:
-        """Report a host's codes which are signs of an attack as security events."""
-        if kind := ALARMS.get(code):
-            await self._reporter.report(SecurityRefusal(kind, f"{what} ended with {code}"), operation_id)
+        """Report a host's codes which are signs of an attack as security events: each once for a request, since the
+        preview of a pending one is tried again and again.
+        """
+        kind = ALARMS.get(code)
+        if kind is None or (operation_id, kind) in self._reported:
+            return
+        if operation_id is not None:
+            self._reported[operation_id, kind] = None
+            if len(self._reported) > MOST_REMEMBERED:
+                del self._reported[next(iter(self._reported))]
+        await self._reporter.report(SecurityRefusal(kind, f"{what} ended with {code}"), operation_id)
 
     async def _list(self, ask: ReadRequest, grant: ReadGrant, task: Task, seconds: float) -> ReadReply:
         listings, codes = await list_under(self._backend, self._identity, ask.look, grant, task, seconds)

@@ -50,7 +50,7 @@ class EndpointInfo(msgspec.Struct, frozen=True):
     name: str
     subject: str
     queue_group: str
-    metadata: Mapping[str, str]
+    metadata: Mapping[str, str] = {}
 
 
 class EndpointStats(msgspec.Struct):
@@ -121,9 +121,7 @@ class Discovery:
             return msgspec.json.encode(Pong(*who))
         if verb == "STATS":
             return msgspec.json.encode(Stats(*who, self._started, list(self.stats.values())))
-        endpoints = [
-            EndpointInfo(one.name, one.subject, queue_of(service, one), dict(one.metadata)) for one in service.endpoints
-        ]
+        endpoints = [EndpointInfo(one.name, one.subject, queue_of(service, one)) for one in service.endpoints]
         return msgspec.json.encode(ServiceInfo(*who, service.description, endpoints))
 
     def count(self, endpoint: Endpoint, started_ns: int, *, failed: bool) -> None:

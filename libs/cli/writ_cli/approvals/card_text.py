@@ -25,6 +25,8 @@ def show_card(screen: Screen, card: Card, now: float) -> None:
         show_diff(screen, card.preview.diff)
     for what in card.unverified:
         screen.line(Text(f"  UNVERIFIED: {shown(what)}", style="bold red"))
+    if card.warning:
+        screen.line(Text(f"  warning: {shown(card.warning)}", style="yellow"))
     for why in refusals(card) if card.state == "awaiting_approval" else ():
         screen.line(Text(f"  not to approve: {shown(why)}", style="yellow"))
 
@@ -124,6 +126,7 @@ def as_data(card: Card) -> dict[str, Any]:
         "preview": _preview_data(card),
         "facts": card.facts,
         "changed_since": _changed_since(card),
+        "warning": card.warning,
         "unverified": card.unverified,
         "refusals": card.refusals,
     }

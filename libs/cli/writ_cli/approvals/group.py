@@ -67,7 +67,7 @@ async def list_pending(settings: Settings) -> int:
     if settings.screen.json:
         settings.screen.data(pending)
     elif not pending:
-        settings.screen.line("no request waits for you")
+        settings.screen.line("no request waits for you to decide; `writ op list` shows your own")
     else:
         _table(settings.screen, pending)
     return Exit.DONE
@@ -187,11 +187,14 @@ async def approve(
 @approvals.command("reject")
 @click.argument("operation", shell_complete=completion.open_operations)
 @REASON
+@DIGEST
+@click.option("--yes", "-y", is_flag=True, help="As for `approve`; a rejection does not ask.")
 @asking
-async def reject(settings: Settings, operation: str, reason: str) -> int:
+async def reject(settings: Settings, operation: str, reason: str, expected: str | None, yes: bool) -> int:
     """Reject a request, which ends it."""
     async with await settings.connect() as writ:
         card = await _card(settings, writ, operation, None, ())
+        _check_digest(card, expected)
         answer = await writ.approvals.reject(card, reason=reason)
     return _show_answer(settings.screen, card, answer)
 

@@ -8,7 +8,7 @@ from writ_contracts.requests import OperationView
 
 
 class RunOptions(TypedDict, total=False):
-    """Options of every operation. `wait`: seconds until TimedOut is raised; the operation goes on."""
+    """Options of every operation. `wait`: seconds until TimedOut is raised, as the `timeout` of `Writ.run`."""
 
     reason: str
     dry_run: bool

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from msgspec import Struct
 
 from writ_client.operations.operation_events import Event, SequencedEvent, of_trace
+from writ_client.operations.time_left import TimeLeft
 from writ_client.queries.operation_queries import Queries
 from writ_contracts import errors, life
 from writ_contracts.agents import Progress
@@ -57,7 +58,7 @@ async def outcome(
     operation_id: str,
     heard: Heard,
     *,
-    timeout: float | None,
+    within: TimeLeft,
     on_event: OnEvent,
     undecided: bool = False,
     accepted: bool = False,
@@ -70,7 +71,7 @@ async def outcome(
     pause = POLL_SECONDS if undecided else 0.0
     ended = False
     try:
-        async with asyncio.timeout(timeout):
+        async with asyncio.timeout(within.left):
             while True:
                 if await history.end(pause):
                     if history.whole and (view := history.view()) is not None:
@@ -84,7 +85,7 @@ async def outcome(
     except TimeoutError:
         seen = _later(view, history.view())
         state = _still(seen) if seen is not None else "has no outcome that was seen"
-        raise StillOpen(f"operation {operation_id} {state} after {timeout:g} s", operation_id, seen) from None
+        raise StillOpen(f"operation {operation_id} {state} after {within.text}", operation_id, seen) from None
 
 
 async def state_now(

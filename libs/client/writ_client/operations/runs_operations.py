@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from writ_client.operations.operation_wait import OnEvent, RecordedRequest
 from writ_client.operations.request_signing import RequestProof
+from writ_client.operations.time_left import TimeLeft
 from writ_client.people.approvals import Signer
 from writ_contracts.requests import OperationView, RequestReply
 
@@ -32,7 +33,7 @@ class RunsOperations(Protocol):
         """Send one request, as `Writ.submit` does."""
 
     async def wait(
-        self, operation_id: str, *, timeout: float | None = None, on_event: OnEvent = lambda _: None
+        self, operation_id: str, *, timeout: float | TimeLeft | None = None, on_event: OnEvent = lambda _: None
     ) -> OperationView:
         """Wait for the outcome, as `Writ.wait` does."""
 

@@ -16,6 +16,7 @@ from msgspec import Struct, field
 from writ_client.operations import request_signing
 from writ_client.operations.operation_wait import OnEvent
 from writ_client.operations.runs_operations import RunsOperations
+from writ_client.operations.time_left import TimeLeft
 from writ_client.people.approvals import Signer
 from writ_client.refused_arguments import distinct, refuse_below_one
 from writ_contracts import errors
@@ -64,8 +65,8 @@ class RunRecap(Struct, frozen=True, kw_only=True):
 
 
 class EachRequest(Struct, frozen=True, kw_only=True):
-    """The operation, the same for all targets. `timeout`: seconds to wait for each; `wait`: for outcomes at all. `by`
-    proves one's presence once for each target.
+    """The operation, the same for all targets. `timeout`: seconds for each, from its request to its outcome; `wait`:
+    for outcomes at all. `by` proves one's presence once for each target.
     """
 
     operation: str
@@ -183,7 +184,7 @@ class ManyTargets:
     async def _outcome(self, target: str, began: float) -> TargetResult | None:
         """Return the result; None for a target that was not begun."""
         try:
-            answer = await self._submitted(target)
+            answer, within = await self._submitted(target)
         except errors.TimedOut as error:  # it may have been taken
             return self._failed(target, "unknown", error)
         except errors.WritError as error:
@@ -196,20 +197,23 @@ class ManyTargets:
         self._awaited.begin()
         try:
             number = answer.operation_id or self._id(target)
-            view = await self._writ.wait(number, timeout=self._each.timeout, on_event=self._on_event)
+            view = await self._writ.wait(number, timeout=within, on_event=self._on_event)
         except errors.WritError as error:
             return self._failed(target, PENDING, error)
         finally:
             self._awaited.end()
         return _ended(view, time.monotonic() - began)
 
-    async def _submitted(self, target: str) -> RequestReply | None:
-        """Return the reply; None if too many failed before a request was accepted."""
+    async def _submitted(self, target: str) -> tuple[RequestReply | None, TimeLeft]:
+        """Return the reply, None if too many failed before a request was accepted, and the time left for its outcome:
+        a wait for room does not count.
+        """
         each, busy, proof = self._each, 0, request_signing.RequestProof()
         while not self._stopped:
             self._begun.add(target)
+            within = TimeLeft(each.timeout)
             try:
-                return await self._writ.submit(
+                answer = await self._writ.submit(
                     each.operation,
                     target,
                     each.parameters,
@@ -220,7 +224,9 @@ class ManyTargets:
                     sign=each.sign,
                     by=each.by,
                     proof=proof,
+                    timeout=within.for_submission,
                 )
+                return answer, within
             except errors.Full as error:
                 if error.code not in BUSY or busy >= MOST_BUSY:
                     raise
@@ -229,7 +235,7 @@ class ManyTargets:
             if refused == "rate_limited" or not await self._awaited.room():
                 busy += 1
                 await asyncio.sleep(BUSY_SECONDS)
-        return None
+        return None, TimeLeft(None)
 
     def _failed(self, target: str, outcome: str, error: errors.WritError) -> TargetResult:
         number = "" if outcome == ERROR else self._id(target)

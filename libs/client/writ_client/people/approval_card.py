@@ -70,6 +70,8 @@ class Card(Struct, frozen=True, kw_only=True):
     preview: CardPreview | None = None
     facts: ApprovalFacts | None = None
     signed_facts: Signed | None = None
+    warning: str = ""
+    """Why it would not start now, though approved, as policy says."""
     unverified: list[str] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
 
@@ -140,6 +142,7 @@ def open_card(
         preview=preview,
         facts=facts,
         signed_facts=answer.facts,
+        warning=answer.warning,
         unverified=unverified,
         refusals=[
             *_lacks_of_preview(facts, preview),

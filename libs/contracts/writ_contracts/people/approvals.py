@@ -154,7 +154,8 @@ class ApprovalQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class ApprovalCard(Struct, frozen=True, kw_only=True):
     """`requested`: the exact bytes of the event, for its approver to hash and verify. `step`: the step for which the
     reader's approval would count now; empty if it would count for none. `remaining`: the number of approvals still
-    needed. `preview`: signed by an agent; `facts`: policy's signed ApprovalFacts for the reader.
+    needed. `preview`: signed by an agent; `facts`: policy's signed ApprovalFacts for the reader. `warning`: why it
+    would not start now, though approved, or may not; empty where nothing is known.
     """
 
     principal: PrincipalId
@@ -171,6 +172,7 @@ class ApprovalCard(Struct, frozen=True, kw_only=True):
     attested: bool = False
     preview: Signed | None = None
     facts: Signed | None = None
+    warning: str = ""
 
 
 class ApprovalCardReply(Struct, frozen=True, kw_only=True):

@@ -19,6 +19,8 @@ KERNEL_TREES = ("/proc", "/sys", "/dev")
 TEMPORARY = re.compile(r"\.writ-[0-9a-f]{16}\.(lock|tmp|restore)")
 """Names that a write uses beside the file, and a restore in its folder. Requests may not name them."""
 
+DECLARED = "`file_roots` of its entry in the inventory declares them"
+
 MAX_PATH = 4095
 MAX_NAME = 255
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x80-\x9f\u2028\u2029]")
@@ -53,7 +55,7 @@ def locate(path: str, roots: Iterable[HostFileRoot]) -> Tuple[str, str]:
     """
     holding = [root for root in roots if within(path, root.path)]
     if not holding:
-        raise HostError("outside_roots", f"{path} is not beneath any file root of the target")
+        raise HostError("outside_roots", f"{path} is not beneath any file root of the target: {DECLARED}")
     root = max(holding, key=lambda item: (len(item.path), not item.allow_system_root))
     _check_root(root, path)
     return root.path, posixpath.relpath(path, root.path)

@@ -1,9 +1,9 @@
 """The disk under the bundled NATS server: whether the streams fit, and whether the server could write last."""
 
+import errno
 import shutil
 from pathlib import Path
 
-from writ_contracts.errors import Unreachable
 from writ_installation.files.home import Home
 from writ_nats_server.streams import Sizes
 
@@ -20,15 +20,15 @@ def free(folder: Path) -> int:
 
 
 def check_room_for_new(home: Home) -> None:
-    """Raises Unreachable where there is no installation yet, and too little room for one. Nothing is made before: on a
-    full disk even a folder may fail.
+    """Raises OSError (ENOSPC) where there is no installation yet, and too little room for one. Nothing is made
+    before: on a full disk even a folder may fail.
     """
     if home.principals.exists():
         return
     left = free(next(one for one in (home.root, *home.root.parents) if one.exists()))
     if left < ROOM:
-        text = f"the disk of {home.root} has {left // MEGABYTE} MB free"
-        raise Unreachable(f"{text}, and a new installation needs {ROOM // MEGABYTE} MB: nothing was made")
+        text = f"its disk has {left // MEGABYTE} MB free, and a new installation needs {ROOM // MEGABYTE} MB"
+        raise OSError(errno.ENOSPC, f"{text}: nothing was made", str(home.root))
 
 
 def shortage(folder: Path, sizes: Sizes) -> str:

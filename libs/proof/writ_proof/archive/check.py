@@ -45,7 +45,7 @@ class VerifiedArchive(Struct, frozen=True, kw_only=True):
 def verify(path: Path, policy_keys: Collection[str], people: Directory | None = None) -> VerifiedArchive:
     """Verify the whole archive, and approvals by the newest directory of people's credentials.
 
-    Raises DamagedBundle, and Unreachable if it cannot be read.
+    Raises DamagedBundle, and OSError if it cannot be read.
     """
     with Bundle(path) as bundle:
         encoded = bundle.read(MANIFEST)

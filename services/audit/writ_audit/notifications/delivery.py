@@ -7,12 +7,13 @@ A destination that does not reply delays only itself. Notifications older than a
 import asyncio
 import http.client
 import socket
+import string
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from msgspec import Struct
 
@@ -215,7 +216,7 @@ def post(request: HttpRequest) -> str:
     """
     parts = urlsplit(request.url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    path = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+    path = quote(f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/", safe=string.punctuation)
     try:
         connection = kind(parts.hostname or "", parts.port, timeout=SEND_SECONDS)
         connection.connect()

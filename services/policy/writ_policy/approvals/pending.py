@@ -30,6 +30,7 @@ from writ_contracts.people.credentials import KEY
 from writ_contracts.signing import Signed
 from writ_contracts.subjects import JOURNAL, any_operation_filter, every_operation_filter, parse_event, parse_query
 from writ_contracts.wire import event_of
+from writ_policy.approvals.present_decision import warning_of
 from writ_policy.approvals.previews import approval_facts, last_change_of, recorded_preview
 from writ_policy.approvals.recorded_operations import RecordedOperations
 from writ_policy.approvals.verdicts import PendingOperation
@@ -154,7 +155,8 @@ class PendingApprovals:
         last = await last_change_of(self._journal, decision.target, self._standings.keys, judge.world.installation)
         operation = judge.catalogue.find(decision.operation)
         facts = approval_facts(standing, preview, operation, who, judge.world, last, judge.now)
-        return structs.replace(card, preview=preview, facts=sign(self._key, facts))
+        warning = warning_of(standing, judge) if standing.life.state is State.AWAITING_APPROVAL else ""
+        return structs.replace(card, preview=preview, facts=sign(self._key, facts), warning=warning)
 
     async def _shown(self, one: WaitingOperation, who: str, judge: Judge) -> PendingApproval | None:
         try:

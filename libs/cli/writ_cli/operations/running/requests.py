@@ -1,6 +1,8 @@
-"""`writ run` and `writ simulate`: request an operation, or the decision about it."""
+"""`writ run`: request an operation."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -12,6 +14,7 @@ from writ_cli.arguments.options import asking, packed
 from writ_cli.arguments.suggestions import suggestion
 from writ_cli.context.settings import Settings
 from writ_cli.operations.catalogue import parameter_words
+from writ_cli.operations.running.file_roots import roots_advice
 from writ_cli.operations.running.many_targets import run_many
 from writ_cli.operations.running.operation_check import (
     refuse_misspelt_target,
@@ -25,17 +28,20 @@ from writ_cli.operations.running.target_choice import TargetChoice, choosing
 from writ_cli.terminal import times
 from writ_cli.terminal.diff_text import show_diff
 from writ_cli.terminal.error_output import OperationGoesOn
-from writ_cli.terminal.exit_status import Exit, of_decision, of_outcome
+from writ_cli.terminal.exit_status import Exit, of_outcome
 from writ_cli.terminal.output import Screen, outcome, visible
 from writ_client.client import Writ
 from writ_client.operations import request_signing
 from writ_client.operations.operation_wait import RecordedRequest
 from writ_client.operations.target_runs import EachRequest, each_request
+from writ_client.operations.time_left import TimeLeft
 from writ_client.whole_ids import beginnings, with_whole_ids
 from writ_contracts import errors
 from writ_contracts.ids import WRIT_TARGET, operation_id
-from writ_contracts.requests import OperationView, RequestReply, SimulateReply, Verdict
+from writ_contracts.requests import OperationView, RequestReply, Verdict
 from writ_runtime.plugins.entry_points import load_catalogue
+
+NOT_REQUESTED = "nothing was changed or requested"
 
 
 class RunArguments(Struct, frozen=True, kw_only=True):
@@ -107,7 +113,7 @@ def refuse_control(operation: str) -> None:
 @click.option("--diff", is_flag=True, help="Show the change of a file or of packages, by a preview just before.")
 @click.option("--reason", "-r", default="", help="Why, for the record.")
 @click.option("--no-wait", is_flag=True, help="Return once it is decided and recorded.")
-@click.option("--timeout", metavar="SPAN", help="Longest time to wait for the outcome (90s, 15m).")
+@click.option("--timeout", metavar="SPAN", help="Longest time for the request and its outcome (90s, 15m).")
 @click.option("--idempotency-key", metavar="KEY", help="A request with the same key is the same operation.")
 @click.option(
     "--correlation-id", metavar="ID", callback=checked_correlation, help="An id that groups operations in the record."
@@ -147,14 +153,28 @@ async def run(
         refuse_wrong_parameters(operation, arguments.parameters)
     if choice.many:
         return await run_many(settings, _for_each(arguments, patience, wait=not options.no_wait), choice)
+    within = TimeLeft(patience)
     async with await settings.waiting().connect() as writ:
-        await refuse_unknown(writ, operation)
-        await refuse_misspelt_target(settings, writ, arguments.target)
-        arguments = await _with_whole_ids(writ, arguments)
+        with _before_the_request(within):
+            async with asyncio.timeout(within.left):
+                await refuse_unknown(writ, operation)
+                await refuse_misspelt_target(settings, writ, arguments.target)
+                arguments = await _with_whole_ids(writ, arguments)
+            before = await _preview(writ, arguments, within) if options.diff and not options.dry_run else None
         if options.no_wait:
-            return _show_answer(settings.screen, await _submit(writ, arguments))
-        before = await _preview(writ, arguments, patience) if options.diff and not options.dry_run else None
-        return await _wait(settings, writ, arguments, patience, before)
+            return _show_answer(settings.screen, await _submit(writ, arguments, within))
+        return await _wait(settings, writ, arguments, within, before)
+
+
+@contextmanager
+def _before_the_request(within: TimeLeft) -> Iterator[None]:
+    """Say of a time-out that nothing was requested yet."""
+    try:
+        yield
+    except TimeoutError:
+        raise errors.TimedOut(f"no reply in {within.text}; {NOT_REQUESTED}") from None
+    except errors.TimedOut as error:
+        raise errors.TimedOut(f"{error}; {NOT_REQUESTED}", code=error.code) from error
 
 
 async def _with_whole_ids(writ: Writ, arguments: RunArguments) -> RunArguments:
@@ -166,8 +186,8 @@ async def _with_whole_ids(writ: Writ, arguments: RunArguments) -> RunArguments:
     return structs.replace(arguments, parameters=whole)
 
 
-async def _preview(writ: Writ, arguments: RunArguments, patience: float | None) -> RunPreview:
-    return await preview_of(writ, arguments.operation, arguments.target, arguments.parameters, patience)
+async def _preview(writ: Writ, arguments: RunArguments, within: TimeLeft) -> RunPreview:
+    return await preview_of(writ, arguments.operation, arguments.target, arguments.parameters, within)
 
 
 def _for_each(arguments: RunArguments, patience: float | None, *, wait: bool) -> EachRequest:
@@ -185,7 +205,7 @@ def _for_each(arguments: RunArguments, patience: float | None, *, wait: bool) ->
     )
 
 
-async def _submit(writ: Writ, arguments: RunArguments) -> RequestReply:
+async def _submit(writ: Writ, arguments: RunArguments, within: TimeLeft) -> RequestReply:
     try:
         return await writ.submit(
             arguments.operation,
@@ -196,6 +216,7 @@ async def _submit(writ: Writ, arguments: RunArguments) -> RequestReply:
             idempotency_key=arguments.key,
             correlation_id=arguments.correlation_id,
             sign=arguments.sign,
+            timeout=within.for_submission,
         )
     except errors.TimedOut as error:
         raise errors.TimedOut(
@@ -204,14 +225,14 @@ async def _submit(writ: Writ, arguments: RunArguments) -> RequestReply:
 
 
 async def _wait(
-    settings: Settings, writ: Writ, arguments: RunArguments, patience: float | None, before: RunPreview | None = None
+    settings: Settings, writ: Writ, arguments: RunArguments, within: TimeLeft, before: RunPreview | None = None
 ) -> int:
     number, screen = operation_id(writ.principal, arguments.key), settings.screen
     try:
         with ProgressLine(screen) as live:
-            answer = await _submit(writ, arguments)
+            answer = await _submit(writ, arguments, within)
             live.reported(_tell_waiting(screen, answer))
-            view = await writ.wait(answer.operation_id or number, timeout=patience, on_event=live.show)
+            view = await writ.wait(answer.operation_id or number, timeout=within, on_event=live.show)
     except asyncio.CancelledError:
         raise OperationGoesOn(f"operation {number} goes on: `writ op watch {number}`", number) from None
     except errors.TimedOut as error:
@@ -219,7 +240,8 @@ async def _wait(
         raise OperationGoesOn(f"{error}{hint}", number, code=error.code) from error
     whole = await writ.with_output(view)
     on_record = whole is view
-    view = structs.replace(whole, message=view.message + await suggestion(settings, view.code, view.message))
+    advice = await suggestion(settings, view.code, view.message) or roots_advice(settings, view)
+    view = structs.replace(whole, message=view.message + advice)
     if before is None:
         return show_view(screen, view, answer.verdict, on_record=on_record)
     if screen.json:
@@ -247,7 +269,7 @@ def _show_answer(screen: Screen, answer: RequestReply) -> int:
         screen.data(answer)
     else:
         screen.line(outcome(answer.outcome or answer.state), f"  operation {answer.operation_id}")
-        screen.fields(_reasons(answer.verdict))
+        screen.fields(reasons(answer.verdict))
         screen.fields([(answer.error.code, answer.error.message)] if answer.error else [])
     return Exit.DONE if answer.outcome is None else of_outcome(answer.outcome)
 
@@ -270,7 +292,7 @@ def show_view(screen: Screen, view: OperationView, verdict: Verdict | None = Non
     after = f" in {times.span(took)}" if view.outcome and took else ""
     screen.line(outcome(view.outcome or view.state), f"  {view.operation} on {view.target}{after}")
     screen.fields([("operation", view.operation_id), ("correlation", view.correlation_id)])
-    screen.fields(_reasons(verdict) if verdict else [("rules", ", ".join(view.rules))])
+    screen.fields(reasons(verdict) if verdict else [("rules", ", ".join(view.rules))])
     if not (verdict and verdict.reason == view.message):
         screen.fields([(view.code or "message", view.message)])
     screen.fields([("waiting", view.waiting.text if view.waiting else "")])
@@ -292,7 +314,8 @@ def _show_data(screen: Screen, view: OperationView, data: Any) -> None:
         raise errors.Invalid(f"{error}; operation {view.operation_id}: {view.outcome or view.state}") from None
 
 
-def _reasons(verdict: Verdict | None) -> list[tuple[str, object]]:
+def reasons(verdict: Verdict | None) -> list[tuple[str, object]]:
+    """Return what was decided and why, as fields."""
     if verdict is None:
         return []
     return [
@@ -302,45 +325,3 @@ def _reasons(verdict: Verdict | None) -> list[tuple[str, object]]:
         ("reason", verdict.reason),
         ("policy", verdict.policy),
     ]
-
-
-@click.command()
-@click.argument("operation", shell_complete=completion.operations)
-@click.argument("words", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=completion.parameters)
-@click.option("--target", "-t", metavar="TARGET", help="The target.", shell_complete=completion.targets)
-@click.option("--dry-run", is_flag=True, help="Decide it as a dry run.")
-@asking
-async def simulate(
-    settings: Settings, operation: str, words: tuple[str, ...], target: str | None, dry_run: bool
-) -> int:
-    """Show the decision on a request, its rules and reasons; nothing is recorded or done.
-
-    Exit status 0: allowed; 2: invalid, or no agent of the target has it; 3: denied; 4: allowed with an approval.
-    """
-    target_id, parameters = target_of(operation, target), parameters_of(operation, words)
-    async with await settings.connect() as writ:
-        parameters = await with_whole_ids(writ, load_catalogue().get(operation), parameters)
-        answer = await writ.simulate(operation, target_id, parameters, dry_run=dry_run)
-    _show_simulation(settings.screen, answer)
-    return of_decision(answer.verdict.decision if answer.verdict else "deny")
-
-
-def _show_simulation(screen: Screen, answer: SimulateReply) -> None:
-    if screen.json:
-        screen.data(answer)
-        return
-    screen.fields(_reasons(answer.verdict), indent=0)
-    screen.fields([("notice", answer.waiting.text if answer.waiting else "")], indent=0)
-    screen.fields([("parameters", answer.parameters), ("not shown", ", ".join(answer.hidden))], indent=0)
-    if answer.trace:
-        screen.table(("rule", "effect", "matched", "why not"), map(_step, answer.trace), drop=("effect",))
-
-
-def _step(step: dict[str, Any]) -> tuple[object, ...]:
-    return step.get("rule"), step.get("effect"), "yes" if step.get("matched") else "no", _clause(step)
-
-
-def _clause(step: dict[str, Any]) -> str:
-    if step.get("matched") or not step.get("clause"):
-        return ""
-    return f"{step['clause']}: expected {step.get('wanted', '')}, got {step.get('got', '')}"

@@ -8,6 +8,7 @@ from msgspec import Struct
 from writ_cli.terminal.diff_text import show_diff
 from writ_cli.terminal.output import Screen
 from writ_client.client import Writ
+from writ_client.operations.time_left import TimeLeft
 from writ_contracts.requests import OperationView
 
 BOUND = ("digest_before", "digest_after", "version_before", "version_after")
@@ -22,13 +23,15 @@ class RunPreview(Struct, frozen=True, kw_only=True):
 
 
 async def preview_of(
-    writ: Writ, operation: str, target: str, parameters: dict[str, Any], patience: float | None
+    writ: Writ, operation: str, target: str, parameters: dict[str, Any], within: TimeLeft
 ) -> RunPreview:
     """Take a preview by a dry run, which is recorded like any other."""
-    answer = await writ.submit(operation, target, parameters, reason="for the diff of a run", dry_run=True)
+    answer = await writ.submit(
+        operation, target, parameters, reason="for the diff of a run", dry_run=True, timeout=within.for_submission
+    )
     if answer.operation_id is None:
         return RunPreview(problem=answer.error.message if answer.error else "it was refused")
-    view = await writ.wait(answer.operation_id, timeout=patience)
+    view = await writ.wait(answer.operation_id, timeout=within)
     if view.outcome != "previewed":
         return RunPreview(problem=view.message or str(view.outcome))
     return RunPreview(output=(await writ.with_output(view)).output)

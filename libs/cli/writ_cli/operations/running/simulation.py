@@ -1,0 +1,57 @@
+"""`writ simulate`: the decision about an operation, without requesting it."""
+
+from typing import Any
+
+import click
+
+from writ_cli.arguments import completion
+from writ_cli.arguments.options import asking
+from writ_cli.context.settings import Settings
+from writ_cli.operations.running.requests import parameters_of, reasons, target_of
+from writ_cli.terminal.exit_status import of_decision
+from writ_cli.terminal.output import Screen
+from writ_client.whole_ids import with_whole_ids
+from writ_contracts.requests import SimulateReply
+from writ_runtime.plugins.entry_points import load_catalogue
+
+
+@click.command()
+@click.argument("operation", shell_complete=completion.operations)
+@click.argument("words", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=completion.parameters)
+@click.option("--target", "-t", metavar="TARGET", help="The target.", shell_complete=completion.targets)
+@click.option("--dry-run", is_flag=True, help="Decide it as a dry run.")
+@asking
+async def simulate(
+    settings: Settings, operation: str, words: tuple[str, ...], target: str | None, dry_run: bool
+) -> int:
+    """Show the decision on a request, its rules and reasons; nothing is recorded or done.
+
+    Exit status 0: allowed; 2: invalid, or no agent of the target has it; 3: denied; 4: allowed with an approval.
+    """
+    target_id, parameters = target_of(operation, target), parameters_of(operation, words)
+    async with await settings.connect() as writ:
+        parameters = await with_whole_ids(writ, load_catalogue().get(operation), parameters)
+        answer = await writ.simulate(operation, target_id, parameters, dry_run=dry_run)
+    _show_simulation(settings.screen, answer)
+    return of_decision(answer.verdict.decision if answer.verdict else "deny")
+
+
+def _show_simulation(screen: Screen, answer: SimulateReply) -> None:
+    if screen.json:
+        screen.data(answer)
+        return
+    screen.fields(reasons(answer.verdict), indent=0)
+    screen.fields([("notice", answer.waiting.text if answer.waiting else "")], indent=0)
+    screen.fields([("parameters", answer.parameters), ("not shown", ", ".join(answer.hidden))], indent=0)
+    if answer.trace:
+        screen.table(("rule", "effect", "matched", "why not"), map(_step, answer.trace), drop=("effect",))
+
+
+def _step(step: dict[str, Any]) -> tuple[object, ...]:
+    return step.get("rule"), step.get("effect"), "yes" if step.get("matched") else "no", _clause(step)
+
+
+def _clause(step: dict[str, Any]) -> str:
+    if step.get("matched") or not step.get("clause"):
+        return ""
+    return f"{step['clause']}: expected {step.get('wanted', '')}, got {step.get('got', '')}"

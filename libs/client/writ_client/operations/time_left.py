@@ -1,0 +1,30 @@
+"""The time that a caller gives to a call of several steps: each step gets what the steps before it left."""
+
+import time
+
+SUBMIT_SECONDS = 30.0
+"""The longest time for which a request is repeated until it is recorded, unless `submit` is given another."""
+
+
+class TimeLeft:
+    """The rest of `seconds`, counted from its creation. None: no limit. `text`: all of it, for people."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self.text = "" if seconds is None else f"{round(seconds, 2):g} s"
+        self._until = None if seconds is None else time.monotonic() + seconds
+
+    @property
+    def left(self) -> float | None:
+        """Return the rest in seconds, 0 when it is over; None without a limit."""
+        return None if self._until is None else max(self._until - time.monotonic(), 0.0)
+
+    @property
+    def for_submission(self) -> float | None:
+        """Return the time in which a request has to be recorded; None for the default of `submit`."""
+        left = self.left
+        return None if left is None else min(left, SUBMIT_SECONDS)
+
+
+def time_left(timeout: float | TimeLeft | None) -> TimeLeft:
+    """Return the rest of a time that has begun, or begin one of so many seconds."""
+    return timeout if isinstance(timeout, TimeLeft) else TimeLeft(timeout)

@@ -1,0 +1,51 @@
+"""Warn an approver of a request that would not start now, although enough people approved it.
+
+The rules are judged with the parameters on record, so a request with hidden ones is only compared with the inventory
+and with the version of the policy. The decision at its start counts.
+"""
+
+from writ_contracts.errors import Invalid
+from writ_contracts.people.persons import person_of
+from writ_contracts.wire import encode
+from writ_policy.approvals.verdicts import PendingOperation
+from writ_policy.decisions.rulings import Judge
+from writ_rules.engine.checked_request import checked_request
+from writ_rules.engine.decide import decide
+from writ_trust.digests import plain_digest
+
+LONGEST = 500
+
+
+def warning_of(standing: PendingOperation, judge: Judge) -> str:
+    """Return why the operation would not start now, or may not; nothing where it would."""
+    decision, world = standing.decision, judge.world
+    target = world.targets.get(decision.target)
+    if target is None:
+        return f"target {decision.target} is not in the inventory any more"
+    if decision.target_digest not in (None, plain_digest(encode(target))):
+        return f"target {decision.target} changed in the inventory since the request, so it would end as stale"
+    return _by_rules(standing, judge)[:LONGEST]
+
+
+def _by_rules(standing: PendingOperation, judge: Judge) -> str:
+    decision, requested, world = standing.decision, standing.life.requested, judge.world
+    operation = judge.catalogue.find(decision.operation)
+    if operation.control:  # policy checks more than rules for them
+        return ""
+    if any(name not in requested.effective for name in requested.hidden):
+        changed = decision.policy != world.version
+        return "the policy changed since the request, and decides at its start again" if changed else ""
+    try:
+        request = checked_request(
+            operation,
+            world.targets[decision.target],
+            standing.asker,
+            requested.effective,
+            at=judge.now,
+            dry_run=decision.dry_run,
+            person=person_of(standing.asker.id, world.principals),
+        )
+    except Invalid as error:
+        return f"it is invalid by now: {error}"
+    ruling = decide(world.seen_by(standing.asker, judge.now).policy, request, judge.control, world.people)
+    return f"by now it is denied: {ruling.reason}" if ruling.effect == "deny" and not ruling.needs else ""

@@ -1,0 +1,64 @@
+"""The time that a caller gives bounds the whole call, and the error says whether the request may be on record."""
+
+import asyncio
+
+import pytest
+from tests.client.scripted_api import ScriptedApi
+
+from writ_client.client import Writ
+from writ_client.operations.operation_wait import StillOpen
+from writ_client.operations.target_runs import ManyTargets, each_request, key_of
+from writ_contracts import errors
+from writ_contracts.ids import operation_id
+from writ_contracts.requests import Failure, RequestReply
+
+BELOW_THE_DEFAULT = 20.0
+"""Seconds; a request without a limit of its own is repeated for 30."""
+DISTRUST = Failure(code="unavailable", message="this service does not trust the journal", retry=True)
+
+
+async def silent() -> RequestReply:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def test_run_ends_in_its_time_while_executors_refuse(writ: Writ, executor: ScriptedApi) -> None:
+    executor.script.extend([DISTRUST] * 200)
+    async with asyncio.timeout(BELOW_THE_DEFAULT):
+        with pytest.raises(errors.Unreachable, match="does not trust the journal"):
+            await writ.run("service_restart", "a", timeout=0.3)
+    assert not executor.lives
+
+
+async def test_run_without_a_reply_in_its_time_names_the_operation_that_may_be_on_record(
+    writ: Writ, executor: ScriptedApi
+) -> None:
+    executor.script.extend([silent] * 50)
+    number = operation_id("alice", "k")
+    async with asyncio.timeout(BELOW_THE_DEFAULT):
+        with pytest.raises(errors.TimedOut, match=f"the request was sent, and may be on record as {number}") as caught:
+            await writ.run("service_restart", "a", idempotency_key="k", timeout=0.3)
+    assert not isinstance(caught.value, StillOpen)
+
+
+async def test_time_of_the_submission_counts_for_the_outcome(writ: Writ, executor: ScriptedApi) -> None:
+    executor.outcome = None
+    executor.script.append(DISTRUST)
+    with pytest.raises(StillOpen, match="is still dispatched after 1 s") as caught:
+        await writ.run("service_restart", "a", idempotency_key="k", timeout=1.0)
+    assert caught.value.operation_id == operation_id("alice", "k")
+    assert len(executor.requests) == 2
+
+
+async def test_run_on_many_targets_bounds_the_request_of_each(writ: Writ, executor: ScriptedApi) -> None:
+    executor.script.extend([DISTRUST] * 200)
+    async with asyncio.timeout(BELOW_THE_DEFAULT):
+        refused = await writ.run_on("service_restart", ["a", "b"], timeout=0.3)
+    assert [(one.outcome, one.operation_id) for one in refused.results] == [("error", "")] * 2
+    executor.script.clear()
+    executor.script.extend([silent] * 200)
+    async with asyncio.timeout(BELOW_THE_DEFAULT):
+        lost = await ManyTargets(writ, each_request("service_restart", key="one", timeout=0.3), ["a"]).run()
+    assert [(one.outcome, one.operation_id) for one in lost.results] == [
+        ("unknown", operation_id("alice", key_of("one", "a")))
+    ]
