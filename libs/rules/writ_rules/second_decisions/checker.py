@@ -155,7 +155,7 @@ class Checker:
             return Comparison(result="open", why=str(error))
         if why := self._outdated(version, decision):
             return _differs(why)
-        missed = self._control.missed(decision.control_sequence, decision.at - SLACK)
+        missed = self._control.missed(decision.control_sequence, record.sequence, decision.at - SLACK)
         if missed:
             return _differs(f"it was made without control event {missed}, which was on record before")
         try:
