@@ -121,19 +121,6 @@ async def test_a_decision_made_without_a_stop_differs(asking: Asking, tmp_path: 
     assert named_found.comparison.expected == "deny (stopped)"
 
 
-async def test_a_decision_before_a_stop_is_the_same_after_the_clock_of_nats_was_set_back(
-    asking: Asking, tmp_path: Path
-) -> None:
-    asking.clock.now += HOUR
-    about = asking.subject()
-    record = await recorded(asking, about, await asking.decision(about))
-    asking.clock.now -= HOUR
-    await asking.control("stop_set", {"scope": ["*"], "reason": "x"})
-    found = await checker(asking, tmp_path).check(record)
-    assert found is not None
-    assert found.comparison.result == "same", found.text
-
-
 async def test_a_disabled_principals_allow_differs(asking: Asking, tmp_path: Path) -> None:
     people = asking.files.path("principals")
     before = await asking.decision(asking.subject())
