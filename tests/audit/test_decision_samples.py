@@ -101,6 +101,15 @@ async def test_a_record_that_breaks_the_check_is_counted_open_and_ends_nothing(t
                 assert await counted.get() == result
 
 
+async def test_a_record_from_before_the_clock_of_nats_was_set_back_holds_up_no_check(tmp_path: Path) -> None:
+    async with publishable(tmp_path) as asking:
+        about = asking.subject()
+        record = await recorded(asking, about, await asking.decision(about))
+        async with sampling(asking, tmp_path, age=-3_600.0) as (samples, counted):
+            samples.offer(record)
+            assert await counted.get() == "open"
+
+
 async def forged_rejection(asking: Asking) -> Record:
     """Return the record of a rejection that bob did not sign."""
     asking.files.policy(NEEDS)

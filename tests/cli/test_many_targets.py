@@ -64,6 +64,7 @@ async def test_run_acts_on_exactly_the_chosen_targets(
         (("--all", "-t", "web-1"), "--all is every target"),
         (("-t", "web-1", "--serial", "2"), "--serial is for several targets"),
         (("-t", "web-*", "--serial", "x"), "'x' is neither a number nor a percentage"),
+        (("-t", "web-*", "--serial", "1", "--no-wait"), "--serial waits for each outcome"),
         (("--retry", "no-such-run"), "run no-such-run has no service_restart of yours"),
     ],
 )
@@ -123,7 +124,7 @@ def awaiting(number: str) -> RequestReply:
 
 async def test_an_approval_that_targets_wait_for_is_reported_at_once(command: Command, served: ScriptedApi) -> None:
     served.script.extend([awaiting("a"), awaiting("b")])
-    done = await command(*RESTART, "-t", "web-*", "--serial", "1", "--timeout", "1s")
+    done = await command(*RESTART, "-t", "web-*", "--timeout", "1s")
     why = "waits for an approval: 'ask' demands one of role approver; could approve: bob"
     assert done.stderr.splitlines() == [
         f"writ: web-1 {why}",
@@ -252,7 +253,11 @@ async def test_a_target_whose_request_was_an_error_is_retried_by_that_name(
     assert (done.exit_code, acted_on(served)) == (0, ["web-1"])
 
 
-async def test_ctrl_c_shows_what_goes_on(served: ScriptedApi, environ: dict[str, str]) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_run_that_is_ended_shows_what_goes_on(
+    served: ScriptedApi, environ: dict[str, str], number: signal.Signals
+) -> None:
+    """By Ctrl-C, or by a scheduler that gives up."""
     served.outcome = None
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it may be ignored
     try:
@@ -265,12 +270,23 @@ async def test_ctrl_c_shows_what_goes_on(served: ScriptedApi, environ: dict[str,
     finally:
         signal.signal(signal.SIGINT, before)
     await served.until_queries("operation", 2)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, err = await asyncio.wait_for(process.communicate(), 30)
     assert process.returncode == 4
     assert "3 targets: 2 pending, 1 skipped" in out.decode()
     assert "2 operations go on" in err.decode()
     assert "on 1 targets nothing was started" in err.decode()
+
+
+async def test_a_rolling_run_ends_at_a_target_that_goes_on_after_its_timeout(
+    command: Command, served: ScriptedApi
+) -> None:
+    served.outcome = None
+    done = await command(*RESTART, "-t", "*", "--serial", "1", "--timeout", "1s", "--correlation-id", "roll")
+    assert (done.exit_code, acted_on(served)) == (4, ["db-1"])
+    assert "1 operations go on (`writ op list`); on 2 targets nothing was started" in done.stderr
+    assert done.stdout.splitlines()[-3:-1] == ["  pending: db-1", "  skipped: web-1, web-2"]
+    assert "--retry roll" in done.stdout
 
 
 async def test_two_hundred_targets_take_one_process(command: Command, served: ScriptedApi) -> None:

@@ -139,6 +139,14 @@ async def test_serial_begins_the_next_targets_when_the_ones_before_have_ended(
     assert (await running).counts == {"succeeded": 6}
 
 
+async def test_serial_begins_no_target_while_one_goes_on_after_its_timeout(writ: Writ, executor: ScriptedApi) -> None:
+    executor.outcome = None
+    recap = await writ.run_on("service_restart", HOSTS, serial=2, timeout=0.1)
+    assert [one.outcome for one in recap.results] == ["pending", "pending", *["skipped"] * 4]
+    assert recap.results[-1].message.startswith("it was not started: web-")
+    assert len(executor.requests) == 2
+
+
 async def test_no_target_is_begun_after_the_most_failures(writ: Writ, executor: ScriptedApi) -> None:
     executor.outcome = "failed"
     recap = await writ.run_on("service_restart", HOSTS, serial=1, max_failures=2)

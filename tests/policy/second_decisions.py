@@ -33,6 +33,7 @@ def checker(asking: Asking, folder: Path, directory: PeopleDirectory | None = No
         events=keys,
         versions=keys,
         installation="",
+        now=asking.clock,
         people=lambda: directory,
     )
 

@@ -4,13 +4,16 @@ from typing import Any
 
 import pytest
 from msgspec import Raw, json, structs
-from tests.policy.approving import NEEDS, TWO, know, pending
+from tests.policy.approving import NEEDS, TWO, Pending, know, pending
 from tests.policy.replica import Asking
 from tests.rules.asking import NOON, at
 
+from writ_contracts import subjects
 from writ_contracts.journal import ApprovalGiven, Approved, Rejected
 from writ_contracts.people.approvals import Approval
 from writ_documents import yaml_file
+from writ_runtime.journal.security_events import security_event
+from writ_testing.eventually import eventually
 from writ_trust.approvals import sign_approval
 
 
@@ -128,6 +131,41 @@ async def test_a_replay_on_a_second_operation_is_refused(asking: Asking) -> None
     assert (await second.send(sign_approval(asking.files.keys["bob"], moved))).error is not None
     assert (await first.send(signed)).state == "approved"
     assert await second.kinds() == ["requested", "awaiting_approval"]
+
+
+@pytest.mark.parametrize(("age", "when"), [(301, "301 s before it came, at most 300"), (-61, "61 s in the future")])
+async def test_an_approval_signed_with_a_wrong_clock_is_refused_and_is_no_violation(
+    asking: Asking, age: int, when: str
+) -> None:
+    one = await pending(asking)
+    error = (await one.decide(issued_at=asking.clock.now - age)).error
+    assert error is not None
+    assert error.code == "stale_statement"
+    assert when in error.message
+    assert error.message.endswith("the clock of the approver's machine or of NATS is wrong")
+    await only_the_next_refusal_is_recorded(one)
+
+
+async def test_an_approval_of_a_step_that_others_completed_is_too_late_and_is_no_violation(asking: Asking) -> None:
+    know(asking, "carol", "dave", dave=["approver", "lead"])
+    one = await pending(asking, TWO)
+    await one.decide("bob")
+    await one.decide("carol")
+    assert await one.code("dave", step="restarts#1") == "decided"
+    await only_the_next_refusal_is_recorded(one)
+
+
+async def only_the_next_refusal_is_recorded(one: Pending) -> None:
+    """Bob signs as alice: a violation. Events are recorded in their order, so an earlier one would be there too."""
+    assert await one.code(approver="alice") == "bad_approval"
+
+    async def recorded() -> bool:
+        records = await one.asking.bus.journal.read(subjects.SECURITY)
+        details = [event.detail for record in records if (event := security_event(record))]
+        assert [detail for detail in details if "sent an approval of alice" not in detail] == []
+        return bool(details)
+
+    await eventually(recorded, what="the security event")
 
 
 async def test_an_approval_after_the_time_to_decide_is_refused(asking: Asking) -> None:

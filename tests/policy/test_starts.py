@@ -15,6 +15,7 @@ from writ_contracts.journal import Dispatched, DispatchedAtOnce, Finished, Grant
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode_event, encode
 from writ_testing.eventually import eventually
+from writ_testing.memory.bus import MemoryBus
 from writ_trust.statements import digest, read, sign
 
 START = {**RULES[0], "operations": ["service_restart", "service_status", "service_start"]}
@@ -243,6 +244,19 @@ async def test_decision_that_was_held_back_starts_nothing(asking: Asking, second
     old = asking.first_decision(subject, at=asking.clock.now - seconds)
     await asking.record(subject, sign(asking.files.keys["policy"], old))
     assert await refused(asking, subject) == "forged_start"
+
+
+@pytest.mark.parametrize("step", [86_400.0, -86_400.0])
+async def test_request_starts_although_the_clock_of_nats_was_set_between_decision_and_record(
+    asking: Asking, step: float
+) -> None:
+    """Policy measures this clock every five seconds, so its decision is still on the former time."""
+    assert isinstance(asking.bus, MemoryBus)
+    subject = asking.subject()
+    asking.bus.broker.disk.clock = lambda: asking.clock() + step
+    await asking.record(subject)
+    assert (await asking.granted_as_recorded(subject)).grant is not None
+    assert await alarms(asking) == []
 
 
 async def test_request_of_weeks_ago_does_not_start(asking: Asking) -> None:

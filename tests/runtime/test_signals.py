@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from writ_runtime.signals import StopSignal
+from writ_runtime.signals import StopSignal, cancelled_by_signals
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -42,3 +42,34 @@ async def test_the_handlers_are_gone_afterwards() -> None:
     async with StopSignal():
         pass
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+async def test_a_signal_cancels_a_command_as_ctrl_c_does(number: signal.Signals) -> None:
+    async def command() -> str:
+        with cancelled_by_signals():
+            try:
+                os.kill(os.getpid(), number)
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                return "what it leaves"
+        raise AssertionError
+
+    before = signal.signal(number, signal.SIG_DFL)
+    try:
+        assert await asyncio.wait_for(asyncio.create_task(command()), 10) == "what it leaves"
+        assert signal.getsignal(number) is signal.SIG_DFL
+    finally:
+        signal.signal(number, before)
+
+
+async def test_a_signal_that_the_process_ignores_stays_ignored() -> None:
+    """As SIGHUP under `nohup`."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with cancelled_by_signals():
+            os.kill(os.getpid(), signal.SIGHUP)
+            await asyncio.sleep(0)
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -29,6 +29,27 @@ def interruptible() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
+@contextmanager
+def cancelled_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP cancel the current task, as Ctrl-C does, so that a command can still say what it leaves.
+
+    A scheduler or `timeout` sends SIGTERM, a terminal or an SSH session that closes SIGHUP. Signals that the process
+    ignores, such as SIGHUP under `nohup`, stay ignored.
+    """
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    if task is None or threading.current_thread() is not threading.main_thread():  # others have no signal handlers
+        yield
+        return
+    taken = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL]
+    for number in taken:
+        loop.add_signal_handler(number, task.cancel)
+    try:
+        yield
+    finally:
+        for number in taken:
+            loop.remove_signal_handler(number)
+
+
 class StopSignal:
     """`async with Stop() as stop: await stop.wait()`. A second signal cancels the entering task."""
 

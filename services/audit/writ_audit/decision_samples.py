@@ -139,7 +139,7 @@ class DecisionSamples:
                 with suppress(ConfigError):  # policy reports the problem; the last good content stays in force
                     await asyncio.to_thread(history.record_change, self._clock(), stamp(path))
             await self._read_unchecked()
-            while self._waiting and self._waiting[0].time <= self._clock() - AFTER:
+            while self._waiting and self._is_due(self._waiting[0]):
                 checker = checker or self._checker(histories)
                 try:
                     await self._check(checker, self._waiting[0])
@@ -150,6 +150,10 @@ class DecisionSamples:
                 self._waiting.popleft()
             await self._store_position()
             await asyncio.sleep(CHECK_EVERY)
+
+    def _is_due(self, chosen: Chosen) -> bool:
+        """Return true some seconds after the record, and for one from before the server's clock was set back."""
+        return abs(self._clock() - chosen.time) >= AFTER
 
     async def _read_unchecked(self) -> None:
         """Let the verdicts wait that an earlier process got and did not check."""
@@ -204,6 +208,7 @@ class DecisionSamples:
             events=self._keys.events,
             versions=self._keys.versions,
             installation=self._config.installation,
+            now=self._clock,
             people=self._people,
         )
 

@@ -100,7 +100,7 @@ class GrantEndpoint:
             return None
         records = await self._journal.read(subjects.operation_filter(subject.principal, subject.operation_id))
         recorded = recorded_of(records, subject)
-        check_first_decision(recorded, subject, self._keys, self._signer.open)
+        check_first_decision(recorded, subject, self._keys, self._signer.open, judge.now)
         return approvals_of(recorded, records, judge.world)
 
     async def grant(self, ask: GrantRequest) -> tuple[GrantReply, RuledRequest]:
@@ -135,7 +135,7 @@ class GrantEndpoint:
             refuse_moved(ask, signature, judge.world, requested_pool(records, subject))
             raise
         recorded = recorded_of(records, subject)
-        first = check_first_decision(recorded, subject, self._keys, self._signer.open)
+        first = check_first_decision(recorded, subject, self._keys, self._signer.open, judge.now)
         operation, agents = judge.catalogue.find(subject.operation), judge.world.agents[claim.pool]
         check_start(recorded, first, claim, operation, agents, self._keys.keys(), judge.now)
         counted = approvals_of(recorded, records, judge.world)

@@ -129,8 +129,9 @@ class ManyTargets:
         on_accepted: Callable[[str, RequestReply], None] = lambda _target, _answer: None,
         on_event: OnEvent = lambda _: None,
     ) -> None:
-        """`serial`: so many targets at a time, the next ones when all of these have ended. `max_failures`: once so many
-        have failed, no other target is begun. `on_accepted`: called with a target's reply, if its outcome is awaited.
+        """`serial`: so many targets at a time, the next ones when all of these have ended; none if one of them goes on
+        after its timeout. `max_failures`: once so many have failed, no other target is begun. `on_accepted`: called
+        with a target's reply, if its outcome is awaited.
         Raises Invalid for numbers below 1, and for a text in place of a list of targets.
         """
         self._writ = writ
@@ -147,10 +148,14 @@ class ManyTargets:
         self._begun: set[str] = set()
         self._results: dict[str, TargetResult] = {}
         self._failures = 0
+        self._goes_on: str | None = None
+        """A target whose operation may go on, although the run waits for it no longer."""
 
     async def run(self) -> RunRecap:
         """Run it on all targets."""
         for batch in _batches(self._targets, self._serial):
+            if self._goes_on is not None:
+                break
             async with asyncio.TaskGroup() as group:
                 for target in batch:
                     group.create_task(self._one(target))
@@ -164,7 +169,8 @@ class ManyTargets:
 
     def _open(self, target: str) -> TargetResult:
         if target not in self._begun:
-            return TargetResult(target=target, outcome=SKIPPED, message="it was not started")
+            after = "" if self._goes_on is None else f": {self._goes_on} may go on"
+            return TargetResult(target=target, outcome=SKIPPED, message=f"it was not started{after}")
         return TargetResult(target=target, outcome=PENDING, operation_id=self._id(target), message="it goes on")
 
     async def _one(self, target: str) -> None:
@@ -239,6 +245,8 @@ class ManyTargets:
 
     def _failed(self, target: str, outcome: str, error: errors.WritError) -> TargetResult:
         number = "" if outcome == ERROR else self._id(target)
+        if number:
+            self._goes_on = target
         return TargetResult(target=target, outcome=outcome, operation_id=number, code=error.code, message=str(error))
 
     def _id(self, target: str) -> str:

@@ -21,6 +21,7 @@ from writ_installation.server_access.server_options import options_of
 from writ_installation.server_access.server_tls import client_tls
 from writ_rules.second_decisions.checker import Checker, SecondDecision
 from writ_rules.second_decisions.file_history import FileHistory
+from writ_runtime.clocks import ASK_SECONDS
 from writ_runtime.files.people_directory import FILE, directory_in, known_directory
 from writ_runtime.files.policy_keys import PolicyKeys
 from writ_runtime.plugins.entry_points import load_catalogue
@@ -86,6 +87,7 @@ async def _checker(home: Home, url: str) -> AsyncIterator[tuple[NatsBus, Checker
             _history(kept if kept.is_dir() else Path(folder), path) for path in (home.inventory, home.principals)
         )
         try:
+            now = await bus.server_time(timeout=ASK_SECONDS)
             yield (
                 bus,
                 Checker(
@@ -97,6 +99,7 @@ async def _checker(home: Home, url: str) -> AsyncIterator[tuple[NatsBus, Checker
                     events=keys.events,
                     versions=keys.versions,
                     installation=home.installation,
+                    now=lambda: now,
                     people=lambda: people,
                 ),
             )

@@ -90,14 +90,16 @@ class Checker:
         events: Mapping[str, int],
         versions: Mapping[str, int],
         installation: str,
+        now: Callable[[], float],
         people: Callable[[], PeopleDirectory | None] = lambda: None,
     ) -> None:
-        """`events`, `versions`: policy's keys, with the last event and version for which each counts. `people`: the
-        directory of people's credentials, if there is one.
+        """`events`, `versions`: policy's keys, with the last event and version for which each counts. `now`: the time
+        of the journal's server. `people`: the directory of people's credentials, if there is one.
         """
         self._journal, self._policies, self._catalogue = journal, policies, catalogue
         self._inventory, self._principals = inventory, principals
         self._events, self._version_keys, self._installation = events, versions, installation
+        self._now = now
         self._people = people
         self._control = ControlStates(journal, events, installation)
         self._known: dict[int, _Version] = {}
@@ -153,9 +155,11 @@ class Checker:
             control = await self._control.of(decision.control_sequence)
         except (ConfigError, Invalid, Untrusted) as error:
             return Comparison(result="open", why=str(error))
+        if self._is_set_back(version):
+            return Comparison(result="open", why="the clock of NATS was set back: times do not tell what was in force")
         if why := self._outdated(version, decision):
             return _differs(why)
-        missed = self._control.missed(decision.control_sequence, decision.at - SLACK)
+        missed = self._control.missed(decision.control_sequence, record.sequence, decision.at - SLACK)
         if missed:
             return _differs(f"it was made without control event {missed}, which was on record before")
         try:
@@ -165,6 +169,11 @@ class Checker:
         if recorded is None:
             return Comparison(result="open", why="its request is in an archive")
         return self._among_files(decision, recorded, version, control)
+
+    def _is_set_back(self, version: _Version) -> bool:
+        """Return true if the version or a file is from a time that the server's clock has not reached yet."""
+        latest = max(version.stored_at, self._inventory.changed_at, self._principals.changed_at)
+        return latest > self._now() + SLACK
 
     def _outdated(self, version: _Version, decision: Decision) -> str:
         number = decision.policy.number

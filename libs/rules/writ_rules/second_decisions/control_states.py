@@ -52,9 +52,12 @@ class ControlStates:
             states.append((first, 0.0 if CARRIED_FROM in record.headers else record.time, state))
         self._states, self._last = states, max((record.sequence for record in records), default=0)
 
-    def missed(self, sequence: int, before: float) -> int:
-        """Return the first event after `sequence` that was stored before that time, or 0."""
-        return next((at for at, stored, _ in self._states if at > sequence and 0 < stored < before), 0)
+    def missed(self, sequence: int, record: int, before: float) -> int:
+        """Return the first event between `sequence` and the `record` that was stored before that time, or 0.
+
+        Times alone do not tell what came first: the clock of NATS may have been set back.
+        """
+        return next((at for at, stored, _ in self._states if sequence < at < record and 0 < stored < before), 0)
 
     def _counting(self, first: int, record: Record, counted: set[tuple[str, str]]) -> ControlEvent | None:
         """Return the event as policy counts it: one that does not count gets another kind."""

@@ -56,6 +56,11 @@ class FileHistory:
         """Return the name of the file."""
         return self._path.name
 
+    @property
+    def changed_at(self) -> float:
+        """Return since when the file may have its latest content; 0: perhaps always."""
+        return self.versions[-1].since if self.versions else 0.0
+
     def record_change(self, now: float, stamp: object = None) -> None:
         """Keep the present content, if it is another than the last one. Raises ConfigError where it can't be read.
 

@@ -8,7 +8,7 @@ from functools import reduce
 from msgspec import Struct
 
 from writ_contracts.decisions import Decision
-from writ_contracts.errors import Conflict, Denied, Untrusted
+from writ_contracts.errors import Conflict, Denied
 from writ_contracts.inventory import Principal
 from writ_contracts.journal import Rejected
 from writ_contracts.life import AcceptedLife, State
@@ -16,11 +16,10 @@ from writ_contracts.people.approvals import Approval, DecisionDemand, SignedAppr
 from writ_contracts.people.credentials import KEY, Presence
 from writ_policy.decisions.demands import OpenDemands, progress_of
 from writ_policy.decisions.recorded_approvals import ExactRequest, check_exact
+from writ_policy.decisions.statements import check_age
 from writ_policy.state.snapshot import PolicySnapshot
-from writ_trust.approvals import BAD, ProvenApproval, read_approval
+from writ_trust.approvals import ProvenApproval, read_approval
 
-FRESH_SECONDS, AHEAD_SECONDS = 300.0, 60.0
-"""A signed verdict is valid for five minutes. The approver's clock may be a minute ahead of the server's."""
 NOT_APPROVER = "not_approver"
 
 
@@ -66,7 +65,7 @@ class PendingOperation(Struct, frozen=True, kw_only=True):
 
 def check_pending(standing: PendingOperation, approval: Approval, now: float) -> None:
     """Raise Conflict (`decided`) if the operation accepts no more verdicts, and Untrusted if this one names another
-    operation or is too old.
+    operation or was signed at another time.
     """
     check_exact(approval, standing.exact)
     life = standing.life
@@ -74,13 +73,13 @@ def check_pending(standing: PendingOperation, approval: Approval, now: float) ->
         raise Conflict(f"{approval.operation_id} {_how_decided(life)}", code="decided")
     if now > standing.until:
         raise Conflict(f"{approval.operation_id} expired {now - standing.until:.0f} s ago", code="decided")
-    age = now - approval.issued_at
-    if age > FRESH_SECONDS or age < -AHEAD_SECONDS:
-        raise Untrusted(f"signed {age:.0f} s ago by the approver's clock, at most {FRESH_SECONDS:.0f}", code=BAD)
+    check_age(approval.issued_at, now, "approver")
 
 
 def check_entitled(standing: PendingOperation, approval: Approval, world: PolicySnapshot) -> OpenDemands:
-    """Return the progress before the verdict. Raises Denied (`not_approver`) if this person may not give it."""
+    """Return the progress before the verdict. Raises Denied (`not_approver`) if this person may not give it, and
+    Conflict (`decided`) if its step is not open.
+    """
     who, before = approval.approver, standing.open(world)
     if world.people.needed(who, standing.asker, KEY) is None:
         raise Denied(
@@ -93,7 +92,8 @@ def check_entitled(standing: PendingOperation, approval: Approval, world: Policy
     if who not in before.able:
         raise Denied(f"it waits for {before.waits_for}, which does not include {who}", code=NOT_APPROVER)
     if who not in before.steps.get(approval.step, ()):
-        raise Untrusted(f"step {approval.step!r} is not open; open is {', '.join(before.steps)}", code=BAD)
+        # It was open on the card, and another approver was first.
+        raise Conflict(f"step {approval.step!r} is not open; open is {', '.join(before.steps)}", code="decided")
     return before
 
 

@@ -14,7 +14,6 @@ from writ_trust.statements import open_signed, read
 FRESH_SECONDS = 300.0
 AHEAD_SECONDS = 60.0
 """The most seconds that the principal's clock may be ahead of the server's."""
-WRONG_CLOCK = "the clock of the requester's machine or of NATS is wrong"
 
 
 def check_statement(
@@ -53,7 +52,7 @@ def check_statement(
     if different:
         raise Untrusted(f"what {principal.id} signed differs in {', '.join(different)}")
     if now is not None:
-        _check_age(statement, now)
+        check_age(statement.issued_at, now, "requester")
     return True
 
 
@@ -81,11 +80,15 @@ def _opens(statement: RequestStatement, subject: Subject) -> bool:
     return same(statement.parameters_digest, keyed_digest(subject.salt, subject.parameters))
 
 
-def _check_age(statement: RequestStatement, now: float) -> None:
-    age = now - statement.issued_at
+def check_age(issued_at: float, now: float, signer: str) -> None:
+    """Raise Untrusted (`stale_statement`) for what the `signer`, a requester or an approver, signed at another time.
+
+    A clock that is wrong or a person who took long are causes, so it is no violation.
+    """
+    age, wrong = now - issued_at, f"the clock of the {signer}'s machine or of NATS is wrong"
     if age > FRESH_SECONDS:
-        message = f"signed {age:.0f} s before it came, at most {FRESH_SECONDS:.0f}: it was delayed, or {WRONG_CLOCK}"
+        message = f"signed {age:.0f} s before it came, at most {FRESH_SECONDS:.0f}: it was delayed, or {wrong}"
         raise Untrusted(message, code="stale_statement")
     if age < -AHEAD_SECONDS:
-        message = f"signed {-age:.0f} s in the future, at most {AHEAD_SECONDS:.0f}: {WRONG_CLOCK}"
+        message = f"signed {-age:.0f} s in the future, at most {AHEAD_SECONDS:.0f}: {wrong}"
         raise Untrusted(message, code="stale_statement")

@@ -32,6 +32,7 @@ from writ_contracts.errors import Invalid
 from writ_contracts.history.audit import SearchQuery
 from writ_contracts.ids import operation_id
 from writ_contracts.requests import RequestReply
+from writ_runtime.signals import cancelled_by_signals
 
 PAGE = 1000
 FOR_APPROVAL = "waits for an approval"
@@ -62,7 +63,7 @@ async def run_many(settings: Settings, each: EachRequest, choice: TargetChoice) 
             on_accepted=shown.accepted,
             on_event=shown.event,
         )
-        with shown:
+        with shown, cancelled_by_signals():
             try:
                 await many.run()
             except asyncio.CancelledError:
@@ -135,8 +136,10 @@ def status_of(recap: RunRecap, *, wait: bool = True) -> Exit:
     """Return the exit status: 0 where all are well; the status of those that are not, if it is one; 7 if one is
     unknown; else 1. Without `wait` an accepted one is well.
     """
-    well = OK if wait else OK | {PENDING}
-    statuses = {_STATUS.get(one.outcome) or of_outcome(one.outcome) for one in recap.results if one.outcome not in well}
+    bad = {one.outcome for one in recap.results} - (OK if wait else OK | {PENDING})
+    if PENDING in bad:
+        bad.discard(SKIPPED)  # they were not begun because it goes on
+    statuses = {_STATUS.get(one) or of_outcome(one) for one in bad}
     if Exit.UNKNOWN in statuses:
         return Exit.UNKNOWN
     return statuses.pop() if len(statuses) == 1 else Exit.FAILED if statuses else Exit.DONE
@@ -248,7 +251,7 @@ class RunResults:
             again = any(one.outcome not in NOT_AGAIN for one in recap.results)
             hint = f"; again: the same with --retry {run}" if again else ""
             self._screen.line(f"the record: writ audit search --correlation-id {run}{hint}")
-        if self.interrupted:
+        if self.interrupted or recap.counts.keys() >= {PENDING, SKIPPED}:
             self._say_what_goes_on(recap)
 
     def _by_outcome(self, results: Sequence[TargetResult]) -> None:

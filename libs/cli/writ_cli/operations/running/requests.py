@@ -40,6 +40,7 @@ from writ_contracts import errors
 from writ_contracts.ids import WRIT_TARGET, operation_id
 from writ_contracts.requests import OperationView, RequestReply, Verdict
 from writ_runtime.plugins.entry_points import load_catalogue
+from writ_runtime.signals import cancelled_by_signals
 
 NOT_REQUESTED = "nothing was changed or requested"
 
@@ -75,6 +76,8 @@ class RunCommandOptions(Struct, frozen=True, kw_only=True):
             raise click.UsageError("--idempotency-key is empty: give a key, or leave the option out")
         if self.no_wait and self.timeout is not None:
             raise click.UsageError("--timeout has no effect with --no-wait: leave one of them out")
+        if self.no_wait and choice.serial is not None:
+            raise click.UsageError("--serial waits for each outcome: leave out --no-wait")
         if self.diff and (self.no_wait or choice.many):
             raise click.UsageError(
                 "--diff waits for the outcome on one target: leave out --no-wait and further targets"
@@ -229,7 +232,7 @@ async def _wait(
 ) -> int:
     number, screen = operation_id(writ.principal, arguments.key), settings.screen
     try:
-        with ProgressLine(screen) as live:
+        with ProgressLine(screen) as live, cancelled_by_signals():
             answer = await _submit(writ, arguments, within)
             live.reported(_tell_waiting(screen, answer))
             view = await writ.wait(answer.operation_id or number, timeout=within, on_event=live.show)

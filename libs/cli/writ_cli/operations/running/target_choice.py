@@ -36,7 +36,9 @@ OPTIONS = (
     click.option("--all", "everything", is_flag=True, help="All targets; asks first."),
     click.option("--yes", "-y", is_flag=True, help="Do not ask."),
     click.option(
-        "--serial", metavar="N|N%", help="Number of targets at a time; the next ones start when these have ended."
+        "--serial",
+        metavar="N|N%",
+        help="Number of targets at a time; the next ones start when these have ended, and not after --timeout.",
     ),
     click.option(
         "--max-failures", type=click.IntRange(1), metavar="N", help="Start no further target after N failures."
