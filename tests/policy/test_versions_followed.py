@@ -82,7 +82,7 @@ async def test_a_stored_version_starts_a_replica_whose_file_cannot_be_used(askin
 async def test_a_document_that_the_loader_has_a_defect_with_is_invalid_and_changes_nothing(
     asking: Asking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def defective(*_: object) -> None:
+    def defective(*_: object, **__: object) -> None:
         raise TypeError("no such type")
 
     with monkeypatch.context() as patched:
