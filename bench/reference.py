@@ -11,6 +11,8 @@ from tests.rules.test_reference import cases
 
 SEEDS = range(1_000_000, 1_010_010)
 QUESTIONS = 100
+CHAINED = 5
+"""One policy in so many is about defaults by which other rules match."""
 
 
 class Disagreement(Exception):
@@ -21,7 +23,7 @@ async def run(seeds: range = SEEDS) -> Counter[str]:
     """Return the number of cases by code of their decision."""
     met = Counter[str]()
     for seed in seeds:
-        for _, asked, facts, expected, got in cases(seed, QUESTIONS):
+        for _, asked, facts, expected, got in cases(seed, QUESTIONS, chained=seed % CHAINED == 0):
             if got != expected:
                 raise Disagreement(f"seed {seed}: {asked} {facts}: the reference says {expected}, the engine {got}")
             met[expected.get("code", "invalid")] += 1

@@ -3,19 +3,23 @@
 import asyncio
 from collections.abc import Mapping
 from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from msgspec import Raw, structs
 from tests.executor.conftest import World
 
+from writ_bus.port import Message
 from writ_contracts import subjects
-from writ_contracts.decisions import DecideRequest, Decision, PolicyVersion, Subject
-from writ_contracts.errors import Untrusted
+from writ_contracts.decisions import DecideReply, DecideRequest, Decision, PolicyVersion, Subject
+from writ_contracts.errors import Invalid, TimedOut, Untrusted
 from writ_contracts.journal import SecurityEvent
 from writ_contracts.large_texts import LARGE
+from writ_contracts.requests import Failure
 from writ_contracts.wire import encode
 from writ_executor.journal.shared_keys import SharedKeys
+from writ_executor.policy import client
 from writ_executor.policy.client import CheckedDecision, _check_about
 from writ_executor.policy.effective_parameters import EffectiveParameters
 from writ_trust.digests import keyed_digest
@@ -206,3 +210,29 @@ async def test_contents_of_a_denied_request_are_not_kept(world: World) -> None:
     answer = await world.ask("file_write", parameters={"file_path": "/srv/f", "content": "x" * LARGE})
     assert answer.outcome == "denied"
     assert not executor._policy._effective._digests._recent._entries
+
+
+async def test_check_of_a_proposed_policy_may_take_longer_than_other_decisions(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor = await world.executor()
+    monkeypatch.setattr(client, "TIMEOUT", 0.01)
+    released = asyncio.Event()
+
+    async def request(subject: str, data: bytes, *, timeout: float, headers: Any = None) -> Message:
+        try:
+            async with asyncio.timeout(timeout):
+                await released.wait()
+        except TimeoutError:
+            raise TimedOut("no answer") from None
+        failure = Failure(code="too_much", message="it takes longer than 30 s")
+        return Message(subject=subject, data=encode(DecideReply(error=failure)))
+
+    monkeypatch.setattr(executor._policy, "_bus", SimpleNamespace(request=request))
+    proposal = structs.replace(SUBJECT, operation="policy_publish", target="writ", parameters={"document": "x"})
+    checked = asyncio.create_task(executor._policy.decide(DecideRequest(subject=proposal, control_sequence=0)))
+    with pytest.raises(TimedOut):
+        await executor._policy.decide(DecideRequest(subject=SUBJECT, control_sequence=0))
+    released.set()
+    with pytest.raises(Invalid, match="longer than 30 s"):
+        await checked

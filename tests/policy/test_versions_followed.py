@@ -29,7 +29,6 @@ from writ_contracts import subjects
 from writ_contracts.errors import ConfigError, Unreachable
 from writ_contracts.notices import Notice
 from writ_contracts.wire import decode
-from writ_policy.state import loading
 from writ_runtime.health import Detail
 from writ_testing.eventually import eventually
 from writ_testing.memory.broker import Broker
@@ -77,22 +76,6 @@ async def test_a_stored_version_starts_a_replica_whose_file_cannot_be_used(askin
     async with another(broker_of(asking), asking.files) as second:
         assert await second.code(second.subject()) == "denied"
         assert "did you mean 'name'" in str(await second.service.checks()["policy"]())
-
-
-async def test_a_document_that_the_loader_has_a_defect_with_is_invalid_and_changes_nothing(
-    asking: Asking, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def defective(*_: object) -> None:
-        raise TypeError("no such type")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(loading, "compile_document", defective)
-        _, answer = await decided(asking, "policy_publish", document=CLOSED)
-    assert answer.error is not None
-    assert answer.error.code == "invalid_document"
-    [problem] = answer.error.problems
-    assert problem.message == "document: can't be read for a defect in writ: TypeError: no such type"
-    assert await asking.code(asking.subject()) == "allowed"
 
 
 async def test_a_version_that_loads_elsewhere_and_not_here_stops_this_replica_and_nothing_older_decides(

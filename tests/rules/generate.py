@@ -12,6 +12,7 @@ from tests.rules.small_world import CONTROL, INVENTORY, PARAMETERS, PEOPLE, REQU
 Data = dict[str, Any]
 
 SOURCES = ("list_services", "list_packages", "list_ports", "list_file_roots", "list_everything")
+WORDS = {str: "string", int: "int", float: "float", bool: "bool", list: "list", dict: "dict"}
 SCANNERS = ("vulnerabilities", "secrets")
 PATTERNS = ("[a-z]+", "^[a-z]+$", ".*", "/srv/.*", "nginx|ssh", "(?i)NGINX", ".*PRIVATE.*", "\\w{1,3}", "[^/]*", "\\d+")
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu")
@@ -42,7 +43,7 @@ def constraint(r: Random, values: list[Any]) -> Data:
     kind = type(values[0])
     if r.random() < 0.04:  # somebody's mistake
         kind = r.choice((str, int, float, bool, list, dict))
-    word = {str: "string", int: "int", float: "float", bool: "bool", list: "list", dict: "dict"}[kind]
+    word = WORDS[kind]
     scalars: list[Any] = [value for value in values if not isinstance(value, list | dict)]
     scalars += [None, 1, True, 60.0, "nginx"] if r.random() < 0.3 else []
     can: Data = {

@@ -110,9 +110,10 @@ class Question:
         waits, names = not all(map(self.met, demands)), [rule["name"] for rule in binding]
         code = "approval_required" if waits else "approved" if demands else "allowed" if names else "allowed_by_default"
         decision, effective = "require_approval" if waits else "allow", effective | filled
-        caps = [effective["timeout"]] + [rule["operation_timeout"] for rule in binding if "operation_timeout" in rule]
+        caps = [effective["timeout"], *(rule.get("operation_timeout") for rule in binding)]
+        timeout = min((cap for cap in caps if isinstance(cap, int)), default=None)  # the schema refuses other defaults
         limits = {(rule["name"], key, rule[key]) for rule in binding for key in rule if key.startswith("max_")}
-        return decision_data(decision, code, names, effective, limits=limits, demands=demands, timeout=min(caps))
+        return decision_data(decision, code, names, effective, limits=limits, demands=demands, timeout=timeout)
 
     def steps(self, rule: Data) -> Any:
         entry = rule.get("approval", {})

@@ -11,6 +11,7 @@ from writ_rules.analysis.diff import diff
 from writ_rules.analysis.question_space import QuestionSpace
 from writ_rules.engine.policy_file import groups
 from writ_rules.engine.policy_file.groups import placed
+from writ_rules.loading import compile_document
 from writ_rules.setting import AccessQuestion, setting
 
 HOSTS = [Target(id=name, role="production", backend="local") for name in ("web-1", "db-1", "lb")]
@@ -69,6 +70,8 @@ def text(*rules: dict[str, Any], **sections: Any) -> str:
             "the group 'x' contains itself: x, y",
         ),
         ({"operations": {"x": ["group:z"]}}, rule("a", "service_stop"), "there is no group 'z' of operations"),
+        (GROUPS, rule("a", "restarts"), "there is no operation 'restarts'; did you mean 'group:restarts'?"),
+        (GROUPS, rule("a") | {"operations": [{"group": "restarts"}]}, "without the space, in quotes"),
         (
             {"operations": {"x": ["service_restrat"]}},
             rule("a", "group:x"),
@@ -112,3 +115,15 @@ def test_expansion_keeps_the_places_of_other_items() -> None:
     (found,) = placed(file_of(global_policies=[GROUPED], groups=GROUPS).policies)
     assert found.entry.operations == [None, "service_stop", "service_restart", "service_start"]
     assert loaded(text(GROUPED, **GROUPS)).rules == 1
+
+
+def test_a_group_that_nothing_refers_to_is_a_warning_at_its_name() -> None:
+    unused = {"operations": {**GROUPS["operations"], "old": ["service_stop"]}, "targets": GROUPS["targets"]}
+    document = yaml_file.parse(text(GROUPED, **unused).encode(), "policy.yaml")
+    policy, warnings = compile_document(document, CATALOGUE, "strict")
+    assert policy.rules == 1
+    assert [one.message for one in warnings] == [
+        "nothing refers to the group 'old': write group:old in operations of a rule"
+    ]
+    line = next(number for number, one in enumerate(document.text.splitlines(), 1) if "old:" in one)
+    assert [one.line for one in warnings] == [line]

@@ -144,6 +144,10 @@ def test_lint_without_files_reports_no_missing_names() -> None:
             "lint: nobody can give this approval: no human has role lead",
         ),
         (
+            {"approval": {"approvers": ["aprover"]}},
+            "lint: nobody can give this approval: no human has role aprover; did you mean 'approver'?",
+        ),
+        (
             {"approval": {"approvers": ["approver"], "quorum": 2}},
             "lint: nobody can give this approval: it takes 2, and only bob has role approver",
         ),

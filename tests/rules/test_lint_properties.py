@@ -7,7 +7,7 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
-from tests.rules.asking import CATALOGUE, NOBODYS_KEY, at, file_of
+from tests.rules.asking import CATALOGUE, NOBODYS_KEY, at, file_of, rule
 
 from writ_contracts.inventory import Principal, Target
 from writ_rules.analysis.mutants import replaced
@@ -20,7 +20,9 @@ from writ_rules.engine.policy_file.findings import LintFinding
 from writ_rules.engine.policy_file.format import PlacedRule, PolicyDocument
 from writ_rules.engine.policy_file.groups import placed
 from writ_rules.engine.verbs import offered
+from writ_rules.lint import rule_pairs
 from writ_rules.lint.policy_lint import lint
+from writ_rules.lint.rule_reading import RuleReading
 
 TARGETS = (
     Target(id="web-1", role="production", backend="local", docker={}, tags=["web"], gateway="gw-1"),
@@ -221,3 +223,20 @@ def test_lint_property_fails_if_the_wrong_rule_is_named(word: str) -> None:
     if word != "overridden":
         with pytest.raises(AssertionError):
             confirm(file, policy, word, placed(file.policies)[1])
+
+
+@pytest.mark.parametrize("key", ["users", "user_roles", "target_tags"])
+def test_rules_with_words_of_their_own_are_compared_with_few_others(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    compared = list[str]()
+    follows = rule_pairs.follows_by_bits
+
+    def counted(narrow: RuleReading, wide: RuleReading) -> bool:
+        compared.append(narrow.name)
+        return follows(narrow, wide)
+
+    monkeypatch.setattr(rule_pairs, "follows_by_bits", counted)
+    rules = [rule(f"r{number}", "service_restart", **{key: [f"word-{number}"]}) for number in range(200)]
+    wide = rule("wide", "service_restart", **{key: ["word-0", "word-7"]})
+    messages = [finding.message for finding in lint(file_of(global_policies=[*rules, wide]), CATALOGUE)]
+    assert messages == [f"shadowed: 'wide' allows all that 'r{number}' allows" for number in (0, 7)]
+    assert len(compared) < 10

@@ -105,6 +105,8 @@ def test_the_missions_own_examples_load_without_a_warning() -> None:
     [
         ("parameter_constraints: {timeout: {min_value: 1}}", "6:41: unknown key 'min_value'; write 'min'"),
         ("target_patterns: [web-*]", "6:7: unknown key 'target_patterns'; write 'targets', ids with `*` and `?`"),
+        ("roles: [sre]", "6:7: unknown key 'roles'; write 'user_roles' for principals, or 'target_roles' for targets"),
+        ("effect: deny", "6:7: unknown key 'effect'; write 'allowed: true' or 'allowed: false'"),
         ("created_at: x", "6:7: unknown key 'created_at'; it has no effect; leave it out"),
         ("requires_approvel: true", "6:7: unknown key 'requires_approvel'; did you mean 'requires_approval'?"),
         (

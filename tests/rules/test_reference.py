@@ -5,19 +5,22 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
-from tests.rules import generate, reference
+from tests.rules import generate, generate_chains, reference
 from tests.rules.asking import NOON, rule
 from tests.rules.deciding import Data, compiled, plain, ruling
 from tests.rules.small_world import INVENTORY, PRINCIPALS
 
+from writ_rules.engine import decide as engine
 from writ_testing.exhaustive import some
 
 QUESTIONS = 20
 POLICIES = 1000
 PARTS = 4
-LONGEST = 278
+CHAINED = 40
+LONGEST = 280
 OFTEN = {
     "allowed": 500,
     "approved": 100,
@@ -36,16 +39,18 @@ OFTEN = {
 """Of 5,000 cases; fewer would mean that the generators have gone astray."""
 
 
-def cases(seed: int, questions: int = QUESTIONS) -> Iterator[tuple[Data, Data, Data, Data, Data]]:
+def cases(
+    seed: int, questions: int = QUESTIONS, *, chained: bool = False
+) -> Iterator[tuple[Data, Data, Data, Data, Data]]:
     """Yield policy, question, facts, the reference's decision and the engine's decision."""
-    r = Random(seed)
-    file = generate.policy(r)
+    r, made = Random(seed), generate_chains if chained else generate
+    file = made.policy(r)
     policy = compiled(file)
     files = {"policy": file, "inventory": INVENTORY, "principals": PRINCIPALS}
     if policy is None:
         return
     for _ in range(questions):
-        requested = generate.question(r, file)
+        requested = made.question(r, file)
         facts = generate.facts(r, datetime.fromisoformat(requested["at"]).timestamp())
         yield file, requested, facts, reference.answer(files, requested, facts), plain(ruling(policy, requested, facts))
 
@@ -59,6 +64,23 @@ def test_engine_and_reference_agree(part: int) -> None:
             met[expected.get("code", "invalid")] += 1
     assert sum(met.values()) == QUESTIONS * POLICIES / PARTS
     assert {code: met[code] for code, least in OFTEN.items() if met[code] < least} == {}, met
+
+
+def test_engine_and_reference_agree_where_rules_match_by_defaults_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Count how often the engine judges all rules of a question: once more for each round of defaults."""
+    rounds, by_rules = Counter[int](), engine._by_rules
+
+    def counted(*arguments: Any, **keys: Any) -> Any:
+        rounds[0] += 1
+        return by_rules(*arguments, **keys)
+
+    monkeypatch.setattr(engine, "_by_rules", counted)
+    met = Counter[int]()
+    for seed in range(CHAINED):
+        for file, requested, facts, expected, got in cases(seed, chained=True):
+            assert got == expected, (seed, requested, facts, file)
+            met[rounds.pop(0, 0)] += 1
+    assert (met[2] > 250, met[3] > 25) == (True, True), met
 
 
 @pytest.mark.parametrize("denied", ["root", "nobody"])

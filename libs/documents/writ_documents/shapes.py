@@ -173,9 +173,14 @@ def _of_few(value: Any, kind: Any) -> str | None:
 
 
 def _in_quotes(value: Any, kind: Any) -> str:
-    """Return advice on a truth value where a text is expected: a rule called `no` is `false` to YAML."""
-    named = isinstance(value, bool) and _arm("", kind) is str
-    return ": YAML reads yes, no, on and off as true or false; write a text in quotes" if named else ""
+    """Return advice where a text is expected: a rule called `no` is `false` to YAML, and `group: web` is a mapping."""
+    if _arm("", kind) is not str:
+        return ""
+    if isinstance(value, bool):
+        return ": YAML reads yes, no, on and off as true or false; write a text in quotes"
+    if isinstance(value, dict) and len(value) == 1:
+        return ": YAML reads a colon and a space as a mapping; write a text without the space, in quotes"
+    return ""
 
 
 def _readable(error: msgspec.ValidationError) -> str:

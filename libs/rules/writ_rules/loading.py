@@ -2,7 +2,7 @@
 position.
 """
 
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from typing import Any, Literal
 
 from msgspec import UNSET, Struct, convert
@@ -27,9 +27,22 @@ WINDOWS = ("policies", "maintenance_windows")
 _FILL: Mapping[type[Struct], Mapping[str, Any]] = {RuleEntry: {"operations": [], "allowed": False}}
 
 
-def compile_document(document: Document, catalogue: Catalogue, mode: Mode) -> tuple[Policy, list[FileProblem]]:
-    """Return the policy in a document and its warnings. Raises FileErrors."""
-    policy, findings = findings_of(shaped(document, catalogue, mode), catalogue)
+def compile_document(
+    document: Document,
+    catalogue: Catalogue,
+    mode: Mode,
+    *,
+    compared: bool = True,
+    on_pattern: Callable[[int], None] | None = None,
+) -> tuple[Policy, list[FileProblem]]:
+    """Return the policy in a document and its warnings. Raises FileErrors.
+
+    `compared`: with the lint of rules beside each other. `on_pattern` receives the size of each pattern once it is
+    compiled.
+    """
+    file = shaped(document, catalogue, mode)
+    policy, findings = compile_policy(file, catalogue, on_pattern)
+    findings = findings if policy is None or not compared else [*findings, *lint(file, catalogue, findings)]
     errors = [_problem(document, finding) for finding in findings if finding.severity in REFUSED[mode]]
     if policy is None or errors:
         raise FileErrors(*sorted(errors, key=lambda problem: (problem.line, problem.column)))
@@ -40,11 +53,7 @@ def checked_document(document: Document, catalogue: Catalogue) -> Policy:
     """Return the policy in a document, without the lint of rules beside each other. Raises FileErrors as mode
     `permissive` does.
     """
-    policy, findings = compile_policy(shaped(document, catalogue, "permissive"), catalogue)
-    if policy is None:
-        errors = [_problem(document, finding) for finding in findings if finding.severity is Severity.ERROR]
-        raise FileErrors(*sorted(errors, key=lambda problem: (problem.line, problem.column)))
-    return policy
+    return compile_document(document, catalogue, "permissive", compared=False)[0]
 
 
 def shaped(document: Document, catalogue: Catalogue, mode: Mode) -> PolicyDocument:

@@ -102,6 +102,7 @@ class PolicyService:
             config, self._compiler, tell, measures.refused, measures.in_force, self._clock, people
         )
         self._analysis_pool = AnalysisPool()
+        self._proposal_pool = AnalysisPool()  # queries, which need no approval, do not delay a publish
         self._bus: Bus | None = None
         self._versions: Versions | None = None
         self._guard: JournalGuard | None = None
@@ -165,7 +166,7 @@ class PolicyService:
         handlers = DecisionEndpoints(
             bus.journal,
             judging,
-            ProposedVersions(versions, self._compiler, self._catalogue),
+            ProposedVersions(versions, self._compiler, self._config.mode, self._proposal_pool),
             scans,
             self._key,
             signer,
@@ -272,6 +273,7 @@ class PolicyService:
         if self._serving is not None:
             await self._serving.close()
         await self._analysis_pool.close()
+        await self._proposal_pool.close()
 
     def checks(self) -> Mapping[str, Check]:
         """Return the health checks. An unusable file is reported, but its last good version still decides."""

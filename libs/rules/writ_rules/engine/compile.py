@@ -3,7 +3,7 @@ whole.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import get_args
 
@@ -77,10 +77,14 @@ def is_behind_gateway(target: Target) -> bool:
 CompiledPolicy = tuple[Policy | None, list[LintFinding]]
 
 
-def compile_policy(file: PolicyDocument, catalogue: Catalogue) -> CompiledPolicy:
-    """Return the policy, unless there is an error among the findings."""
+def compile_policy(
+    file: PolicyDocument, catalogue: Catalogue, on_pattern: Callable[[int], None] | None = None
+) -> CompiledPolicy:
+    """Return the policy, unless there is an error among the findings. `on_pattern` receives the size of each pattern
+    once it is compiled.
+    """
     every = placed(file.policies)
-    oversize = list(pattern_sizes.findings(every))
+    oversize = list(pattern_sizes.findings(every, on_pattern))
     return (None, oversize) if oversize else _compiled(file, catalogue, every)
 
 

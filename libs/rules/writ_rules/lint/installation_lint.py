@@ -10,6 +10,7 @@ from msgspec import structs
 
 from writ_contracts.catalogue.control import AUDIT_READ
 from writ_contracts.inventory import WRIT, Principal, Target
+from writ_contracts.nearest_name import near
 from writ_contracts.operations import Catalogue, Risk
 from writ_contracts.people.credentials import KEY, Presence
 from writ_documents.document import Keys
@@ -244,9 +245,10 @@ class _Principals:
             able = {self._people.person(who) for who in self._people.members(step.approvers)}
             roles = " or ".join(step.approvers)
             if not able:
-                return f"no human has role {roles}"
+                hint = near(step.approvers[0], sorted(self._roles)) if len(step.approvers) == 1 else ""
+                return f"no human has role {roles}{hint}"
             if len(able) < step.quorum:
-                return f"it takes {step.quorum}, and only {_named(sorted(able))} has role {roles}"
+                return f"it takes {step.quorum}, and only {_named(sorted(able))} {'has' if len(able) == 1 else 'have'} role {roles}"
             enrolled = [who for who in able if self._people.can_prove(who, presence)]
             if len(enrolled) < step.quorum:
                 few = f"only {_named(sorted(enrolled))}" if enrolled else "nobody"

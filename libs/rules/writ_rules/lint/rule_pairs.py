@@ -16,7 +16,7 @@ from writ_rules.engine.policy_file.format import RuleEntry, present
 from writ_rules.engine.policy_file.times import duration
 from writ_rules.engine.rules.obligations import APPROVAL_MINUTES, APPROVER
 from writ_rules.engine.rules.rule import presence_of
-from writ_rules.lint.implication import canonical, implied
+from writ_rules.lint.implication import canonical, follows_by_bits, implied
 from writ_rules.lint.rule_reading import RuleReading, Verbs
 from writ_rules.values.domains import NUMBERS, domain
 
@@ -24,19 +24,21 @@ MOST_COMPARED = 4_000_000
 """The most pairs of rules compared when a policy is loaded. A pair that needs a close comparison counts as forty."""
 _CLOSELY = 40
 GATEWAY = frozenset({"gateway"})
+WORDS = ("users", "user_roles", "target_tags")
+"""Keys of which a rule may name any words."""
 
 
 def covered(rules: Sequence[RuleReading], verbs: Verbs, most: int = MOST_COMPARED) -> list[LintFinding]:
     """Return a finding for each rule without an effect of its own, and one if there are too many pairs to compare."""
-    index = _index(rules)
+    index, by_words = _index(rules), [_RulesByWord(rules, key) for key in WORDS]
     findings: list[LintFinding] = []
     compared = 0
     for narrow in rules:
         others = _smallest(narrow, index)
-        about, conditions = narrow.about, narrow.conditions
-        likely = [
-            one for one in others if not about & ~one.about and not one.conditions & ~conditions and one is not narrow
-        ]
+        fewer = others
+        for by_word in by_words:
+            fewer = by_word.fewer(narrow, fewer)
+        likely = [one for one in fewer if one is not narrow and follows_by_bits(narrow, one)]
         compared += len(others) + _CLOSELY * len(likely)
         if compared > most:
             text = f"from '{narrow.name}' on, rules were not compared with each other: there are too many"
@@ -58,6 +60,36 @@ def _smallest(rule: RuleReading, index: Mapping[tuple[str, str], list[RuleReadin
     """Return the smallest list of rules with every rule which can cover this one."""
     cells = [(operation, role) for operation in rule.operations for role in rule.roles]
     return min((index[cell] for cell in cells), key=len, default=[])
+
+
+class _RulesByWord:
+    """Rules by the words of one key. A rule that covers another one names all of its words, or has no such key.
+
+    Sets of bits alone are slow where each of thousands of rules names a word of its own.
+    """
+
+    def __init__(self, rules: Sequence[RuleReading], key: str) -> None:
+        self._key = key
+        self._without: list[RuleReading] = []
+        self._naming: dict[str, list[RuleReading]] = {}
+        for rule in rules:
+            if (listed := getattr(rule.entry, key)) is None:
+                self._without.append(rule)
+            for word in dict.fromkeys(present(listed)):
+                self._naming.setdefault(word, []).append(rule)
+
+    def fewer(self, rule: RuleReading, others: list[RuleReading]) -> list[RuleReading]:
+        """Return the rules which can cover this one by its first word, in their order, or `others` if these are not
+        more.
+        """
+        listed = getattr(rule.entry, self._key)
+        words = present(listed)
+        if listed is not None and not words:
+            return others
+        naming = self._naming[words[0]] if words else []
+        if len(naming) + len(self._without) >= len(others):
+            return others
+        return sorted([*naming, *self._without], key=lambda one: one.at)
 
 
 def _about(narrow: RuleReading, likely: Sequence[RuleReading], verbs: Verbs) -> Iterator[LintFinding]:

@@ -41,6 +41,9 @@ from writ_trust.statements import digest, open_signed, read
 
 TIMEOUT = 4.0
 """Less than agents wait for a reply to their claim: if policy is silent, they get an error in time."""
+CHECK_TIMEOUT = 45.0
+"""More than policy takes to check a proposed document, or to say that it takes too long; less than clients wait."""
+CHECKED = frozenset({"policy_publish", "policy_rollback"})
 Answered = TypeVar("Answered", DecideReply, GrantReply, PeopleReply, VisibleReply)
 WithFacts = TypeVar("WithFacts", DecideReply, GrantReply)
 REMEMBERED = 60.0
@@ -236,10 +239,11 @@ class PolicyClient:
         data = encode(_with_written(request, written))
         large = len(data) > LARGE_REQUEST or (isinstance(request, GrantRequest) and request.kept is not None)
         headers = {OMIT_HEADER: OMIT_UNCHANGED} if large else None
+        timeout = CHECK_TIMEOUT if request.subject.operation in CHECKED else TIMEOUT
 
         async def send() -> Answered:
             try:
-                reply = await self._bus.request(subject, data, timeout=TIMEOUT, headers=headers)
+                reply = await self._bus.request(subject, data, timeout=timeout, headers=headers)
             except (TimedOut, Unreachable) as error:
                 self._silent = (time.monotonic(), str(error))
                 raise

@@ -8,7 +8,7 @@ import msgspec
 
 from writ_policy.analysis_process.frames import read_frame, write_frame
 from writ_policy.analysis_process.job_handlers import MOST_MEMORY, NICE, perform
-from writ_policy.analysis_process.jobs import Job, JobResult
+from writ_policy.analysis_process.jobs import Job
 from writ_runtime.plugins.entry_points import load_catalogue
 
 
@@ -18,13 +18,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
     catalogue = load_catalogue(evaluators=True)
     while (frame := read_frame(sys.stdin.buffer)) is not None:
-        try:
-            done = perform(msgspec.json.decode(frame, type=Job), catalogue)
-        except MemoryError:
-            done = JobResult(
-                code="oversize", message="it needs too much memory: query fewer targets, principals or operations"
-            )
-        write_frame(sys.stdout.buffer, msgspec.json.encode(done))
+        write_frame(sys.stdout.buffer, msgspec.json.encode(perform(msgspec.json.decode(frame, type=Job), catalogue)))
 
 
 if __name__ == "__main__":

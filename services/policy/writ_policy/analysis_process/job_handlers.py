@@ -6,23 +6,34 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from writ_contracts.errors import Invalid, WritError
+from writ_contracts.errors import ConfigError, Invalid, WritError
 from writ_contracts.operations import Catalogue
 from writ_contracts.policy.access import PolicyAllowedQuery, PolicyDiffReply, PolicyWhoCanQuery
 from writ_contracts.policy.questions import PolicyTestQuery, PolicyTestReply, PolicyValidateQuery
 from writ_contracts.policy.versions import document_in
 from writ_documents import yaml_file
 from writ_documents.document import Document, FileErrors
-from writ_policy.analysis_process.jobs import LARGEST_ANSWER, Job, JobResult, Kind
+from writ_policy.analysis_process.jobs import (
+    LARGEST_ANSWER,
+    DocumentCheck,
+    Job,
+    JobResult,
+    Kind,
+    ProposedDocument,
+    less_of,
+)
 from writ_rules import replies
+from writ_rules.analysis.lockout import lockouts
 from writ_rules.engine.decisions.reach import about
 from writ_rules.loading import Mode, compile_document
 from writ_rules.setting import PolicySource, Setting, setting
 from writ_rules.validation import ValidationContext, validate_text
+from writ_runtime.files.watched_file import refusal
 
 MOST_MEMORY = 2 << 30
 """Bytes of the process."""
 NICE = 10
+MOST_PROBLEMS = 200
 
 
 def perform(job: Job, catalogue: Catalogue) -> JobResult:
@@ -33,11 +44,14 @@ def perform(job: Job, catalogue: Catalogue) -> JobResult:
         "allowed": _allowed,
         "who_can": _who_can,
         "diff": _diff,
+        "check": _check,
     }
     try:
         return JobResult(answer=Raw(fitting(work[job.kind](job, catalogue))))
     except WritError as error:
         return JobResult(code=error.code, message=str(error)[:1000])
+    except MemoryError:
+        return JobResult(code="oversize", message=f"it needs too much memory: {less_of(job.kind)}")
 
 
 def fitting(answer: Struct) -> bytes:
@@ -95,6 +109,35 @@ def _diff(job: Job, catalogue: Catalogue) -> Struct:
     except FileErrors as errors:
         return PolicyDiffReply(problems=replies.problems_of(errors))
     return replies.compared(*documents, catalogue, _in_force(job, catalogue), now=job.now)
+
+
+def _check(job: Job, catalogue: Catalogue) -> Struct:
+    query = msgspec.json.decode(job.query, type=ProposedDocument)
+    text = document_in(query.document)
+    try:
+        policy, _ = compile_document(_document(text, query.name), catalogue, job.mode)
+    except Exception as error:  # noqa: BLE001 - a defect of the loader refuses the document, too
+        if isinstance(error, MemoryError):
+            raise
+        return _refused(query.name, refusal(error, query.name))
+    found = lockouts(policy, catalogue, job.principals, job.now, job.people())
+    return DocumentCheck(
+        reason=f"the {query.name} would lock this installation: {found[0].text}"[:1000] if found else "",
+        problems=[(1, 1, one.text[:500]) for one in found],
+    )
+
+
+def _refused(name: str, error: ConfigError) -> DocumentCheck:
+    """Return a reason, which is recorded and names only the place. The mistakes may quote the document, and are sent
+    only to its author.
+    """
+    if not isinstance(error, FileErrors):
+        return DocumentCheck(reason=f"the {name} does not load", problems=[(1, 1, str(error))])
+    problems = [(problem.line, problem.column, problem.message[:500]) for problem in error.found]
+    first = error.found[0]
+    many = f"{len(problems)} mistakes, the first" if len(problems) > 1 else "a mistake"
+    reason = f"the {name} does not load: {many} in line {first.line}, column {first.column}"
+    return DocumentCheck(reason=reason, problems=problems[:MOST_PROBLEMS])
 
 
 def _in_force(job: Job, catalogue: Catalogue) -> Setting:

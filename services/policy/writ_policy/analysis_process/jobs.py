@@ -1,5 +1,7 @@
 """The jobs of the analysis process and their results, as they pass between it and the service."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal
 
 from msgspec import Raw, Struct, field
@@ -9,9 +11,32 @@ from writ_contracts.people.credentials import Presence
 from writ_rules.engine.people import People, people_of
 from writ_rules.loading import Mode
 
-Kind = Literal["validate", "test", "allowed", "who_can", "diff"]
+Kind = Literal["validate", "test", "allowed", "who_can", "diff", "check"]
 LARGEST_ANSWER = 1_500_000
 """The most bytes of a reply. The NATS server accepts messages up to 2 MB."""
+
+
+LESS: Mapping[Kind, str] = MappingProxyType({"check": "write fewer rules, or smaller patterns"})
+LESS_QUERIED = "query fewer targets, principals or operations"
+
+
+def less_of(kind: Kind) -> str:
+    """Return advice for a job that needs too much."""
+    return LESS.get(kind, LESS_QUERIED)
+
+
+class ProposedDocument(Struct, frozen=True, kw_only=True):
+    """The query of a `check`: a document that somebody wants to put in force. `document` may be in its packed form."""
+
+    document: str
+    name: str
+
+
+class DocumentCheck(Struct, frozen=True, kw_only=True):
+    """The reply to it: `reason` is empty if the document may be put in force. `problems`: line, column, message."""
+
+    reason: str = ""
+    problems: list[tuple[int, int, str]] = field(default_factory=list)
 
 
 class Job(Struct, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from writ_contracts.errors import Full, Invalid, WritError
 from writ_policy.analysis_process.frames import framed, next_frame
-from writ_policy.analysis_process.jobs import Job, JobResult
+from writ_policy.analysis_process.jobs import Job, JobResult, less_of
 from writ_runtime import subprocess_env
 from writ_runtime.logs import Log
 
@@ -23,6 +23,7 @@ SECONDS = 30.0
 """Time limit of one job."""
 IDLE_SECONDS = 60.0
 MOST_WAITING = 8
+_DIED = "try again, and if it lacked memory, "
 _COMMAND = subprocess_env.command("writ_policy.analysis_process")
 
 _log = Log("writ.policy")
@@ -47,7 +48,7 @@ class AnalysisPool:
         self._waiting += 1
         try:
             async with self._turn:
-                done = await self._result_of(msgspec.json.encode(job))
+                done = await self._result_of(job)
         finally:
             self._waiting -= 1
         if done.code:
@@ -63,25 +64,26 @@ class AnalysisPool:
                 process.kill()
             await process.wait()
 
-    async def _result_of(self, job: bytes) -> JobResult:
+    async def _result_of(self, job: Job) -> JobResult:
         if self._idle is not None:
             self._idle.cancel()
         try:
             async with asyncio.timeout(self._seconds):
-                frame = await self._frame_of(job)
+                frame = await self._frame_of(msgspec.json.encode(job))
         except TimeoutError:
             await self.close()
-            raise Invalid(
-                f"it takes longer than {self._seconds:g} s: query fewer targets, principals or operations",
-                code="too_much",
-            ) from None
+            text = f"it takes longer than {self._seconds:g} s: {less_of(job.kind)}"
+            raise Invalid(text, code="too_much") from None
         except BaseException:
             await self.close()  # the caller has given up, and the next one must not get this reply
             raise
         if frame is None:
+            process = self._process
             await self.close()
-            _log.error("policy.analysis_died")
-            raise WritError("the process that analyses policies died during this query")
+            status = None if process is None else process.returncode
+            _log.error("policy.analysis_died", status=status, kind=job.kind)
+            how = f" by signal {-status}" if status is not None and status < 0 else ""
+            raise WritError(f"the process that analyses policies died{how}: {_DIED}{less_of(job.kind)}")
         self._idle = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._stop_when_idle)
         return msgspec.json.decode(frame, type=JobResult)
 

@@ -117,8 +117,9 @@ class DecisionEndpoints:
         if ask.subject.simulate or ruled.decision.dry_run:  # nothing starts later, when the claim would name aliases
             ruled = judge.under_listed_names(ruled)
         if ask.subject.operation in CHANGES and ruled.ruling.effect != "deny":
-            subject, principals = ask.subject, tuple(judge.world.principals.values())
-            await self._proposed.check(subject.operation, subject.parameters, principals, judge.world.people, judge.now)
+            subject, comes = ask.subject, ruled.ruling.effect == "allow" and not ruled.decision.dry_run
+            comes = comes and not subject.simulate
+            await self._proposed.check(subject.operation, subject.parameters, judge.world, judge.now, compiles=comes)
         self._texts.keep(ask.subject, ruled.decision)
         grant = (
             target_test_grant(ask, ruled, judge.world, judge.plugins)

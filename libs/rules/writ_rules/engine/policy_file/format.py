@@ -164,7 +164,8 @@ class RuleEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         "target_patterns": "write 'targets', ids with `*` and `?`",
         "target_pattern": "write 'targets', ids with `*` and `?`",
         "max_concurrent_operations": "write 'max_concurrent'",
-        "action": "write 'allowed: true' or 'allowed: false'",
+        **dict.fromkeys(("action", "effect"), "write 'allowed: true' or 'allowed: false'"),
+        "roles": "write 'user_roles' for principals, or 'target_roles' for targets",
         **dict.fromkeys(("id", "version", "created_at", "created_by", "updated_at"), LEAVE_OUT),
     }
 

@@ -5,7 +5,7 @@ its position: an item of a group has that of the list.
 """
 
 from collections.abc import Iterator, Mapping
-from itertools import islice
+from itertools import chain, islice
 
 from msgspec import structs
 
@@ -46,10 +46,24 @@ def findings(policy: PolicyEntry) -> Iterator[LintFinding]:
     for rule in written(policy):
         for kind in KINDS:
             yield from _unknown((*rule.keys, kind), getattr(rule.entry, kind), expansion.groups[kind])
+    yield from _unused(policy)
     expansion.of(written(policy))
     if expansion.left < 0:
         text = f"groups add more than {MOST_EXPANDED} names to the rules of this file"
         yield LintFinding(Severity.ERROR, ("policies", "groups"), text)
+
+
+def _unused(policy: PolicyEntry) -> Iterator[LintFinding]:
+    """Yield a warning for each group that neither a rule nor another group refers to."""
+    for kind in KINDS:
+        of_kind = getattr(policy.groups, kind, None) or {}
+        lists = chain((getattr(rule.entry, kind) for rule in written(policy)) if of_kind else (), of_kind.values())
+        used = {item for listed in lists for item in listed or ()}
+        for name in of_kind:
+            if PREFIX + name not in used:
+                keys: Keys = ("policies", "groups", kind, name)
+                text = f"nothing refers to the group '{name}': write {PREFIX}{name} in {kind} of a rule"
+                yield LintFinding(Severity.WARNING, keys, text, at_key=True)
 
 
 def _unknown(keys: Keys, items: list[str | None] | None, groups: Members) -> Iterator[LintFinding]:

@@ -3,7 +3,7 @@
 Each check is a generator over one rule, so all findings of a file are reported at once.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -56,7 +56,8 @@ def lint(file: PolicyDocument, every: Iterable[PlacedRule], verbs: Verbs) -> lis
     """Return the findings of all checks."""
     results = list(_policy(file))
     rule_checks: tuple[Callable[[PlacedRule, Verbs], Iterator[LintFinding]], ...]
-    named = partial(_operations, NearestNames()), partial(_parameters, NearestNames())
+    of_operations = (file.policies.groups and file.policies.groups.operations) or {}
+    named = partial(_operations, NearestNames(), of_operations), partial(_parameters, NearestNames())
     rule_checks = (*named, _items, _lists, _own_role, _approval, _limits, _attributes, _inherit, _origins_days)
     windows = present(_windows(file.policies.maintenance_windows))
     for item in every:
@@ -104,14 +105,16 @@ def _windows(entries: list[Any] | dict[str, Any] | None) -> list[Any]:
     return [*entries.values()] if isinstance(entries, dict) else entries or []
 
 
-def _operations(nearest: NearestNames, placed: PlacedRule, verbs: Verbs) -> Iterator[LintFinding]:
+def _operations(
+    nearest: NearestNames, of_operations: Collection[str], placed: PlacedRule, verbs: Verbs
+) -> Iterator[LintFinding]:
     keys = (*placed.keys, "operations")
     if not present(placed.entry.operations):
         yield LintFinding(Severity.LINT, keys, "an empty list: the rule covers nothing")
     for at, name in enumerate(placed.entry.operations):
         if name is not None and name not in verbs:
-            text = f"there is no operation '{name}'{nearest.hint(name, verbs)}"
-            yield LintFinding(Severity.LINT, (*keys, at), text)
+            hint = f"; did you mean 'group:{name}'?" if name in of_operations else nearest.hint(name, verbs)
+            yield LintFinding(Severity.LINT, (*keys, at), f"there is no operation '{name}'{hint}")
 
 
 def _lists(placed: PlacedRule, _: Verbs) -> Iterator[LintFinding]:

@@ -2,7 +2,7 @@
 occupy the policy service for hours and fill its memory: RE2 compiles `[\\pL]{200}` to 240,000 instructions.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from writ_rules.engine.clauses.patterns import PatternTooLargeError, pattern
 from writ_rules.engine.policy_file.findings import Keys, LintFinding, Severity
@@ -13,8 +13,12 @@ MOST_IN_FILE = 5_000_000
 REFUSED_SIZE = 250_000
 
 
-def findings(rules: Iterable[PlacedRule]) -> Iterator[LintFinding]:
-    """Yield an error at the pattern by which the file has too many large ones. No later pattern is compiled."""
+def findings(
+    rules: Iterable[PlacedRule], on_pattern: Callable[[int], None] | None = None
+) -> Iterator[LintFinding]:
+    """Yield an error at the pattern by which the file has too many large ones. No later pattern is compiled.
+    `on_pattern` receives the size of each compiled one.
+    """
     left, known = MOST_IN_FILE, set[tuple[str, bool]]()
     for rule in rules:
         deny = not rule.entry.allowed
@@ -22,7 +26,10 @@ def findings(rules: Iterable[PlacedRule]) -> Iterator[LintFinding]:
             if (text, deny) in known:
                 continue
             known.add((text, deny))
-            left -= _size(text, deny)
+            size = _size(text, deny)
+            left -= size
+            if on_pattern is not None:
+                on_pattern(size)
             if left < 0:
                 message = "the patterns of this file are too large together: write smaller counts, such as {1,20}"
                 yield LintFinding(Severity.ERROR, keys, message)
