@@ -7,16 +7,17 @@ import pytest
 
 from writ_bus.lanes import TIMEOUT, Lanes
 from writ_bus.port import Endpoint, Message
-from writ_bus.workers import BACKLOG
+from writ_bus.workers import BACKLOG, MOST_RUNNING_BYTES, MOST_WAITING_BYTES, WaitingBytes
 
 
 async def unused(_: Message) -> bytes:
     raise AssertionError("jobs are given to the lanes as they are")
 
 
-def lanes(concurrency: int, subject: str = "writ.request.*.*") -> Lanes:
+def lanes(concurrency: int, subject: str = "writ.request.*.*", waiting: WaitingBytes | None = None) -> Lanes:
     return Lanes(
-        Endpoint(name="request", subject=subject, handler=unused, concurrency=concurrency, urgent=["stop_set"])
+        Endpoint(name="request", subject=subject, handler=unused, concurrency=concurrency, urgent=["stop_set"]),
+        waiting,
     )
 
 
@@ -28,13 +29,13 @@ class Jobs:
         self.started: list[str] = []
         self.go = asyncio.Event()
 
-    def send(self, sender: str, operation: str = "test_noop", timeout: str = "") -> bool:
+    def send(self, sender: str, operation: str = "test_noop", timeout: str = "", size: int = 100) -> bool:
         async def job() -> None:
             self.started.append(sender)
             await self.go.wait()
 
         headers = {TIMEOUT: timeout} if timeout else {}
-        return self.queues.submit(f"writ.request.{sender}.{operation}", headers, job)
+        return self.queues.submit(f"writ.request.{sender}.{operation}", headers, size, job)
 
 
 async def settle() -> None:
@@ -110,3 +111,40 @@ async def test_job_that_waited_longer_than_its_sender_is_dropped(monkeypatch: py
     jobs.go.set()
     await jobs.queues.finish()
     assert (jobs.started, jobs.queues.dropped) == (["alice"], 1)
+
+
+async def test_sender_runs_few_bytes_at_once_and_in_order() -> None:
+    jobs = Jobs(lanes(64))
+    for sender in ["mallory"] * 20 + ["alice"]:
+        assert jobs.send(sender, size=MOST_RUNNING_BYTES // 4)
+    assert jobs.send("mallory", size=1)
+    await settle()
+    assert Counter(jobs.started) == {"mallory": 4, "alice": 1}
+    jobs.go.set()
+    await jobs.queues.finish()
+    assert Counter(jobs.started) == {"mallory": 21, "alice": 1}
+
+
+async def test_message_beyond_the_bytes_that_may_run_runs_alone() -> None:
+    jobs = Jobs(lanes(8))
+    for size in (MOST_RUNNING_BYTES + 1, 1, 1, 1):
+        assert jobs.send("mallory", size=size)
+    await settle()
+    assert len(jobs.started) == 1
+    jobs.go.set()
+    await settle()
+    assert len(jobs.started) == 4
+    await jobs.queues.finish()
+
+
+async def test_bytes_of_a_sender_that_wait_at_all_endpoints_have_a_bound() -> None:
+    waiting = WaitingBytes()
+    one, other = Jobs(lanes(64, waiting=waiting)), Jobs(lanes(64, waiting=waiting))
+    accepted = [jobs.send("mallory", size=1 << 20) for jobs in (one, other) for _ in range(100)]
+    assert sum(accepted) == (2 * MOST_RUNNING_BYTES + MOST_WAITING_BYTES) >> 20
+    assert other.send("alice", size=1 << 20)
+    one.go.set()
+    await one.queues.finish()
+    assert other.send("mallory", size=1 << 20)
+    await other.queues.cancel()
+    assert waiting.take("mallory", MOST_WAITING_BYTES)

@@ -5,7 +5,7 @@ nats-py runs the callbacks of one subscription one after another, so handlers ge
 
 import asyncio
 import logging
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Coroutine
 from functools import partial
 from math import ceil
@@ -19,24 +19,58 @@ BACKLOG = 64
 Job = Callable[[], Coroutine[None, None, None]]
 MOST_RUNNING, MOST_WAITING = 3 / 4, 1 / 4
 """Shares of all slots, and of all places in line, that one sender may have."""
+MOST_RUNNING_BYTES, MOST_WAITING_BYTES = 8 << 20, 64 << 20
+"""Bytes of messages of one sender that may run at an endpoint, and that may wait at all endpoints of a service. With a
+bound for their number alone, one sender had 192 messages of 1 MB decoded at once and 4,096 more in memory.
+"""
+
+
+class WaitingBytes:
+    """The bytes of the waiting messages of each sender."""
+
+    def __init__(self) -> None:
+        self._of = Counter[str]()
+
+    def take(self, sender: str, size: int) -> bool:
+        """Count a message, or return False if it is too much for this sender. Without a sender there is no bound."""
+        if sender and self._of[sender] + size > MOST_WAITING_BYTES:
+            return False
+        self._of[sender] += size
+        return True
+
+    def give_back(self, sender: str, size: int) -> None:
+        """Count a message no longer."""
+        self._of[sender] -= size
+        if not self._of[sender]:
+            del self._of[sender]
 
 
 class Workers:
     """Run at most `limit` jobs at once, and let at most `backlog` wait.
 
     Jobs of one sender start in the order in which they came; senders take turns. A sender has at most three quarters of
-    the slots and a quarter of the line, so a flooding one waits for itself. Jobs without a sender have no share.
+    the slots and a quarter of the line, and bounds for the bytes of both, so a flooding one waits for itself. Jobs
+    without a sender have no share.
     """
 
-    def __init__(self, limit: int, backlog: int, on_free: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        limit: int,
+        backlog: int,
+        on_free: Callable[[], None] | None = None,
+        waiting_bytes: WaitingBytes | None = None,
+    ) -> None:
+        """`waiting_bytes`: counted together with those of other workers."""
         self._limit = limit
         self._most_running = ceil(limit * MOST_RUNNING)
         self._backlog = backlog
         self._on_free = on_free
-        self._lines: OrderedDict[str, deque[Job]] = OrderedDict()
+        self._lines: OrderedDict[str, deque[tuple[Job, int]]] = OrderedDict()
         self._waiting = 0
+        self._waiting_bytes = waiting_bytes or WaitingBytes()
         self._running: set[asyncio.Task[None]] = set()
-        self._running_of: dict[str, int] = {}
+        self._running_of = Counter[str]()
+        self._running_bytes = Counter[str]()
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -49,63 +83,70 @@ class Workers:
         """Run the job now or later. Return False if the line is full."""
         return self.start(job) or self.queue(job)
 
-    def start(self, job: Job, sender: str = "") -> bool:
-        """Run the job now. Return False if there is no slot for it."""
-        if len(self._running) >= self._limit or not self._may_run(sender):
+    def start(self, job: Job, sender: str = "", size: int = 0) -> bool:
+        """Run the job now. Return False if there is no slot for it. `size`: the bytes that it holds."""
+        if sender in self._lines or not self._may_run(sender, size):
             return False
-        self._start(job, sender)
+        self._start(job, sender, size)
         return True
 
-    def queue(self, job: Job, sender: str = "") -> bool:
+    def queue(self, job: Job, sender: str = "", size: int = 0) -> bool:
         """Run the job once there is a slot. Return False if the line, or this sender's part of it, is full."""
         line = self._lines.get(sender, ())
         if self._waiting >= self._backlog or (sender and len(line) >= ceil(self._backlog * MOST_WAITING)):
             return False
-        self._lines.setdefault(sender, deque()).append(job)
+        if not self._waiting_bytes.take(sender, size):
+            return False
+        self._lines.setdefault(sender, deque()).append((job, size))
         self._waiting += 1
         return True
 
-    def _may_run(self, sender: str) -> bool:
-        return not sender or self._running_of.get(sender, 0) < self._most_running
+    def _may_run(self, sender: str, size: int) -> bool:
+        if len(self._running) >= self._limit:
+            return False
+        running, together = self._running_of[sender], self._running_bytes[sender] + size
+        return not (sender and running) or (running < self._most_running and together <= MOST_RUNNING_BYTES)
 
-    def _start(self, job: Job, sender: str) -> None:
+    def _start(self, job: Job, sender: str, size: int) -> None:
         task = tasks.start(job(), "handler")
         self._running.add(task)
-        if sender:
-            self._running_of[sender] = self._running_of.get(sender, 0) + 1
+        self._running_of[sender] += 1
+        self._running_bytes[sender] += size
         self._idle.clear()
-        task.add_done_callback(partial(self._done, sender))
+        task.add_done_callback(partial(self._done, sender, size))
 
-    def _start_next(self) -> None:
-        sender = next((one for one in self._lines if self._may_run(one)), None)
+    def _start_next(self) -> bool:
+        """Start the next job that may run. Return False if there is none."""
+        sender = next((one for one, line in self._lines.items() if self._may_run(one, line[0][1])), None)
         if sender is None:
-            return
+            return False
         line = self._lines[sender]
-        self._start(line.popleft(), sender)
+        job, size = line.popleft()
+        self._waiting_bytes.give_back(sender, size)
+        self._start(job, sender, size)
         self._waiting -= 1
         self._lines.move_to_end(sender)
         if not line:
             del self._lines[sender]
+        return True
 
-    def _done(self, sender: str, task: asyncio.Task[None]) -> None:
+    def _done(self, sender: str, size: int, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
-        if sender:
-            self._leave(sender)
+        self._leave(sender, size)
         if not task.cancelled() and (error := task.exception()):
             _logger.error("handler.raised", exc_info=error)
-        if self._lines:
-            self._start_next()
+        while self._lines and self._start_next():  # a large job makes room for several
+            pass
         if not self._running:
             self._idle.set()
         if self._on_free:
             self._on_free()
 
-    def _leave(self, sender: str) -> None:
-        left = self._running_of[sender] - 1
-        if left:
-            self._running_of[sender] = left
-        else:
-            del self._running_of[sender]
+    def _leave(self, sender: str, size: int) -> None:
+        self._running_of[sender] -= 1
+        self._running_bytes[sender] -= size
+        if not self._running_of[sender]:
+            del self._running_of[sender], self._running_bytes[sender]
 
     async def finish(self) -> None:
         """Wait until all jobs taken so far have ended."""
@@ -113,6 +154,8 @@ class Workers:
 
     async def cancel(self) -> None:
         """End all jobs now."""
+        for sender, line in self._lines.items():
+            self._waiting_bytes.give_back(sender, sum(size for _, size in line))
         self._lines.clear()
         self._waiting = 0
         tasks = [task for task in self._running if task is not asyncio.current_task()]

@@ -14,13 +14,13 @@ class Bucket(Struct):
     tokens: float
     at: float
 
-    def take(self, now: float) -> bool:
-        """Take a token; return False without one."""
+    def take(self, now: float, amount: float = 1.0) -> bool:
+        """Take a token, or so many; return False without them."""
         self.tokens = min(self.burst, self.tokens + max(0.0, now - self.at) * self.rate)
         self.at = now
-        if self.tokens < 1.0:
+        if self.tokens < amount:
             return False
-        self.tokens -= 1.0
+        self.tokens -= amount
         return True
 
     def is_full(self, now: float) -> bool:
@@ -36,14 +36,14 @@ class Buckets:
         self._by_principal: dict[str, Bucket] = {}
         self._most = MOST
 
-    def take(self, principal: str, now: float) -> bool:
-        """Take one token of this principal, if there is one. Return whether there was."""
+    def take(self, principal: str, now: float, amount: float = 1.0) -> bool:
+        """Take one token of this principal, or so many, if there are. Return whether there were."""
         bucket = self._by_principal.get(principal)
         if bucket is None:
             if len(self._by_principal) >= self._most:
                 self._forget_full(now)
             bucket = self._by_principal[principal] = Bucket(self._rate, self._burst, self._burst, now)
-        return bucket.take(now)
+        return bucket.take(now, amount)
 
     def _forget_full(self, now: float) -> None:
         """Forget buckets that are as new. It happens again once there are twice as many as are left now."""

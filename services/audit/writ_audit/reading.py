@@ -5,15 +5,15 @@ even if the index lags. Linked events wait, for a bounded time, until the index 
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 from msgspec import structs
 
 from writ_audit.hidden_values import HiddenValueSearch, SoughtDigests
-from writ_audit.index import AuditIndex, LinkedEvent, OperationOwner
+from writ_audit.index import READERS, AuditIndex, LinkedEvent, OperationOwner
 from writ_audit.index_follower import IndexFollower
 from writ_audit.permission import QueryReader, ReadPermission
 from writ_audit.projection import SECURITY, project
@@ -34,18 +34,28 @@ from writ_contracts.history.audit import (
 from writ_contracts.history.records import Record
 from writ_contracts.nearest_name import nearest
 from writ_contracts.subjects import JOURNAL, operation_filter
+from writ_runtime.turns import Turns
 
+Arguments, Result = ParamSpec("Arguments"), TypeVar("Result")
 CATCH_UP = 2.0
 """Seconds that a query waits for the index to catch up. `as_of` in the reply is the position of the index after that.
 """
 MOST_BYTES = 1_500_000
 """The most bytes of events in one reply. A NATS message has at most 2 MB."""
 MOST_EVENTS = 2_000
+MOST_WAITING = 256
+"""Reads of one principal that wait; no more queries are served at once."""
+MOST_COMPARED = 10_000
+"""Pairs of names that one search compares for suggestions, 0.03 ms each: twenty names would take seconds otherwise."""
 NOT_FOUND = "no such operation, or you may not read it"
 
 
 class AuditQueryEndpoint:
-    """Serves queries of principals."""
+    """Serves queries of principals.
+
+    The index is read for one query of a principal after the other: a principal without any right sent searches of a
+    second each, and another one's search waited for 38 of them.
+    """
 
     def __init__(
         self,
@@ -60,6 +70,20 @@ class AuditQueryEndpoint:
         self._follower = follower
         self._permission = permission
         self._hidden = hidden
+        self._turns = Turns(1, MOST_WAITING)
+        self._slots = asyncio.Semaphore(READERS - 1)  # the other one is for audit's own checks
+
+    async def _read(
+        self,
+        reader: QueryReader,
+        function: Callable[Arguments, Result],
+        /,
+        *arguments: Arguments.args,
+        **named: Arguments.kwargs,
+    ) -> Result:
+        """Return the result of this function, which reads the index."""
+        async with self._turns.turn(reader.principal), self._slots:
+            return await asyncio.to_thread(function, *arguments, **named)
 
     async def trace(self, reader: QueryReader, query: TraceQuery) -> TraceReply:
         """Return the events of an operation or of a correlation id, or security events. Raises WritError."""
@@ -76,13 +100,13 @@ class AuditQueryEndpoint:
         only_of = await self._limited_to(reader, query)
         by_parameters = any(sought_values(query))
         sought = await self._hidden.digests(reader.principal, query) if by_parameters else SoughtDigests()
-        rows = await asyncio.to_thread(self._index.search, query, only_of, sought.digests)
+        rows = await self._read(reader, self._index.search, query, only_of, sought.digests)
         others = [name for name in names_of(query, "principal") if name != reader.principal]
         if not rows and only_of is not None and others:
             raise Denied(f"you may not read the record of {', '.join(others)}")
         more = len(rows) > query.limit
-        unknown = [] if rows else await asyncio.to_thread(self._unknown, query, only_of)
-        hidden = await asyncio.to_thread(self._hidden_values, sought, bool(rows)) if by_parameters else None
+        unknown = [] if rows else await self._read(reader, self._unknown, query, only_of)
+        hidden = await self._read(reader, self._hidden_values, sought, bool(rows)) if by_parameters else None
         as_of = self._follower.position
         return SearchReply(
             rows=rows[: query.limit], more=more, as_of=as_of, behind=behind, unknown=unknown, hidden=hidden
@@ -98,12 +122,17 @@ class AuditQueryEndpoint:
 
     def _unknown(self, query: SearchQuery, only_of: str | None) -> list[UnknownName]:
         """Return names in the query that occur in no record."""
-        unknown = list[UnknownName]()
-        for column in ("principal", "target", "operation"):
-            if names := names_of(query, column):
-                unknown += _misspelt(column, names, self._index.names(column, only_of))
-        if only_of is None and (rules := names_of(query, "rule")):
-            unknown += _misspelt("rule", rules, self._index.rules())
+        sought = [(column, names_of(query, column)) for column in ("principal", "target", "operation", "rule")]
+        unknown, left = list[UnknownName](), MOST_COMPARED
+        for column, names in sought:
+            if not names or (column == "rule" and only_of is not None):
+                continue
+            known = self._index.rules() if column == "rule" else self._index.names(column, only_of)
+            for name in (one for one in names if one not in known):
+                left -= len(known)
+                unknown.append(
+                    UnknownName(filter=column, name=name, nearest=nearest(name, known, 3) if left >= 0 else [])
+                )
         return unknown
 
     async def _limited_to(self, reader: QueryReader, query: SearchQuery) -> str | None:
@@ -128,12 +157,12 @@ class AuditQueryEndpoint:
             records = await self._journal.read(operation_filter(owner, operation_id))
         await self._follower.current(CATCH_UP)
         correlation_id = project(*_parts(records[0])).event.correlation_id if records else ""
-        linked = await asyncio.to_thread(self._index.linked, operation_id, correlation_id)
+        linked = await self._read(reader, self._index.linked, operation_id, correlation_id)
         return await self._with(records, linked)
 
     async def _others(self, reader: QueryReader, operation_id: str) -> OperationOwner:
         await self._follower.current(CATCH_UP)
-        known = await asyncio.to_thread(self._index.operation, operation_id)
+        known = await self._read(reader, self._index.operation, operation_id)
         if known is None:
             raise Invalid(NOT_FOUND, code="not_found")
         if not reader.owns(known.principal, known.acts_for):
@@ -158,7 +187,7 @@ class AuditQueryEndpoint:
         if not await self._permission.allows(reader, None, parameters):
             raise Denied("you may not read the security events")
         behind = await self._behind()
-        found = await asyncio.to_thread(self._index.security, query, query.limit + 1)
+        found = await self._read(reader, self._index.security, query, query.limit + 1)
         records = await self._fetch(sorted(found[: query.limit]))
         more = len(found) > query.limit == len(records)
         return structs.replace(self._trace_answer(records[::-1], more=more), behind=behind)
@@ -175,7 +204,7 @@ class AuditQueryEndpoint:
         archived = (await self._journal.usage()).first_sequence - 1
         place, withheld, readable, more = max(after, archived), list[int](), list[int](), True
         while more and not readable:
-            linked = await asyncio.to_thread(self._index.correlated, correlation_id, place, MOST_EVENTS + 1)
+            linked = await self._read(reader, self._index.correlated, correlation_id, place, MOST_EVENTS + 1)
             page, more = linked[:MOST_EVENTS], len(linked) > MOST_EVENTS
             for one in page:
                 (readable if one.principal in permitted or _nobodys(one) else withheld).append(one.sequence)
@@ -189,7 +218,7 @@ class AuditQueryEndpoint:
         """Return the principals with events of this id that the reader may read: those whose records are its own, and
         those that policy allows. If there are any, security events without a principal may be read as well.
         """
-        owners = await asyncio.to_thread(self._index.owners, correlation_id)
+        owners = await self._read(reader, self._index.owners, correlation_id)
         permitted = {principal for principal, acts_for in owners if reader.owns(principal, acts_for)}
         for owner in sorted({principal for principal, _ in owners} - permitted):
             parameters = {"query": "trace", "correlation_id": correlation_id, "principal": owner}
@@ -218,11 +247,6 @@ class AuditQueryEndpoint:
             more=more or fitting < len(records),
             as_of=self._follower.position,
         )
-
-
-def _misspelt(column: str, names: Sequence[str], known: Sequence[str]) -> list[UnknownName]:
-    missing = [name for name in names if name not in known]
-    return [UnknownName(filter=column, name=name, nearest=nearest(name, known, 3)) for name in missing]
 
 
 def _event(record: Record) -> TraceEvent:

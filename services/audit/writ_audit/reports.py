@@ -12,7 +12,7 @@ from writ_audit.index_follower import IndexFollower
 from writ_bus.backoff import backoff
 from writ_bus.port import Bus, Journal, Message
 from writ_contracts import subjects
-from writ_contracts.agents import ReportMessage, SecurityReport
+from writ_contracts.agents import LARGEST_REPORT, ReportMessage, SecurityReport
 from writ_contracts.errors import Invalid, TimedOut, Unreachable, Untrusted, WritError
 from writ_contracts.history.records import Record
 from writ_contracts.signing import Signed
@@ -53,7 +53,8 @@ class ReportEndpoint:
         if name in self._known_reports:  # agents repeat a report until it is acknowledged
             return
         try:
-            pool, signed = subjects.parse_pool(message.subject), decode(message.data, ReportMessage).report
+            pool = subjects.parse_pool(message.subject)
+            signed = decode(message.data, ReportMessage, limit=LARGEST_REPORT).report
             report = open_signed(signed, SecurityReport, [signed.key], self._installation)
         except (Invalid, Untrusted) as error:
             _log.warning("report.refused", error=str(error))

@@ -3,14 +3,22 @@
 import asyncio
 from collections.abc import Callable
 from functools import partial
+from time import monotonic
 from typing import Any
 
 from writ_bus.port import Bus, Endpoint, Message, Service
 from writ_bus.tasks import unending
 from writ_contracts import subjects, wire
-from writ_contracts.agents import Acknowledgement, ClaimReply, Heartbeat, Progress
+from writ_contracts.agents import (
+    LARGEST_HEARTBEAT,
+    LARGEST_PROGRESS,
+    Acknowledgement,
+    ClaimReply,
+    Heartbeat,
+    Progress,
+)
 from writ_contracts.errors import Invalid, WritError
-from writ_contracts.history.audit import AuditStanding, JournalReply
+from writ_contracts.history.audit import LARGEST_STANDING, AuditStanding, JournalReply
 from writ_contracts.history.search_digests import SearchDigestsReply
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.inventory import Agents, Inventory
@@ -32,6 +40,7 @@ from writ_contracts.target_tests import BackendTestReply
 from writ_contracts.version import LEVEL
 from writ_executor import __version__
 from writ_executor.agents.presence import other_builds, other_levels, other_policy_keys
+from writ_executor.agents.traffic import AgentTraffic
 from writ_executor.composition import compose
 from writ_executor.config import ExecutorConfig
 from writ_executor.foundation import lay_foundation
@@ -88,7 +97,7 @@ class Executor:
         self.sweep, self.intake, self.claims = parts.sweep, parts.intake, parts.claims
         self.receipts, self.queries, self.notices = parts.receipts, parts.queries, parts.notices
         self.sought_values = parts.sought_values
-        self._alarms = parts.alarms
+        self._alarms, self._traffic = parts.alarms, AgentTraffic()
         self._key_use, self._people_notices = parts.key_use, PeopleNotices(bus, parts.presence)
         self.replicas = parts.replicas
         self._audit_services = parts.audit_services
@@ -281,9 +290,21 @@ class Executor:
             for one in served
         ]
 
+    def _admits(self, kind: str, message: Message) -> bool:
+        """Return whether a message of an agent is read. Others are a flood of their pool, and a security event."""
+        pool, now = subjects.parse_pool(message.subject), monotonic()
+        if self._traffic.admits(kind, pool, len(message.data), now):
+            return True
+        if self._traffic.is_new_flood(pool, now):
+            detail = f"pool {pool} sends more {kind} than its agents can: the rest is not read"
+            self.background.spawn("flood", self._alarms.raised(pool, "flood", detail))
+        return False
+
     async def _heartbeat(self, message: Message) -> None:
+        if not self._admits("heartbeats", message):
+            return
         try:
-            heartbeat = wire.decode(message.data, Heartbeat)
+            heartbeat = wire.decode(message.data, Heartbeat, limit=LARGEST_HEARTBEAT)
         except Invalid as error:
             log.warning("heartbeat.refused", error=str(error))
             return
@@ -297,13 +318,15 @@ class Executor:
 
     async def _standing(self, message: Message) -> None:
         try:
-            self._audit_services.record(wire.decode(message.data, AuditStanding))
+            self._audit_services.record(wire.decode(message.data, AuditStanding, limit=LARGEST_STANDING))
         except Invalid as error:
             log.warning("standing.refused", error=str(error))
 
     async def _progress(self, message: Message) -> None:
+        if not self._admits("progress", message):
+            return
         try:
-            progress = wire.decode(message.data, Progress)
+            progress = wire.decode(message.data, Progress, limit=LARGEST_PROGRESS)
             if self.receipts.is_of_running(progress, subjects.parse_pool(message.subject)):
                 subject = subjects.progress_event(progress.principal, progress.operation_id)
                 await self._bus.publish(subject, wire.encode(progress))

@@ -12,7 +12,6 @@ from writ_agent.backends.port import Backend, Baselines, Probes, Task, lacks
 from writ_agent.preflight.listings import list_under
 from writ_agent.preflight.signed_preview import signed_preview
 from writ_agent.preflight.target_test import target_report, timed_test
-from writ_agent.preflight.target_turns import TargetTurns
 from writ_agent.reporting.metrics import Meters
 from writ_agent.reporting.receipts import AgentIdentity
 from writ_agent.reporting.security_reports import ALARMS, SecurityReporter
@@ -36,6 +35,7 @@ from writ_contracts.requests import Failure
 from writ_contracts.wire import canonical, decode, encode
 from writ_runtime.logs import Log
 from writ_runtime.metrics import HandledMessage
+from writ_runtime.turns import Turns
 
 BASELINE_SECONDS = 5.0
 LONGEST_READ = 60.0
@@ -67,7 +67,7 @@ class HostReads:
         self._now = now
         self._backend = backend
         self._identity = identity
-        self._turns = TargetTurns(READS_AT_ONCE, READS_WAITING)
+        self._turns = Turns(READS_AT_ONCE, READS_WAITING)
         self._trust = trust
         self._reporter = reporter
         self._meters = meters

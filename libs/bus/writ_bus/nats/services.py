@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 
 import msgspec
 from nats.aio.msg import Msg
@@ -21,7 +22,7 @@ from writ_bus.grammar import is_inbox
 from writ_bus.lanes import Lanes
 from writ_bus.nats.connection import NatsConnection
 from writ_bus.port import Endpoint, EndpointReply, Message, Service
-from writ_bus.workers import Workers
+from writ_bus.workers import WaitingBytes, Workers
 
 _logger = logging.getLogger("writ.bus")
 
@@ -42,6 +43,12 @@ def refusal(headers: Mapping[str, str]) -> BusError | None:
     if code == OVERSIZE[ERROR_CODE]:
         return BusRefused(what, code="oversize")
     return BusRefused(f"the service failed: {what}")
+
+
+def size_of(message: Msg | Message) -> int:
+    """Return the bytes of a message with its headers: a message may consist of headers alone."""
+    headers = message.headers or {}
+    return len(message.data) + sum(len(name) + len(value) for name, value in headers.items())
 
 
 class EndpointInfo(msgspec.Struct, frozen=True):
@@ -148,6 +155,7 @@ class NatsServing:
         self._discovery = Discovery(service)
         self._subscriptions: list[NatsSubscription] = []
         self._lanes: list[Lanes] = []
+        self._waiting = WaitingBytes()
         self._control = Workers(16, 256)
         self.refused_replies = 0
 
@@ -163,13 +171,14 @@ class NatsServing:
             await self._open_control(subject, verb)
 
     async def _open_endpoint(self, endpoint: Endpoint) -> None:
-        lanes = Lanes(endpoint)
+        lanes = Lanes(endpoint, self._waiting)
         self._lanes.append(lanes)
 
         def receive(message: Msg) -> None:
             if not self._may_answer(message):
                 return
-            if not lanes.submit(message.subject, message.headers or {}, lambda: self._handle(endpoint, message)):
+            job, size = partial(self._handle, endpoint, message), size_of(message)
+            if not lanes.submit(message.subject, message.headers or {}, size, job):
                 self._control.submit(lambda: self._reply(message.reply, b"", OVERLOADED))
 
         queue = queue_of(self._service, endpoint)

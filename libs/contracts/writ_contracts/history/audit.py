@@ -196,6 +196,10 @@ class JournalReply(Struct, frozen=True, kw_only=True):
     error: Failure | None = None
 
 
+LARGEST_STANDING = 4_096
+"""Bytes of an AuditStanding that are read."""
+
+
 class AuditStanding(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """On `writ.audit.standing`, every few seconds, from each audit process: the last indexed sequence, and the number
     of events after it.

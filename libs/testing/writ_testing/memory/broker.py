@@ -1,6 +1,7 @@
 """Subscriptions within one process: delivery, queue groups, services."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import count
 
 from msgspec import Struct
@@ -11,7 +12,7 @@ from writ_bus.grammar import check_filter, is_inbox, matches
 from writ_bus.lanes import Lanes
 from writ_bus.nats import services
 from writ_bus.port import Endpoint, EndpointReply, Message, Service
-from writ_bus.workers import Workers
+from writ_bus.workers import WaitingBytes, Workers
 from writ_testing.memory.journal import Disk
 
 MAX_PAYLOAD = 2 * 1024 * 1024
@@ -104,8 +105,9 @@ class MemoryServing(MemorySubscribed):
         super().__init__(broker, [])
         self._discovery = services.Discovery(service)
         self.refused_replies = 0
+        waiting = WaitingBytes()
         for endpoint in service.endpoints:
-            lanes = Lanes(endpoint)
+            lanes = Lanes(endpoint, waiting)
             self._workers.append(lanes)
             self.listen(endpoint.subject, services.queue_of(service, endpoint), self._receiver(endpoint, lanes))
         for subject, verb in self._discovery.subjects().items():
@@ -122,7 +124,9 @@ class MemoryServing(MemorySubscribed):
         def receive(message: Message) -> None:
             if message.reply and not is_inbox(message.reply):
                 self.refused_replies += 1
-            elif not lanes.submit(message.subject, message.headers, lambda: self._handle(endpoint, message)):
+                return
+            job, size = partial(self._handle, endpoint, message), services.size_of(message)
+            if not lanes.submit(message.subject, message.headers, size, job):
                 self._reply(message, b"", services.OVERLOADED)
 
         return receive

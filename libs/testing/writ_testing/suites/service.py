@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+from collections import Counter
 
 import pytest
 
+from writ_bus import workers
 from writ_bus.errors import BusRefused, Full, TimedOut
 from writ_bus.port import EndpointReply, Message
 from writ_testing.eventually import eventually
@@ -110,6 +112,34 @@ class ServiceSuite:
         outcomes = await asyncio.gather(*requests, other, return_exceptions=True)
         assert sum(isinstance(outcome, Full) for outcome in outcomes) == 70 - 17
         assert sum(isinstance(outcome, Message) for outcome in outcomes) == 17 + 1
+
+    async def test_bytes_of_one_sender_that_run_and_that_wait_have_bounds(
+        self, ground: BusFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(workers, "MOST_RUNNING_BYTES", 10_000, raising=False)
+        monkeypatch.setattr(workers, "MOST_WAITING_BYTES", 20_000, raising=False)
+        executor, alice, bob = [await ground.bus(name) for name in ("executor", "alice", "bob")]
+        running, go = Counter[str](), asyncio.Event()
+
+        async def handle(message: Message) -> bytes:
+            running[message.subject] += 1
+            await go.wait()
+            return b""
+
+        await executor.serve(service("executor", REQUESTS, handle))
+        requests = [asyncio.create_task(alice.request(ASK, bytes(1000), timeout=SOON)) for _ in range(60)]
+
+        async def refused() -> bool:
+            return sum(one.done() for one in requests) >= 60 - 30
+
+        await eventually(refused)
+        assert 5 <= running[ASK] <= 10
+        other = asyncio.create_task(bob.request("writ.request.bob.test_noop", bytes(1000), timeout=SOON))
+        go.set()
+        outcomes = await asyncio.gather(*requests, return_exceptions=True)
+        assert sum(isinstance(outcome, Full) for outcome in outcomes) >= 60 - 30
+        assert sum(isinstance(outcome, Message) for outcome in outcomes) >= 15
+        assert isinstance(await other, Message)
 
     @pytest.mark.parametrize("name", ["", ".policy"])
     async def test_a_service_can_be_discovered(self, ground: BusFixture, name: str) -> None:

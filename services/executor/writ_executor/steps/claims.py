@@ -11,7 +11,7 @@ from msgspec import Struct
 from writ_bus import tasks, tracing
 from writ_bus.port import Message
 from writ_contracts import subjects
-from writ_contracts.agents import TEXTS_APART, TEXTS_HEADER, Claim, ClaimMessage, named_start
+from writ_contracts.agents import LARGEST_CLAIM, TEXTS_APART, TEXTS_HEADER, Claim, ClaimMessage, named_start
 from writ_contracts.decisions import DecideRequest, Grant, GrantRequest
 from writ_contracts.errors import Conflict, Denied, Invalid, Unreachable, Untrusted
 from writ_contracts.installation.agent_hosts import check_host
@@ -112,7 +112,8 @@ class ClaimEndpoint:
         Policy checks the claim's signature before it grants. On paths without policy it is checked here.
         """
         self._guard.require_known()
-        body, pool = decode(message.data, ClaimMessage), subjects.parse_pool(message.subject)
+        body = decode(message.data, ClaimMessage, limit=LARGEST_CLAIM)
+        pool = subjects.parse_pool(message.subject)
         try:
             claim = read(body.claim, Claim)
             if claim.pool != pool:

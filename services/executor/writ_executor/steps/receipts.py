@@ -6,7 +6,15 @@ from msgspec import Raw, Struct, structs
 
 from writ_bus.port import Message
 from writ_contracts import subjects
-from writ_contracts.agents import Acknowledgement, Progress, Receipt, ReportMessage, SecurityReport, TextSizes
+from writ_contracts.agents import (
+    LARGEST_REPORT,
+    Acknowledgement,
+    Progress,
+    Receipt,
+    ReportMessage,
+    SecurityReport,
+    TextSizes,
+)
 from writ_contracts.attached_bytes import detach
 from writ_contracts.bounds import Label, check_values
 from writ_contracts.errors import Conflict, Unreachable
@@ -205,7 +213,7 @@ class ReceiptEndpoint:
 
     async def handle_report(self, message: Message) -> Acknowledgement:
         """Record a security event reported by an agent."""
-        body = decode(message.data, ReportMessage)
+        body = decode(message.data, ReportMessage, limit=LARGEST_REPORT)
         pool = subjects.parse_pool(message.subject)
         report = await self._statements.open(pool, body.report, SecurityReport)
         await self._alarms.raised(
