@@ -1,6 +1,6 @@
 """For all tests: the example plugin is on the path, and Hypothesis has no deadline, since a busy machine is slow.
 
-Exhaustive tests run only on request.
+Installations are forked, which takes a third of the time. Exhaustive tests run only on request.
 """
 
 import gc
@@ -12,8 +12,10 @@ from hypothesis import HealthCheck, settings
 
 from writ_hostops.syscalls import die_with_parent
 from writ_testing import plugin
+from writ_testing.installations.forked_process import FORKS
 
 plugin.enable()
+os.environ[FORKS] = "1"
 
 settings.register_profile("writ", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("writ")

@@ -23,6 +23,7 @@ from writ_installation.administration.principals import admitted
 from writ_installation.files.tokens import make
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import (
+    WRIT,
     RunningInstallation,
     local_target,
     open_policy,
@@ -61,7 +62,7 @@ async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
         ("trivy", {"kind": "service", "roles": ["scanner"]}),
     ]
     home = prepare(folder, targets=targets, policy=open_policy(CANCELS), principals=people)
-    async with running_installation(folder, home=home, environ=ENVIRON, cwd=hostile) as running:
+    async with running_installation(folder, home=home, environ=ENVIRON, cwd=hostile, command=WRIT) as running:
         yield running
 
 

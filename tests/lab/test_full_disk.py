@@ -20,6 +20,7 @@ from writ_installation.status.control import InstallationStatus, status
 from writ_nats_server.streams import Sizes
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import (
+    WRIT,
     RunningInstallation,
     open_policy,
     prepare,
@@ -85,7 +86,7 @@ async def installation(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncI
     home = prepare(tmp_path, policy=open_policy(reads))
     with mounted(request.param, home.nats):
         (home.nats / "sizes.json").write_bytes(json.encode(SIZES))
-        async with running_installation(tmp_path, home=home, environ={"WRIT_SWEEP": "0.2"}) as running:
+        async with running_installation(tmp_path, home=home, environ={"WRIT_SWEEP": "0.2"}, command=WRIT) as running:
             yield running
 
 
@@ -162,7 +163,7 @@ async def test_full_disk_of_the_whole_installation_is_named_although_no_report_c
     with tmpfs(folder, 2 * DISK // MEGABYTE):
         home = prepare(folder)
         (home.nats / "sizes.json").write_bytes(json.encode(SIZES))
-        async with running_installation(folder, home=home) as running:
+        async with running_installation(folder, home=home, command=WRIT) as running:
             before = home.report_file.read_bytes()
             filler = fill(folder)
 
@@ -228,7 +229,7 @@ async def test_services_keep_no_bytecode_while_the_disk_of_their_packages_is_ful
 ) -> None:
     home, environ = prepare(tmp_path), installed_in(packages)
     with filled(packages, MEGABYTE):
-        async with running_installation(tmp_path, home=home, environ=environ):
+        async with running_installation(tmp_path, home=home, environ=environ, command=WRIT):
             assert len(bytecode(packages)) <= 4  # of the command, before it looks at the disk
-    async with running_installation(tmp_path, home=home, environ=environ):
+    async with running_installation(tmp_path, home=home, environ=environ, command=WRIT):
         assert len(bytecode(packages)) > 100

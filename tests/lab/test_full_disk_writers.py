@@ -14,6 +14,7 @@ from writ_client.client import Writ
 from writ_contracts.errors import WritError
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import (
+    WRIT,
     RunningInstallation,
     local_target,
     open_policy,
@@ -49,7 +50,7 @@ async def installation(places: dict[str, Path]) -> AsyncIterator[RunningInstalla
     backup = {"repository": str(places["vault"] / "restic"), "password_file": str(folder / "password")}
     target = local_target("web-1", places["files"], backup=backup)
     home = prepare(folder, targets=[target], policy=open_policy(ADMIN))
-    async with running_installation(folder, home=home, environ=ENVIRON) as running:
+    async with running_installation(folder, home=home, environ=ENVIRON, command=WRIT) as running:
         yield running
 
 

@@ -22,6 +22,7 @@ from writ_testing.eventually import eventually
 from writ_testing.fakes.rogue_executor import Forger
 from writ_testing.installations.commands import WritResult
 from writ_testing.installations.installation import (
+    WRIT,
     RunningInstallation,
     local_target,
     prepare,
@@ -88,7 +89,7 @@ async def show(folder: Path) -> None:
     title("An installation of its own: NATS, policy, executor, audit and an agent")
     home = prepare(folder, targets=[local_target(TARGET, root)], policy=POLICY, principals=PEOPLE)
     (root / "motd").write_text("old words\n")
-    async with running_installation(folder, home=home) as installation:
+    async with running_installation(folder, home=home, command=WRIT) as installation:
         for one in installation.report.processes:
             print(f"  {one.name:<28} {one.state}, process {one.pid}")
         await write(installation, root / "motd")

@@ -11,9 +11,11 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import IO
 
 from writ_bus import tasks
 from writ_contracts.errors import ConfigError, Unreachable
+from writ_installation.backends import Argv
 from writ_installation.files.home import Home
 from writ_installation.processes.readiness import probe
 from writ_installation.processes.report import ProcessReport
@@ -36,6 +38,18 @@ def tie(slack: int = 0) -> list[str]:
     be late.
     """
     return [sys.executable, "-I", "-S", str(Path(__file__).with_name("parent_death.py")), str(os.getpid()), str(slack)]
+
+
+async def start_process(argv: Argv, environ: Mapping[str, str], output: IO[bytes]) -> asyncio.subprocess.Process:
+    """Start a command in a session of its own, which dies with this process."""
+    return await asyncio.create_subprocess_exec(
+        *(*tie(), *argv),
+        env=environ,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
+    )
 
 
 class Child:
@@ -118,15 +132,8 @@ class Child:
             folder.mkdir(mode=0o700, exist_ok=True)
         rotate_log(self.log)
         with self.log.open("ab") as output:
-            self._process = await asyncio.create_subprocess_exec(
-                *tie(),
-                *self.service.argv,
-                env={**passed_on(self._environ), **self.service.env, **bytecode.environ()},
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
+            environ = {**passed_on(self._environ), **self.service.env, **bytecode.environ()}
+            self._process = await start_process(self.service.argv, environ, output)
 
     async def _ready(self) -> None:
         deadline = time.monotonic() + self._start_seconds

@@ -1,33 +1,37 @@
 """The process from which commands of `writ` are forked: it has loaded their modules, and does nothing else.
 
-Each message on its socket is the JSON of a `CommandStart`, with four descriptors: the command's standard streams, and
-a socket for its exit status. It ends with the process that has the other end of its socket, and its commands with it.
+Each message on its socket is the JSON of a `ForkedStart`, with four descriptors: the command's standard streams, and a
+socket for its pid and its exit status. It ends with the process that has the other end of its socket, and its commands
+with it. `writ up` gets a template of its own: its services are forked from that.
 """
 
+import asyncio
 import gc
 import os
+import runpy
 import selectors
 import socket
 import sys
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
+from typing import IO
 
 import msgspec
-from msgspec import Struct
 
 from writ_cli.__main__ import main as command
 from writ_cli.main import PLACES
 from writ_hostops.syscalls import die_with_parent
+from writ_installation.backends import MODULE, Argv
+from writ_installation.processes import child
+from writ_testing.installations.forked_process import ForkedProcess, ForkedStart, at_start, fork_writing
 
 LARGEST = 1 << 20
 """Bytes of a message."""
-
-
-class CommandStart(Struct, frozen=True, kw_only=True):
-    """What differs from command to command."""
-
-    arguments: list[str]
-    environ: dict[str, str]
-    folder: str
+SERVICES = tuple(f"writ_{name}.__main__" for name in ("policy", "executor", "audit", "agent_local"))
+"""Modules of the services that every installation starts. A fork loads what another one needs besides."""
+GATEWAY = "writ_gateway.http.__main__"
 
 
 class CommandTemplate:
@@ -39,7 +43,7 @@ class CommandTemplate:
         self._selector.register(control, selectors.EVENT_READ)
         self._running: dict[int, tuple[int, int]] = {}
 
-    def serve(self) -> CommandStart | None:
+    def serve(self) -> ForkedStart | None:
         """Fork a command for each message. Return None at the end of the socket, and in a fork what it has to run."""
         while True:
             for key, _ in self._selector.select():
@@ -49,8 +53,11 @@ class CommandTemplate:
                 data, descriptors, _, _ = socket.recv_fds(self._control, LARGEST, 4)
                 if not data:
                     return None
+                start = msgspec.json.decode(data, type=ForkedStart)
+                if is_installation(start):
+                    load([*SERVICES, *([GATEWAY] if "--gateway" in start.arguments else [])])
                 if self._is_fork(descriptors):
-                    return msgspec.json.decode(data, type=CommandStart)
+                    return start
 
     def _is_fork(self, descriptors: list[int]) -> bool:
         *streams, reply = descriptors
@@ -59,6 +66,7 @@ class CommandTemplate:
             ended = os.pidfd_open(pid)
             self._running[ended] = (pid, reply)
             self._selector.register(ended, selectors.EVENT_READ)
+            _send(reply, pid)
         else:
             die_with_parent()
             for number, stream in enumerate(streams):
@@ -78,24 +86,86 @@ class CommandTemplate:
         self._selector.unregister(ended)
         os.close(ended)
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        with socket.socket(fileno=reply) as answer:
-            answer.send(str(status).encode(), socket.MSG_NOSIGNAL)
+        _send(reply, status)
+        os.close(reply)
+
+
+def _send(reply: int, number: int) -> None:
+    with suppress(BrokenPipeError):  # nobody waits for it any more
+        os.write(reply, str(number).encode())
+
+
+def is_installation(start: ForkedStart) -> bool:
+    return not start.module and start.arguments[:1] == ["up"] and "--detach" not in start.arguments
+
+
+def load(modules: Iterable[str]) -> None:
+    """Import what is not yet loaded, and exempt it from the garbage collector."""
+    if missing := [name for name in modules if name not in sys.modules]:
+        for name in missing:
+            import_module(name)
+        gc.collect()
+        gc.freeze()
+
+
+def fork_services() -> ForkedStart | None:
+    """Let the services that this process starts be forked from a new template. Return None in this process, and in a
+    fork what it has to run.
+    """
+    control, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    if os.fork():
+        its.close()
+        child.start_process = ServiceForks(control).start  # type: ignore[assignment]
+        return None
+    control.close()
+    os.setsid()
+    die_with_parent()
+    return CommandTemplate(its).serve() or sys.exit()
+
+
+class ServiceForks:
+    """Starts services by a template, those apart that need an interpreter of their own."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._new_process = child.start_process
+
+    async def start(
+        self, argv: Argv, environ: Mapping[str, str], output: IO[bytes]
+    ) -> asyncio.subprocess.Process | ForkedProcess:
+        """As `writ_installation.processes.child.start_process`."""
+        *interpreter, module = argv
+        if tuple(interpreter) != MODULE or at_start(environ) - at_start(os.environ):
+            return await self._new_process(argv, environ, output)
+        start = ForkedStart(module=module, arguments=[], environ={**environ}, folder=str(Path.cwd()))
+        return await fork_writing(self._control, start, output)
+
+
+def run(started: ForkedStart) -> None:
+    """Become what was started."""
+    os.chdir(started.folder)
+    os.environ.clear()
+    os.environ.update(started.environ)
+    if is_installation(started) and (service := fork_services()):
+        started = service
+        os.environ.clear()
+        os.environ.update(started.environ)
+    if started.module:
+        os.setsid()
+        sys.argv[:] = [started.module]
+        runpy.run_module(started.module, run_name="__main__", alter_sys=True)
+    else:
+        sys.argv[1:] = started.arguments
+        command()
 
 
 def main(descriptor: int) -> None:
     """Serve; in a fork, run the command and exit with its status."""
     die_with_parent()
-    for module in sorted({place.partition(":")[0] for place in PLACES.values()}):
-        import_module(module)
-    gc.collect()
-    gc.freeze()
+    load(sorted({place.partition(":")[0] for place in PLACES.values()}))
     started = CommandTemplate(socket.socket(fileno=descriptor)).serve()
     if started is not None:
-        os.chdir(started.folder)
-        os.environ.clear()
-        os.environ.update(started.environ)
-        sys.argv[1:] = started.arguments
-        command()
+        run(started)
 
 
 if __name__ == "__main__":

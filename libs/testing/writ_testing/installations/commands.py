@@ -14,17 +14,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
-
-import msgspec
+from typing import IO, NamedTuple
 
 from writ_testing.installations import command_template
-from writ_testing.installations.command_template import CommandStart
+from writ_testing.installations.forked_process import ForkedProcess, ForkedStart, at_start, fork, fork_writing
 
 PIPE_BYTES = 65536
 """A pipe takes so many bytes that nobody has read yet (pipe(7))."""
-AT_START = ("PYTHON", "LC_", "LANG", "TZ", "WRIT_FAULT")
-"""Beginnings of the names of variables that are read when Python starts, or when a module is loaded."""
 
 
 class WritResult:
@@ -50,15 +46,30 @@ async def run_command(
     arguments: Sequence[str], environ: Mapping[str, str], stdin: bytes = b"", folder: Path | None = None
 ) -> WritResult:
     """Run `writ` with these arguments and variables to its end, in this folder or the present one."""
-    start = CommandStart(arguments=[*arguments], environ={**environ}, folder=str(folder or Path.cwd()))
-    variables = _at_start(os.environ)
-    if _at_start(environ) != variables or len(stdin) > PIPE_BYTES or _namespaces() != _NAMESPACES:
+    start = ForkedStart(arguments=[*arguments], environ={**environ}, folder=str(folder or Path.cwd()))
+    template = _template_for(environ)
+    if template is None or len(stdin) > PIPE_BYTES:
         return await _run_new_process(start, stdin)
-    return await _run_fork(_template(variables), start, stdin)
+    return await _run_fork(template, start, stdin)
 
 
-def _at_start(environ: Mapping[str, str]) -> frozenset[tuple[str, str]]:
-    return frozenset((name, value) for name, value in environ.items() if name.startswith(AT_START))
+async def start_command(
+    arguments: Sequence[str], environ: Mapping[str, str], output: IO[bytes], folder: Path | None = None
+) -> ForkedProcess | None:
+    """Start `writ` with these arguments and variables, without input. Return None where it needs a new process.
+
+    The services of an installation that it starts are forked, too.
+    """
+    template = _template_for(environ)
+    if template is None:
+        return None
+    start = ForkedStart(arguments=[*arguments], environ={**environ}, folder=str(folder or Path.cwd()))
+    return await fork_writing(template.control, start, output)
+
+
+def _template_for(environ: Mapping[str, str]) -> _Template | None:
+    variables = at_start(os.environ)
+    return _template(variables) if at_start(environ) == variables and _namespaces() == _NAMESPACES else None
 
 
 def _namespaces() -> list[str]:
@@ -69,7 +80,7 @@ def _namespaces() -> list[str]:
 _NAMESPACES = _namespaces()
 
 
-async def _run_new_process(start: CommandStart, stdin: bytes) -> WritResult:
+async def _run_new_process(start: ForkedStart, stdin: bytes) -> WritResult:
     process = await asyncio.create_subprocess_exec(
         *(str(Path(sys.executable).with_name("writ")), *start.arguments),
         cwd=start.folder,
@@ -82,25 +93,16 @@ async def _run_new_process(start: CommandStart, stdin: bytes) -> WritResult:
     return WritResult(process.returncode or 0, out.decode(), err.decode())
 
 
-async def _run_fork(template: _Template, start: CommandStart, stdin: bytes) -> WritResult:
+async def _run_fork(template: _Template, start: ForkedStart, stdin: bytes) -> WritResult:
     with ExitStack() as theirs:
         (in_reader, in_writer), (out, out_writer), (err, err_writer) = os.pipe(), os.pipe(), os.pipe()
-        reply, their_reply = socket.socketpair()
-        theirs.callback(their_reply.close)
         for descriptor in (in_reader, out_writer, err_writer):
             theirs.callback(os.close, descriptor)
         with os.fdopen(in_writer, "wb") as text:
             text.write(stdin)
-        given = [in_reader, out_writer, err_writer, their_reply.fileno()]
-        socket.send_fds(template.control, [msgspec.json.encode(start)], given)
-    with reply:
-        reply.setblocking(False)
-        status, printed, errors = await asyncio.gather(
-            asyncio.get_running_loop().sock_recv(reply, 16), _all_of(out), _all_of(err)
-        )
-    if not status:
-        raise AssertionError("the process from which commands are forked has ended")
-    return WritResult(int(status), printed.decode(), errors.decode())
+        process = await fork(template.control, start, (in_reader, out_writer, err_writer))
+    status, printed, errors = await asyncio.gather(process.wait(), _all_of(out), _all_of(err))
+    return WritResult(status, printed.decode(), errors.decode())
 
 
 async def _all_of(descriptor: int) -> bytes:

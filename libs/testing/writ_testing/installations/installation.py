@@ -12,7 +12,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from writ_client.client import Writ
 from writ_documents import yaml_file
@@ -24,9 +24,11 @@ from writ_installation.processes.report import InstallationReport, read_report
 from writ_installation.server_access.server_tls import pinned_ca
 from writ_installation.status.control import DOWN_WITHIN
 from writ_runtime.plugins.entry_points import load_catalogue
-from writ_testing.installations.commands import WritResult, run_command
+from writ_testing.installations.commands import WritResult, run_command, start_command
+from writ_testing.installations.forked_process import FORKS, ForkedProcess
 from writ_testing.search import contents
 
+WRIT = Path(sys.executable).with_name("writ")
 START_SECONDS = 60.0
 COMMAND_SECONDS = 240.0
 """`writ restart` of eight services on three NATS servers took more than 90 s on a machine with other work."""
@@ -43,33 +45,42 @@ class RunningInstallation:
         cwd: Path | None = None,
         command: Path | None = None,
     ) -> None:
-        """`command`: another `writ` than the one installed here."""
+        """`command`: the `writ` to run. Without it, if `FORKS` is set, `writ up` and its services are forked from a
+        process that has loaded their modules, unless `environ` has variables that Python reads at its start.
+        """
         self.home = home
         self._cwd = cwd
-        self._command = command or Path(sys.executable).with_name("writ")
+        self._command = command
         self._environ = {**os.environ, **environ, "WRIT_HOME": str(home.root)}
         self._arguments = arguments
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: asyncio.subprocess.Process | ForkedProcess | None = None
 
     async def start(self) -> None:
         """Run `writ up` until it is ready. Raises AssertionError with its last output otherwise."""
         self.output = self.home.log / "up.log"
         with self.output.open("ab") as output:
-            self._process = await asyncio.create_subprocess_exec(
-                *(*tie(), str(self._command), "up", "--nats-port", "0", *self._arguments),
-                env=self._environ,
-                cwd=self._cwd,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-            )
+            self._process = await self._start(["up", "--nats-port", "0", *self._arguments], output)
         try:
             async with asyncio.timeout(START_SECONDS):
                 await self._until_ready(self._process)
         except TimeoutError:
             raise AssertionError(f"not ready in {START_SECONDS:g} s: {self.output.read_text()[-2000:]}") from None
 
-    async def _until_ready(self, process: asyncio.subprocess.Process) -> None:
+    async def _start(self, arguments: Sequence[str], output: IO[bytes]) -> asyncio.subprocess.Process | ForkedProcess:
+        if self._command is None and os.environ.get(FORKS):
+            forked = await start_command(arguments, self._environ, output, self._cwd)
+            if forked is not None:
+                return forked
+        return await asyncio.create_subprocess_exec(
+            *(*tie(), str(self._command or WRIT), *arguments),
+            env=self._environ,
+            cwd=self._cwd,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+
+    async def _until_ready(self, process: asyncio.subprocess.Process | ForkedProcess) -> None:
         while process.returncode is None:
             report = read_report(self.home.report_file)
             if report is not None and report.state == "ready" and report.pid == process.pid:
