@@ -213,7 +213,7 @@ class Writ(Queries, OperationGroups):
     ) -> RunRecap:
         """`run` on each of these targets, `serial` at a time (None: all at once), under one correlation id.
 
-        Failures are in the recap. No other is begun after `max_failures`, or with `serial` while one outlasts `timeout`.
+        Failures are in the recap. None is begun after `max_failures`, or with `serial` while one outlasts `timeout`.
         """
         each = each_request(operation, parameters, timeout=timeout, **options)
         many = ManyTargets(self, each, targets, serial=serial, max_failures=max_failures, on_result=on_result)
