@@ -1,8 +1,8 @@
 """Tiny services in the place of the real ones, and an installation of them, for tests of the supervisor.
 
 `standin.py service NAME` is one: a health port, a run file, an end at SIGTERM. `WRIT_STANDIN_<NAME>` makes it `die`
-at its start, `sulk` (never ready) or `stay` (deaf to SIGTERM). `standin.py up HOME [JSON OF OPTIONS]` is
-`writ up`.
+at its start, `sulk` (never ready), `stay` (deaf to SIGTERM), or `outgrow` the permissions of NATS at its restart.
+`standin.py up HOME [JSON OF OPTIONS]` is `writ up`.
 """
 
 import asyncio
@@ -34,6 +34,8 @@ async def service(name: str) -> None:
     print(f"{name} says hello", flush=True)
     if mood == "die":
         sys.exit(f"{name} cannot go on")
+    if mood == "outgrow" and (Path(os.environ["WRIT_RUN_FILE"]).parent / "order").exists():
+        sys.exit(f"Forbidden: the server does not permit {name} to subscription writ.new")
     health = Health(Metrics())
     async with listening(health, "127.0.0.1", 0) as port, StopSignal() as stop:
         health.watch({"mood": _sulking if mood == "sulk" else _well})

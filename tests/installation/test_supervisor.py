@@ -116,6 +116,14 @@ async def test_a_process_that_does_not_come_back_ends_the_restart_with_its_last_
             await restart(one.home, "audit", within=0.5)
 
 
+@pytest.mark.exhaustive
+async def test_a_restart_ends_at_once_where_nats_lacks_the_permissions_of_a_new_release(tmp_path: Path) -> None:
+    async with up(tmp_path, {"WRIT_STANDIN_AUDIT": "outgrow"}) as one:
+        needed = r"audit needs permissions that NATS gets from `writ down`, then `writ up`(?s:.*)Forbidden"
+        with pytest.raises(Unreachable, match=needed):
+            await restart(one.home, "audit", within=WITHIN)
+
+
 async def test_sigterm_ends_all_in_order(tmp_path: Path) -> None:
     async with up(tmp_path) as one:
         pids = one.pids()

@@ -213,8 +213,7 @@ class Writ(Queries, OperationGroups):
     ) -> RunRecap:
         """`run` on each of these targets, `serial` at a time (None: all at once), under one correlation id.
 
-        Failed targets are in the recap and raise nothing. Once `max_failures` have failed, no other is begun; with
-        `serial` also once one goes on after `timeout`.
+        Failures are in the recap. None is begun after `max_failures`, or with `serial` while one outlasts `timeout`.
         """
         each = each_request(operation, parameters, timeout=timeout, **options)
         many = ManyTargets(self, each, targets, serial=serial, max_failures=max_failures, on_result=on_result)

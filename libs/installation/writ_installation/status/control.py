@@ -28,6 +28,8 @@ from writ_installation.status.server_url import running_url
 DOWN_WITHIN = 90.0
 RESTART_WITHIN = 90.0
 PAUSE = 0.05
+NOT_PERMITTED = "the server does not permit"
+"""In the last words of a service to which NATS refuses a subject (`writ_bus`)."""
 STATUS_SECONDS = 1.5
 """Time for the journal's usage and for the replies of all processes, at once."""
 
@@ -272,15 +274,21 @@ def _upgraded(name: str) -> int:
 
 
 async def restart(home: Home, name: str, within: float = RESTART_WITHIN) -> int:
-    """Stop one process in order, and return the next one's id once that is ready. Raises TimedOut."""
-    before = _process(home, name).pid
+    """Stop one process in order, and return the next one's id once that is ready. Raises TimedOut, and Unreachable once
+    NATS has refused a subject to it.
+    """
+    log, first = home.log / f"{name}.log", _process(home, name)
+    before, since = first.pid, log.stat().st_size if log.exists() else 0
     if before is not None:
         with suppress(ProcessLookupError):  # it died just now, which is as good
             os.kill(before, signal.SIGTERM)
     deadline = time.monotonic() + within
     while (now := _process(home, name)).state != "ready" or now.pid is None or now.pid == before:
+        failed_again = now.restarts > first.restarts + 1
+        if failed_again and NOT_PERMITTED in (words := quoted(log, since=since)):
+            raise Unreachable(f"{name} needs permissions that NATS gets from `writ down`, then `writ up`{words}")
         if time.monotonic() > deadline:
-            raise TimedOut(f"{name} is not ready again after {within:g} s{quoted(home.log / f'{name}.log')}")
+            raise TimedOut(f"{name} is not ready again after {within:g} s{quoted(log)}")
         await asyncio.sleep(PAUSE)
     return now.pid
 
