@@ -22,6 +22,7 @@ from writ_policy.analysis_process.job_handlers import perform
 from writ_policy.analysis_process.jobs import DocumentCheck, Job, ProposedDocument
 from writ_policy.state import loading
 from writ_rules.engine.compile import Policy
+from writ_rules.loading import compile_document
 from writ_testing.eventually import eventually
 
 PATTERN = {"parameter_constraints": {"service_name": {"pattern": r"[\pL]{80}"}}}
@@ -102,7 +103,6 @@ async def test_service_compiles_a_proposal_only_once_nothing_but_its_record_is_m
     asking: Asking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compiled = list[str]()
-    compile_document = loading.compile_document
 
     def counted(text: Any, *arguments: Any, **keys: Any) -> Any:
         compiled.append(text.name)
