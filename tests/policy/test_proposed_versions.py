@@ -22,6 +22,7 @@ from writ_policy.analysis_process.job_handlers import perform
 from writ_policy.analysis_process.jobs import DocumentCheck, Job, ProposedDocument
 from writ_policy.state import loading
 from writ_rules.engine.compile import Policy
+from writ_rules.loading import compile_document
 from writ_testing.eventually import eventually
 
 PATTERN = {"parameter_constraints": {"service_name": {"pattern": r"[\pL]{80}"}}}
@@ -62,6 +63,8 @@ async def test_decisions_go_on_while_a_proposal_is_checked(asking: Asking) -> No
     pid, proposal = await stopped_process(asking)
     try:
         assert [await asking.code(asking.subject()) for _ in range(20)] == ["allowed"] * 20
+        _, repeated = await decided(asking, "policy_publish", document=OPEN)
+        assert repeated.error is None, "it passed the check a moment ago"
         assert not proposal.done()
     finally:
         os.kill(pid, signal.SIGCONT)
@@ -83,7 +86,8 @@ async def test_proposer_is_told_that_the_process_died(asking: Asking) -> None:
 async def test_proposer_is_told_that_the_check_takes_too_long(asking: Asking) -> None:
     pool = asking.service._proposal_pool
     pool._seconds, seconds = 0.001, pool._seconds
-    assert await error_of(asking) == ("too_much", "it takes longer than 0.001 s: write fewer rules, or smaller patterns")
+    expected = "it takes longer than 0.001 s: write fewer rules, or smaller patterns"
+    assert await error_of(asking) == ("too_much", expected)
     pool._seconds = seconds
     _, answer = await decided(asking, "policy_publish", document=LARGE)
     assert answer.error is None
@@ -99,7 +103,6 @@ async def test_service_compiles_a_proposal_only_once_nothing_but_its_record_is_m
     asking: Asking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compiled = list[str]()
-    compile_document = loading.compile_document
 
     def counted(text: Any, *arguments: Any, **keys: Any) -> Any:
         compiled.append(text.name)

@@ -1,4 +1,4 @@
-"""Policies by chance in which rules match by the defaults of other rules, and about things that a request need not name.
+"""Policies by chance in which rules match by defaults of other rules, and about things that a request need not name.
 
 `generate` meets these rarely: of its questions 0.4 % are decided again with defaults, and none more than twice.
 """
@@ -21,9 +21,7 @@ SECTIONS = ("global", "global", "global", "global", "gateway", "emergency")
 
 def optional(operation: str) -> dict[str, list[Any]]:
     """Return the parameters that a request may leave out, with values of each."""
-    return {
-        name: values for name, values in KNOWN[operation].items() if operation in NAMELESS or name not in REQUIRED
-    }
+    return {name: values for name, values in KNOWN[operation].items() if operation in NAMELESS or name not in REQUIRED}
 
 
 def clause(r: Random, values: list[Any], usual: Any) -> Data:
@@ -91,9 +89,7 @@ def question(r: Random, about: Data) -> Data:
     operation = rules[0]["operations"][0]
     may_lack = optional(operation)
     given = {
-        name: r.choice(values)
-        for name, values in KNOWN[operation].items()
-        if name not in may_lack or r.random() < 0.15
+        name: r.choice(values) for name, values in KNOWN[operation].items() if name not in may_lack or r.random() < 0.15
     }
     asked = generate.question(r, {"policies": {"global_policies": []}})
     target = r.choice(INVENTORY["targets"])["id"]

@@ -119,11 +119,11 @@ def test_expansion_keeps_the_places_of_other_items() -> None:
 
 def test_a_group_that_nothing_refers_to_is_a_warning_at_its_name() -> None:
     unused = {"operations": {**GROUPS["operations"], "old": ["service_stop"]}, "targets": GROUPS["targets"]}
-    document = yaml_file.parse(text(GROUPED, **unused).encode(), "policy.yaml")
-    policy, warnings = compile_document(document, CATALOGUE, "strict")
+    source = text(GROUPED, **unused)
+    policy, warnings = compile_document(yaml_file.parse(source.encode(), "policy.yaml"), CATALOGUE, "strict")
     assert policy.rules == 1
     assert [one.message for one in warnings] == [
         "nothing refers to the group 'old': write group:old in operations of a rule"
     ]
-    line = next(number for number, one in enumerate(document.text.splitlines(), 1) if "old:" in one)
+    line = next(number for number, one in enumerate(source.splitlines(), 1) if "old:" in one)
     assert [one.line for one in warnings] == [line]

@@ -21,6 +21,7 @@ from writ_rules.engine.policy_file.format import PlacedRule, PolicyDocument
 from writ_rules.engine.policy_file.groups import placed
 from writ_rules.engine.verbs import offered
 from writ_rules.lint import rule_pairs
+from writ_rules.lint.implication import follows_by_bits
 from writ_rules.lint.policy_lint import lint
 from writ_rules.lint.rule_reading import RuleReading
 
@@ -228,15 +229,14 @@ def test_lint_property_fails_if_the_wrong_rule_is_named(word: str) -> None:
 @pytest.mark.parametrize("key", ["users", "user_roles", "target_tags"])
 def test_rules_with_words_of_their_own_are_compared_with_few_others(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
     compared = list[str]()
-    follows = rule_pairs.follows_by_bits
 
     def counted(narrow: RuleReading, wide: RuleReading) -> bool:
         compared.append(narrow.name)
-        return follows(narrow, wide)
+        return follows_by_bits(narrow, wide)
 
     monkeypatch.setattr(rule_pairs, "follows_by_bits", counted)
-    rules = [rule(f"r{number}", "service_restart", **{key: [f"word-{number}"]}) for number in range(200)]
-    wide = rule("wide", "service_restart", **{key: ["word-0", "word-7"]})
+    rules = [rule(f"r{number}", "service_restart") | {key: [f"word-{number}"]} for number in range(200)]
+    wide = rule("wide", "service_restart") | {key: ["word-0", "word-7"]}
     messages = [finding.message for finding in lint(file_of(global_policies=[*rules, wide]), CATALOGUE)]
     assert messages == [f"shadowed: 'wide' allows all that 'r{number}' allows" for number in (0, 7)]
     assert len(compared) < 10

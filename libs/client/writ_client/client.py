@@ -42,6 +42,9 @@ from writ_contracts.policy.versions import sent_form
 from writ_trust.keys import Key
 
 CONTROL_SECONDS = 60.0
+CHECK_SECONDS = 50.0
+"""For one attempt to change the policy: policy checks a document for up to 30 s, and a repetition would wait behind."""
+CHECKED = frozenset({"policy_publish", "policy_rollback"})
 CLOSE_SECONDS = 1.0
 
 
@@ -160,8 +163,15 @@ class Writ(Queries, OperationGroups):
             request = await proof.of(request, self._key, self.principal, operation, by, self._clock())
         subject = subjects.request(self.principal, operation)
         with tracing.span(f"submit {operation}", tracing.root(correlation_id or ""), principal=self.principal):
-            left = SUBMIT_SECONDS if timeout is None else timeout
-            answer = await request_reply(self._bus, subject, request, requests.RequestReply, timeout=left, effect=True)
+            answer = await request_reply(
+                self._bus,
+                subject,
+                request,
+                requests.RequestReply,
+                timeout=SUBMIT_SECONDS if timeout is None else timeout,
+                attempt_seconds=CHECK_SECONDS if operation in CHECKED else None,
+                effect=True,
+            )
             tracing.note({"operation_id": answer.operation_id})
         if answer.outcome is None or answer.operation_id is None:
             raise_for(answer)

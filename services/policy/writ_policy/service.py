@@ -102,7 +102,7 @@ class PolicyService:
             config, self._compiler, tell, measures.refused, measures.in_force, self._clock, people
         )
         self._analysis_pool = AnalysisPool()
-        self._proposal_pool = AnalysisPool()  # queries, which need no approval, do not delay a publish
+        self._proposal_pool = AnalysisPool(nice=0)  # queries, which need no approval, do not delay a publish
         self._bus: Bus | None = None
         self._versions: Versions | None = None
         self._guard: JournalGuard | None = None

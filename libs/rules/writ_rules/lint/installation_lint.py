@@ -248,7 +248,8 @@ class _Principals:
                 hint = near(step.approvers[0], sorted(self._roles)) if len(step.approvers) == 1 else ""
                 return f"no human has role {roles}{hint}"
             if len(able) < step.quorum:
-                return f"it takes {step.quorum}, and only {_named(sorted(able))} {'has' if len(able) == 1 else 'have'} role {roles}"
+                have = "has" if len(able) == 1 else "have"
+                return f"it takes {step.quorum}, and only {_named(sorted(able))} {have} role {roles}"
             enrolled = [who for who in able if self._people.can_prove(who, presence)]
             if len(enrolled) < step.quorum:
                 few = f"only {_named(sorted(enrolled))}" if enrolled else "nobody"

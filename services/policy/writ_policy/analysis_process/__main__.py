@@ -1,4 +1,4 @@
-"""`python -m writ_policy.analysis_process`: read jobs from standard input, write results to standard output."""
+"""`python -m writ_policy.analysis_process NICE`: read jobs from standard input, write results to standard output."""
 
 import os
 import resource
@@ -7,14 +7,14 @@ import sys
 import msgspec
 
 from writ_policy.analysis_process.frames import read_frame, write_frame
-from writ_policy.analysis_process.job_handlers import MOST_MEMORY, NICE, perform
+from writ_policy.analysis_process.job_handlers import MOST_MEMORY, perform
 from writ_policy.analysis_process.jobs import Job
 from writ_runtime.plugins.entry_points import load_catalogue
 
 
 def main() -> None:
-    """Run the process with a lower priority than the service, whose decisions come first, and with bounded memory."""
-    os.nice(NICE)
+    """Run the process with this much lower a priority than the service's, and with bounded memory."""
+    os.nice(int(sys.argv[1]))
     resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
     catalogue = load_catalogue(evaluators=True)
     while (frame := read_frame(sys.stdin.buffer)) is not None:

@@ -32,7 +32,6 @@ from writ_runtime.files.watched_file import refusal
 
 MOST_MEMORY = 2 << 30
 """Bytes of the process."""
-NICE = 10
 MOST_PROBLEMS = 200
 
 
@@ -116,9 +115,9 @@ def _check(job: Job, catalogue: Catalogue) -> Struct:
     text = document_in(query.document)
     try:
         policy, _ = compile_document(_document(text, query.name), catalogue, job.mode)
+    except MemoryError:
+        raise
     except Exception as error:  # noqa: BLE001 - a defect of the loader refuses the document, too
-        if isinstance(error, MemoryError):
-            raise
         return _refused(query.name, refusal(error, query.name))
     found = lockouts(policy, catalogue, job.principals, job.now, job.people())
     return DocumentCheck(

@@ -1,7 +1,7 @@
 """The analysis process: started on demand, one job at a time, killed if a job takes too long.
 
 It is a process because its work holds the interpreter lock: a thread would delay decisions as much as the event loop
-would. It has a lower priority than the service, and ends after a minute without work.
+would. It may have a lower priority than the service, and ends after a minute without work.
 """
 
 import asyncio
@@ -23,6 +23,7 @@ SECONDS = 30.0
 """Time limit of one job."""
 IDLE_SECONDS = 60.0
 MOST_WAITING = 8
+NICE = 10
 _DIED = "try again, and if it lacked memory, "
 _COMMAND = subprocess_env.command("writ_policy.analysis_process")
 
@@ -32,8 +33,10 @@ _log = Log("writ.policy")
 class AnalysisPool:
     """Runs jobs in the analysis process. `work` carries out a job; `close` ends the process."""
 
-    def __init__(self, *, seconds: float = SECONDS) -> None:
+    def __init__(self, *, seconds: float = SECONDS, nice: int = NICE) -> None:
+        """Run jobs of at most so many seconds. `nice`: by how much the priority is lower than that of decisions."""
         self._seconds = seconds
+        self._command = *_COMMAND, str(nice)
         self._turn = asyncio.Lock()
         self._waiting = 0
         self._process: Process | None = None
@@ -104,7 +107,7 @@ class AnalysisPool:
             await process.wait()
         if process is None or process.returncode is not None:
             process = await asyncio.create_subprocess_exec(
-                *_COMMAND, stdin=PIPE, stdout=PIPE, env=subprocess_env.environment()
+                *self._command, stdin=PIPE, stdout=PIPE, env=subprocess_env.environment()
             )
             self._process = process
         return process

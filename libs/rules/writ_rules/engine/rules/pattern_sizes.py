@@ -13,9 +13,7 @@ MOST_IN_FILE = 5_000_000
 REFUSED_SIZE = 250_000
 
 
-def findings(
-    rules: Iterable[PlacedRule], on_pattern: Callable[[int], None] | None = None
-) -> Iterator[LintFinding]:
+def findings(rules: Iterable[PlacedRule], on_pattern: Callable[[int], None] | None = None) -> Iterator[LintFinding]:
     """Yield an error at the pattern by which the file has too many large ones. No later pattern is compiled.
     `on_pattern` receives the size of each compiled one.
     """
