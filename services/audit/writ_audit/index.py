@@ -207,7 +207,7 @@ class AuditIndex:
         return [SearchRow(**dict(zip(SearchRow.__struct_fields__, row, strict=True))) for row in rows]
 
     def _is_rare(self, terms: Sequence[Term]) -> bool:
-        return sum(self._read(_COUNTED, [*term, RARE + 1])[0][0] for term in terms) <= RARE
+        return sum(int(self._read(_COUNTED, [*term, RARE + 1])[0][0]) for term in terms) <= RARE
 
     def _occurring(self, terms: Sequence[Term]) -> list[Term]:
         sql = "SELECT 1 FROM terms WHERE kind = ? AND value = ? LIMIT 1"
