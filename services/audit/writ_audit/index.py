@@ -20,7 +20,7 @@ from msgspec import Struct, structs
 
 from writ_audit.index_file import IndexDamaged, connect, errors, prepare
 from writ_audit.projection import DIGEST_KEY, OperationRow, RecordChange
-from writ_audit.search_conditions import NO_DIGESTS, Digests, Term, search_conditions, search_terms
+from writ_audit.search_conditions import NO_DIGESTS, Digests, Term, names_an_id, search_conditions, search_terms
 from writ_contracts.history.audit import SearchQuery, SearchRow, SecurityFilter
 from writ_contracts.subjects import security_event
 
@@ -175,7 +175,7 @@ class AuditIndex:
         # Most alternatives occur nowhere: a value is on record in one form, unless the audit level was changed.
         terms = sorted((self._occurring(each) for each in search_terms(query, digests)), key=len)
         # Each alternative is read in the order of the journal. A union of them would be sorted first, for 0.4 s.
-        if only_of is not None and not _is_narrow(query) and not any(map(self._is_rare, terms)):
+        if only_of is not None and not names_an_id(query) and not any(map(self._is_rare, terms)):
             pages = [self._page(query, terms, [only_of], source=source, first=own) for source, own in _OWN]
         elif terms:
             leading, *others = terms
@@ -207,7 +207,7 @@ class AuditIndex:
         return [SearchRow(**dict(zip(SearchRow.__struct_fields__, row, strict=True))) for row in rows]
 
     def _is_rare(self, terms: Sequence[Term]) -> bool:
-        return sum(self._read(_COUNTED, [*term, RARE + 1])[0][0] for term in terms) <= RARE
+        return sum(int(self._read(_COUNTED, [*term, RARE + 1])[0][0]) for term in terms) <= RARE
 
     def _occurring(self, terms: Sequence[Term]) -> list[Term]:
         sql = "SELECT 1 FROM terms WHERE kind = ? AND value = ? LIMIT 1"
@@ -312,11 +312,6 @@ class AuditIndex:
         writer = getattr(self, "_writer", None)
         if writer is not None:
             writer.close()
-
-
-def _is_narrow(query: SearchQuery) -> bool:
-    """Return whether the query names an operation or correlation id, of which there are few."""
-    return any((query.operation_prefix, query.correlation_id, query.correlation_prefix))
 
 
 def _read_place(connection: sqlite3.Connection) -> IndexPosition:

@@ -36,7 +36,8 @@ from writ_contracts.nearest_name import nearest
 from writ_contracts.subjects import JOURNAL, operation_filter
 from writ_runtime.turns import Turns
 
-Arguments, Result = ParamSpec("Arguments"), TypeVar("Result")
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 CATCH_UP = 2.0
 """Seconds that a query waits for the index to catch up. `as_of` in the reply is the position of the index after that.
 """

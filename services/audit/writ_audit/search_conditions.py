@@ -62,6 +62,11 @@ def search_terms(query: SearchQuery, digests: Digests) -> Iterator[list[Term]]:
         yield [*on_record, *((DIGEST, digest) for value in values for digest in digests.get((name, value), ()))]
 
 
+def names_an_id(query: SearchQuery) -> bool:
+    """Return whether the query names an operation or a correlation id, of which there are few."""
+    return any((query.operation_prefix, query.correlation_id, query.correlation_prefix))
+
+
 def sought_values(query: SearchQuery) -> Iterator[tuple[str, list[str]]]:
     """Yield the name of each parameter that the query filters by, and the values of which it must have one."""
     yield from ((name, [value]) for name, value in query.parameters.items())

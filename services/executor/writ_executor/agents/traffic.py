@@ -3,8 +3,8 @@
 from writ_runtime.buckets import Buckets
 
 RATE, BURST = 4_096.0, 16_384.0
-"""KiB that each pool may send a second, and at once, as heartbeats, and the same as progress; a message counts as one at
-least. 256 instances that each send a heartbeat of 2.5 KB five times a second stay below. A stolen key of a pool sent
+"""KiB that each pool may send a second, and at once, as heartbeats, and the same as progress; a message counts as one
+or more. 256 instances that each send a heartbeat of 2.5 KB five times a second stay below. A stolen key of a pool sent
 450 heartbeats a second with 4,096 operations each, and no other pool's operation was carried out.
 """
 UNIT = 1024
