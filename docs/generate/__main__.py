@@ -105,14 +105,14 @@ DOCUMENTS: dict[str, Callable[[], str]] = {
 
 def main(arguments: list[str], root: Path) -> int:
     """Write or check each document below `root`."""
-    stale = [name for name, make in DOCUMENTS.items() if _is_stale(root / name, make())]
+    stale = {name: text for name, make in DOCUMENTS.items() if _is_stale(root / name, text := make())}
     if "--check" in arguments:
         for name in stale:
             print(f"{name} is out of date: run `make docs`", file=sys.stderr)
         return 1 if stale else 0
-    for name in stale:
+    for name, text in stale.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(DOCUMENTS[name]())
+        (root / name).write_text(text)
         print(f"wrote {name}")
     return 0
 

@@ -1,6 +1,8 @@
 """Documents made from code: valid, complete and up to date."""
 
+import functools
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,15 @@ from writ_documents.yaml_file import parse
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = Path(__file__).with_name("asyncapi-3.0.0.schema.json")  # of AsyncAPI (Apache-2.0), without its examples
+
+
+@pytest.fixture(scope="module", autouse=True)
+def documents_made_once() -> Iterator[None]:
+    """Let the tests share the texts, which depend on no folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, make in DOCUMENTS.items():
+            patch.setitem(DOCUMENTS, name, functools.cache(make))
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -40,6 +40,7 @@ async def test_forked_services_carry_out_operations_in_sessions_of_their_own(ins
     assert len(services) == 4
     assert all(map(is_forked, services))
     assert [os.getsid(pid) for pid in services] == services
+    assert "Warning" not in installation.logs()
     async with await installation.client() as writ:
         assert (await writ.run("test_noop", "web-1", timeout=30)).outcome == "succeeded"
 

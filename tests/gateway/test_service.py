@@ -123,7 +123,7 @@ async def http_gateway(installation: RunningInstallation, folder: Path) -> Async
         return listening(log) if b"gateway.listening" in log.read_bytes() else None
 
     try:
-        yield process, await eventually(url, within=30)
+        yield process, await eventually(url)
     finally:
         if process.returncode is None:
             process.terminate()
@@ -240,7 +240,7 @@ async def test_gateway_beyond_loopback_speaks_tls_or_does_not_start(
         return listening(log) if b"gateway.listening" in log.read_bytes() else None
 
     try:
-        where = await eventually(url, within=30)
+        where = await eventually(url)
         assert where.startswith("https://127.0.0.1:")
         context = ssl.create_default_context(cadata=authority.public.decode())
         async with httpx2.AsyncClient(verify=context) as client:

@@ -29,9 +29,9 @@ from writ_testing.installations.forked_process import ForkedProcess, ForkedStart
 
 LARGEST = 1 << 20
 """Bytes of a message."""
-SERVICES = tuple(f"writ_{name}.__main__" for name in ("policy", "executor", "audit", "agent_local"))
-"""Modules of the services that every installation starts. A fork loads what another one needs besides."""
-GATEWAY = "writ_gateway.http.__main__"
+SERVICES = ("writ_policy", "writ_executor", "writ_audit", "writ_agent_local")
+"""The services that every installation starts. A fork loads what another one needs besides."""
+GATEWAY = "writ_gateway.http"
 
 
 class CommandTemplate:
@@ -42,6 +42,7 @@ class CommandTemplate:
         self._selector = selectors.DefaultSelector()
         self._selector.register(control, selectors.EVENT_READ)
         self._running: dict[int, tuple[int, int]] = {}
+        self._loaded = set[str]()
 
     def serve(self) -> ForkedStart | None:
         """Fork a command for each message. Return None at the end of the socket, and in a fork what it has to run."""
@@ -55,9 +56,19 @@ class CommandTemplate:
                     return None
                 start = msgspec.json.decode(data, type=ForkedStart)
                 if is_installation(start):
-                    load([*SERVICES, *([GATEWAY] if "--gateway" in start.arguments else [])])
+                    self._load(*SERVICES, *([GATEWAY] if "--gateway" in start.arguments else []))
                 if self._is_fork(descriptors):
                     return start
+
+    def _load(self, *services: str) -> None:
+        """Import the modules of these services, but for their `__main__`, which each process runs itself."""
+        missing = set(services) - self._loaded
+        if not missing:
+            return
+        load(f"{service}.__main__" for service in sorted(missing))
+        for service in missing:
+            del sys.modules[f"{service}.__main__"]
+        self._loaded |= missing
 
     def _is_fork(self, descriptors: list[int]) -> bool:
         *streams, reply = descriptors
@@ -100,12 +111,11 @@ def is_installation(start: ForkedStart) -> bool:
 
 
 def load(modules: Iterable[str]) -> None:
-    """Import what is not yet loaded, and exempt it from the garbage collector."""
-    if missing := [name for name in modules if name not in sys.modules]:
-        for name in missing:
-            import_module(name)
-        gc.collect()
-        gc.freeze()
+    """Import these modules, and exempt them from the garbage collector."""
+    for module in modules:
+        import_module(module)
+    gc.collect()
+    gc.freeze()
 
 
 def fork_services() -> ForkedStart | None:
