@@ -152,7 +152,7 @@ async def test_a_change_without_a_reply_is_found_by_its_id_and_repeated_by_its_k
     installation: RunningInstallation, files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped executors take requests up once they go on."""
-    monkeypatch.setattr("writ_client.client.SUBMIT_SECONDS", 1.0)
+    monkeypatch.setattr("writ_client.operations.submission.SUBMIT_SECONDS", 1.0)
     parameters = {"path": str(files / "late")}
     request = {"operation_type": "test_count", "target_id": "web-1", "parameters": parameters, "reason": "once"}
     async with serving(installation) as client:

@@ -12,7 +12,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, Unpack
 
-from writ_bus import tracing
 from writ_bus.port import Bus
 from writ_bus.private_files import read_private
 from writ_client.context import Context, open_bus, read_context
@@ -24,6 +23,7 @@ from writ_client.operations.operation_wait import HistoryReader, OnEvent, Record
 from writ_client.operations.policy_changes import changed
 from writ_client.operations.principal_changes import PrincipalChanges
 from writ_client.operations.sessions import Sessions
+from writ_client.operations.submission import send_request
 from writ_client.operations.submit_options import SubmitOptions
 from writ_client.operations.target_runs import ManyTargets, RunRecap, TargetResult, each_request
 from writ_client.operations.time_left import SUBMIT_SECONDS, TimeLeft, time_left
@@ -42,9 +42,6 @@ from writ_contracts.policy.versions import sent_form
 from writ_trust.keys import Key
 
 CONTROL_SECONDS = 60.0
-CHECK_SECONDS = 50.0
-"""For one attempt to change the policy: policy checks a document for up to 30 s, and a repetition would wait behind."""
-CHECKED = frozenset({"policy_publish", "policy_rollback"})
 CLOSE_SECONDS = 1.0
 
 
@@ -161,18 +158,7 @@ class Writ(Queries, OperationGroups):
         if sign and self._key is not None:
             proof = proof or request_signing.RequestProof()
             request = await proof.of(request, self._key, self.principal, operation, by, self._clock())
-        subject = subjects.request(self.principal, operation)
-        with tracing.span(f"submit {operation}", tracing.root(correlation_id or ""), principal=self.principal):
-            answer = await request_reply(
-                self._bus,
-                subject,
-                request,
-                requests.RequestReply,
-                timeout=SUBMIT_SECONDS if timeout is None else timeout,
-                attempt_seconds=CHECK_SECONDS if operation in CHECKED else None,
-                effect=True,
-            )
-            tracing.note({"operation_id": answer.operation_id})
+        answer = await send_request(self._bus, self.principal, operation, request, timeout)
         if answer.outcome is None or answer.operation_id is None:
             raise_for(answer)
         return answer
