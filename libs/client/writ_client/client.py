@@ -41,9 +41,6 @@ from writ_trust.keys import Key
 
 SUBMIT_SECONDS = 30.0
 CONTROL_SECONDS = 60.0
-CHECK_SECONDS = 50.0
-"""For one attempt to change the policy: policy checks a document for up to 30 s, and a repetition would wait behind."""
-CHECKED = frozenset({"policy_publish", "policy_rollback"})
 CLOSE_SECONDS = 1.0
 
 
@@ -173,13 +170,7 @@ class Writ(Queries, OperationGroups):
         subject = subjects.request(self.principal, operation)
         with tracing.span(f"submit {operation}", tracing.root(correlation_id or ""), principal=self.principal):
             answer = await request_reply(
-                self._bus,
-                subject,
-                request,
-                requests.RequestReply,
-                timeout=timeout or SUBMIT_SECONDS,
-                attempt_seconds=CHECK_SECONDS if operation in CHECKED else None,
-                effect=True,
+                self._bus, subject, request, requests.RequestReply, timeout=timeout or SUBMIT_SECONDS, effect=True
             )
             tracing.note({"operation_id": answer.operation_id})
         if answer.outcome is None or answer.operation_id is None:
