@@ -119,7 +119,8 @@ class DecisionEndpoints:
         if ask.subject.operation in CHANGES and ruled.ruling.effect != "deny":
             subject, comes = ask.subject, ruled.ruling.effect == "allow" and not ruled.decision.dry_run
             comes = comes and not subject.simulate
-            await self._proposed.check(subject.operation, subject.parameters, judge.world, judge.now, compiles=comes)
+            people = judge.world.principals, judge.world.people
+            await self._proposed.check(subject.operation, subject.parameters, *people, judge.now, compiles=comes)
         self._texts.keep(ask.subject, ruled.decision)
         grant = (
             target_test_grant(ask, ruled, judge.world, judge.plugins)

@@ -17,7 +17,6 @@ from writ_contracts.inventory import Principal
 from writ_contracts.policy.versions import document_in
 from writ_policy.analysis_process.jobs import DocumentCheck, Job, ProposedDocument
 from writ_policy.analysis_process.pool import AnalysisPool
-from writ_policy.state.snapshot import PolicySnapshot
 from writ_policy.versions.stored_versions import Versions
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.people import People
@@ -42,7 +41,14 @@ class ProposedVersions:
         self._passed: tuple[str, float, Mapping[str, Principal], People] | None = None
 
     async def check(
-        self, operation: str, parameters: dict[str, Any], world: PolicySnapshot, now: float, *, compiles: bool
+        self,
+        operation: str,
+        parameters: dict[str, Any],
+        principals: Mapping[str, Principal],
+        people: People,
+        now: float,
+        *,
+        compiles: bool,
     ) -> None:
         """Check a publish or rollback. `compiles`: nothing but its record is missing, so the version comes next.
 
@@ -61,8 +67,8 @@ class ProposedVersions:
             if number == current:
                 raise Invalid(f"version {number} is in force", code="conflict")
             document, name = await self._earlier(number), f"version {number}"
-        if not self._has_passed(document, world, now):
-            await self._check(ProposedDocument(document=document, name=name), world, now)
+        if not self._has_passed(document, principals, people, now):
+            await self._check(ProposedDocument(document=document, name=name), principals, people, now)
         if compiles:
             async with self._compiling:
                 await asyncio.to_thread(self._prepare, document, name)
@@ -73,27 +79,29 @@ class ProposedVersions:
             raise Invalid(f"there is no valid version {number} of the policy", code="not_found")
         return version.document
 
-    async def _check(self, proposed: ProposedDocument, world: PolicySnapshot, now: float) -> None:
+    async def _check(
+        self, proposed: ProposedDocument, principals: Mapping[str, Principal], people: People, now: float
+    ) -> None:
         job = Job(
             kind="check",
             query=Raw(msgspec.json.encode(proposed)),
             now=now,
             mode=self._mode,
-            principals=list(world.principals.values()),
-            presences=dict(world.people.presences or {}),
-            solo=world.people.solo,
+            principals=list(principals.values()),
+            presences=dict(people.presences or {}),
+            solo=people.solo,
         )
         done = await self._pool.work(job, DocumentCheck)
         if done.reason:
             raise Invalid(done.reason, code="invalid_document", problems=done.problems)
-        self._passed = proposed.document, now, world.principals, world.people
+        self._passed = proposed.document, now, principals, people
 
-    def _has_passed(self, document: str, world: PolicySnapshot, now: float) -> bool:
+    def _has_passed(self, document: str, principals: Mapping[str, Principal], people: People, now: float) -> bool:
         """Return true if the document passed a moment ago: executors have it decided again before they store it."""
         if self._passed is None:
             return False
-        passed, at, principals, people = self._passed
-        same_people = principals == world.principals and people is world.people
+        passed, at, known, approvers = self._passed
+        same_people = known == principals and approvers is people
         return passed == document and same_people and abs(now - at) <= PASSED_SECONDS
 
     def _prepare(self, document: str, name: str) -> None:
