@@ -2,6 +2,7 @@
 
 import os
 import resource
+import signal
 import sys
 
 import msgspec
@@ -14,6 +15,7 @@ from writ_runtime.plugins.entry_points import load_catalogue
 
 def main() -> None:
     """Run the process with this much lower a priority than the service's, and with bounded memory."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a service that was killed reads no result: end without a traceback
     os.nice(int(sys.argv[1]))
     resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
     catalogue = load_catalogue(evaluators=True)
