@@ -72,8 +72,8 @@ class RandomLoad:
                 group.create_task(self._work(Random(f"{self._seed} {number}")))
             deciding = [group.create_task(self._decide(name)) for name in APPROVERS]
             for fault in faults:
-                await asyncio.sleep(fault.after)
-                await fault.happen(self._installation)
+                await self._more(fault.after)
+                await self._happen(fault)
             self._over.set()
             await eventually(self._all_known, within=ENDS_WITHIN, what="an outcome of each operation")
             for one in deciding:
@@ -81,6 +81,27 @@ class RandomLoad:
 
     async def _all_known(self) -> bool:
         return all(one.view is not None for one in self.ran)
+
+    async def _more(self, number: int, within: float = 8.0) -> None:
+        """Wait until so many more have ended, or for `within` seconds: after a fault perhaps none ends for a while."""
+        expected = sum(one.view is not None for one in self.ran) + number
+
+        async def enough() -> bool:
+            return sum(one.view is not None for one in self.ran) >= expected
+
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                await eventually(enough)
+
+    async def _happen(self, fault: "Fault") -> None:
+        """Send the signal to processes that it draws. What it stops goes on after a while."""
+        random = Random(fault.draw)
+        running = [one for one in self._installation.report.processes if one.pid is not None]
+        hit = [one.pid or 0 for one in random.sample(running, max(1, round(len(running) * fault.share)))]
+        send(fault.signal, hit)
+        if fault.signal is signal.SIGSTOP:
+            await self._more(WORKERS, fault.pause)
+            send(signal.SIGCONT, hit)
 
     async def _work(self, random: Random) -> None:
         async with await self._installation.client(wait=60) as writ:
@@ -114,7 +135,7 @@ class RandomLoad:
         random, key = Random(f"{self._seed} {name}"), (self._installation.home.key("policy").public,)
         async with await self._installation.client(name, wait=60) as person:
             while True:
-                await asyncio.sleep(0.5)
+                await self._more(1, 0.5)
                 with suppress(WritError):
                     for pending in await person.approvals.every_pending():
                         card = await person.approvals.card(pending.operation_id, key)
@@ -124,33 +145,28 @@ class RandomLoad:
 
 
 class Fault(Struct, frozen=True, kw_only=True):
-    """A signal to these processes, `after` so many seconds; a SIGSTOP ends after `pause` seconds."""
+    """A signal to a share of the processes, but to one at least, once `after` more operations have ended. A SIGSTOP
+    ends after `pause` seconds at most. `draw` is the seed for the processes.
+    """
 
-    after: float
+    after: int
     signal: signal.Signals
     share: float
     pause: float
     draw: str
 
-    async def happen(self, installation: RunningInstallation) -> None:
-        random = Random(self.draw)
-        running = [one for one in installation.report.processes if one.pid is not None]
-        hit = random.sample(running, max(1, round(len(running) * self.share)))
-        for one in hit:
-            with suppress(ProcessLookupError):  # it is just being started again
-                os.kill(one.pid or 0, self.signal)
-        if self.signal is signal.SIGSTOP:
-            await asyncio.sleep(self.pause)
-            for one in hit:
-                with suppress(ProcessLookupError):
-                    os.kill(one.pid or 0, signal.SIGCONT)
+
+def send(number: signal.Signals, pids: Sequence[int]) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):  # it is just being started again
+            os.kill(pid, number)
 
 
 def faults_of(seed: int) -> list[Fault]:
     random, found = Random(seed), list[Fault]()
     for number in range(FAULTS):
         fault = Fault(
-            after=random.choice([0.3, 1, 2, 4]),
+            after=random.choice([0, 1, 4, 10]),
             signal=random.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM]),
             share=random.choice([0, 0, 0, 0.3, 0.8]),
             pause=random.choice([0.3, 1, 5]),
