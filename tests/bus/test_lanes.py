@@ -7,7 +7,7 @@ import pytest
 
 from writ_bus.lanes import TIMEOUT, Lanes
 from writ_bus.port import Endpoint, Message
-from writ_bus.workers import BACKLOG, MOST_RUNNING_BYTES, MOST_WAITING_BYTES, WaitingBytes
+from writ_bus.workers import BACKLOG, MOST_RUNNING_BYTES, MOST_WAITING_BYTES, WaitingBytes, Workers
 
 
 async def unused(_: Message) -> bytes:
@@ -148,3 +148,21 @@ async def test_bytes_of_a_sender_that_wait_at_all_endpoints_have_a_bound() -> No
     assert other.send("mallory", size=1 << 20)
     await other.queues.cancel()
     assert waiting.take("mallory", MOST_WAITING_BYTES)
+
+
+async def test_end_of_a_job_looks_at_few_of_the_senders_that_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a restart of the executors, claims of thousands of pools wait at once."""
+    jobs, looks, may_run = Jobs(lanes(4)), 0, Workers._may_run
+
+    def counted(self: Workers, sender: str, size: int) -> bool:
+        nonlocal looks
+        looks += 1
+        return may_run(self, sender, size)
+
+    for number in range(200):
+        assert jobs.send(f"pool-{number}")
+    monkeypatch.setattr(Workers, "_may_run", counted)
+    jobs.go.set()
+    await jobs.queues.finish()
+    assert len(jobs.started) == 200
+    assert looks < 2 * 200

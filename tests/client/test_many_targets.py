@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.client.scripted_api import ScriptedApi
 
+from writ_bus import workers
 from writ_client.client import Writ
 from writ_client.many_targets import on_targets
 from writ_client.operations import target_runs
@@ -23,6 +24,11 @@ from writ_trust.keys import Key, generate_seed
 
 KEY = Key(generate_seed())
 HOSTS = [f"web-{number}" for number in range(6)]
+
+
+async def silent() -> RequestReply:
+    await asyncio.Event().wait()
+    raise AssertionError
 
 
 @pytest.fixture
@@ -173,10 +179,6 @@ async def test_a_target_whose_request_may_have_been_taken_is_unknown(
     monkeypatch.setattr(service_calls, "ATTEMPT_SECONDS", 0.1)
     monkeypatch.setattr("writ_client.operations.submission.SUBMIT_SECONDS", 0.3)
 
-    async def silent() -> RequestReply:
-        await asyncio.Event().wait()
-        raise AssertionError
-
     async def result() -> TargetResult:
         (only,) = (await ManyTargets(writ, each_request("service_restart", key="one"), ["web-1"]).run()).results
         return only
@@ -203,10 +205,6 @@ async def test_request_that_may_have_been_taken_is_repeated_when_a_replica_refus
     """`Full` would say that nothing was done, although the first attempt may be carried out."""
     monkeypatch.setattr(service_calls, "ATTEMPT_SECONDS", 0.1)
 
-    async def silent() -> RequestReply:
-        await asyncio.Event().wait()
-        raise AssertionError
-
     limited = Failure(code="rate_limited", message="too fast", retry=True)
     executor.script.extend([silent, limited, limited])
     reply = await writ.submit("service_restart", "web-1", idempotency_key="one")
@@ -214,6 +212,21 @@ async def test_request_that_may_have_been_taken_is_repeated_when_a_replica_refus
     executor.script.extend([silent, *[limited] * 100])
     with pytest.raises(TimedOut, match="too fast; an earlier attempt had no reply"):
         await writ.submit("service_restart", "web-2", idempotency_key="two", timeout=0.3)
+
+
+async def test_requests_that_are_too_many_bytes_at_once_are_repeated(
+    writ: Writ, executor: ScriptedApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with a large file on many targets: an executor holds so many bytes of one principal, and refuses more."""
+    monkeypatch.setattr(workers, "MOST_RUNNING_BYTES", 1)
+    monkeypatch.setattr(workers, "MOST_WAITING_BYTES", 0)
+    monkeypatch.setattr(service_calls, "LONGEST_PAUSE", 0.05)
+    assert (await writ.run_on("service_restart", HOSTS)).counts == {"succeeded": len(HOSTS)}
+    monkeypatch.setattr(service_calls, "ATTEMPT_SECONDS", 0.1)
+    executor.script.append(silent)
+    with pytest.raises(TimedOut, match="overloaded; an earlier attempt had no reply"):  # that one is still open
+        await writ.submit("service_restart", "web-1", timeout=0.5)
+    await executor.bus.drain(0.0)
 
 
 async def test_targets_wait_for_the_room_that_the_runs_own_operations_take(writ: Writ, executor: ScriptedApi) -> None:

@@ -117,6 +117,8 @@ class Workers:
 
     def _start_next(self) -> bool:
         """Start the next job that may run. Return False if there is none."""
+        if len(self._running) >= self._limit:
+            return False  # at once: thousands of senders may wait, and this is called at the end of each job
         sender = next((one for one, line in self._lines.items() if self._may_run(one, line[0][1])), None)
         if sender is None:
             return False

@@ -64,12 +64,13 @@ async def request_reply(
     attempt_seconds: float | None = None,
     effect: bool = False,
 ) -> Reply:
-    """Return the reply. Raises Unreachable or TimedOut when none comes within `timeout` seconds; at once Forbidden, and
-    Invalid for a request over the server's size limit.
+    """Return the reply. Raises Unreachable, Full or TimedOut when none comes within `timeout` seconds; at once
+    Forbidden, and Invalid for a request over the server's size limit.
 
     `effect`: the request is to be recorded. Once an attempt had no reply it may have been, so a later failure raises
-    TimedOut: Unreachable and Full would promise that nothing was done. Full is tried again: a replica limits requests
-    by its own count, before it looks whether this one is on record.
+    TimedOut: Unreachable and Full would promise that nothing was done. A reply of Full is tried again then: a replica
+    limits requests by its own count, before it looks whether this one is on record. A service that is overloaded, by
+    large requests of this principal, say, is always asked again.
     """
     data = encode(question)
     deadline = time.monotonic() + timeout
@@ -81,10 +82,10 @@ async def request_reply(
             message = await bus.request(
                 subject, data, timeout=min(max(left, pause), attempt_seconds or ATTEMPT_SECONDS)
             )
-        except (errors.Unreachable, errors.TimedOut) as error:
+        except (errors.Unreachable, errors.TimedOut, errors.Full) as error:
             lost = lost or isinstance(error, errors.TimedOut)
             if over or time.monotonic() + pause >= deadline:
-                if lost and effect and isinstance(error, errors.Unreachable):
+                if lost and effect and not isinstance(error, errors.TimedOut):
                     raise _after_lost(str(error)) from error
                 raise
         except BusRefused as error:
