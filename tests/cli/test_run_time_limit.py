@@ -27,12 +27,12 @@ async def test_run_without_a_reply_ends_in_its_time_with_the_way_to_repeat_the_r
     assert "it may have been accepted: repeat it with `--idempotency-key mine`" in done.stderr
 
 
-async def test_run_whose_preview_has_no_reply_in_its_time_says_that_nothing_was_requested(
+async def test_run_whose_preview_has_no_reply_in_its_time_says_that_nothing_was_changed(
     command: Command, served: ScriptedApi
 ) -> None:
     served.script.extend([silent] * 50)
     async with asyncio.timeout(BELOW_THE_DEFAULT):
         done = await command("run", "service_restart", "-t", "a", "service_name=nginx", "--diff", "--timeout", "1s")
     assert done.exit_code == 4
-    assert "nothing was changed or requested" in done.stderr
+    assert "nothing was changed: it is only the preview" in done.stderr
     assert {request.dry_run for _, request in served.requests} == {True}

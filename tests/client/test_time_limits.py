@@ -41,6 +41,21 @@ async def test_run_without_a_reply_in_its_time_names_the_operation_that_may_be_o
     assert not isinstance(caught.value, StillOpen)
 
 
+async def test_run_that_hears_no_events_in_its_time_has_requested_nothing(
+    writ: Writ, executor: ScriptedApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before it requests, it subscribes to the events: a server that does not reply delays that."""
+
+    async def never(*_: object, **__: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(executor.bus.__class__, "subscribe", never)
+    async with asyncio.timeout(BELOW_THE_DEFAULT):
+        with pytest.raises(errors.TimedOut, match="no reply in 0.3 s; nothing was changed or requested"):
+            await writ.run("service_restart", "a", timeout=0.3)
+    assert not executor.requests
+
+
 async def test_time_of_the_submission_counts_for_the_outcome(writ: Writ, executor: ScriptedApi) -> None:
     executor.outcome = None
     executor.script.append(DISTRUST)

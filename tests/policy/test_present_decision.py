@@ -57,6 +57,22 @@ async def test_approver_is_told_that_the_target_changed_or_was_removed(asking: A
     assert await warning(asking, one) == "target web-a is not in the inventory any more"
 
 
+def with_default(timeout: int, least: int = 1) -> dict[str, Any]:
+    return {**NEEDS, "parameter_constraints": {"timeout": {"default": timeout, "min": least}}}
+
+
+async def test_approver_is_told_that_other_values_are_filled_in_by_now(asking: Asking) -> None:
+    one = await pending(asking, with_default(60))
+    assert await warning(asking, one) == ""
+    told = "other values of timeout are filled in by now, so it would end as stale"
+    for changed in (with_default(90), with_default(90, least=70)):
+        asking.files.policy(changed)
+        assert await warning(asking, one) == told
+    assert (await one.decide()).state == "approved"
+    await one.dispatched()
+    assert await one.start() == ("deny", "stale")
+
+
 async def test_request_with_hidden_parameters_is_not_judged_but_a_change_of_the_policy_is_told(asking: Asking) -> None:
     changed: dict[str, Any] = {"operation": "file_write", "parameters": {"file_path": "/srv/a", "content": "x"}}
     know(asking)

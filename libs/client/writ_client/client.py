@@ -26,7 +26,7 @@ from writ_client.operations.sessions import Sessions
 from writ_client.operations.submission import send_request
 from writ_client.operations.submit_options import SubmitOptions
 from writ_client.operations.target_runs import ManyTargets, RunRecap, TargetResult, each_request
-from writ_client.operations.time_left import SUBMIT_SECONDS, TimeLeft, time_left
+from writ_client.operations.time_left import SUBMIT_SECONDS, TimeLeft, before_the_request, time_left
 from writ_client.people.approvals import Approvals, Signer
 from writ_client.queries.operation_queries import Queries
 from writ_client.queries.policy_queries import PolicyQueries
@@ -177,12 +177,14 @@ class Writ(Queries, OperationGroups):
         """`submit` with these options, then `wait`; `on_event` gets the events on the way.
 
         `timeout` is for both together, in seconds; the request is repeated for at most 30 of them. Raises as both.
-        StillOpen has the recorded operation; another TimedOut names the operation whose request may be on record.
+        StillOpen has the recorded operation; another TimedOut says that nothing was requested, or names the operation
+        whose request may be on record.
         """
         within = TimeLeft(timeout)
         key = request_signing.new_key() if idempotency_key is None else idempotency_key
         number = id_of(self.principal, key)
-        await self._following.start()
+        async with before_the_request(within):
+            await self._following.start()
         with self._following.listen(number) as heard:
             try:
                 answer = await self.submit(

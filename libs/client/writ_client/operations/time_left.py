@@ -1,7 +1,13 @@
 """The time that a caller gives to a call of several steps: each step gets what the steps before it left."""
 
+import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
+from writ_contracts.errors import TimedOut
+
+NOT_REQUESTED = "nothing was changed or requested"
 SUBMIT_SECONDS = 30.0
 """The longest time for which a request is repeated until it is recorded, unless `submit` is given another."""
 
@@ -28,3 +34,15 @@ class TimeLeft:
 def time_left(timeout: float | TimeLeft | None) -> TimeLeft:
     """Return the rest of a time that has begun, or begin one of so many seconds."""
     return timeout if isinstance(timeout, TimeLeft) else TimeLeft(timeout)
+
+
+@asynccontextmanager
+async def before_the_request(within: TimeLeft) -> AsyncIterator[None]:
+    """Bound the steps before a request. Raises TimedOut, which says that nothing was requested yet."""
+    try:
+        async with asyncio.timeout(within.left):
+            yield
+    except TimeoutError:
+        raise TimedOut(f"no reply in {within.text}; {NOT_REQUESTED}") from None
+    except TimedOut as error:
+        raise TimedOut(f"{error}; {NOT_REQUESTED}", code=error.code) from error

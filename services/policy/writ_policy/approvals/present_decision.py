@@ -4,9 +4,12 @@ The rules are judged with the parameters on record, so a request with hidden one
 and with the version of the policy. The decision at its start counts.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from writ_contracts.errors import Invalid
 from writ_contracts.people.persons import person_of
-from writ_contracts.wire import encode
+from writ_contracts.wire import canonical, encode
 from writ_policy.approvals.verdicts import PendingOperation
 from writ_policy.decisions.rulings import Judge
 from writ_rules.engine.checked_request import checked_request
@@ -35,12 +38,13 @@ def _by_rules(standing: PendingOperation, judge: Judge) -> str:
     if any(name not in requested.effective for name in requested.hidden):
         changed = decision.policy != world.version
         return "the policy changed since the request, and decides at its start again" if changed else ""
+    own = {**{name: requested.effective[name] for name in requested.hidden}, **requested.parameters}
     try:
         request = checked_request(
             operation,
             world.targets[decision.target],
             standing.asker,
-            requested.effective,
+            own,
             at=judge.now,
             dry_run=decision.dry_run,
             person=person_of(standing.asker.id, world.principals),
@@ -48,4 +52,12 @@ def _by_rules(standing: PendingOperation, judge: Judge) -> str:
     except Invalid as error:
         return f"it is invalid by now: {error}"
     ruling = decide(world.seen_by(standing.asker, judge.now).policy, request, judge.control, world.people)
-    return f"by now it is denied: {ruling.reason}" if ruling.effect == "deny" and not ruling.needs else ""
+    if ruling.effect == "deny":
+        return "" if ruling.needs else f"by now it is denied: {ruling.reason}"
+    return _other_values(requested.effective, ruling.effective)
+
+
+def _other_values(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Return which values are filled in otherwise by now; the requester's own are the same."""
+    names = sorted(name for name, value in then.items() if canonical(value) != canonical(now.get(name)))
+    return f"other values of {', '.join(names)} are filled in by now, so it would end as stale" if names else ""

@@ -1,8 +1,6 @@
 """`writ run`: request an operation."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -34,15 +32,13 @@ from writ_client.client import Writ
 from writ_client.operations import request_signing
 from writ_client.operations.operation_wait import RecordedRequest
 from writ_client.operations.target_runs import EachRequest, each_request
-from writ_client.operations.time_left import TimeLeft
+from writ_client.operations.time_left import TimeLeft, before_the_request
 from writ_client.whole_ids import beginnings, with_whole_ids
 from writ_contracts import errors
 from writ_contracts.ids import WRIT_TARGET, operation_id
 from writ_contracts.requests import OperationView, RequestReply, Verdict
 from writ_runtime.plugins.entry_points import load_catalogue
 from writ_runtime.signals import cancelled_by_signals
-
-NOT_REQUESTED = "nothing was changed or requested"
 
 
 class RunArguments(Struct, frozen=True, kw_only=True):
@@ -158,26 +154,14 @@ async def run(
         return await run_many(settings, _for_each(arguments, patience, wait=not options.no_wait), choice)
     within = TimeLeft(patience)
     async with await settings.waiting().connect() as writ:
-        with _before_the_request(within):
-            async with asyncio.timeout(within.left):
-                await refuse_unknown(writ, operation)
-                await refuse_misspelt_target(settings, writ, arguments.target)
-                arguments = await _with_whole_ids(writ, arguments)
-            before = await _preview(writ, arguments, within) if options.diff and not options.dry_run else None
+        async with before_the_request(within):
+            await refuse_unknown(writ, operation)
+            await refuse_misspelt_target(settings, writ, arguments.target)
+            arguments = await _with_whole_ids(writ, arguments)
+        before = await _preview(writ, arguments, within) if options.diff and not options.dry_run else None
         if options.no_wait:
             return _show_answer(settings.screen, await _submit(writ, arguments, within))
         return await _wait(settings, writ, arguments, within, before)
-
-
-@contextmanager
-def _before_the_request(within: TimeLeft) -> Iterator[None]:
-    """Say of a time-out that nothing was requested yet."""
-    try:
-        yield
-    except TimeoutError:
-        raise errors.TimedOut(f"no reply in {within.text}; {NOT_REQUESTED}") from None
-    except errors.TimedOut as error:
-        raise errors.TimedOut(f"{error}; {NOT_REQUESTED}", code=error.code) from error
 
 
 async def _with_whole_ids(writ: Writ, arguments: RunArguments) -> RunArguments:
@@ -190,7 +174,10 @@ async def _with_whole_ids(writ: Writ, arguments: RunArguments) -> RunArguments:
 
 
 async def _preview(writ: Writ, arguments: RunArguments, within: TimeLeft) -> RunPreview:
-    return await preview_of(writ, arguments.operation, arguments.target, arguments.parameters, within)
+    try:
+        return await preview_of(writ, arguments.operation, arguments.target, arguments.parameters, within)
+    except errors.TimedOut as error:
+        raise errors.TimedOut(f"{error}; nothing was changed: it is only the preview", code=error.code) from error
 
 
 def _for_each(arguments: RunArguments, patience: float | None, *, wait: bool) -> EachRequest:
