@@ -162,7 +162,7 @@ CODES: dict[str, str] = {
     "behind": "this replica has not read the latest control events yet",
     "no_agent": "no agent of the pool was online in time",
     "limit_reached": "a limit of the rule that allows it was used up until the deadline",
-    "not_claimed": "agents of the pool were online, and none was free in time",
+    "not_claimed": "agents of the pool were online, but none was free in time, or its claim was refused",
     "gone": "the operation has changed its state, and there is nothing left to start",
     "not_found": "no such operation, or you may not read it",
     "grant_refused": "the agent refused its grant and ran nothing",

@@ -168,7 +168,7 @@ class Sweep:
         pool = life.requested.pool
         if life.state is State.DISPATCHED:
             if self._presence.agents(pool):
-                return "not_claimed", f"no agent of pool {pool} had a free slot in time"
+                return "not_claimed", f"no agent of pool {pool} was free in time, or its claim was refused"
             return "no_agent", f"no agent of pool {pool} was online in time"
         limit = self._dispatcher.held_up_by(life)
         if limit is None:
