@@ -175,3 +175,17 @@ async def test_a_disabled_person_is_nobody_who_could_approve_the_next_version(as
     asking.files.write("principals", {"principals": disabled})
     code, message = await error_of(asking, WITH_APPROVAL)
     assert (code, "would lock this installation" in message) == ("invalid_document", True)
+
+
+async def test_what_changed_during_a_check_counts_for_the_decision(asking: Asking) -> None:
+    pid, proposal = await stopped_process(asking)
+    try:
+        listed = yaml.safe_load(asking.files.path("principals").read_text())["principals"]
+        disabled = [{**one, "disabled": True} if one["id"] == "alice" else one for one in listed]
+        asking.files.write("principals", {"principals": disabled})
+        assert await asking.code(asking.subject()) == "principal_disabled"
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    _, answer = await proposal
+    assert answer.error is not None
+    assert answer.error.code == "principal_disabled"
