@@ -26,7 +26,7 @@ def less_of(kind: Kind) -> str:
 
 
 class ProposedDocument(Struct, frozen=True, kw_only=True):
-    """The query of a `check`: a document that somebody wants to put in force. `document` may be in its packed form."""
+    """The query of a `check`: a document that somebody proposes. `document` may be in its packed form."""
 
     document: str
     name: str
