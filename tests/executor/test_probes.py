@@ -6,6 +6,8 @@ import pytest
 from tests.executor.agent_requests import heartbeat, serve_agent
 from tests.executor.conftest import World
 
+from writ_contracts.decisions import RuleLimit
+
 RESTART = {"parameters": {"service_name": "nginx", "timeout": 1}}
 
 
@@ -123,3 +125,28 @@ async def test_a_probe_says_nothing_once_another_operation_may_have_changed_the_
     dispatched.set()
     await one.background.settle()
     assert (await world.life(first)).state == "unknown"
+
+
+async def test_nobody_under_a_limit_waits_for_the_probe_of_another_operations_target(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("writ_executor.steps.dispatch.PROBE_FIRST", 3_600.0)
+    limit = RuleLimit("two", "max_concurrent", 2)
+    world.policy.limits |= {"service_restart": [limit], "service_status": [limit]}
+    await world.executor()
+    await ended_unknown(world)
+    waits = await world.ask("service_restart", **RESTART)
+    goes = await world.ask("service_status", **RESTART)
+    await world.work(goes.operation_id or "")
+    assert await world.kinds(waits.operation_id or "") == ["requested"]
+
+
+async def test_a_target_is_not_held_until_a_server_clock_that_was_set_back_catches_up(world: World) -> None:
+    ahead, clock = 3_600.0, world.broker.disk.clock
+    world.broker.disk.clock = lambda: clock() + ahead
+    one = await world.executor()
+    await ended_unknown(world)
+    ahead = 0.0
+    await one.time.measure()
+    second = await world.ask("service_restart", **RESTART)
+    await world.work(second.operation_id or "")

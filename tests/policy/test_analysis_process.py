@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -162,3 +163,25 @@ def test_an_answer_fits_into_a_message() -> None:
     assert len(fitting(PolicyAllowedReply(bounded=["x" * 1000] * 4000))) <= LARGEST_ANSWER
     with pytest.raises(Invalid):
         fitting(PolicyValidateReply(name="x" * 2_000_000))
+
+
+async def test_what_a_plugin_prints_is_no_result(bench: AnalysisPool) -> None:
+    code = """
+import runpy
+from writ_runtime.plugins import entry_points
+load = entry_points.load_catalogue
+def printing(**options):
+    print("a plugin was loaded", flush=True)
+    return load(**options)
+entry_points.load_catalogue = printing
+runpy.run_module("writ_policy.analysis_process", run_name="__main__")
+"""
+    bench._command = sys.executable, "-c", code, "0"
+    reply = await bench.work(job("validate", PolicyValidateQuery(document=IN_FORCE)), PolicyValidateReply)
+    assert reply.problems == []
+
+
+async def test_it_is_reported_why_the_process_cannot_be_started(bench: AnalysisPool) -> None:
+    bench._command = "/nonexistent", "0"
+    with pytest.raises(WritError, match="cannot be started: No such file or directory"):
+        await bench.work(job("validate", PolicyValidateQuery(document=IN_FORCE)), PolicyValidateReply)

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import yaml
 from msgspec import Raw
 from tests.policy.publishing import OPEN, PUBLISHES, decided, document, publish, publishable
 from tests.policy.replica import RULES, Asking
@@ -164,3 +165,27 @@ def test_compilation_in_the_service_pauses_after_large_patterns_and_collects_no_
     assert (policy.rules, paused, gc.isenabled()) == (5, [False], True)
     compiler(OPEN, "open")
     assert paused == [False]
+
+
+async def test_a_disabled_person_is_nobody_who_could_approve_the_next_version(asking: Asking) -> None:
+    _, answer = await decided(asking, "policy_publish", document=WITH_APPROVAL)
+    assert answer.error is None
+    listed = yaml.safe_load(asking.files.path("principals").read_text())["principals"]
+    disabled = [{**one, "disabled": True} if one["id"] == "bob" else one for one in listed]
+    asking.files.write("principals", {"principals": disabled})
+    code, message = await error_of(asking, WITH_APPROVAL)
+    assert (code, "would lock this installation" in message) == ("invalid_document", True)
+
+
+async def test_what_changed_during_a_check_counts_for_the_decision(asking: Asking) -> None:
+    pid, proposal = await stopped_process(asking)
+    try:
+        listed = yaml.safe_load(asking.files.path("principals").read_text())["principals"]
+        disabled = [{**one, "disabled": True} if one["id"] == "alice" else one for one in listed]
+        asking.files.write("principals", {"principals": disabled})
+        assert await asking.code(asking.subject()) == "principal_disabled"
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    _, answer = await proposal
+    assert answer.error is not None
+    assert answer.error.code == "principal_disabled"

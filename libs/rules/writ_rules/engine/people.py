@@ -67,12 +67,12 @@ class People(Struct, frozen=True, eq=False):
 def people_of(
     principals: Iterable[Principal], presences: Mapping[str, tuple[Presence, ...]] | None = None, *, solo: bool = False
 ) -> People:
-    """Return the possible approvers among these principals."""
+    """Return the possible approvers among these principals, of whom disabled ones have no role."""
     listed = list(principals)
     known = {one.id: one for one in listed}
     by_role: dict[str, list[str]] = {}
     for principal in listed:
-        for role in principal.roles if principal.kind == "human" else ():
+        for role in principal.roles if principal.kind == "human" and not principal.disabled else ():
             by_role.setdefault(role, []).append(principal.id)
     return People(
         roles={role: tuple(ids) for role, ids in by_role.items()},

@@ -218,13 +218,12 @@ class Checker:
         self, version: _Version, targets: list[Target], listed: list[Principal], control: ControlState, at: float
     ) -> Setting:
         known = principals_in_force(listed, control.changes)
-        able = [structs.replace(one, roles=[]) if one.disabled else one for one in known.values()]
         people = [one for one in known.values() if one.kind != GATEWAY]
         here = setting(version.policy, self._catalogue, targets, people)
         directory = self._people()
         team = None if directory is None else _team(directory, at)
         solo = directory is not None and directory.posture == "solo"
-        return structs.replace(here, people=people_of(able, team, solo=solo), control=control)
+        return structs.replace(here, people=people_of(known.values(), team, solo=solo), control=control)
 
     async def _version(self, decision: Decision) -> _Version:
         """Return the version that the decision names. Raises Untrusted, Invalid or ConfigError where it is unusable."""

@@ -8,7 +8,7 @@ sequence decides races, so an executor with a lagging index can lose a race but 
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import cast
 
@@ -100,16 +100,20 @@ class Index:
         ids = self.principals.operations(principal)
         return sorted((self._open[item] for item in ids), key=lambda life: life.first_sequence)
 
-    def next_in(self, line: str) -> AcceptedLife | None:
+    def next_in(self, line: str, waits: Callable[[AcceptedLife], bool] = lambda _: False) -> AcceptedLife | None:
         """Return the next operation in this line; None if none waits or the target is being changed.
 
         Only operations up to the last sequence read are in line: an unknown one may precede anything later. In the line
-        of a limit, operations still waiting for their target hold up nobody.
+        of a limit, operations still waiting for their target hold up nobody. `waits`: whether one must not go yet.
         """
         members, targets = self._lines.get(line), line.startswith(_TARGETS)
         if members is None or (targets and members.holding()):
             return None
-        return next((life for life in members.waiting(self.sequence) if targets or self.has_target(life)), None)
+        in_turn = members.waiting(self.sequence)
+        if targets:
+            first = next(in_turn, None)
+            return None if first is None or waits(first) else first
+        return next((life for life in in_turn if self.has_target(life) and not waits(life)), None)
 
     def holds(self, lock: Lock) -> bool:
         """Return whether a lock is held: its operation has not ended. An unknown one has ended, unless its lock is

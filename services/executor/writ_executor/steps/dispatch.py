@@ -24,7 +24,7 @@ from writ_contracts.signing import Signed
 from writ_contracts.wire import decode_event
 from writ_executor.journal.follower import JournalFollower
 from writ_executor.journal.index import Index, Lock
-from writ_executor.journal.lines import limit_of, lines_of, needs_approval
+from writ_executor.journal.lines import changes, limit_of, lines_of, needs_approval
 from writ_executor.journal.recorder import Recorder
 from writ_executor.journal.traces import going_on
 from writ_executor.policy.client import CheckedDecision
@@ -127,9 +127,9 @@ class Dispatcher:
         fine.
         """
         for line in stood_in:
-            while (life := self._index.next_in(line)) is not None:
+            while (life := self._index.next_in(line, self._waits_for_probe)) is not None:
                 with going_on(life):
-                    if not await self._dispatch_next(life):
+                    if not await self._dispatch_next(life) and not self._waits_for_probe(life):
                         break
 
     async def _dispatch_next(self, life: AcceptedLife) -> bool:
@@ -178,18 +178,22 @@ class Dispatcher:
         for line, lock in locks.items():
             if limit_of(requested, line) is None:
                 other = lock if lock is not None and lock.operation_id != requested.operation_id else None
-                if other is not None and (self._index.holds(other) or self._awaits_probe(other)):
+                if other is not None and (self._index.holds(other) or self._may_be_probed(other)):
                     return False
             elif not await self._has_room(line, life, lock):
                 return False
         return True
 
-    def _awaits_probe(self, lock: Lock) -> bool:
+    def _waits_for_probe(self, life: AcceptedLife) -> bool:
+        lock = self._index.locks.get(subjects.target_lock(life.requested.target)) if changes(life.requested) else None
+        return lock is not None and lock.operation_id != life.requested.operation_id and self._may_be_probed(lock)
+
+    def _may_be_probed(self, lock: Lock) -> bool:
         """Return whether the last change of a target has just ended `unknown`, and a probe may find its outcome."""
         last = self._index.get(lock.operation_id)
         if not isinstance(last, GrantedLife) or last.state is not State.UNKNOWN:
             return False
-        recent = self._recorder.clock() - last.time < PROBE_FIRST
+        recent = abs(self._recorder.clock() - last.time) < PROBE_FIRST  # the server's clock may be set back
         return recent and self._catalogue.find(last.requested.operation).probe
 
     async def _has_room(self, line: str, life: AcceptedLife, lock: Lock | None) -> bool:
@@ -221,7 +225,9 @@ class Dispatcher:
 
     async def _lock(self, line: str) -> Lock | None:
         known = self._index.locks.get(line)
-        return await self._recorded_lock(line) if known is None else known
+        if known is None and (recorded := await self._recorded_lock(line)) is not None:
+            return self._index.locks.setdefault(line, recorded)
+        return known
 
     async def _recorded_lock(self, line: str) -> Lock | None:
         record = await self._bus.journal.last(line)

@@ -18,9 +18,11 @@ def main() -> None:
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a service that was killed reads no result: end without a traceback
     os.nice(int(sys.argv[1]))
     resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
+    results = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a plugin prints is no result
     catalogue = load_catalogue(evaluators=True)
     while (frame := read_frame(sys.stdin.buffer)) is not None:
-        write_frame(sys.stdout.buffer, msgspec.json.encode(perform(msgspec.json.decode(frame, type=Job), catalogue)))
+        write_frame(results, msgspec.json.encode(perform(msgspec.json.decode(frame, type=Job), catalogue)))
 
 
 if __name__ == "__main__":

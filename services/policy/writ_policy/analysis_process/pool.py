@@ -106,9 +106,14 @@ class AnalysisPool:
         if process is not None and process.stdin is not None and process.stdin.is_closing():
             await process.wait()
         if process is None or process.returncode is not None:
-            process = await asyncio.create_subprocess_exec(
-                *self._command, stdin=PIPE, stdout=PIPE, env=subprocess_env.environment()
-            )
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *self._command, stdin=PIPE, stdout=PIPE, env=subprocess_env.environment()
+                )
+            except OSError as error:
+                _log.error("policy.analysis_not_started", error=str(error))
+                why = f"the process that analyses policies cannot be started: {error.strerror}"
+                raise WritError(why) from error
             self._process = process
         return process
 

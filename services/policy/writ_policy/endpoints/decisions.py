@@ -110,17 +110,14 @@ class DecisionEndpoints:
         judge = await self._judging.at(ask.control_sequence, ask.stored_policies, ask.subject.target)
         if ask.subject.operation in CHECKS:  # an id that another executor's event made a moment ago is not unknown
             judge = await self._judging.now()
-        counted, known = await self._granting.recorded(ask, judge), await self._known_facts(ask, judge)
-        recorded = counted is not None and ask.subject.statement is not None
-        rule = partial(judge.rule, ask.subject, known, recorded=recorded, traced=ask.traced)
-        ruled = await self._windows.apply(judge, ask.subject, rule(approvals=counted), rule)
-        if ask.subject.simulate or ruled.decision.dry_run:  # nothing starts later, when the claim would name aliases
-            ruled = judge.under_listed_names(ruled)
+        ruled = await self._ruled(ask, judge)
         if ask.subject.operation in CHANGES and ruled.ruling.effect != "deny":
             subject, comes = ask.subject, ruled.ruling.effect == "allow" and not ruled.decision.dry_run
             comes = comes and not subject.simulate
             people = judge.world.principals, judge.world.people
             await self._proposed.check(subject.operation, subject.parameters, *people, judge.now, compiles=comes)
+            judge = await self._judging.now()  # that may have taken half a minute
+            ruled = await self._ruled(ask, judge)
         self._texts.keep(ask.subject, ruled.decision)
         grant = (
             target_test_grant(ask, ruled, judge.world, judge.plugins)
@@ -135,6 +132,14 @@ class DecisionEndpoints:
             level=LEVEL,
         )
         return reply, ruled
+
+    async def _ruled(self, ask: DecideRequest, judge: Judge) -> RuledRequest:
+        counted, known = await self._granting.recorded(ask, judge), await self._known_facts(ask, judge)
+        recorded = counted is not None and ask.subject.statement is not None
+        rule = partial(judge.rule, ask.subject, known, recorded=recorded, traced=ask.traced)
+        ruled = await self._windows.apply(judge, ask.subject, rule(approvals=counted), rule)
+        # Of these nothing starts later, when the claim would name aliases.
+        return judge.under_listed_names(ruled) if ask.subject.simulate or ruled.decision.dry_run else ruled
 
     async def _known_facts(self, ask: DecideRequest | GrantRequest, judge: Judge) -> KnownFacts:
         known = listed(ask.facts, ask.subject, judge.world, self._keys.live, judge.now)

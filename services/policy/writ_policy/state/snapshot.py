@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from msgspec import Struct, field, structs
+from msgspec import Struct, field
 
 from writ_contracts.catalogue.control import PrincipalManage
 from writ_contracts.decisions import PolicyVersion
@@ -186,10 +186,9 @@ def _people(principals: Iterable[Principal], directory: Directory | None) -> Peo
     """Return the possible approvers, without disabled principals. Without a directory nobody can prove more
     than a key.
     """
-    able = [structs.replace(one, roles=[]) if one.disabled else one for one in principals]
     if directory is None:
-        return people_of(able, {})
-    return people_of(able, directory.presences(), solo=directory.posture == "solo")
+        return people_of(principals, {})
+    return people_of(principals, directory.presences(), solo=directory.posture == "solo")
 
 
 def _agents(agents: Agents) -> dict[str, frozenset[str]]:
