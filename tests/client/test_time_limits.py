@@ -51,7 +51,7 @@ async def test_run_that_hears_no_events_in_its_time_has_requested_nothing(
 
     monkeypatch.setattr(executor.bus.__class__, "subscribe", never)
     async with asyncio.timeout(BELOW_THE_DEFAULT):
-        with pytest.raises(errors.TimedOut, match="no reply in 0.3 s; nothing was changed or requested"):
+        with pytest.raises(errors.TimedOut, match=r"no reply in 0\.3 s; nothing was changed or requested"):
             await writ.run("service_restart", "a", timeout=0.3)
     assert not executor.requests
 
