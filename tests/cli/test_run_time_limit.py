@@ -34,5 +34,5 @@ async def test_run_whose_preview_has_no_reply_in_its_time_says_that_nothing_was_
     async with asyncio.timeout(BELOW_THE_DEFAULT):
         done = await command("run", "service_restart", "-t", "a", "service_name=nginx", "--diff", "--timeout", "1s")
     assert done.exit_code == 4
-    assert "nothing was changed: it is only the preview" in done.stderr
+    assert "that was the preview: nothing was changed" in done.stderr
     assert {request.dry_run for _, request in served.requests} == {True}

@@ -177,7 +177,7 @@ async def _preview(writ: Writ, arguments: RunArguments, within: TimeLeft) -> Run
     try:
         return await preview_of(writ, arguments.operation, arguments.target, arguments.parameters, within)
     except errors.TimedOut as error:
-        raise errors.TimedOut(f"{error}; nothing was changed: it is only the preview", code=error.code) from error
+        raise errors.TimedOut(f"{error}; that was the preview: nothing was changed", code=error.code) from error
 
 
 def _for_each(arguments: RunArguments, patience: float | None, *, wait: bool) -> EachRequest:
