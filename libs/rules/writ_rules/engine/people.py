@@ -67,7 +67,7 @@ class People(Struct, frozen=True, eq=False):
 def people_of(
     principals: Iterable[Principal], presences: Mapping[str, tuple[Presence, ...]] | None = None, *, solo: bool = False
 ) -> People:
-    """Return the possible approvers among these principals, of whom disabled ones have no role."""
+    """Return the possible approvers among these principals. Disabled ones have no role."""
     listed = list(principals)
     known = {one.id: one for one in listed}
     by_role: dict[str, list[str]] = {}
