@@ -194,7 +194,8 @@ class Dispatcher:
         if not isinstance(last, GrantedLife) or last.state is not State.UNKNOWN:
             return False
         recent = abs(self._recorder.clock() - last.time) < PROBE_FIRST  # the server's clock may be set back
-        return recent and self._catalogue.find(last.requested.operation).probe
+        definition = self._catalogue.get(last.requested.operation)  # None for one of a plugin that was removed
+        return recent and definition is not None and definition.probe
 
     async def _has_room(self, line: str, life: AcceptedLife, lock: Lock | None) -> bool:
         """Return whether the limit has room. Its holders are known once the journal was read up to its last lock."""
