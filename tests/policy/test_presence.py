@@ -94,10 +94,10 @@ async def test_weaker_or_other_proof_is_refused(asking: Asking) -> None:
         signed(one, operation_id=other.subject.operation_id),
         signed(one, requested="0" * 64),
         signed(one, decision_digest="0" * 64),
-        signed(one, issued_at=asking.clock.now - 301),
         signed(one, proof="verified"),
     ):
         assert await code(one, refused) in ("bad_approval", "proof_too_weak"), refused
+    assert await code(one, signed(one, issued_at=asking.clock.now - 301)) == "stale_statement"
     assert await code(one, signed(one, CAROL, approver="carol")) == "bad_approval"  # sent by bob
     assert await one.kinds() == ["requested", "awaiting_approval"]
     assert await code(one, good) == "approved"

@@ -22,6 +22,8 @@ Answer = TypeVar("Answer", bound=Struct)
 SECONDS = 30.0
 """Time limit of one job."""
 IDLE_SECONDS = 60.0
+DIES_WITHIN = 1.0
+"""Seconds from the end of a process's output to its exit status."""
 MOST_WAITING = 8
 NICE = 10
 _DIED = "try again, and if it lacked memory, "
@@ -81,14 +83,22 @@ class AnalysisPool:
             await self.close()  # the caller has given up, and the next one must not get this reply
             raise
         if frame is None:
-            process = self._process
-            await self.close()
-            status = None if process is None else process.returncode
+            status = await self._status_of_the_dead()
             _log.error("policy.analysis_died", status=status, kind=job.kind)
             how = f" by signal {-status}" if status is not None and status < 0 else ""
             raise WritError(f"the process that analyses policies died{how}: {_DIED}{less_of(job.kind)}")
         self._idle = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._stop_when_idle)
         return msgspec.json.decode(frame, type=JobResult)
+
+    async def _status_of_the_dead(self) -> int | None:
+        """Return the exit status of the process whose output has ended."""
+        process = self._process
+        if process is not None:
+            with suppress(TimeoutError):  # before `close`: Popen.kill takes the status of a dead one away from asyncio
+                async with asyncio.timeout(DIES_WITHIN):
+                    await process.wait()
+        await self.close()
+        return None if process is None else process.returncode
 
     async def _frame_of(self, job: bytes) -> bytes | None:
         process = await self._running()

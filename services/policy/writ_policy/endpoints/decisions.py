@@ -106,18 +106,20 @@ class DecisionEndpoints:
             self._texts.drop(ask)
         return reply, ruled
 
-    async def _decide(self, ask: DecideRequest) -> tuple[DecideReply, RuledRequest]:
+    async def _decide(self, ask: DecideRequest, *, checked: bool = False) -> tuple[DecideReply, RuledRequest]:
+        """Decide. `checked`: the policy that it proposes has passed its check."""
         judge = await self._judging.at(ask.control_sequence, ask.stored_policies, ask.subject.target)
         if ask.subject.operation in CHECKS:  # an id that another executor's event made a moment ago is not unknown
             judge = await self._judging.now()
-        ruled = await self._ruled(ask, judge)
-        if ask.subject.operation in CHANGES and ruled.ruling.effect != "deny":
-            subject, comes = ask.subject, ruled.ruling.effect == "allow" and not ruled.decision.dry_run
-            comes = comes and not subject.simulate
-            people = judge.world.principals, judge.world.people
-            await self._proposed.check(subject.operation, subject.parameters, *people, judge.now, compiles=comes)
-            judge = await self._judging.now()  # that may have taken half a minute
-            ruled = await self._ruled(ask, judge)
+        counted, known = await self._granting.recorded(ask, judge), await self._known_facts(ask, judge)
+        recorded = counted is not None and ask.subject.statement is not None
+        rule = partial(judge.rule, ask.subject, known, recorded=recorded, traced=ask.traced)
+        ruled = await self._windows.apply(judge, ask.subject, rule(approvals=counted), rule)
+        if ask.subject.simulate or ruled.decision.dry_run:  # nothing starts later, when the claim would name aliases
+            ruled = judge.under_listed_names(ruled)
+        if ask.subject.operation in CHANGES and ruled.ruling.effect != "deny" and not checked:
+            await self._check_proposed(ask.subject, ruled, judge)
+            return await self._decide(ask, checked=True)  # the check may have taken half a minute
         self._texts.keep(ask.subject, ruled.decision)
         grant = (
             target_test_grant(ask, ruled, judge.world, judge.plugins)
@@ -133,13 +135,11 @@ class DecisionEndpoints:
         )
         return reply, ruled
 
-    async def _ruled(self, ask: DecideRequest, judge: Judge) -> RuledRequest:
-        counted, known = await self._granting.recorded(ask, judge), await self._known_facts(ask, judge)
-        recorded = counted is not None and ask.subject.statement is not None
-        rule = partial(judge.rule, ask.subject, known, recorded=recorded, traced=ask.traced)
-        ruled = await self._windows.apply(judge, ask.subject, rule(approvals=counted), rule)
-        # Of these nothing starts later, when the claim would name aliases.
-        return judge.under_listed_names(ruled) if ask.subject.simulate or ruled.decision.dry_run else ruled
+    async def _check_proposed(self, subject: Subject, ruled: RuledRequest, judge: Judge) -> None:
+        """Check the policy that would come into force. Raises Invalid or WritError where it must not, or may not."""
+        comes = ruled.ruling.effect == "allow" and not ruled.decision.dry_run and not subject.simulate
+        people = judge.world.principals, judge.world.people
+        await self._proposed.check(subject.operation, subject.parameters, *people, judge.now, compiles=comes)
 
     async def _known_facts(self, ask: DecideRequest | GrantRequest, judge: Judge) -> KnownFacts:
         known = listed(ask.facts, ask.subject, judge.world, self._keys.live, judge.now)
