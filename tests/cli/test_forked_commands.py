@@ -10,6 +10,31 @@ import pytest
 
 from writ_testing.installations.commands import PIPE_BYTES, WritResult, run_command
 
+ENDS = """
+import atexit, sys, threading
+from writ_testing.installations.forked_process import run_to_quick_end
+
+class Held:
+    def __init__(self, name):
+        self.name = name
+
+    def __del__(self, show=sys.stdout.write):
+        show(self.name + "\\n")
+
+def write_at_the_end():
+    threading.main_thread().join()
+    print("thread")
+
+def work():
+    local, cycle = Held("local"), Held("cycle")
+    cycle.itself = cycle
+    sys.exit(3)
+
+held = Held("global")
+atexit.register(print, "exit")
+threading.Thread(target=write_at_the_end).start()
+"""
+"""A program that ends in `work`, before a thread of it."""
 POLICY = "policies: {version: v2, name: x, global_policies: []}\n"
 
 
@@ -51,3 +76,12 @@ async def test_command_with_other_variables_of_its_start_or_a_large_input_is_a_n
     assert (await run_command(["status"], {**os.environ, "PYTHONPATH": str(tmp_path)})).status == 77
     large = POLICY.encode() + b"#" * PIPE_BYTES
     assert (await run_command(["policy", "validate", "-"], os.environ, large)).status == 0
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_forked_process_releases_what_its_work_had_and_awaits_threads_and_exit_functions(quick: bool) -> None:
+    """Its end differs from Python's in what modules still hold: that is left to the kernel."""
+    end = "run_to_quick_end(work)" if quick else "work()"
+    done = subprocess.run([sys.executable, "-c", ENDS + end], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (3, "")
+    assert sorted(done.stdout.split()) == ["cycle", "exit", *([] if quick else ["global"]), "local", "thread"]

@@ -25,7 +25,13 @@ from writ_cli.main import PLACES
 from writ_hostops.syscalls import die_with_parent
 from writ_installation.backends import MODULE, Argv
 from writ_installation.processes import child
-from writ_testing.installations.forked_process import ForkedProcess, ForkedStart, at_start, fork_writing
+from writ_testing.installations.forked_process import (
+    ForkedProcess,
+    ForkedStart,
+    at_start,
+    fork_writing,
+    run_to_quick_end,
+)
 
 LARGEST = 1 << 20
 """Bytes of a message."""
@@ -175,7 +181,7 @@ def main(descriptor: int) -> None:
     load(sorted({place.partition(":")[0] for place in PLACES.values()}))
     started = CommandTemplate(socket.socket(fileno=descriptor)).serve()
     if started is not None:
-        run(started)
+        run_to_quick_end(lambda: run(started))
 
 
 if __name__ == "__main__":
