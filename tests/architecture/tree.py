@@ -131,6 +131,7 @@ def calls_of(path: Path, name: str) -> list[ast.Call]:
 
 def task_names(folder: Path, starter: str) -> set[str]:
     """Return the names of tasks started in a folder by `unending` or `keep` of `writ_bus.tasks`."""
-    begun = (call for path in folder.rglob("*.py") for call in calls_of(path, starter))
+    files = (path for path in folder.rglob("*.py") if f"{starter}(" in path.read_text())  # parses no others
+    begun = (call for path in files for call in calls_of(path, starter))
     named = (call.args[0] for call in begun if ast.unparse(call.func) in (starter, f"tasks.{starter}"))
     return {str(one.value) if isinstance(one, ast.Constant) else ast.unparse(one) for one in named}

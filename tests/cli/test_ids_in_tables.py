@@ -102,7 +102,10 @@ def tables() -> Iterator[Shape]:
     for path in sorted(Path(writ_cli.__file__).parent.rglob("*.py")):
         if path.stem == Screen.__module__.rpartition(".")[2]:
             continue
-        tree = ast.parse(path.read_text())
+        source = path.read_text()
+        if not any(f".{method}(" in source for method in COLUMNS_AT):
+            continue
+        tree = ast.parse(source)
         named = {
             target.id: node.value
             for node in ast.walk(tree)
