@@ -21,7 +21,9 @@ def misplaced(error: NoSuchOption, context: click.Context, words: Sequence[str])
     return NoSuchOption(option, f"No such option {option!r} before the command: write `{meant}`", ctx=error.ctx)
 
 
-def named_command(context: click.Context, words: Sequence[str]) -> tuple[click.Command, list[str], list[str], list[str]]:
+def named_command(
+    context: click.Context, words: Sequence[str]
+) -> tuple[click.Command, list[str], list[str], list[str]]:
     """Return the command that the words name, its path, the words before its last name, and those behind it."""
     command = context.command
     path, moved = [context.info_name or "writ"], list[str]()
