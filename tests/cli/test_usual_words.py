@@ -115,6 +115,7 @@ def test_word_after_the_name_of_a_list_leads_to_the_command_that_is_meant(line: 
         ("approvals approve", "'OPERATION'; `writ approvals list` lists them"),
         ("principal remove", "'NAME'; `writ principal list` lists them"),
         ("principal add", "'NAME' (see"),
+        ("target set web-1", "'KEY=VALUE...' (see"),
         ("policy publish", "'FILE' (see"),
     ],
 )
@@ -149,6 +150,11 @@ def test_word_that_names_the_target_leads_to_its_option() -> None:
     expected = "writ: --target TARGET is missing: write `-t web-1` in place of target=web-1 (see"
     assert refused("run", "file_read", "file_path=/x", "target=web-1").stderr.startswith(expected)
     assert "`-t web-1` in place of host=web-1" in refused("simulate", "file_read", "host=web-1").stderr
+
+
+def test_text_in_place_of_a_number_is_no_whole_number() -> None:
+    expected = "writ: Invalid value for '--limit': 'lots' is not a whole number (see"
+    assert refused("audit", "search", "--limit", "lots").stderr.startswith(expected)
 
 
 def test_word_without_a_name_leads_to_the_parameters() -> None:

@@ -107,10 +107,11 @@ def _usage_text(error: click.ClickException) -> str:
         name = error.option_name if isinstance(error, NoSuchOption) else error.command_name
         return error.message.removesuffix(".") + did_you_mean(_near_words(name, error.possibilities or ()))
     text = " ".join(error.format_message().split()).removesuffix(".")  # click lists choices one a line
-    if isinstance(error, MissingParameter) and isinstance(error.param, click.Argument) and error.ctx is not None:
-        listed = listing_of(error.ctx.command_path)
+    if isinstance(error, MissingParameter) and error.ctx is not None:
+        first = next((one for one in error.ctx.command.params if isinstance(one, click.Argument)), None)
+        listed = listing_of(error.ctx.command_path) if error.param is first else ""
         return f"{text}; {listed}" if listed else text
-    return text + _nearest_choice(error)
+    return text.replace("is not a valid integer range", "is not a whole number") + _nearest_choice(error)
 
 
 def _near_words(name: str, possibilities: Sequence[str]) -> list[str]:
