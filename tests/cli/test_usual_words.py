@@ -1,9 +1,11 @@
 """Words of other programs on the command line: the message names the option, operation or command of this one."""
 
+from pathlib import Path
+
 import click
 import pytest
 from click.testing import CliRunner, Result
-from tests.cli.test_help import commands
+from tests.cli.test_help import commands, completed
 
 from writ_cli.arguments import usual_names, usual_options
 from writ_cli.main import cli
@@ -51,7 +53,7 @@ def test_option_of_another_program_leads_to_ours(line: str, hint: str) -> None:
     assert hint in done.stderr
 
 
-@pytest.mark.parametrize("line", ["status --nope", "version --json", "run file_read -z"])
+@pytest.mark.parametrize("line", ["status --nope", "version --json", "run file_read -z", "target set web-1 -p"])
 def test_option_that_nothing_stands_for_leads_nowhere(line: str) -> None:
     assert "; " not in refused(*line.split()).stderr
 
@@ -144,6 +146,15 @@ def test_every_list_of_arguments_is_a_command_that_lists() -> None:
 @pytest.mark.parametrize("number", ["xluo7r4e76dngqppkrdhwbtk2e", "xluo7r4e"])
 def test_id_in_place_of_a_command_leads_to_the_one_that_shows_it(line: str, ours: str, number: str) -> None:
     assert f"; did you mean `{ours}{number}`? (see" in refused(*line.split(), number).stderr
+
+
+def test_misspelt_command_with_a_digit_is_no_id() -> None:
+    assert "; did you mean 'backup'? (see" in refused("backup2").stderr
+
+
+def test_shell_completes_nothing_after_the_name_of_a_list_and_a_word(tmp_path: Path) -> None:
+    assert completed(tmp_path, "targets", "add") == []
+    assert completed(tmp_path, "targets", last="--wat") == ["--watch"]
 
 
 def test_word_that_names_the_target_leads_to_its_option() -> None:

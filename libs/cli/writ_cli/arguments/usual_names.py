@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 import click
 from click.exceptions import NoSuchCommand
 
-from writ_contracts.nearest_name import did_you_mean, near
+from writ_contracts.nearest_name import did_you_mean, near, nearest
 
 VERBS = {
     "create": "add",
@@ -160,6 +160,8 @@ class PluralCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse as a command does. Raises UsageError, with the command that is meant by the first word."""
+        if ctx.resilient_parsing:  # a shell completes
+            return super().parse_args(ctx, args)
         group = PLURALS[str(self.name)]
         if args and args[0] in ("list", "ls"):
             raise click.UsageError(f"`{ctx.command_path}` itself lists them: leave out {args[0]!r}", ctx)
@@ -180,7 +182,7 @@ def meant(context: click.Context, name: str, known: Collection[str]) -> MeantCom
     path = context.command_path
     command = ELSEWHERE.get(path, {}).get(name)
     ours = f"writ {command}" if command else f"{path} {VERBS[name]}" if VERBS.get(name) in known else ""
-    if path in SHOWN and _ID.fullmatch(name):
+    if path in SHOWN and _ID.fullmatch(name) and not nearest(name, known):
         ours = f"writ {SHOWN[path]} {name}"
     return MeantCommand(name, f"No such command {name!r}; did you mean `{ours}`?", ctx=context) if ours else None
 

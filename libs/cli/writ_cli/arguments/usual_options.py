@@ -58,7 +58,7 @@ def usual_option(error: NoSuchOption, root: click.Context, words: Sequence[str])
 
 def _hint(option: str, root: click.Context, words: Sequence[str]) -> str:
     command, path, _, _ = named_command(root, words)
-    if any(one.name == "words" for one in command.params) and (hint := _as_parameter(option, words)):
+    if {"operation", "words"} <= {one.name for one in command.params} and (hint := _as_parameter(option, words)):
         return hint
     if ours := meant(option, command):
         return did_you_mean([ours])
