@@ -59,6 +59,8 @@ async def test_command_queries_targets_without_a_usable_inventory_of_the_install
         await refuse_misspelt_target(elsewhere, writ, "web-2")
     await refuse_misspelt_target(elsewhere, writ, "web-1")
     await refuse_misspelt_target(elsewhere, writ, "payroll")  # perhaps hidden: the record has to show the request
+    executor.targets = [TargetView(id=f"db-{one}", role="testing", backend="ssh", pool="ssh") for one in (1, 2)]
+    await refuse_misspelt_target(elsewhere, writ, "db")  # a word of two names is no misspelt one
 
 
 async def test_request_is_sent_where_nobody_gets_a_list(writ: Writ, executor: ScriptedApi, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from writ_bus.port import Message
 from writ_client.client import Writ
 from writ_client.queries import operation_queries
 from writ_client.queries.policy_queries import PolicyQueries
-from writ_contracts.nearest_name import near
+from writ_contracts.nearest_name import misspelt
 from writ_contracts.policy.access import PolicyWhoCanReply
 from writ_contracts.requests import TargetView
 from writ_contracts.wire import encode
@@ -47,9 +47,9 @@ async def test_similar_target_is_found_beside_the_event_loop(
 
     def noted(name: str, known: list[str]) -> str:
         threads.append(threading.current_thread())
-        return near(name, known)
+        return misspelt(name, known)
 
-    monkeypatch.setattr(operation_queries, "near", noted)
+    monkeypatch.setattr(operation_queries, "misspelt", noted)
     assert await writ.similar_target("wbe-1") == "; did you mean 'web-1'?"
     assert len(threads) == 1
     assert threads[0] is not threading.current_thread()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from writ_contracts.nearest_name import did_you_mean, edits, near, nearest
+from writ_contracts.nearest_name import did_you_mean, edits, misspelt, near, nearest
 from writ_testing.each_case import each_case
 
 ROLES = ("gateway", "production", "development", "maintenance", "staging", "testing")
@@ -29,11 +29,32 @@ def test_nearest_name_is_a_similar_one_or_the_only_one_begun(name: str, expected
         ("list_containers", "; did you mean 'container_list'?"),
         ("Restart-Service", "; did you mean 'service_restart'?"),
         ("list_services", ""),
-        ("list", ""),
     ],
 )
 def test_name_with_the_same_words_in_another_order_is_suggested(name: str, expected: str) -> None:
     assert near(name, ["service_restart", "container_list", "container_logs", "image_list", "file_list"]) == expected
+
+
+KNOWN = ("source_path", "dest_path", "container_logs", "service_name", "overwrite")
+
+
+@each_case(
+    ("name", "expected"),
+    [
+        ("path", "; did you mean 'dest_path' or 'source_path'?"),
+        ("name", "; did you mean 'service_name'?"),
+        ("log", "; did you mean 'container_logs'?"),
+        ("write", ""),
+        ("file_path", ""),
+    ],
+)
+def test_single_word_suggests_the_few_names_that_have_it(name: str, expected: str) -> None:
+    assert near(name, KNOWN) == expected
+
+
+def test_word_that_many_names_have_suggests_none() -> None:
+    assert near("path", [f"{one}_of_some_path" for one in "abcde"]) != ""
+    assert near("path", [f"{one}_of_some_path" for one in "abcdef"]) == ""
 
 
 FAR = {
@@ -70,8 +91,10 @@ def test_nearest_name_comes_first() -> None:
     assert nearest("web-12", ["web-2222", "web-21", "web-123"], 2) == ["web-123", "web-21"]
 
 
-def test_beginning_of_several_names_suggests_none() -> None:
-    assert near("web", ["web-number-one", "web-number-two"]) == ""
+def test_beginning_of_several_names_is_no_misspelt_one_and_suggests_them() -> None:
+    known = ["web-number-two", "web-number-one"]
+    assert misspelt("web", known) == ""
+    assert near("web", known) == "; did you mean 'web-number-one' or 'web-number-two'?"
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,11 @@
 
 import asyncio
 import hashlib
-import re
-import sys
 from pathlib import Path
 
 import pytest
 from msgspec import json
+from tests.e2e.bare_client import SCRIPT, bare_client
 
 from writ_client.client import Writ
 from writ_contracts.agents import Claim, Receipt
@@ -27,7 +26,6 @@ from writ_trust.statements import digest, open_signed
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 CANARY = "canary-5f0c2e"
-DOCUMENT = Path(__file__).parents[2] / "docs/bare-client.md"
 
 
 async def write(writ: Writ, path: Path, content: str, **more: object) -> OperationView:
@@ -132,40 +130,27 @@ async def test_two_local_agents_never_get_each_others_work(
 
 
 async def test_documented_bare_client_works_unchanged(installation: RunningInstallation, files: Path) -> None:
-    text = DOCUMENT.read_text()
-    script = next(block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "import nats" in block)
-    assert "import writ" not in script
-    assert "from writ" not in script
-    assert len(script.splitlines()) <= 36
+    assert "import writ" not in SCRIPT
+    assert "from writ" not in SCRIPT
+    assert len(SCRIPT.splitlines()) == 38, "as README.md and docs/README.md say"
     (files / "bare").write_text("x")
     copy = ("file_copy", "web-1", f"source_path={files / 'bare'}", f"dest_path={files / 'bare-copy'}")
-    status, out, err = await _by_bare_client(script, installation, "alice", *copy)
+    status, out, err = await bare_client(installation, "alice", *copy)
     assert status == 0, err
-    assert "finished" in out
+    assert "finished succeeded\n" in out
     assert (files / "bare-copy").read_text() == "x"
-    status, out, err = await _by_bare_client(script, installation, "bob", *copy)
+    status, out, err = await bare_client(installation, "bob", *copy)
     assert (status, out) == (1, "")
     assert 'permissions violation for publish to "writ.request.bob.file_copy"' in err
     assert "Traceback" not in err
 
 
-async def _by_bare_client(
-    script: str, installation: RunningInstallation, me: str, *words: str
-) -> tuple[int | None, str, str]:
-    """Return status and output of the client of the document, with the key of alice."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-c",
-        script,
-        installation.url,
-        str(installation.home.seed_file("principal-alice")),
-        me,
-        *words,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await asyncio.wait_for(process.communicate(), 30)
-    return process.returncode, out.decode(), err.decode()
+async def test_documented_bare_client_shows_output_and_reason(installation: RunningInstallation, files: Path) -> None:
+    (files / "shown").write_text("the content")
+    status, out, _ = await bare_client(installation, "alice", "file_read", "web-1", f"file_path={files / 'shown'}")
+    assert (status, '"content":"the content"' in out) == (0, True)
+    status, out, _ = await bare_client(installation, "alice", "file_read", "web-1", f"file_path={files / 'none'}")
+    assert (status, f"finished failed not_found {files / 'none'}" in out) == (0, True), out
 
 
 async def test_one_principal_cannot_speak_or_listen_as_another(installation: RunningInstallation) -> None:

@@ -1,5 +1,6 @@
 """Previews, end to end: the preview of a file's change for approvers, and a target that changes afterwards."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from hashlib import sha256
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from tests.e2e.bare_client import bare_client
 from tests.e2e.stolen_keys import holding
 
 from writ_client.client import Writ
@@ -275,3 +277,20 @@ async def test_time_to_decide_stands_still_during_a_stop(people: tuple[Writ, Wri
     await alice.run("stop_lift", "writ", {"stop_id": stop.output["id"]}, timeout=20)
     ended = await alice.wait(operation_id, timeout=20)
     assert (ended.outcome, ended.code) == ("expired", "not_approved")
+
+
+async def test_documented_bare_client_ends_with_a_rejection(
+    installation: RunningInstallation, people: tuple[Writ, Writ], file: Path
+) -> None:
+    alice, bob = people
+    words = ("file_write", "web-1", f"file_path={file}", "content=x")
+    earlier = {one.operation_id for one in await alice.open_operations()}
+    waiting = asyncio.create_task(bare_client(installation, "alice", *words))
+
+    async def asked() -> set[str]:
+        return {one.operation_id for one in await alice.open_operations()} - earlier
+
+    (operation_id,) = await eventually(asked, what="the request of the client")
+    await bob.approvals.reject(await card_of(installation, bob, operation_id), reason="not today")
+    status, out, err = await waiting
+    assert (status, "\nrejected\n" in out) == (0, True), (out, err)

@@ -251,3 +251,16 @@ async def test_operations_within_reach_are_found_and_described(installation: Run
         assert [one["target_id"] for one in rest["targets"]] == ["web-1"]
         hidden = await call(client, "search_operations", query="policy publish")
         assert hidden["operations"] == []
+
+
+async def test_search_without_an_operation_of_all_words_finds_those_of_some_and_says_so(
+    installation: RunningInstallation,
+) -> None:
+    async with serving(installation) as client:
+        found = await call(client, "search_operations", query="restart of nginx services")
+        assert [one["operation_type"] for one in found["operations"]] == ["service_restart"]
+        assert found["hint"] == "none has all of the words; these have some"
+        none = await call(client, "search_operations", query="on nginx")
+        everything = len((await call(client, "search_operations"))["operations"])
+        assert none["operations"] == []
+        assert none["hint"].endswith(f"an empty query lists all {everything} that you may request")

@@ -15,6 +15,7 @@ from writ_cli.arguments.lazy_group import LazyGroup
 from writ_cli.arguments.misplaced_options import misplaced
 from writ_cli.arguments.repeated_options import refuse_repeated
 from writ_cli.arguments.usual_names import MeantCommand
+from writ_cli.arguments.usual_options import usual_option
 from writ_cli.terminal import standard_streams
 from writ_cli.terminal.exit_status import Exit
 from writ_cli.terminal.output_option import form_of
@@ -144,7 +145,7 @@ class WritGroup(LazyGroup):
             refuse_repeated(self, ctx.info_name or "writ", args, None)
             return super().parse_args(ctx, args)
         except NoSuchOption as error:
-            raise misplaced(error, ctx, args) from None
+            raise misplaced(usual_option(error, ctx, args), ctx, args) from None
 
 
 def _is_operation(name: str) -> bool:

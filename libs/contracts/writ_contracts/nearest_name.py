@@ -9,11 +9,27 @@ LONGEST = 64
 """No name is longer; a comparison takes as long as the product of both lengths."""
 CANDIDATES = 8
 """Names with many letters in common that are compared by their edits."""
+MOST_HAVING = 5
+"""Names with a word in common: more of them are a list, not a suggestion."""
 LETTERS_PER_EDIT = 3
 """A name with more edits than one for three letters is another word, as `operator` is for `contractor`."""
 
 
 def near(name: str, known: Iterable[str]) -> str:
+    """Return `; did you mean '…'?` for the known names that this one may stand for; nothing where none is.
+
+    Beside a misspelt one these are the few that have it as one of their words, as `path` is in `source_path` and
+    `dest_path`.
+    """
+    names = list(known)
+    if hint := misspelt(name, names):
+        return hint
+    words = _words(name)
+    having = [one for one in names if len(name) >= LEAST_BEGINNING and len(words) == 1 and words[0] in _words(one)]
+    return did_you_mean(sorted(having) if len(having) <= MOST_HAVING else [])
+
+
+def misspelt(name: str, known: Iterable[str]) -> str:
     """Return `; did you mean '…'?` for the known name that is most like this one; nothing where none is.
 
     A name of three letters or more is also like the one known name that it begins, as `prod` is like `production`, or

@@ -11,7 +11,21 @@ from writ_cli.arguments.context_group import ContextGroup
 
 def misplaced(error: NoSuchOption, context: click.Context, words: Sequence[str]) -> NoSuchOption:
     """Return the error with the command line that is meant, if the subcommand has the option; else the error itself."""
-    command: click.Command | None = context.command
+    command, path, moved, rest = named_command(context, words)
+    option = error.option_name
+    if isinstance(command, click.Group) or not _has(command, option):
+        return error
+    if not any(word.startswith(option) for word in moved):
+        return error
+    meant = shlex.join([*path, *moved]) + (" …" if rest else "")
+    return NoSuchOption(option, f"No such option {option!r} before the command: write `{meant}`", ctx=error.ctx)
+
+
+def named_command(
+    context: click.Context, words: Sequence[str]
+) -> tuple[click.Command, list[str], list[str], list[str]]:
+    """Return the command that the words name, its path, the words before its last name, and those behind it."""
+    command = context.command
     path, moved = [context.info_name or "writ"], list[str]()
     rest = list(words)
     while rest and isinstance(command, click.Group):
@@ -22,14 +36,8 @@ def misplaced(error: NoSuchOption, context: click.Context, words: Sequence[str])
         else:
             command, path = inner, [*path, word]
     if isinstance(command, ContextGroup):
-        command = command.get_command(context, "show")
-    option = error.option_name
-    if command is None or isinstance(command, click.Group) or not _has(command, option):
-        return error
-    if not any(word.startswith(option) for word in moved):
-        return error
-    meant = shlex.join([*path, *moved]) + (" …" if rest else "")
-    return NoSuchOption(option, f"No such option {option!r} before the command: write `{meant}`", ctx=error.ctx)
+        command = command.get_command(context, "show") or command
+    return command, path, moved, rest
 
 
 def _has(command: click.Command, option: str) -> bool:

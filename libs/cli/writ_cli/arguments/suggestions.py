@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 
 from writ_cli.arguments import completion
+from writ_cli.arguments.usual_names import usual_operation
 from writ_cli.context.settings import Settings
 from writ_contracts.errors import ConfigError, Invalid, Untrusted
 from writ_contracts.inventory import Target
@@ -103,7 +104,8 @@ async def suggestion(settings: Settings, code: str | None, message: str) -> str:
         return ""
     names = list(known)
     if quoted[1] not in names:
-        return near(quoted[1], names) or ("" if "`writ " in message else f"; `{_LISTS[code]}` lists them")
+        similar = usual_operation if code == "unknown_operation" else near
+        return similar(quoted[1], names) or ("" if "`writ " in message else f"; `{_LISTS[code]}` lists them")
     return "; the file has it, so perhaps no rule reaches it for this principal" if code == "unknown_target" else ""
 
 

@@ -1,9 +1,12 @@
-"""Names that other programs give to commands like ours, such as `lint`, `whoami` and `delete`. Pure."""
+"""Names that other programs give to commands and operations like ours, such as `lint`, `delete` and `ping`. Pure."""
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Mapping
 
 import click
 from click.exceptions import NoSuchCommand
+
+from writ_contracts.nearest_name import did_you_mean, near, nearest
 
 VERBS = {
     "create": "add",
@@ -90,6 +93,84 @@ ELSEWHERE = {
     for path, commands in _COMMANDS.items()
 }
 """Commands by other names for them, by the path of the group in which somebody looks for them."""
+_OPERATIONS = {
+    "container_list": "docker podman",
+    "file_copy": "cp",
+    "file_delete": "rm unlink",
+    "file_read": "cat download get head less more tail",
+    "file_write": "edit put tee upload",
+    "network_scan": "nmap",
+    "network_status": "ifconfig ip ip_addr netstat ports ss",
+    "network_test": "connect curl ping reachable traceroute",
+    "package_install": "apt apt-get apt_install dnf yum",
+    "package_list": "dpkg rpm",
+    "package_remove": "apt_remove purge uninstall",
+    "package_update": "apt_upgrade patch upgrade",
+    "service_status": "is-active systemctl",
+    "stack_deploy": "compose docker-compose",
+}
+OPERATIONS = {name: operation for operation, names in _OPERATIONS.items() for name in names.split()}
+"""Operations by the names of programs that do the same."""
+LISTS: Mapping[str, str] = {
+    "agent revoke": "agent list",
+    "approvals": "approvals list",
+    "context use": "context list",
+    "credential remove": "credential list",
+    "emergency": "emergency list",
+    "keys rotate": "keys list",
+    "op": "op list",
+    "plugin check": "plugin list",
+    "policy can-i": "operations",
+    "policy explain": "operations",
+    "policy rollback": "policy history",
+    "policy show": "policy history",
+    "policy simulate": "operations",
+    "policy who-can": "operations",
+    "principal": "principal list",
+    "run": "operations",
+    "scan run": "plugin list",
+    "sessions revoke": "sessions list",
+    "simulate": "operations",
+    "stop lift": "stop list",
+    "target": "targets",
+    "token revoke": "token list",
+    "trace": "audit search",
+    "window": "window list",
+}
+"""The command that lists what a command, or each of a group, takes as its first argument."""
+PLURALS: Mapping[str, Mapping[str, str]] = {
+    "operations": {"show": "writ operations NAME"},
+    "targets": {
+        one: f"writ target {one}" for one in ("add", "remove", "rename", "repin", "set", "show", "tag", "test")
+    },
+}
+"""What is meant by the first word after the name of a list."""
+SHOWN = {
+    "writ": "trace",
+    "writ approvals": "approvals show",
+    "writ audit": "trace",
+    "writ op": "op show",
+}
+"""The command that shows the operation whose id somebody puts in place of a subcommand."""
+_ID = re.compile(r"(?=.*[2-7])[a-z2-7]{6,26}")
+
+
+class PluralCommand(click.Command):
+    """`writ targets` and `writ operations`, which list, and after which people put what a group has: `targets add`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse as a command does. Raises UsageError, with the command that is meant by the first word."""
+        if ctx.resilient_parsing:  # a shell completes
+            return super().parse_args(ctx, args)
+        group = PLURALS[str(self.name)]
+        if args and args[0] in ("list", "ls"):
+            raise click.UsageError(f"`{ctx.command_path}` itself lists them: leave out {args[0]!r}", ctx)
+        verb = VERBS.get(args[0], args[0]) if args else ""
+        if verb in group:
+            raise click.UsageError(f"No such command {args[0]!r}; did you mean `{group[verb]}`?", ctx)
+        if verb and not verb.startswith("-") and not any(isinstance(one, click.Argument) for one in self.params):
+            raise click.UsageError(f"Got unexpected extra argument {verb!r}; `{group['show']} NAME` shows one", ctx)
+        return super().parse_args(ctx, args)
 
 
 class MeantCommand(NoSuchCommand):
@@ -101,4 +182,20 @@ def meant(context: click.Context, name: str, known: Collection[str]) -> MeantCom
     path = context.command_path
     command = ELSEWHERE.get(path, {}).get(name)
     ours = f"writ {command}" if command else f"{path} {VERBS[name]}" if VERBS.get(name) in known else ""
+    if path in SHOWN and _ID.fullmatch(name) and not nearest(name, known):
+        ours = f"writ {SHOWN[path]} {name}"
     return MeantCommand(name, f"No such command {name!r}; did you mean `{ours}`?", ctx=context) if ours else None
+
+
+def usual_operation(name: str, known: Collection[str]) -> str:
+    """Return `; did you mean '…'?` for a misspelt operation, or one by the name of a program that does the same."""
+    ours = OPERATIONS.get(name, "")
+    return did_you_mean([ours]) if ours in known else near(name, known)
+
+
+def listing_of(path: str) -> str:
+    """Return the command that lists what the command of this path takes; "" where its first argument is a new name."""
+    name = path.removeprefix("writ ")
+    makes = name.rpartition(" ")[2] in ("add", "new", "request", "declare")
+    listed = LISTS.get(name) or ("" if makes else LISTS.get(name.partition(" ")[0], ""))
+    return f"`writ {listed}` lists them" if listed else ""

@@ -86,7 +86,7 @@ async def explain(
     """
     if not _is_id(operation):
         parameters = await whole_ids(settings, files, operation, parameters_of(operation, words))
-        one = ExplainedRequest(operation, target_of(operation, target), parameters, who, None, False)
+        one = ExplainedRequest(operation, target_of(operation, target, words), parameters, who, None, False)
     elif who:
         raise click.UsageError("the record of an operation has its principal: leave it out")
     else:

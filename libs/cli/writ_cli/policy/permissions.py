@@ -50,7 +50,7 @@ async def can_i(
 
     Without --policy, the decision is that of `writ run`. With it, agents are not considered.
     """
-    target_id, parameters = target_of(operation, target), parameters_of(operation, words)
+    target_id, parameters = target_of(operation, target, words), parameters_of(operation, words)
     parameters = await whole_ids(settings, files, operation, parameters)
     async with answering(settings, files) as source:
         answer = await source.can_i(operation, target_id, parameters, dry_run=dry_run)

@@ -16,7 +16,7 @@ from writ_contracts import errors, requests, subjects
 from writ_contracts.failures import raise_for
 from writ_contracts.history import audit
 from writ_contracts.ids import WHOLE_ID
-from writ_contracts.nearest_name import near
+from writ_contracts.nearest_name import misspelt
 from writ_contracts.policy import versions
 from writ_contracts.target_tests import BackendTestQuery, BackendTestReply, TargetReport
 
@@ -99,7 +99,7 @@ class Queries:
         if await self.lists_target(target):
             return ""
         names = [one.id for one in await self.targets()]
-        return await asyncio.to_thread(near, target, names)  # a second among 10,000 names that are alike
+        return await asyncio.to_thread(misspelt, target, names)  # a second among 10,000 names that are alike
 
     async def journal(self, until: float | None = None) -> audit.JournalReply:
         """Return the journal's usage, and the last sequence which may be archived now, up to `until` (Unix seconds)."""

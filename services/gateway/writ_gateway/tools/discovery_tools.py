@@ -42,10 +42,15 @@ class TargetListArguments(Arguments, frozen=True, kw_only=True):
 
 MOST_NAMED = 10
 """Roles or tags that a hint lists."""
+LEAST_LETTERS = 3
+"""Shorter words, such as `on` and `a`, tell nothing about an operation."""
 
 
 async def search(call: ToolCall, arguments: SearchArguments) -> Result:
-    """Return the permitted operations matching the search, within the limits of the caller's token."""
+    """Return the permitted operations with all words, within the limits of the caller's token.
+
+    Where none has all, return those with most of the words, and a hint: agents search for `restart nginx`.
+    """
     writ = call.session.writ
     permitted: Iterable[Operation] = [
         one for one in await call.session.permitted() if writ.may_request(one.name, arguments.target_id)
@@ -55,7 +60,24 @@ async def search(call: ToolCall, arguments: SearchArguments) -> Result:
         permitted = [one for one in permitted if one.name in offered]
     words = arguments.query.lower().replace("_", " ").split()
     found = [one for one in permitted if all(word in _words(one) for word in words)]
-    return {"operations": [_row(one) for one in found]}
+    if found:
+        return {"operations": [_row(one) for one in found]}
+    return _with_some([*permitted], words)
+
+
+def _with_some(permitted: list[Operation], words: list[str]) -> Result:
+    """Return the operations with most of the words. A word counts where one of the operation's words begins so."""
+    counts = [sum(_begins(word, one) for word in words if len(word) >= LEAST_LETTERS) for one in permitted]
+    most = max(counts, default=0)
+    if most == 0:
+        hint = f"none has any of the words; an empty query lists all {len(permitted)} that you may request"
+        return {"operations": [], "hint": hint}
+    found = [one for one, count in zip(permitted, counts, strict=True) if count == most]
+    return {"operations": [_row(one) for one in found], "hint": "none has all of the words; these have some"}
+
+
+def _begins(word: str, operation: Operation) -> bool:
+    return any(each.startswith(word.removesuffix("s")) for each in _words(operation).split())
 
 
 async def _offered(call: ToolCall, target_id: str) -> set[str]:
@@ -154,7 +176,7 @@ TOOLS: tuple[Tool, ...] = (
         "Operations that you may request, by words, and by a target that has them.",
         SearchArguments,
         search,
-        shape({"operations": _OBJECTS}),
+        shape({"operations": _OBJECTS, "hint": {"type": "string"}}),
         small=True,
     ),
     tool(

@@ -10,6 +10,7 @@ from msgspec import NODEFAULT, inspect
 from writ_cli.arguments import completion
 from writ_cli.arguments.options import asking, listing, local
 from writ_cli.arguments.suggestions import inventory_entries, inventory_has_mistakes
+from writ_cli.arguments.usual_names import PluralCommand
 from writ_cli.context.settings import Settings
 from writ_cli.operations.catalogue.parameter_words import types_of
 from writ_cli.terminal.exit_status import Exit
@@ -22,7 +23,7 @@ from writ_contracts.requests import TargetView
 from writ_runtime.plugins.entry_points import load_catalogue
 
 
-@click.command()
+@click.command(cls=PluralCommand)
 @click.argument("name", required=False, shell_complete=completion.operations)
 @click.option("--risk", "risks", multiple=True, type=click.Choice([one.value for one in Risk]), help="Of this risk.")
 @click.option("--backend", "backends", multiple=True, metavar="BACKEND", help="Of this backend, such as ssh.")
@@ -138,7 +139,7 @@ def type_name(kind: inspect.Type) -> str:
             return "JSON"
 
 
-@click.command()
+@click.command(cls=PluralCommand)
 @listing(asking)
 async def targets(settings: Settings) -> int:
     """List the targets, their operations, and their agents.

@@ -41,8 +41,8 @@ def parse(words: Iterable[str], parameters: type[Struct] | None) -> dict[str, An
     Raises Invalid with all mistakes: of words that are no value of their parameter's type, and where there is such a
     word, also those that the operation's definition finds in the others.
     """
-    taken = [split(word) for word in words]
     types = types_of(parameters) if parameters else {}
+    taken = [split(word, types) for word in words]
     encoding = next((word.text for word in taken if word.key == "encoding" and not word.is_json), "")
     values: dict[str, Any] = {}
     mistakes: dict[str, str] = {}
@@ -59,11 +59,12 @@ def parse(words: Iterable[str], parameters: type[Struct] | None) -> dict[str, An
     return values
 
 
-def split(word: str) -> ParameterWord:
-    """Parse `key=value` or `key:=JSON`; raises Invalid."""
+def split(word: str, known: Iterable[str] = ()) -> ParameterWord:
+    """Parse `key=value` or `key:=JSON`; raises Invalid, which names the known keys."""
     key, sign, text = word.partition("=")
     if not sign or not key.rstrip(":"):
-        raise Invalid(f"{word!r} is not key=value", code="invalid_parameters")
+        keys = ", ".join(known)
+        raise Invalid(f"{word!r} is not key=value{keys and f'; there are {keys}'}", code="invalid_parameters")
     return ParameterWord(key.removesuffix(":"), text, key.endswith(":"))
 
 

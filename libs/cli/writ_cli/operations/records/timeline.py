@@ -238,7 +238,7 @@ def _signer(event: journal.Requested) -> str:
     """Return the signer of the request, if it was sent with the same key."""
     statement = event.statement
     if statement is None:
-        return "the NATS server vouches"
+        return "nobody; the NATS server identified the requester by its key"
     try:
         stated = open_signed(statement, RequestStatement, [event.key], None)
     except Untrusted as error:

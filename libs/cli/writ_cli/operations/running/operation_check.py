@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from writ_cli.arguments import suggestions
+from writ_cli.arguments.usual_names import usual_operation
 from writ_cli.context.settings import Settings
 from writ_cli.terminal.output import visible
 from writ_client.client import Writ
@@ -23,7 +24,7 @@ async def refuse_unknown(writ: Writ, operation: str) -> None:
         return
     offered = {name for target in await writ.targets() for name in target.operations}
     if operation not in offered:
-        hint = near(operation, {*catalogue, *offered}) or "; `writ operations` lists them"
+        hint = usual_operation(operation, {*catalogue, *offered}) or "; `writ operations` lists them"
         raise Invalid(f"no operation {operation!r}{hint}", code="unknown_operation")
 
 

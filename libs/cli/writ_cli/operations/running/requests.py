@@ -1,6 +1,7 @@
 """`writ run`: request an operation."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -86,13 +87,15 @@ def parameters_of(operation: str, words: tuple[str, ...]) -> dict[str, Any]:
     return parameter_words.parse(words, definition.parameters if definition else None)
 
 
-def target_of(operation: str, target: str | None) -> str:
-    """Return the target; control operations have only one."""
+def target_of(operation: str, target: str | None, words: Sequence[str]) -> str:
+    """Return the target; control operations have only one. Raises UsageError, with the one that a word names."""
     definition = load_catalogue().get(operation)
     if target is None and definition is not None and definition.control:
         return WRIT_TARGET
     if target is None:
-        raise click.UsageError("--target TARGET is missing: `writ targets` lists them")
+        named = next((one for one in words if one.startswith(("target=", "host="))), "")
+        hint = f"write `-t {named.partition('=')[2]}` in place of {named}" if named else "`writ targets` lists them"
+        raise click.UsageError(f"--target TARGET is missing: {hint}")
     return target
 
 
@@ -139,7 +142,7 @@ async def run(
     patience = None if options.timeout is None else times.seconds(options.timeout)
     arguments = RunArguments(
         operation=operation,
-        target="" if choice.many else target_of(operation, choice.single),
+        target="" if choice.many else target_of(operation, choice.single, words),
         parameters=parameters_of(operation, words),
         key=request_signing.new_key() if options.idempotency_key is None else options.idempotency_key,
         reason=options.reason,

@@ -28,7 +28,7 @@ async def simulate(
 
     Exit status 0: allowed; 2: invalid, or no agent of the target has it; 3: denied; 4: allowed with an approval.
     """
-    target_id, parameters = target_of(operation, target), parameters_of(operation, words)
+    target_id, parameters = target_of(operation, target, words), parameters_of(operation, words)
     async with await settings.connect() as writ:
         parameters = await with_whole_ids(writ, load_catalogue().get(operation), parameters)
         answer = await writ.simulate(operation, target_id, parameters, dry_run=dry_run)
