@@ -48,7 +48,6 @@ class HostopsBackend(ABC):
         """
 
     def declared(self, target: Target) -> dict[str, Any]:
-        """Return the target's declarations for hostops."""
         return allowed(target)
 
     async def _read(self, action: Action, task: Task, baseline: Mapping[str, Any] | None = None) -> HostopsResult:

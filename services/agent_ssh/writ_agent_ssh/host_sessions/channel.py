@@ -188,7 +188,6 @@ class FrameChannel(asyncssh.SSHClientSession[bytes]):
         self._pending.pop(tag, None)
 
     def close(self) -> None:
-        """Close the channel from this end."""
         self._end(ConnectionDropped("the connection was closed"))
 
     def _opened(self, line: BootstrapLine) -> bytes:

@@ -79,7 +79,6 @@ class VersionQueries:
         return PolicyHistoryReply(versions=views, more=bool(page) and page[-1][2] > 1)
 
     async def show(self, message: Message) -> PolicyShowReply:
-        """Return one version with its document."""
         query = decode_query(message, PolicyShowQuery)
         await self.permit(message)
         head = self._versions.head

@@ -108,7 +108,6 @@ class TargetChoice(Struct, frozen=True, kw_only=True):
         )
 
     def shows(self, outcome: str, *, ok: bool) -> bool:
-        """Return True if a target with this outcome is shown."""
         return not self.only or self.retry is not None or outcome in self.only or (ok and "ok" in self.only)
 
 

@@ -152,7 +152,6 @@ def _allows(names: list[str]) -> str:
 
 
 def names_of(rules: Iterable[Rule]) -> list[str]:
-    """Return the names of the rules, sorted."""
     return sorted(rule.name for rule in rules)
 
 
