@@ -180,7 +180,6 @@ class FrameChannel(asyncssh.SSHClientSession[bytes]):
 
     @property
     def busy(self) -> bool:
-        """Return whether a request is pending."""
         return bool(self._pending)
 
     def forget(self, tag: int) -> None:

@@ -62,7 +62,6 @@ class VersionQueries:
         self._windows = windows
 
     def by_name(self) -> dict[str, QueryHandler]:
-        """Return the handler of each query, by its channel's name."""
         return {
             "query_policy_history": self.history,
             "query_policy_show": self.show,
