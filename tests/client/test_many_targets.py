@@ -32,15 +32,6 @@ async def silent() -> RequestReply:
 
 
 @pytest.fixture
-async def executor() -> AsyncIterator[ScriptedApi]:
-    bus = MemoryBus()
-    scripted = ScriptedApi(bus)
-    await scripted.serve()
-    yield scripted
-    await bus.drain(1.0)
-
-
-@pytest.fixture
 async def writ(executor: ScriptedApi) -> AsyncIterator[Writ]:
     async with Writ(MemoryBus(executor.bus.broker), KEY, "alice") as client:  # type: ignore[attr-defined]
         yield client

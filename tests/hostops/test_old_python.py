@@ -12,7 +12,7 @@ from tests.hostops.old_python import ask_old, carried
 from tests.hostops.test_injection import samples
 
 import writ_hostops
-from writ_hostops.operations import LISTINGS
+from writ_hostops.listings import LISTINGS
 from writ_testing.each_case import each_case
 
 FOLDER = Path(writ_hostops.__file__).parent

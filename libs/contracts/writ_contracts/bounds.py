@@ -5,6 +5,7 @@ same JSON refuse or change them.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from msgspec import Meta, Raw, Struct, inspect, json
@@ -139,3 +140,9 @@ def is_free(kind: Any) -> bool:
 def cut(text: str, most: int = 2000) -> str:
     """Return at most so many characters of a text from elsewhere."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def first_names(names: Sequence[str], most: int = 3) -> str:
+    """Return at most so many names, separated by commas, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -91,7 +91,6 @@ def failure_of(error: errors.WritError) -> Failure:
 
 
 def error_of(failure: Failure) -> errors.WritError:
-    """Return the error of a failure on the wire."""
     kind = _BY_CODE.get(failure.code, errors.WritError)
     if kind is errors.Invalid:
         found = [(one.line, one.column, one.message) for one in failure.problems]

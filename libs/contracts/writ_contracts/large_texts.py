@@ -15,7 +15,6 @@ LARGE = 65_536
 
 
 def large_texts(values: Mapping[str, Any]) -> dict[str, str]:
-    """Return the large texts by name."""
     return {name: value for name, value in values.items() if isinstance(value, str) and len(value) >= LARGE}
 
 

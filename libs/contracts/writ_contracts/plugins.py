@@ -72,7 +72,6 @@ class InstalledPlugin(Struct, frozen=True, kw_only=True):
 
 
 def digests_of(plugins: Iterable[InstalledPlugin]) -> PluginDigests:
-    """Return the digests of these plugins."""
     return {one.name: one.digest for one in plugins}
 
 

@@ -104,7 +104,6 @@ def dispatched_filter(pool: str) -> str:
 
 
 def target_lock(target: str) -> str:
-    """Return the subject of the lock on a target."""
     return f"writ.journal.limit.target.{_token(target, 'target')}"
 
 
@@ -146,7 +145,6 @@ def window_uses(window: str) -> str:
 
 
 def security_event(kind: str) -> str:
-    """Return the subject of security events of this kind."""
     return f"writ.journal.security.{_token(kind, 'kind')}"
 
 
@@ -161,7 +159,6 @@ def refused_summary(principal: str) -> str:
 
 
 def control_event(kind: str) -> str:
-    """Return the subject of control events of this kind."""
     return f"writ.journal.control.{_token(kind, 'kind')}"
 
 

@@ -102,7 +102,6 @@ class Document:
         return self.problem_at(self.key_position(keys) if at_key else self.position(keys), message)
 
     def problem_at(self, position: Position, message: str) -> FileProblem:
-        """Return a problem at a position."""
         line = self._lines[position.line - 1] if position.line <= len(self._lines) else ""
         shown_message = message if len(message) <= LONGEST_MESSAGE else f"{message[:LONGEST_MESSAGE]}…"
         return FileProblem(self.name, position.line, position.column, shown_message, _excerpt(line, position))

@@ -185,7 +185,6 @@ def _all_lines(text: str) -> Iterator[str]:
 
 
 def _split(line: str) -> tuple[str, str]:
-    """Return a line and its end."""
     found = LINE_END.search(line)
     return (line[: found.start()], found[0]) if found else (line, "")
 

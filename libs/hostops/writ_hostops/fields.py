@@ -77,7 +77,6 @@ class Fields:
             raise HostError("invalid_parameter", f"{self._where} has unknown fields: {unknown}")
 
     def wrong(self, name: str, why: str) -> HostError:
-        """Return the error for one field."""
         return HostError("invalid_parameter", f"{self._where}.{name} {why}")
 
     def _text(self, name: str, value: Any) -> str:

@@ -4,7 +4,7 @@ complete or an error.
 
 from __future__ import annotations
 
-from typing import Iterable, List
+from typing import Callable, Dict, Iterable
 
 from writ_hostops.backups import listing as backups
 from writ_hostops.fields import Fields
@@ -15,42 +15,22 @@ from writ_hostops.snapshots import operations as snapshots
 from writ_hostops.systemd import services
 
 
-def list_services(call: OperationCall) -> HostReply:
-    """List the units that systemd has loaded or could load, by their full names."""
-    Fields(dict(call.parameters), "parameters").end()
-    return _names(services.names())
+def _listing(names_of: Callable[[OperationCall], Iterable[str]]) -> Callable[[OperationCall], HostReply]:
+    def listed(call: OperationCall) -> HostReply:
+        Fields(dict(call.parameters), "parameters").end()
+        return HostReply(output={"names": sorted(set(names_of(call)))})
+
+    return listed
 
 
-def list_ports(call: OperationCall) -> HostReply:
-    """List the ports with a listener, TCP and UDP, as text."""
-    Fields(dict(call.parameters), "parameters").end()
-    return _names(str(port) for port in sockets.ports())
-
-
-def list_packages(call: OperationCall) -> HostReply:
-    """List the installed packages without problems."""
-    Fields(dict(call.parameters), "parameters").end()
-    return _names(packages.names(call))
-
-
-def list_backups(call: OperationCall) -> HostReply:
-    """List the ids of Writ's own backups of this host."""
-    Fields(dict(call.parameters), "parameters").end()
-    return _names(backups.names(call))
-
-
-def list_snapshots(call: OperationCall) -> HostReply:
-    """List the names of the snapshots of all folders beneath the target's file roots."""
-    Fields(dict(call.parameters), "parameters").end()
-    return _names(snapshots.names(call))
-
-
-def list_file_roots(call: OperationCall) -> HostReply:
-    """List the folders that the target's inventory entry opens to file operations."""
-    Fields(dict(call.parameters), "parameters").end()
-    return _names(root.path for root in call.target.file_roots)
-
-
-def _names(names: Iterable[str]) -> HostReply:
-    unique: List[str] = sorted(set(names))
-    return HostReply(output={"names": unique})
+LISTINGS: Dict[str, Callable[[OperationCall], HostReply]] = {
+    "list_services": _listing(lambda _: services.names()),
+    "list_ports": _listing(lambda _: map(str, sockets.ports())),
+    "list_file_roots": _listing(lambda call: (root.path for root in call.target.file_roots)),
+    "list_packages": _listing(packages.names),
+    "list_backups": _listing(backups.names),
+    "list_snapshots": _listing(snapshots.names),
+}
+"""By name, for the action `listing`; listings are no operations. Units have their full names, and ports are those with
+a listener, TCP and UDP.
+"""

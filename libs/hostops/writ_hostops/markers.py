@@ -58,7 +58,6 @@ class Markers:
             return MarkSync(folder, file, opened.pop_all())
 
     def end(self, operation_id: str, attempt: int, result: Mapping[str, Any]) -> None:
-        """Keep the result of the operation."""
         with _Folder(self._path) as folder:
             folder.put(_name(operation_id, attempt, "ended"), result)
 

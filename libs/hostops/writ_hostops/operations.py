@@ -7,7 +7,7 @@ import sys
 import traceback
 from typing import Any, Callable, Dict, Mapping, Optional
 
-from writ_hostops import leftovers, listings, processes
+from writ_hostops import leftovers, processes
 from writ_hostops.backups import create as backup_create
 from writ_hostops.backups import delete as backup_delete
 from writ_hostops.backups import listing as backup_listing
@@ -15,6 +15,7 @@ from writ_hostops.backups import restore as backup_restore
 from writ_hostops.encoded_text import decoded
 from writ_hostops.errors import HostError
 from writ_hostops.files import copy, delete, read, write
+from writ_hostops.listings import LISTINGS
 from writ_hostops.markers import Markers
 from writ_hostops.network import reach, scan
 from writ_hostops.network import status as network
@@ -81,16 +82,6 @@ HANDLERS: Dict[str, Dict[str, Handler]] = {
     "package_remove": _PACKAGE,
 }
 """Handlers by operation and action. An operation without a preview is read-only and needs no marker."""
-
-LISTINGS: Dict[str, Handler] = {
-    "list_services": listings.list_services,
-    "list_ports": listings.list_ports,
-    "list_file_roots": listings.list_file_roots,
-    "list_packages": listings.list_packages,
-    "list_backups": listings.list_backups,
-    "list_snapshots": listings.list_snapshots,
-}
-"""By name, for the action `listing`; listings are no operations."""
 
 _OF_HOST: Dict[str, Handler] = {
     "survey": survey,

@@ -143,7 +143,6 @@ def with_lack(preview: HostReply, reason: str) -> HostReply:
 
 
 def failure(error: HostError) -> HostReply:
-    """Return the answer for an error."""
     return HostReply(
         output=error.output,
         state=error.state,
@@ -214,7 +213,6 @@ def parse_request(raw: object) -> HostRequest:
 
 
 def parse_target(raw: object) -> HostTarget:
-    """Return the target of a request."""
     fields = Fields(raw, "target")
     state_dir = fields.text("state_dir", "")
     target = HostTarget(

@@ -30,7 +30,6 @@ class ThreadCall(Generic[T]):
         return self._returned[0]
 
     def wait(self) -> None:
-        """Wait for the end of the call."""
         with self._running:
             return
 

@@ -34,7 +34,6 @@ class Routes(Struct, frozen=True, kw_only=True):
 
 
 def tls_block(files: TlsFiles) -> dict[str, Any]:
-    """Return the block of the configuration."""
     block = {"cert_file": files.certificate, "key_file": files.key, "min_version": TLS_VERSION}
     return {**block, "ca_file": files.ca, "verify": True} if files.ca else block
 

@@ -40,7 +40,6 @@ class JournalStreamState(Struct, frozen=True):
 
 
 async def state(replies: Replies) -> JournalStreamState:
-    """Return the present state."""
     info = await call(replies, f"STREAM.INFO.{_STREAM}", {})
     has, config = info["state"], info["config"]
     usage = Usage(has["bytes"], config["max_bytes"], has["last_seq"], has["messages"], max(has["first_seq"], 1))

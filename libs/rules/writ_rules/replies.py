@@ -41,7 +41,6 @@ Item = TypeVar("Item")
 
 
 def validated(validation: Validation) -> PolicyValidateReply:
-    """Return the reply to a validation."""
     return PolicyValidateReply(
         valid=validation.valid,
         name=validation.name,
@@ -51,7 +50,6 @@ def validated(validation: Validation) -> PolicyValidateReply:
 
 
 def problems_of(errors: FileErrors) -> list[PolicyProblem]:
-    """Return all problems of a file."""
     return [_problem(FileFinding(Severity.ERROR, problem)) for problem in errors.found]
 
 
@@ -184,7 +182,6 @@ def compared(
 
 
 def question_space(here: Setting) -> QuestionSpace:
-    """Return the question space of the setting."""
     return QuestionSpace(
         catalogue=here.catalogue,
         targets=tuple(here.targets.values()),

@@ -39,7 +39,6 @@ class SuiteRun(Struct, frozen=True, kw_only=True):
 
     @property
     def failures(self) -> list[SuiteResult]:
-        """Return the failed results."""
         return [result for result in self.results if not result.passed]
 
 

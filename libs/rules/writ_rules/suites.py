@@ -122,7 +122,6 @@ def suites_in(folder: Path) -> list[Path]:
 
 
 def default_suite_path(policy: Path) -> Path:
-    """Return the path of a policy's suite."""
     return policy.with_name(f"{policy.stem}_test{policy.suffix}")
 
 

@@ -49,7 +49,6 @@ class Validation(Struct, frozen=True, kw_only=True):
 
 
 def validate_file(path: Path, catalogue: Catalogue, mode: Mode, among: ValidationContext = NOTHING_KNOWN) -> Validation:
-    """Validate the policy in a file."""
     try:
         document = yaml_file.read(path)
     except FileErrors as errors:

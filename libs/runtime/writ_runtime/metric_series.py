@@ -59,7 +59,6 @@ class Series(Generic[Metric]):
         self._found: dict[tuple[str, ...], Metric] = {}
 
     def of(self, labels: Mapping[str, str]) -> Metric:
-        """Return the series with these labels."""
         if not self._names:
             return self._metric
         return self._found.get(tuple(map(labels.__getitem__, self._names))) or self._look_up(labels)

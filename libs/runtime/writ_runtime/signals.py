@@ -64,7 +64,6 @@ class StopSignal:
         return self._requested.is_set()
 
     async def wait(self) -> None:
-        """Wait for a request to stop."""
         await self._requested.wait()
 
     def request_stop(self, reason: str) -> None:

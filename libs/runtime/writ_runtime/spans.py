@@ -48,10 +48,10 @@ async def exporting(service: str) -> AsyncIterator[None]:
         yield
     finally:
         tracing.export(None)
-        await _at_most(CLOSE_SECONDS, collector.close)
+        await _in_time(collector.close)
 
 
-async def _at_most(seconds: float, action: Callable[[], None]) -> None:
+async def _in_time(action: Callable[[], None]) -> None:
     """Run the action in a thread which does not hold up the end of the process, unlike those of the loop's executor."""
     loop, done = asyncio.get_running_loop(), asyncio.Event()
 
@@ -62,7 +62,7 @@ async def _at_most(seconds: float, action: Callable[[], None]) -> None:
 
     threading.Thread(target=act, name="last spans", daemon=True).start()
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(CLOSE_SECONDS):
             await done.wait()
     except TimeoutError:
         return

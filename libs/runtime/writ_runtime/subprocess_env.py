@@ -10,10 +10,8 @@ _KEPT = ("PATH", "LANG", "PYTHONPATH", "VIRTUAL_ENV", "TZ", "PYTHONTZPATH")
 
 
 def command(module: str, *arguments: str) -> tuple[str, ...]:
-    """Return the command line."""
     return sys.executable, "-P", "-m", module, *arguments
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of the process."""
     return {name: os.environ[name] for name in _KEPT if name in os.environ}

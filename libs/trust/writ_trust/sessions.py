@@ -79,7 +79,6 @@ def is_session(event: ControlEvent) -> bool:
 
 
 def open_sessions(sessions: Sessions, principal: str, at: float) -> list[Session]:
-    """Return the sessions of a principal that last."""
     return [one for one in sessions.values() if one.by == principal and one.lasts(at)]
 
 

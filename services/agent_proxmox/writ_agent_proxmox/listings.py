@@ -17,13 +17,11 @@ async def list_guests(api: Api, target: Target) -> list[str]:
 
 
 async def list_storages(api: Api, target: Target) -> list[str]:
-    """Return the names of the storages."""
     rows = await api.get("cluster", "resources", type="storage")
     return sorted({str(row["storage"]) for row in rows if api.connection.node in (None, row.get("node"))})
 
 
 async def list_backups(api: Api, target: Target) -> list[str]:
-    """Return the ids of the backups."""
     return [one.id for one in await backups(api, target)]
 
 

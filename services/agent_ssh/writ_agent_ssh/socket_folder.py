@@ -29,7 +29,6 @@ class SocketFolder:
         made.rename(self.path / LOCK)  # under its name it is locked from the beginning
 
     def remove(self) -> None:
-        """Remove it with what is in it."""
         shutil.rmtree(self.path)
         os.close(self._lock)
 

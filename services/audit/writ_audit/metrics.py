@@ -22,7 +22,6 @@ def metrics() -> Metrics:
 
 
 def notification_counter(measured: Metrics) -> Counter:
-    """Declare the counter of notifications."""
     return measured.counter(
         "writ_notifications_total",
         "Notifications by destination: sent, failed attempts, dropped after an hour or in a flood.",

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from writ_contracts import journal
 from writ_contracts.errors import Invalid
-from writ_contracts.history.search_digests import LONGEST_TERM, MOST_DIGESTS, search_texts
+from writ_contracts.history.search_digests import LONGEST_TERM, MOST_DIGESTS, search_texts, value_text
 from writ_contracts.life import TABLE, State
 from writ_contracts.signing import Signed
 from writ_contracts.subjects import parse_event
@@ -188,11 +188,8 @@ def _parameters(event: journal.Requested | journal.Refused | journal.Archived) -
 
 
 def _shown(parameters: dict[str, Any]) -> str:
-    return " ".join(f"{name}={_text(value)}" for name, value in parameters.items() if name != "timeout")[:MOST_SHOWN]
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    named = (f"{name}={value_text(value)}" for name, value in parameters.items() if name != "timeout")
+    return " ".join(named)[:MOST_SHOWN]
 
 
 def parameter_term(name: str, text: str) -> tuple[str, str]:

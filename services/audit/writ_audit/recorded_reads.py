@@ -59,7 +59,6 @@ class RecordedReads:
         self._recent[key] = now
 
     async def _append(self, event: RecordRead) -> int:
-        """Append the event, and return its bytes."""
         subject = subjects.record_read(event.principal)
         for _ in range(ATTEMPTS):
             last = await self._journal.last(subject)

@@ -17,6 +17,7 @@ from writ_contracts.agents import (
     Heartbeat,
     Progress,
 )
+from writ_contracts.bounds import first_names
 from writ_contracts.errors import Invalid, WritError
 from writ_contracts.history.audit import LARGEST_STANDING, AuditStanding, JournalReply
 from writ_contracts.history.search_digests import SearchDigestsReply
@@ -196,8 +197,7 @@ class Executor:
         silent = [pool for pool, instances in agents.items() if not instances]
         if not silent or self.presence.new:
             return None
-        more = f" and {len(silent) - NAMED} more" if len(silent) > NAMED else ""
-        return Attention(f"no agent of pool {', '.join(silent[:NAMED])}{more}")
+        return Attention(f"no agent of pool {first_names(silent, NAMED)}")
 
     async def _agent_clocks_check(self) -> str | None:
         skewed = [(agent.instance, agent.skew) for agent in self.presence.all_agents() if agent.skew is not None]

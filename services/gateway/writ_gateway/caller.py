@@ -42,7 +42,6 @@ def _short(text: str) -> str:
 
 
 def any_fits(names: Iterable[str], globs: Sequence[str]) -> bool:
-    """Return whether a glob matches any of the names."""
     return any(_fits(name, globs) for name in names)
 
 

@@ -59,7 +59,6 @@ class ReplyStream:
         self._requests.left(item.message)
 
     async def aclose(self) -> None:
-        """Close the stream."""
         await self._stream.aclose()
 
     async def __aenter__(self) -> Self:

@@ -155,7 +155,6 @@ class McpHandlers:
         return ListResourceTemplatesResult(resource_templates=listed, ttl_ms=LIST_MILLISECONDS)
 
     async def read_resource(self, context: Context, params: ReadResourceRequestParams) -> ReadResourceResult:
-        """Return one resource, as JSON."""
         session = await self._session_of(context)
         try:
             async with session.writ.while_nats_replies():
@@ -182,7 +181,6 @@ class McpHandlers:
         return ListPromptsResult(prompts=listed, ttl_ms=LIST_MILLISECONDS, cache_scope="private")
 
     async def get_prompt(self, context: Context, params: GetPromptRequestParams) -> GetPromptResult:
-        """Return one prompt by its name."""
         prompt = PROMPTS.get(params.name)
         if prompt is None:
             raise MCPError(INVALID_PARAMS, f"there is no prompt {params.name[:64]!r}; there are {', '.join(PROMPTS)}")

@@ -104,7 +104,6 @@ class TaskHandlers:
         return {"resultType": "task", **task_of(view, self._finished)}
 
     async def get(self, context: Context, params: TaskParams) -> dict[str, Any]:
-        """Return the task as it is."""
         session = await self._session(context)
         view = await self._view(session, params.task_id)
         return task_of(await session.writ.with_output(view), self._finished)

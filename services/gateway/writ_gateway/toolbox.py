@@ -38,7 +38,6 @@ class Toolbox:
         return iter(self._by_name.values())
 
     def find(self, name: str) -> Tool | None:
-        """Return the tool by its name, or None."""
         return self._by_name.get(name)
 
     def listed(self, permitted: Iterable[Operation]) -> list[Tool]:

@@ -3,15 +3,14 @@ something there is one attempt after the claim, and its true result.
 """
 
 import asyncio
-import random
 import time
 from collections.abc import Awaitable, Callable
-from itertools import count
 from typing import Annotated, TypeVar
 
 from msgspec import Meta
 
 from writ_agent.backends.port import Task
+from writ_bus.backoff import backoff
 from writ_contracts.errors import Unreachable
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
@@ -31,13 +30,12 @@ async def retried(attempt: Callable[[], Awaitable[Result]], retries: int | None,
     """Return the result of the attempt. One that raises Unreachable is repeated up to `retries` times (None: any
     number), for `seconds`; then its error is raised.
     """
-    until, pause = time.monotonic() + seconds, FIRST_PAUSE
-    for made in count():
+    until = time.monotonic() + seconds
+    for made, pause in enumerate(backoff(first=FIRST_PAUSE, most=LONGEST_PAUSE)):
         try:
             return await attempt()
         except Unreachable:
             if made == retries or time.monotonic() + pause >= until:
                 raise
-        await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - so that many do not come at once
-        pause = min(pause * 2, LONGEST_PAUSE)
-    raise AssertionError  # it counts without an end
+        await asyncio.sleep(pause)
+    raise AssertionError("backoff never ends")

@@ -23,7 +23,6 @@ class CoroutineHandler:
 
     @property
     def running(self) -> Collection[str]:
-        """Return the running operations."""
         return self._running.operations
 
     async def run(self, task: Task, progress: Progress) -> TaskResult:

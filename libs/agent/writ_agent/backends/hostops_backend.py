@@ -17,7 +17,7 @@ from writ_agent.backends.hostops_requests import (
 )
 from writ_agent.backends.port import ProbeResult, Task, cannot_list
 from writ_contracts.inventory import Target
-from writ_hostops.operations import LISTINGS
+from writ_hostops.listings import LISTINGS
 
 
 class HostopsBackend(ABC):
@@ -48,7 +48,6 @@ class HostopsBackend(ABC):
         """
 
     def declared(self, target: Target) -> dict[str, Any]:
-        """Return the target's declarations for hostops."""
         return allowed(target)
 
     async def _read(self, action: Action, task: Task, baseline: Mapping[str, Any] | None = None) -> HostopsResult:

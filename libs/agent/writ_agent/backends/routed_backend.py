@@ -45,7 +45,6 @@ class RoutedBackend:
         self._running: dict[str, Handler] = {}
 
     async def run(self, task: Task, progress: Progress) -> TaskResult:
-        """Run the task by its handler."""
         handler = self._of(task)
         self._running[task.operation_id] = handler
         try:
@@ -54,7 +53,6 @@ class RoutedBackend:
             self._running.pop(task.operation_id, None)
 
     async def stop(self, operation_id: str, grace: float) -> bool:
-        """Stop the operation by its handler."""
         handler = self._running.get(operation_id)
         return handler is None or await handler.stop(operation_id, grace)
 

@@ -17,7 +17,6 @@ class RunningTasks:
 
     @property
     def operations(self) -> Collection[str]:
-        """Return the ids of the running operations."""
         return self._tasks.keys()
 
     async def run(self, operation_id: str, work: Coroutine[Any, Any, TaskResult], stopped: TaskResult) -> TaskResult:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 
 from msgspec import Struct
 
+from writ_contracts.bounds import first_names
+
 WELL = "ok"
 KEPT = 86400.0
 """Seconds for which a result is of interest."""
@@ -50,5 +52,4 @@ class TargetHealth:
     def problem(self) -> str | None:
         """Return the unreachable targets with reasons, in a few words; None if all were reached."""
         ill = [f"{name} ({standing.reason})" for name, standing in self if not standing.well]
-        more = f" and {len(ill) - MOST_NAMED} more" if len(ill) > MOST_NAMED else ""
-        return f"unreachable at the last attempt: {', '.join(ill[:MOST_NAMED])}{more}" if ill else None
+        return f"unreachable at the last attempt: {first_names(ill, MOST_NAMED)}" if ill else None

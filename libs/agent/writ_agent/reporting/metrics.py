@@ -49,7 +49,6 @@ class Meters:
         metrics.measure("writ_agent_free_slots", "Free slots: operations that could begin now.", free_slots)
 
     def count_end(self, operation: str, outcome: str) -> None:
-        """Count an operation that ended."""
         self._ended.add(operation=operation, outcome=outcome)
         if operation in DEPLOYMENTS:
             self._deployments.add(operation=operation, outcome=outcome)

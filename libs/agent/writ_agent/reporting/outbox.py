@@ -16,6 +16,7 @@ from time import monotonic
 from writ_agent.reporting.receipts import without_attached
 from writ_agent.reporting.spool import Parcel, Spool
 from writ_bus import tasks
+from writ_bus.backoff import backoff
 from writ_bus.port import Bus
 from writ_contracts.agents import Acknowledgement
 from writ_contracts.errors import Invalid, WritError
@@ -121,11 +122,10 @@ class Outbox:
         task.add_done_callback(lambda _: self._sending.pop(key, None))
 
     async def _send(self, key: str, parcel: Parcel) -> None:
-        pause = 0.1
+        pauses = backoff(first=0.1, most=LONGEST_PAUSE)
         while (reply := await self._reply(key, parcel, parcel.body)) is None:
             await self._keep_unspooled(key)
-            await asyncio.sleep(pause * _random.uniform(0.5, 1.0))
-            pause = min(2 * pause, LONGEST_PAUSE)
+            await asyncio.sleep(next(pauses))
         if reply.unsettled:
             task = tasks.spawn(self._repeat(key, parcel), "receipt of a claim")
             self._repeating.add(task)

@@ -95,7 +95,6 @@ class FullOutput:
         return identity.keyed(target, {"texts": texts, "values": Raw(self._values)})
 
     def message(self, receipt: Signed, principal: str) -> bytes:
-        """Return a ReceiptMessage."""
         head = _EncodedMessage(receipt=receipt, principal=principal, full_output=Raw(self._values), texts=self._texts)
         return attach(encode(head), self._attached) if self._texts else encode(head)
 

@@ -58,11 +58,9 @@ class InFlightOperations:
 
     @property
     def ids(self) -> Iterable[str]:
-        """Return the ids of the in-flight operations."""
         return self._now.keys()
 
     def find(self, operation_id: str) -> InFlightOperation | None:
-        """Return the in-flight operation, or None."""
         return self._now.get(operation_id)
 
     def begun(self, work: Dispatched, *, idempotent: bool) -> bool:
@@ -85,12 +83,10 @@ class InFlightOperations:
         return any(entry.running is not None and entry.running.changes(target) for entry in self)
 
     def take(self, work: Dispatched) -> InFlightOperation:
-        """Add an in-flight operation."""
         entry = self._now[work.operation_id] = InFlightOperation(work)
         return entry
 
     def drop(self, entry: InFlightOperation) -> None:
-        """Remove an in-flight operation."""
         self._now.pop(entry.work.operation_id, None)
 
 

@@ -269,7 +269,6 @@ def _not_connected(error: Exception) -> Unreachable:
 
 
 async def open_connection(options: Options) -> NatsConnection:
-    """Return an open connection."""
     connection = NatsConnection(options)
     await connection.open()
     return connection

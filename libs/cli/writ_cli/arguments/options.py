@@ -86,6 +86,28 @@ _QUIET = click.option("--quiet", "-q", is_flag=True, help="Only the first column
 _WATCH = click.option("--watch", is_flag=True, help="Show it again after each change, until interrupted.")
 
 
+def target_option(
+    help: str, name: str = "target", *, metavar: str = "TARGET", multiple: bool = False, required: bool = False
+) -> Callable[[Any], Any]:
+    """Return the option `--target`, whose values a shell completes."""
+    return click.option(
+        *("--target", "-t", name),
+        metavar=metavar,
+        help=help,
+        multiple=multiple,
+        required=required,
+        shell_complete=completion.targets,
+    )
+
+
+def principal_option(
+    help: str, name: str = "principal", *, metavar: str = "PRINCIPAL", multiple: bool = False
+) -> Callable[[Any], Any]:
+    """Return the option `--principal`, whose values a shell completes."""
+    completes = completion.principals
+    return click.option("--principal", name, metavar=metavar, help=help, multiple=multiple, shell_complete=completes)
+
+
 def listing(command: Callable[[Body], Command]) -> Callable[[Body], Command]:
     """Make a subcommand a list: with `-q` and `--watch`, which `_runs` carries out."""
     return lambda body: command(_QUIET(_WATCH(body)))

@@ -62,7 +62,6 @@ class ContextFolder:
         return self.path / f"{name}.json"
 
     def names(self) -> list[str]:
-        """Return the names of all saved contexts."""
         return sorted(one.stem for one in self.path.glob("*.json"))
 
     def named(self, context: Path) -> Path:

@@ -7,6 +7,7 @@ import click
 from rich.text import Text
 
 from writ_cli.terminal import times
+from writ_contracts.bounds import first_names
 
 _STYLES = {"allow": "green", "deny": "red", "require_approval": "yellow", "invalid": "red"}
 MOST_NAMES = 6
@@ -24,6 +25,4 @@ def instant_option(text: str | None) -> float | None:
 
 
 def names(every: Sequence[str]) -> str:
-    """Return the first names, and how many more there are."""
-    more = f" and {len(every) - MOST_NAMES} more" if len(every) > MOST_NAMES else ""
-    return ", ".join(every[:MOST_NAMES]) + more
+    return first_names(every, MOST_NAMES)

@@ -9,7 +9,7 @@ from msgspec import Struct
 from rich.text import Text
 
 from writ_cli.arguments import completion
-from writ_cli.arguments.options import asking, packed
+from writ_cli.arguments.options import asking, packed, principal_option, target_option
 from writ_cli.context.settings import Settings
 from writ_cli.operations.running.requests import parameters_of, target_of
 from writ_cli.policy.decision_text import decision, instant_option
@@ -40,20 +40,8 @@ class Assumptions(Struct, frozen=True, kw_only=True):
 @click.command()
 @click.argument("operation", shell_complete=completion.operations)
 @click.argument("words", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=completion.parameters)
-@click.option(
-    "--target",
-    "-t",
-    metavar="TARGET",
-    help="The target; Writ itself for control operations.",
-    shell_complete=completion.targets,
-)
-@click.option(
-    "--principal",
-    "who",
-    metavar="PRINCIPAL",
-    help="The requester; by default you.",
-    shell_complete=completion.principals,
-)
+@target_option("The target; Writ itself for control operations.")
+@principal_option("The requester; by default you.", "who")
 @click.option(
     "--at", "moment", metavar="WHEN", help="The time: 2026-11-25T14:30, or 2h for two hours ago; by default now."
 )

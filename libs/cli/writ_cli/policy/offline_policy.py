@@ -29,7 +29,6 @@ class OfflinePolicy(AccessQueries):
         return explanation.can_i(self.setting, query, asker=self._who(None), now=time.time())
 
     async def eval(self, requests: Sequence[questions.EvalRequest]) -> list[questions.EvalResult]:
-        """Return the decisions on requests of any principal."""
         now = time.time()
         return [json_lines.decided(self.setting, request, now=now) for request in requests]
 

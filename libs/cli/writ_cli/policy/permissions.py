@@ -8,7 +8,7 @@ import click
 from msgspec import structs
 
 from writ_cli.arguments import completion
-from writ_cli.arguments.options import asking
+from writ_cli.arguments.options import asking, principal_option, target_option
 from writ_cli.context.settings import Settings
 from writ_cli.operations.running.requests import parameters_of, target_of
 from writ_cli.policy.decision_text import AT, decision, instant_option, names
@@ -26,13 +26,7 @@ from writ_rules.engine.rules.rule import EMERGENCY
 @click.command("can-i")
 @click.argument("operation", shell_complete=completion.operations)
 @click.argument("words", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=completion.parameters)
-@click.option(
-    "--target",
-    "-t",
-    metavar="TARGET",
-    help="The target; Writ itself for control operations.",
-    shell_complete=completion.targets,
-)
+@target_option("The target; Writ itself for control operations.")
 @click.option("--dry-run", is_flag=True, help="Decide it as a dry run.")
 @offline
 @asking
@@ -65,9 +59,7 @@ async def can_i(
 @click.command("who-can")
 @click.argument("operation", shell_complete=completion.operations)
 @click.argument("words", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=completion.parameters)
-@click.option(
-    "--target", "-t", metavar="TARGET", help="On this target; else on all.", shell_complete=completion.targets
-)
+@target_option("On this target; else on all.")
 @click.option("--role", type=click.Choice(get_args(Role)), help="On targets of this role.")
 @AT
 @offline
@@ -97,10 +89,8 @@ async def who_can(
 @click.command()
 @click.argument("operations", nargs=-1, metavar="[OPERATION]...", shell_complete=completion.operations)
 @click.option("--role", type=click.Choice(get_args(Role)), help="On targets of this role.")
-@click.option("--target", "-t", metavar="TARGET", help="On this target.", shell_complete=completion.targets)
-@click.option(
-    "--principal", "who", metavar="PRINCIPAL", help="To this principal.", shell_complete=completion.principals
-)
+@target_option("On this target.")
+@principal_option("To this principal.", "who")
 @click.option("--principal-role", metavar="ROLE", help="To principals of this role.")
 @click.option("--all", "everything", is_flag=True, help="To everybody.")
 @click.option("--never", is_flag=True, help="Also list operations that are never allowed.")

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from writ_cli.arguments import completion
-from writ_cli.arguments.options import asking
+from writ_cli.arguments.options import asking, principal_option, target_option
 from writ_cli.context.settings import Settings
 from writ_cli.operations.running.requests import parameters_of
 from writ_cli.policy.decision_text import decision, instant_option
@@ -28,23 +28,8 @@ from writ_runtime.plugins.entry_points import load_catalogue
 @click.command()
 @click.argument("operation", shell_complete=completion.operations)
 @click.argument("words", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=completion.parameters)
-@click.option(
-    "--target",
-    "-t",
-    "targets",
-    multiple=True,
-    metavar="GLOB",
-    help="On these targets; by default on all.",
-    shell_complete=completion.targets,
-)
-@click.option(
-    "--principal",
-    "who",
-    multiple=True,
-    metavar="PRINCIPAL",
-    help="As these principals; by default as you.",
-    shell_complete=completion.principals,
-)
+@target_option("On these targets; by default on all.", "targets", metavar="GLOB", multiple=True)
+@principal_option("As these principals; by default as you.", "who", multiple=True)
 @click.option("--at", "instants", multiple=True, metavar="WHEN", help="At these instants (2026-11-25T14:30).")
 @click.option("--dry-run", is_flag=True, help="Decide them as dry runs.")
 @click.option("--emergency", is_flag=True, help="Assume an emergency on them.")

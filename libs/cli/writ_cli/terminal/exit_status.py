@@ -73,5 +73,4 @@ def of_decision(word: str) -> Exit:
 
 
 def of_error(error: Exception) -> Exit:
-    """Return the status for an error."""
     return next((status for kind, status in _BY_ERROR if isinstance(error, kind)), Exit.FAILED)

@@ -152,7 +152,6 @@ class ManyTargets:
         """A target whose operation may go on, although the run waits for it no longer."""
 
     async def run(self) -> RunRecap:
-        """Run it on all targets."""
         for batch in _batches(self._targets, self._serial):
             if self._goes_on is not None:
                 break

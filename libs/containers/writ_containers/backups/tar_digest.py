@@ -12,7 +12,6 @@ PIECE = 1024 * 1024
 
 
 async def digest_of(stream: AsyncIterator[bytes]) -> str:
-    """Return the digest of a stream."""
     digest = TarDigest()
     try:
         async for piece in stream:

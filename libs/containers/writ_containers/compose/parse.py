@@ -54,7 +54,7 @@ def parse(text: str, env: Mapping[str, str], name: str) -> Stack:
         key: _top(one, NamedVolume, refused_keys.VOLUME, f"volumes.{key}")
         for key, one in _each(data, "volumes").items()
     }
-    stack: Stack = _converted({"services": services, "networks": networks, "volumes": volumes}, Stack, "compose")
+    stack: Stack = _converted({"services": services, "networks": networks, "volumes": volumes}, Stack)
     _refer(stack)
     return stack
 
@@ -221,13 +221,13 @@ _SHORT_FORMS: Mapping[str, Callable[[Any, str], Any]] = {
 }
 
 
-def _converted(data: Any, kind: type[Any], where: str) -> Any:
+def _converted(data: Any, kind: type[Any]) -> Any:
     """Convert numbers and truth values, which may have come as text, by interpolation."""
     try:
         return msgspec.convert(data, kind, strict=False)
     except msgspec.ValidationError as error:
         message = str(error)
-        place = message.rpartition(" - at `$.")[2].rstrip("`") if " - at `$." in message else where
+        place = message.rpartition(" - at `$.")[2].rstrip("`") if " - at `$." in message else "compose"
         raise refused(place, _without_values(message)) from None
 
 

@@ -37,7 +37,6 @@ class ReplacementNames(NamedTuple):
 
 
 def names_for(name: str, operation_id: str) -> ReplacementNames:
-    """Return the temporary names of this operation."""
     return ReplacementNames(name, f"{name}.new-{operation_id[-10:]}", f"{name}.former-{operation_id[-10:]}")
 
 

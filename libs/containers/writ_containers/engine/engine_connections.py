@@ -7,7 +7,6 @@ from writ_containers.engine.api import Engine
 from writ_containers.engine.connection import EngineAddress
 from writ_containers.engine.endpoint import Endpoint
 from writ_containers.engine.registries import Registries
-from writ_containers.engine.stack_files import StackFiles
 from writ_contracts.inventory import Target
 
 MOST = 500
@@ -31,15 +30,9 @@ class _SharedEngine:
 class EngineConnections:
     """Kept connections to engines, by target. `locate` raises WritError for a target not served here."""
 
-    def __init__(
-        self,
-        locate: Callable[[Target], Where],
-        registries: Registries | None = None,
-        stack_files: StackFiles | None = None,
-    ) -> None:
+    def __init__(self, locate: Callable[[Target], Where], registries: Registries | None = None) -> None:
         self._locate = locate
         self._registries = registries or Registries()
-        self._stack_files = stack_files
         self._kept: dict[str, _SharedEngine] = {}
 
     @asynccontextmanager
@@ -84,4 +77,4 @@ class EngineConnections:
 
     def _made(self, where: Where) -> Engine:
         address, endpoint = where
-        return Engine(endpoint, address, self._registries, self._stack_files)
+        return Engine(endpoint, address, self._registries)

@@ -29,7 +29,6 @@ async def tasks(engine: Engine, stack: str) -> list[Raw]:
 
 
 async def networks(engine: Engine, stack: str) -> list[Raw]:
-    """Return the networks of a stack."""
     return list(await engine.get_json("/networks", {"filters": _filters(stack)}) or ())
 
 

@@ -51,8 +51,9 @@ class SearchDigestsReply(Struct, frozen=True, kw_only=True):
 
 def search_texts(value: Any) -> list[str]:
     """Return the texts by which a search finds a parameter's value: one for each item of a list."""
-    return [_text(one) for one in (value if isinstance(value, list) else [value])]
+    return [value_text(one) for one in (value if isinstance(value, list) else [value])]
 
 
-def _text(value: Any) -> str:
+def value_text(value: Any) -> str:
+    """Return a text as it is, any other value as JSON."""
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()

@@ -21,12 +21,10 @@ class AccountOwner(Struct, frozen=True, kw_only=True):
 
 
 def principal_account(principal: str) -> str:
-    """Return the account of a principal."""
     return f"{PRINCIPAL}{principal}"
 
 
 def gateway_account(gateway: str) -> str:
-    """Return the account of an MCP gateway."""
     return f"{GATEWAY}{gateway}"
 
 
@@ -36,7 +34,6 @@ def pool_account(pool: str) -> str:
 
 
 def token_account(token: str) -> str:
-    """Return the account of a one-time token."""
     return f"{TOKEN}{token}"
 
 

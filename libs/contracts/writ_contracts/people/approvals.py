@@ -213,7 +213,6 @@ def limit_text(seconds: int) -> str:
 
 
 def step_text(step: DecisionStep) -> str:
-    """Return the step in words."""
     return f"{step.quorum if step.quorum > 1 else 'one'} of role {' or '.join(step.roles)}"
 
 

@@ -21,7 +21,7 @@ def run(call: OperationCall) -> HostReply:
     """
     arguments, restic = parse_arguments(call), Restic(call)
     _refuse_taken(restic, arguments, call.stop)
-    with opened_tree(call.target, arguments.path, "target_path") as tree:
+    with opened_tree(call.target, arguments.path) as tree:
         ran = restic.run(
             _words(restic, arguments, tree, call.public_id), tree.folder, progress_reporter(call, "backing up")
         )
@@ -44,7 +44,7 @@ def preview(call: OperationCall) -> HostReply:
     """Return the files that restic would add now, by its own dry run, which writes nothing to the repository."""
     arguments, restic = parse_arguments(call), Restic(call)
     _refuse_taken(restic, arguments, call.stop)
-    with opened_tree(call.target, arguments.path, "target_path") as tree:
+    with opened_tree(call.target, arguments.path) as tree:
         words = _words(restic, arguments, tree, call.public_id)
         ran = restic.run([words[0], "--dry-run", *words[1:]], tree.folder)
     ran.refuse_stopped("the dry run")

@@ -137,8 +137,8 @@ def _destination(
     if kept.tags.get("writ-kind") == "file":
         if arguments.path.rpartition("/")[2] != os.path.basename(kept.path):
             raise HostError("invalid_parameter", "this backup is of one file, and goes back under its name only")
-        return opened_around(call.target, arguments.path, "target_path")
-    return opened_tree(call.target, arguments.path, "target_path", _mode(arguments, kept) if make else None)
+        return opened_around(call.target, arguments.path)
+    return opened_tree(call.target, arguments.path, _mode(arguments, kept) if make else None)
 
 
 def _mode(arguments: BackupArguments, kept: StoredBackup) -> int:

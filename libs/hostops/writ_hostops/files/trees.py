@@ -40,12 +40,12 @@ class Tree:
 
 
 @contextmanager
-def opened_tree(target: HostTarget, path: str, name: str, make: Optional[int] = None) -> Iterator[Tree]:
-    """Open the folder or regular file of the parameter called `name`; HostError `not_found`, `outside_roots`.
+def opened_tree(target: HostTarget, path: str, make: Optional[int] = None) -> Iterator[Tree]:
+    """Open the folder or regular file of `target_path`; HostError `not_found`, `outside_roots`.
 
     With `make`, a mode, an absent folder is created if its parent exists.
     """
-    with opened_parent(target, path, name) as (folder, last):
+    with opened_parent(target, path) as (folder, last):
         if make is not None and last:
             _make(path, folder, last, make)
         with entered(target, path, folder, last) as tree:
@@ -53,9 +53,9 @@ def opened_tree(target: HostTarget, path: str, name: str, make: Optional[int] = 
 
 
 @contextmanager
-def opened_around(target: HostTarget, path: str, name: str) -> Iterator[Tree]:
+def opened_around(target: HostTarget, path: str) -> Iterator[Tree]:
     """Open the folder around a file that may be absent; HostError for anything other than a regular file."""
-    with opened_parent(target, path, name) as (folder, last):
+    with opened_parent(target, path) as (folder, last):
         tree = Tree(path, folder, last)
         refuse_own(target, path, folder, last or ".")
         with system_errors(path), suppress(FileNotFoundError):
@@ -64,9 +64,9 @@ def opened_around(target: HostTarget, path: str, name: str) -> Iterator[Tree]:
 
 
 @contextmanager
-def opened_parent(target: HostTarget, path: str, name: str) -> Iterator[Tuple[int, str]]:
+def opened_parent(target: HostTarget, path: str) -> Iterator[Tuple[int, str]]:
     """Yield the parent folder and the last name; for a root the root itself and ""."""
-    check_path(path, name)
+    check_path(path, "target_path")
     root, relative = locate(path, target.file_roots)
     _refuse_holding_own(target, path)
     parent, _, last = ("", "", "") if relative == "." else relative.rpartition("/")

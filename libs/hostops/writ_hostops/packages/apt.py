@@ -92,7 +92,6 @@ class AptStep:
     after: str = ""
 
     def text(self) -> str:
-        """Return the step as text for people."""
         if self.verb == "install":
             return (
                 f"install {self.name} {self.after}" if not self.before else f"{self.name} {self.before} to {self.after}"

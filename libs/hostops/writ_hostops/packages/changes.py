@@ -35,7 +35,6 @@ class PackageArguments:
 
     @property
     def removes(self) -> bool:
-        """Return whether the package is to be removed."""
         return self.operation == "package_remove"
 
     def words(self) -> List[str]:

@@ -61,7 +61,6 @@ def destroy(folder: int, name: str) -> None:
 
 
 def set_read_only(subvolume: int) -> None:
-    """Make the subvolume read-only."""
     fcntl.ioctl(subvolume, _SET_FLAGS, bytearray(_FLAGS.pack(READ_ONLY)))
 
 

@@ -161,7 +161,7 @@ def _store(call: OperationCall, path: str) -> Iterator[SnapshotStore]:
     """Yield the store of a folder strictly beneath a declared root; HostError `unsupported` where snapshots are
     impossible.
     """
-    with opened_parent(call.target, path, "target_path") as (parent, name):
+    with opened_parent(call.target, path) as (parent, name):
         if not name:
             raise HostError("unsupported", f"{path} is a file root itself; snapshots are of folders beneath one")
         with entered(call.target, path, parent, name) as tree:

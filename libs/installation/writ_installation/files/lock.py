@@ -57,7 +57,6 @@ def _try(descriptor: int) -> bool:
 
 
 def holder(path: Path) -> int | None:
-    """Return the process holding it, or None."""
     try:
         descriptor = _opened(path)
     except FileNotFoundError:

@@ -116,7 +116,6 @@ def write_servers(home: Home) -> bool:
 
 
 def configurations(home: Home) -> dict[Path, str]:
-    """Return the configurations by file."""
     servers = names(home)
     one = plan(home, ServerAddress(host=EVERYWHERE, port=CLIENT_PORT, monitor_port=MONITOR_PORT))
     tls = (

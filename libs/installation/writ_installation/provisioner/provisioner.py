@@ -58,7 +58,6 @@ class Provisioner:
 
     @property
     def checks(self) -> Mapping[str, Check]:
-        """The checks by name."""
         return {"servers": self._check, "certificate": self._check_certificate}
 
     async def _check(self) -> str | None:

@@ -23,5 +23,4 @@ class ServerAddress(Struct, frozen=True, kw_only=True):
 
 
 def address_of(site: Site) -> ServerAddress:
-    """Return the address of a site's server."""
     return ServerAddress(host=site.listen, port=site.port, monitor_port=site.monitor_port)

@@ -71,7 +71,6 @@ def facts(assumed: AssumedFacts, request: DecisionRequest, defaults: Iterable[An
 
 
 def scans(assumed: AssumedFacts, target: str, at: float) -> dict[str, TargetScan]:
-    """Return the assumed scan reports."""
     return {
         scanner: TargetScan(scanner, target, at, tuple(_findings(worst, at)))
         for scanner, worst in assumed.scans.items()

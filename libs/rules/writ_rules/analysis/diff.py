@@ -109,7 +109,6 @@ class _Side:
         )
 
     def rules_text(self, operation: str) -> Counter[bytes]:
-        """Return the texts of all rules about an operation."""
         return Counter(self.texts[rule.name] for rule in rules_of([self.policy], operation))
 
 
@@ -247,7 +246,6 @@ class _Comparison:
         return rules
 
     def _kind_of_change(self, operation: str, before: Ruling, after: Ruling) -> ChangeKind | None:
-        """Return the kind of the change; None if nothing changes."""
         kind = _KINDS.get((before.effect, after.effect))
         if kind is not None:
             return kind, ()

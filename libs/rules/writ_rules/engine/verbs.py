@@ -37,7 +37,6 @@ class Verb(Struct, frozen=True, eq=False):
 
 
 def verbs(catalogue: Catalogue) -> dict[str, Verb]:
-    """Return all operations of a catalogue."""
     return {name: Verb(operation, *_described(operation.parameters)) for name, operation in catalogue.items()}
 
 

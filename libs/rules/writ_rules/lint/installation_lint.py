@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from msgspec import structs
 
+from writ_contracts.bounds import first_names
 from writ_contracts.catalogue.control import AUDIT_READ
 from writ_contracts.inventory import WRIT, Principal, Target
 from writ_contracts.nearest_name import near
@@ -27,7 +28,6 @@ from writ_rules.lint.rule_pairs import demand
 from writ_rules.lint.rule_reading import ALL_ROLES, RuleReading, readings
 
 Stored = TypeVar("Stored")
-MOST_NAMED = 3
 
 
 def lint_with(
@@ -108,7 +108,7 @@ class _Targets:
         ]
         if lacking and not rule.entry.allowed:
             lack = "lacks" if len(lacking) == 1 else "lack"
-            text = f"{_named(lacking)} {lack} this attribute: '{rule.name}' denies all in its scope there"
+            text = f"{first_names(lacking)} {lack} this attribute: '{rule.name}' denies all in its scope there"
             keys = (*rule.placed_rule.keys, "target_attributes", name)
             yield LintFinding(Severity.WARNING, keys, text, at_key=True)
 
@@ -119,7 +119,7 @@ class _Targets:
         values = {one.id: one.attributes[name] for one in self._scope(rule) if name in one.attributes}
         if odd := [target for target, value in values.items() if not condition.can_judge(value)]:
             then = "denies all in its scope there" if deny else "never matches there"
-            text = f"can't be compared with {show(values[odd[0]])} of {_named(odd)}: '{rule.name}' {then}"
+            text = f"can't be compared with {show(values[odd[0]])} of {first_names(odd)}: '{rule.name}' {then}"
             yield LintFinding(Severity.WARNING, (*rule.placed_rule.keys, "target_attributes", name), text)
 
     def _reach(self, rule: RuleReading) -> Iterator[LintFinding]:
@@ -133,7 +133,7 @@ class _Targets:
             text = f"no target that '{rule.name}' is about has any of its operations"
             yield LintFinding(Severity.LINT, (*rule.placed_rule.keys, "operations"), text)
         elif missing:
-            text = f"no target that '{rule.name}' is about has {_named(missing)}"
+            text = f"no target that '{rule.name}' is about has {first_names(missing)}"
             yield LintFinding(Severity.WARNING, _place_of(rule, missing[0]), text)
 
     def _scope(self, rule: RuleReading) -> list[Target]:
@@ -205,7 +205,7 @@ class _Principals:
         if len(unable) == len(scope):
             yield LintFinding(Severity.LINT, keys, f"nobody can give this approval: {self._why(steps, required[2])}")
         elif unable:
-            text = f"nobody can give this approval to {_named([one.id for one in unable])}"
+            text = f"nobody can give this approval to {first_names([one.id for one in unable])}"
             yield LintFinding(Severity.WARNING, keys, text)
 
     def _security_reads(self, rule: RuleReading) -> Iterator[LintFinding]:
@@ -215,7 +215,7 @@ class _Principals:
         """
         agents = [one.id for one in self._scope(rule) if one.kind == "agent"]
         if rule.entry.allowed and AUDIT_READ in rule.operations and "query" not in rule.constraints and agents:
-            text = f"'{rule.name}' lets {_named(agents)} read security events, too"
+            text = f"'{rule.name}' lets {first_names(agents)} read security events, too"
             text += ": constrain `query`, as in docs/policy.md"
             yield LintFinding(Severity.WARNING, _place_of(rule, AUDIT_READ), text)
 
@@ -229,7 +229,7 @@ class _Principals:
         if unable:
             text = f"no other human has role {APPROVER}: operations of risk admin can't be approved for "
             keys = ("policies", "require_approval_for_admin")
-            yield LintFinding(Severity.WARNING, keys, text + _named(list(unable)))
+            yield LintFinding(Severity.WARNING, keys, text + first_names(list(unable)))
 
     def _lacking(self, rule: RuleReading, required: Demand) -> list[Principal]:
         """Return the principals in the rule's scope without enough approvers."""
@@ -249,10 +249,10 @@ class _Principals:
                 return f"no human has role {roles}{hint}"
             if len(able) < step.quorum:
                 have = "has" if len(able) == 1 else "have"
-                return f"it takes {step.quorum}, and only {_named(sorted(able))} {have} role {roles}"
+                return f"it takes {step.quorum}, and only {first_names(sorted(able))} {have} role {roles}"
             enrolled = [who for who in able if self._people.can_prove(who, presence)]
             if len(enrolled) < step.quorum:
-                few = f"only {_named(sorted(enrolled))}" if enrolled else "nobody"
+                few = f"only {first_names(sorted(enrolled))}" if enrolled else "nobody"
                 return f"{few} of role {roles} has a credential that proves {presence}: `writ credential enroll`"
         return "those who could are the requesters, or too few for all steps"
 
@@ -293,8 +293,3 @@ def _cached(store: dict[Any, Stored], key: Any, make: Callable[[], Stored]) -> S
     if key not in store:
         store[key] = make()
     return store[key]
-
-
-def _named(names: Sequence[str]) -> str:
-    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return ", ".join(names[:MOST_NAMED]) + more

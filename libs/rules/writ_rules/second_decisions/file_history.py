@@ -53,7 +53,6 @@ class FileHistory:
 
     @property
     def name(self) -> str:
-        """Return the name of the file."""
         return self._path.name
 
     @property

@@ -46,7 +46,6 @@ class Domain(Struct, frozen=True, kw_only=True):
 
 
 def domain(verb: Verb, name: str) -> Domain:
-    """Return the domain of one parameter."""
     return _domains(verb)[name]
 
 

@@ -95,17 +95,17 @@ def load_evaluators(found: Iterable[EntryPoint] | None = None) -> dict[str, Eval
     return _load_named(EVALUATORS, Evaluator, found)
 
 
-def load_notifiers(found: Iterable[EntryPoint] | None = None) -> dict[str, Notifier]:
+def load_notifiers() -> dict[str, Notifier]:
     """Return plugins' notifiers by name. Raises ConfigError."""
-    return _load_named(NOTIFIERS, Notifier, found)
+    return _load_named(NOTIFIERS, Notifier)
 
 
-def load_scanners(found: Iterable[EntryPoint] | None = None) -> dict[str, Scanner]:
+def load_scanners() -> dict[str, Scanner]:
     """Return plugins' scanners by name. Raises ConfigError."""
-    return _load_named(SCANNERS, Scanner, found)
+    return _load_named(SCANNERS, Scanner)
 
 
-def _load_named(group: str, kind: type[T], found: Iterable[EntryPoint] | None) -> dict[str, T]:
+def _load_named(group: str, kind: type[T], found: Iterable[EntryPoint] | None = None) -> dict[str, T]:
     """Return the objects of a group by the names of their entry points. Raises ConfigError for another type."""
     entries = entry_points(group=group) if found is None else found
     return _unique(kind.__name__.lower(), [(_source(entry), entry.name, _of_kind(entry, kind)) for entry in entries])
@@ -129,12 +129,9 @@ def load_host_handlers(entry: EntryPoint) -> Mapping[str, object]:
     return handlers
 
 
-def load_backends(found: Iterable[EntryPoint] | None = None) -> dict[str, Callable[..., object]]:
+def load_backends() -> dict[str, Callable[..., object]]:
     """Return factories of backends by the backend's name. Raises ConfigError."""
-    named = [
-        (_source(entry), entry.name, _callable(entry))
-        for entry in (entry_points(group=BACKENDS) if found is None else found)
-    ]
+    named = [(_source(entry), entry.name, _callable(entry)) for entry in entry_points(group=BACKENDS)]
     return _unique("backend", named)
 
 

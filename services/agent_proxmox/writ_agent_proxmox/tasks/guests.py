@@ -34,7 +34,6 @@ class Guest(Struct, frozen=True, kw_only=True):
 
     @property
     def path(self) -> tuple[object, ...]:
-        """Its path in the API."""
         return ("nodes", self.node, self.kind, self.vmid)
 
     @property

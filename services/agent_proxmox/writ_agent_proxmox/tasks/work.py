@@ -81,7 +81,6 @@ class GuestWork:
 
     @property
     def name(self) -> str:
-        """Return the guest named by the parameters."""
         parameters = self.task.parameters
         return str(parameters.get("guest_name") or parameters["container_name"])
 

@@ -244,7 +244,6 @@ def _options(connection: SshConnection, key: object, trusted: PinnedHostKeys) ->
 
 
 def _log_negotiated(target: str, connection: asyncssh.SSHClientConnection) -> None:
-    """Log the negotiated algorithms of the connection."""
     key = connection.get_server_host_key()
     _log.info(
         "ssh.connected",

@@ -51,7 +51,6 @@ class Program(asyncssh.SSHClientSession[bytes]):
             self.abort()
 
     def exit_status_received(self, status: int) -> None:
-        """Keep the exit status."""
         self._status = status
 
     def connection_lost(self, exc: Exception | None) -> None:

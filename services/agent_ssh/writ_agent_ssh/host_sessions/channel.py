@@ -180,7 +180,6 @@ class FrameChannel(asyncssh.SSHClientSession[bytes]):
 
     @property
     def busy(self) -> bool:
-        """Return whether a request is pending."""
         return bool(self._pending)
 
     def forget(self, tag: int) -> None:
@@ -188,7 +187,6 @@ class FrameChannel(asyncssh.SSHClientSession[bytes]):
         self._pending.pop(tag, None)
 
     def close(self) -> None:
-        """Close the channel from this end."""
         self._end(ConnectionDropped("the connection was closed"))
 
     def _opened(self, line: BootstrapLine) -> bytes:

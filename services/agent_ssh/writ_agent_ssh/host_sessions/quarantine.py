@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from writ_contracts.errors import Untrusted
+from writ_documents.atomic_files import write_atomically
 from writ_runtime.logs import Log
 
 FIRST_SECONDS, LONGEST_SECONDS = 60.0, 3600.0
@@ -79,9 +80,7 @@ class HostQuarantine:
         times = self._known.get(target, (0, 0.0))[0] + 1
         seconds = min(FIRST_SECONDS * 2.0 ** min(times - 1, 10), LONGEST_SECONDS)
         self._known[target] = (times, now + seconds)
-        part = self._path.with_suffix(".tmp")
-        part.write_text(json.dumps(self._known))
-        part.replace(self._path)
+        write_atomically(self._path, json.dumps(self._known).encode())
         _log.error("ssh.set_aside", target=target, times=times, seconds=seconds)
 
 

@@ -117,7 +117,6 @@ class _ResponseBytes:
         self._data = received
 
     def makefile(self, mode: str) -> BytesIO:
-        """Return the bytes as a file."""
         return BytesIO(self._data)
 
 

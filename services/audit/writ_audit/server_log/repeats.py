@@ -51,11 +51,9 @@ class Pace(Struct, kw_only=True):
         self.heard = now
 
     def may(self, now: float) -> bool:
-        """Return whether there may be an event now."""
         return self.events < BURST or now >= self.again
 
     def count(self, now: float) -> None:
-        """Count an event."""
         self.events += 1
         if self.events >= BURST:
             self.pause = min(self.longest, 2 * self.pause)

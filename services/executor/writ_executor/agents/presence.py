@@ -84,7 +84,6 @@ class AgentPresence:
         return self._clock() - self._missed
 
     def record(self, heartbeat: Heartbeat) -> None:
-        """Take in a heartbeat."""
         now = self._now()
         pool, instance = heartbeat.pool, heartbeat.instance
         if heartbeat.leaving:
@@ -208,7 +207,6 @@ class AgentPresence:
         return {pool: self.agents(pool) for pool in pools}
 
     def forget(self, pool: str, operation_id: str) -> None:
-        """Forget an ended operation."""
         self._running[pool].pop(operation_id, None)
 
     def _alive(self, pool: str) -> list[LastHeartbeat]:

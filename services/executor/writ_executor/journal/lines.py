@@ -125,7 +125,6 @@ class OperationLine:
             self._waiting.discard(operation_id)
 
     def get(self, operation_id: str) -> AcceptedLife | None:
-        """Return an operation of this line."""
         return self._members.get(operation_id)
 
     def holding(self) -> list[AcceptedLife]:

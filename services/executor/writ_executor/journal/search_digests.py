@@ -20,7 +20,6 @@ SIZE = 16
 
 
 def search_digest(key: bytes, name: str, text: str) -> str:
-    """Return the digest of one value as text."""
     digest = hmac.digest(key, canonical([name, text]), "sha256")[:SIZE]
     return urlsafe_b64encode(digest).rstrip(b"=").decode()
 

@@ -317,7 +317,6 @@ def _error_of(
 
 
 def exception_of(failure: Failure) -> Conflict | Invalid | Unreachable | Untrusted:
-    """Return the exception for a failure from the wire."""
     if failure.retry:
         return Unreachable(failure.message, code=failure.code)
     if failure.code == "moved_on":

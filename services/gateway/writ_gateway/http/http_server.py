@@ -80,7 +80,6 @@ class McpListener:
         await self._sessions.close()
 
     def checks(self) -> Mapping[str, Check]:
-        """Return the checks of `/readyz`."""
         return {"nats": self._nats_check, "tokens": self._tokens_check}
 
     async def _nats_check(self) -> str | None:

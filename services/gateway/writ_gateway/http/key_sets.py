@@ -37,7 +37,6 @@ class FileKeys:
         self._path = path
 
     async def key(self, kid: str) -> jwt.PyJWK | None:
-        """Return the key of that id."""
         try:
             return by_id(jwt.PyJWKSet.from_json(self._path.read_text())).get(kid)
         except (OSError, ValueError, jwt.PyJWTError) as error:
@@ -62,7 +61,6 @@ class FetchedKeys:
         self._fetching = asyncio.Lock()
 
     async def key(self, kid: str) -> jwt.PyJWK | None:
-        """Return the key of that id."""
         if self._due(kid):
             async with self._fetching:
                 if self._due(kid):  # nobody else fetched them meanwhile

@@ -71,7 +71,6 @@ class ApprovalEndpoint:
         self._counters = SignCounters()
 
     def endpoint(self) -> Endpoint:
-        """Return the endpoint to be served."""
         subject = subjects.approval("x").replace(".x", ".*")
         respond = endpoint_handler("approval", self.handle, ApprovalReply, self._observe, _log)
         return Endpoint(name="approval", subject=subject, handler=respond, concurrency=CONCURRENCY)

@@ -87,7 +87,6 @@ class PendingApprovals:
         self._former: dict[str, WaitingOperation] = {}
 
     def by_name(self) -> dict[str, QueryHandler]:
-        """Return the handler of each query, by its channel's name."""
         return {"query_approvals": self.approvals, "query_approval": self.approval}
 
     async def approvals(self, message: Message) -> ApprovalsReply:

@@ -29,7 +29,6 @@ class AgentPlugins(Struct, frozen=True, kw_only=True):
         return self._accepted(name for name in self.accepted if name in concerned or name not in self.own)
 
     def all_accepted(self) -> dict[str, list[str]]:
-        """Return the accepted digests of all plugins."""
         return self._accepted(self.accepted)
 
     def problem(self, operation: str, backend: str, agent: PluginDigests) -> str:

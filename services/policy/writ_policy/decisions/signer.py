@@ -29,7 +29,6 @@ class DecisionSigner:
         return self._key.installation
 
     def sign(self, decision: Decision) -> Signed:
-        """Return the decision, signed."""
         signed = sign(self._key, decision)
         self._signed[signed.signature] = sha256(bytes(signed.payload)).digest()
         if len(self._signed) > REMEMBERED:

@@ -65,7 +65,6 @@ class AnalysisQueries:
         self._analysis_pool = analysis_pool
 
     def by_name(self) -> dict[str, QueryHandler]:
-        """Return the handler of each query, by its channel's name."""
         return {
             "query_policy_can_i": self.can_i,
             "query_policy_explain": self.explain,

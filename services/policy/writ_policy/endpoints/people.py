@@ -37,7 +37,6 @@ class PeopleEndpoints:
         return Endpoint(name="people", subject=subjects.POLICY_PEOPLE, handler=respond, concurrency=CONCURRENCY)
 
     def by_name(self) -> dict[str, QueryHandler]:
-        """Return the handler of the query, by its channel's name."""
         return {"query_people": self._of_principal}
 
     async def _of_version(self, message: Message) -> PeopleReply:

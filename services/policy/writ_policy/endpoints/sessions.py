@@ -21,7 +21,6 @@ class SessionQueries:
         self._permit = permit
 
     def by_name(self) -> dict[str, QueryHandler]:
-        """Return the handler of the query, by its channel's name."""
         return {"query_sessions": self.sessions}
 
     async def sessions(self, message: Message) -> SessionsReply:

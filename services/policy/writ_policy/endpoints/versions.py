@@ -62,7 +62,6 @@ class VersionQueries:
         self._windows = windows
 
     def by_name(self) -> dict[str, QueryHandler]:
-        """Return the handler of each query, by its channel's name."""
         return {
             "query_policy_history": self.history,
             "query_policy_show": self.show,
@@ -79,7 +78,6 @@ class VersionQueries:
         return PolicyHistoryReply(versions=views, more=bool(page) and page[-1][2] > 1)
 
     async def show(self, message: Message) -> PolicyShowReply:
-        """Return one version with its document."""
         query = decode_query(message, PolicyShowQuery)
         await self.permit(message)
         head = self._versions.head

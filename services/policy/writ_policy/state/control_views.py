@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from writ_contracts.bounds import first_names
 from writ_contracts.policy.versions import EmergencyView, StopView, WindowView
 from writ_rules.engine.control import ControlState, Emergency, Stop
 from writ_rules.engine.policy_file.approval_windows import ApprovalWindow
@@ -52,17 +53,11 @@ def in_words(control: ControlState, now: float) -> str:
 
 
 def _reach(stop: StopView) -> str:
-    """Return what a stop is about, nothing for one of everything."""
+    """Return what a stop is about, nothing for one of everything. Author and reason follow in the same line."""
     targets = [] if stop.targets == ["*"] else stop.targets
     lists = {"targets": targets, "roles": stop.roles, "operations": stop.operations, "principals": stop.principals}
-    parts = [f"{name} {_first(values)}" for name, values in lists.items() if values]
+    parts = [f"{name} {first_names(values)}" for name, values in lists.items() if values]
     return f" for {'; '.join(parts)}" if parts else ""
-
-
-def _first(values: Sequence[str], most: int = 3) -> str:
-    """Return the first values, and how many more there are: author and reason follow in the same line."""
-    more = f" and {len(values) - most} more" if len(values) > most else ""
-    return ", ".join(values[:most]) + more
 
 
 def _cut(lines: Sequence[str], most: int = 5) -> str:

@@ -261,7 +261,6 @@ class DirectClient(HeaderClient):
         await self.round_trip(1.0)
 
     async def forget(self, subscription: Subscription) -> None:
-        """Remove a subscription here, so no reconnect restores it."""
         self._remove_sub(subscription._id)
 
     async def round_trip(self, timeout: float) -> bool:

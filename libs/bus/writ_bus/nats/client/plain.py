@@ -39,28 +39,22 @@ class PlainClient:
 
     @property
     def is_connected(self) -> bool:
-        """Return whether messages can be sent now."""
         return self._client.is_connected
 
     @property
     def max_payload(self) -> int:
-        """Return the server's limit of a message, in bytes."""
         return self._client.max_payload
 
     async def connect(self, **options: Any) -> None:
-        """Connect, with nats-py's options."""
         await self._client.connect(**options)
 
     def use_tls(self, context: SSLContext) -> None:
-        """Use this context from the next connection on."""
         self._client.use_tls(context)
 
     async def publish(self, subject: str, payload: bytes, reply: str, headers: dict[str, str] | None) -> None:
-        """Send a message. Raises one of DOWN."""
         await self._client.publish(subject, payload, reply, headers)
 
     async def listen(self, subject: str, queue: str, on_message: OnMessage) -> Subscription:
-        """Call `on_message` for each message. Raises one of DOWN."""
 
         async def arrived(message: Msg) -> None:
             try:

@@ -10,6 +10,7 @@ import click
 
 from writ_cli.context.settings import Settings
 from writ_cli.terminal.output import visible
+from writ_contracts.bounds import first_names
 from writ_contracts.errors import ConfigError, Invalid
 from writ_contracts.inventory import SCANNER
 from writ_contracts.nearest_name import near
@@ -34,7 +35,7 @@ def check_roles(settings: Settings, roles: Iterable[str], *, new_role: bool) -> 
     unknown = [] if known is None else [role for role in asked if role not in known]
     if known is None or not unknown:
         return
-    hint = near(unknown[0], known) or f"; there are {_listed(known)}."
+    hint = near(unknown[0], known) or f"; there are {first_names(sorted(known), MOST_NAMED)}."
     text = f"no rule of the policy names role {unknown[0][:80]!r}, and no principal has it{hint}"
     raise Invalid(f"{text} Or take it as it is: --new-role")
 
@@ -53,9 +54,3 @@ def _known(settings: Settings) -> set[str] | None:
         click.echo(visible(text.splitlines()[0]), err=True)
         return None
     return {*named, *held, SCANNER}
-
-
-def _listed(known: Iterable[str]) -> str:
-    names = sorted(known)
-    rest = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return ", ".join(names[:MOST_NAMED]) + rest

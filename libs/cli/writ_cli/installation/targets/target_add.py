@@ -87,7 +87,6 @@ class TargetOptions(Struct, frozen=True, kw_only=True):
 
     @property
     def folders(self) -> EngineFolders:
-        """The folders of a Docker engine."""
         return EngineFolders(mount_roots=self.mount_roots, stack_dir=self.stack_dir)
 
     def engine(self, name: str, address: str) -> NewEngine:

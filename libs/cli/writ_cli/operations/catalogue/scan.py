@@ -8,9 +8,8 @@ import click
 import msgspec
 from msgspec import Struct
 
-from writ_cli.arguments import completion
 from writ_cli.arguments.command_group import CommandGroup
-from writ_cli.arguments.options import asking
+from writ_cli.arguments.options import asking, target_option
 from writ_cli.context.settings import Settings
 from writ_cli.operations.catalogue import scan_process
 from writ_cli.operations.catalogue.parameter_words import parse
@@ -52,16 +51,7 @@ async def report(settings: Settings, file: BinaryIO) -> int:
 
 @scan.command()
 @click.argument("scanner")
-@click.option(
-    "--target",
-    "-t",
-    "targets",
-    metavar="ID",
-    multiple=True,
-    required=True,
-    help="A target; repeatable.",
-    shell_complete=completion.targets,
-)
+@target_option("A target; repeatable.", "targets", metavar="ID", multiple=True, required=True)
 @click.option("--with", "words", metavar="KEY=VALUE", multiple=True, help="An option of the scanner; repeatable.")
 @asking
 async def run(settings: Settings, scanner: str, targets: tuple[str, ...], words: tuple[str, ...]) -> int:

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from writ_cli.arguments import completion
 from writ_cli.arguments.command_group import CommandGroup
-from writ_cli.arguments.options import asking, listing
+from writ_cli.arguments.options import asking, listing, target_option
 from writ_cli.context.settings import Settings
 from writ_cli.operations.controls.stops import REASON
 from writ_cli.operations.running.operation_check import warn_of_globs_without_targets
@@ -42,16 +42,7 @@ def emergency() -> None:
 
 @emergency.command("declare")
 @REASON
-@click.option(
-    "--target",
-    "-t",
-    "targets",
-    multiple=True,
-    required=True,
-    metavar="GLOB",
-    help="Targets (web-*, *).",
-    shell_complete=completion.targets,
-)
+@target_option("Targets (web-*, *).", "targets", metavar="GLOB", multiple=True, required=True)
 @click.option("--for", "span", metavar="SPAN", required=True, help="Longest duration; the policy has a bound.")
 @SSH_KEY
 @asking

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from writ_cli.arguments import completion
 from writ_cli.arguments.command_group import CommandGroup
-from writ_cli.arguments.options import asking, listing
+from writ_cli.arguments.options import asking, listing, principal_option, target_option
 from writ_cli.arguments.suggestions import suggestion
 from writ_cli.context.settings import Settings
 from writ_cli.operations.running.operation_check import refuse_unknown, warn_of_globs_without_targets
@@ -34,24 +34,9 @@ def stop() -> None:
 
 @stop.command("set")
 @REASON
-@click.option(
-    "--target",
-    "-t",
-    "targets",
-    multiple=True,
-    metavar="GLOB",
-    help="Only these targets (web-*).",
-    shell_complete=completion.targets,
-)
+@target_option("Only these targets (web-*).", "targets", metavar="GLOB", multiple=True)
 @click.option("--role", "roles", multiple=True, type=click.Choice(get_args(Role)), help="Only targets of this role.")
-@click.option(
-    "--principal",
-    "principals",
-    multiple=True,
-    metavar="NAME",
-    help="Only requests of this principal.",
-    shell_complete=completion.principals,
-)
+@principal_option("Only requests of this principal.", "principals", metavar="NAME", multiple=True)
 @click.option(
     "--operation",
     "operations",

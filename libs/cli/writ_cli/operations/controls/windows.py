@@ -4,7 +4,7 @@ import click
 
 from writ_cli.arguments import completion
 from writ_cli.arguments.command_group import CommandGroup
-from writ_cli.arguments.options import asking, listing
+from writ_cli.arguments.options import asking, listing, target_option
 from writ_cli.context.settings import Settings
 from writ_cli.operations.running.operation_check import refuse_misspelt_target, refuse_unknown
 from writ_cli.operations.running.requests import show_requested
@@ -22,16 +22,7 @@ def window() -> None:
 
 @window.command("request")
 @click.argument("operations", nargs=-1, required=True, metavar="OPERATION...", shell_complete=completion.operations)
-@click.option(
-    "--target",
-    "-t",
-    "targets",
-    multiple=True,
-    required=True,
-    metavar="TARGET",
-    help="A target; repeatable.",
-    shell_complete=completion.targets,
-)
+@target_option("A target; repeatable.", "targets", multiple=True, required=True)
 @click.option("--uses", type=click.IntRange(1, 1000), default=1, show_default=True, help="Number of operations.")
 @click.option("--for", "span", default="1h", show_default=True, metavar="SPAN", help="Duration, from the approval.")
 @click.option("--reason", "-r", required=True, help="The purpose, which approvers see.")

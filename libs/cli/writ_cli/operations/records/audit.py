@@ -12,7 +12,7 @@ from msgspec import Struct
 from writ_cli.arguments import completion
 from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.correlation_option import checked_correlation
-from writ_cli.arguments.options import INPUT_FILE, asking, asking_rows, listing, packed
+from writ_cli.arguments.options import INPUT_FILE, asking, asking_rows, listing, packed, principal_option, target_option
 from writ_cli.context.settings import Settings
 from writ_cli.operations.records import timeline
 from writ_cli.operations.records.prefix_lookups import search_by_prefix, trace_by_prefix
@@ -156,15 +156,8 @@ def audit() -> None:
 
 
 @audit.command("search")
-@click.option(
-    "--principal",
-    "asked_by",
-    multiple=True,
-    metavar="NAME",
-    help="The requester.",
-    shell_complete=completion.principals,
-)
-@click.option("--target", "-t", multiple=True, metavar="TARGET", help="The target.", shell_complete=completion.targets)
+@principal_option("The requester.", "asked_by", metavar="NAME", multiple=True)
+@target_option("The target.", multiple=True)
 @click.option("--operation", multiple=True, metavar="OP", help="Which operation.", shell_complete=completion.operations)
 @click.option(
     "--outcome",
@@ -218,13 +211,7 @@ async def search(settings: Settings, filters: SearchOptions, columns: str | None
 
 @audit.command("security")
 @click.option("--kind", type=click.Choice(get_args(SecurityKind)), metavar="KIND", help="One kind, as in an alert.")
-@click.option(
-    "--principal",
-    "named",
-    metavar="NAME",
-    help="The principal that an event names.",
-    shell_complete=completion.principals,
-)
+@principal_option("The principal that an event names.", "named", metavar="NAME")
 @click.option("--since", metavar="WHEN", help="2h, 7d, or 2026-11-25T14:30.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
 @click.option(

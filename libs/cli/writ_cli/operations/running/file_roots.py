@@ -2,6 +2,7 @@
 
 from writ_cli.arguments.suggestions import inventory_entries
 from writ_cli.context.settings import Settings
+from writ_contracts.bounds import first_names
 from writ_contracts.requests import OperationView
 
 UNDECLARED = "is not beneath any file root"
@@ -19,6 +20,5 @@ def roots_advice(settings: Settings, view: OperationView) -> str:
     if entry is None:
         return ""
     roots = [root.path for root in entry.roots()]
-    more = f" and {len(roots) - MOST} more" if len(roots) > MOST else ""
-    listed = f"they are {', '.join(roots[:MOST])}{more}" if roots else "there are none"
+    listed = f"they are {first_names(roots, MOST)}" if roots else "there are none"
     return f"; {listed}; `writ target set {view.target} 'file_roots=[…]'` replaces the list"

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from writ_cli.arguments import completion
-from writ_cli.arguments.options import asking
+from writ_cli.arguments.options import asking, target_option
 from writ_cli.context.settings import Settings
 from writ_cli.operations.running.requests import parameters_of, reasons, target_of
 from writ_cli.terminal.exit_status import of_decision
@@ -18,7 +18,7 @@ from writ_runtime.plugins.entry_points import load_catalogue
 @click.command()
 @click.argument("operation", shell_complete=completion.operations)
 @click.argument("words", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=completion.parameters)
-@click.option("--target", "-t", metavar="TARGET", help="The target.", shell_complete=completion.targets)
+@target_option("The target.")
 @click.option("--dry-run", is_flag=True, help="Decide it as a dry run.")
 @asking
 async def simulate(

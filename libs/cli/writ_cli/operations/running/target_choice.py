@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from writ_cli.arguments import completion
 from writ_cli.arguments.correlation_option import checked_correlation
-from writ_cli.arguments.options import Body, packed
+from writ_cli.arguments.options import Body, packed, target_option
 from writ_cli.terminal.confirmation import confirm
 from writ_client.operations.target_selection import TargetSelector
 from writ_contracts.errors import Invalid
@@ -20,15 +20,7 @@ GLOB = frozenset("*?[")
 OUTCOMES = ("ok", *get_args(Outcome), "pending", "skipped", "error")
 
 OPTIONS = (
-    click.option(
-        "--target",
-        "-t",
-        "targets",
-        multiple=True,
-        metavar="TARGET",
-        help="Targets: names and globs ('web-*').",
-        shell_complete=completion.targets,
-    ),
+    target_option("Targets: names and globs ('web-*').", "targets", multiple=True),
     click.option("--role", "roles", multiple=True, type=click.Choice(get_args(Role)), help="Targets of this role."),
     click.option(
         "--tag", "tags", multiple=True, metavar="TAG", help="Targets with this tag.", shell_complete=completion.tags
@@ -108,7 +100,6 @@ class TargetChoice(Struct, frozen=True, kw_only=True):
         )
 
     def shows(self, outcome: str, *, ok: bool) -> bool:
-        """Return True if a target with this outcome is shown."""
         return not self.only or self.retry is not None or outcome in self.only or (ok and "ok" in self.only)
 
 

@@ -150,7 +150,6 @@ class PatternCheck(Struct, frozen=True):
 
 
 def has_type(value: Any, name: str) -> bool:
-    """Return whether a value has a type of the format."""
     if type(value) is _types[name]:
         return True
     if isinstance(value, bool):

@@ -8,6 +8,7 @@ from math import inf
 
 from msgspec import Struct
 
+from writ_contracts.bounds import first_names
 from writ_contracts.decisions import Effect
 from writ_contracts.people.credentials import KEY
 from writ_rules.engine.clauses.case import DecisionRequest
@@ -152,14 +153,12 @@ def _allows(names: list[str]) -> str:
 
 
 def names_of(rules: Iterable[Rule]) -> list[str]:
-    """Return the names of the rules, sorted."""
     return sorted(rule.name for rule in rules)
 
 
 def _rules(names: list[str]) -> str:
-    shown = ", ".join(f"'{name}'" for name in names[:MOST_NAMES])
-    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-    return f"rule {shown}" if len(names) == 1 else f"rules {shown}{more}"
+    shown = first_names([f"'{name}'" for name in names], MOST_NAMES)
+    return f"rule {shown}" if len(names) == 1 else f"rules {shown}"
 
 
 def _cut(text: str) -> str:

@@ -42,7 +42,6 @@ class Ruling(Struct, frozen=True, kw_only=True):
 
     @property
     def trace(self) -> list[TraceEntry]:
-        """Return the whole `rule_trace`."""
         return list(self.rule_trace)
 
 

@@ -45,7 +45,6 @@ class RuleTrace:
         return f"Trace({list(self)!r})"
 
     def first(self, most: int) -> list[TraceEntry]:
-        """Return at most `most` entries."""
         return list(islice(self, most))
 
     def __iter__(self) -> Iterator[TraceEntry]:

@@ -35,7 +35,6 @@ class JudgedRule(Struct, frozen=True, eq=False, gc=False):
 
     @property
     def denies(self) -> bool:
-        """Return whether the rule is a deny."""
         return self.rule.effect == "deny"
 
     @property

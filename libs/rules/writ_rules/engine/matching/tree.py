@@ -176,7 +176,6 @@ class TreeMatches:
         return cached_miss(branch.clause, case) if branch.step == CONDITION else branch.clause.miss(case)
 
     def nearest(self) -> JudgedRule | None:
-        """Return the allow rule nearest to a match."""
         best = min((miss for tree in self._trees for miss in self._misses(tree, 1)), key=_nearness, default=None)
         return None if best is None else judge(best[1], self._operation, self._case)
 
@@ -221,7 +220,6 @@ class Trees(Struct, frozen=True, eq=False):
         return _pair(self.ordinary, operation, role)
 
     def urgent(self, operation: str, role: str) -> tuple[ClauseNode | RuleList, ...]:
-        """Return the trees of the emergency rules."""
         return _pair(self.emergency, operation, role)
 
     def inherited(self, operation: str) -> tuple[ClauseNode | RuleList, ...]:

@@ -82,7 +82,6 @@ class RepeatedWindow(Struct, frozen=True, kw_only=True):
         return None
 
     def closes(self, at: float) -> datetime | None:
-        """Return the end of the period that is open at `at`; None where it is closed, or open without an end."""
         return closing(self, at, self._end)
 
     def _end(self, local: datetime) -> datetime:

@@ -83,7 +83,6 @@ class Window(Struct, frozen=True, kw_only=True):
     last: date | None = None
 
     def holds(self, local: datetime) -> bool:
-        """Return whether it is open at this wall clock time of its zone."""
         second = local.hour * 3600 + local.minute * 60 + local.second
         if self.start < self.end:
             return self.start <= second < self.end and self._starts_on(local.date())
@@ -110,7 +109,6 @@ class Window(Struct, frozen=True, kw_only=True):
         return None
 
     def closes(self, at: float) -> datetime | None:
-        """Return the end of the period that is open at `at`; None where it is closed, or open without an end."""
         return closing(self, at, self._end)
 
     def _end(self, local: datetime) -> datetime:

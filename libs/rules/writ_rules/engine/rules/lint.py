@@ -53,7 +53,6 @@ def suited(constraint: Constraint | AttributeConstraint, key: str) -> set[str]:
 
 
 def lint(file: PolicyDocument, every: Iterable[PlacedRule], verbs: Verbs) -> list[LintFinding]:
-    """Return the findings of all checks."""
     results = list(_policy(file))
     rule_checks: tuple[Callable[[PlacedRule, Verbs], Iterator[LintFinding]], ...]
     of_operations = (file.policies.groups and file.policies.groups.operations) or {}
