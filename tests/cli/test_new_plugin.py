@@ -104,7 +104,7 @@ def test_a_backend_that_breaks_a_promise_of_the_suite_is_found(tmp_path: Path) -
     assert "the suite was not run on backend acme: no entry point writ.conformance" in done.stderr
 
 
-@pytest.mark.parametrize("name", some(["ssh", "Acme", "a", "class", "acme-x", "../x"], "ssh", "../x"))
+@pytest.mark.parametrize("name", some(["service", "ssh", "Acme", "a", "class", "acme-x", "../x"], "service", "../x"))
 def test_a_name_that_is_taken_or_none_is_refused(tmp_path: Path, name: str) -> None:
     done = writ(tmp_path, "plugin", "new", name)
     assert done.returncode == 2, done

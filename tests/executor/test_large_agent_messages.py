@@ -21,6 +21,7 @@ from writ_contracts.journal import SecurityEvent
 from writ_contracts.target_tests import MOST_OPERATIONS
 from writ_contracts.wire import decode, encode
 from writ_executor.agents import traffic
+from writ_runtime import sender_warnings
 from writ_testing.eventually import eventually
 
 
@@ -60,6 +61,26 @@ async def test_flood_of_heartbeats_is_not_read_and_is_a_security_event_of_its_po
 
     assert [(one.kind, one.pool) for one in await eventually(recorded)] == [("flood", POOL)]
     assert len(executor.presence.agents(POOL)) == 3
+
+
+async def test_unreadable_messages_of_a_pool_fill_no_log(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    executor = await world.executor()
+    caplog.clear()
+    for number in range(100):
+        await world.bus.publish(subjects.heartbeat(POOL), b"no heartbeat %d" % number)
+        await world.bus.publish(subjects.progress(POOL), b"no progress %d" % number)
+    await world.bus.publish(subjects.progress("other"), b"no progress")
+    await heartbeat(world, instance="honest")
+
+    def logged(event: str) -> int:
+        return sum(one.getMessage() == event for one in caplog.records)
+
+    async def heard() -> bool:
+        return bool(executor.presence.agents(POOL)) and logged("progress.not_relayed") > few
+
+    few = int(sender_warnings.BURST)
+    await eventually(heard)
+    assert (logged("heartbeat.refused"), logged("progress.not_relayed")) == (few, few + 1)
 
 
 def test_largest_correct_heartbeat_and_progress_are_read() -> None:

@@ -175,7 +175,7 @@ def test_a_key_of_policy_that_was_rotated_counts_for_sessions_read_before_alone(
         assert not strange.sessions
 
 
-@pytest.mark.parametrize("kind", ["session_end", "session_idle"])
+@pytest.mark.parametrize("kind", ["session_end", "session_idle", "journal_restored"])
 def test_a_session_ends_on_nats(kind: str) -> None:
     found = known(opened(3), record(4, kind, END)).sessions.values()
     alice = Principal(id="alice", kind="human", key=ALICE.public)

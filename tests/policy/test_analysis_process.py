@@ -185,3 +185,24 @@ async def test_it_is_reported_why_the_process_cannot_be_started(bench: AnalysisP
     bench._command = "/nonexistent", "0"
     with pytest.raises(WritError, match="cannot be started: No such file or directory"):
         await bench.work(job("validate", PolicyValidateQuery(document=IN_FORCE)), PolicyValidateReply)
+
+
+FAULTY = """
+import sys
+pipe = sys.stdin.buffer
+pipe.read(int.from_bytes(pipe.read(4), "big"))
+sys.stdout.buffer.write(len(sys.argv[1]).to_bytes(4, "big") + sys.argv[1].encode())
+sys.stdout.flush()
+pipe.read(4)
+"""
+
+
+async def test_process_that_sends_a_malformed_frame_is_replaced(bench: AnalysisPool) -> None:
+    correct = bench._command
+    question = job("who_can", PolicyWhoCanQuery(operation="service_restart"))
+    for frame in ("", "[]", "{", '{"answer":{"accesses":7}}'):
+        bench._command = sys.executable, "-S", "-c", FAULTY, frame
+        with pytest.raises(WritError, match="sent something unreadable"):
+            await bench.work(question, PolicyWhoCanReply)
+    bench._command = correct
+    assert (await bench.work(question, PolicyWhoCanReply)).accesses

@@ -97,7 +97,7 @@ def test_a_window_has_the_id_of_the_operation_that_was_decided_on_and_approved()
     assert [one.id for one in apply(ControlState(), 1, request).windows] == [request.operation_id]
 
 
-def test_window_is_closed_for_good_by_its_end_or_a_stop() -> None:
+def test_window_is_closed_for_good_by_its_end_a_stop_or_a_restore() -> None:
     ended = apply(opened(), 2, event("window_end", {"window_id": "w"}, event_id="e"))
     assert ended.windows == ()
     elsewhere = apply(opened(), 2, event("stop_set", {"scope": ["db-*"], "reason": "x"}, event_id="s"))
@@ -105,6 +105,7 @@ def test_window_is_closed_for_good_by_its_end_or_a_stop() -> None:
     stopped = apply(elsewhere, 3, event("stop_set", {"scope": ["web-*"], "reason": "x"}, event_id="t"))
     lifted = apply(stopped, 4, event("stop_lift", {"stop_id": "t"}, event_id="l"))
     assert (stopped.windows, lifted.windows) == ((), ())
+    assert apply(opened(), 2, event("journal_restored", {"backup": "b"}, event_id="r")).windows == ()
 
 
 @pytest.mark.parametrize(("stopped", "left"), [("alice", 0), ("carol", 0), ("bob", 1)])

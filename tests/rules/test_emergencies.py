@@ -28,6 +28,17 @@ def test_an_emergency_is_over_when_somebody_ends_it() -> None:
     assert ended.emergency_of("web-1", 0) is None
 
 
+def test_emergency_that_lasts_ends_with_a_restore_and_waits_for_its_review() -> None:
+    restored = control("journal_restored", {"backup": "b", "last": 1})
+    state = apply(declared(), 2, restored)
+    assert state.emergency_of("web-1", 0) is None
+    assert [(one.end(0), one.ended_by) for one in state.emergencies] == [("ended", "restore")]
+    again = apply(state, 3, control("emergency_confirm", {"emergency_id": "e-1", "verdict": "confirm"}))
+    assert again.emergency_of("web-1", 0) is None
+    stopped = apply(ControlState(), 1, control("stop_set", {"scope": ["*"]}))
+    assert apply(stopped, 2, restored).stops == stopped.stops
+
+
 def test_a_declaration_that_cannot_be_read_declares_nothing() -> None:
     for broken in ({**DECLARED, "until": None}, {**DECLARED, "scope": "*"}):
         state = apply(ControlState(), 1, control("emergency_declare", broken))

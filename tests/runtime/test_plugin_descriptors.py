@@ -7,15 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from writ_contracts.backends import EVERY
+from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.errors import ConfigError
+from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.operations import offers
 from writ_contracts.plugins import WRIT_PLUGIN_API, Plugin
-from writ_runtime.plugins.descriptors import installed_plugins
+from writ_runtime.plugins.descriptors import RESERVED, installed_plugins
 from writ_runtime.plugins.entry_points import load_catalogue
 
 DESCRIPTOR = """
 from writ_contracts.plugins import Plugin
-PLUGIN = Plugin(api={api}, prefixes=("acme",), serves={serves})
+PLUGIN = Plugin(api={api}, prefixes={prefixes}, serves={serves})
 """
 HANDLERS = 'raise RuntimeError("handlers were imported")\nHANDLERS = {}\ndef backend(): return None\n'
 
@@ -27,6 +30,7 @@ def made(
     *,
     api: int = WRIT_PLUGIN_API,
     serves: str = "{}",
+    prefixes: str = '("acme",)',
     described: bool = True,
 ) -> list[Distribution]:
     """A package on the path, with these entry points."""
@@ -35,7 +39,7 @@ def made(
     package.mkdir()
     info.mkdir()
     (package / "__init__.py").write_text("")
-    (package / "descriptor.py").write_text(DESCRIPTOR.format(api=api, serves=serves))
+    (package / "descriptor.py").write_text(DESCRIPTOR.format(api=api, serves=serves, prefixes=prefixes))
     (package / "handlers.py").write_text(HANDLERS)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: 1.0\n")
     head = f"[writ.plugin]\nacme = {name}.descriptor:PLUGIN\n" if described else ""
@@ -75,6 +79,18 @@ def test_a_name_that_is_not_the_plugins_own_stops_the_start(
     found = made(tmp_path, monkeypatch, f"[{group}]\ndocker = PKG.handlers:backend\n")
     with pytest.raises(ConfigError, match=r"docker must begin with its prefix \(acme\)"):
         installed_plugins(found)
+
+
+def test_prefix_of_writs_own_names_stops_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = made(tmp_path, monkeypatch, prefixes='("acme", "service", "docker", "writ", "policy")')
+    with pytest.raises(ConfigError, match="Writ's own names have the prefix docker, policy, service, writ: give"):
+        installed_plugins(found)
+
+
+def test_every_name_of_writ_has_a_reserved_prefix() -> None:
+    writ = Plugin(api=1, prefixes=tuple(RESERVED))
+    names = [*(operation.name for operation in BUILT_IN), *EVERY, WRIT_TARGET]
+    assert [name for name in names if not writ.owns(name)] == []
 
 
 def test_a_plugin_serves_by_its_own_backends_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,12 +50,44 @@ def test_the_digest_changes_with_the_code_its_metadata_and_a_lost_file(tmp_path:
     assert len(digests) == 4
 
 
-@pytest.mark.parametrize("record", ["", "__editable__.acme-1.0.pth,sha256=x,1\nacme-1.0.dist-info/RECORD,,\n"])
+@pytest.mark.parametrize(
+    ("record", "origin"),
+    [
+        ("", None),
+        ("_acme.pth,sha256=x,1\nacme-1.0.dist-info/RECORD,,\n", '{"dir_info":{"editable":true},"url":"file:///x"}'),
+    ],
+    ids=["folder", "editable"],
+)
 def test_an_editable_installation_has_the_digest_of_its_sources(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record: str, origin: str | None
 ) -> None:
     one = installed(tmp_path, record=record)
+    if origin is not None:
+        (tmp_path / "acme-1.0.dist-info" / "direct_url.json").write_text(origin)
     monkeypatch.syspath_prepend(str(tmp_path))
     before = distribution_digest(one, ["acme.backend"])
+    (tmp_path / "_acme.pth").write_text("/another/place")
+    assert distribution_digest(one, ["acme.backend"]) == before
     (tmp_path / "acme" / "backend.py").write_text("x = 2\n")
     assert distribution_digest(one, ["acme.backend"]) != before
+
+
+FORGED = '{"dir_info":{"editable":true},"url":"file:///acme"}'
+
+
+@pytest.mark.parametrize("origin", [None, FORGED], ids=["index", "forged"])
+@pytest.mark.parametrize(
+    "line",
+    ["acme.pth,sha256=x,1", "acme/extra.pyc,sha256=x,1", "acme/__pycache__/backend.cpython-311.pyc,sha256=x,1"],
+    ids=["pth", "module", "cached"],
+)
+def test_digest_changes_with_code_that_is_no_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, origin: str | None
+) -> None:
+    usual = installed(tmp_path / "a")
+    other = installed(tmp_path / "b", record=f"{line}\n{RECORD.replace('acme/__pycache__', 'acme/x', 1)}")
+    (tmp_path / "b" / line.partition(",")[0]).write_text("import os; os.environ['WRIT'] = 'read'\n")
+    if origin is not None:
+        (tmp_path / "b/acme-1.0.dist-info/direct_url.json").write_text(origin)
+    monkeypatch.syspath_prepend(str(tmp_path / "b"))
+    assert distribution_digest(other, ["acme.backend"]) != distribution_digest(usual, ["acme.backend"])

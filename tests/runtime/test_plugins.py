@@ -88,6 +88,21 @@ OPERATIONS = (
         load_catalogue([EntryPoint("bad", f"{module}:OPERATIONS", OPERATIONS)])
 
 
+def test_control_operation_of_a_plugin_is_refused_at_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = written(
+        tmp_path,
+        monkeypatch,
+        """
+from msgspec.structs import replace
+from writ_contracts.catalogue import BUILT_IN
+[LIFT] = [one for one in BUILT_IN if one.name == "stop_lift"]
+OPERATIONS = (replace(LIFT, name="acme_lift", own_signature=False),)
+""",
+    )
+    with pytest.raises(ConfigError, match="bad: operation acme_lift: a plugin cannot define a control operation"):
+        load_catalogue([EntryPoint("bad", f"{module}:OPERATIONS", OPERATIONS)])
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [

@@ -1,12 +1,13 @@
 """Receive the security reports of agents beside the executors, and record those that the executors did not.
 
-Someone with an executor's key could acknowledge a report and drop it, and the agent would not send it again.
+Someone with an executor's key could acknowledge a report and drop it, and the agent would not send it again. With an
+agent's key, too, they could flood audit at the same time: each pool has a share of its own, and a flood is recorded.
 """
 
 import asyncio
 import hashlib
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 
 from writ_audit.index_follower import IndexFollower
 from writ_bus.backoff import backoff
@@ -20,6 +21,7 @@ from writ_contracts.wire import decode
 from writ_runtime.buckets import Buckets
 from writ_runtime.journal.security_events import SecurityEvents, SecurityFinding, security_event
 from writ_runtime.logs import Log
+from writ_runtime.sender_warnings import SenderWarnings
 from writ_trust.statements import open_signed
 
 PATIENCE = 5.0
@@ -28,7 +30,12 @@ MARGIN = 1_000
 """Events by which the index may be ahead of a report that is not yet read here."""
 RATE, BURST = 0.2, 50.0
 """Reports of one pool: a second on average, and at once."""
-MOST_WAITING, REMEMBERED = 256, 1_000
+MOST_WAITING, REMEMBERED = 64, 1_000
+"""Reports of one pool that wait, and digests of all."""
+READ_RATE, READ_BURST = 10.0, 100.0
+"""Messages of one pool whose signature is verified."""
+FLOOD_AGAIN = 60.0
+"""Seconds after which a flood of a pool is recorded again."""
 
 _log = Log("writ.audit")
 
@@ -42,7 +49,11 @@ class ReportEndpoint:
         self._follower = follower
         self._security = security
         self._buckets = Buckets(RATE, BURST)
-        self._waiting: asyncio.Queue[tuple[float, int, str, Signed, SecurityReport]] = asyncio.Queue(MOST_WAITING)
+        self._read = Buckets(READ_RATE, READ_BURST)
+        self._warnings = SenderWarnings(_log)
+        self._waiting: asyncio.Queue[tuple[float, int, str, Signed, SecurityReport]] = asyncio.Queue()
+        self._waiting_of = Counter[str]()
+        self._floods: dict[str, float] = {}
         self._known_reports: OrderedDict[str, None] = OrderedDict()
 
     async def listen(self, bus: Bus) -> None:
@@ -52,20 +63,28 @@ class ReportEndpoint:
         name = hashlib.sha256(message.data).hexdigest()
         if name in self._known_reports:  # agents repeat a report until it is acknowledged
             return
+        pool, now = subjects.parse_pool(message.subject), time.monotonic()
+        if self._waiting_of[pool] >= MOST_WAITING or not self._read.take(pool, now):
+            self._note_flood(pool, now)
+            return
         try:
-            pool = subjects.parse_pool(message.subject)
             signed = decode(message.data, ReportMessage, limit=LARGEST_REPORT).report
             report = open_signed(signed, SecurityReport, [signed.key], self._installation)
         except (Invalid, Untrusted) as error:
-            _log.warning("report.refused", error=str(error))
+            self._warnings.warning("report.refused", pool, error=str(error))
             return
         self._known_reports[name] = None
         if len(self._known_reports) > REMEMBERED:
             self._known_reports.popitem(last=False)
-        try:
-            self._waiting.put_nowait((time.monotonic() + PATIENCE, self._follower.position, pool, signed, report))
-        except asyncio.QueueFull:
-            _log.warning("report.not_watched", pool=pool, kind=report.kind, reason="too many wait already")
+        self._waiting_of[pool] += 1
+        self._waiting.put_nowait((now + PATIENCE, self._follower.position, pool, signed, report))
+
+    def _note_flood(self, pool: str, now: float) -> None:
+        """Record that reports of this pool are not read: true ones may be among them."""
+        if now - self._floods.get(pool, float("-inf")) >= FLOOD_AGAIN:
+            self._floods[pool] = now
+            detail = f"pool {pool} sends more reports than audit compares with the record: the rest is not read"
+            self._security.report("flood", detail, None, None, pool)
 
     async def watch(self) -> None:
         """Check that each report arrives in the journal, until cancelled."""
@@ -76,6 +95,7 @@ class ReportEndpoint:
                 if await self._done(max(0, position - MARGIN), pool, signed, report):
                     break
                 await asyncio.sleep(pause)
+            self._waiting_of[pool] -= 1
 
     async def _done(self, after: int, pool: str, signed: Signed, report: SecurityReport) -> bool:
         """Wait until the report is stored or can never be, and return True; False if it has to be checked later.
@@ -97,12 +117,8 @@ class ReportEndpoint:
         if any(_holds(record, signed) for record in there):
             return
         if not self._buckets.take(pool, time.monotonic()):
-            _log.warning(
-                "report.not_recorded",
-                pool=pool,
-                kind=report.kind,
-                error="this pool sends more reports than are recorded in this time",
-            )
+            self._note_flood(pool, time.monotonic())
+            self._warnings.warning("report.not_recorded", pool, kind=report.kind, error="too many of this pool")
             return
         finding = SecurityFinding(
             kind=kind,

@@ -57,6 +57,7 @@ from writ_runtime.files.watched_file import WatchedFile
 from writ_runtime.health import Attention, Check
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics, Observer
+from writ_runtime.sender_warnings import SenderWarnings
 
 CONCURRENCY = 256
 """Concurrent requests of one kind; more wait."""
@@ -98,7 +99,7 @@ class Executor:
         self.sweep, self.intake, self.claims = parts.sweep, parts.intake, parts.claims
         self.receipts, self.queries, self.notices = parts.receipts, parts.queries, parts.notices
         self.sought_values = parts.sought_values
-        self._alarms, self._traffic = parts.alarms, AgentTraffic()
+        self._alarms, self._traffic, self._warnings = parts.alarms, AgentTraffic(), SenderWarnings(log)
         self._key_use, self._people_notices = parts.key_use, PeopleNotices(bus, parts.presence)
         self.replicas = parts.replicas
         self._audit_services = parts.audit_services
@@ -306,7 +307,7 @@ class Executor:
         try:
             heartbeat = wire.decode(message.data, Heartbeat, limit=LARGEST_HEARTBEAT)
         except Invalid as error:
-            log.warning("heartbeat.refused", error=str(error))
+            self._warnings.warning("heartbeat.refused", subjects.parse_pool(message.subject), error=str(error))
             return
         pool = subjects.parse_pool(message.subject)
         if heartbeat.pool != pool:  # NATS lets a pool's key publish on its own subject alone
@@ -320,7 +321,7 @@ class Executor:
         try:
             self._audit_services.record(wire.decode(message.data, AuditStanding, limit=LARGEST_STANDING))
         except Invalid as error:
-            log.warning("standing.refused", error=str(error))
+            self._warnings.warning("standing.refused", Role.AUDIT, error=str(error))
 
     async def _progress(self, message: Message) -> None:
         if not self._admits("progress", message):
@@ -331,7 +332,7 @@ class Executor:
                 subject = subjects.progress_event(progress.principal, progress.operation_id)
                 await self._bus.publish(subject, wire.encode(progress))
         except WritError as error:
-            log.warning("progress.not_relayed", error=str(error))
+            self._warnings.warning("progress.not_relayed", subjects.parse_pool(message.subject), error=str(error))
 
     def violation(self, kind: str, subject: str) -> None:
         """Record the server's refusal of a subject."""

@@ -16,7 +16,7 @@ from writ_cli.terminal.exit_status import Exit
 from writ_cli.terminal.output import visible
 from writ_contracts.errors import Conflict, Invalid
 from writ_contracts.plugins import BACKENDS, EVALUATORS, NOTIFIERS, SCANNERS, InstalledPlugin, Prefix
-from writ_runtime.plugins.descriptors import installed_plugins
+from writ_runtime.plugins.descriptors import RESERVED, installed_plugins
 from writ_runtime.plugins.entry_points import load_catalogue
 
 
@@ -123,7 +123,7 @@ def _refuse_bad(name: str) -> None:
         msgspec.convert(name, Prefix)
     except msgspec.ValidationError:
         raise Invalid(f"{name[:80]!r} cannot name a plugin: small letters and digits, 2 to 32") from None
-    taken = {backend for one in load_catalogue().values() for backend in one.backends}
+    taken = RESERVED | {backend for one in load_catalogue().values() for backend in one.backends}
     if name in taken or keyword.iskeyword(name):
         raise Invalid(f"{name} is taken: choose another name")
 

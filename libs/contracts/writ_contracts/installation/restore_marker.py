@@ -3,6 +3,10 @@
 from msgspec import Struct
 
 FILE = "restored.json"
+JOURNAL_RESTORED = "journal_restored"
+"""The control event of the first start from a backup. Emergencies, approval windows and sessions end with it: somebody
+may have ended them after the backup, and the restored journal does not know it.
+"""
 
 
 class RestoreMarker(Struct, frozen=True, kw_only=True):

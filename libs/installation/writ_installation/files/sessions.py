@@ -13,6 +13,7 @@ from writ_contracts.catalogue.sessions import SESSION_OPEN
 from writ_contracts.errors import ConfigError, Invalid
 from writ_contracts.history.copied_control_events import CARRIED_FROM
 from writ_contracts.history.records import Record
+from writ_contracts.installation.restore_marker import JOURNAL_RESTORED
 from writ_contracts.inventory import Principal
 from writ_contracts.journal import ControlEvent
 from writ_contracts.wire import decode
@@ -24,7 +25,7 @@ from writ_trust.control_events import is_decided, stored_late
 from writ_trust.keys import is_public
 from writ_trust.sessions import NONE, Session, Sessions, sessions_after
 
-KINDS = frozenset({"session_open", "session_end", "session_idle", "principal_manage"})
+KINDS = frozenset({"session_open", "session_end", "session_idle", "principal_manage", JOURNAL_RESTORED})
 OF_SESSIONS = frozenset(subjects.control_event(kind) for kind in ("session_open", "session_end", "session_idle"))
 _log = Log("writ.keeper")
 

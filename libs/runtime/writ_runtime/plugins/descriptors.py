@@ -10,7 +10,10 @@ from importlib.metadata import Distribution, EntryPoint, distributions
 
 import msgspec
 
+from writ_contracts.backends import EVERY
+from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.errors import ConfigError
+from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.plugins import (
     BACKENDS,
     CARRYING,
@@ -29,6 +32,10 @@ GROUP = "writ.plugin"
 NAMED = (BACKENDS, EVALUATORS, NOTIFIERS, SCANNERS, CONFORMANCE)
 """Groups whose entry points are named as policies, inventories and other files use them."""
 PARTS = (*CARRYING, *NAMED)
+RESERVED = frozenset({WRIT_TARGET, *EVERY, *(one.name.partition("_")[0] for one in BUILT_IN)})
+"""Prefixes of Writ's own names. `service_*` in a ceiling or in the capabilities of a target means Writ's operations,
+and a plugin that owned that prefix would have to be on every agent that restarts a service.
+"""
 
 
 def installed_plugins(found: Iterable[Distribution] | None = None) -> list[InstalledPlugin]:
@@ -89,6 +96,9 @@ def _plugin(source: str, entry: EntryPoint) -> Plugin:
             f"install a version of {entry.dist.name if entry.dist else source} for it"
         )
     try:
-        return msgspec.convert(msgspec.to_builtins(value), Plugin)
+        plugin = msgspec.convert(msgspec.to_builtins(value), Plugin)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{source}: {entry.value}: {error}") from error
+    if taken := sorted(RESERVED.intersection(plugin.prefixes)):
+        raise ConfigError(f"{source}: Writ's own names have the prefix {', '.join(taken)}: give the plugin another one")
+    return plugin

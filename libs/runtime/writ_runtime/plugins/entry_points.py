@@ -23,6 +23,7 @@ from msgspec import structs
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.errors import ConfigError
 from writ_contracts.evaluators import Evaluator
+from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.notifications import Notifier
 from writ_contracts.operations import OPTIONS, Catalogue, Operation
 from writ_contracts.plugins import (
@@ -61,8 +62,15 @@ def load_catalogue(found: Iterable[EntryPoint] | None = None, *, evaluators: boo
         named += own
     unique = _unique("operation", named)
     for source, _, operation in named[len(BUILT_IN) :]:
+        _refuse_control(source, operation)
         _refuse_options(source, operation)
     return Catalogue(unique.values(), load_evaluators() if evaluators else None, plugins)
+
+
+def _refuse_control(source: str, operation: Operation) -> None:
+    """Raise ConfigError for a control operation: executors carry these out, and have no handler of a plugin."""
+    if operation.control or WRIT_TARGET in operation.backends:
+        raise ConfigError(f"{source}: operation {operation.name}: a plugin cannot define a control operation")
 
 
 def _refuse_options(source: str, operation: Operation) -> None:

@@ -12,6 +12,7 @@ from msgspec import Struct, structs
 
 from writ_contracts.agents import Heartbeat
 from writ_runtime.logs import Log
+from writ_runtime.sender_warnings import SenderWarnings
 
 MOST_PROCESSES = 64
 """Of one key that are remembered. Further ones are ignored: an alarm was raised long before."""
@@ -52,6 +53,7 @@ class CopiedKeys:
     def __init__(self, lease: float, clock: Callable[[], float], processes: int) -> None:
         """`processes`: how many may use a key that is bound to no host; 0: any number. A bound key has one."""
         self._lease, self._clock, self._most = lease, clock, processes
+        self._warnings = SenderWarnings(_log)
         self._heard: dict[str, list[KeyHolder]] = {}
         self._found: dict[str, tuple[float, CopiedKey]] = {}
         self._recorded: dict[str, float] = {}
@@ -91,7 +93,7 @@ class CopiedKeys:
         elif len(known) < MOST_PROCESSES:
             known.append(KeyHolder(instance, started, now, now, claims))
         else:
-            _log.warning("copied_keys.too_many_processes", key=key[:12], instance=instance)
+            self._warnings.warning("copied_keys.too_many_processes", key[:12], instance=instance)
 
     def _new(self, pool: str, key: str, bound: bool) -> CopiedKey | None:
         copied = self._copied(pool, key, bound)

@@ -13,6 +13,7 @@ from writ_contracts.agents import Heartbeat
 from writ_contracts.plugins import PluginDigests
 from writ_contracts.version import LEVEL
 from writ_runtime.logs import Log
+from writ_runtime.sender_warnings import SenderWarnings
 
 MOST_INSTANCES, MOST_RUNNING = 256, 20_000
 """Instances and operations of one pool. Heartbeats are unsigned: a stolen key of a pool must not fill the memory."""
@@ -70,6 +71,7 @@ class AgentPresence:
         """`clock`: the boot clock."""
         self._lease = lease
         self._clock = clock
+        self._warnings = SenderWarnings(_log)
         self._missed = 0.0
         """Seconds in which this replica did not listen. They count as silence of nobody."""
         self._tidied = clock()
@@ -91,7 +93,7 @@ class AgentPresence:
         elif instance in self._latest[pool] or len(self.agents(pool)) < MOST_INSTANCES:
             self._latest[pool][instance] = LastHeartbeat(heartbeat, now)
         else:
-            _log.warning("presence.too_many_instances", pool=heartbeat.pool, instance=heartbeat.instance)
+            self._warnings.warning("presence.too_many_instances", pool, instance=instance)
         self._note_signing(heartbeat, now)
         self._name(heartbeat.pool, heartbeat.running, now)
 

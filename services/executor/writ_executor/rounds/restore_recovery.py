@@ -13,7 +13,7 @@ from writ_bus.port import Journal
 from writ_contracts import subjects
 from writ_contracts.errors import ConfigError, Conflict
 from writ_contracts.ids import WRIT_TARGET
-from writ_contracts.installation.restore_marker import RestoreMarker
+from writ_contracts.installation.restore_marker import JOURNAL_RESTORED, RestoreMarker
 from writ_contracts.journal import ControlEvent
 from writ_contracts.life import AcceptedLife, Life, is_open
 from writ_contracts.wire import decode_event
@@ -23,7 +23,6 @@ from writ_executor.journal.recorder import ATTEMPTS, Recorder
 from writ_executor.steps.outcomes import OutcomeRecorder
 from writ_runtime.logs import Log
 
-KIND = "journal_restored"
 _log = Log("writ.executor")
 
 
@@ -52,7 +51,7 @@ class RestoreRecovery:
         restored = _read(self._path)
         if restored is None:
             return False
-        records = await self._journal.read(subjects.control_event(KIND))
+        records = await self._journal.read(subjects.control_event(JOURNAL_RESTORED))
         return _event_id(restored) not in {decode_event(record.data).id for record in records}
 
     async def settle(self) -> None:
@@ -69,12 +68,12 @@ class RestoreRecovery:
     async def _record(self, restored: RestoreMarker) -> None:
         event = ControlEvent(
             **{**self._recorder.stamp(), "id": _event_id(restored)},
-            kind=KIND,
+            kind=JOURNAL_RESTORED,
             principal="",
             operation_id="",
             body=msgspec.to_builtins(restored),
         )
-        await self._recorder.append_once(subjects.control_event(KIND), event, after=0)
+        await self._recorder.append_once(subjects.control_event(JOURNAL_RESTORED), event, after=0)
 
     async def _end(self, opened: AcceptedLife) -> None:
         message = "it was open in the backup that was restored; it is not known whether it ran after that"
@@ -91,7 +90,7 @@ class RestoreRecovery:
 
 
 def _event_id(restored: RestoreMarker) -> str:
-    return f"{KIND}-{restored.backup}-{restored.restored_at:.0f}"
+    return f"{JOURNAL_RESTORED}-{restored.backup}-{restored.restored_at:.0f}"
 
 
 def _on_target(life: AcceptedLife) -> bool:

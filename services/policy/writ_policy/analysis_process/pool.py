@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from writ_contracts.errors import Full, Invalid, WritError
 from writ_policy.analysis_process.frames import framed, next_frame
@@ -46,7 +46,7 @@ class AnalysisPool:
 
     async def work(self, job: Job, kind: type[Answer]) -> Answer:
         """Return the reply. Raises Invalid for a wrong or too slow query, Full if too many wait, WritError if the
-        process dies.
+        process dies or sends something else.
         """
         if self._waiting >= MOST_WAITING:
             raise Full("too many analysis queries are waiting: try again later", code="rate_limited")
@@ -54,11 +54,11 @@ class AnalysisPool:
         try:
             async with self._turn:
                 done = await self._result_of(job)
+                if done.code:
+                    raise Invalid(done.message, code=done.code)
+                return await self._decoded(done.answer, kind, job)
         finally:
             self._waiting -= 1
-        if done.code:
-            raise Invalid(done.message, code=done.code)
-        return msgspec.json.decode(done.answer, type=kind)
 
     async def close(self) -> None:
         if self._idle is not None:
@@ -88,7 +88,18 @@ class AnalysisPool:
             how = f" by signal {-status}" if status is not None and status < 0 else ""
             raise WritError(f"the process that analyses policies died{how}: {_DIED}{less_of(job.kind)}")
         self._idle = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._stop_when_idle)
-        return msgspec.json.decode(frame, type=JobResult)
+        return await self._decoded(frame, JobResult, job)
+
+    async def _decoded(self, data: bytes | Raw, kind: type[Answer], job: Job) -> Answer:
+        """Return what the process wrote. Ends the process where it is something else, since all that follows would be
+        out of step: a plugin wrote to the pipe, or an upgrade replaced the code of the process.
+        """
+        try:
+            return msgspec.json.decode(data, type=kind)
+        except msgspec.DecodeError as error:
+            await self.close()
+            _log.error("policy.analysis_unreadable", kind=job.kind, error=str(error)[:300])
+            raise WritError("the process that analyses policies sent something unreadable: try again") from error
 
     async def _status_of_the_dead(self) -> int | None:
         """Return the exit status of the process whose output has ended."""

@@ -16,6 +16,10 @@ from writ_installation.archives.backup import BackupManifest, back_up, configura
 from writ_installation.server_access.server_address import LOOPBACK, ServerAddress
 
 PORT = 4222
+AGAIN = (
+    "what was removed, revoked or rotated after that has access again: principals, agents, sites, credentials, gateway "
+    "tokens, keys. Remove it before `writ up`. Sessions, emergencies and approval windows end at the first start"
+)
 
 
 @click.command()
@@ -53,6 +57,7 @@ async def restored(settings: Settings, file: Path, config_file: Path | None) -> 
     _show_manifest(
         settings, f"{settings.home.root} is as it was on {when}, up to event {manifest.last}: `writ up`", manifest
     )
+    _show_line(AGAIN)
     return Exit.DONE
 
 

@@ -13,6 +13,7 @@ from msgspec import Struct
 from writ_contracts.catalogue.windows import LONGEST, WindowRequest
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import Untrusted
+from writ_contracts.installation.restore_marker import JOURNAL_RESTORED
 from writ_contracts.journal import ControlEvent
 from writ_contracts.policy.stops import Reach
 from writ_rules.engine.policy_file import times
@@ -83,6 +84,8 @@ def windows_after(
         return tuple(one for one in windows if one.by != event.body.get("principal_id"))
     if event.kind == "window_end":
         return tuple(one for one in windows if one.id != event.body.get("window_id"))
+    if event.kind == JOURNAL_RESTORED:
+        return ()
     if reach is not None:
         return tuple(one for one in windows if not one.is_within(reach))
     return windows
