@@ -1,4 +1,4 @@
-"""An executor that replies to the discovery by another one after NATS has loaded its configuration again is not refused.
+"""An executor may reply to the discovery by another one after NATS has loaded its configuration again.
 
 The server forgets then to which requests a client may reply, and each refusal is a security event.
 """
