@@ -1,3 +1,4 @@
+# long: the public API of one class, which readers look up by method
 """`Writ`: request operations and follow them, from Python.
 
     async with await Writ.connect("nats://127.0.0.1:4222", seed=seed, principal="alice", installation=ID) as writ:

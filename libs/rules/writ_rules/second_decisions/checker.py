@@ -1,3 +1,4 @@
+# long: one class, whose checks share the records that it has read
 """Make recorded decisions a second time: by the version of the policy that was in force then, the control events before
 them, and the files of that time.
 
