@@ -37,6 +37,7 @@ TARGETS = (
     "$JS.ACK.WRIT_JOURNAL.agent-b.1.1.1.1.1",
     "_INBOX_bob.known",
     "_INBOX_executor.known",
+    "_INBOX_executor.all.known",
 )
 
 
@@ -62,6 +63,7 @@ class Watch:
             (bob, "writ.event.op.bob.>"),
             (bob, "_INBOX_bob.known"),
             (self.executor, "_INBOX_executor.known"),
+            (self.executor, "_INBOX_executor.all.known"),
         ):
             await bus.subscribe(subject, self._hear)
 

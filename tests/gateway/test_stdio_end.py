@@ -56,3 +56,16 @@ async def test_request_is_open_until_its_reply_or_its_cancellation() -> None:
     assert not await requests.end(0.0)
     requests.came(message(method="notifications/cancelled", params={"requestId": 3}))
     assert await requests.end(0.0)
+
+
+@pytest.mark.parametrize(("number", "named"), [(7, "7"), ("7", 7)])
+async def test_request_that_is_cancelled_by_its_id_of_another_type_is_no_longer_open(
+    number: int | str, named: int | str
+) -> None:
+    """The library cancels it, and sends no reply."""
+    requests = OpenRequests()
+    requests.came(message(id=number, method="ping"))
+    requests.came(message(method="notifications/cancelled", params={"requestId": True}))
+    assert not await requests.end(0.0)
+    requests.came(message(method="notifications/cancelled", params={"requestId": named}))
+    assert await requests.end(0.0)

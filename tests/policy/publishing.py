@@ -47,6 +47,7 @@ async def another(broker: Broker, known: Files, **changed: Any) -> AsyncIterator
     """Start another replica on the same store."""
     async with replica(MemoryBus(broker), MemoryBus(broker), known, **changed) as asking:
         asking.clock.now = time.time()
+        broker.policies.clock = asking.clock
         yield asking
 
 

@@ -20,10 +20,18 @@ from writ_rules.second_decisions.file_history import FileHistory
 from writ_trust.statements import sign
 
 
-def checker(asking: Asking, folder: Path, directory: PeopleDirectory | None = None) -> Checker:
+def checker(
+    asking: Asking,
+    folder: Path,
+    directory: PeopleDirectory | None = None,
+    *,
+    at: float | None = None,
+    set_forward: Callable[[float, float], float] = lambda since, until: 0.0,
+) -> Checker:
+    """Return a checker that knows the present files, from the time `at` on."""
     histories = [FileHistory(folder / "inputs", asking.files.path(name)) for name in ("inventory", "principals")]
     for history in histories:
-        history.record_change(asking.clock.now)
+        history.record_change(asking.clock.now if at is None else at)
     keys = {asking.files.keys["policy"].public: 1 << 60}
     return Checker(
         asking.bus.journal,
@@ -35,6 +43,7 @@ def checker(asking: Asking, folder: Path, directory: PeopleDirectory | None = No
         installation="",
         now=asking.clock,
         people=lambda: directory,
+        set_forward=set_forward,
     )
 
 

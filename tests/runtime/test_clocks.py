@@ -64,6 +64,26 @@ async def test_clock_measurement_subtracts_half_the_round_trip(setting: Setting)
     assert setting.clock.skew == pytest.approx(0.0)
 
 
+async def test_step_forward_counts_between_an_instant_before_it_and_one_after_it(setting: Setting) -> None:
+    first = setting.server
+    await setting.clock.measure()
+    setting.passes(4.0)
+    before, after = setting.server, setting.server + 3600.0
+    setting.server = after
+    setting.passes(1.0)
+    await setting.clock.measure()
+    for since, until, expected in (
+        (first, before, 0.0),
+        (before, after, 3600.0),
+        (first - 9000.0, after + 60.0, 3600.0),
+        (after, after + 7000.0, 0.0),
+    ):
+        assert setting.clock.set_forward(since, until) == pytest.approx(expected)
+    setting.server -= 7200.0
+    await setting.clock.measure()
+    assert setting.clock.set_forward(before - 7200.0, before) == 0.0
+
+
 async def test_a_slow_answer_does_not_replace_a_good_one_until_that_is_old(setting: Setting) -> None:
     await setting.clock.measure()
     setting.answers_after, setting.server = 1.5, setting.server + 1.0

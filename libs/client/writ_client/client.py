@@ -1,3 +1,4 @@
+# long: the public API of one class, which readers look up by method
 """`Writ`: request operations and follow them, from Python.
 
     async with await Writ.connect("nats://127.0.0.1:4222", seed=seed, principal="alice", installation=ID) as writ:
@@ -6,6 +7,7 @@
 Each request has an idempotency key, so a request that was lost on the way is sent again and still happens once.
 """
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -19,14 +21,21 @@ from writ_client.groups.groups import OperationGroups
 from writ_client.operations import request_signing
 from writ_client.operations.approval_windows import ApprovalWindows
 from writ_client.operations.operation_events import Event, EventFollower
-from writ_client.operations.operation_wait import HistoryReader, OnEvent, RecordedRequest, last_view, outcome
+from writ_client.operations.operation_wait import HistoryReader, OnEvent, RecordedRequest, StillOpen, last_view, outcome
 from writ_client.operations.policy_changes import changed
 from writ_client.operations.principal_changes import PrincipalChanges
 from writ_client.operations.sessions import Sessions
 from writ_client.operations.submission import send_request
 from writ_client.operations.submit_options import SubmitOptions
 from writ_client.operations.target_runs import ManyTargets, RunRecap, TargetResult, each_request
-from writ_client.operations.time_left import SUBMIT_SECONDS, TimeLeft, before_the_request, time_left
+from writ_client.operations.time_left import (
+    PROOF,
+    SUBMIT_SECONDS,
+    NotRequested,
+    TimeLeft,
+    before_the_request,
+    time_left,
+)
 from writ_client.people.approvals import Approvals, Signer
 from writ_client.queries.operation_queries import Queries
 from writ_client.queries.policy_queries import PolicyQueries
@@ -42,6 +51,8 @@ from writ_contracts.policy.versions import sent_form
 from writ_trust.keys import Key
 
 CONTROL_SECONDS = 60.0
+PROVEN_SECONDS = CONTROL_SECONDS + 120.0
+"""For a control operation that a person proves presence for, with the time to find a security key."""
 CLOSE_SECONDS = 1.0
 
 
@@ -137,10 +148,13 @@ class Writ(Queries, OperationGroups):
         by: Signer | None = None,
         proof: request_signing.RequestProof | None = None,
         client: requests.ClientInfo | None = None,
-        timeout: float | None = None,
+        timeout: float | TimeLeft | None = None,
     ) -> requests.RequestReply:
         """Send a request, and return once the decision is recorded; a denial or an invalid request is a reply as well.
         `by` proves presence, where policy demands it; `proof` keeps that for a repetition; `client` names the program.
+
+        `timeout`, in seconds, is for the proof and the reply together. Without it a reply may take 30 s, and within the
+        rest of a longer call no more than these.
 
         Raises for requests without a record: Invalid, Untrusted, Conflict (the key was used for another request), Full,
         Unreachable, Forbidden (the server refuses the key), Denied (in a flood, whose refusals are only counted), and
@@ -155,10 +169,13 @@ class Writ(Queries, OperationGroups):
             correlation_id=correlation_id,
             client=client,
         )
+        within = time_left(timeout)
         if sign and self._key is not None:
             proof = proof or request_signing.RequestProof()
-            request = await proof.of(request, self._key, self.principal, operation, by, self._clock())
-        answer = await send_request(self._bus, self.principal, operation, request, timeout)
+            async with before_the_request(within, PROOF):
+                request = await proof.of(request, self._key, self.principal, operation, by, self._clock())
+        left = within.for_submission if isinstance(timeout, TimeLeft) else within.left
+        answer = await send_request(self._bus, self.principal, operation, request, left)
         if answer.outcome is None or answer.operation_id is None:
             raise_for(answer)
         return answer
@@ -188,8 +205,10 @@ class Writ(Queries, OperationGroups):
         with self._following.listen(number) as heard:
             try:
                 answer = await self.submit(
-                    operation, target, parameters, idempotency_key=key, timeout=within.for_submission, **options
+                    operation, target, parameters, idempotency_key=key, timeout=within, **options
                 )
+            except NotRequested:
+                raise
             except TimedOut as error:
                 raise TimedOut(f"{error}; the request was sent, and may be on record as {number}") from error
             number, undecided = answer.operation_id or number, answer.outcome is None
@@ -233,7 +252,8 @@ class Writ(Queries, OperationGroups):
         Raises as `submit`. A running operation is no error: the reply has its state.
         """
         key = request_signing.new_key() if idempotency_key is None else idempotency_key
-        await self._following.start()
+        async with before_the_request(TimeLeft(SUBMIT_SECONDS)):
+            await self._following.start()
         with self._following.listen(id_of(self.principal, key)) as heard:
             answer = await self.submit(operation, target, parameters, idempotency_key=key, **options)
             operation_id = answer.operation_id or id_of(self.principal, key)
@@ -252,9 +272,15 @@ class Writ(Queries, OperationGroups):
         self, operation_id: str, *, timeout: float | TimeLeft | None = None, on_event: OnEvent = lambda _: None
     ) -> requests.OperationView:
         """Return the operation once it has an outcome, `unknown` included. Raises TimedOut after `timeout` seconds."""
-        await self._following.start()
+        within = time_left(timeout)
+        try:
+            async with asyncio.timeout(within.left):
+                await self._following.start()
+        except TimeoutError:
+            text = f"operation {operation_id} has no outcome that was seen after {within.text}"
+            raise StillOpen(text, operation_id) from None
         with self._following.listen(operation_id) as heard:
-            return await outcome(self, operation_id, heard, within=time_left(timeout), on_event=on_event)
+            return await outcome(self, operation_id, heard, within=within, on_event=on_event)
 
     async def events(self, operation_id: str) -> AsyncIterator[Event]:
         """Yield past and coming events of the operation, in order and to its outcome; progress in between as it comes.
@@ -320,14 +346,14 @@ class Writ(Queries, OperationGroups):
         return await changed(self, "policy_rollback", {"version": version, "reason": reason}, timeout)
 
     async def emergency_declare(
-        self, scope: list[str], *, reason: str, until: float, by: Signer | None = None, timeout: float = CONTROL_SECONDS
+        self, scope: list[str], *, reason: str, until: float, by: Signer | None = None, timeout: float = PROVEN_SECONDS
     ) -> requests.OperationView:
         """Apply the emergency rules on these targets (globs) until `until` (Unix seconds). `by` proves presence."""
         arguments = {"scope": scope, "reason": reason, "until": until}
         return await self.run("emergency_declare", WRIT_TARGET, arguments, reason=reason, by=by, timeout=timeout)
 
     async def emergency_confirm(
-        self, emergency_id: str, *, reason: str = "", by: Signer | None = None, timeout: float = CONTROL_SECONDS
+        self, emergency_id: str, *, reason: str = "", by: Signer | None = None, timeout: float = PROVEN_SECONDS
     ) -> requests.OperationView:
         """Confirm an emergency declared by another person, before it lapses. `by` as for its declaration."""
         arguments = {"emergency_id": emergency_id}

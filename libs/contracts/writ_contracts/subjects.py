@@ -302,3 +302,8 @@ def printable(claimed: str) -> str:
 def inbox_prefix(name: str) -> str:
     """Return the inbox prefix of a user: `name` is the principal's id, `agent-<pool>`, `enrol-<token>`, or the role."""
     return f"_INBOX_{name}"
+
+
+def replies_to_all(inbox: str) -> str:
+    """Return the prefix of replies to requests that everybody replies to, such as discovery, within this inbox."""
+    return f"{inbox}.all"

@@ -17,7 +17,7 @@ from writ_contracts import subjects
 from writ_contracts.catalogue.control import FOR_PEOPLE
 from writ_contracts.installation.account_names import gateway_account, pool_account, principal_account, token_account
 from writ_contracts.registry import CHANNELS, Channel, Role, Style
-from writ_contracts.subjects import inbox_prefix
+from writ_contracts.subjects import inbox_prefix, replies_to_all
 from writ_nats_server.accounts import Accounts
 from writ_nats_server.cluster import Routes, cluster_block, tls_block
 from writ_nats_server.cluster import TlsFiles as TlsFiles
@@ -165,12 +165,21 @@ def _discovered(service: str) -> list[str]:
     return [subject for verb in DISCOVERY for subject in (verb, f"{verb}.{service}", f"{verb}.{service}.*")]
 
 
+def _replicas(service: str) -> tuple[str, ...]:
+    """Return the subjects of discovery and of its replies.
+
+    The permission to reply is lost when NATS loads its configuration again, so a busy replica, which replies after
+    that, would cause a security event. Other replies come from other accounts: audit knows late ones by their subject.
+    """
+    return f"{PING}.{service}", f"{replies_to_all(inbox_prefix(service))}.>"
+
+
 def rights(party: AccountUsers) -> Rights:
     """Return the permissions of each key of the party."""
     listen = [*party.heard, f"{inbox_prefix(party.name)}.>", *(_discovered(party.name) if party.is_service else ())]
     servers = PINGED if party.account in SERVER_READERS else ()
     apis = [*(one.name for one in lent(party.role, party.tokens)), *servers]
-    replicas = (f"{PING}.{party.name}",) if party.role is Role.EXECUTOR else ()
+    replicas = _replicas(party.name) if party.role is Role.EXECUTOR else ()
     return Rights(_unique([*party.sent, *apis, *replicas]), _unique(listen), answers=party.is_service)
 
 

@@ -9,6 +9,7 @@ wall    The host's own time. Shown to people, and compared with the server's for
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable
 
 from msgspec import Struct
@@ -32,6 +33,7 @@ SLOWEST = 0.5
 """A longer round trip (seconds) says too little of its middle."""
 OLDEST = 60.0
 """Age in seconds after which even a slow measurement replaces the last one; without any the time counts as unknown."""
+MOST_STEPS = 64
 _log = Log("writ.clocks")
 
 
@@ -59,6 +61,13 @@ class ClockMeasurement(Struct, frozen=True):
     error: float
 
 
+class ForwardStep(Struct, frozen=True):
+    """The server's clock was set forward by `seconds`. No time by the clock that was set is before `began`."""
+
+    began: float
+    seconds: float
+
+
 class ServerClock:
     """The time of the journal's server. Between two measurements it advances with the boot clock.
 
@@ -70,6 +79,7 @@ class ServerClock:
         self._bus = bus
         self.clocks = clocks
         self._measured: ClockMeasurement | None = None
+        self._forward: deque[ForwardStep] = deque(maxlen=MOST_STEPS)
         self._failure = "it was not requested yet"
         self._forbidden = False
         """True for permissions of an earlier release: each question that the server refuses is a security event."""
@@ -84,6 +94,12 @@ class ServerClock:
         if measured is None:
             return self.clocks.wall()
         return measured.server + self.clocks.boot() - measured.boot
+
+    def set_forward(self, since: float, until: float) -> float:
+        """Return the seconds by which the server's clock was set forward between two instants of its own, as far as
+        this process has measured it. They have not passed: `until - since` counts them.
+        """
+        return sum(step.seconds for step in self._forward if since < step.began <= until)
 
     @property
     def skew(self) -> float | None:
@@ -121,6 +137,8 @@ class ServerClock:
                 _log.warning(
                     "clock.server_stepped", seconds=round(step, 3), effect="times in the journal step with this clock"
                 )
+                if step > 0:
+                    self._forward.append(ForwardStep(known.server + step, step))
         self._measured, self._forbidden = new, False
 
     async def start(self) -> None:

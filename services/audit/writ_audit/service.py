@@ -92,8 +92,8 @@ class Audit:
         self._instance = encode_id(os.urandom(16))
 
     def _make_samples(self, config: AuditConfig, keys: PolicyKeys, measures: AuditMeasures) -> DecisionSamples:
-        counted, now, people = measures.decided_again, self._time.now, self._people.value
-        return DecisionSamples(config, self._bus, keys, self._security, counted, now, self._index, people)
+        counted, time, people = measures.decided_again, self._time, self._people.value
+        return DecisionSamples(config, self._bus, keys, self._security, counted, time.now, self._index, people, time)
 
     def _make_server_log(self, config: AuditConfig, measures: AuditMeasures) -> ServerLog:
         owners = KeyOwners(config.principals, config.agents, config.nats_config)

@@ -5,12 +5,13 @@ from types import TracebackType
 from typing import Self
 
 from anyio.streams.memory import MemoryObjectSendStream
+from mcp.shared.dispatcher import as_request_id, coerce_request_id
 from mcp.shared.message import SessionMessage
 from mcp.types import JSONRPCError, JSONRPCMessage, JSONRPCNotification, JSONRPCRequest, JSONRPCResponse
 
 
 class OpenRequests:
-    """The ids of requests without a reply. A cancelled request gets none."""
+    """The ids of requests without a reply, where "7" is 7, as for the library. A cancelled request gets no reply."""
 
     def __init__(self) -> None:
         self._ids: set[object] = set()
@@ -20,7 +21,7 @@ class OpenRequests:
     def came(self, message: JSONRPCMessage) -> None:
         """Note a message of the client."""
         if isinstance(message, JSONRPCRequest):
-            self._ids.add(message.id)
+            self._ids.add(coerce_request_id(message.id))
             self._none.clear()
         elif isinstance(message, JSONRPCNotification) and message.method == "notifications/cancelled":
             self._end((message.params or {}).get("requestId"))
@@ -40,8 +41,8 @@ class OpenRequests:
         return True
 
     def _end(self, number: object) -> None:
-        if isinstance(number, str | int):
-            self._ids.discard(number)
+        if (known := as_request_id(number)) is not None:
+            self._ids.discard(coerce_request_id(known))
         if not self._ids:
             self._none.set()
 

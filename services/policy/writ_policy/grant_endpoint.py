@@ -12,7 +12,7 @@ from writ_bus import tasks
 from writ_bus.port import Bus, Entry, Journal
 from writ_contracts import subjects
 from writ_contracts.agents import Claim
-from writ_contracts.decisions import DecideRequest, Decision, GrantReply, GrantRequest
+from writ_contracts.decisions import DecideRequest, Decision, GrantReply, GrantRequest, Subject
 from writ_contracts.errors import Conflict, Invalid, Unreachable, Untrusted
 from writ_contracts.history.records import Record
 from writ_contracts.journal import MAX_EVENT_BYTES, Granted, LimitHolder
@@ -37,6 +37,7 @@ from writ_policy.limits import RuleLimits
 from writ_policy.starts import (
     MOVED_ON,
     RecordedOperation,
+    SetForward,
     changed_parameters,
     changed_record,
     check_first_decision,
@@ -73,6 +74,7 @@ class GrantEndpoint:
         keys: Mapping[str, int],
         windows: OpenWindows,
         bus: Bus,
+        set_forward: SetForward,
     ) -> None:
         """Grant claims on operations in `journal`.
 
@@ -89,6 +91,7 @@ class GrantEndpoint:
         self._signer = signer
         self._limits = RuleLimits(journal, key.installation)
         self._keys = keys
+        self._set_forward = set_forward
 
     async def recorded(self, ask: DecideRequest, judge: Judge) -> CountedApprovals | None:
         """Return the recorded approvals of the operation, or None if it is not recorded.
@@ -100,8 +103,11 @@ class GrantEndpoint:
             return None
         records = await self._journal.read(subjects.operation_filter(subject.principal, subject.operation_id))
         recorded = recorded_of(records, subject)
-        check_first_decision(recorded, subject, self._keys, self._signer.open, judge.now)
+        self._first_decision(recorded, subject, judge)
         return approvals_of(recorded, records, judge.world)
+
+    def _first_decision(self, recorded: RecordedOperation, subject: Subject, judge: Judge) -> Decision:
+        return check_first_decision(recorded, subject, self._keys, self._signer.open, judge.now, self._set_forward)
 
     async def grant(self, ask: GrantRequest) -> tuple[GrantReply, RuledRequest]:
         """Return the grant or the denial. If another start was counted first, decide once more.
@@ -135,9 +141,9 @@ class GrantEndpoint:
             refuse_moved(ask, signature, judge.world, requested_pool(records, subject))
             raise
         recorded = recorded_of(records, subject)
-        first = check_first_decision(recorded, subject, self._keys, self._signer.open, judge.now)
+        first = self._first_decision(recorded, subject, judge)
         operation, agents = judge.catalogue.find(subject.operation), judge.world.agents[claim.pool]
-        check_start(recorded, first, claim, operation, agents, self._keys.keys(), judge.now)
+        check_start(recorded, first, claim, operation, agents, self._keys.keys(), judge.now, self._set_forward)
         counted = approvals_of(recorded, records, judge.world)
         ruled = await self._rule(ask, judge, recorded, first, records, claim, counted)
         if ruled.ruling.effect != "allow":

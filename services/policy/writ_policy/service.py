@@ -176,6 +176,7 @@ class PolicyService:
             self._observe,
             windows,
             bus,
+            self.time.set_forward,
         )
         recorded = RecordedOperations(bus.journal, keys, clock)
         people = PeopleEndpoints(judging, self._observe, self._key, clock)

@@ -25,6 +25,8 @@ from writ_trust.statements import digest, open_signed
 FORGED: Final = "forged_start"
 OpenDecision = Callable[[Signed, Collection[str]], Decision]
 """Opens a signed decision if one of these keys signed it for this installation. Raises Untrusted."""
+SetForward = Callable[[float, float], float]
+"""Returns the seconds by which the NATS server's clock was set forward between two of its instants."""
 RECORDED_WITHIN = 600.0
 """The most seconds between a first decision and its record, by the NATS server's clock.
 
@@ -108,7 +110,12 @@ def check_decided(recorded: RecordedOperation, keys: Mapping[str, int], opened: 
 
 
 def check_first_decision(
-    recorded: RecordedOperation, subject: Subject, keys: Mapping[str, int], opened: OpenDecision, now: float
+    recorded: RecordedOperation,
+    subject: Subject,
+    keys: Mapping[str, int],
+    opened: OpenDecision,
+    now: float,
+    set_forward: SetForward,
 ) -> Decision:
     """Return the first decision.
 
@@ -137,6 +144,8 @@ def check_first_decision(
         raise ForgedStart(f"the decision in the record of {subject.operation_id} differs in {', '.join(different)}")
     # A record before its decision, or later than now, is from a clock of NATS that was set and not measured since.
     held_back = min(recorded.requested_at, now) - decision.at
+    if held_back > RECORDED_WITHIN:
+        held_back -= set_forward(decision.at, recorded.requested_at)
     if held_back > RECORDED_WITHIN:
         raise ForgedStart(f"{subject.operation_id} was recorded {held_back:.0f} s after its decision")
     return decision
@@ -208,6 +217,7 @@ def check_start(
     agents: Collection[str],
     keys: Collection[str],
     now: float,
+    set_forward: SetForward,
 ) -> None:
     """Check that this claim is for the next start.
 
@@ -230,7 +240,8 @@ def check_start(
         raise ForgedStart(f"{operation.name} is not started {claim.attempt} times")
     if first.effect == "require_approval" and life.approved is None:
         raise ForgedStart(f"{claim.operation_id} was dispatched without the approvals that its decision demands")
-    waited = now - max(recorded.requested_at, recorded.approved_at)
+    waiting_since = max(recorded.requested_at, recorded.approved_at)
+    waited = now - waiting_since - set_forward(waiting_since, now)
     if waited > STARTED_WITHIN:
         raise ForgedStart(f"{claim.operation_id} was requested or approved {waited / 86_400:.0f} days ago")
     if earlier is not None and not _is_over(recorded, earlier, dispatched, agents, keys, claim.installation):

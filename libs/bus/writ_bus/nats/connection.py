@@ -28,6 +28,8 @@ _logger = logging.getLogger("writ.bus")
 _violation = re.compile(r'permissions violation for (publish|subscription)(?: to)? "([^"]+)"').search
 
 LOST = "the connection to NATS is lost; it is made again as soon as NATS replies"
+LISTENING_WITHIN = 5.0
+"""Seconds in which the server must have processed a subscription."""
 HIGH_WATER = 8 << 20
 """Bytes that may wait for the socket before a sender has to wait."""
 
@@ -201,7 +203,9 @@ class NatsConnection:
         raise Unreachable("the server takes no more data")
 
     async def listen(self, subject: str, on_message: OnMessage, queue: str = "") -> NatsSubscription:
-        """Call `on_message` for each message from now on. Raises Forbidden, Unreachable."""
+        """Call `on_message` for each message from now on. Raises Forbidden, Unreachable, TimedOut; then, and after a
+        cancellation, nothing is subscribed to.
+        """
         refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def refuse(what: str, error: Forbidden) -> None:
@@ -211,14 +215,17 @@ class NatsConnection:
         self.on_refused.append(refuse)
         try:
             subscription = await self.client.listen(subject, queue, on_message)
-            await self.round_trip(5.0)  # the server's refusal comes before its pong
+            try:
+                await self.round_trip(LISTENING_WITHIN)  # the server's refusal comes before its pong
+                if refused.done():
+                    await refused
+            except BaseException:
+                await self.client.forget(subscription)  # or each reconnect would subscribe again, beside a second try
+                raise
         except DOWN as error:
             raise _not_connected(error) from error
         finally:
             self.on_refused.remove(refuse)
-        if refused.done():
-            await self.client.forget(subscription)  # or each reconnect would subscribe again
-            await refused
         return subscription
 
     async def unlisten(self, subscription: NatsSubscription) -> None:

@@ -1,4 +1,4 @@
-"""Replies: one subscription for all of a client's requests, one token for each request.
+"""Replies: one subscription for all of a client's requests, one subject for each request.
 
 A lost connection fails all waiting requests at once, since their replies would go nowhere. A refusal by the server
 fails the request too. One operation has a dozen requests, so rare events (a refusal, a time-out) are handled when they
@@ -16,6 +16,7 @@ from nats.nuid import NUID
 
 from writ_bus.errors import Forbidden, TimedOut, Unreachable
 from writ_bus.nats.connection import NatsConnection
+from writ_contracts.subjects import replies_to_all
 
 NO_RESPONDERS = "503"
 TICK = 0.001
@@ -28,7 +29,7 @@ class Replies:
     def __init__(self, connection: NatsConnection) -> None:
         self._connection = connection
         self.loop = connection.loop
-        self._prefix = f"{connection.options.inbox_prefix}.{NUID().next().decode()}."
+        self._inbox, self._name = connection.options.inbox_prefix, NUID().next().decode()
         self._next = count()
         self._waiting: dict[str, _ExpectedReply] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -36,12 +37,12 @@ class Replies:
 
     async def open(self) -> None:
         """Subscribe. Raises Forbidden where the inbox prefix is not this user's."""
-        await self._connection.listen(self._prefix + "*", self._on_message)
+        await self._connection.listen(f"{self._inbox}.*.{self._name}.*", self._on_message)
         self._connection.on_lost.append(self._on_lost)
         self._connection.on_refused.append(self._on_refused)
 
     def _on_message(self, message: Msg) -> None:
-        expected = self._waiting.get(message.subject[len(self._prefix) :])
+        expected = self._waiting.get(message.subject)
         if expected is not None:
             expected.take(message)
 
@@ -55,13 +56,14 @@ class Replies:
             if expected.subject.lower() == subject:
                 expected.fail(error)
 
-    def expect(self, expected: "_ExpectedReply") -> tuple[str, str]:
-        """Return a token and its reply subject; replies there go to `expected` until it is due."""
-        token = format(next(self._next), "x")
-        self._waiting[token] = expected
+    def expect(self, expected: "_ExpectedReply", *, of_all: bool) -> str:
+        """Return a reply subject; replies there, and on no other one, go to `expected` until it is due."""
+        kind = replies_to_all(self._inbox) if of_all else f"{self._inbox}.one"
+        reply = f"{kind}.{self._name}.{next(self._next):x}"
+        self._waiting[reply] = expected
         if expected.due < self._rings:
             self._ring_at(expected.due)
-        return token, self._prefix + token
+        return reply
 
     def _ring_at(self, when: float) -> None:
         if self._timer is not None:
@@ -78,7 +80,7 @@ class Replies:
             self._ring_at(soonest)
 
     def forget(self, expected: "_ExpectedReply") -> None:
-        del self._waiting[expected.token]
+        del self._waiting[expected.reply]
 
     async def one(self, subject: str, data: bytes, *, timeout: float, headers: Mapping[str, str] | None = None) -> Msg:
         """Return the first reply. Raises TimedOut, Forbidden, Unreachable (not connected, or nobody listens there)."""
@@ -110,7 +112,7 @@ class Replies:
         connection was lost meanwhile: replies may be missing.
         """
         answers: list[Msg] = []
-        with _ExpectedReply(self, subject, timeout, answers.append) as over:
+        with _ExpectedReply(self, subject, timeout, answers.append, of_all=True) as over:
             await self._connection.publish(subject, data, over.reply, headers)
             try:
                 await over.future
@@ -128,18 +130,24 @@ def is_status(message: Msg, status: str) -> bool:
 class _ExpectedReply:
     """One waiting request: a reply subject, and a future for the first reply, a refusal, or the time-out."""
 
-    __slots__ = ("_replies", "_take", "due", "future", "reply", "subject", "timeout", "token")
+    __slots__ = ("_replies", "_take", "due", "future", "reply", "subject", "timeout")
 
     def __init__(
-        self, replies: Replies, subject: str, timeout: float, take: Callable[[Msg], None] | None = None
+        self,
+        replies: Replies,
+        subject: str,
+        timeout: float,
+        take: Callable[[Msg], None] | None = None,
+        *,
+        of_all: bool = False,
     ) -> None:
-        """`take` gets the replies, instead of the future."""
+        """`take` gets the replies, instead of the future. `of_all`: of everybody who listens."""
         loop = replies.loop
         self._replies, self.subject, self.timeout = replies, subject, timeout
         self._take = take
         self.due = loop.time() + timeout
         self.future: asyncio.Future[Any] = loop.create_future()
-        self.token, self.reply = replies.expect(self)
+        self.reply = replies.expect(self, of_all=of_all)
 
     def __enter__(self) -> Self:
         return self

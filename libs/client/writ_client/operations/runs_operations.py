@@ -28,7 +28,7 @@ class RunsOperations(Protocol):
         sign: bool = True,
         by: Signer | None = None,
         proof: RequestProof | None = None,
-        timeout: float | None = None,
+        timeout: float | TimeLeft | None = None,
     ) -> RequestReply:
         """Send one request, as `Writ.submit` does."""
 

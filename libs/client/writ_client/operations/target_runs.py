@@ -16,7 +16,7 @@ from msgspec import Struct, field
 from writ_client.operations import request_signing
 from writ_client.operations.operation_wait import OnEvent
 from writ_client.operations.runs_operations import RunsOperations
-from writ_client.operations.time_left import TimeLeft
+from writ_client.operations.time_left import NotRequested, TimeLeft
 from writ_client.people.approvals import Signer
 from writ_client.refused_arguments import distinct, refuse_below_one
 from writ_contracts import errors
@@ -190,6 +190,8 @@ class ManyTargets:
         """Return the result; None for a target that was not begun."""
         try:
             answer, within = await self._submitted(target)
+        except NotRequested as error:
+            return self._failed(target, ERROR, error)
         except errors.TimedOut as error:  # it may have been taken
             return self._failed(target, "unknown", error)
         except errors.WritError as error:
@@ -229,7 +231,7 @@ class ManyTargets:
                     sign=each.sign,
                     by=each.by,
                     proof=proof,
-                    timeout=within.for_submission,
+                    timeout=within,
                 )
                 return answer, within
             except errors.Full as error:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from writ_contracts.errors import TimedOut
 
 NOT_REQUESTED = "nothing was changed or requested"
+PROOF = "proof of presence"
 SUBMIT_SECONDS = 30.0
 """The longest time for which a request is repeated until it is recorded, unless `submit` is given another."""
 
@@ -25,10 +26,13 @@ class TimeLeft:
         return None if self._until is None else max(self._until - time.monotonic(), 0.0)
 
     @property
-    def for_submission(self) -> float | None:
-        """Return the time in which a request has to be recorded; None for the default of `submit`."""
-        left = self.left
-        return None if left is None else min(left, SUBMIT_SECONDS)
+    def for_submission(self) -> float:
+        """Return the time in which a request has to be recorded, as part of a longer call."""
+        return SUBMIT_SECONDS if self.left is None else min(self.left, SUBMIT_SECONDS)
+
+
+class NotRequested(TimedOut):
+    """Raised when the time was over before the request was sent."""
 
 
 def time_left(timeout: float | TimeLeft | None) -> TimeLeft:
@@ -37,12 +41,12 @@ def time_left(timeout: float | TimeLeft | None) -> TimeLeft:
 
 
 @asynccontextmanager
-async def before_the_request(within: TimeLeft) -> AsyncIterator[None]:
-    """Bound the steps before a request. Raises TimedOut, which says that nothing was requested yet."""
+async def before_the_request(within: TimeLeft, what: str = "reply") -> AsyncIterator[None]:
+    """Bound the steps before a request, which wait for `what`. Raises NotRequested."""
     try:
         async with asyncio.timeout(within.left):
             yield
     except TimeoutError:
-        raise TimedOut(f"no reply in {within.text}; {NOT_REQUESTED}") from None
+        raise NotRequested(f"no {what} in {within.text}; {NOT_REQUESTED}") from None
     except TimedOut as error:
-        raise TimedOut(f"{error}; {NOT_REQUESTED}", code=error.code) from error
+        raise NotRequested(f"{error}; {NOT_REQUESTED}", code=error.code) from error

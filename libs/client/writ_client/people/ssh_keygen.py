@@ -36,9 +36,11 @@ class SshKey(Struct, frozen=True, kw_only=True):
         try:
             out, _ = await asyncio.wait_for(process.communicate(data), SECONDS)
         except TimeoutError:
-            process.kill()
-            await process.wait()
             raise Untrusted(f"nobody touched the security key within {SECONDS:.0f} s") from None
+        finally:
+            if process.returncode is None:  # nobody touched the key, or the caller gave up
+                process.kill()
+                await process.wait()
         if process.returncode != 0:
             raise Untrusted(f"ssh-keygen made no signature with {self.file} (status {process.returncode})")
         return SshEvidence(armored=out.decode("ascii", "replace"))

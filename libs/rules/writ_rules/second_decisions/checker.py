@@ -1,3 +1,4 @@
+# long: one class, whose checks share the records that it has read
 """Make recorded decisions a second time: by the version of the policy that was in force then, the control events before
 them, and the files of that time.
 
@@ -41,6 +42,9 @@ SLACK = 60.0
 """Seconds for which a replica of policy may still decide by a replaced version or file, and between clocks."""
 STORED_WITHIN = 600.0
 """Seconds between a decision and its event: an executor stores it again after an interruption."""
+LOOKED_BACK = 500
+"""Events before one whose time is before that of its decision, in search of a later time."""
+SET_BACK = "the clock of NATS was set back: times do not tell what was in force"
 MOST_POLICIES = 4
 MOST_PRESENCE = Presence("verified", attested=True)
 DECISIONS = ("requested", "refused", "granted", "started")
@@ -92,14 +96,18 @@ class Checker:
         installation: str,
         now: Callable[[], float],
         people: Callable[[], PeopleDirectory | None] = lambda: None,
+        set_forward: Callable[[float, float], float] = lambda _since, _until: 0.0,
     ) -> None:
         """`events`, `versions`: policy's keys, with the last event and version for which each counts. `now`: the time
-        of the journal's server. `people`: the directory of people's credentials, if there is one.
+        of the journal's server. `people`: the directory of people's credentials, if there is one. `set_forward`: the
+        seconds by which that server's clock was set forward between two of its instants, as far as known.
         """
         self._journal, self._policies, self._catalogue = journal, policies, catalogue
         self._inventory, self._principals = inventory, principals
         self._events, self._version_keys, self._installation = events, versions, installation
-        self._now = now
+        self._now, self._set_forward = now, set_forward
+        self._latest = (0.0, 0)
+        """The latest time of an event that was checked, with its sequence."""
         self._people = people
         self._control = ControlStates(journal, events, installation)
         self._known: dict[int, _Version] = {}
@@ -111,6 +119,7 @@ class Checker:
         """Return the second decision on that of an event, or the check of a verdict; None for an event without one.
         Raises errors of the bus.
         """
+        self._latest = max(self._latest, (record.time, record.sequence))
         event = _event(record)
         if isinstance(event, Verdict):
             return await self._checked_verdict(record, event)
@@ -148,7 +157,10 @@ class Checker:
         return [key for key, last in self._events.items() if sequence <= last]
 
     async def _compared(self, record: Record, event: Decided, decision: Decision) -> Comparison:
-        if abs(record.time - decision.at) > STORED_WITHIN:
+        latest, sequence = self._latest
+        if sequence < record.sequence and record.time + SLACK < latest:
+            return Comparison(result="open", why=SET_BACK)
+        if not await self._is_stored_in_time(record, decision):
             return _differs(f"by its own time it was made {record.time - decision.at:.0f} s before it was stored")
         try:
             version = await self._version(decision)
@@ -156,7 +168,7 @@ class Checker:
         except (ConfigError, Invalid, Untrusted) as error:
             return Comparison(result="open", why=str(error))
         if self._is_set_back(version):
-            return Comparison(result="open", why="the clock of NATS was set back: times do not tell what was in force")
+            return Comparison(result="open", why=SET_BACK)
         if why := self._outdated(version, decision):
             return _differs(why)
         missed = self._control.missed(decision.control_sequence, record.sequence, decision.at - SLACK)
@@ -169,6 +181,22 @@ class Checker:
         if recorded is None:
             return Comparison(result="open", why="its request is in an archive")
         return self._among_files(decision, recorded, version, control)
+
+    async def _is_stored_in_time(self, record: Record, decision: Decision) -> bool:
+        """Return true if the event was stored soon after the decision, by a clock that may have been set in between.
+
+        Policy measures it every 5 s. Nobody else gives events their times, so a later time of an earlier event proves
+        that it was set back. That it was set forward is known only to those who measured it.
+        """
+        passed = record.time - decision.at
+        if passed > STORED_WITHIN:
+            passed -= self._set_forward(decision.at, record.time)
+        elif passed < -STORED_WITHIN:
+            after = max(record.sequence - 1 - LOOKED_BACK, 0)
+            before = await self._journal.read(subjects.JOURNAL, after=after, limit=LOOKED_BACK)
+            times = [one.time for one in before if one.sequence < record.sequence]
+            passed = max((time for time in times if time > record.time + SLACK), default=record.time) - decision.at
+        return abs(passed) <= STORED_WITHIN
 
     def _is_set_back(self, version: _Version) -> bool:
         """Return true if the version or a file is from a time that the server's clock has not reached yet."""

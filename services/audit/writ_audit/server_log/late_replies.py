@@ -1,9 +1,10 @@
 """Distinguish an honest service's late replies from forged ones. Pure.
 
-Permission to reply ends with the connection of the requester, or after 60 s, so an honest service causes violations
-itself. Requests reach it from other accounts alone, so the server made the reply subject: `_R_.`, six characters of the
-account, a dot, and a random name. It replies once. It causes no other violation on an inbox: not on somebody's own,
-such as `_INBOX_executor.…` of an honest executor, not on a name that no server makes, and not by a second reply.
+Permission to reply ends with the connection of the requester, with a new configuration, or after 60 s, so an honest
+service causes violations itself. Requests reach it from other accounts alone, so the server made the reply subject:
+`_R_.`, six characters of the account, a dot, and a random name. It replies once. (Executors may always reply to each
+other's discovery.) It causes no other violation on an inbox: not on somebody's own, such as `_INBOX_executor.…` of an
+honest executor, not on a name that no server makes, and not by a second reply.
 
 A guessed name is taken for a late reply. The server passes it to nobody.
 """

@@ -34,7 +34,7 @@ from writ_policy.decisions.signer import DecisionSigner
 from writ_policy.endpoints.scans import Scans
 from writ_policy.grant_endpoint import GrantEndpoint
 from writ_policy.metrics import PolicyMeasures
-from writ_policy.starts import FORGED, ForgedStart, with_own_parameters
+from writ_policy.starts import FORGED, ForgedStart, SetForward, with_own_parameters
 from writ_policy.versions.proposed_versions import CHANGES, ProposedVersions
 from writ_policy.windows.open_windows import OpenWindows
 from writ_runtime.endpoint_frame import Reply, Respond, endpoint_handler
@@ -70,9 +70,12 @@ class DecisionEndpoints:
         observe: Observer,
         windows: OpenWindows,
         bus: Bus,
+        set_forward: SetForward,
     ) -> None:
         self._windows = windows
-        self._granting = GrantEndpoint(journal, judging, self._known_facts, key, signer, keys.events, windows, bus)
+        self._granting = GrantEndpoint(
+            journal, judging, self._known_facts, key, signer, keys.events, windows, bus, set_forward
+        )
         self._security = security
         self._judging = judging
         self._scans = scans

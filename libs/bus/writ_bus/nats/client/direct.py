@@ -15,6 +15,7 @@ import logging
 import re
 from asyncio import StreamReader, StreamWriter
 from collections.abc import Coroutine, Generator
+from contextlib import suppress
 from functools import partial
 from typing import Any, cast
 
@@ -27,7 +28,7 @@ from writ_bus import tasks
 from writ_bus.nats.client.frames import BegunMessage, Frame, begun_message, whole_messages
 from writ_bus.nats.client.headers import BEGINNING, HeaderClient, header_block, status_headers
 from writ_bus.nats.client.outgoing import message_parts
-from writ_bus.nats.client.port import OnMessage
+from writ_bus.nats.client.port import DOWN, OnMessage
 from writ_bus.nats.client.watchdog import Watchdog, limit_silence, send_ping
 
 _logger = logging.getLogger("writ.bus")
@@ -262,6 +263,9 @@ class DirectClient(HeaderClient):
 
     async def forget(self, subscription: Subscription) -> None:
         self._remove_sub(subscription._id)
+        if self.is_connected:
+            with suppress(*DOWN):
+                await self._send_unsubscribe(subscription._id)
 
     async def round_trip(self, timeout: float) -> bool:
         """Wait for the pong of a ping sent after all earlier data."""

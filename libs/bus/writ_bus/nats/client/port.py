@@ -54,7 +54,7 @@ class Client(Protocol):
         """
 
     async def forget(self, subscription: Subscription) -> None:
-        """Remove a subscription here, so no reconnect restores it."""
+        """Remove a subscription here and at the server, so no reconnect restores it; do not wait for its messages."""
 
     async def round_trip(self, timeout: float) -> bool:
         """Wait until the server has processed all sent data; False if it does not in time. Raises one of DOWN."""
