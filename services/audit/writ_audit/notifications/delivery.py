@@ -181,7 +181,7 @@ class NotificationDelivery:
 
 async def _posted(request: HttpRequest, name: str) -> str:
     """Return the result of `post` in a thread of its own: slow receivers would take all threads with which audit reads
-    its index. The thread is a daemon, since a process waits at its end for the threads of executors: up to 20 s here.
+    its index. The thread is a daemon: a process waits at its end for the threads of executors.
     """
     reply = concurrent.futures.Future[str]()
 
