@@ -209,7 +209,7 @@ class Archiver:
             write_atomically(self._verified_file, text.encode())
 
     def _may_go(self, announced: AnnouncedArchive, *, whole: bool) -> bool:
-        """Return whether the file of this archive was verified here; for its `whole` range, whether that was removed."""
+        """Return whether the file of this archive was verified here; of a `whole` range, whether that was removed."""
         try:
             noted = self._verified_file.read_text().split()
         except FileNotFoundError:
