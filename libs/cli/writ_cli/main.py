@@ -14,7 +14,7 @@ from writ_cli.arguments.help_sections import lines, sections
 from writ_cli.arguments.lazy_group import LazyGroup
 from writ_cli.arguments.misplaced_options import misplaced
 from writ_cli.arguments.repeated_options import refuse_repeated
-from writ_cli.arguments.usual_names import MeantCommand
+from writ_cli.arguments.usual_names import MeantCommand, with_listing
 from writ_cli.arguments.usual_options import usual_option
 from writ_cli.terminal import standard_streams
 from writ_cli.terminal.exit_status import Exit
@@ -103,7 +103,7 @@ class WritGroup(LazyGroup):
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last frame: nobody should see a traceback
             from writ_cli.terminal.error_output import refuse  # noqa: PLC0415 - most commands have no error to format
 
-            status = refuse(error, form)
+            status = refuse(with_listing(error), form)
         sys.exit(int(status or 0))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

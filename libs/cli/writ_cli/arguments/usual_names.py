@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Mapping
 
 import click
-from click.exceptions import NoSuchCommand
+from click.exceptions import MissingParameter, NoSuchCommand
 
 from writ_contracts.nearest_name import did_you_mean, near, nearest
 
@@ -193,7 +193,16 @@ def usual_operation(name: str, known: Collection[str]) -> str:
     return did_you_mean([ours]) if ours in known else near(name, known)
 
 
-def listing_of(path: str) -> str:
+def with_listing(error: BaseException) -> BaseException:
+    """Return the error about a missing argument with the command that lists its values; any other error as it is."""
+    if not isinstance(error, MissingParameter) or error.ctx is None:
+        return error
+    first = next((one for one in error.ctx.command.params if isinstance(one, click.Argument)), None)
+    listed = _listing_of(error.ctx.command_path) if error.param is first else ""
+    return click.UsageError(f"{error.format_message().removesuffix('.')}; {listed}", error.ctx) if listed else error
+
+
+def _listing_of(path: str) -> str:
     """Return the command that lists what the command of this path takes; "" where its first argument is a new name."""
     name = path.removeprefix("writ ")
     makes = name.rpartition(" ")[2] in ("add", "new", "request", "declare")

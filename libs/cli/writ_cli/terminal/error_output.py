@@ -13,10 +13,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
-from click.exceptions import MissingParameter, NoSuchCommand, NoSuchOption
+from click.exceptions import NoSuchCommand, NoSuchOption
 
 from writ_bus.errors import NO_SERVICE
-from writ_cli.arguments.usual_names import listing_of
 from writ_cli.terminal.exit_status import Exit, of_error
 from writ_cli.terminal.output import Screen, visible
 from writ_cli.terminal.output_option import DOCUMENTS
@@ -107,10 +106,6 @@ def _usage_text(error: click.ClickException) -> str:
         name = error.option_name if isinstance(error, NoSuchOption) else error.command_name
         return error.message.removesuffix(".") + did_you_mean(_near_words(name, error.possibilities or ()))
     text = " ".join(error.format_message().split()).removesuffix(".")  # click lists choices one a line
-    if isinstance(error, MissingParameter) and error.ctx is not None:
-        first = next((one for one in error.ctx.command.params if isinstance(one, click.Argument)), None)
-        listed = listing_of(error.ctx.command_path) if error.param is first else ""
-        return f"{text}; {listed}" if listed else text
     return text.replace("is not a valid integer range", "is not a whole number") + _nearest_choice(error)
 
 
