@@ -134,10 +134,11 @@ class ServerClock:
 
     def _accept(self, new: ClockMeasurement) -> None:
         known = self._measured
-        if known is not None and new.error > SLOWEST / 2 and new.boot - known.boot < OLDEST:
-            return
         if known is not None:
-            step = new.server - (known.server + new.boot - known.boot)
+            passed = new.boot - known.boot
+            if passed < 0 or (new.error > SLOWEST / 2 and passed < OLDEST):
+                return
+            step = new.server - (known.server + passed)
             if abs(step) > DEGRADED + new.error + known.error:
                 _log.warning(
                     "clock.server_stepped", seconds=round(step, 3), effect="times in the journal step with this clock"
