@@ -92,9 +92,7 @@ async def test_decisions_in_a_repeated_hour_stay_open_and_those_before_it_do_not
     ]
 
 
-async def test_decision_of_the_future_differs_long_after_the_clock_was_set_back(
-    asking: Asking, tmp_path: Path
-) -> None:
+async def test_decision_of_the_future_differs_long_after_the_clock_was_set_back(asking: Asking, tmp_path: Path) -> None:
     """Policy measures the clock every 5 s, so no honest decision is from before the step any more."""
     decision = await decided(asking)
     await stored_at(asking, 0.0, decision)
