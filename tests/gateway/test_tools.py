@@ -10,6 +10,7 @@ from tests.gateway.conftest import call, serving
 
 from writ_bus.errors import NO_SERVICE
 from writ_client.client import Writ
+from writ_client.operations.operation_events import EventFollower
 from writ_contracts.errors import Invalid, TimedOut, Unreachable
 from writ_gateway import results
 from writ_gateway.tools import operation_tools, policy_tools
@@ -167,6 +168,19 @@ async def test_a_change_without_a_reply_is_found_by_its_id_and_repeated_by_its_k
     assert (again["status"], again["operation_id"]) == ("succeeded", silent["operation_id"])
     assert (found["status"], found["operation_id"]) == ("succeeded", silent["operation_id"])
     assert len((files / "late").read_text().splitlines()) == 1
+
+
+async def test_change_that_was_not_sent_is_not_said_to_be_accepted_perhaps(
+    installation: RunningInstallation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unconfirmed(_: EventFollower) -> None:
+        raise TimedOut("no pong in 5 s")
+
+    async with serving(installation) as client:
+        monkeypatch.setattr(EventFollower, "start", unconfirmed)
+        reply = await call(client, "request_operation", operation_type="test_count", target_id="web-1", reason="once")
+    assert reply["message"] == "no pong in 5 s; nothing was changed or requested"
+    assert (reply["retry"], "operation_id" in reply) == (True, False)
 
 
 async def test_progress_names_the_steps_of_an_operation(installation: RunningInstallation, files: Path) -> None:

@@ -7,11 +7,12 @@ import pytest
 from msgspec import structs
 from tests.policy.publishing import publishable
 from tests.policy.replica import Asking
-from tests.policy.second_decisions import checker, recorded
+from tests.policy.second_decisions import allowed, checker, recorded
 
 from writ_contracts.decisions import Decision
 from writ_contracts.history.records import Record
 from writ_rules.second_decisions.checker import SET_BACK, Checker
+from writ_rules.second_decisions.file_history import FileHistory
 from writ_testing.memory.bus import MemoryBus
 
 HOUR = 3600.0
@@ -89,3 +90,41 @@ async def test_decisions_in_a_repeated_hour_stay_open_and_those_before_it_do_not
         ("open", SET_BACK),
         ("same", ""),
     ]
+
+
+async def test_decision_of_the_future_differs_long_after_the_clock_was_set_back(asking: Asking, tmp_path: Path) -> None:
+    """Policy measures the clock every 5 s, so no honest decision is from before the step any more."""
+    decision = await decided(asking)
+    await stored_at(asking, 0.0, decision)
+    await stored_at(asking, -HOUR, decision)
+    late = await stored_at(asking, 700.0 - HOUR, decision)
+    assert (await checked(checker(asking, tmp_path), late))[0] == "differs"
+
+
+async def test_wrong_decision_after_a_step_that_was_undone_differs(asking: Asking, tmp_path: Path) -> None:
+    """One event from the year 2100 must not end the checks until then."""
+    again = checker(asking, tmp_path)
+    await checked(again, await stored_at(asking, 70 * 365 * 24 * HOUR, await decided(asking)))
+    assert isinstance(asking.bus, MemoryBus)
+    asking.bus.broker.disk.clock = asking.clock
+    about = asking.subject("file_read", parameters={"file_path": "/srv/x"})
+    wrong = await recorded(asking, about, allowed(await asking.decision(about)))
+    assert (await checked(again, wrong))[0] == "differs"
+
+
+async def test_decision_by_a_file_that_changed_before_the_clock_was_set_back_stays_open(
+    asking: Asking, tmp_path: Path
+) -> None:
+    inventory = asking.files.path("inventory")
+    history = FileHistory(tmp_path / "inputs", inventory)
+    history.record_change(asking.clock.now - 90.0)
+    first = await stored_at(asking, 0.0, await decided(asking))
+    inventory.write_text(f"{inventory.read_text()}# changed\n")
+    history.record_change(asking.clock.now)
+    asking.clock.now -= HOUR
+    decision = await decided(asking)
+    policy = structs.replace(decision.policy, inventory_digest=history.versions[-1].digest)
+    repeated = await stored_at(asking, 0.0, structs.replace(decision, policy=policy))
+    asking.clock.now += 2 * HOUR
+    again = checker(asking, tmp_path)
+    assert [await checked(again, one) for one in (first, repeated)] == [("same", ""), ("open", SET_BACK)]

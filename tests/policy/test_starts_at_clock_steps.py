@@ -39,3 +39,24 @@ async def test_step_of_nats_clock_hides_no_decision_that_was_held_back(asking: A
     asking.clock.now += 700.0
     await asking.record(late, sign(asking.files.keys["policy"], decided))
     assert await refused(asking, late) == "forged_start"
+
+
+async def test_step_forward_that_was_undone_lets_no_request_start_later(asking: Asking) -> None:
+    """Neither one from before the two steps, nor one from after them."""
+    before, after = asking.subject(), asking.subject()
+    await asking.record(before, sign(asking.files.keys["policy"], asking.first_decision(before)))
+    await set_forward(asking, 8 * DAY)
+    await set_forward(asking, 60.0 - 8 * DAY)
+    await asking.record(after, sign(asking.files.keys["policy"], asking.first_decision(after)))
+    asking.clock.now += 8.5 * DAY
+    assert [await refused(asking, one) for one in (before, after)] == ["forged_start"] * 2
+
+
+async def test_step_forward_that_was_undone_hides_no_decision_that_was_held_back(asking: Asking) -> None:
+    subject = asking.subject()
+    await set_forward(asking, 3600.0)
+    await set_forward(asking, -3600.0)
+    decided = asking.first_decision(subject)
+    asking.clock.now += 3660.0
+    await asking.record(subject, sign(asking.files.keys["policy"], decided))
+    assert await refused(asking, subject) == "forged_start"

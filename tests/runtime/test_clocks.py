@@ -1,5 +1,6 @@
 """The server's time as a process measures it, and how wrong its host's own clock is."""
 
+import asyncio
 import math
 import time
 
@@ -23,7 +24,8 @@ class Setting:
         self.reads = 0
         broker = Broker()
         broker.disk.clock = self._answer
-        self.clock = ServerClock(MemoryBus(broker), Clocks(boot=lambda: self.boot, wall=lambda: self.wall))
+        self.bus = MemoryBus(broker)
+        self.clock = ServerClock(self.bus, Clocks(boot=lambda: self.boot, wall=lambda: self.wall))
 
     def _answer(self) -> float:
         self.reads += 1
@@ -167,3 +169,28 @@ async def test_server_time_is_requested_until_it_is_known(setting: Setting, monk
 )
 def test_skew_is_described_in_words(skew: float, text: str) -> None:
     assert describe(skew) == text
+
+
+async def test_step_is_counted_once_though_an_earlier_measurement_ends_last(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Audit measures again before it reports a difference, beside the measurement every 5 s."""
+    await setting.clock.measure()
+    began, since = asyncio.get_running_loop().create_future(), setting.server
+
+    async def wait_for_the_reply(*, timeout: float) -> float:
+        assert timeout > 0
+        return float(await began)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(setting.bus, "server_time", wait_for_the_reply)
+        early = asyncio.create_task(setting.clock.measure())
+        await asyncio.sleep(0)
+    before = setting.server
+    setting.passes(0.2)
+    setting.server += 3600.0
+    await setting.clock.measure()
+    began.set_result(before)
+    await early
+    await setting.clock.measure()
+    assert setting.clock.set_forward(since, setting.server) == pytest.approx(3600.0)

@@ -11,8 +11,9 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
+from math import inf
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from writ_bus.errors import Forbidden
 from writ_bus.port import Bus
@@ -62,10 +63,13 @@ class ClockMeasurement(Struct, frozen=True):
 
 
 class ForwardStep(Struct, frozen=True):
-    """The server's clock was set forward by `seconds`. No time by the clock that was set is before `began`."""
+    """The server's clock was set forward by `seconds`. No time by the clock that was set is before `began`, and none is
+    after `ended`, when it was set back again.
+    """
 
     began: float
     seconds: float
+    ended: float = inf
 
 
 class ServerClock:
@@ -97,9 +101,10 @@ class ServerClock:
 
     def set_forward(self, since: float, until: float) -> float:
         """Return the seconds by which the server's clock was set forward between two instants of its own, as far as
-        this process has measured it. They have not passed: `until - since` counts them.
+        this process has measured it. They have not passed: `until - since` counts them. `until`: infinite for now; for
+        a time in the past that was shown twice it is the first one.
         """
-        return sum(step.seconds for step in self._forward if since < step.began <= until)
+        return sum(step.seconds for step in self._forward if since < step.began <= until <= step.ended)
 
     @property
     def skew(self) -> float | None:
@@ -129,17 +134,28 @@ class ServerClock:
 
     def _accept(self, new: ClockMeasurement) -> None:
         known = self._measured
-        if known is not None and new.error > SLOWEST / 2 and new.boot - known.boot < OLDEST:
-            return
         if known is not None:
-            step = new.server - (known.server + new.boot - known.boot)
+            passed = new.boot - known.boot
+            if passed < 0 or (new.error > SLOWEST / 2 and passed < OLDEST):
+                return
+            step = new.server - (known.server + passed)
             if abs(step) > DEGRADED + new.error + known.error:
                 _log.warning(
                     "clock.server_stepped", seconds=round(step, 3), effect="times in the journal step with this clock"
                 )
-                if step > 0:
-                    self._forward.append(ForwardStep(known.server + step, step))
+                self._note(step, known.server + step, new.server - step)
         self._measured, self._forbidden = new, False
+
+    def _note(self, step: float, began: float, ended: float) -> None:
+        """Note a step to `began` at the earliest, from `ended` at the latest. One back undoes those before it."""
+        if step > 0:
+            self._forward.append(ForwardStep(began, step))
+            return
+        for at, one in enumerate(tuple(self._forward)):
+            if one.ended == inf and one.began > began:
+                self._forward[at] = structs.replace(one, ended=ended)
+                if (rest := one.seconds - (one.began - began)) > 0:
+                    self._forward.append(ForwardStep(began, rest))
 
     async def start(self) -> None:
         """Measure until the first success, for some seconds at most: without one the service starts, but is not

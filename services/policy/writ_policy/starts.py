@@ -5,6 +5,7 @@ An executor's word is not enough for either. Pure: the records of the operation 
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from math import inf
 from typing import Any, Final
 
 from msgspec import Struct, structs
@@ -26,7 +27,7 @@ FORGED: Final = "forged_start"
 OpenDecision = Callable[[Signed, Collection[str]], Decision]
 """Opens a signed decision if one of these keys signed it for this installation. Raises Untrusted."""
 SetForward = Callable[[float, float], float]
-"""Returns the seconds by which the NATS server's clock was set forward between two of its instants."""
+"""Returns the seconds by which the NATS server's clock was set forward between two of its instants; infinite is now."""
 RECORDED_WITHIN = 600.0
 """The most seconds between a first decision and its record, by the NATS server's clock.
 
@@ -241,7 +242,7 @@ def check_start(
     if first.effect == "require_approval" and life.approved is None:
         raise ForgedStart(f"{claim.operation_id} was dispatched without the approvals that its decision demands")
     waiting_since = max(recorded.requested_at, recorded.approved_at)
-    waited = now - waiting_since - set_forward(waiting_since, now)
+    waited = now - waiting_since - set_forward(waiting_since, inf)
     if waited > STARTED_WITHIN:
         raise ForgedStart(f"{claim.operation_id} was requested or approved {waited / 86_400:.0f} days ago")
     if earlier is not None and not _is_over(recorded, earlier, dispatched, agents, keys, claim.installation):

@@ -157,9 +157,6 @@ class Checker:
         return [key for key, last in self._events.items() if sequence <= last]
 
     async def _compared(self, record: Record, event: Decided, decision: Decision) -> Comparison:
-        latest, sequence = self._latest
-        if sequence < record.sequence and record.time + SLACK < latest:
-            return Comparison(result="open", why=SET_BACK)
         if not await self._is_stored_in_time(record, decision):
             return _differs(f"by its own time it was made {record.time - decision.at:.0f} s before it was stored")
         try:
@@ -169,7 +166,10 @@ class Checker:
             return Comparison(result="open", why=str(error))
         if self._is_set_back(version):
             return Comparison(result="open", why=SET_BACK)
-        if why := self._outdated(version, decision):
+        if why := self._outdated(version, decision, decision.at):
+            is_repeated = self._latest[1] < record.sequence  # an earlier event has a later time
+            if is_repeated and not self._outdated(version, decision, max(self._latest[0], decision.at)):
+                return Comparison(result="open", why=SET_BACK)
             return _differs(why)
         missed = self._control.missed(decision.control_sequence, record.sequence, decision.at - SLACK)
         if missed:
@@ -186,7 +186,8 @@ class Checker:
         """Return true if the event was stored soon after the decision, by a clock that may have been set in between.
 
         Policy measures it every 5 s. Nobody else gives events their times, so a later time of an earlier event proves
-        that it was set back. That it was set forward is known only to those who measured it.
+        that it was set back, and the first event with an earlier time how long ago. That it was set forward is known
+        only to those who measured it.
         """
         passed = record.time - decision.at
         if passed > STORED_WITHIN:
@@ -194,8 +195,10 @@ class Checker:
         elif passed < -STORED_WITHIN:
             after = max(record.sequence - 1 - LOOKED_BACK, 0)
             before = await self._journal.read(subjects.JOURNAL, after=after, limit=LOOKED_BACK)
-            times = [one.time for one in before if one.sequence < record.sequence]
-            passed = max((time for time in times if time > record.time + SLACK), default=record.time) - decision.at
+            times = [*(one.time for one in before if one.sequence < record.sequence), record.time]
+            later = [at for at, time in enumerate(times) if time > record.time + SLACK]
+            if later and record.time - times[later[-1] + 1] <= STORED_WITHIN:
+                passed = max(times) - decision.at
         return abs(passed) <= STORED_WITHIN
 
     def _is_set_back(self, version: _Version) -> bool:
@@ -203,17 +206,18 @@ class Checker:
         latest = max(version.stored_at, self._inventory.changed_at, self._principals.changed_at)
         return latest > self._now() + SLACK
 
-    def _outdated(self, version: _Version, decision: Decision) -> str:
+    def _outdated(self, version: _Version, decision: Decision, latest: float) -> str:
+        """Return why the decision was made by something out of date, if it was made by `latest`; empty if not."""
         number = decision.policy.number
         if version.digest != decision.policy.digest:
             return f"it names another document than that of version {number}"
         if version.replaced_at is not None and decision.at > version.replaced_at + SLACK:
             return f"version {number} of the policy was replaced {decision.at - version.replaced_at:.0f} s before"
-        if decision.at < version.stored_at - SLACK:
+        if latest < version.stored_at - SLACK:
             return f"version {number} of the policy was published later"
         named = decision.policy.inventory_digest, decision.policy.principals_digest
         for kept, name in zip((self._inventory, self._principals), named, strict=True):
-            if kept.named(name, decision.at, SLACK) is False:
+            if kept.named(name, decision.at, SLACK, latest) is False:
                 return f"it names another content of {kept.name} than that of its time"
         return ""
 

@@ -28,9 +28,9 @@ class FileVersion(Struct, frozen=True, kw_only=True):
     since: float
     until: float | None = None
 
-    def was_there(self, at: float, slack: float) -> bool:
-        """Return whether the file had this content within `slack` seconds of that time."""
-        return self.since - slack <= at and (self.until is None or at <= self.until + slack)
+    def was_there(self, at: float, slack: float, latest: float | None = None) -> bool:
+        """Return whether the file had this content within `slack` seconds of that time, or between it and `latest`."""
+        return self.since - slack <= (latest or at) and (self.until is None or at <= self.until + slack)
 
 
 class FileHistory:
@@ -89,10 +89,12 @@ class FileHistory:
     def _copy(self, digest: str) -> Path:
         return self._folder / f"{self._path.stem}-{digest}.yaml"
 
-    def named(self, digest: str, at: float, slack: float) -> bool | None:
-        """Return whether the file had this content at that time; None where it never was seen with it."""
+    def named(self, digest: str, at: float, slack: float, latest: float | None = None) -> bool | None:
+        """Return whether the file had this content at that time, or between it and `latest`; None where it never was
+        seen with it.
+        """
         known = [one for one in self.versions if one.digest == digest]
-        return any(one.was_there(at, slack) for one in known) if known else None
+        return any(one.was_there(at, slack, latest) for one in known) if known else None
 
     def around(self, at: float, slack: float) -> list[str]:
         """Return the digests of the contents at that time; of the first one known for an earlier time."""

@@ -10,6 +10,7 @@ from typing import Annotated, Any, cast
 from msgspec import Meta, defstruct, field
 
 from writ_client.operations.request_signing import new_key
+from writ_client.operations.time_left import NotRequested
 from writ_client.tools.capability_tools import KINDS, name_of_kind, together
 from writ_contracts.errors import Invalid, TimedOut, WritError
 from writ_contracts.ids import CorrelationId, IdempotencyKey, OperationName, TargetId, operation_id
@@ -99,6 +100,8 @@ async def request(
     number = operation_id(call.session.writ.principal, key)
     try:
         result = await _executed(call, number, operation_type, target_id, parameters, options)
+    except NotRequested:
+        raise
     except TimedOut as error:
         if not _has_effect(call, operation_type, dry_run=options.get("dry_run", False)):
             raise
