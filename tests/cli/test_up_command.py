@@ -175,6 +175,17 @@ async def test_failed_first_start_leaves_nothing(tmp_path: Path) -> None:
             assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.timeout(120)
+async def test_a_failed_detached_start_ends_with_the_status_of_the_start(shell: Shell) -> None:
+    """`writ up` cannot write the log of a process: no mistake of the user, and no peer that is not there."""
+    (shell.folder / ".writ" / "log" / "policy.log").mkdir(parents=True)
+    (shell.folder / ".writ").chmod(0o700)
+    for words in (("up",), ("up", "--detach")):
+        failed = await shell.writ(*words)
+        assert (failed.status, failed.out) == (1, ""), failed
+        assert failed.err.endswith("policy.log: Is a directory\n"), failed
+
+
 async def _look_around(shell: Shell) -> None:
     status = await shell.json("status")
     assert status["ready"]

@@ -18,6 +18,7 @@ from writ_installation.files import list_edits
 from writ_installation.files.create import create_installation
 from writ_installation.files.home import Home, host_token
 from writ_installation.processes import child
+from writ_installation.status import control
 from writ_installation.status.control import down, restart, status, to_restart
 from writ_installation.supervisor import supervisor
 from writ_installation.supervisor.supervisor import SupervisorOptions
@@ -114,6 +115,21 @@ async def test_a_process_that_does_not_come_back_ends_the_restart_with_its_last_
     async with up(tmp_path, {"WRIT_STANDIN_AUDIT": "stay"}, stop_seconds=0.5) as one:
         with pytest.raises(TimedOut, match=r"audit is not ready again after 0.5 s; the end of (?s:.*)audit says hello"):
             await restart(one.home, "audit", within=0.5)
+
+
+@pytest.mark.exhaustive
+async def test_a_restart_kills_a_process_that_hangs_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "STOP_SECONDS", 0.2)
+    async with up(tmp_path, {"WRIT_STANDIN_AUDIT": "stay"}) as one:
+        before = {process.name: process.pid or 0 for process in one.report.processes}
+        with pytest.raises(TimedOut, match="audit is not ready again"):
+            await restart(one.home, "audit", within=2.0)  # it goes on with its work, and replies
+        assert one.pid("audit") == before["audit"]
+        for name in ("policy", "nats"):
+            os.kill(before[name], signal.SIGSTOP)
+            assert await restart(one.home, name, within=WITHIN) != before[name]
 
 
 @pytest.mark.exhaustive

@@ -42,6 +42,7 @@ from writ_proof.bundles import BundleWriter, DamagedBundle
 from writ_runtime.faults import fault
 from writ_runtime.journal.journal_notices import NoticeSender
 
+REMOVED = "removed"
 MOST_EVENTS = 200_000
 """Limit of one archive; a longer range makes several."""
 ARCHIVE_SECONDS = 1200.0
@@ -82,7 +83,7 @@ class Archiver:
         self._policy_keys = policy_keys
         self._people = CredentialsDirectory(home).current
         self._verified_file = home.run / "archive-verified"
-        """The digest of the last archive whose file was verified, and whose range was then removed."""
+        """The digest of the last archive whose file was verified, and REMOVED behind it once its range was removed."""
 
     async def archive(
         self,
@@ -119,10 +120,10 @@ class Archiver:
                 announced = await self._begin(path, standing, reason, damage=damage)
             fault("journal.sealed")
             verified = self._verified(path, announced)
-            with suppress(OSError):  # a full disk: after a crash of NATS this file must then be named again
-                write_atomically(self._verified_file, announced.digest.encode())
+            self._note(announced.digest)
             fault("journal.verified")
             before, after = await self._take_out(announced)
+            self._note(f"{announced.digest} {REMOVED}")
             return ArchiveResult(
                 archive=verified,
                 freed=before.bytes - after.usage.bytes,
@@ -154,11 +155,12 @@ class Archiver:
         first event of the journal then.
 
         The rest of the last range goes only if its file was verified here. If the first events of the range are missing
-        for another reason, such as damage of the store, no file has them. `there`: the file will be verified now.
+        for another reason, such as damage of the store, no file has them. All of it goes only if it was removed here
+        before: else the command was interrupted, and its file may be gone. `there`: the file will be verified now.
         """
         if first < announced.first:
-            return await self._earlier_removed_again(announced, first, returned, reason)
-        if announced.first < first <= announced.last and not there and self._was_verified(announced):
+            first = await self._earlier_removed_again(announced, first, returned, reason)
+        if first <= announced.last and not there and self._may_go(announced, whole=first == announced.first):
             await self._take_out(announced)
             return announced.last + 1
         return first
@@ -202,11 +204,17 @@ class Archiver:
         done = await journal_generations.take_out(self._bus.replies, sizes(self._home), first, last)
         return done.usage.first_sequence
 
-    def _was_verified(self, announced: AnnouncedArchive) -> bool:
+    def _note(self, text: str) -> None:
+        with suppress(OSError):  # a full disk: after a crash of NATS the file of the archive must then be named again
+            write_atomically(self._verified_file, text.encode())
+
+    def _may_go(self, announced: AnnouncedArchive, *, whole: bool) -> bool:
+        """Return whether the file of this archive was verified here; of a `whole` range, whether that was removed."""
         try:
-            return self._verified_file.read_text() == announced.digest
+            noted = self._verified_file.read_text().split()
         except FileNotFoundError:
             return False
+        return noted == [announced.digest, REMOVED] or (not whole and noted == [announced.digest])
 
     async def _begin(self, path: Path, standing: JournalReply, reason: str, *, damage: bool) -> AnnouncedArchive:
         plan = await self._plan(standing)

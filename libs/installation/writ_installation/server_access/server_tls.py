@@ -298,7 +298,8 @@ def _rotate_ca(home: Home, now: float) -> None:
     made = make_authority(home.installation, _time(now))
     write_atomically(_former_key(home), former.private)
     write_atomically(home.ca_key, made.private)
-    atomic_files.save(home.ca_file, made.public + cross_sign(made.public, former))
+    trusted = made.public + cross_sign(made.public, former) + first_of(present)  # NATS has the former's until a reload
+    atomic_files.save(home.ca_file, trusted)
 
 
 def finish_rotation(home: Home) -> None:
@@ -316,10 +317,9 @@ def first_of(pem: bytes) -> bytes:
 
 
 def _chain(home: Home) -> str:
-    """Return the certificates behind the first of ca.pem: the CA as the former one signs it."""
+    """Return the second certificate of ca.pem, the CA as the former one signs it; "" where no rotation is under way."""
     with suppress(FileNotFoundError):
-        text = home.ca_file.read_bytes()
-        return text[len(first_of(text)) :].decode()
+        return first_of((text := home.ca_file.read_bytes())[len(first_of(text)) :]).decode()
     return ""
 
 

@@ -17,7 +17,7 @@ from writ_contracts.errors import Invalid, TimedOut, Unreachable
 from writ_installation.files.home import Home
 from writ_installation.files.lock import holder
 from writ_installation.nats import disk
-from writ_installation.processes.child import quoted
+from writ_installation.processes.child import STOP_SECONDS, quoted
 from writ_installation.processes.readiness import probe, read_run_file
 from writ_installation.processes.report import InstallationReport, ProcessReport, read_report
 from writ_installation.server_access.server_options import options_of
@@ -274,16 +274,18 @@ def _upgraded(name: str) -> int:
 
 
 async def restart(home: Home, name: str, within: float = RESTART_WITHIN) -> int:
-    """Stop one process in order, and return the next one's id once that is ready. Raises TimedOut, and Unreachable once
-    NATS has refused a subject to it.
+    """Stop one process in order, and return the next one's id once that is ready. One that hangs is killed. Raises
+    TimedOut, and Unreachable once NATS has refused a subject to it.
     """
     log, first = home.log / f"{name}.log", _process(home, name)
     before, since = first.pid, log.stat().st_size if log.exists() else 0
     if before is not None:
         with suppress(ProcessLookupError):  # it died just now, which is as good
             os.kill(before, signal.SIGTERM)
-    deadline = time.monotonic() + within
+    deadline, patience = time.monotonic() + within, time.monotonic() + STOP_SECONDS
     while (now := _process(home, name)).state != "ready" or now.pid is None or now.pid == before:
+        if before is not None and now.pid == before and time.monotonic() > patience:
+            await _kill_hanging(home, name, before)
         failed_again = now.restarts > first.restarts + 1
         if failed_again and NOT_PERMITTED in (words := quoted(log, since=since)):
             raise Unreachable(f"{name} needs permissions that NATS gets from `writ down`, then `writ up`{words}")
@@ -291,6 +293,15 @@ async def restart(home: Home, name: str, within: float = RESTART_WITHIN) -> int:
             raise TimedOut(f"{name} is not ready again after {within:g} s{quoted(log)}")
         await asyncio.sleep(PAUSE)
     return now.pid
+
+
+async def _kill_hanging(home: Home, name: str, pid: int) -> None:
+    """Kill a process that should have ended and does not reply; another one may still finish its work. NATS has none to
+    finish.
+    """
+    if name == "nats" or not (await probe(home.run / f"{name}.json", pid)).answered:
+        with suppress(ProcessLookupError):  # it ended just now
+            os.kill(pid, signal.SIGKILL)
 
 
 def _process(home: Home, name: str) -> ProcessReport:

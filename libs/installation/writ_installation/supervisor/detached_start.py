@@ -6,12 +6,12 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from writ_contracts.errors import Conflict, Invalid, Unreachable
+from writ_contracts.errors import Conflict, Invalid, Unreachable, WritError
 from writ_installation.backends import MODULE
 from writ_installation.files.home import Home
 from writ_installation.files.lock import held
@@ -22,6 +22,8 @@ from writ_installation.processes.report import InstallationReport, read_report
 UP_WITHIN = 90.0
 END_WITHIN = 30.0
 PAUSE = 0.05
+_KINDS: Mapping[int, type[WritError]] = {2: Invalid, 6: Unreachable}
+"""The error for an exit status of the process; any other is a WritError, as which the command ends with 1."""
 
 
 def private_log(path: Path) -> BinaryIO:
@@ -32,8 +34,8 @@ def private_log(path: Path) -> BinaryIO:
 
 
 async def detach(home: Home, arguments: Sequence[str], within: float = UP_WITHIN) -> InstallationReport:
-    """Start `writ up` in a session of its own, and return when it is ready. Raises Unreachable with its error, or
-    Invalid where it ended with status 2: a user's mistake.
+    """Start `writ up` in a session of its own, and return when it is ready. Raises its error, as the class that gives
+    the same exit status: Invalid for 2, a user's mistake, Unreachable for 6, WritError for any other.
     """
     existed = home.root.exists()
     disk.check_room_for_new(home)
@@ -70,7 +72,7 @@ async def _ready(
     deadline = time.monotonic() + within
     while (report := read_report(home.report_file)) is None or report.pid != process.pid or report.state != "ready":
         if process.poll() is not None:
-            kind = Invalid if process.returncode == 2 else Unreachable
+            kind = _KINDS.get(process.returncode, WritError)
             raise kind(_why_it_ended(home, process.returncode, log, before))
         if time.monotonic() > deadline:
             raise Unreachable(f"writ up is not ready after {within:g} s{quoted(log, since=before)}")

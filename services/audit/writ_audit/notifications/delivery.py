@@ -5,12 +5,12 @@ A destination that does not reply delays only itself. Notifications older than a
 """
 
 import asyncio
+import concurrent.futures
 import http.client
 import socket
 import string
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -117,8 +117,6 @@ class NotificationDelivery:
         self._clock = clock
         self._count = count
         self._flood = Buckets(RATE, BURST)
-        self._thread = ThreadPoolExecutor(1, f"notify-{target.destination.name}")
-        """Of its own: slow receivers would take all threads with which audit reads its index."""
 
     @property
     def name(self) -> str:
@@ -178,7 +176,25 @@ class NotificationDelivery:
             return str(error)[:300]
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin's defect holds up its own destination alone
             return f"no request could be made: {type(error).__name__}"  # its message may contain the secret
-        return await asyncio.get_running_loop().run_in_executor(self._thread, post, request)
+        return await _posted(request, f"notify-{self.name}")
+
+
+async def _posted(request: HttpRequest, name: str) -> str:
+    """Return the result of `post` in a thread of its own: slow receivers would take all threads with which audit reads
+    its index. The thread is a daemon: a process waits at its end for the threads of executors.
+    """
+    reply = concurrent.futures.Future[str]()
+
+    def run() -> None:
+        if not reply.set_running_or_notify_cancel():
+            return
+        try:
+            reply.set_result(post(request))
+        except BaseException as error:  # noqa: BLE001 - raised again where it is awaited
+            reply.set_exception(error)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return await asyncio.wrap_future(reply)
 
 
 async def _last_sequence(journal: Journal) -> int:
