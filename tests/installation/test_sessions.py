@@ -177,9 +177,13 @@ def test_a_key_of_policy_that_was_rotated_counts_for_sessions_read_before_alone(
 
 @pytest.mark.parametrize("kind", ["session_end", "session_idle", "journal_restored"])
 def test_a_session_ends_on_nats(kind: str) -> None:
-    found = known(opened(3), record(4, kind, END)).sessions.values()
+    found = known(opened(3), record(4, kind, {**END, "ends_access": True})).sessions.values()
     alice = Principal(id="alice", kind="human", key=ALICE.public)
     assert session_keys(found, [alice], (), NOW + 200) == {}
+
+
+def test_session_lasts_after_a_restore_on_record_by_an_earlier_release() -> None:
+    assert known(opened(3), record(4, "journal_restored", {"backup": "b"})).sessions == known(opened(3)).sessions
 
 
 def test_keys_of_sessions_are_those_of_present_principals_and_of_nobody_else() -> None:

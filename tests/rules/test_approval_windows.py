@@ -105,7 +105,13 @@ def test_window_is_closed_for_good_by_its_end_a_stop_or_a_restore() -> None:
     stopped = apply(elsewhere, 3, event("stop_set", {"scope": ["web-*"], "reason": "x"}, event_id="t"))
     lifted = apply(stopped, 4, event("stop_lift", {"stop_id": "t"}, event_id="l"))
     assert (stopped.windows, lifted.windows) == ((), ())
-    assert apply(opened(), 2, event("journal_restored", {"backup": "b"}, event_id="r")).windows == ()
+    restored = {"backup": "b", "ends_access": True}
+    assert apply(opened(), 2, event("journal_restored", restored, event_id="r")).windows == ()
+
+
+def test_window_stays_open_after_a_restore_on_record_by_an_earlier_release() -> None:
+    """Decisions by it are on record, too, and audit makes them a second time."""
+    assert apply(opened(), 2, event("journal_restored", {"backup": "b"}, event_id="r")).windows == opened().windows
 
 
 @pytest.mark.parametrize(("stopped", "left"), [("alice", 0), ("carol", 0), ("bob", 1)])

@@ -29,7 +29,7 @@ def test_an_emergency_is_over_when_somebody_ends_it() -> None:
 
 
 def test_emergency_that_lasts_ends_with_a_restore_and_waits_for_its_review() -> None:
-    restored = control("journal_restored", {"backup": "b", "last": 1})
+    restored = control("journal_restored", {"backup": "b", "last": 1, "ends_access": True})
     state = apply(declared(), 2, restored)
     assert state.emergency_of("web-1", 0) is None
     assert [(one.end(0), one.ended_by) for one in state.emergencies] == [("ended", "restore")]
@@ -37,6 +37,11 @@ def test_emergency_that_lasts_ends_with_a_restore_and_waits_for_its_review() -> 
     assert again.emergency_of("web-1", 0) is None
     stopped = apply(ControlState(), 1, control("stop_set", {"scope": ["*"]}))
     assert apply(stopped, 2, restored).stops == stopped.stops
+
+
+def test_emergency_lasts_after_a_restore_on_record_by_an_earlier_release() -> None:
+    state = declared()
+    assert apply(state, 2, control("journal_restored", {"backup": "b", "last": 1})).emergencies == state.emergencies
 
 
 def test_a_declaration_that_cannot_be_read_declares_nothing() -> None:

@@ -15,7 +15,7 @@ from writ_contracts.catalogue.sessions import SESSION_OPEN, SessionOpen
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import Untrusted
 from writ_contracts.ids import WRIT_TARGET, operation_id
-from writ_contracts.installation.restore_marker import JOURNAL_RESTORED
+from writ_contracts.installation.restore_marker import ends_access
 from writ_contracts.journal import ControlEvent
 from writ_contracts.people.credentials import Proof
 from writ_contracts.requests import RequestStatement
@@ -71,7 +71,7 @@ def sessions_after(sessions: Sessions, event: ControlEvent) -> Sessions:
         )
     if event.kind == "principal_manage" and event.body.get("action") in ("remove", "disable", "rotate"):
         return _of(one for one in sessions.values() if one.by != event.body.get("principal_id"))
-    return NONE if event.kind == JOURNAL_RESTORED else sessions
+    return NONE if ends_access(event) else sessions
 
 
 def is_session(event: ControlEvent) -> bool:

@@ -2,10 +2,14 @@
 
 from msgspec import Struct
 
+from writ_contracts.journal import ControlEvent
+
 FILE = "restored.json"
 JOURNAL_RESTORED = "journal_restored"
-"""The control event of the first start from a backup. Emergencies, approval windows and sessions end with it: somebody
-may have ended them after the backup, and the restored journal does not know it.
+"""The control event of the first start from a backup."""
+ENDS_ACCESS = "ends_access"
+"""The field of its body that ends emergencies, approval windows and sessions: somebody may have ended them after the
+backup, and the restored journal does not know it. Earlier releases wrote events without it, and went on with these.
 """
 
 
@@ -16,3 +20,8 @@ class RestoreMarker(Struct, frozen=True, kw_only=True):
     made_at: float
     restored_at: float
     last: int
+
+
+def ends_access(event: ControlEvent) -> bool:
+    """Return whether emergencies, approval windows and sessions end with the event, as by a restore."""
+    return event.kind == JOURNAL_RESTORED and event.body.get(ENDS_ACCESS) is True

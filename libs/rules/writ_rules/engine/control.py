@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from writ_contracts.catalogue.control import PrincipalManage
-from writ_contracts.installation.restore_marker import JOURNAL_RESTORED
+from writ_contracts.installation.restore_marker import ends_access
 from writ_contracts.inventory import Principal, Target
 from writ_contracts.journal import ControlEvent
 from writ_contracts.people.principal_changes import read_change
@@ -169,7 +169,7 @@ def _emergencies(emergencies: Iterable[Emergency], event: ControlEvent) -> Itera
         except msgspec.ValidationError:
             return emergencies
         return (*emergencies, _declared(event, read))
-    if event.kind == JOURNAL_RESTORED:
+    if ends_access(event):
         return _kept(structs.replace(one, ended_by="restore") if one.lasts(event.at) else one for one in emergencies)
     named = str(event.body.get("emergency_id", ""))
     if event.kind == "emergency_confirm":

@@ -13,7 +13,7 @@ from writ_bus.port import Journal
 from writ_contracts import subjects
 from writ_contracts.errors import ConfigError, Conflict
 from writ_contracts.ids import WRIT_TARGET
-from writ_contracts.installation.restore_marker import JOURNAL_RESTORED, RestoreMarker
+from writ_contracts.installation.restore_marker import ENDS_ACCESS, JOURNAL_RESTORED, RestoreMarker
 from writ_contracts.journal import ControlEvent
 from writ_contracts.life import AcceptedLife, Life, is_open
 from writ_contracts.wire import decode_event
@@ -71,7 +71,7 @@ class RestoreRecovery:
             kind=JOURNAL_RESTORED,
             principal="",
             operation_id="",
-            body=msgspec.to_builtins(restored),
+            body={**msgspec.to_builtins(restored), ENDS_ACCESS: True},
         )
         await self._recorder.append_once(subjects.control_event(JOURNAL_RESTORED), event, after=0)
 

@@ -13,7 +13,7 @@ from msgspec import Struct
 from writ_contracts.catalogue.windows import LONGEST, WindowRequest
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import Untrusted
-from writ_contracts.installation.restore_marker import JOURNAL_RESTORED
+from writ_contracts.installation.restore_marker import ends_access
 from writ_contracts.journal import ControlEvent
 from writ_contracts.policy.stops import Reach
 from writ_rules.engine.policy_file import times
@@ -84,7 +84,7 @@ def windows_after(
         return tuple(one for one in windows if one.by != event.body.get("principal_id"))
     if event.kind == "window_end":
         return tuple(one for one in windows if one.id != event.body.get("window_id"))
-    if event.kind == JOURNAL_RESTORED:
+    if ends_access(event):
         return ()
     if reach is not None:
         return tuple(one for one in windows if not one.is_within(reach))
