@@ -278,3 +278,10 @@ async def test_search_without_an_operation_of_all_words_finds_those_of_some_and_
         everything = len((await call(client, "search_operations"))["operations"])
         assert none["operations"] == []
         assert none["hint"].endswith(f"an empty query lists all {everything} that you may request")
+
+
+async def test_search_where_nothing_is_permitted_has_no_hint_about_its_words(installation: RunningInstallation) -> None:
+    async with serving(installation, principal="visitor") as client:
+        for query in ("", "restart"):
+            found = await call(client, "search_operations", query=query)
+            assert (found["operations"], "hint" in found) == ([], False)

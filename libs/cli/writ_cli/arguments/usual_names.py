@@ -1,7 +1,7 @@
 """Names that other programs give to commands and operations like ours, such as `lint`, `delete` and `ping`. Pure."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import click
 from click.exceptions import MissingParameter, NoSuchCommand
@@ -160,17 +160,21 @@ class PluralCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse as a command does. Raises UsageError, with the command that is meant by the first word."""
-        if ctx.resilient_parsing:  # a shell completes
-            return super().parse_args(ctx, args)
-        group = PLURALS[str(self.name)]
-        if args and args[0] in ("list", "ls"):
-            raise click.UsageError(f"`{ctx.command_path}` itself lists them: leave out {args[0]!r}", ctx)
-        verb = VERBS.get(args[0], args[0]) if args else ""
-        if verb in group:
-            raise click.UsageError(f"No such command {args[0]!r}; did you mean `{group[verb]}`?", ctx)
-        if verb and not verb.startswith("-") and not any(isinstance(one, click.Argument) for one in self.params):
-            raise click.UsageError(f"Got unexpected extra argument {verb!r}; `{group['show']} NAME` shows one", ctx)
+        if not ctx.resilient_parsing:  # else a shell completes
+            self.refuse_first(ctx, args)
         return super().parse_args(ctx, args)
+
+    def refuse_first(self, ctx: click.Context, args: Sequence[str]) -> None:
+        """Raises UsageError for a first word that a group has, or that stands for an argument where there is none."""
+        group = PLURALS[str(self.name)]
+        if not args or args[0].startswith("-"):
+            return
+        if args[0] in ("list", "ls"):
+            raise click.UsageError(f"`{ctx.command_path}` itself lists them: leave out {args[0]!r}", ctx)
+        if (verb := VERBS.get(args[0], args[0])) in group:
+            raise click.UsageError(f"No such command {args[0]!r}; did you mean `{group[verb]}`?", ctx)
+        if not any(isinstance(one, click.Argument) for one in self.params):
+            raise click.UsageError(f"Got unexpected extra argument {args[0]!r}; `{group['show']} NAME` shows one", ctx)
 
 
 class MeantCommand(NoSuchCommand):

@@ -6,6 +6,7 @@ import click
 from click.exceptions import NoSuchOption
 
 from writ_cli.arguments.misplaced_options import named_command
+from writ_cli.arguments.usual_names import PluralCommand
 from writ_contracts.nearest_name import did_you_mean
 
 FORMS = {"--json": "json", "--yaml": "yaml", "--jsonl": "jsonl", "--csv": "csv"}
@@ -33,12 +34,14 @@ OPTIONS: Mapping[str, str] = {
     "--ssh-key": "key identity i",
     "--no-wait": "async background detach d nowait",
     "--detach": "background daemon d",
-    "--yes": "force assume-yes no-confirm confirm",
-    "--watch": "follow w",
+    "--yes": "force f assume-yes no-confirm confirm",
+    "--watch": "follow f w",
     "--home": "config dir folder",
     "--context": "profile server url",
 }
 """The names of each of our options in other programs, without their dashes. Of several that fit, the first is meant."""
+AMBIGUOUS = frozenset(("-f",))
+"""Options of which each that fits may be meant: `-f json` of `run` is no `rm -f`."""
 ASSIGNMENTS = frozenset(("--param", "--parameter", "--set", "--arg", "--args", "--extra-vars", "-p", "-e"))
 """Options that take `key=value` in other programs."""
 RELATED = {"writ op list": "writ audit search", "writ trace": "writ audit search"}
@@ -50,7 +53,13 @@ class MeantOption(NoSuchOption):
 
 
 def usual_option(error: NoSuchOption, root: click.Context, words: Sequence[str]) -> NoSuchOption:
-    """Return the error with what does the same in this command, or in a related one; else the error itself."""
+    """Return the error with what does the same in this command, or in a related one; else the error itself.
+
+    Raises UsageError where a word before the option belongs to another command: `targets add web-1 --ssh web-1`.
+    """
+    command, _, _, rest = named_command(root, words)
+    if isinstance(command, PluralCommand) and error.ctx is not None:
+        command.refuse_first(error.ctx, rest)
     hint = _hint(error.option_name, root, words)
     message = f"No such option {error.option_name!r}{hint}"
     return MeantOption(error.option_name, message, ctx=error.ctx) if hint else error
@@ -61,11 +70,11 @@ def _hint(option: str, root: click.Context, words: Sequence[str]) -> str:
     if {"operation", "words"} <= {one.name for one in command.params} and (hint := _as_parameter(option, words)):
         return hint
     if ours := meant(option, command):
-        return did_you_mean([ours])
+        return did_you_mean(ours)
     related = RELATED.get(" ".join(path), "")
     other, *_ = named_command(root, related.split()[1:])
-    ours = (option if _has(other, option) else meant(option, other)) if related else ""
-    return f"; `{related}` has {ours}" if ours else ""
+    ours = ([option] if _has(other, option) else meant(option, other)) if related else []
+    return f"; `{related}` has {ours[0]}" if ours else ""
 
 
 def _as_parameter(option: str, words: Sequence[str]) -> str:
@@ -80,14 +89,15 @@ def _as_parameter(option: str, words: Sequence[str]) -> str:
     return "; parameters follow the operation as `key=value`" if option in ASSIGNMENTS else ""
 
 
-def meant(option: str, command: click.Command) -> str:
-    """Return the command's option for one of another program; "" if none does the same."""
+def meant(option: str, command: click.Command) -> list[str]:
+    """Return the command's option for one of another program; of an ambiguous one, all that it may stand for."""
     if option in FORMS:
         forms = next((one.type for one in command.params if one.name == "form"), None)
         known = isinstance(forms, click.Choice) and FORMS[option] in forms.choices
-        return f"--output {FORMS[option]}" if known else "--output" if forms else ""
+        return [f"--output {FORMS[option]}" if known else "--output"] if forms else []
     name = option.lstrip("-")
-    return next((ours for ours, names in OPTIONS.items() if name in names.split() and _has(command, ours)), "")
+    found = [ours for ours, names in OPTIONS.items() if name in names.split() and _has(command, ours)]
+    return found if option in AMBIGUOUS else found[:1]
 
 
 def _has(command: click.Command, option: str) -> bool:

@@ -1,6 +1,5 @@
 """Tools for finding operations and targets."""
 
-from collections.abc import Iterable
 from typing import Annotated, Any
 
 from msgspec import Meta
@@ -52,17 +51,15 @@ async def search(call: ToolCall, arguments: SearchArguments) -> Result:
     Where none has all, return those with most of the words, and a hint: agents search for `restart nginx`.
     """
     writ = call.session.writ
-    permitted: Iterable[Operation] = [
-        one for one in await call.session.permitted() if writ.may_request(one.name, arguments.target_id)
-    ]
+    permitted = [one for one in await call.session.permitted() if writ.may_request(one.name, arguments.target_id)]
     if arguments.target_id is not None:
         offered = await _offered(call, arguments.target_id)
         permitted = [one for one in permitted if one.name in offered]
     words = arguments.query.lower().replace("_", " ").split()
     found = [one for one in permitted if all(word in _words(one) for word in words)]
-    if found:
+    if found or not permitted:
         return {"operations": [_row(one) for one in found]}
-    return _with_some([*permitted], words)
+    return _with_some(permitted, words)
 
 
 def _with_some(permitted: list[Operation], words: list[str]) -> Result:

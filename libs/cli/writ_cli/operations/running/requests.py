@@ -93,7 +93,8 @@ def target_of(operation: str, target: str | None, words: Sequence[str]) -> str:
     if target is None and definition is not None and definition.control:
         return WRIT_TARGET
     if target is None:
-        named = next((one for one in words if one.startswith(("target=", "host="))), "")
+        names = {"target", "host"}.difference(definition.parameters.__struct_fields__ if definition else ())
+        named = next((one for one in words if "=" in one and one.partition("=")[0] in names), "")
         hint = f"write `-t {named.partition('=')[2]}` in place of {named}" if named else "`writ targets` lists them"
         raise click.UsageError(f"--target TARGET is missing: {hint}")
     return target
