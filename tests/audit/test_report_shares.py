@@ -6,6 +6,7 @@ from typing import cast
 import pytest
 import pytest_asyncio
 
+from writ_agent.reporting.security_reports import MOST_PENDING
 from writ_audit import reports
 from writ_audit.index_follower import IndexFollower
 from writ_audit.reports import ReportEndpoint
@@ -69,8 +70,18 @@ async def test_flood_of_one_pool_hides_no_report_of_another(audit: Audit) -> Non
     watching.cancel()
 
 
+async def test_burst_of_one_honest_agent_is_no_flood(audit: Audit) -> None:
+    """Such as that of an agent over SSH whose hosts all have new keys."""
+    for number in range(MOST_PENDING):
+        await audit.report(HONEST, "a", f"host {number} has another key")
+    for number in range(MOST_PENDING + 100):
+        await audit.report(THIEF, "b", f"nothing {number}")
+    await eventually(lambda: audit.recorded("flood", "b"))
+    assert await audit.recorded("flood", "a") == []
+
+
 async def test_flood_of_reports_is_recorded_once(audit: Audit) -> None:
-    for number in range(300):
+    for number in range(600):
         await audit.bus.publish(subjects.report("a"), b"unreadable %d" % number)
     await eventually(lambda: audit.recorded("flood", "a"))
     await audit.report(HONEST, "b", "seen")

@@ -30,9 +30,9 @@ MARGIN = 1_000
 """Events by which the index may be ahead of a report that is not yet read here."""
 RATE, BURST = 0.2, 50.0
 """Reports of one pool: a second on average, and at once."""
-MOST_WAITING, REMEMBERED = 64, 1_000
-"""Reports of one pool that wait, and digests of all."""
-READ_RATE, READ_BURST = 10.0, 100.0
+MOST_WAITING, REMEMBERED = 256, 1_000
+"""Reports of one pool that wait, as many as an agent sends at once, and digests of all."""
+READ_RATE, READ_BURST = 10.0, 256.0
 """Messages of one pool whose signature is verified."""
 FLOOD_AGAIN = 60.0
 """Seconds after which a flood of a pool is recorded again."""
