@@ -296,8 +296,9 @@ async def restart(home: Home, name: str, within: float = RESTART_WITHIN) -> int:
 
 
 async def _kill_hanging(home: Home, name: str, pid: int) -> None:
-    """Kill a process that should have ended and does not reply; another one may still finish its work. One without a run
-    file has none: it starts, has finished, or is NATS.
+    """Kill a process that should have ended and does not reply; another one may still finish its work.
+
+    One without a run file has none to finish: it starts, is at its end, or is NATS.
     """
     file = home.run / f"{name}.json"
     if read_run_file(file, pid) is None or not (await probe(file, pid)).answered:
