@@ -91,3 +91,11 @@ def test_digest_changes_with_code_that_is_no_source(
         (tmp_path / "b/acme-1.0.dist-info/direct_url.json").write_text(origin)
     monkeypatch.syspath_prepend(str(tmp_path / "b"))
     assert distribution_digest(other, ["acme.backend"]) != distribution_digest(usual, ["acme.backend"])
+
+
+def test_origin_that_is_no_text_is_not_editable(tmp_path: Path) -> None:
+    one = installed(tmp_path, record="_acme.pth,sha256=x,1\nacme-1.0.dist-info/RECORD,,\n")
+    (tmp_path / "_acme.pth").write_text("import os\n")
+    without = distribution_digest(one, ["acme.backend"])
+    (tmp_path / "acme-1.0.dist-info/direct_url.json").write_bytes(b"\xff")
+    assert distribution_digest(one, ["acme.backend"]) == without

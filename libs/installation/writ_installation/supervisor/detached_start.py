@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from writ_contracts.errors import Conflict, Invalid, Unreachable, WritError
+from writ_contracts.errors import Conflict, Invalid, TimedOut, Unreachable, WritError
 from writ_installation.backends import MODULE
 from writ_installation.files.home import Home
 from writ_installation.files.lock import held
@@ -22,7 +22,7 @@ from writ_installation.processes.report import InstallationReport, read_report
 UP_WITHIN = 90.0
 END_WITHIN = 30.0
 PAUSE = 0.05
-_KINDS: Mapping[int, type[WritError]] = {2: Invalid, 6: Unreachable}
+_KINDS: Mapping[int, type[WritError]] = {2: Invalid, 4: TimedOut, 6: Unreachable}
 """The error for an exit status of the process; any other is a WritError, as which the command ends with 1."""
 
 

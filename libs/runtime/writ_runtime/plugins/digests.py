@@ -48,7 +48,7 @@ def _is_editable(distribution: Distribution) -> bool:
     """Return whether it is installed as a link to its sources: its `.pth` file has the path of these."""
     try:
         return msgspec.json.decode(distribution.read_text(EDITABLE) or "{}", type=Origin).dir_info.editable
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return False
 
 
