@@ -189,8 +189,9 @@ class ServerProcess:
         await self.exited.wait()
 
     def pause(self) -> None:
-        """Freeze it with SIGSTOP, like a machine that was paused."""
+        """Freeze it with SIGSTOP, like a machine that was paused, and wait until all of its threads have stopped."""
         os.kill(self.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
