@@ -23,7 +23,7 @@ from writ_trust.statements import sign
 THIEF, HONEST = Key(generate_seed()), Key(generate_seed())
 
 
-class AtTheBegin:
+class AtTheBeginning:
     """A follower of an index without events."""
 
     position = 0
@@ -35,7 +35,7 @@ class Audit:
     def __init__(self) -> None:
         self.bus = MemoryBus()
         self.security = SecurityEvents(self.bus.journal, lambda: 1.0, lambda _: None)
-        follower = cast(IndexFollower, AtTheBegin())
+        follower = cast(IndexFollower, AtTheBeginning())
         self.endpoint = ReportEndpoint(self.bus.journal, follower, self.security, "")
 
     async def report(self, key: Key, pool: str, detail: str) -> None:

@@ -101,8 +101,8 @@ class ServerClock:
 
     def set_forward(self, since: float, until: float) -> float:
         """Return the seconds by which the server's clock was set forward between two instants of its own, as far as
-        this process has measured it. They have not passed: `until - since` counts them. `until`: infinite for now; for
-        a time in the past that was shown twice it is the first one.
+        this process has measured it. They have not passed: `until - since` counts them. An infinite `until` is now. One
+        in the past that the clock showed twice is taken for the first of the two.
         """
         return sum(step.seconds for step in self._forward if since < step.began <= until <= step.ended)
 

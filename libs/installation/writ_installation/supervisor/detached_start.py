@@ -35,7 +35,7 @@ def private_log(path: Path) -> BinaryIO:
 
 async def detach(home: Home, arguments: Sequence[str], within: float = UP_WITHIN) -> InstallationReport:
     """Start `writ up` in a session of its own, and return when it is ready. Raises its error, as the class that gives
-    the same exit status: Invalid for 2, a user's mistake, Unreachable for 6, WritError for any other.
+    the same exit status: Invalid for 2, a user's mistake, TimedOut for 4, Unreachable for 6, WritError for any other.
     """
     existed = home.root.exists()
     disk.check_room_for_new(home)
