@@ -10,7 +10,8 @@ from tests.client.test_approval_card import POLICY, card
 
 from writ_cli.approvals.card_text import as_data, show_card
 from writ_cli.main import cli
-from writ_cli.terminal.output import Screen
+from writ_cli.terminal.diff_text import show_diff
+from writ_cli.terminal.output import Screen, harmless
 from writ_client.people.approval_card import open_card
 
 
@@ -23,6 +24,21 @@ def test_card_shows_the_warning_of_policy(warning: str) -> None:
     assert (f"warning: {warning}" in terminal.getvalue()) == bool(warning)
     assert ("warning:" in terminal.getvalue()) == bool(warning)
     assert as_data(opened)["warning"] == warning
+
+
+@pytest.mark.parametrize(
+    "char", ["\r", "\x0c", "\x85", "\u2028", "\u202e", "\u200b", "\u3164", "\u115f", "\u2800", "\ufe01"]
+)
+def test_diff_has_a_visible_sign_for_what_a_terminal_does_not_draw_and_ends_no_line_at_it(char: str) -> None:
+    """Else a part of a comment is a line of its own for its approver, and a name in a program is not seen."""
+    screen, terminal = Screen("table"), io.StringIO()
+    screen.out = Console(file=terminal, width=80)
+    show_diff(screen, f"+# {char}deny all\n+if (x {char}) run();\n\n")
+    assert terminal.getvalue() == "    +# �deny all\n    +if (x �) run();\n    \n"
+
+
+def test_json_has_no_invisible_character_as_it_is() -> None:
+    assert harmless('{"a": "\u3164\u2800\u202e🔥"}') == '{"a": "\\u3164\\u2800\\u202e🔥"}'
 
 
 @pytest.mark.parametrize("option", ["--yes", "--digest"])

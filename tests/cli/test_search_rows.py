@@ -84,6 +84,11 @@ def test_csv_has_every_field_and_no_formula() -> None:
     assert csv_text(rows, ["who", "what"]).splitlines() == ["who,what", "alice,service_restart"]
 
 
+def test_csv_on_a_terminal_carries_no_escape_sequence_of_a_requester() -> None:
+    text = csv_text([row(reason="\x1b]0;renamed\x07\x1b[31m\u202e", message="\r=1\n2")], ["reason", "message"])
+    assert text.splitlines() == ["reason,message", '�]0;renamed��[31m�,"�=1', '2"']
+
+
 def test_a_parameter_that_no_search_finds_is_explained() -> None:
     assert list(unsearchable(["service_name", "file_path"])) == []
     assert list(unsearchable(["file_pth", "content"])) == [

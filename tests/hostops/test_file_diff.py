@@ -1,5 +1,6 @@
 """Diffs in previews of file_write: true, bounded, and without content hidden from the requester."""
 
+import re
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from tests.hostops.conftest import Ask
 from writ_hostops.files import diff
 from writ_hostops.files.diff import unified
 
-LINES = st.lists(st.sampled_from(["a", "b", "c", ""]), max_size=12)
+LINES = st.lists(st.sampled_from(["a", "b", "c", "", "a\r", "a\x0cb", "\x85", "b\u2028c"]), max_size=12)
 
 
 def text(lines: list[str], ended: bool) -> str:
@@ -31,10 +32,14 @@ def test_a_diff_turns_the_present_file_into_the_new_one(
     assert applied(before, made) == after
 
 
+def ended_lines(text: str) -> list[str]:
+    return re.findall(r"[^\n]*\n|[^\n]+", text)
+
+
 def applied(before: str, made: str) -> str:
     """The text after its hunks were applied, as patch(1) does."""
-    lines, at, found = before.splitlines(keepends=True), 0, list[str]()
-    body = made.splitlines(keepends=True)[2:]
+    lines, at, found = ended_lines(before), 0, list[str]()
+    body = ended_lines(made)[2:]
     for line, after in pairwise([*body, ""]):
         text = line[1:].removesuffix("\n") if after.startswith("\\") else line[1:]
         match line[0]:
@@ -51,6 +56,22 @@ def applied(before: str, made: str) -> str:
                 found += [text] if line[0] == " " else []
                 at += 1
     return "".join([*found, *lines[at:]])
+
+
+@pytest.mark.parametrize("end", ["\r", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"])
+@pytest.mark.parametrize("compared", [0, 1_000])
+def test_diff_shows_no_part_of_a_comment_as_a_line_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, end: str, compared: int
+) -> None:
+    """A program that reads `#{end}PermitRootLogin no` finds one comment; its approver must not see a setting."""
+    monkeypatch.setattr(diff, "MOST_COMPARED", compared)
+    made = unified("/srv/a", "PermitRootLogin no\n", f"#{end}PermitRootLogin no\n")
+    assert made.split("\n")[2:] == [
+        "@@ -1,1 +1,1 @@" if compared == 0 else "@@ -1 +1 @@",
+        "-PermitRootLogin no",
+        f"+#{end}PermitRootLogin no",
+        "",
+    ]
 
 
 def test_diff_names_large_and_binary_content_without_showing_it(ask: Ask, srv: Path) -> None:

@@ -75,9 +75,11 @@ def _instant(at: float) -> str:
 
 
 def _message(view: OperationView, status: str) -> str:
-    text = view.waiting.text if view.waiting else view.message
+    """Return the status and what the operation waits for. A client shows this as the server's own text, so the message
+    of an outcome, which a host may have written, is in the result alone, which names it as data.
+    """
     named = status.replace("_", " ")
-    return visible(f"{named}: {text}" if text else named)[:LONGEST_MESSAGE]
+    return visible(f"{named}: {view.waiting.text}" if view.waiting else named)[:LONGEST_MESSAGE]
 
 
 class TaskHandlers:

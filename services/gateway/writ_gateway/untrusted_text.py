@@ -4,27 +4,20 @@ A file, a service's name or an error message may hold instructions written for t
 such text stands in named fields of a result alone, and the result calls these fields data.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from writ_contracts.invisible_text import spelled_out
 
 MOST_CHARACTERS = 24_000
 """Of all text of one result, about 8,000 tokens."""
 MOST_ITEMS = 500
 SHORT = 200
-# Control characters, and characters without a glyph, which can carry instructions that no person sees (Unicode's
-# Default_Ignorable_Code_Point): zero width, bidirectional, fillers, Unicode tags, and variation selectors, each of
-# which can be a byte. The one that follows an emoji stays.
-_INVISIBLE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
-    "\u2060-\u206f\u3164\ufe00-\ufe0d\ufeff\uffa0\ufff0-\ufffb\ud800-\udfff\U0001bca0-\U0001bca3"
-    "\U0001d173-\U0001d17a\U000e0000-\U000e0fff]|(?:^|(?<=[^#*0-9\x80-\U0010ffff]|[\ufe00-\ufe0f]))[\ufe0e\ufe0f]"
-)
 
 
 def visible(text: str) -> str:
     """Return the text with every control or invisible character but tab and newline spelled out."""
-    return _INVISIBLE.sub(lambda found: f"\\u{{{ord(found.group()):x}}}", text)
+    return spelled_out(text, lambda char: f"\\u{{{ord(char):x}}}")
 
 
 class BoundedCopy:

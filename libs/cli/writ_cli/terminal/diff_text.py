@@ -11,5 +11,5 @@ def show_diff(screen: Screen, diff: str) -> None:
     """Show a diff, line by line; control characters are made visible."""
     if not diff:
         screen.line("    the content stays the same")
-    for line in diff.splitlines():
+    for line in diff.removesuffix("\n").split("\n") if diff else ():
         screen.line(Text(f"    {visible(line)}", style=STYLES.get(line[:1], "")))

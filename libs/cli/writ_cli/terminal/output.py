@@ -30,6 +30,7 @@ from writ_cli.terminal.table_widths import (
     stacked_names,
     to_stack,
 )
+from writ_contracts.invisible_text import spelled_out
 from writ_documents import yaml_file
 
 EARLIER_POLICY = "a policy service of an earlier release replied. List again once it is updated"
@@ -277,8 +278,9 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[Text]], widths: Seque
 
 
 def harmless(document: str) -> str:
-    """Return the same JSON, with all terminal control characters escaped: they occur in its strings only."""
-    return "".join(char if char.isprintable() or char == "\n" else _escaped(char) for char in document)
+    """Return the same JSON, with all control and invisible characters escaped: they occur in its strings only."""
+    shown = spelled_out(document, _escaped)
+    return "".join(char if char.isprintable() or char == "\n" else _escaped(char) for char in shown)
 
 
 def _escaped(char: str) -> str:
@@ -293,13 +295,13 @@ def outcome(word: str | None) -> Text:
 
 
 def visible(text: str, *, newlines: bool = False) -> str:
-    """Return the text with every control character replaced."""
+    """Return the text with every control or invisible character replaced."""
     kept = "\n\t" if newlines else ""
-    return "".join(char if char.isprintable() or char in kept else "�" for char in text)
+    return "".join(char if char.isprintable() or char in kept else "�" for char in spelled_out(text, lambda _: "�"))
 
 
 def visible_text(text: Text) -> Text:
-    """Return the text with every control character but newline and tab replaced; its styles stay."""
+    """Return the text with every control or invisible character but newline and tab replaced; its styles stay."""
     made = text.copy()
     made.plain = visible(text.plain, newlines=True)  # as long as before, so each style stays at its place
     return made

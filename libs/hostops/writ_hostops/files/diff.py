@@ -69,7 +69,7 @@ def unified(path: str, before: str, after: str) -> str:
     """Return a unified diff; empty if nothing differs. A changed part that is too long for difflib is shown as one
     block of removed and added lines.
     """
-    old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
+    old, new = _lines(before), _lines(after)
     start, end = _same_ends(old, new)
     middle = old[start : len(old) - end], new[start : len(new) - end]
     if max(map(len, middle)) > MOST_COMPARED:
@@ -77,6 +77,14 @@ def unified(path: str, before: str, after: str) -> str:
     low, tail = max(start - CONTEXT, 0), max(end - CONTEXT, 0)
     lines = difflib.unified_diff(old[low : len(old) - tail], new[low : len(new) - tail], "present", path, n=CONTEXT)
     return "".join(_ended(_moved(line, low)) for line in lines)
+
+
+def _lines(text: str) -> List[str]:
+    """Return the lines with their ends. Only a line feed ends one, as for most readers of files: what an approver sees
+    as a line of its own must be one, and not the rest of a comment behind a carriage return or form feed.
+    """
+    *whole, rest = text.split("\n")
+    return [f"{line}\n" for line in whole] + ([rest] if rest else [])
 
 
 def _same_ends(old: List[str], new: List[str]) -> Tuple[int, int]:

@@ -10,7 +10,7 @@ import click
 from rich.text import Text
 
 from writ_cli.terminal import times
-from writ_cli.terminal.output import Screen, outcome
+from writ_cli.terminal.output import Screen, outcome, visible
 from writ_contracts.history.audit import SearchReply, SearchRow
 
 Cell = Callable[[SearchRow], object]
@@ -86,7 +86,8 @@ def show_rows(screen: Screen, answer: SearchReply, columns: Sequence[str]) -> No
 
 def csv_text(rows: Sequence[SearchRow], columns: Sequence[str]) -> str:
     """Return the rows as RFC 4180 has them; all fields of a row unless columns are named. A cell that a spreadsheet
-    would take for a formula is quoted by an apostrophe.
+    would take for a formula is quoted by an apostrophe. Control characters are replaced: requesters choose reasons, and
+    the rows may be read on a terminal. JSON has each text as it is.
     """
     out = io.StringIO()
     writer = csv.writer(out)
@@ -100,8 +101,8 @@ def csv_text(rows: Sequence[SearchRow], columns: Sequence[str]) -> str:
 
 
 def _plain(cell: object) -> str:
-    text = "" if cell is None else str(cell)
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+    text = "" if cell is None else visible(str(cell), newlines=True)
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t") else text
 
 
 def _table(screen: Screen, answer: SearchReply, columns: Sequence[str]) -> None:
