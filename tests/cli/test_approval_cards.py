@@ -1,6 +1,7 @@
 """The card of a pending request on a terminal."""
 
 import io
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -9,10 +10,12 @@ from rich.console import Console
 from tests.client.test_approval_card import POLICY, card
 
 from writ_cli.approvals.card_text import as_data, show_card
+from writ_cli.approvals.group import hidden_parameters
 from writ_cli.main import cli
 from writ_cli.terminal.diff_text import show_diff
 from writ_cli.terminal.output import Screen, harmless
 from writ_client.people.approval_card import open_card
+from writ_contracts.errors import Invalid
 
 
 @pytest.mark.parametrize("warning", ["", "by now it is denied: rule 'frozen' denies it"])
@@ -35,6 +38,19 @@ def test_diff_has_a_visible_sign_for_what_a_terminal_does_not_draw_and_ends_no_l
     screen.out = Console(file=terminal, width=80)
     show_diff(screen, f"+# {char}deny all\n+if (x {char}) run();\n\n")
     assert terminal.getvalue() == "    +# �deny all\n    +if (x �) run();\n    \n"
+
+
+def test_file_with_hidden_content_is_given_in_the_encoding_of_the_request(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"\xff\0")
+    shown = open_card(card(hidden={"content": "/wA="}), {POLICY.public})
+    opened = structs.replace(
+        shown,
+        requested=structs.replace(shown.requested, effective={"file_path": "/srv/a", "encoding": "base64"}),
+        decision=structs.replace(shown.decision, operation="file_write"),
+    )
+    assert hidden_parameters(opened, (f"content=@{tmp_path}/a",)) == {"content": "/wA="}
+    with pytest.raises(Invalid, match="encoding: is given twice"):
+        hidden_parameters(opened, (f"content=@{tmp_path}/a", "encoding=utf-8"))
 
 
 def test_json_has_no_invisible_character_as_it_is() -> None:

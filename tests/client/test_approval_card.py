@@ -1,6 +1,8 @@
 """The card of a pending operation shows only signed content, and names the parts that it could not verify."""
 
 import hashlib
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +19,9 @@ from writ_contracts.people.previews import ApprovalFacts, Preview, PreviewDetail
 from writ_contracts.requests import RequestStatement
 from writ_contracts.signing import Signed
 from writ_contracts.wire import canonical, encode
+from writ_hostops.files.content import FileFacts
+from writ_hostops.files.diff import file_diff
+from writ_hostops.files.replacement import ExistingFile
 from writ_testing.memory.bus import MemoryBus
 from writ_trust.digests import keyed_digest
 from writ_trust.keys import Key, generate_seed
@@ -208,6 +213,23 @@ def test_a_signed_preview_is_shown_and_its_diff_stands_for_hidden_parameters() -
     assert opened.preview is not None
     assert opened.preview.body.shown == {"would": "restart nginx"}
     assert (opened.unverified, opened.refusals) == ([], [])
+
+
+def test_binary_content_is_not_shown_by_a_diff_and_needs_the_value_of_the_requester(tmp_path: Path) -> None:
+    """One zero byte at the end of a script makes it binary, and a shell runs it all the same."""
+    (tmp_path / "a").write_bytes(b"ok\n")
+    with (tmp_path / "a").open("rb") as file:
+        old = ExistingFile(file.fileno(), os.fstat(file.fileno()), FileFacts("", 3, 0o644, ""), "")
+        for old_file, quotes in ((None, True), (old, True), (old, False)):
+            made = file_diff("/srv/a", old_file, b"#!/bin/sh\nrm -rf /srv/*\n\0", quotes)
+            details = PreviewDetails(salt="cd" * 32, values=made)
+            committed = preview(details_digest=keyed_digest(details.salt, details.values))
+            shown = card(hidden={"content": "x"}, preview=committed)
+            refusals = open_card(shown, [POLICY.public], details=details).refusals
+            assert refusals == ["content is hidden: reject it, or approve it with the values that the requester gives"]
+            assert open_card(shown, [POLICY.public], {"content": "x"}, details=details).refusals == []
+            unsigned = open_card(card(hidden={"content": "x"}, signed=False, preview=committed), [POLICY.public])
+            assert unsigned.refusals
 
 
 def test_a_preview_without_a_diff_does_not_show_what_the_journal_must_not_have() -> None:

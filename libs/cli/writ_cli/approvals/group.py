@@ -227,12 +227,17 @@ async def _card(
     keys = settings.policy_keys(*([policy_key] if policy_key else []))
     operation_id = await request_of(writ, operation)
     card = await writ.approvals.card(operation_id, keys)
-    return await writ.approvals.card(operation_id, keys, _hidden_parameters(card, values)) if values else card
+    return await writ.approvals.card(operation_id, keys, hidden_parameters(card, values)) if values else card
 
 
-def _hidden_parameters(card: Card, words: tuple[str, ...]) -> dict[str, Any]:
+def hidden_parameters(card: Card, words: tuple[str, ...]) -> dict[str, Any]:
+    """Return the values of hidden parameters; a file's content in the request's own encoding. Raises Invalid."""
     definition = load_catalogue().get(card.decision.operation)
-    found = parameter_words.parse(words, definition.parameters if definition else None)
+    encoding = card.requested.effective.get("encoding")
+    known = [f"encoding={encoding}"] if isinstance(encoding, str) else []  # by it `content=@FILE` is base64
+    found = parameter_words.parse([*words, *known], definition.parameters if definition else None)
+    if known:
+        del found["encoding"]
     if unknown := sorted(set(found) - set(card.requested.hidden)):
         raise Invalid(f"{', '.join(unknown)} is not hidden in this request; hidden: {', '.join(card.requested.hidden)}")
     return found

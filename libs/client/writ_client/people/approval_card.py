@@ -4,6 +4,7 @@ Other claims of the services are marked as theirs. Pure: the inputs are policy's
 client.
 """
 
+import re
 from collections.abc import Collection, Mapping
 from hashlib import sha256
 from typing import Any
@@ -23,6 +24,9 @@ from writ_trust.approvals import read_approval, verify_own
 from writ_trust.digests import keyed_digest, same
 from writ_trust.statements import digest, open_signed, read
 
+_BINARY = re.compile(r"^binary: ", re.MULTILINE)
+"""The line by which agents replace the diff of content that is no text. No line of a diff begins so."""
+
 
 class CardPreview(Struct, frozen=True, kw_only=True):
     """The preview of an agent for whose key policy vouches, its digest, and its details once they were verified."""
@@ -39,9 +43,10 @@ class CardPreview(Struct, frozen=True, kw_only=True):
     @property
     def shows_hidden(self) -> bool:
         """Return true if it shows the effect of hidden parameters. Only a diff does: the other fields are for the
-        journal, so backends leave such values out of them.
+        journal, so backends leave such values out of them. One zero byte makes a script binary, of which a diff shows
+        nothing.
         """
-        return self.whole and "diff" in (self.details or {})
+        return self.whole and "diff" in (self.details or {}) and not _BINARY.search(self.diff)
 
     @property
     def diff(self) -> str:

@@ -21,7 +21,8 @@ CONTEXT = 3
 
 def file_diff(path: str, old: Optional[ExistingFile], new: bytes, quotes: bool) -> Dict[str, object]:
     """Return `diff`, and `cut` where it does not show all of the change. `quotes`: the reader may see the present
-    content; without that the new content stands alone.
+    content; without that the new content stands alone. Of binary content a line that begins with `binary: ` has the
+    sizes: by it clients know that an approver has not seen the content.
     """
     before = present(path, old) if quotes else b""
     if before is None:
