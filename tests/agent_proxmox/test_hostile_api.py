@@ -45,6 +45,11 @@ async def compressed(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     writer.write(HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
 
 
+async def many_values(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    body = b'{"data": [' + b"[]," * 300_000 + b"[]]}"
+    writer.write(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+
+
 @asynccontextmanager
 async def serving(pve: Proxmox, reply: Reply) -> AsyncIterator[Api]:
     """Yield the API of a server that gives this reply to each request."""
@@ -80,8 +85,9 @@ async def serving(pve: Proxmox, reply: Reply) -> AsyncIterator[Api]:
         (repeated(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 1000, 0.0), 60.0, "too large"),
         (repeated(HEAD + b"Content-Length: 1000000000\r\n\r\n", b" " * 100_000, 0.0), 60.0, "too large"),
         (compressed, 60.0, "compressed"),
+        (many_values, 60.0, "values"),
     ],
-    ids=["slow_body", "slow_head", "interim", "large", "compressed"],
+    ids=["slow_body", "slow_head", "interim", "large", "compressed", "many_values"],
 )
 async def test_reply_without_an_end_gives_its_thread_back(
     server: Proxmox, reply: Reply, seconds: float, error: str, monkeypatch: pytest.MonkeyPatch

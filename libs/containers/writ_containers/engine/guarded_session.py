@@ -7,6 +7,7 @@ its effect, to another target than the granted one. Docker's own client follows 
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from writ_agent.backends.json_values import MOST_VALUES, has_too_many_values
 from writ_containers.engine.engine_errors import UnusableEngineReply
 from writ_containers.engine.http_client import aiohttp
 
@@ -22,7 +23,7 @@ class BoundedReply(aiohttp.ClientResponse):
     """A reply that is read up to `MOST_BYTES`. Streams (`content`) have no bound of their own."""
 
     async def read(self) -> bytes:
-        """Return the whole body. Raises UnusableEngineReply for a longer one."""
+        """Return the whole body, which is JSON. Raises UnusableEngineReply for a longer one, or one of more values."""
         if self._body is None:
             try:
                 self._body = await self._whole()
@@ -38,6 +39,8 @@ class BoundedReply(aiohttp.ClientResponse):
             if len(body) > MOST_BYTES:
                 raise UnusableEngineReply(f"it has more than {MOST_BYTES >> 20} MB")
             await asyncio.sleep(0)  # an engine that always has more holds up nobody else
+        if has_too_many_values(body):
+            raise UnusableEngineReply(f"it may have more than {MOST_VALUES:,} values")
         return bytes(body)
 
 

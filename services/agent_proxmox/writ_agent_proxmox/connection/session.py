@@ -17,6 +17,7 @@ import requests
 from proxmoxer.backends.https import Backend as ProxmoxerBackend
 from proxmoxer.core import ProxmoxResource, ResourceException
 
+from writ_agent.backends.json_values import MOST_VALUES, has_too_many_values
 from writ_agent_proxmox.connection.bounded_socket import BoundedSocket, UnusableReply
 from writ_agent_proxmox.connection.credentials import ApiToken
 from writ_agent_proxmox.connection.replies import error_of
@@ -126,7 +127,11 @@ class _Json:
 
 
 def _parsed(content: bytes) -> Any:
-    """Return the JSON, with `?` for what is no Unicode: logs and notes may have any bytes. Raises ValueError."""
+    """Return the JSON, with `?` for what is no Unicode: logs and notes may have any bytes. Raises ValueError, and
+    UnusableReply for one of too many values.
+    """
+    if has_too_many_values(content):
+        raise UnusableReply(f"the reply may have more than {MOST_VALUES:,} values")
     text = content.decode("utf-8", "replace")
     body = json.loads(text)
     if _SURROGATE in text.lower():
