@@ -18,6 +18,7 @@ from writ_gateway.http.asgi import Message, Receive, Scope, Send
 from writ_gateway.http.bearer import BearerAuthentication
 from writ_gateway.http.time_limits import TimedProtocol
 from writ_gateway.http.tokens import Tokens
+from writ_gateway.http.value_limit import ValueLimit
 from writ_gateway.refusals import Refusals
 from writ_gateway.server import LONGEST_MESSAGE
 
@@ -131,3 +132,57 @@ def tokens_of(folder: Path, *principals: str) -> Path:
     path = folder / "tokens.json"
     path.write_bytes(msgspec.json.encode(GatewayTokens(tokens=tokens)))
     return path
+
+
+async def limited(*messages: Message) -> tuple[list[Message], list[int]]:
+    """Return what the application behind the limit receives of these messages, and the statuses of the limit itself."""
+    waiting, received, statuses = list(messages), list[Message](), list[int]()
+
+    async def inner(scope: Scope, receive: Receive, send: Send) -> None:
+        received.append(await receive())
+        while received[-1].get("more_body"):
+            received.append(await receive())
+
+    async def receive() -> Message:
+        return waiting.pop(0)
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+
+    await ValueLimit(inner)({"type": "http"}, receive, send)
+    return received, statuses
+
+
+def body(data: bytes, *, more: bool = False) -> Message:
+    return {"type": "http.request", "body": data, "more_body": more}
+
+
+@pytest.mark.parametrize("part", [b"[],", b"{},", b'{"":0},', b'"a",', b"0,"])
+async def test_body_of_many_small_values_is_refused_before_it_is_decoded(part: bytes) -> None:
+    """Bodies of 16 MB of empty lists took 400 MB, and other requests waited for 5 s."""
+    data = part * ((1 << 20) // len(part))
+    assert await limited(body(b"[", more=True), body(data, more=True), body(b"0]")) == ([], [413])
+
+
+@pytest.mark.parametrize("text", ["1,[{" * 300_000, '\\",[' * 300_000, "\\" * 600_000])
+async def test_text_of_any_length_passes_whatever_is_in_it(text: str) -> None:
+    whole = body(msgspec.json.encode({"content": text}))
+    assert await limited(whole) == ([whole], [])
+
+
+@pytest.mark.parametrize(
+    "data", [b'"' + b'\\"' * 700_000, b'"' * 1_400_001, b'"' + b"\\" * 1_400_000, b'["a",' * 300_000]
+)
+async def test_strings_without_an_end_take_time_in_proportion_to_their_bytes(data: bytes) -> None:
+    began = time.process_time()
+    await limited(body(data))
+    assert time.process_time() - began < 5
+
+
+async def test_body_that_breaks_off_or_is_too_long_is_left_to_the_application() -> None:
+    gone: Message = {"type": "http.disconnect"}
+    assert await limited(body(b"[", more=True), gone) == ([gone], [])
+    parts = [body(b"[]," * 500_000, more=True), body(b"[]," * 500_000, more=True), body(b"0]")]
+    received, statuses = await limited(*parts)
+    assert (b"".join(one["body"] for one in received), statuses) == (b"[]," * 1_000_000 + b"0]", [])

@@ -87,6 +87,7 @@ async def test_wrong_host_origin_method_path_and_size_have_their_status(
     assert (await post(url, **bearer, Origin="https://evil.example")).status_code == 403
     assert (await post(url.replace("/mcp", "/other"), **bearer)).status_code == 404
     assert (await post(url, b"x" * 2_000_000, **bearer)).status_code == 413
+    assert (await post(url, b"[" + b"[]," * 400_000 + b"0]", **bearer)).status_code == 413
     async with httpx2.AsyncClient(headers={**ACCEPT, **bearer}) as client:
         assert (await client.put(url, content=b"{}")).status_code == 405
         assert (await client.get(url.replace("/mcp", "/healthz"))).json() == {"status": "ok"}

@@ -26,7 +26,9 @@ METADATA = "/.well-known/oauth-protected-resource"
 MOST_OPEN = MOST_CONNECTIONS // 4
 """Requests of one principal that are handled at once: a call may wait for an operation for 50 s."""
 MOST_OPEN_BYTES = 16 * 1024 * 1024
-"""Their bodies together. The gateway needs five times as much memory for them, and has 1 GB under systemd."""
+"""Their bodies together. The gateway needs five times as much memory for them (`value_limit`), and has 1 GB under
+systemd.
+"""
 _log = Log("writ.gateway")
 
 

@@ -25,6 +25,7 @@ from writ_gateway.http.request_counter import RequestCounter
 from writ_gateway.http.sessions import PrincipalSessions
 from writ_gateway.http.time_limits import MOST_CONNECTIONS, TimedProtocol, TimeLimits
 from writ_gateway.http.tokens import Tokens
+from writ_gateway.http.value_limit import ValueLimit
 from writ_gateway.refusals import Refusals
 from writ_gateway.server import LONGEST_MESSAGE, server
 from writ_gateway.session import OpenWaits
@@ -60,7 +61,7 @@ class McpListener:
             transport_security=_security(config.public_host),
         )
         self._tokens = Tokens(config.tokens)
-        bearer = BearerAuthentication(application, self._tokens, issuer, refusals=self._refusals)
+        bearer = BearerAuthentication(ValueLimit(application), self._tokens, issuer, refusals=self._refusals)
         self._uvicorn = _uvicorn(RequestCounter(TimeLimits(bearer), measured), certificate)
         self._serving: asyncio.Task[None] | None = None
         self.url = f"{'https' if certificate else 'http'}://{config.host}:{self._listening.getsockname()[1]}{PATH}"
