@@ -53,6 +53,19 @@ def test_file_with_hidden_content_is_given_in_the_encoding_of_the_request(tmp_pa
         hidden_parameters(opened, (f"content=@{tmp_path}/a", "encoding=utf-8"))
 
 
+def test_letters_that_look_like_others_are_named_by_their_code_points() -> None:
+    opened = open_card(card(), {POLICY.public})
+    looks_alike = {"file_path": "/srv/\u0430pp", "ports": ["80"], "names": ["\u0435", "\u202e", "\u0435"]}
+    opened = structs.replace(opened, requested=structs.replace(opened.requested, effective=looks_alike))
+    screen, terminal = Screen("table"), io.StringIO()
+    screen.out = Console(file=terminal, width=200)
+    show_card(screen, opened, 0.0)
+    lines = [line.strip() for line in terminal.getvalue().split("\n")]
+    assert "letters beyond ASCII in file_path: \u0430 U+0430" in lines
+    assert "letters beyond ASCII in names: \u0435 U+0435, � U+202E" in lines
+    assert not any("in ports" in line for line in lines)
+
+
 def test_json_has_no_invisible_character_as_it_is() -> None:
     assert harmless('{"a": "\u3164\u2800\u202e🔥"}') == '{"a": "\\u3164\\u2800\\u202e🔥"}'
 

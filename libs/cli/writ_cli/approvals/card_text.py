@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 from rich.text import Text
 
 from writ_cli.terminal import times
@@ -12,6 +13,8 @@ from writ_client.people.approval_card import Card
 from writ_contracts.people.approvals import demand_text
 
 Line = tuple[str, object]
+MOST_LETTERS = 10
+"""Letters beyond ASCII that are named by their code points."""
 
 
 def show_card(screen: Screen, card: Card, now: float) -> None:
@@ -38,7 +41,9 @@ def refusals(card: Card) -> list[str]:
 
 def _lines(card: Card, now: float) -> Iterator[Line]:
     decision, requested = card.decision, card.requested
-    yield from (("parameter " + name, value) for name, value in requested.effective.items())
+    for name, value in requested.effective.items():
+        yield "parameter " + name, value
+        yield f"letters beyond ASCII in {name}", _beyond_ascii(value)
     yield "not shown", ", ".join(card.unseen)
     signed = "" if card.reason_is_signed else " (not signed)"
     yield "reason given", f"{requested.reason}{signed}" if requested.reason else ""
@@ -56,6 +61,13 @@ def _lines(card: Card, now: float) -> Iterator[Line]:
         left = max(card.until - now, 0.0)
         yield "until", f"{times.date(card.until)} ({times.span(left)} left)"
         yield "your step", card.step or "none now"
+
+
+def _beyond_ascii(value: object) -> str:
+    """Return the letters of a value that may look like others, such as a Cyrillic one in the path of a file."""
+    found = dict.fromkeys(char for char in msgspec.json.encode(value).decode() if not char.isascii())
+    named = [f"{char} U+{ord(char):04X}" for char in found][:MOST_LETTERS]
+    return ", ".join(named + ["and others"] * (len(found) > MOST_LETTERS))
 
 
 def _preview(card: Card, now: float) -> Iterator[Line]:
