@@ -37,7 +37,7 @@ from writ_testing.installations.forked_process import (
 LARGEST = 1 << 20
 """Bytes of a message."""
 SERVICES = ("writ_policy", "writ_executor", "writ_audit", "writ_agent_local")
-"""The services that every installation starts. A fork loads what another one needs besides."""
+"""The services that every installation starts. What another one needs besides is loaded when it is started first."""
 GATEWAY = "writ_gateway.http"
 
 
@@ -64,6 +64,8 @@ class CommandTemplate:
                 start = msgspec.json.decode(data, type=ForkedStart)
                 if is_installation(start):
                     self._load(*SERVICES, *([GATEWAY] if "--gateway" in start.arguments else []))
+                elif start.module:
+                    self._load(start.module)
                 if self._is_fork(descriptors):
                     return start
 
