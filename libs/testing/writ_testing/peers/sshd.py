@@ -25,7 +25,8 @@ class Sshd:
 
     def __init__(self, folder: Path, port: int, options: Sequence[str], environ: Mapping[str, str]) -> None:
         self.folder, self.port, self.options = folder, port, options
-        self._environ = {"HOME": str(folder), **environ}  # what this user's shell does at its start is nobody's business
+        # What the shell of this user does at its start is nobody's business.
+        self._environ = {"HOME": str(folder), **environ}
         self.log = folder / "sshd.log"
         self.keys = folder / "keys"
         self.known_hosts = folder / "known_hosts"
