@@ -12,7 +12,7 @@ from pathlib import Path
 from writ_runtime.plugins.entry_points import load_catalogue
 from writ_testing.fakes.scripted_executor import ScriptedExecutor
 from writ_testing.installations.commands import start_service
-from writ_testing.installations.forked_process import ForkedProcess, at_start
+from writ_testing.installations.forked_process import ForkedProcess
 from writ_testing.peers.nats_server import INSTALLATION, WritServer, writ_server
 
 
@@ -47,7 +47,6 @@ class AgentInstallation:
         seed.chmod(0o600)
         settings = {
             "PATH": os.environ["PATH"],
-            **dict(at_start(os.environ)),
             "NATS_URL": self.server.url,
             "WRIT_HOME": str(self.folder / "home"),
             "WRIT_KEY_FILE": str(seed),

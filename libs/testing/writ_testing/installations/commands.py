@@ -71,14 +71,18 @@ async def start_command(
 async def start_service(
     module: str, environ: Mapping[str, str], output: IO[bytes]
 ) -> ForkedProcess | asyncio.subprocess.Process:
-    """Start `python -m MODULE` without input: forked if `FORKS` is set and the module is one of Writ's, else new."""
-    template = _template_for(environ) if os.environ.get(FORKS) and module.startswith("writ_") else None
+    """Start `python -m MODULE` without input: forked if `FORKS` is set and the module is one of Writ's, else new.
+
+    Its environment has the variables of this process that Python reads at its start, too.
+    """
+    given = {**dict(at_start(os.environ)), **environ}
+    template = _template_for(given) if os.environ.get(FORKS) and module.startswith("writ_") else None
     if template is not None:
-        start = ForkedStart(module=module, arguments=[], environ={**environ}, folder=str(Path.cwd()))
+        start = ForkedStart(module=module, arguments=[], environ=given, folder=str(Path.cwd()))
         return await fork_writing(template.control, start, output)
     return await asyncio.create_subprocess_exec(
         *(*tie(), sys.executable, "-m", module),
-        env=environ,
+        env=given,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=output,
         stderr=output,
