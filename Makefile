@@ -34,10 +34,10 @@ demo: setup  ## Start Writ, take operations through it on this machine, stop it
 	@$(BIN)/python -m writ_testing.demo
 
 test: setup  ## Run the tests that need no root, without the exhaustive ones
-	@$(BIN)/python -m pytest -m "not lab and not exhaustive" $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -m "not lab and not exhaustive" --ignore=tests/lab $(PYTEST_ARGS)
 
 test-full: setup  ## Run all tests that need no root: clusters, kill matrices, floods, long property runs, too
-	@$(BIN)/python -m pytest -m "not lab" $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -m "not lab" --ignore=tests/lab $(PYTEST_ARGS)
 
 check: setup  ## Lint, types, layers, generated documents: the one definition of clean
 	@$(BIN)/ruff check .

@@ -104,9 +104,8 @@ async def test_agent_ends_when_nats_closes_its_connection_for_good(installation:
 async def test_a_second_process_on_the_same_state_refuses(installation: Installation) -> None:
     await installation.agent()
     second = await installation.installation.process("local-a")
-    _, log = await asyncio.wait_for(second.communicate(), 20)
-    assert second.returncode == 1
-    assert b"in use by another agent" in log
+    assert await second.ended() == 1
+    assert b"in use by another agent" in second.log
 
 
 async def test_agent_reports_its_health_and_its_operations(installation: Installation) -> None:

@@ -91,8 +91,8 @@ def packages(folder: Path) -> Path:
 async def ssh_host(folder: Path, *options: str, shell: str = "") -> AsyncIterator[SshHost]:
     """Yield an SSH host, and assert that the test leaves no process or file there or here."""
     before = held()
-    # The first SetEnv is the only one that counts, so a test's own comes before ours.
-    async with sshd(folder, *options, f"SetEnv {PACKAGES}={packages(folder)}", shell=shell) as server:
+    environ = {PACKAGES: str(packages(folder))}
+    async with sshd(folder, *options, shell=shell, environ=environ) as server:
         host = SshHost(server)
         try:
             yield host

@@ -43,7 +43,7 @@ def with_agent(host: SshHost, socket: Path) -> None:
 async def test_a_key_with_a_passphrase_opens_by_the_file_beside_it(host: SshHost, form: str) -> None:
     key = host.server.keys / "web1"
     plain = asyncssh.import_private_key(key.read_bytes())
-    key.write_bytes(plain.export_private_key(form, passphrase="one two"))
+    key.write_bytes(plain.export_private_key(form, passphrase="one two", rounds=1, ignore_few_rounds=True))
     assert await code_of(host) == "no_credentials"
     secret = host.server.keys / "web1.passphrase"
     secret.write_text("one two\n")

@@ -45,8 +45,8 @@ def test_check_is_lint_format_types_layers_and_documents() -> None:
 
 
 def test_make_test_leaves_out_what_make_test_full_and_make_lab_are_for() -> None:
-    assert '-m "not lab and not exhaustive" $(PYTEST_ARGS)' in recipe("test")
-    assert '-m "not lab" $(PYTEST_ARGS)' in recipe("test-full")
+    assert '-m "not lab and not exhaustive" --ignore=tests/lab $(PYTEST_ARGS)' in recipe("test")
+    assert '-m "not lab" --ignore=tests/lab $(PYTEST_ARGS)' in recipe("test-full")
     assert "-m lab $(LAB_ARGS)" in recipe("lab")
 
 

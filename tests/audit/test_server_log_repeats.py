@@ -24,7 +24,8 @@ def test_flood_of_refused_logins_neither_delays_nor_loses_a_violation() -> None:
     state = repeats(0.0)
     for number in range(20_000):
         state.take(refused(str(number), proven=False), number / 100)
-        state.due(number / 100)
+        if number % 100 == 0:
+            state.due(number / 100)
     assert state.take(refused("bot"), 200.0) is not None
 
 

@@ -35,11 +35,11 @@ def test_files_with_processes_take_turns_with_the_others_and_long_ones_come_firs
 def pytest_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [
-            *(sys.executable, "-m", "pytest", "-p", "tests.ci.file_order", "-p", "no:cacheprovider"),
+            *(sys.executable, "-m", "pytest", "-p", "xdist", "-p", "tests.ci.file_order", "-p", "no:cacheprovider"),
             *(f"--rootdir={folder}", *arguments),
         ],
         cwd=folder,
-        env={"PYTHONPATH": str(ROOT)},
+        env={"PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         capture_output=True,
         text=True,
         timeout=60,

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 MAKEFILE = """
 PYTEST_ARGS ?= -n 0
 LAB_ARGS ?= -n 0
-PYTEST = @{python} -m pytest -q -p no:cacheprovider
+PYTEST = @{python} -m pytest -q -p no:cacheprovider -p xdist
 test:
 	$(PYTEST) -m "not lab and not exhaustive" $(PYTEST_ARGS)
 lab:
@@ -71,7 +71,7 @@ class Project:
         """Run it as continuous integration does."""
         environ = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "MAKE"))}
         environ |= {"PYTEST_ARGS": "-n 2 --dist loadfile"} if workers else {}
-        environ |= {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+        environ |= {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
         command = [sys.executable, "-m", "tests.ci", *arguments]
         done = subprocess.run(
             command, cwd=self.folder, env=environ, capture_output=True, text=True, timeout=240, check=False

@@ -1,8 +1,8 @@
 """`writ help`, the sections of the overview, and completions."""
 
+import asyncio
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from writ_cli.arguments import help_sections, usual_names
 from writ_cli.arguments.shell_scripts import SCRIPTS
 from writ_cli.main import COMPLETE, cli
+from writ_testing.installations.commands import run_command
 
 COLUMNS = 80
 INVENTORY = """
@@ -31,9 +32,9 @@ def completed(home: Path, *words: str, last: str = "") -> list[str]:
     line = ["writ", *words, last]
     environ = {**os.environ, "WRIT_HOME": str(home), "_WRIT_COMPLETE": "bash_complete"}
     environ |= {"COMP_LINE": " ".join(line)}
-    command = [sys.executable, "-c", "import sys; sys.argv[0] = 'writ'; from writ_cli.main import main; main()"]
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=True)
-    return [row.partition(",")[2] for row in done.stdout.splitlines() if row]
+    done = asyncio.run(run_command([], environ))
+    assert (done.status, done.err) == (0, "")
+    return [row.partition(",")[2] for row in done.out.splitlines() if row]
 
 
 @pytest.fixture(scope="module")

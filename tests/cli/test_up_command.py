@@ -112,10 +112,11 @@ async def test_up_with_a_wrong_policy_file_names_the_mistake_in_one_line(shell: 
 
 
 @pytest.mark.timeout(180)
-async def test_up_without_its_policy_key_says_how_to_go_on_and_begins_nothing(shell: Shell) -> None:
+async def test_up_without_its_policy_key_says_how_to_go_on_and_begins_nothing(shell: Shell, tmp_path: Path) -> None:
     home = Home(shell.folder / ".writ")
-    assert (await shell.writ("up", "--detach")).status == 0
-    assert (await shell.writ("down")).status == 0
+    home.make_folders()
+    async with running_installation(tmp_path, home=home):
+        pass
     seed, lost = home.seed_file("policy"), home.public("policy")
     seed.rename(shell.folder / "policy.seed")
     text = ""

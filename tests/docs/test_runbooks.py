@@ -19,9 +19,11 @@ ALERTS: dict[str, dict[str, Any]] = {
     for group in yaml.safe_load((PROMETHEUS / "rules.yaml").read_text())["groups"]
     for rule in group["rules"]
 }
+TESTS = ("rules_test.yaml", "rules_of_days_test.yaml")
 CASES = [
     case
-    for test in yaml.safe_load((PROMETHEUS / "rules_test.yaml").read_text())["tests"]
+    for file in TESTS
+    for test in yaml.safe_load((PROMETHEUS / file).read_text())["tests"]
     for case in test["alert_rule_test"]
 ]
 RUNBOOKS = (ROOT / "docs/runbooks.md").read_text()
@@ -79,5 +81,5 @@ def test_an_alert_is_tried_where_it_must_fire_and_where_it_must_not(alert: str) 
 
 @pytest.mark.timeout(300)
 def test_every_alert_does_in_its_cases_what_it_should() -> None:
-    assert "SUCCESS" in promtool("test", "rules", "rules_test.yaml")
+    assert promtool("test", "rules", *TESTS).count("SUCCESS") == len(TESTS)
     assert f"SUCCESS: {len(ALERTS)} rules found" in promtool("check", "rules", "rules.yaml")

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from writ_contracts.subjects import inbox_prefix
 from writ_installation.processes.child import tie
 from writ_nats_server.process import ServerProcess
 from writ_testing.eventually import eventually
+from writ_testing.installations.commands import start_service
 from writ_testing.installations.installation import RunningInstallation
 from writ_testing.peers.nats_server import free_port, open_server
 from writ_trust.keys import Key, generate_seed
@@ -49,15 +49,13 @@ async def _agent(folder: Path) -> AsyncIterator[None]:
     options = dict(line.split("=", 1) for line in lines)
     here = {
         "PATH": os.environ["PATH"],
-        "PYTHONPATH": os.environ["PYTHONPATH"],
         "WRIT_KEY_FILE": str(folder / f"agent-{POOL}.seed"),
         "WRIT_STATE_DIR": str(folder / "state"),
         "WRIT_KILL_GRACE": str(KILL_GRACE),
         **ENVIRON,
     }
     with (folder / "agent.log").open("ab") as output:
-        command = (*tie(), sys.executable, "-m", "writ_agent_local")
-        process = await asyncio.create_subprocess_exec(*command, env={**options, **here}, stdout=output, stderr=output)
+        process = await start_service("writ_agent_local", {**options, **here}, output)
     try:
         yield
     finally:

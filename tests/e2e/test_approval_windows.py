@@ -1,9 +1,9 @@
 """Approval windows of a running installation: approved once, used exactly as often as approved, ended by people."""
 
 import asyncio
-import json
 from collections import Counter
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -198,11 +198,7 @@ async def test_a_deny_wins_over_a_window(installation: RunningInstallation, alic
 async def test_the_command_requests_lists_shows_and_ends_windows(
     installation: RunningInstallation, alice: Writ, bob: Writ
 ) -> None:
-    async def run_json(*words: str, status: int = 0) -> Any:
-        ended = await installation.writ(*words, "-o", "json", environ={"WRIT_PRINCIPAL": "alice"})
-        assert ended.status == status, ended
-        return json.loads(ended.out)
-
+    run_json = partial(installation.json, by="alice")
     misspelt = ("window", "request", "test_noop", "-r", "a deploy", "-t", "wbe-1")
     assert "did you mean 'web-" in (await run_json(*misspelt, status=2))["error"]["message"]
     reply = await run_json(

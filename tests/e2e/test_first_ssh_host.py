@@ -18,7 +18,8 @@ async def test_host_is_added_by_its_alias_with_a_passphrase_key_and_operated_on(
     async with sshd(tmp_path / "host") as server:
         server.authorize("mine")
         key = server.keys / "mine"
-        key.write_bytes(asyncssh.import_private_key(key.read_bytes()).export_private_key(passphrase="one two"))
+        plain = asyncssh.import_private_key(key.read_bytes())
+        key.write_bytes(plain.export_private_key(passphrase="one two", rounds=1, ignore_few_rounds=True))
         (tmp_path / ".ssh").mkdir()
         config = f"Host web\n  HostName 127.0.0.1\n  User {USER}\n  Port {server.port}\n"
         (tmp_path / ".ssh" / "config").write_text(config)

@@ -52,6 +52,18 @@ async def test_killed_forked_service_is_reported_and_started_again(installation:
     assert (policy.restarts, policy.restarted_for) == (1, "was ended by SIGKILL")
 
 
+async def test_forked_service_kills_itself_at_the_step_that_its_environment_names(tmp_path: Path) -> None:
+    died = tmp_path / "died"
+    environ = {"WRIT_FAULT": "policy.granted", "WRIT_FAULT_ONCE": str(died)}
+    async with running_installation(tmp_path, environ=environ) as installation:
+        policy = installation.pid("policy") or 0
+        assert is_forked(policy)
+        async with await installation.client() as writ:
+            assert (await writ.run("test_noop", "web-1", timeout=30)).outcome == "succeeded"
+        assert died.exists()
+        assert is_forked(await installation.until("policy", other_than=policy))
+
+
 async def test_forked_services_end_with_their_killed_supervisor(tmp_path: Path) -> None:
     async with running_installation(tmp_path) as installation:
         running = descendants(installation.report.pid)

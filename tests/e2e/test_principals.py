@@ -1,7 +1,6 @@
 """Operations add, change, disable and remove principals of a running installation, in NATS too."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -89,7 +88,7 @@ async def test_a_disabled_principal_loses_access_at_once_and_its_operations_end(
     assert cancelled.output["result"] == "stopped", cancelled  # nothing has waited for its end
     assert sorted(view.output["ended"]) == sorted([queued.operation_id or "", of_agent.operation_id or ""])
     assert not await connects(installation, "bob", installation.home.key("principal-bob").seed)
-    listed = {one["id"]: one for one in await run_json(installation, "principal", "list", by="alice")}
+    listed = {one["id"]: one for one in await installation.json("principal", "list", by="alice")}
     assert listed["bob"]["disabled"] is True
     await changed(alice, "enable", "bob")
     async with await installation.client("bob") as again:
@@ -98,12 +97,6 @@ async def test_a_disabled_principal_loses_access_at_once_and_its_operations_end(
         assert (await again.run("test_noop", "web-1", timeout=20)).outcome == "succeeded"
     for bus in buses:
         await bus.close()
-
-
-async def run_json(installation: RunningInstallation, *words: str, by: str = "operator", status: int = 0) -> Any:
-    ended = await installation.writ(*words, "-o", "json", environ={"WRIT_PRINCIPAL": by})
-    assert ended.status == status, ended
-    return json.loads(ended.out) if ended.out.strip() else None
 
 
 async def test_a_principal_is_added_rotated_and_removed_by_operations(
@@ -144,23 +137,23 @@ async def test_a_change_under_which_nobody_could_govern_is_denied(installation: 
 async def test_the_command_changes_principals_by_operations_and_in_the_files(
     installation: RunningInstallation,
 ) -> None:
-    added = await run_json(
-        installation, "principal", "add", "dave", "--role", "dev", "--new-role", "--request", "-r", "new", by="alice"
+    added = await installation.json(
+        "principal", "add", "dave", "--role", "dev", "--new-role", "--request", "-r", "new", by="alice"
     )
     assert added["outcome"] == "succeeded"
     assert await connects(installation, "dave", installation.home.key("principal-dave").seed)
-    await run_json(installation, "principal", "roles", "dave", "ops", "--new-role", "--request", by="alice")
-    shown = await run_json(installation, "principal", "show", "dave")
+    await installation.json("principal", "roles", "dave", "ops", "--new-role", "--request", by="alice")
+    shown = await installation.json("principal", "show", "dave")
     assert (shown["roles"], shown["disabled"]) == (["ops"], False)
     first = installation.home.key("principal-dave").seed
-    rotated = await run_json(installation, "principal", "rotate", "dave")
+    rotated = await installation.json("principal", "rotate", "dave")
     own = await installation.writ("op", "list", environ={"WRIT_PRINCIPAL": "dave"})  # the next command, at once
     assert (rotated["admitted"], own.status) == (True, 0), own
     assert not await connects(installation, "dave", first)
-    changed_here = await run_json(installation, "principal", "disable", "dave")
+    changed_here = await installation.json("principal", "disable", "dave")
     assert changed_here["principal"]["disabled"] is True
     assert "dave" in installation.home.principals.read_text()
     disabled = await installation.writ("principal", "rotate", "dave")
     assert disabled.out.splitlines()[1] == "  dave stays disabled until `writ principal enable dave`"
-    refused = await run_json(installation, "principal", "remove", "bob", "--yes", "--request", by="bob", status=3)
+    refused = await installation.json("principal", "remove", "bob", "--yes", "--request", by="bob", status=3)
     assert refused["outcome"] == "denied"

@@ -48,29 +48,23 @@ async def writ(installation: RunningInstallation) -> AsyncIterator[Writ]:
         yield client
 
 
-async def run_json(installation: RunningInstallation, *words: str, by: str = "operator", status: int = 0) -> Any:
-    ended = await installation.writ(*words, "-o", "json", environ={"WRIT_PRINCIPAL": by})
-    assert ended.status == status, ended
-    return json.loads(ended.out) if ended.out.strip() else None
-
-
 async def test_stop_of_a_scanner_is_shown_everywhere_and_lifted_by_a_person(
     installation: RunningInstallation, writ: Writ
 ) -> None:
-    made = await run_json(installation, "stop", "set", "-r", "found something", "-t", "web-*", by="trivy")
+    made = await installation.json("stop", "set", "-r", "found something", "-t", "web-*", by="trivy")
     stop = made["stop"]["output"]["id"]
     refused = await writ.submit("test_sleep", "web-1", {"seconds": 1, "timeout": 5})
     assert (refused.outcome, refused.verdict and refused.verdict.code) == ("denied", "stopped")
-    [listed] = await run_json(installation, "stop", "list", by="alice")
+    [listed] = await installation.json("stop", "list", by="alice")
     assert (listed["id"], listed["by"], listed["targets"]) == (stop, "trivy", ["web-*"])
-    status = await run_json(installation, "status")
+    status = await installation.json("status")
     assert any(stop in one["details"].get("control", "") for one in status["processes"])
-    lifts = await run_json(installation, "stop", "lift", stop, by="trivy", status=3)
+    lifts = await installation.json("stop", "lift", stop, by="trivy", status=3)
     assert lifts["code"] == "no_rule"
-    await run_json(installation, "stop", "lift", stop)
+    await installation.json("stop", "lift", stop)
     done = await writ.run("test_sleep", "web-1", {"seconds": 0.1, "timeout": 5}, timeout=20)
     assert done.outcome == "succeeded"
-    again = await run_json(installation, "stop", "lift", stop, status=2)
+    again = await installation.json("stop", "lift", stop, status=2)
     assert (again["outcome"], again["code"]) == ("invalid", "not_found")
 
 
@@ -87,7 +81,7 @@ async def test_misspelt_names_of_a_stop_are_refused_and_a_glob_without_targets_i
     made = await installation.writ("stop", "set", "-r", "x", "-t", "wbe-1", "-t", "web-*", "-o", "json")
     assert (made.status, made.err.count("\n")) == (0, 1), made
     assert "'wbe-1' names no target that you may list now; did you mean 'web-1'?" in made.err
-    await run_json(installation, "stop", "lift", json.loads(made.out)["stop"]["output"]["id"])
+    await installation.json("stop", "lift", json.loads(made.out)["stop"]["output"]["id"])
 
 
 async def test_cancel_running_ends_what_the_stop_came_too_late_for(
@@ -100,39 +94,39 @@ async def test_cancel_running_ends_what_the_stop_came_too_late_for(
         return (await writ.get(running)).state == "started" or None
 
     await eventually(started)
-    made = await run_json(installation, "stop", "set", "-r", "stop it", "--operation", "test_sleep", "--cancel-running")
+    made = await installation.json("stop", "set", "-r", "stop it", "--operation", "test_sleep", "--cancel-running")
     assert made["stop"]["output"]["running"] == [running]
     assert [one["outcome"] for one in made["cancels"]] == ["succeeded"]
     assert (await writ.wait(running, timeout=30)).outcome == "cancelled"
-    await run_json(installation, "stop", "lift", made["stop"]["output"]["id"])
+    await installation.json("stop", "lift", made["stop"]["output"]["id"])
 
 
 async def test_an_emergency_from_its_declaration_to_the_signed_off_review(
     installation: RunningInstallation, writ: Writ
 ) -> None:
     declare = ("emergency", "declare", "-r", "the shop is down", "-t", "web-*", "--for", "10m")
-    made = await run_json(installation, *declare)
+    made = await installation.json(*declare)
     emergency = made["id"]
     assert made["state"] == "unconfirmed"
     assert made["until"] - time.time() < 601
-    await run_json(installation, "emergency", "confirm", emergency, status=3)
-    await run_json(installation, "emergency", "confirm", emergency, by="alice")
+    await installation.json("emergency", "confirm", emergency, status=3)
+    await installation.json("emergency", "confirm", emergency, by="alice")
     empty = await installation.writ("emergency", "report", emergency, environ={"WRIT_PRINCIPAL": "alice"})
     assert empty.out.splitlines()[-1] == "no operation was decided while it was in force"
     under = await writ.run("test_noop", "web-1", timeout=20)
-    await run_json(installation, *declare, status=3)
-    await run_json(installation, "emergency", "end", emergency)
-    [listed] = await run_json(installation, "emergency", "list", by="trivy")
+    await installation.json(*declare, status=3)
+    await installation.json("emergency", "end", emergency)
+    [listed] = await installation.json("emergency", "list", by="trivy")
     assert (listed["state"], listed["confirmed_by"], listed["ended_by"]) == ("ended", "alice", "operator")
 
     async def reported() -> bool | None:
-        report = await run_json(installation, "emergency", "report", emergency, by="alice")
+        report = await installation.json("emergency", "report", emergency, by="alice")
         return [one["operation_id"] for one in report["operations"]] == [under.operation_id] or None
 
     await eventually(reported)
-    await run_json(installation, "emergency", "review", emergency, "-r", "mine", status=3)
-    await run_json(installation, "emergency", "review", emergency, "-r", "one restart, needed", by="alice")
-    assert await run_json(installation, "emergency", "list") == []
+    await installation.json("emergency", "review", emergency, "-r", "mine", status=3)
+    await installation.json("emergency", "review", emergency, "-r", "one restart, needed", by="alice")
+    assert await installation.json("emergency", "list") == []
 
     async def closed() -> bool | None:
         async with holding(installation, "executor") as bus:

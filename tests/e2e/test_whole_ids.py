@@ -1,7 +1,6 @@
 """The beginning of an id is enough in the parameters of control operations."""
 
 import itertools
-import json
 import time
 from collections.abc import AsyncIterator
 from typing import Any, cast
@@ -46,12 +45,6 @@ async def writ(installation: RunningInstallation) -> AsyncIterator[Writ]:
         yield client
 
 
-async def run_json(installation: RunningInstallation, *words: str, by: str = "operator", status: int = 0) -> Any:
-    ended = await installation.writ(*words, "-o", "json", environ={"WRIT_PRINCIPAL": by})
-    assert ended.status == status, ended
-    return json.loads(ended.out)
-
-
 async def test_every_id_of_a_control_operation_may_be_given_by_its_beginning() -> None:
     control = [one for one in load_catalogue().values() if one.control]
     named = {field.encode_name for one in control for field in msgspec.structs.fields(one.parameters)}
@@ -81,10 +74,10 @@ async def test_stop_lift_takes_the_beginning_of_the_id_of_a_stop(
     installation: RunningInstallation, writ: Writ, command: tuple[str, ...]
 ) -> None:
     stop = await writ.stop_set(["web-*"], reason="found something")
-    done = await run_json(installation, *command, "stop_lift", f"stop_id={stop.operation_id[:8]}")
+    done = await installation.json(*command, "stop_lift", f"stop_id={stop.operation_id[:8]}")
     judged = done.get("verdict") or done
     assert judged.get("outcome", judged.get("decision")) in ("succeeded", "allow"), done
-    none = await run_json(installation, *command, "stop_lift", "stop_id=777777777777", status=2)
+    none = await installation.json(*command, "stop_lift", "stop_id=777777777777", status=2)
     assert (none["error"]["code"], none["error"]["message"]) == ("not_found", "no stop id begins with '777777777777'")
     if command != ("run",):
         await writ.stop_lift(stop.operation_id)
@@ -96,7 +89,7 @@ async def test_beginning_of_several_ids_is_refused_with_all_of_them(
     *keys, beginning = keys_with_one_beginning(writ.principal)
     scope = {"scope": ["web-*"], "reason": "found something"}
     ids = sorted([(await writ.run("stop_set", "writ", scope, idempotency_key=key)).operation_id for key in keys])
-    refused = await run_json(installation, "run", "stop_lift", f"stop_id={beginning}", status=2)
+    refused = await installation.json("run", "stop_lift", f"stop_id={beginning}", status=2)
     assert refused["error"]["message"] == f"2 stop ids begin with '{beginning}': {', '.join(ids)}"
     for one in ids:
         await writ.stop_lift(one)
@@ -108,15 +101,15 @@ async def test_emergency_session_and_operation_are_named_by_the_beginning_of_the
     emergency = await writ.emergency_declare(["web-*"], reason="an intrusion", until=time.time() + 600)
     assert emergency.outcome == "succeeded", emergency
     ending = ("emergency_confirm", f"emergency_id={emergency.operation_id[:8]}", "verdict=end")
-    assert (await run_json(installation, "run", *ending))["outcome"] == "succeeded"
+    assert (await installation.json("run", *ending))["outcome"] == "succeeded"
     session = await writ.run("session_open", "writ", {"key": Key(generate_seed()).public, "seconds": 600})
     assert session.outcome == "succeeded", session
-    end = await run_json(installation, "run", "session_end", f"session_id={session.operation_id[:8]}")
+    end = await installation.json("run", "session_end", f"session_id={session.operation_id[:8]}")
     assert end["outcome"] == "succeeded"
     began = await writ.submit("test_sleep", "web-1", {"seconds": 60, "timeout": 120})
     assert began.outcome is None, began
     assert began.operation_id
-    cancel = await run_json(installation, "run", "operation_cancel", f"operation_id={began.operation_id[:12]}")
+    cancel = await installation.json("run", "operation_cancel", f"operation_id={began.operation_id[:12]}")
     assert (cancel["outcome"], cancel["parameters"]["operation_id"]) == ("succeeded", began.operation_id)
 
 
@@ -125,7 +118,7 @@ async def test_repeated_lift_by_the_beginning_of_an_id_returns_the_first_outcome
 ) -> None:
     stop = await writ.stop_set(["web-*"], reason="found something")
     words = ("run", "stop_lift", f"stop_id={stop.operation_id[:12]}", "--idempotency-key", f"lift-{stop.operation_id}")
-    first, second = await run_json(installation, *words), await run_json(installation, *words)
+    first, second = await installation.json(*words), await installation.json(*words)
     assert (first["outcome"], first["parameters"]) == ("succeeded", {"stop_id": stop.operation_id})
     assert {name: second[name] for name in ("operation_id", "outcome", "parameters")} == {
         name: first[name] for name in ("operation_id", "outcome", "parameters")

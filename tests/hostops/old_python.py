@@ -5,13 +5,17 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import jeepney
 
 import writ_hostops
+from writ_installation.processes.child import tie
 from writ_testing.peers.programs import missing
 
 VERSION = "3.9"
@@ -51,24 +55,36 @@ def carried(folder: Path) -> Path:
     return folder
 
 
+@contextmanager
+def old_hostops(folder: Path, **environ: str) -> Iterator[Callable[[dict[str, Any]], dict[str, Any]]]:
+    """Run `python3.9 -m writ_hostops` with the folder's files; yield the result of a request. It prints no error."""
+    given = {"PATH": os.environ["PATH"], "PYTHONPATH": str(folder), "PYTHONPYCACHEPREFIX": f"{folder}.compiled"}
+    command = [*tie(), old_python(), "-s", "-m", "writ_hostops"]
+    with (
+        TemporaryFile() as errors,
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env={**given, **environ}
+        ) as process,
+    ):
+        requests, replies = process.stdin, process.stdout
+        assert requests is not None
+        assert replies is not None
+
+        def ask(request: dict[str, Any]) -> dict[str, Any]:
+            requests.write(json.dumps(request).encode() + b"\n")
+            requests.flush()
+            return next(reply for reply in map(json.loads, replies) if reply["event"] == "result")
+
+        yield ask
+        requests.close()
+        assert process.wait(100) == 0
+        errors.seek(0)
+        assert errors.read() == b""
+
+
 def ask_old(request: dict[str, Any], folder: Path, **environ: str) -> dict[str, Any]:
-    """Return the result of `python3.9 -m writ_hostops` with the folder's files."""
-    done = subprocess.run(
-        [old_python(), "-s", "-m", "writ_hostops"],
-        input=json.dumps(request).encode() + b"\n",
-        env={
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(folder),
-            "PYTHONPYCACHEPREFIX": f"{folder}.compiled",
-            **environ,
-        },
-        capture_output=True,
-        timeout=100,
-        check=True,
-    )
-    assert done.stderr == b"", done.stderr
-    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return answer
+    with old_hostops(folder, **environ) as ask:
+        return ask(request)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,14 @@
 
 import ast
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.hostops.conftest import named
 from tests.hostops.fake_systemd import FakeSystemd
-from tests.hostops.old_python import ask_old, carried
+from tests.hostops.old_python import ask_old, carried, old_hostops
 from tests.hostops.test_injection import samples
 
 import writ_hostops
@@ -50,31 +51,42 @@ def known(result: dict[str, Any]) -> dict[str, Any]:
     return {**result, "output": output}
 
 
-@pytest.mark.parametrize(("operation", "action"), LOOKS + READS)
-def test_reads_in_python_3_9_return_the_same_as_in_this_python(
-    srv: Path, tmp_path: Path, systemd: FakeSystemd, sent: Path, operation: str, action: str
-) -> None:
+@pytest.fixture
+def old(tmp_path: Path, systemd: FakeSystemd, sent: Path) -> Iterator[Callable[[dict[str, Any]], dict[str, Any]]]:
+    with old_hostops(sent, DBUS_SYSTEM_BUS_ADDRESS=f"unix:path={tmp_path / systemd.path}") as ask:
+        yield ask
+
+
+@pytest.fixture
+def host(srv: Path, tmp_path: Path, systemd: FakeSystemd) -> Path:
     systemd.add("nginx.service")
     (srv / "data").mkdir()
     (srv / "a").write_text("a")
     (tmp_path / "password").write_text("x")
+    return tmp_path
+
+
+@each_case(("number", "case"), enumerate(LOOKS + READS))
+def test_reads_in_python_3_9_return_the_same_as_in_this_python(
+    host: Path, srv: Path, old: Callable[[dict[str, Any]], dict[str, Any]], number: int, case: tuple[str, str]
+) -> None:
+    operation, action = case
     request = {
-        "id": named(1),
+        "id": named(number),
         "action": action,
         "operation": operation,
         "parameters": {name: value for name, value in samples(srv).get(operation, {}).items() if value},
         "target": {
             "file_roots": [str(srv)],
             "scan_networks": ["127.0.0.0/8"],
-            "backup": {"repository": str(tmp_path / "repo"), "password_file": str(tmp_path / "password")},
+            "backup": {"repository": str(host / "repo"), "password_file": str(host / "password")},
         },
     }
-    address = f"unix:path={tmp_path / systemd.path}"
-    old = ask_old(request, sent, DBUS_SYSTEM_BUS_ADDRESS=address)
-    assert old["code"] != "internal"
+    observed = old(request)
+    assert observed["code"] != "internal"
     ours = writ_hostops.run(request)
-    assert old["output"].keys() == ours["output"].keys()
-    assert known(old) == known(ours)
+    assert observed["output"].keys() == ours["output"].keys()
+    assert known(observed) == known(ours)
 
 
 @pytest.mark.parametrize("verb", ["start", "stop", "restart"])

@@ -1,7 +1,9 @@
 """Packages by real apt-get and dpkg in a separate root: outputs agree with the disk afterwards."""
 
+import re
 import subprocess
 import threading
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,16 @@ from tests.hostops.conftest import Ask
 
 from writ_hostops import CancelToken, commands
 from writ_hostops.packages.results import MOST_IN_TEXT
+from writ_testing.each_case import each_case
+from writ_testing.peers.programs import program
 from writ_testing.search import alive
+
+
+def test_made_up_root_runs_no_hook_of_this_machine(apt_root: AptRoot) -> None:
+    configuration = subprocess.run(
+        [program("apt-config"), *apt_root.options(), "dump"], capture_output=True, text=True, check=True
+    ).stdout
+    assert re.findall(r'^\S*(?:Invoke|Install-Pkgs)\S* ".+"', configuration, re.MULTILINE) == []
 
 
 def test_the_newest_version_is_installed_with_what_it_needs(ask: Ask, apt_root: AptRoot) -> None:
@@ -119,25 +130,28 @@ def test_a_name_that_means_other_packages_is_refused(ask: Ask, apt_root: AptRoot
     assert apt_root.fingerprint() == before
 
 
-@pytest.mark.parametrize("operation", ["package_install", "package_remove", "package_update"])
-@pytest.mark.parametrize(
-    ("action", "parameters"),
-    [
-        ("run", {"package_name": "hello-"}),
-        ("run", {"package_name": "-o"}),
-        ("run", {"package_name": "hello*"}),
-        ("run", {"package_name": "?installed"}),
-        ("run", {"package_name": "hello=1.0"}),
-        ("run", {"package_name": "hello/stable"}),
-        ("run", {"package_name": "hello:i386"}),
-        ("preview", {"package_name": "Hello"}),
-        ("run", {"package_name": "hello", "version": "1.0-"}),
-        ("run", {"package_name": "hello", "version": "*"}),
-    ],
+@each_case(
+    ("operation", "case"),
+    product(
+        ("package_install", "package_remove", "package_update"),
+        (
+            ("run", {"package_name": "hello-"}),
+            ("run", {"package_name": "-o"}),
+            ("run", {"package_name": "hello*"}),
+            ("run", {"package_name": "?installed"}),
+            ("run", {"package_name": "hello=1.0"}),
+            ("run", {"package_name": "hello/stable"}),
+            ("run", {"package_name": "hello:i386"}),
+            ("preview", {"package_name": "Hello"}),
+            ("run", {"package_name": "hello", "version": "1.0-"}),
+            ("run", {"package_name": "hello", "version": "*"}),
+        ),
+    ),
 )
 def test_name_that_apt_reads_as_a_command_is_refused(
-    ask: Ask, operation: str, action: str, parameters: dict[str, str]
+    ask: Ask, operation: str, case: tuple[str, dict[str, str]]
 ) -> None:
+    action, parameters = case
     assert ask(operation, action, **parameters)["code"] == "invalid_parameter"
 
 

@@ -4,11 +4,13 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from tests.hostops.conftest import Ask, litter, named, names
 
+from writ_installation.processes.child import tie
 from writ_testing.exhaustive import some
 
 OLD = "old " * 10_000
@@ -18,8 +20,6 @@ MOST_CALLS = 60
 CHILD = """
 import json, os, signal, sys
 from writ_hostops import run, syscalls
-
-left = int(sys.argv[1])
 
 def deadly(module, name):
     real = getattr(module, name)
@@ -31,17 +31,35 @@ def deadly(module, name):
         return real(*arguments, **keywords)
     setattr(module, name, call)
 
-for name in ("open", "write", "fsync", "fchmod", "fchown", "unlink", "close"):
-    deadly(os, name)
-deadly(syscalls, "renameat2")
-result = run(json.loads(sys.argv[2]))
-os._exit(0 if result["outcome"] == "succeeded" else 3)
+for line in sys.stdin:
+    left, request = json.loads(line)
+    child = os.fork()
+    if not child:
+        for name in ("open", "write", "fsync", "fchmod", "fchown", "unlink", "close"):
+            deadly(os, name)
+        deadly(syscalls, "renameat2")
+        os._exit(0 if run(request)["outcome"] == "succeeded" else 3)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
+KilledAt = Callable[[int, dict[str, object]], int]
 
 
-def killed_at(step: int, request: dict[str, object]) -> int:
-    command = [sys.executable, "-c", CHILD, str(step), json.dumps(request)]
-    return subprocess.run(command, check=False, timeout=30).returncode
+@pytest.fixture
+def killed_at() -> Iterator[KilledAt]:
+    """Return the status of a request whose process, forked from one that has loaded hostops, ends at that call."""
+    command = [*tie(), sys.executable, "-c", CHILD]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        requests, replies = process.stdin, process.stdout
+        assert requests is not None
+        assert replies is not None
+
+        def status(step: int, request: dict[str, object]) -> int:
+            print(json.dumps([step, request]), file=requests, flush=True)
+            return int(replies.readline())
+
+        yield status
+        requests.close()
+        assert process.wait(30) == 0
 
 
 def request(operation: str, srv: Path, **parameters: str) -> dict[str, object]:
@@ -55,7 +73,9 @@ def request(operation: str, srv: Path, **parameters: str) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("before", some([OLD, None], OLD))
-def test_a_write_killed_anywhere_leaves_the_old_file_or_the_new(ask: Ask, srv: Path, before: str | None) -> None:
+def test_a_write_killed_anywhere_leaves_the_old_file_or_the_new(
+    ask: Ask, srv: Path, killed_at: KilledAt, before: str | None
+) -> None:
     contents = set()
     for step in range(MOST_CALLS):
         (srv / "a").unlink(missing_ok=True)
@@ -77,7 +97,7 @@ def test_a_write_killed_anywhere_leaves_the_old_file_or_the_new(ask: Ask, srv: P
 
 
 @pytest.mark.exhaustive
-def test_a_delete_killed_anywhere_leaves_the_file_or_nothing(ask: Ask, srv: Path) -> None:
+def test_a_delete_killed_anywhere_leaves_the_file_or_nothing(ask: Ask, srv: Path, killed_at: KilledAt) -> None:
     observed = set()
     for step in range(MOST_CALLS):
         (srv / "a").write_text(OLD)

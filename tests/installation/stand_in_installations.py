@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.installation import standin
+from tests.installation import standin_up
 
 from writ_installation.files.home import Home, host_token
 from writ_installation.processes.child import tie
@@ -62,7 +62,7 @@ async def start(home: Home, log: Path, environ: Mapping[str, str] | None = None,
     """Begin to start an installation; the caller ends it."""
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(
-            *(*tie(), sys.executable, standin.__file__, "up", str(home.root), json.dumps(options)),
+            *(*tie(), sys.executable, standin_up.__file__, str(home.root), json.dumps(options)),
             stdout=output,
             stderr=output,
             env={**os.environ, **(environ or {})},

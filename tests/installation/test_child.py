@@ -23,7 +23,7 @@ from writ_testing.eventually import eventually
 async def stand_in(tmp_path: Path, lines: list[str]) -> AsyncIterator[Child]:
     home = Home(tmp_path / "home")
     home.make_folders()
-    command = (sys.executable, standin.__file__, "service", "audit")
+    command = (sys.executable, standin.__file__, "audit")
     own = {"WRIT_RUN_FILE": str(home.run / "audit.json")}
     child = Child(ServiceProcess(name="audit", argv=command, env=own, stop_at=0), home, os.environ, lines.append)
     await child.start()

@@ -4,12 +4,12 @@ import asyncio
 import json
 import os
 import signal
-import sys
 import time
+from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from itertools import count
 from pathlib import Path
-from typing import Any
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
@@ -18,30 +18,45 @@ from tests.policy.publishing import CLOSED, OPEN, publish, roll_back
 from tests.policy.replica import RULES, Asking, Clock, Files, files
 
 from writ_bus.errors import BusError
-from writ_installation.processes.child import tie
 from writ_policy.config import PolicyConfig
 from writ_policy.service import PolicyService
 from writ_runtime.config import load
 from writ_runtime.metrics import Metrics
 from writ_testing.eventually import eventually
+from writ_testing.installations.commands import start_service
+from writ_testing.installations.forked_process import ForkedProcess
 from writ_testing.peers.nats_server import INSTALLATION, WritServer, writ_server
 
 PATIENCE = 30.0
+_numbers = count(1)
 
 
 class Running:
-    """A started process; `port` is where its health is."""
+    """A started process, and the file with its log."""
 
-    def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
-        self.process, self.port = process, port
+    def __init__(self, process: Process | ForkedProcess, path: Path) -> None:
+        self.process, self._path = process, path
+
+    @property
+    def log(self) -> str:
+        return self._path.read_text()
+
+    async def ready(self) -> int | None:
+        """Return the port of its health once it is ready."""
+        assert self.process.returncode is None, self.log
+        events = [json.loads(line) for line in self.log.splitlines(keepends=True) if line.endswith("\n")]
+        return next((event["health_port"] for event in events if event["event"] == "service.ready"), None)
 
     async def get(self, path: str) -> tuple[int, str]:
-        return await asyncio.to_thread(_get, f"http://127.0.0.1:{self.port}{path}")
+        return await asyncio.to_thread(_get, f"http://127.0.0.1:{await self.ready()}{path}")
+
+    async def ended(self) -> int:
+        """Wait for the end. Return the exit status."""
+        return await asyncio.wait_for(self.process.wait(), PATIENCE)
 
     async def stop(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)
-        await asyncio.wait_for(self.process.communicate(), PATIENCE)
-        return self.process.returncode or 0
+        return await self.ended()
 
 
 def _get(url: str) -> tuple[int, str]:
@@ -70,20 +85,10 @@ def environ(known: Files, url: str, **changed: str) -> dict[str, str]:
     }
 
 
-async def start(environ: Mapping[str, str]) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        *(*tie(), sys.executable, "-m", "writ_policy"), env=environ, stderr=asyncio.subprocess.PIPE, limit=1 << 20
-    )
-
-
-async def ready(process: asyncio.subprocess.Process) -> Running:
-    assert process.stderr is not None
-    async with asyncio.timeout(PATIENCE):
-        while line := await process.stderr.readline():
-            event: dict[str, Any] = json.loads(line)
-            if event["event"] == "service.ready":
-                return Running(process, event["health_port"])
-    raise AssertionError(f"it ended with {await process.wait()}")
+async def start(environ: Mapping[str, str]) -> Running:
+    path = Path(f"{environ['WRIT_STATE_DIR']}-{next(_numbers)}.log")
+    with path.open("wb") as log:
+        return Running(await start_service("writ_policy", environ, log), path)
 
 
 @pytest.fixture
@@ -102,13 +107,14 @@ def known(tmp_path: Path, server: WritServer) -> Files:
 
 @asynccontextmanager
 async def running(known: Files, server: WritServer, **changed: str) -> AsyncIterator[Running]:
-    process = await start(environ(known, server.url, **changed))
+    started = await start(environ(known, server.url, **changed))
     try:
-        yield await ready(process)
+        await eventually(started.ready, within=PATIENCE, what="a ready process")
+        yield started
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        if started.process.returncode is None:
+            started.process.kill()
+            await started.ended()
 
 
 async def asker(known: Files, server: WritServer) -> Asking:
@@ -165,7 +171,7 @@ async def test_a_killed_replica_leaves_the_other_and_a_new_one_catches_up(known:
         asking = await asker(known, server)
         sequence = await asking.control("stop_set", {"scope": ["*"], "reason": "it burns", "until": None})
         first.process.kill()
-        await first.process.wait()
+        await first.ended()
         async with running(known, server):
             assert await asking.code(asking.subject(), control_sequence=sequence) == "stopped"
 
@@ -194,10 +200,9 @@ async def test_bad_file_is_reported_and_the_service_stays_ready(known: Files, se
 async def test_policy_does_not_start_with_a_wrong_configuration(
     tmp_path: Path, changed: dict[str, str], problem: str
 ) -> None:
-    process = await start(environ(files(tmp_path, INSTALLATION), "nats://127.0.0.1:1", **changed))
-    _, error = await asyncio.wait_for(process.communicate(), PATIENCE)
-    assert process.returncode == 2
-    assert problem in error.decode()
+    started = await start(environ(files(tmp_path, INSTALLATION), "nats://127.0.0.1:1", **changed))
+    assert await started.ended() == 2
+    assert problem in started.log
 
 
 def test_the_policy_file_has_the_name_of_the_specification_unless_another_is_set(tmp_path: Path) -> None:
@@ -208,10 +213,9 @@ def test_the_policy_file_has_the_name_of_the_specification_unless_another_is_set
 
 
 async def test_an_empty_store_and_a_policy_that_cannot_be_used_are_no_start(known: Files, server: WritServer) -> None:
-    process = await start(environ(known, server.url, SYSTEMMANAGER_POLICY_CONFIG="/nowhere/policy.yaml"))
-    _, error = await asyncio.wait_for(process.communicate(), PATIENCE)
-    assert process.returncode == 2
-    assert "/nowhere/policy.yaml:1:1: can't be read" in error.decode()
+    started = await start(environ(known, server.url, SYSTEMMANAGER_POLICY_CONFIG="/nowhere/policy.yaml"))
+    assert await started.ended() == 2
+    assert "/nowhere/policy.yaml:1:1: can't be read" in started.log
 
 
 async def test_policy_refuses_requests_of_other_roles(known: Files, server: WritServer) -> None:

@@ -3,15 +3,16 @@
 import asyncio
 import os
 import signal
-import sys
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from itertools import count
 from pathlib import Path
 
-from writ_installation.processes.child import tie
 from writ_runtime.plugins.entry_points import load_catalogue
 from writ_testing.fakes.scripted_executor import ScriptedExecutor
+from writ_testing.installations.commands import start_service
+from writ_testing.installations.forked_process import ForkedProcess
 from writ_testing.peers.nats_server import INSTALLATION, WritServer, writ_server
 
 
@@ -24,13 +25,13 @@ class AgentInstallation:
         self.folder, self.server, self.executor = folder, server, executor
         self.agents: list[AgentProcess] = []
         self._module, self._environ = module, environ
+        self._numbers = count(1)
 
     async def agent(self, pool: str, **environ: str) -> "AgentProcess":
         """Start another process of the pool's agent. It is ready when the executor has its heartbeat."""
         beats = self.executor.heartbeats
         before = {beat.instance for beat in beats}
-        agent = AgentProcess(await self.process(pool, **environ))
-        self.agents.append(agent)
+        agent = await self.process(pool, **environ)
         await self.executor.until(lambda: any(beat.pool == pool and beat.instance not in before for beat in beats))
         return agent
 
@@ -39,14 +40,13 @@ class AgentInstallation:
         beats = self.executor.heartbeats
         await self.executor.until(lambda: operation_id not in beats[-1].running)
 
-    async def process(self, pool: str, **environ: str) -> Process:
+    async def process(self, pool: str, **environ: str) -> "AgentProcess":
         """Start a process without waiting for it."""
         seed = self.folder / f"{pool}.seed"
         seed.write_bytes(self.server.keys[f"agent-{pool}"].seed)
         seed.chmod(0o600)
         settings = {
             "PATH": os.environ["PATH"],
-            "PYTHONPATH": os.environ["PYTHONPATH"],
             "NATS_URL": self.server.url,
             "WRIT_HOME": str(self.folder / "home"),
             "WRIT_KEY_FILE": str(seed),
@@ -59,18 +59,25 @@ class AgentInstallation:
             "WRIT_STOP_GRACE": "1",
             "WRIT_LOG_FORMAT": "json",
         }
-        command = (*tie(), sys.executable, "-m", self._module)
-        more = {**self._environ, **environ}
-        return await asyncio.create_subprocess_exec(*command, env={**settings, **more}, stderr=PIPE, limit=1 << 20)
+        path = self.folder / f"agent-{next(self._numbers)}.log"
+        with path.open("wb") as log:
+            process = await start_service(self._module, {**settings, **self._environ, **environ}, log)
+        agent = AgentProcess(process, path)
+        self.agents.append(agent)
+        return agent
 
 
 class AgentProcess:
-    """One process. Its log is kept in `log`."""
+    """One process, and the file with its log."""
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: Process | ForkedProcess, path: Path) -> None:
         self.process = process
-        self.log = bytearray()
-        self._reading = asyncio.create_task(self._read())
+        self._path = path
+
+    @property
+    def log(self) -> bytes:
+        """Return what the process has logged by now."""
+        return self._path.read_bytes()
 
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Stop the process. Return its exit status."""
@@ -80,14 +87,7 @@ class AgentProcess:
 
     async def ended(self) -> int:
         """Wait for the end. Return the exit status."""
-        async with asyncio.timeout(30):
-            await self.process.wait()
-            await self._reading
-        return self.process.returncode or 0
-
-    async def _read(self) -> None:
-        while self.process.stderr is not None and (piece := await self.process.stderr.read(65536)):
-            self.log += piece
+        return await asyncio.wait_for(self.process.wait(), 30)
 
 
 @asynccontextmanager

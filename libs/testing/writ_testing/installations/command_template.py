@@ -14,7 +14,7 @@ import socket
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from importlib import import_module
+from importlib import import_module, reload
 from pathlib import Path
 from typing import IO
 
@@ -25,6 +25,7 @@ from writ_cli.main import PLACES
 from writ_hostops.syscalls import die_with_parent
 from writ_installation.backends import MODULE, Argv
 from writ_installation.processes import child
+from writ_runtime import faults
 from writ_testing.installations.forked_process import (
     ForkedProcess,
     ForkedStart,
@@ -36,7 +37,7 @@ from writ_testing.installations.forked_process import (
 LARGEST = 1 << 20
 """Bytes of a message."""
 SERVICES = ("writ_policy", "writ_executor", "writ_audit", "writ_agent_local")
-"""The services that every installation starts. A fork loads what another one needs besides."""
+"""The services that every installation starts. What another one needs besides is loaded when it is started first."""
 GATEWAY = "writ_gateway.http"
 
 
@@ -63,6 +64,8 @@ class CommandTemplate:
                 start = msgspec.json.decode(data, type=ForkedStart)
                 if is_installation(start):
                     self._load(*SERVICES, *([GATEWAY] if "--gateway" in start.arguments else []))
+                elif start.module:
+                    self._load(start.module)
                 if self._is_fork(descriptors):
                     return start
 
@@ -160,12 +163,10 @@ class ServiceForks:
 def run(started: ForkedStart) -> None:
     """Become what was started."""
     os.chdir(started.folder)
-    os.environ.clear()
-    os.environ.update(started.environ)
+    _take_environ(started)
     if is_installation(started) and (service := fork_services()):
         started = service
-        os.environ.clear()
-        os.environ.update(started.environ)
+        _take_environ(started)
     if started.module:
         os.setsid()
         sys.argv[:] = [started.module]
@@ -173,6 +174,12 @@ def run(started: ForkedStart) -> None:
     else:
         sys.argv[1:] = started.arguments
         command()
+
+
+def _take_environ(started: ForkedStart) -> None:
+    os.environ.clear()
+    os.environ.update(started.environ)
+    reload(faults)  # it reads its variable when it is loaded
 
 
 def main(descriptor: int) -> None:

@@ -16,8 +16,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from writ_installation.processes.child import tie
 from writ_testing.installations import command_template
-from writ_testing.installations.forked_process import ForkedProcess, ForkedStart, at_start, fork, fork_writing
+from writ_testing.installations.forked_process import FORKS, ForkedProcess, ForkedStart, at_start, fork, fork_writing
 
 PIPE_BYTES = 65536
 """A pipe takes so many bytes that nobody has read yet (pipe(7))."""
@@ -65,6 +66,27 @@ async def start_command(
         return None
     start = ForkedStart(arguments=[*arguments], environ={**environ}, folder=str(folder or Path.cwd()))
     return await fork_writing(template.control, start, output)
+
+
+async def start_service(
+    module: str, environ: Mapping[str, str], output: IO[bytes]
+) -> ForkedProcess | asyncio.subprocess.Process:
+    """Start `python -m MODULE` without input: forked if `FORKS` is set and the module is one of Writ's, else new.
+
+    Its environment has the variables of this process that Python reads at its start, too.
+    """
+    given = {**dict(at_start(os.environ)), **environ}
+    template = _template_for(given) if os.environ.get(FORKS) and module.startswith("writ_") else None
+    if template is not None:
+        start = ForkedStart(module=module, arguments=[], environ=given, folder=str(Path.cwd()))
+        return await fork_writing(template.control, start, output)
+    return await asyncio.create_subprocess_exec(
+        *(*tie(), sys.executable, "-m", module),
+        env=given,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+    )
 
 
 def _template_for(environ: Mapping[str, str]) -> _Template | None:

@@ -11,8 +11,9 @@ from itertools import count
 from writ_client.client import Writ
 from writ_installation.files.home import host_token
 from writ_installation.processes import services
-from writ_installation.processes.child import tie
 from writ_testing.eventually import eventually
+from writ_testing.installations.commands import start_service
+from writ_testing.installations.forked_process import ForkedProcess
 from writ_testing.installations.installation import RunningInstallation
 
 POOL = f"local-{host_token()}"
@@ -26,9 +27,9 @@ async def more_agents(
     environ: Mapping[str, str] | None = None,
     *,
     known: bool = True,
-) -> AsyncIterator[list[Process]]:
+) -> AsyncIterator[list[Process | ForkedProcess]]:
     """Run more agents within the block. `known`: wait until executors know them, by a query that needs policy."""
-    processes: list[Process] = []
+    processes: list[Process | ForkedProcess] = []
     try:
         async with await installation.client() as writ:
             before = await _heard(writ) if known else 0
@@ -51,16 +52,11 @@ async def _heard(writ: Writ) -> int:
     return next(target.agents for target in await writ.targets() if target.pool == POOL)
 
 
-async def _start(installation: RunningInstallation, environ: Mapping[str, str]) -> Process:
+async def _start(installation: RunningInstallation, environ: Mapping[str, str]) -> Process | ForkedProcess:
     [service] = services.agents(services.ProcessTable(), installation.home, installation.url, {POOL: "local"}, {})
     name = f"more-{next(_numbers)}"
     state = installation.home.state / name
     own = {"WRIT_STATE_DIR": str(state), "WRIT_RUN_FILE": str(installation.home.run / f"{name}.json")}
     with (installation.home.log / f"{name}.log").open("ab") as output:
-        return await asyncio.create_subprocess_exec(
-            *(*tie(), *service.argv),
-            env={**services.passed_on(os.environ), **service.env, **own, **environ},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-        )
+        given = {**services.passed_on(os.environ), **service.env, **own, **environ}
+        return await start_service(service.argv[-1], given, output)

@@ -17,8 +17,8 @@ from msgspec import Struct
 
 FORKS = "TEST_FORKS"
 """Variable of the environment: if it has a value, the processes of installations are forked."""
-AT_START = ("PYTHON", "LC_", "LANG", "TZ", "WRIT_FAULT")
-"""Beginnings of the names of variables that are read when Python starts, or when a module is loaded."""
+AT_START = ("PYTHON", "LC_", "LANG", "TZ")
+"""Beginnings of the names of variables that Python reads when it starts."""
 TEMPLATE_ENDED = -signal.SIGKILL
 """Status of a process whose template has ended: it dies with it."""
 

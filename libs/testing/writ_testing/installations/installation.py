@@ -6,6 +6,7 @@ async with running_installation(tmp_path, executors=2, environ={"WRIT_LEASE": "1
 """
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -165,6 +166,12 @@ class RunningInstallation:
         return await asyncio.wait_for(
             run_command(arguments, {**self._environ, **(environ or {})}, stdin), COMMAND_SECONDS
         )
+
+    async def json(self, *arguments: str, by: str = "operator", status: int = 0) -> Any:
+        """Return what `writ … -o json` prints for a principal, or None; assert its exit status."""
+        ended = await self.writ(*arguments, "-o", "json", environ={"WRIT_PRINCIPAL": by})
+        assert ended.status == status, ended
+        return json.loads(ended.out) if ended.out.strip() else None
 
 
 def open_policy(*rules: Mapping[str, Any]) -> str:

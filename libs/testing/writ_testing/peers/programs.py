@@ -12,6 +12,7 @@ import pytest
 
 PACKAGES = {
     "amtool": "prometheus-alertmanager",
+    "apt-config": "apt",
     "apt-ftparchive": "apt-utils",
     "apt-get": "apt",
     "busybox": "busybox-static",

@@ -6,7 +6,7 @@ import pwd
 import signal
 import subprocess
 from asyncio.subprocess import DEVNULL, Process
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,10 @@ USER = pwd.getpwuid(os.geteuid()).pw_name
 class Sshd:
     """One server. Keys are files in `folder`; `log` is its log."""
 
-    def __init__(self, folder: Path, port: int, options: Sequence[str]) -> None:
+    def __init__(self, folder: Path, port: int, options: Sequence[str], environ: Mapping[str, str]) -> None:
         self.folder, self.port, self.options = folder, port, options
+        # What the shell of this user does at its start is nobody's business.
+        self._environ = {"HOME": str(folder), **environ}
         self.log = folder / "sshd.log"
         self.keys = folder / "keys"
         self.known_hosts = folder / "known_hosts"
@@ -105,7 +107,8 @@ class Sshd:
             "KbdInteractiveAuthentication no",
             "LogLevel VERBOSE",
             "MaxStartups 100",
-            f"SetEnv HOME={self.folder}",  # what this user's shell does at its start is nobody's business
+            # sshd reads the first SetEnv only.
+            f"SetEnv {' '.join(f'{name}={value}' for name, value in self._environ.items())}",
         ]
 
     async def _listens(self) -> bool:
@@ -113,17 +116,20 @@ class Sshd:
 
 
 @asynccontextmanager
-async def sshd(folder: Path, *options: str, shell: str = "") -> AsyncIterator[Sshd]:
+async def sshd(
+    folder: Path, *options: str, shell: str = "", environ: Mapping[str, str] | None = None
+) -> AsyncIterator[Sshd]:
     """Yield a listening server with its host key in known_hosts.
 
     `shell`: runs commands instead of the user's login shell, and gets the same string. `options`: lines of sshd_config.
+    `environ`: variables of its sessions.
     """
     folder.mkdir(parents=True, exist_ok=True)
     make_key(folder / "host_key")
     (folder / "keys").mkdir(mode=0o700)
     (folder / "authorized_keys").touch()
     by_shell = [f'ForceCommand exec {program(shell)} -c "$SSH_ORIGINAL_COMMAND"'] if shell else []
-    server = Sshd(folder, free_port(), [*by_shell, *options])
+    server = Sshd(folder, free_port(), [*by_shell, *options], environ or {})
     server.trust()
     await server.start()
     try:
