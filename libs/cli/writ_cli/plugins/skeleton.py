@@ -32,6 +32,7 @@ packages = ["writ_$name"]
 asyncio_mode = "auto"
 asyncio_default_fixture_loop_scope = "function"
 addopts = ["--import-mode=importlib"]
+pythonpath = ["."]
 """
 
 _README = """# writ-$name
