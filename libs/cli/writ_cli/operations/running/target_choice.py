@@ -40,10 +40,13 @@ OPTIONS = (
         multiple=True,
         type=click.Choice(OUTCOMES),
         metavar="OUTCOME",
-        help="Show targets with this outcome alone; with --retry, try these alone.",
+        help="Show only targets with this outcome; with --retry, request it only for these.",
     ),
     click.option(
-        "--retry", metavar="RUN", callback=checked_correlation, help="The targets of this run that did not succeed."
+        "--retry",
+        metavar="RUN",
+        callback=checked_correlation,
+        help="Request it again for the targets that did not succeed in this run.",
     ),
 )
 
