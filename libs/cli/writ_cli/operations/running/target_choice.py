@@ -1,13 +1,14 @@
 """The options by which `writ run` acts on many targets, packed into one value."""
 
-from typing import get_args
+from collections.abc import Callable
+from typing import Any, get_args
 
 import click
 from msgspec import Struct
 
 from writ_cli.arguments import completion
 from writ_cli.arguments.correlation_option import checked_correlation
-from writ_cli.arguments.options import Body, packed, target_option
+from writ_cli.arguments.options import packed, target_option
 from writ_cli.terminal.confirmation import confirm
 from writ_client.operations.target_selection import TargetSelector
 from writ_contracts.errors import Invalid
@@ -106,8 +107,8 @@ class TargetChoice(Struct, frozen=True, kw_only=True):
         return not self.only or self.retry is not None or outcome in self.only or (ok and "ok" in self.only)
 
 
-def choosing(body: Body) -> Body:
-    """Give a command these options, as the argument `choice`."""
+def choosing(body: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command these options, as the argument `choice`. Above its other options, help lists them first."""
     made = packed(TargetChoice, "choice")(body)
     for option in reversed(OPTIONS):
         made = option(made)
