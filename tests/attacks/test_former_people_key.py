@@ -52,7 +52,7 @@ async def enrolled(installation: RunningInstallation, folder: Path) -> None:
     program("ssh-keygen")
     async with security_keys(installation, folder) as made:
         request = await made.request("bob", "bob", "--proof", "verified")
-        await made.done("credential", "enroll", str(request))
+        await made.done("credential", "enrol", str(request))
 
 
 async def known(bus: Bus, number: int) -> None:

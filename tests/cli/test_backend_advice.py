@@ -53,6 +53,11 @@ def test_forged_report_leads_to_its_security_event_and_not_to_the_log_of_an_agen
     assert "`writ audit security --kind bad_signature`" in advice("bad_signature", "ssh")
 
 
+def test_backend_without_target_tests_leads_to_the_message_and_not_to_a_log() -> None:
+    report = visit(code="unsupported", message="agents of backend router cannot test their targets")
+    assert "message below" in _row_of(VIEW, report).advice
+
+
 def test_unknown_finding_leads_to_the_log() -> None:
     assert advice("what_is_this", "ssh-2") == OTHERWISE.format(pool="ssh-2")
 

@@ -85,6 +85,11 @@ def test_help_of_every_command_fits_80_columns() -> None:
         assert [row for row in shown.splitlines() if len(row) > COLUMNS] == [], path
 
 
+def test_help_of_a_run_lists_its_targets_before_options_of_the_request_and_of_the_output() -> None:
+    shown = CliRunner().invoke(cli, ["run", "--help"]).output
+    assert shown.index("-t, --target") < shown.index("--dry-run") < shown.index("-o, --output")
+
+
 def test_every_list_has_quiet_and_watch() -> None:
     named = ("list", "search", "history", "operations", "targets")
     lists = {path: command for path, command in commands(cli) if path[-1] in named}

@@ -38,20 +38,16 @@ def installed(folder: Path) -> str:
     return str(site)
 
 
-def test_a_new_plugin_passes_its_own_tests_and_is_listed(tmp_path: Path) -> None:
+def test_a_new_plugin_passes_its_own_tests_before_it_is_installed_and_is_listed_after_it(tmp_path: Path) -> None:
     done = writ(tmp_path, "plugin", "new", "acme")
     assert done.returncode == 0, done.stderr
     assert "pip install --no-deps -e writ-acme" in done.stdout
-    path = installed(tmp_path)
-    own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    environ = {**own, "PYTHONPATH": path}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "0", str(tmp_path / "writ-acme")]
-    tests = subprocess.run(
-        command, cwd=tmp_path / "writ-acme", env=environ, capture_output=True, text=True, timeout=100, check=False
-    )
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "0", "writ-acme"]
+    tests = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=100, check=False)
     assert tests.returncode == 0, tests.stdout[-3000:]
     assert "Warning" not in tests.stdout + tests.stderr
-    listed = writ(tmp_path, "plugin", "list", "-o", "json", path=path)
+    listed = writ(tmp_path, "plugin", "list", "-o", "json", path=installed(tmp_path))
     (row,) = json.loads(listed.stdout)
     assert (row["name"], row["api"], row["backends"]) == ("writ-acme", 1, ["acme"])
     assert row["operations"] == {"acme_put": "change", "acme_wait": "change"}

@@ -92,7 +92,7 @@ def test_hook_of_pre_commit_runs_and_finds_mistakes(tmp_path: Path) -> None:
     shipped = [path.relative_to(ROOT) for path in (ROOT / "policies").rglob("*.yaml")]
     named = [path for path in shipped if re.search(hook["files"], str(path))]
     assert {str(path) for path in named} == {str(path) for path in shipped if "examples" not in path.parts}
-    page = (ROOT / "docs" / "policy.md").read_text()
+    page = (ROOT / "docs" / "policy-checks.md").read_text()
     [documented] = re.findall(r'id: writ-policy, files: "(.*)"', page)
     assert [path for path in shipped if re.search(documented, str(path))] == named
     assert hook["types_or"] == ["yaml", "json"]  # where `files` is a folder with a page in it, too

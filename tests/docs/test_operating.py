@@ -111,5 +111,5 @@ def test_the_snippets_of_the_plugin_tutorial_are_lines_of_the_example() -> None:
     ]
     sources = [path.read_text() for path in paths]
     blocks = re.findall(r"^```(?:python|toml)\n(.*?)^```$", PLUGINS, re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 16
+    assert len(blocks) == 17
     assert [block for block in blocks if not any(block in source for source in sources)] == []

@@ -77,7 +77,7 @@ async def keys(
 ) -> AsyncIterator[SecurityKeys]:
     """Yield the keys of alice alone: the posture in which she may approve her agent's requests."""
     async with security_keys(installation, tmp_path_factory.mktemp("k")) as made:
-        await made.enroll("alice", "alice", posture="solo")
+        await made.enrol("alice", "alice", posture="solo")
         yield made
 
 

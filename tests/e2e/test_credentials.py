@@ -69,10 +69,10 @@ async def keys(
     program("ssh-keygen")
     async with security_keys(installation, tmp_path_factory.mktemp("k")) as made:
         first = await made.request("bob", "bob", "--proof", "verified")
-        await made.done("credential", "enroll", str(first))
+        await made.done("credential", "enrol", str(first))
         second = await made.request("carol", "carol", "--proof", "verified")
         await made.done("credential", "endorse", str(second), "--ssh-key", str(made.file("bob")), "--yes")
-        await made.done("credential", "enroll", str(second))
+        await made.done("credential", "enrol", str(second))
         listed = await made.done("credential", "list")
         assert [one["credential"]["person"] for one in listed["credentials"]] == ["bob", "carol"]
         yield made
@@ -155,7 +155,7 @@ async def test_a_credential_enrolled_after_the_request_does_not_count_for_it(
     installation: RunningInstallation, keys: SecurityKeys
 ) -> None:
     async with requested(installation) as (alice, operation_id):
-        await keys.enroll("bob", "late", endorser="carol")
+        await keys.enrol("bob", "late", endorser="carol")
         refused = await keys.approve("bob", operation_id, "late")
         assert "is not a credential of the approver" in refused.err, refused
         await alice.cancel(operation_id)
@@ -167,7 +167,7 @@ async def test_a_credential_enrolled_after_the_request_does_not_count_for_it(
 async def test_a_removed_credential_counts_no_more_also_for_what_it_has_approved(
     installation: RunningInstallation, keys: SecurityKeys
 ) -> None:
-    await keys.enroll("bob", "lost", endorser="carol")
+    await keys.enrol("bob", "lost", endorser="carol")
     async with requested(installation) as (alice, operation_id):
         with installation.paused("executor"):
             assert (await keys.approve("bob", operation_id, "lost")).status == 0
@@ -195,20 +195,20 @@ async def test_an_enrolment_needs_another_persons_endorsement(
 ) -> None:
     request = await keys.request("bob", "second")
     before = installation.home.people_file.read_bytes()
-    refused = await keys.writ("credential", "enroll", str(request))
+    refused = await keys.writ("credential", "enrol", str(request))
     assert (refused.status, "another person must endorse it first" in refused.err) == (3, True), refused
     asked = await keys.writ("credential", "endorse", str(request), "--ssh-key", str(keys.file("carol")))
     assert (asked.status, "no terminal" in asked.err, "--yes" in asked.err) == (2, True, True), asked
     keys.add("unknown")
     for endorser, why in (("bob", "bob endorsed a credential of their own"), ("unknown", "was not valid then")):
         with pytest.raises(Untrusted, match=why):
-            await keys.enroll("bob", f"by-{endorser}", endorser=endorser)
+            await keys.enrol("bob", f"by-{endorser}", endorser=endorser)
     assert installation.home.people_file.read_bytes() == before
 
 
 async def test_an_older_directory_is_not_taken_back(installation: RunningInstallation, keys: SecurityKeys) -> None:
     older = installation.home.people_file.read_bytes()
-    await keys.enroll("bob", "gone", endorser="carol")
+    await keys.enrol("bob", "gone", endorser="carol")
     await keys.remove("gone")
     newest = installation.home.people_file.read_bytes()
     carol = await installation.client("carol")
@@ -235,7 +235,7 @@ async def test_the_people_key_is_rotated_while_operations_wait_and_run(
         assert home.people_key() != old
         assert (await keys.approve("bob", operation_id, "bob")).status == 0
         assert (await alice.wait(operation_id, timeout=20)).outcome == "succeeded"
-    await keys.enroll("bob", "after", endorser="carol")  # signed by the new key, which policy and the agent follow
+    await keys.enrol("bob", "after", endorser="carol")  # signed by the new key, which policy and the agent follow
     async with requested(installation) as (alice, operation_id):
         assert (await keys.approve("bob", operation_id, "after")).status == 0
         assert (await alice.wait(operation_id, timeout=20)).outcome == "succeeded"

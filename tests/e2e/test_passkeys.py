@@ -74,7 +74,7 @@ async def keys(
     async with security_keys(installation, folder) as made:
         await made.done("credential", "relying-party", "writ.example", "https://writ.example")
         await made.done("credential", "root", "add", str(folder / "root.pem"))
-        await made.done("credential", "enroll", str(await made.request("bob", "bob", "--proof", "verified")))
+        await made.done("credential", "enrol", str(await made.request("bob", "bob", "--proof", "verified")))
         yield made
 
 
@@ -96,7 +96,7 @@ async def test_a_passkey_is_enrolled_and_approves_by_the_json_of_a_browser(
     passkey = PASSKEYS[person]
     alice = await installation.client("alice")
     try:
-        await enroll(keys, person, passkey, tmp_path)
+        await enrol(keys, person, passkey, tmp_path)
         answer = await alice.submit("test_noop", "web-1", {})
         assert answer.state == "awaiting_approval", answer
         operation_id = answer.operation_id or ""
@@ -113,7 +113,7 @@ async def test_a_passkey_is_enrolled_and_approves_by_the_json_of_a_browser(
     assert granted.proven == [Presence("verified", attested=True)]  # the agent verified it again before it acted
 
 
-async def enroll(keys: SecurityKeys, person: str, passkey: SoftwareSecurityKey, folder: Path) -> None:
+async def enrol(keys: SecurityKeys, person: str, passkey: SoftwareSecurityKey, folder: Path) -> None:
     """Enrol a passkey of this person, which bob endorses."""
     options = (await keys.done("credential", "challenge", person))["publicKey"]
     assert options["rp"]["id"] == "writ.example"
@@ -122,12 +122,12 @@ async def enroll(keys: SecurityKeys, person: str, passkey: SoftwareSecurityKey, 
     answer.write_text(json.dumps(registration(made, passkey, person)))
     words = ("--registration", str(answer), "--proof", "verified")
     assert (await keys.done("credential", "request", person, str(request), *words))["attestation"] is True
-    unsigned = await keys.writ("credential", "enroll", str(request))
+    unsigned = await keys.writ("credential", "enrol", str(request))
     assert unsigned.status != 0, unsigned
     options = (await keys.done("credential", "challenge", "--request", str(request)))["publicKey"]
     await keys.done("credential", "prove", str(request), "--assertion", str(asserted(person, passkey, options, folder)))
     await keys.done("credential", "endorse", str(request), "--ssh-key", str(keys.file("bob")), "--yes")
-    await keys.done("credential", "enroll", str(request))
+    await keys.done("credential", "enrol", str(request))
 
 
 async def approve(
@@ -180,7 +180,7 @@ async def test_a_security_key_is_enrolled_with_the_attestation_of_ssh_keygen(
     assert len(options["allowCredentials"]) == 2, options  # carol's and dave's, to endorse it
     endorsed = asserted("carol", PASSKEYS["carol"], options, tmp_path)
     await keys.done("credential", "endorse", str(request), "--assertion", str(endorsed), "--yes")
-    await keys.done("credential", "enroll", str(request))
+    await keys.done("credential", "enrol", str(request))
     listed = (await keys.done("credential", "list"))["credentials"]
     assert [(one["credential"]["person"], one["device"] != "") for one in listed] == [
         ("bob", False),

@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+import sysconfig
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from writ_contracts.errors import ConfigError, Conflict, Invalid
+from writ_contracts.errors import ConfigError, Conflict, Invalid, Unreachable
 from writ_contracts.ids import TOKEN_PATTERN
 from writ_contracts.installation.keyring import KeyEntry, Keyring
 from writ_documents import yaml_file
@@ -107,6 +108,19 @@ async def test_new_installation_is_refused_on_a_disk_without_room(
         assert list(tmp_path.iterdir()) == []
     create_installation(home)
     check_room_for_new(home)
+
+
+async def test_new_installation_without_a_nats_server_is_refused_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sysconfig, "get_path", lambda _: str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(os, "umask", lambda _: 0)  # of this process; so is the limit
+    monkeypatch.setattr("writ_installation.supervisor.supervisor.no_core_files", lambda: None)
+    starting = Supervisor(Home(tmp_path / ".writ"), SupervisorOptions(nats_port=0), {}, print)
+    with pytest.raises(Unreachable, match="there is no nats-server"):
+        await starting.run(StopSignal(), print)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_creation_that_was_killed_at_any_write_is_completed_by_the_next_one(

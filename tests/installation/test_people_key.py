@@ -29,7 +29,7 @@ def home(tmp_path: Path) -> Home:
 
 def enrolled(home: Home) -> str:
     first = home.people_key()
-    CredentialsDirectory(home).enroll(enrolment("bob", BOB, people_key=first))
+    CredentialsDirectory(home).enrol(enrolment("bob", BOB, people_key=first))
     return first
 
 
@@ -80,8 +80,8 @@ def test_an_installation_without_people_can_rotate_and_still_choose_its_posture(
     made = rotate_people_key(home)
     assert (made.old, made.step) == (first, "retired")
     with pytest.raises(Untrusted, match="another installation"):
-        CredentialsDirectory(home).enroll(enrolment("bob", BOB))
-    assert CredentialsDirectory(home).enroll(enrolment("bob", BOB, people_key=made.new)).posture == "team"
+        CredentialsDirectory(home).enrol(enrolment("bob", BOB))
+    assert CredentialsDirectory(home).enrol(enrolment("bob", BOB, people_key=made.new)).posture == "team"
 
 
 def test_public_yaml_never_returns_to_a_former_key_of_which_a_copy_remains(home: Home, tmp_path: Path) -> None:

@@ -33,14 +33,14 @@ def number(home: Home) -> int | None:
 
 def test_directory_by_the_people_key_and_its_successor_is_taken(home: Home) -> None:
     assert number(home) is None
-    CredentialsDirectory(home).enroll(enrolment("bob", BOB, people_key=home.people_key()))
+    CredentialsDirectory(home).enrol(enrolment("bob", BOB, people_key=home.people_key()))
     assert number(home) == 1
     rotate_people_key(home)
     assert number(home) == 2
 
 
 def test_directory_by_another_key_or_damaged_is_refused(home: Home) -> None:
-    CredentialsDirectory(home).enroll(enrolment("bob", BOB, people_key=home.people_key()))
+    CredentialsDirectory(home).enrol(enrolment("bob", BOB, people_key=home.people_key()))
     current = CredentialsDirectory(home).current
     assert current is not None
     version = read(current.signed, PeopleDirectory)
@@ -54,7 +54,7 @@ def test_directory_by_another_key_or_damaged_is_refused(home: Home) -> None:
 
 def test_removal_that_audit_has_seen_is_not_taken_back(home: Home) -> None:
     directory = CredentialsDirectory(home)
-    directory.enroll(enrolment("bob", BOB, people_key=home.people_key()))
+    directory.enrol(enrolment("bob", BOB, people_key=home.people_key()))
     before = home.people_file.read_bytes()
     removed = directory.remove(BOB.id, "lost")
     (home.state / "audit").mkdir(parents=True)

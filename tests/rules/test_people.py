@@ -82,7 +82,7 @@ def found(presences: Any) -> list[str]:
 
 def test_lint_finds_a_demand_whose_proof_nobody_has_enrolled() -> None:
     lacking = [one for one in found({"bob": (TOUCH,)}) if "nobody can give this approval" in one]
-    why = "nobody of role approver has a credential that proves verified: `writ credential enroll`"
+    why = "nobody of role approver has a credential that proves verified: `writ credential enrol`"
     assert lacking == [f"nobody can give this approval: {why}"]
     assert not any("nobody of role" in one for one in found({"bob": (VERIFIED,)}))
 

@@ -160,6 +160,8 @@ async def test_server_time_is_requested_until_it_is_known(setting: Setting, monk
 @pytest.mark.parametrize(
     ("skew", "text"),
     [
+        (0.0000148, "within 1 ms of"),
+        (-0.00099, "within 1 ms of"),
         (0.0123, "12.3 ms ahead of"),
         (-0.5, "500 ms behind"),
         (3.04, "3.0 s ahead of"),

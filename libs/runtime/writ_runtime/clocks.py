@@ -30,6 +30,8 @@ BREAKS = 60.0
 EVERY = 5.0
 FIRST_WITHIN = 5.0
 ASK_SECONDS = 2.0
+MEASURABLE = 0.001
+"""Seconds below which the skew is not shown as a number: the round trip to the server takes about as long."""
 SLOWEST = 0.5
 """A longer round trip (seconds) says too little of its middle."""
 OLDEST = 60.0
@@ -208,4 +210,6 @@ class ServerClock:
 
 def describe(skew: float) -> str:
     """Return the skew in words, as in `1.2 s ahead of`."""
+    if abs(skew) < MEASURABLE:
+        return f"within {span(MEASURABLE)} of"
     return f"{span(abs(skew))} {'ahead of' if skew >= 0 else 'behind'}"

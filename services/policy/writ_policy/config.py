@@ -51,8 +51,8 @@ class PolicyConfig(SignerConfig, frozen=True, kw_only=True):
         str,
         env(
             "WRIT_PLUGIN_DIGESTS",
-            "other builds of plugins that agents may have, during an upgrade: NAME=DIGEST,NAME=DIGEST with the digests"
-            " that `writ plugin list` shows",
+            "other builds of plugins that agents may have, during an upgrade: NAME=DIGEST,NAME=DIGEST with the whole"
+            " digests, as `writ plugin list -o json` shows them",
         ),
     ] = ""
     inventory: Annotated[Path, env("WRIT_INVENTORY", "inventory.yaml")]

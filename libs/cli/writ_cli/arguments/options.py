@@ -40,12 +40,21 @@ class _OutputFile(click.Path):
 OUTPUT_FILE = _OutputFile(dir_okay=False, path_type=Path)
 
 _FORMS = click.Choice(["table", "json", "yaml"])
-_OUTPUT = click.option("-o", "--output", "form", type=_FORMS, default="table", help="For people, or for programs.")
-_LONG_OUTPUT = click.option("--output", "form", type=_FORMS, default="table", help="For people, or for programs.")
+_OUTPUT = click.option(
+    "-o",
+    "--output",
+    "form",
+    type=_FORMS,
+    default="table",
+    help="Output format: a table for people, the others for programs.",
+)
+_LONG_OUTPUT = click.option(
+    "--output", "form", type=_FORMS, default="table", help="Output format: a table for people, the others for programs."
+)
 _FIELD = click.option(
     "--field",
     metavar="PATH",
-    help="Only this part of the JSON: names and numbers with dots, * for each (rows.*.target).",
+    help="Print only this part of the JSON, such as rows.0.target, or rows.*.target for each row.",
 )
 _HOME = click.option(
     "--home",
@@ -82,7 +91,7 @@ _ROWS = click.option(
 )
 
 
-_QUIET = click.option("--quiet", "-q", is_flag=True, help="Only the first column, such as ids: one a line.")
+_QUIET = click.option("--quiet", "-q", is_flag=True, help="Print only the first column, one value a line.")
 _WATCH = click.option("--watch", is_flag=True, help="Show it again after each change, until interrupted.")
 
 

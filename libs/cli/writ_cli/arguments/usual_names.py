@@ -65,7 +65,7 @@ _COMMANDS = {
         "journal status": "info size",
         "journal verify": "check proof prove",
     },
-    "writ keys": {"credential enroll": "enroll", "keys rotate": "create new renew", "principal add": "add"},
+    "writ keys": {"credential enrol": "enrol enroll", "keys rotate": "create new renew", "principal add": "add"},
     "writ mcp": {"mcp config": "install setup", "mcp stdio": "run serve start", "token create": "token"},
     "writ op": {
         "audit search": "history search",

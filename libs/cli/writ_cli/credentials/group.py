@@ -1,4 +1,4 @@
-"""`writ credential request|endorse|enroll|list|remove|posture`; passkeys and makers have modules of their own.
+"""`writ credential request|endorse|enrol|list|remove|posture`; passkeys and makers have modules of their own.
 
 Requesting and endorsing happen where people have their security keys; enrolling and removing where the people-key is.
 """
@@ -127,7 +127,7 @@ async def endorse(settings: Settings, file: Path, ssh_key: Path | None, assertio
 @PEOPLE_KEY_FILE
 @click.option("--posture", type=click.Choice(["solo", "team"]), help="Posture of a new directory; by default team.")
 @local
-async def enroll(settings: Settings, file: Path, key_file: Path | None, posture: str | None) -> int:
+async def enrol(settings: Settings, file: Path, key_file: Path | None, posture: str | None) -> int:
     """Enrol the credential in FILE. It counts for requests from now on.
 
     Needs the people-key in WRIT_HOME. Once another person has a credential, one of theirs must endorse the request.
@@ -139,7 +139,7 @@ async def enroll(settings: Settings, file: Path, key_file: Path | None, posture:
     entries = directory.current.entries if directory.current is not None else {}
     if enrolment.endorsement is None and needs_endorsement(expected, entries):
         raise Denied(f"another person must endorse it first: `writ credential endorse {file}`", code="not_endorsed")
-    _show_version(settings.screen, directory.enroll(enrolment, cast(Posture | None, posture)))
+    _show_version(settings.screen, directory.enrol(enrolment, cast(Posture | None, posture)))
     if key_file is None and not settings.screen.json:
         settings.screen.line(f"the people-key is in {settings.home.people_seed}: move it to a medium of your own")
     return Exit.DONE

@@ -119,7 +119,7 @@ def enrolled_passkey(home: Home, data: bytes) -> PasskeyAssertion:
 
 
 def check_attestation(home: Home, enrolment: SignedEnrolment) -> None:
-    """Raises Untrusted for an attestation that `enroll` would refuse, where the directory is on this machine."""
+    """Raises Untrusted for an attestation that `enrol` would refuse, where the directory is on this machine."""
     statement = read_enrolment(enrolment)
     directory = CredentialsDirectory(home).current if home.people_file.exists() else None
     if statement.attestation is not None and directory is not None:

@@ -65,7 +65,7 @@ async def list_(settings: Settings) -> int:
 @click.option("--declared-only", is_flag=True, help="Do not run the suite of backends.")
 @local
 async def check(settings: Settings, name: str | None, declared_only: bool) -> int:
-    """Compare the installed plugins, or NAME, with their declarations, and run the suite of backends on their backends.
+    """Compare the installed plugins, or NAME, with their declarations, and run the suite that every backend passes.
 
     The suite tries each backend on the host of its package's entry point writ.conformance, never on a target.
     """

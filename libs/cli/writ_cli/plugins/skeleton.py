@@ -32,6 +32,7 @@ packages = ["writ_$name"]
 asyncio_mode = "auto"
 asyncio_default_fixture_loop_scope = "function"
 addopts = ["--import-mode=importlib"]
+pythonpath = ["."]
 """
 
 _README = """# writ-$name
@@ -133,13 +134,17 @@ OPERATIONS = (
 _BACKEND = '''"""The backend. It trusts the task that it gets; what it says of the effect must be true."""
 
 import asyncio
+import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from writ_agent.backends.coroutine import CoroutineHandler
-from writ_agent.backends.port import ProbeResult, Progress, Task, TaskResult
-from writ_contracts.errors import Invalid
+from writ_agent.backends.port import ProbeResult, Progress, TargetTestResult, Task, TaskResult
+from writ_agent.backends.target_health import TargetHealth
+from writ_contracts.errors import Invalid, WritError
+from writ_contracts.inventory import Target
+from writ_contracts.target_tests import TargetTestStep
 from writ_$name.operations import OPERATIONS
 
 
@@ -151,6 +156,7 @@ class ${class_}Backend(CoroutineHandler):
     def __init__(self) -> None:
         super().__init__(carry_out)
         self.operations = frozenset(operation.name for operation in OPERATIONS)
+        self.target_health = TargetHealth()
 
     async def check(self) -> str | None:
         """Needs nothing of its own host."""
@@ -168,6 +174,17 @@ class ${class_}Backend(CoroutineHandler):
         """Compare with the baseline; secret parameters are not known here."""
         seen = written(task)
         return ProbeResult(verdict="no_effect" if seen == dict(baseline) else "took_effect", observed=seen)
+
+    async def test_target(self, target: Target) -> TargetTestResult:
+        """Find the folder, for `writ backends test`; change nothing."""
+        try:
+            step = TargetTestStep(name="connection", well=True, detail=str(_folder(target)))
+            versions = {"python": platform.python_version()}
+            found = TargetTestResult(steps=[step], versions=versions, operations=sorted(self.operations))
+        except WritError as error:
+            found = TargetTestResult(code=error.code, message=str(error))
+        self.target_health.record(target.id, found.code)
+        return found
 
 
 async def carry_out(task: Task, progress: Progress) -> TaskResult:
@@ -196,7 +213,7 @@ def _put(task: Task) -> TaskResult:
 
 
 async def _wait(task: Task, progress: Progress) -> TaskResult:
-    mark = _folder(task) / f".{task.operation_id}"
+    mark = _folder(task.target) / f".{task.operation_id}"
     mark.touch()
     try:
         progress("waits")
@@ -209,13 +226,13 @@ async def _wait(task: Task, progress: Progress) -> TaskResult:
 
 
 def _note(task: Task) -> Path:
-    return _folder(task) / str(task.parameters["note"])
+    return _folder(task.target) / str(task.parameters["note"])
 
 
-def _folder(task: Task) -> Path:
-    folder = Path(str(task.target.connection.get("folder", "")))
+def _folder(target: Target) -> Path:
+    folder = Path(str(target.connection.get("folder", "")))
     if not folder.is_absolute() or not folder.is_dir():
-        raise Invalid(f"target {task.target.id}: connection.folder is no folder here", code="invalid_connection")
+        raise Invalid(f"target {target.id}: connection.folder is no folder here", code="invalid_connection")
     return folder
 
 

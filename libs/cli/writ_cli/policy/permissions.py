@@ -73,9 +73,9 @@ async def who_can(
     moment: str | None,
     files: PolicyFiles | None,
 ) -> int:
-    """List the principals permitted to request it, and the targets.
+    """List the principals that may request the operation, and on which targets.
 
-    With some parameters, or with exactly these; at any time, or --at.
+    Without KEY=VALUE it lists those that may with some parameters, without --at those that may at some time.
 
     The list follows from the policy alone: a stop in force is ignored. Exit status 3 when nobody may.
     """
@@ -109,13 +109,11 @@ async def allowed(
     moment: str | None,
     files: PolicyFiles | None,
 ) -> int:
-    """List the access of principals to targets.
+    """List which principals may request which operations on which targets.
 
-    For a principal, a target, or targets of a role; at any time, or --at.
-
-    Without a principal it lists that of all. Without any option, or without the right to read others' (`audit_read`),
-    the running Writ lists one's own. Each row agrees with the decision on a single request, except that stops in force
-    are ignored.
+    Without a principal it lists that of all, without --at that of any time. Without any option, or without the right
+    to read others' (`audit_read`), the running Writ lists one's own. Each row agrees with the decision on a single
+    request, except that stops in force are ignored.
     """
     unnamed = files is None and not (who or principal_role or everything)
     if unnamed and not (role or target):

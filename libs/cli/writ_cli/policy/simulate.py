@@ -46,12 +46,10 @@ async def simulate(
     emergency: bool,
     files: PolicyFiles | None,
 ) -> int:
-    """Decide an operation on many targets.
-
-    By many principals and at many instants, in all combinations.
+    """Decide an operation for all combinations of targets, principals and instants.
 
     `writ simulate` shows whether the executor would accept one of your own requests now. This command queries the
-    policy alone, for all combinations: emergencies count with --emergency only, and others' requests need `audit_read`.
+    policy alone: emergencies count with --emergency only, and others' requests need `audit_read`.
     Exit status 3 when all of them are denied, 2 when all are invalid.
     """
     parameters_of_request: dict[str, Any] = {

@@ -69,9 +69,7 @@ async def test(
     mode: Mode,
     running: bool,
 ) -> int:
-    """Run suites of cases (*_test.yaml).
-
-    These, those of a folder, or the one beside a policy.
+    """Run suites of cases (*_test.yaml): the named ones, those of a folder, or the one beside a named policy.
 
     A rule is covered once it has decided a case, and has been considered in another without matching. Exit status 1
     when a case is not decided as expected, or the coverage of a policy is below --fail-under.

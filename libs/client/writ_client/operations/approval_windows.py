@@ -1,4 +1,4 @@
-"""Approval windows: approvals ahead, for some uses of operations on targets, for a time."""
+"""Approval windows: approvals in advance, for a number of operations on targets within a time."""
 
 from collections.abc import Sequence
 

@@ -32,7 +32,7 @@ async def test_all_backends(writ: Writ) -> dict[str, BackendResult]:
     }
 
 
-test_all_backends.__test__ = False  # type: ignore[attr-defined]  # its name is the mission's; pytest takes it for a test
+test_all_backends.__test__ = False  # type: ignore[attr-defined]  # its name is the specification's; pytest takes it for a test
 
 
 def _result(found: dict[str, TargetReport | WritError]) -> BackendResult:

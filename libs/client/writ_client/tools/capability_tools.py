@@ -1,4 +1,4 @@
-"""`CapabilityTools`: request, simulate and validate operations, by the mission's names.
+"""`CapabilityTools`: request, simulate and validate operations: names of the specification (docs/python.md).
 
     tools = CapabilityTools(writ)
     result = await tools.execute_service_restart(service_name="nginx", target_id="web-1", requested_by="alice")

@@ -1,4 +1,4 @@
-"""`PolicyManagementTools`: read the policy, try documents and scenarios, and publish, by the mission's names.
+"""`PolicyManagementTools`: read the policy, try documents and scenarios, and publish: names of the specification.
 
 Questions about others than oneself need `audit_read`; to publish and roll back needs the right to, and one's own key.
 """

@@ -22,7 +22,7 @@ UnitName = Annotated[
     Meta(
         pattern=UNIT_PATTERN,
         max_length=255,
-        description="a systemd service without .service, or timer or socket with its suffix; no alias",
+        description="a systemd service named without .service, or a timer or socket with its suffix; no alias",
     ),
 ]
 

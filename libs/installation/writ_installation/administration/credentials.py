@@ -48,7 +48,7 @@ class CredentialsDirectory:
         """Return the public half of the people-key in use."""
         return self._people_key if self.current is None else self.current.keys[-1]
 
-    def enroll(self, enrolment: SignedEnrolment, posture: Posture | None = None) -> Directory:
+    def enrol(self, enrolment: SignedEnrolment, posture: Posture | None = None) -> Directory:
         """Enrol the credential of an enrolment. Raises Untrusted where it does not hold, or nobody endorsed it."""
         version = self._next()
         last = max((one.enrolled_at for one in version.entries), default=0.0)

@@ -40,6 +40,7 @@ from writ_installation.supervisor.admission import keep_admitted
 from writ_installation.supervisor.companion_task import companion_task, unless
 from writ_installation.supervisor.log_output import follow
 from writ_installation.supervisor.replacement import replace_process
+from writ_nats_server.process import find_binary
 from writ_runtime.files.watched_file import stamp
 from writ_runtime.service import no_core_files
 from writ_runtime.signals import StopSignal
@@ -120,15 +121,17 @@ class Supervisor:
                     await self._down()
 
     async def _made(self) -> Server:
-        """Make the missing files, and the server. A new installation is not begun on a taken port."""
+        """Make the missing files, and the server. A new installation is not begun where that cannot start."""
         first = not self._home.principals.exists()
         create_installation(self._home, self._environ.get(VARIABLE, ""))
         check_left_out(self._options.without_agents, self._home, self._table.agents)
         if self._options.replicas.gateways:
             make_gateway(self._home)
         server = self._make_server()
-        if first and self._options.nats_port and isinstance(server, BundledServer):
-            await server.check_port()
+        if first and isinstance(server, BundledServer):
+            find_binary()
+            if self._options.nats_port:
+                await server.check_port()
         if first:
             self._show(f"made {self._home.root}: keys, policy.yaml, inventory.yaml, principals.yaml, agents.yaml")
         return server

@@ -253,7 +253,7 @@ class _Principals:
             enrolled = [who for who in able if self._people.can_prove(who, presence)]
             if len(enrolled) < step.quorum:
                 few = f"only {first_names(sorted(enrolled))}" if enrolled else "nobody"
-                return f"{few} of role {roles} has a credential that proves {presence}: `writ credential enroll`"
+                return f"{few} of role {roles} has a credential that proves {presence}: `writ credential enrol`"
         return "those who could are the requesters, or too few for all steps"
 
     def _scope(self, rule: RuleReading) -> list[Principal]:

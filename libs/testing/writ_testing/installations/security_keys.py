@@ -46,7 +46,7 @@ class SecurityKeys:
         await self.done("credential", "request", person, str(request), "--ssh-key", str(self.file(name)), *options)
         return request
 
-    async def enroll(
+    async def enrol(
         self, person: str, name: str, *, endorser: str | None = None, posture: Posture | None = None
     ) -> str:
         """Enrol a new key of this person, endorsed by the key of another, without the commands. Return its id."""
@@ -56,7 +56,7 @@ class SecurityKeys:
         made = await enrolment_files.signed_by(credential, key, about)
         if endorser is not None:
             made = await enrolment_files.endorsed(made, self.keys[endorser])
-        await asyncio.to_thread(lambda: CredentialsDirectory(home).enroll(made, posture))
+        await asyncio.to_thread(lambda: CredentialsDirectory(home).enrol(made, posture))
         return key.id
 
     async def remove(self, name: str) -> None:

@@ -24,7 +24,7 @@ from writ_runtime.plugins.entry_points import load_catalogue
 MOST_NAMED = 12
 
 new_role_option = click.option(
-    "--new-role", is_flag=True, help="Take roles that no rule of the policy names and no principal has."
+    "--new-role", is_flag=True, help="Accept a role that no rule of the policy names and no principal has."
 )
 
 

@@ -11,7 +11,7 @@ from writ_installation.status import control
 @click.command()
 @local
 async def down(settings: Settings) -> int:
-    """Stop the processes of `writ up`; return when each has ended. Without any, there is nothing to do."""
+    """Stop the processes of `writ up`; return when each has ended."""
     stopped = await control.down(settings.home)
     if settings.screen.json:
         settings.screen.data({"state": "down"})

@@ -37,7 +37,13 @@ class ProvisionerConfig(ServiceConfig, frozen=True, kw_only=True):
 
 
 @click.command("keep")
-@click.option("--home", envvar="WRIT_HOME", default=".writ", type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    "--home",
+    envvar="WRIT_HOME",
+    default=".writ",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The installation's folder (WRIT_HOME).",
+)
 def run_provisioner(home: Path) -> None:
     """Keep external NATS servers in step with the files (users, accounts, streams), and let agents enrol.
 

@@ -53,13 +53,15 @@ REPLICAS = click.IntRange(1, 32)
     help="Port of the bundled NATS server; 0 takes a free port (WRIT_NATS_PORT).",
 )
 @click.option(
+    "--listen", metavar="ADDRESS", default=LOOPBACK, show_default=True, help="Address of the bundled NATS server."
+)
+@click.option(
     "--health-port",
     type=click.IntRange(0, 65000),
     envvar="WRIT_HEALTH_PORT",
-    help=f"Port of the first process's health and metrics, the others follow; 0 takes free ones. Without it: {FIRST}, "
-    "or free ones with --nats-port 0.",
+    help="Port for health and metrics of the first process; the others take the next ones. 0: free ports. "
+    f"Default: {FIRST}, or free ports with --nats-port 0.",
 )
-@click.option("--listen", metavar="ADDRESS", default=LOOPBACK, show_default=True, help="Its address.")
 @click.option("--tls", type=click.Choice(["required", "offered", "off"]), help=TLS_HELP)
 @click.option(
     "--no-agent", "without", multiple=True, metavar="POOL", help="Start no agent of this pool: it runs elsewhere."

@@ -143,13 +143,15 @@ class TargetOptions(Struct, frozen=True, kw_only=True):
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Docker over TLS: the authority, or the certificate, that is trusted; PEM.",
 )
-@click.option("--role", required=True, type=click.Choice(get_args(Role)), help="What the policy's rules know it by.")
+@click.option(
+    "--role", required=True, type=click.Choice(get_args(Role)), help="Its role, which selects the rules of the policy."
+)
 @click.option(
     "--tag",
     "tags",
     multiple=True,
     metavar="TAG",
-    help="A tag, by which rules and `writ run --tag` know it.",
+    help="A tag, for rules and for `writ run --tag`.",
     shell_complete=completion.tags,
 )
 @click.option(

@@ -27,7 +27,7 @@ SCAN_SECONDS = 300.0
 
 @click.group(cls=CommandGroup)
 def scan() -> None:
-    """Reports of scanners."""
+    """Run scanners, and report their findings."""
 
 
 @scan.command()

@@ -11,6 +11,7 @@ ADVICE: Mapping[str, str] = MappingProxyType(
         "no_agent": "start an agent of pool {pool}: `writ up` here, or `writ agent-env {pool}` for another host",
         "bad_signature": "find out who replied in place of the agents of pool {pool}: somebody else has their rights "
         "at NATS, and `writ audit security --kind bad_signature` shows when",
+        "unsupported": "read the message below the table: the agent cannot test this target",
         "unreachable": "see whether the host is up, and whether sshd answers at this address and port",
         "host_key_changed": "do not connect; ask the host itself for its key (on its console: ssh-keygen -lf "
         "/etc/ssh/ssh_host_ed25519_key.pub), and only if that host made a new key pin it: `writ target repin NAME`",

@@ -17,7 +17,7 @@ from writ_contracts.policy.versions import WindowView
 
 @click.group(cls=CommandGroup)
 def window() -> None:
-    """Approval windows: approvals ahead, for some uses of operations on targets, for a time."""
+    """Approval windows: approvals in advance, for a number of operations on targets within a time."""
 
 
 @window.command("request")

@@ -152,7 +152,7 @@ class SearchOptions(Struct, frozen=True, kw_only=True):
 
 @click.group(cls=CommandGroup)
 def audit() -> None:
-    """Audit: searches in the journal."""
+    """Search the record, list security events, repeat decisions."""
 
 
 @audit.command("search")

@@ -110,6 +110,7 @@ def refuse_control(operation: str) -> None:
 @click.command()
 @click.argument("operation", shell_complete=completion.operations)
 @click.argument("words", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=completion.parameters)
+@choosing
 @click.option(
     "--dry-run", "--preview", "dry_run", is_flag=True, help="Show the effect that it would have, and do nothing."
 )
@@ -123,7 +124,6 @@ def refuse_control(operation: str) -> None:
 )
 @click.option("--unsigned", is_flag=True, help="Do not sign the request: only the NATS server identifies its sender.")
 @asking
-@choosing
 @packed(RunCommandOptions, "options")
 async def run(
     settings: Settings, operation: str, words: tuple[str, ...], choice: TargetChoice, options: RunCommandOptions

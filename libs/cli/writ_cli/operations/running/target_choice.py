@@ -1,13 +1,14 @@
 """The options by which `writ run` acts on many targets, packed into one value."""
 
-from typing import get_args
+from collections.abc import Callable
+from typing import Any, get_args
 
 import click
 from msgspec import Struct
 
 from writ_cli.arguments import completion
 from writ_cli.arguments.correlation_option import checked_correlation
-from writ_cli.arguments.options import Body, packed, target_option
+from writ_cli.arguments.options import packed, target_option
 from writ_cli.terminal.confirmation import confirm
 from writ_client.operations.target_selection import TargetSelector
 from writ_contracts.errors import Invalid
@@ -40,10 +41,13 @@ OPTIONS = (
         multiple=True,
         type=click.Choice(OUTCOMES),
         metavar="OUTCOME",
-        help="Show targets with this outcome alone; with --retry, try these alone.",
+        help="Show only targets with this outcome; with --retry, request it only for these.",
     ),
     click.option(
-        "--retry", metavar="RUN", callback=checked_correlation, help="The targets of this run that did not succeed."
+        "--retry",
+        metavar="RUN",
+        callback=checked_correlation,
+        help="Request it again for the targets that did not succeed in this run.",
     ),
 )
 
@@ -103,8 +107,8 @@ class TargetChoice(Struct, frozen=True, kw_only=True):
         return not self.only or self.retry is not None or outcome in self.only or (ok and "ok" in self.only)
 
 
-def choosing(body: Body) -> Body:
-    """Give a command these options, as the argument `choice`."""
+def choosing(body: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command these options, as the argument `choice`. Above its other options, help lists them first."""
     made = packed(TargetChoice, "choice")(body)
     for option in reversed(OPTIONS):
         made = option(made)
