@@ -308,6 +308,7 @@ def _claim_sent(claimed: SentClaim) -> ClaimSent:
         principal=work.principal,
         instance=claimed.claim.instance,
         claim_digest=digest(claimed.signed),
+        key=claimed.signed.key,
     )
 
 
