@@ -12,7 +12,6 @@ from writ_bus.errors import Forbidden
 from writ_bus.nats.options import Options
 from writ_bus.nats.tls import TlsOptions
 from writ_client.context import Context, open_bus
-from writ_contracts.channels import Role
 from writ_contracts.errors import ConfigError, Conflict, Invalid, TimedOut, Unreachable
 from writ_documents.readers import read_agents
 from writ_installation.administration import key_steps
@@ -116,26 +115,29 @@ async def test_a_stopped_installation_takes_all_steps_at_once_and_trusts_one_key
     assert home.keys_of("executor") == [home.public("executor")] != [old]
 
 
-async def test_older_copy_of_a_rotated_key_gives_no_access_and_starts_nothing(home: Home) -> None:
+@pytest.mark.parametrize("name", ["executor", "policy", AGENT])
+async def test_older_copy_of_a_rotated_key_gives_no_access_and_starts_nothing(home: Home, name: str) -> None:
     """Somebody puts a file of a backup back."""
-    address = ServerAddress(host="127.0.0.1", port=1, monitor_port=2)
-    for name, key in (("executor", "executor"), (AGENT, AGENT)):
-        seed, old = home.seed_file(key), home.public(name)
-        former = seed.read_bytes()
-        await rotate(home, name, lambda _: None)
-        new, present = home.public(name), seed.read_bytes()
-        seed.write_bytes(former)
-        assert (home.public(name), home.keys_of(name)) == (old, [new])
-        with pytest.raises(ConfigError, match=rf"{seed}: this key was rotated away on .* back, {new}\. If it is lost"):
-            create_installation(home)
-        seed.write_bytes(present)
+    seed, old = home.seed_file(name), home.public(name)
+    former = seed.read_bytes()
+    announce(home, name)
+    switch(home, name)
+    retire(home, name, LastRecords(event=5, version=1))
+    new, present = home.public(name), seed.read_bytes()
+    seed.write_bytes(former)
+    assert (home.public(name), home.keys_of(name)) == (old, [new])
+    with pytest.raises(ConfigError, match=rf"{seed}: this key was rotated away on .* back, {new}\. If it is lost"):
         create_installation(home)
-    entry = {"pool": AGENT.removeprefix("agent-"), "key": old}
-    list_edits.append(home.agents, "agents", entry, unique="key")
-    assert plan(home, address).pools[entry["pool"]] == [new]
-    home.seed_file("executor").unlink()
+    seed.write_bytes(present)
     create_installation(home)
-    assert plan(home, address).roles[Role.EXECUTOR][0] == home.public("executor")
+
+
+async def test_older_list_of_agents_gives_a_rotated_key_no_access_to_nats(home: Home) -> None:
+    pool, old = AGENT.removeprefix("agent-"), home.public(AGENT)
+    await rotate(home, AGENT, lambda _: None)
+    list_edits.append(home.agents, "agents", {"pool": pool, "key": old}, unique="key")
+    address = ServerAddress(host="127.0.0.1", port=1, monitor_port=2)
+    assert plan(home, address).pools[pool] == [home.public(AGENT)]
 
 
 async def test_running_installation_keeps_its_processes_if_an_older_copy_of_a_key_is_put_back(tmp_path: Path) -> None:

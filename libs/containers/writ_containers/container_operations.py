@@ -88,9 +88,9 @@ async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> ProbeR
     if _shows_effect(first):
         return first
     seconds = await _late_seconds(engine, task)
-    judged, is_certain = await observe_late(partial(_look, engine, task, before), _shows_effect, seconds, until)
-    if judged is not None and is_certain:
-        return judged
+    observed = await observe_late(partial(_look, engine, task, before), _shows_effect, seconds, until)
+    if observed.seen is not None and observed.is_certain:
+        return observed.seen
     return ProbeResult(verdict="unknown", observed={**first.observed, "reason": STILL_POSSIBLE})
 
 

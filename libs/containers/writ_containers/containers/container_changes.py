@@ -15,7 +15,7 @@ from writ_containers.containers import container_judgement, container_view
 from writ_containers.containers.health_wait import inspected, last_lines, settled
 from writ_containers.engine.api import Engine
 from writ_containers.engine.engine_errors import LOST
-from writ_containers.engine.late_effects import CERTAIN_AFTER, PAUSE, observe_late
+from writ_containers.engine.late_effects import CERTAIN_AFTER, PAUSE, LastSeen, observe_late
 from writ_contracts.errors import Conflict, Unreachable, WritError
 
 Raw = Mapping[str, Any]
@@ -156,9 +156,7 @@ async def _gone(engine: Engine, task: Task, before: Mapping[str, Any], until: fl
     return TaskResult(outcome="succeeded", output={**output, "removed": True}, effect="done")
 
 
-async def _after(
-    engine: Engine, task: Task, raw: Raw, error: WritError, until: float
-) -> tuple[ProbeResult | None, bool]:
+async def _after(engine: Engine, task: Task, raw: Raw, error: WritError, until: float) -> LastSeen[ProbeResult]:
     """Inspect the container after an error: as soon as possible if the engine has answered, else for as long as it may
     still carry out the request. Return the judgement, and whether it is certain.
 

@@ -7,7 +7,7 @@ moment it answers other requests too, so the first state that it shows is not th
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from writ_contracts.errors import WritError
 
@@ -17,11 +17,18 @@ CERTAIN_AFTER = 4.0
 PAUSE = 0.2
 
 
+class LastSeen(NamedTuple, Generic[Seen]):
+    """The last answer, None without one, and whether nothing can change it any more."""
+
+    seen: Seen | None
+    is_certain: bool
+
+
 async def observe_late(
     look: Callable[[], Awaitable[Seen]], has_effect: Callable[[Seen], bool], seconds: float, until: float
-) -> tuple[Seen | None, bool]:
-    """Look until the effect is there, or until the engine has answered for `seconds`. Return the last answer, None
-    without one, and whether it is certain. It is not if `until` (monotonic seconds) comes first.
+) -> LastSeen[Seen]:
+    """Look until the effect is there, or until the engine has answered for `seconds`. The last answer is not certain if
+    `until` (monotonic seconds) comes first.
     """
     seen: Seen | None = None
     since: float | None = None
@@ -32,10 +39,10 @@ async def observe_late(
             seen, since = None, None
         else:
             if has_effect(seen):
-                return seen, True
+                return LastSeen(seen, True)
             since = time.monotonic() if since is None else since
             if time.monotonic() - since >= seconds:
-                return seen, True
+                return LastSeen(seen, True)
         if time.monotonic() + PAUSE > until:
-            return seen, False
+            return LastSeen(seen, False)
         await asyncio.sleep(PAUSE)
