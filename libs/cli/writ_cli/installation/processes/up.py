@@ -16,7 +16,6 @@ from writ_cli.terminal.exit_status import Exit
 from writ_cli.terminal.output import visible
 from writ_documents.atomic_files import write_atomically
 from writ_installation.files.create import create_installation
-from writ_installation.files.former_keys import refuse_former_keys
 from writ_installation.files.lock import holder
 from writ_installation.files.lost_keys import lost_keys
 from writ_installation.files.lost_policy_key import VARIABLE, refuse_lost_policy_key
@@ -102,7 +101,6 @@ async def up(
     if running_url(home) is not None and holder(home.lock) is not None:
         return _already_up(settings)
     refuse_lost_policy_key(home, os.environ.get(VARIABLE, ""))
-    refuse_former_keys(home)
     for line in (*unread_variables(os.environ), *lost_keys(home)):
         _show_line(line)
     options = SupervisorOptions(
