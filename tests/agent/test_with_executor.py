@@ -17,7 +17,7 @@ from writ_agent import verification
 from writ_agent.agent import Agent, AgentSettings
 from writ_agent.reporting import outbox
 from writ_agent.reporting.receipts import AgentIdentity
-from writ_agent.reporting.spool import ClaimSent, Spool
+from writ_agent.reporting.spool import ClaimSent, Intent, Spool
 from writ_agent.service import metrics, new_instance
 from writ_agent.work import claims, intents
 from writ_agent.work.worker import Worker
@@ -37,6 +37,7 @@ from writ_runtime.plugins.entry_points import load_catalogue
 from writ_testing.fakes.backend import FakeBackend
 from writ_testing.fakes.scripted_policy import ScriptedPolicy
 from writ_testing.memory.bus import MemoryBus
+from writ_trust.keys import Key, generate_seed
 from writ_trust.sealing import encrypt_once
 from writ_trust.statements import digest
 
@@ -55,11 +56,11 @@ class Installation:
         self.backend = LocalFake()
         self._stack = stack
 
-    async def agent(self, state: str = "state") -> Agent:
+    async def agent(self, state: str = "state", key: Key | None = None) -> Agent:
         spool = self._stack.enter_context(Spool(self.folder / state, SECRET))
         agent = Agent(
             AgentSettings(version="0", heartbeat=0.1, kill_grace=0.3, stop_grace=0.3),
-            AgentIdentity(key=self.world.hands.key, pool=POOL, instance=new_instance()),
+            AgentIdentity(key=key or self.world.hands.key, pool=POOL, instance=new_instance()),
             frozenset({self.world.policy.key.public}),
             bus=MemoryBus(self.world.broker),
             backend=self.backend,
@@ -218,6 +219,32 @@ async def test_report_on_a_lost_claim_is_no_alarm(installation: Installation) ->
         await spool.put(f"{operation_id}.1", claim_sent)
     await installation.agent()
     assert (await installation.end(operation_id)).outcome == "succeeded"
+    assert await installation.alarms() == []
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_agent_whose_key_was_rotated_since_a_claim_reports_nothing_on_it(
+    installation: Installation, begun: bool
+) -> None:
+    """It was killed in the middle of the rotation. A receipt by the new key is no forgery, and would look like one."""
+    new = Key(generate_seed())
+    installation.world.new_keys.append(new.public)
+    await installation.world.executor()
+    operation_id = await installation.ask("test_count", path="/x")
+    held = await installation.world.hands.claim(await installation.world.work(operation_id))
+    common = {
+        "operation_id": operation_id,
+        "attempt": 1,
+        "principal": "alice",
+        "instance": installation.world.hands.instance,
+        "key": held.claim.key,
+    }
+    entry: ClaimSent | Intent = ClaimSent(claim_digest=digest(held.claim), **common)  # type: ignore[arg-type]
+    if begun:
+        entry = Intent(operation="test_count", grant_digest="5" * 64, **common)  # type: ignore[arg-type]
+    with Spool(installation.folder / "state", SECRET) as spool:
+        await spool.put(f"{operation_id}.1", entry)
+    await (await installation.agent(key=new)).stop()  # what it had to report is acknowledged by now
     assert await installation.alarms() == []
 
 

@@ -262,3 +262,24 @@ async def test_former_container_that_is_gone_ends_the_way_back(host: EngineHost)
     done = await update(host)
     assert (done.outcome, done.output["rolled_back"]) == ("unknown", False)
     assert not any(one.startswith("DELETE") for one in host.engine.requests)
+
+
+async def test_second_stop_does_not_interrupt_the_way_back(host: EngineHost) -> None:
+    """An agent is stopped, and the operation's time ends meanwhile."""
+    former = host.engine.put("web", running=True)
+    host.engine.breaks = (2, "hang")
+    updating = asyncio.create_task(update(host))
+    await asyncio.wait_for(host.engine.broken.wait(), 20)
+    host.engine.delay = 0.3
+    requests = len(host.engine.requests)
+    stops = [asyncio.create_task(host.backend.stop(ID, 5.0))]
+
+    async def on_the_way_back() -> bool:
+        return len(host.engine.requests) > requests
+
+    await eventually(on_the_way_back)
+    stops.append(asyncio.create_task(host.backend.stop(ID, 5.0)))
+    done = await updating
+    assert await asyncio.gather(*stops) == [True, True]
+    assert (done.outcome, done.message) == ("cancelled", "the former container runs again")
+    assert (names(host), host.engine.named("web")) == (["/web"], former)

@@ -51,6 +51,8 @@ class World:
         self.policy.lifetime = 0.0  # the scripted agent ignores it, and a silent operation is overdue soon
         self.hands = ScriptedAgent(self.bus, POOL)
         self.policy.agents = frozenset({self.hands.key.public})
+        self.new_keys: list[str] = []
+        """Further keys of the pool, as in the middle of a rotation."""
         self.targets = [WEB]
         self.executors: list[Executor] = []
         self.shared = KEY
@@ -85,7 +87,7 @@ class World:
         return one
 
     def _agents(self) -> Agents:
-        return Agents(agents=[AgentKey(pool=POOL, key=self.hands.key.public)])
+        return Agents(agents=[AgentKey(pool=POOL, key=key) for key in (self.hands.key.public, *self.new_keys)])
 
     def _file(self, name: str, value: T) -> WatchedFile[T]:
         (self.folder / name).touch()

@@ -69,6 +69,21 @@ async def test_an_agent_that_starts_after_a_rotation_of_policys_key_gets_a_notic
         presence.record(beat(pool, people=DIRECTORY.name.number))
 
 
+async def test_agents_with_a_newer_directory_than_policy_are_named(tmp_path: Path) -> None:
+    """An earlier directory was restored: nothing else would tell, and the next version would be a second one."""
+    known, people = with_people(tmp_path)
+    number, broker, presence = DIRECTORY.name.number, Broker(), AgentPresence(lease=15.0, clock=lambda: 100.0)
+    notices = PeopleNotices(MemoryBus(broker), presence)
+    async with replica(MemoryBus(broker), MemoryBus(broker), known, **people):
+        for pool, version_known in (("a", number + 1), ("b", number), ("c", 0)):
+            presence.record(beat(pool, people=version_known))
+        await notices.send_due()
+        assert notices.ahead == [f"a-1 of pool a has version {number + 1}, policy {number}"]
+        presence.record(beat("a", people=number))
+        await notices.send_due()
+        assert notices.ahead == []
+
+
 async def test_policy_sends_a_known_directory_no_more_and_its_notice_each_time(tmp_path: Path) -> None:
     known, people = with_people(tmp_path)
     broker = Broker()

@@ -12,7 +12,7 @@ from writ_bus.errors import Forbidden
 from writ_bus.nats.options import Options
 from writ_bus.nats.tls import TlsOptions
 from writ_client.context import Context, open_bus
-from writ_contracts.errors import Conflict, Invalid, TimedOut, Unreachable
+from writ_contracts.errors import ConfigError, Conflict, Invalid, TimedOut, Unreachable
 from writ_documents.readers import read_agents
 from writ_installation.administration import key_steps
 from writ_installation.administration.key_list import list_keys
@@ -33,7 +33,9 @@ from writ_installation.files.keyring import key_digests
 from writ_installation.files.lock import held
 from writ_installation.files.parameter_keys import id_in_use
 from writ_installation.nats.leaf_sites import NewSite, add_site, read_leaves
+from writ_installation.nats.server import plan
 from writ_installation.processes.report import InstallationReport, write_report
+from writ_installation.server_access.server_address import ServerAddress
 from writ_installation.server_access.server_tls import set_up
 from writ_trust.keys import Key, generate_seed
 
@@ -111,6 +113,51 @@ async def test_a_stopped_installation_takes_all_steps_at_once_and_trusts_one_key
     await rotate(home, "executor", lambda made: steps.append(made.step))
     assert steps == ["announced", "switched", "retired"]
     assert home.keys_of("executor") == [home.public("executor")] != [old]
+
+
+@pytest.mark.parametrize("name", ["executor", "policy", AGENT])
+async def test_older_copy_of_a_rotated_key_gives_no_access_and_starts_nothing(home: Home, name: str) -> None:
+    """Somebody puts a file of a backup back."""
+    seed, old = home.seed_file(name), home.public(name)
+    former = seed.read_bytes()
+    announce(home, name)
+    switch(home, name)
+    retire(home, name, LastRecords(event=5, version=1))
+    new, present = home.public(name), seed.read_bytes()
+    seed.write_bytes(former)
+    assert (home.public(name), home.keys_of(name)) == (old, [new])
+    with pytest.raises(ConfigError, match=rf"{seed}: this key was rotated away on .* back, {new}\. If it is lost"):
+        create_installation(home)
+    seed.write_bytes(present)
+    create_installation(home)
+
+
+async def test_older_list_of_agents_gives_a_rotated_key_no_access_to_nats(home: Home) -> None:
+    pool, old = AGENT.removeprefix("agent-"), home.public(AGENT)
+    await rotate(home, AGENT, lambda _: None)
+    list_edits.append(home.agents, "agents", {"pool": pool, "key": old}, unique="key")
+    address = ServerAddress(host="127.0.0.1", port=1, monitor_port=2)
+    assert plan(home, address).pools[pool] == [home.public(AGENT)]
+
+
+async def test_running_installation_keeps_its_processes_if_an_older_copy_of_a_key_is_put_back(tmp_path: Path) -> None:
+    async with up(tmp_path) as one:
+        old = one.home.key("executor")
+        file, former = one.home.seed_file("executor"), one.home.seed_file("executor").read_bytes()
+        await rotate(one.home, "executor", lambda _: None)
+        await one.until(lambda: "executor has its new key" in one.printed)
+        await one.until(lambda: one.pid("executor"))
+        running = one.pid("executor")
+        file.write_bytes(former)
+        list_edits.append(one.home.principals, "principals", person("carol"), unique="id")
+        await one.until(lambda: "this key was rotated away" in one.report.problem)
+        assert one.pid("executor") == running
+        with pytest.raises(Forbidden):
+            await open_bus(Context(principal="executor", url=one.report.url), old.seed, wait=10)
+
+
+def person(name: str) -> dict[str, object]:
+    return {"id": name, "kind": "human", "roles": ["operator"], "key": Key(generate_seed()).public}
 
 
 async def test_policys_key_is_not_switched_while_hosts_elsewhere_know_the_old_one_alone(home: Home) -> None:

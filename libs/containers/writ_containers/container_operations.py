@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
@@ -20,8 +21,9 @@ from writ_containers.containers import (
 )
 from writ_containers.containers.created_container import remove_created, where_to_look
 from writ_containers.engine.api import Engine
+from writ_containers.engine.late_effects import CERTAIN_AFTER, observe_late
 from writ_containers.secret_values import secret_values
-from writ_containers.stacks import stack_operations
+from writ_containers.stacks import stack_baseline, stack_operations
 from writ_contracts.errors import WritError
 from writ_contracts.inventory import Target
 
@@ -37,6 +39,7 @@ LONGEST_LOG = 64 * 1024
 SPARE_SECONDS = 1.0
 """Before the operation's own time is over, for its last words."""
 CANCEL_SECONDS = 0.8
+STILL_POSSIBLE = "the engine may still carry out a request of it"
 ENDS_CLEAN = frozenset({"image_pull", "container_update", "snapshot_restore", "backup_restore"})
 """Changes that a stop finds without effect: an engine ends a pull whose client has left, and what has begun to replace
 a container handles its own stop (`container_replace`).
@@ -76,7 +79,37 @@ async def baseline(engine: Engine, task: Task) -> dict[str, Any]:
 
 
 async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> ProbeResult:
-    """Return whether it took effect. Raises WritError."""
+    """Return whether it took effect. Raises WritError.
+
+    The engine may still have a request of it, so no effect is only certain after some seconds.
+    """
+    until = time.monotonic() + max(task.timeout - SPARE_SECONDS, task.timeout / 2)
+    first = await _look(engine, task, before)
+    if _shows_effect(first):
+        return first
+    seconds = await _late_seconds(engine, task)
+    observed = await observe_late(partial(_look, engine, task, before), _shows_effect, seconds, until)
+    if observed.seen is not None and observed.is_certain:
+        return observed.seen
+    return ProbeResult(verdict="unknown", observed={**first.observed, "reason": STILL_POSSIBLE})
+
+
+def _shows_effect(judged: ProbeResult) -> bool:
+    return judged.verdict != "no_effect"
+
+
+async def _late_seconds(engine: Engine, task: Task) -> float:
+    """Return the seconds in which an engine that answers ends what it still has of the operation. Raises WritError."""
+    if task.operation.name in stack_operations.OPERATIONS:
+        stopping = (await stack_baseline.stack_parts(engine, task)).containers
+    elif task.operation.name in ("container_stop", "container_restart"):
+        stopping = [await engine.find(str(task.parameters["container_name"]))]
+    else:
+        stopping = []
+    return CERTAIN_AFTER + max(map(container_view.stop_seconds, stopping), default=0)
+
+
+async def _look(engine: Engine, task: Task, before: Mapping[str, Any]) -> ProbeResult:
     match task.operation.name:
         case name if name in stack_operations.OPERATIONS:
             return await stack_operations.probe(engine, task, before)
@@ -187,7 +220,7 @@ async def _cancelled(engine: Engine, task: Task, last: str) -> TaskResult:
         async with asyncio.timeout(CANCEL_SECONDS):
             if task.operation.name == "container_create":
                 return _cancelled_create(task, await remove_created(engine, task.operation_id), waited)
-            judged = await probe(engine, task, task.baseline)
+            judged = await _look(engine, task, task.baseline)
     except (WritError, TimeoutError):
         return TaskResult(outcome="unknown", code="cancelled", message=waited, effect="maybe", over=False)
     message = str(judged.observed.get("reason", ""))

@@ -191,6 +191,7 @@ class Executor:
             "levels": self._levels_check,
             "policy_keys": self._policy_keys_check,
             "agent_keys": self._agent_keys_check,
+            "agent_people": self._agent_people_check,
         }
 
     async def _pools_check(self) -> str | None:
@@ -229,6 +230,12 @@ class Executor:
     async def _agent_keys_check(self) -> str | None:
         problem = self._key_use.problem()
         return Attention(problem[:1000]) if problem else None
+
+    async def _agent_people_check(self) -> str | None:
+        ahead = self._people_notices.ahead
+        more = " and more" if len(ahead) > NAMED else ""
+        named = f"{', '.join(sorted(ahead)[:NAMED])}{more}"
+        return Attention(f"newer versions of people's credentials than policy's: {named}") if ahead else None
 
     async def _success_check(self) -> str | None:
         problem = self._measures.success.problem()

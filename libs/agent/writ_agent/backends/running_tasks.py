@@ -14,6 +14,7 @@ class RunningTasks:
 
     def __init__(self) -> None:
         self._tasks: dict[str, asyncio.Task[TaskResult]] = {}
+        self._stopped = set[str]()
 
     @property
     def operations(self) -> Collection[str]:
@@ -29,11 +30,15 @@ class RunningTasks:
             raise
         finally:
             self._tasks.pop(operation_id, None)
+            self._stopped.discard(operation_id)
         return stopped if task.cancelled() else task.result()
 
     def cancel(self, operation_id: str) -> asyncio.Task[TaskResult] | None:
-        """Cancel the task of an operation and return it; None without one."""
+        """Cancel the task of an operation and return it; None without one. A second call changes nothing: it would
+        interrupt the way back.
+        """
         task = self._tasks.get(operation_id)
-        if task is not None:
+        if task is not None and operation_id not in self._stopped:
+            self._stopped.add(operation_id)
             task.cancel()
         return task

@@ -39,6 +39,8 @@ class ClaimSent(Struct, frozen=True, kw_only=True, tag="asked"):
     principal: str
     instance: str
     claim_digest: str | None = None
+    key: str = ""
+    """The public key of the claim; "" of one by an earlier release. Only this key may report on it."""
 
 
 class Intent(Struct, frozen=True, kw_only=True, tag="intent"):
@@ -51,6 +53,8 @@ class Intent(Struct, frozen=True, kw_only=True, tag="intent"):
     operation: str
     grant_digest: str
     grant: Signed | None = None
+    key: str = ""
+    """The public key of the claim, as above."""
 
 
 class Parcel(Struct, frozen=True, kw_only=True, tag="parcel"):

@@ -23,9 +23,9 @@ async def intend_and_open(
     """
     if not answer.texts:
         parameters = open_parameters(trust, claimed, answer, verified)
-        await _intend(spool, verified, answer.grant)
+        await _intend(spool, claimed, verified, answer.grant)
         return parameters
-    intending = tasks.start(_intend(spool, verified, answer.grant), "intent")
+    intending = tasks.start(_intend(spool, claimed, verified, answer.grant), "intent")
     try:
         for _ in range(TURNS_TO_SYNC):
             await asyncio.sleep(0)
@@ -38,7 +38,7 @@ async def intend_and_open(
     return parameters
 
 
-async def _intend(spool: Spool, verified: VerifiedGrant, signed: Signed | None) -> None:
+async def _intend(spool: Spool, claimed: SentClaim, verified: VerifiedGrant, signed: Signed | None) -> None:
     """Spool the intent. Reads need not wait for the disk. Raises OSError."""
     grant = verified.grant
     intent = Intent(
@@ -49,6 +49,7 @@ async def _intend(spool: Spool, verified: VerifiedGrant, signed: Signed | None) 
         operation=grant.operation,
         grant_digest=verified.grant_digest,
         grant=signed,
+        key=claimed.signed.key,
     )
     key = f"{grant.operation_id}.{verified.attempt}"
     await spool.put(key, intent, durable=not verified.operation.read_only)

@@ -2,6 +2,9 @@
 
 Processes on this host are ended with outcome `unknown`, since nobody saw their end. Operations elsewhere go on without
 the agent: the backend queries it. A claim without a begin ran nothing.
+
+A receipt has to be signed by the key of its claim. If that was rotated since, there is none, and executors find out
+themselves: a receipt by another key would be taken for a forged one.
 """
 
 import asyncio
@@ -36,6 +39,10 @@ async def _report_leftover(parts: WorkerParts, key: str, entry: ClaimSent | Inte
     operation = parts.trust.catalogue.get(entry.operation) if isinstance(entry, Intent) else None
     done = await _ended(parts, entry, operation)
     _log.warning("agent.left_over", key=key, outcome=done.outcome, effect=done.effect, over=done.over)
+    if entry.key not in ("", parts.identity.key.public):
+        _log.warning("agent.left_over_unreported", key=key, reason="this agent's key was rotated since its claim")
+        parts.spool.clear(key)
+        return
     subject = _receipt_subject(entry)
     body = receipt_message(parts.identity, subject, done, operation, 0.0)
     await parts.outbox.post(subject.key, Parcel(subject=subjects.receipt(parts.identity.pool), body=body))

@@ -301,13 +301,13 @@ def _key(work: Dispatched) -> str:
 
 
 def _claim_sent(claimed: SentClaim) -> ClaimSent:
-    work = claimed.work
     return ClaimSent(
-        operation_id=work.operation_id,
-        attempt=work.attempt,
-        principal=work.principal,
+        operation_id=claimed.work.operation_id,
+        attempt=claimed.work.attempt,
+        principal=claimed.work.principal,
         instance=claimed.claim.instance,
         claim_digest=digest(claimed.signed),
+        key=claimed.signed.key,
     )
 
 

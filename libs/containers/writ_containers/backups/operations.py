@@ -25,8 +25,8 @@ from writ_containers.backups.repository import BackupPart, Repository, complete,
 from writ_containers.backups.tar_digest import TarDigest, digest_of
 from writ_containers.containers import container_recreate, container_update, container_view
 from writ_containers.containers.container_replace import replace_container
-from writ_containers.containers.created_container import CERTAIN_AFTER, PAUSE
 from writ_containers.engine.api import Engine
+from writ_containers.engine.late_effects import CERTAIN_AFTER, PAUSE
 from writ_contracts.catalogue.backups import BackupCreate, BackupRestore
 from writ_contracts.errors import Conflict, Invalid, TimedOut, WritError
 from writ_contracts.inventory import Target

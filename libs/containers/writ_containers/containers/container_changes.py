@@ -12,10 +12,10 @@ from msgspec.structs import replace
 
 from writ_agent.backends.port import Effect, ProbeResult, Progress, Task, TaskResult
 from writ_containers.containers import container_judgement, container_view
-from writ_containers.containers.created_container import CERTAIN_AFTER, PAUSE
 from writ_containers.containers.health_wait import inspected, last_lines, settled
 from writ_containers.engine.api import Engine
 from writ_containers.engine.engine_errors import LOST
+from writ_containers.engine.late_effects import CERTAIN_AFTER, PAUSE, LastSeen, observe_late
 from writ_contracts.errors import Conflict, Unreachable, WritError
 
 Raw = Mapping[str, Any]
@@ -34,9 +34,9 @@ async def change(engine: Engine, task: Task, progress: Progress, until: float) -
     except Unreachable:
         raise
     except WritError as error:
-        judged = await _after(engine, task, raw, error, until)
+        judged, is_certain = await _after(engine, task, raw, error, until)
         if judged is None or judged.verdict != "took_effect":
-            return _not_done(task, raw, judged, error, until)
+            return _not_done(task, raw, judged, error, is_certain)
         if error.code not in (*LOST, "not_found"):
             message = f"{error}; {_reason(judged)}"
             return TaskResult(outcome="failed", code=error.code, message=message, effect="done")
@@ -156,32 +156,29 @@ async def _gone(engine: Engine, task: Task, before: Mapping[str, Any], until: fl
     return TaskResult(outcome="succeeded", output={**output, "removed": True}, effect="done")
 
 
-async def _after(engine: Engine, task: Task, raw: Raw, error: WritError, until: float) -> ProbeResult | None:
-    """Inspect the container after an error: as soon as possible if the engine has answered, else once its time is over.
+async def _after(engine: Engine, task: Task, raw: Raw, error: WritError, until: float) -> LastSeen[ProbeResult]:
+    """Inspect the container after an error: as soon as possible if the engine has answered, else for as long as it may
+    still carry out the request. Return the judgement, and whether it is certain.
 
     None if it could not be inspected: an engine that shuts down answers, and is away then. aiohttp sends a DELETE with
     a lost answer again; its answer is then 404.
     """
-    before, answered = container_view.baseline(raw), error.code not in LOST
-    last = until if answered else min(until, time.monotonic() + _longest(task, raw))
-    while True:
-        try:
-            judged = await judge(engine, task, before)
-        except WritError:
-            judged = None
-        if judged is not None and (answered or judged.verdict == "took_effect"):
-            return judged
-        if time.monotonic() > last:
-            return judged
-        await asyncio.sleep(PAUSE)
+    before, seconds = container_view.baseline(raw), 0.0
+    if error.code in LOST:
+        seconds = _longest(task, raw)
+        until = min(until, time.monotonic() + 2 * seconds)
+    return await observe_late(lambda: judge(engine, task, before), _took_effect, seconds, until)
 
 
-def _not_done(task: Task, raw: Raw, judged: ProbeResult | None, error: WritError, until: float) -> TaskResult:
-    """Return a failure if the container shows no effect although the engine answered or had enough time; or if the
-    engine answered that it could not start again what it had stopped.
+def _took_effect(judged: ProbeResult) -> bool:
+    return judged.verdict == "took_effect"
+
+
+def _not_done(task: Task, raw: Raw, judged: ProbeResult | None, error: WritError, is_certain: bool) -> TaskResult:
+    """Return a failure if the container certainly shows no effect; or if the engine answered that it could not start
+    again what it had stopped.
     """
-    answered = error.code not in LOST or time.monotonic() < until
-    if judged is not None and judged.verdict == "no_effect" and answered:
+    if judged is not None and judged.verdict == "no_effect" and is_certain:
         return TaskResult(outcome="failed", code=error.code, message=str(error), effect="none")
     if judged is not None and error.code not in LOST and verb_of(task) == "restart" and _is_stopped(raw, judged):
         message = f"{error}; it was stopped, and does not run now: start it once the engine can"

@@ -16,9 +16,10 @@ from msgspec.structs import replace
 
 from writ_agent.backends.port import Progress, Task, TaskResult
 from writ_containers.containers import container_view
-from writ_containers.containers.created_container import CERTAIN_AFTER, create_container, labelled, where_to_look
+from writ_containers.containers.created_container import create_container, labelled, where_to_look
 from writ_containers.containers.health_wait import HealthResult, inspected, last_lines, settled
 from writ_containers.engine.api import Engine
+from writ_containers.engine.late_effects import CERTAIN_AFTER
 from writ_contracts.errors import Conflict, Invalid, WritError
 
 Raw = Mapping[str, Any]

@@ -8,11 +8,8 @@ from typing import Any
 from writ_containers.containers.container_view import OPERATION_LABEL
 from writ_containers.engine.api import Engine
 from writ_containers.engine.engine_errors import LOST
+from writ_containers.engine.late_effects import CERTAIN_AFTER, PAUSE, observe_late
 from writ_contracts.errors import Invalid, Unreachable, WritError
-
-PAUSE = 0.2
-CERTAIN_AFTER = 4.0
-"""Seconds, beyond the time to stop, after which an engine whose answer was lost has done what it was going to do."""
 
 
 async def create_container(engine: Engine, name: str, body: Mapping[str, Any], operation_id: str) -> str | None:
@@ -23,13 +20,11 @@ async def create_container(engine: Engine, name: str, body: Mapping[str, Any], o
         if error.code not in LOST:
             raise
         lost = error
-    until, found = time.monotonic() + CERTAIN_AFTER, None
-    while time.monotonic() < until:
-        found = await _labelled(engine, operation_id)
-        if found:
-            return found[0]
-        await asyncio.sleep(PAUSE)
-    if found is None:
+    until = time.monotonic() + 2 * CERTAIN_AFTER
+    found, is_certain = await observe_late(lambda: labelled(engine, operation_id), bool, CERTAIN_AFTER, until)
+    if found:
+        return found[0]
+    if not is_certain:
         return None
     raise Invalid(f"{lost}; nothing was created", code=lost.code) from lost
 
@@ -74,11 +69,3 @@ async def _removed(engine: Engine, operation_id: str) -> bool:
 async def labelled(engine: Engine, operation_id: str) -> list[str]:
     """Return the ids of the containers that this operation created. Raises WritError."""
     return [str(one["Id"]) for one in await engine.containers({OPERATION_LABEL: operation_id})]
-
-
-async def _labelled(engine: Engine, operation_id: str) -> list[str] | None:
-    """Return the containers with the label; None where the engine does not answer."""
-    try:
-        return await labelled(engine, operation_id)
-    except WritError:
-        return None

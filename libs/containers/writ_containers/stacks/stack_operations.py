@@ -13,9 +13,9 @@ from writ_containers.compose.canonical_stack import compose_json, images, own_na
 from writ_containers.compose.parse import parse
 from writ_containers.compose.types import Stack
 from writ_containers.containers import container_view
-from writ_containers.containers.created_container import CERTAIN_AFTER
 from writ_containers.containers.health_wait import SETTLING, SteadyStarts
 from writ_containers.engine.api import Engine
+from writ_containers.engine.late_effects import CERTAIN_AFTER
 from writ_containers.stacks import compose_command, stack_baseline, stack_removal, swarm_api
 from writ_containers.stacks import swarm_operations as swarm
 from writ_containers.stacks.stack_baseline import StackParts, kept_volumes, stack_containers

@@ -7,9 +7,9 @@ from typing import Any
 
 from writ_agent.backends.port import ProbeResult, Task, TaskResult
 from writ_containers.containers import container_view
-from writ_containers.containers.created_container import CERTAIN_AFTER, PAUSE
 from writ_containers.engine.api import Engine
 from writ_containers.engine.engine_errors import LOST
+from writ_containers.engine.late_effects import CERTAIN_AFTER, PAUSE
 from writ_containers.stacks.stack_baseline import StackParts, kept_volumes, probe, stack_parts
 from writ_contracts.errors import Conflict, Invalid, WritError
 

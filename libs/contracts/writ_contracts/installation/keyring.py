@@ -47,6 +47,10 @@ class Keyring(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Return the keys that sign and connect now."""
         return [one.key for one in self.of(name) if one.state in LIVE]
 
+    def former(self, name: str) -> list[str]:
+        """Return the keys that were rotated away."""
+        return [one.key for one in self.of(name) if one.state == "former"]
+
     def find(self, name: str, state: KeyState) -> KeyEntry | None:
         """Return the latest key in this state."""
         return next((one for one in reversed(self.of(name)) if one.state == state), None)

@@ -24,6 +24,7 @@ from writ_documents import atomic_files, yaml_file
 from writ_documents.atomic_files import write_atomically
 from writ_documents.readers import read_agents, read_inventory, read_principals
 from writ_installation.files import list_edits
+from writ_installation.files.former_keys import refuse_former_keys
 from writ_installation.files.home import OPERATOR, PEOPLE, Home, host_token
 from writ_installation.files.lost_policy_key import keep_former_keys, refuse_lost_policy_key
 from writ_installation.files.parameter_keys import make_parameter_key
@@ -44,7 +45,8 @@ class Machine(Struct, frozen=True, kw_only=True):
 def create_installation(home: Home, former_policy_keys: str = "") -> bool:
     """Make missing files; return True where this is a new installation. A split one is made by `writ init` alone.
 
-    `former_policy_keys`: WRIT_POLICY_FORMER_KEYS. Raises ConfigError where policy's key is lost and not named there.
+    `former_policy_keys`: WRIT_POLICY_FORMER_KEYS. Raises ConfigError where policy's key is lost and not named there, or
+    the file of a key has one that was rotated away.
     """
     new = not home.principals.exists()
     if home.split:
@@ -52,6 +54,7 @@ def create_installation(home: Home, former_policy_keys: str = "") -> bool:
             raise ConfigError(f"{home.root} is not an installation: {home.principals} is missing")
         return False
     refuse_lost_policy_key(home, former_policy_keys)
+    refuse_former_keys(home)
     home.make_folders()
     keep_former_keys(home, former_policy_keys)
     make_files(home)

@@ -177,10 +177,12 @@ class Home:
         return read_keyring(self.keyring_file)[1] if self.keyring_file.exists() else Keyring()
 
     def keys_of(self, name: str) -> list[str]:
-        """Return the valid public keys of a service: the one in use, and others during a rotation. Raises
-        ConfigError.
+        """Return the valid public keys of a service: the one in use, and others during a rotation. A key that was
+        rotated away is not valid, also if an older copy of its file was put back. Raises ConfigError.
         """
-        return list(dict.fromkeys([self.public(name), *self.keyring().live(name)]))
+        ring = self.keyring()
+        known = dict.fromkeys([self.public(name), *ring.live(name)])
+        return [key for key in known if key not in ring.former(name)]
 
     def policy_keys(self) -> dict[str, int]:
         """Return policy's public keys, each with the last event of the journal for which it counts: the one in use,

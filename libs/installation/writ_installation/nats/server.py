@@ -82,9 +82,10 @@ def plan(home: Home, address: ServerAddress, now: float | None = None) -> Server
     links = {pool: _accepted(keys, home.leaves) for pool, keys in leaves.links().items()} if leaves else {}
     enrolling = {token.id: token.key for token in tokens.good(home, now)}
     own = {name: home.keys_of(name) for name in ("bootstrap", "sys", "status")}
-    pools: dict[str, list[str]] = {}
+    ring, pools = home.keyring(), dict[str, list[str]]()
     for agent in read_agents(home.agents).agents:
-        pools.setdefault(agent.pool, []).extend(_accepted([agent.key], home.agents))
+        if agent.key not in ring.former(f"agent-{agent.pool}"):
+            pools.setdefault(agent.pool, []).extend(_accepted([agent.key], home.agents))
     roles = {role: home.keys_of(role.value) for role in SERVICES}
     held = set(chain(*own.values(), enrolling.values(), *pools.values(), *roles.values(), *links.values()))
     known = admitted_principals(home, held)

@@ -10,6 +10,7 @@ from msgspec import Struct, structs
 from writ_contracts.installation.restore_marker import FILE
 from writ_contracts.inventory import GATEWAY
 from writ_installation.backends import AGENT_KINDS, MODULE, AgentKind, Argv
+from writ_installation.files.former_keys import refuse_former_keys
 from writ_installation.files.home import Home
 from writ_installation.files.lost_policy_key import VARIABLE, kept_former_keys
 from writ_installation.processes.served_targets import credential_folder
@@ -185,6 +186,7 @@ def environment(home: Home, url: str) -> dict[str, str]:
 def _service(
     home: Home, url: str, name: str, key: str, argv: Argv, stop_at: int, more: Mapping[str, str]
 ) -> ServiceProcess:
+    refuse_former_keys(home, key)
     restored = home.root / FILE
     env = {
         **environment(home, url),

@@ -48,6 +48,8 @@ class PeopleNotices:
         self._notice: Signed | None = None
         self._number = 0
         self._sent: dict[str, SentNotice] = {}
+        self.ahead: list[str] = []
+        """The agents with a newer directory than policy had at the last look."""
 
     async def run(self) -> None:
         """Send due notices every few seconds, until cancelled; none while no agent pins a people-key."""
@@ -61,9 +63,15 @@ class PeopleNotices:
     async def send_due(self) -> None:
         """Send the directory in force where it is needed. Raises WritError."""
         pinning = [agent for agent in self._presence.all_agents() if agent.people is not None]
+        self.ahead = []
         if not pinning:
             return
         await self._refresh()
+        self.ahead = [
+            f"{agent.instance} of pool {agent.pool} has version {agent.people}, policy {self._number}"
+            for agent in pinning  # their versions before the request to policy
+            if (agent.people or 0) > self._number
+        ]
         if self._directory is None or self._notice is None:
             return
         data = encode(PeopleNoticeMessage(notice=self._notice, directory=self._directory))

@@ -34,8 +34,10 @@ from writ_runtime.logs import Log
 from writ_trust.statements import digest
 
 _log = Log("writ.executor")
-PROBE_FIRST = 5.0
-"""Seconds for which the next change of a target waits for a probe of the last one, if that ended `unknown`."""
+PROBE_FIRST = 8.0
+"""Seconds for which the next change of a target waits for a probe of the last one, if that ended `unknown`. A probe on
+an engine lasts 4 s before it finds no effect.
+"""
 EARLIER_RELEASE = 600.0
 """Seconds without a request that is dispatched at once, after an executor of the release before was noticed."""
 Review = Callable[[AcceptedLife], Awaitable[CheckedDecision | None]]

@@ -1,0 +1,88 @@
+"""An engine that hung carries out what it still has: no outcome says before that it had no effect."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from msgspec.structs import replace
+from tests.agent_docker.crash_cases import OPERATION
+from tests.agent_docker.engine_host import EngineHost
+
+from writ_agent.backends.port import Task
+from writ_containers import container_operations
+from writ_containers.containers import container_changes
+from writ_testing.eventually import eventually
+from writ_testing.fakes.docker_engine import fake_engine
+
+
+@pytest_asyncio.fixture
+async def host(tmp_path: Path) -> AsyncIterator[EngineHost]:
+    async with fake_engine(tmp_path / "engine.sock") as engine:
+        made = EngineHost(tmp_path, engine)
+        engine.put("web", running=True)
+        try:
+            yield made
+        finally:
+            await made.backend.close()
+
+
+async def deletion(host: EngineHost) -> Task:
+    asked = host.task("container_delete", OPERATION, container_name="web", force=True)
+    return replace(asked, baseline=await host.backend.baseline(asked))
+
+
+def looks(host: EngineHost) -> int:
+    """Return how often the container was read."""
+    return sum(one.startswith("GET /containers/") for one in host.engine.requests)
+
+
+async def test_probe_waits_for_a_request_that_the_engine_still_carries_out(host: EngineHost) -> None:
+    task = await deletion(host)
+    host.engine.breaks = (1, "hang")
+    killed = asyncio.create_task(host.backend.run(task, print))
+    await asyncio.wait_for(host.engine.broken.wait(), 20)
+    second, before = host.again(), looks(host)
+    probing = asyncio.create_task(second.backend.probe(task, task.baseline))
+
+    async def looked() -> bool:
+        return looks(host) > before
+
+    await eventually(looked, what="a look at the container")
+    host.engine.containers.clear()  # the engine goes on
+    assert (await asyncio.wait_for(probing, 30)).verdict == "took_effect"
+    await second.backend.close()
+    await host.backend.stop(OPERATION, 5.0)
+    await asyncio.wait({killed}, timeout=20)
+
+
+async def test_probe_is_unknown_while_its_time_is_too_short_to_be_certain(host: EngineHost) -> None:
+    task = replace(await deletion(host), timeout=2.0)
+    probed = await host.backend.probe(task, task.baseline)
+    assert (probed.verdict, probed.observed["reason"]) == ("unknown", container_operations.STILL_POSSIBLE)
+
+
+async def test_outcome_waits_for_a_request_that_a_slow_engine_still_carries_out(
+    host: EngineHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection ends, and the engine answers for the first time once it could have carried the request out."""
+    monkeypatch.setattr(container_changes, "CERTAIN_AFTER", 1.0)
+    web = host.engine.named("web")
+    assert web is not None
+    web["State"] |= {"Running": False, "Status": "exited"}
+    task = host.task("container_start", OPERATION, container_name="web")
+    task = replace(task, baseline=await host.backend.baseline(task))
+    host.engine.breaks = (1, "cut")
+    running = asyncio.create_task(host.backend.run(task, print))
+    await asyncio.wait_for(host.engine.broken.wait(), 20)
+    host.engine.delay, before = 1.5, looks(host)
+
+    async def looked() -> bool:
+        return running.done() or looks(host) > before + 1  # the first one was answered
+
+    await eventually(looked, what="a second look")
+    web["State"] |= {"Running": True, "Status": "running"}
+    host.engine.delay = 0.0
+    done = await asyncio.wait_for(running, 30)
+    assert (done.outcome, done.effect) == ("succeeded", "done"), done
