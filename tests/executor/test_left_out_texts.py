@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from msgspec import Raw
 from tests.executor.agent_requests import heartbeat
 from tests.executor.conftest import POOL, World
 from tests.rules.asking import CATALOGUE
@@ -142,7 +143,7 @@ async def test_policy_that_has_named_no_level_gets_the_text(world: World) -> Non
 
 async def test_signed_request_is_sent_with_its_text(world: World) -> None:
     await settled(world)
-    statement = Signed(key="U" * 56, payload=b"{}", signature="x")
+    statement = Signed(key="U" * 56, payload=Raw(b"{}"), signature="x")
     await written(world, statement=statement, salt="ab" * 32)
     assert asked(world).subject.parameters == PARAMETERS
 
