@@ -60,10 +60,10 @@ async def test_parameters_are_sealed_once_while_policy_decides_on_the_grant(
     executor = await world.executor()
     grant, prepare, prepared = executor._policy.grant, ParameterSeal.prepare, asyncio.Event()
 
-    async def grant_afterwards(request: GrantRequest, decided: str = "") -> CheckedDecision:
+    async def grant_afterwards(request: GrantRequest, *about: Any) -> CheckedDecision:
         async with asyncio.timeout(10):
             await prepared.wait()
-        return await grant(request, decided)
+        return await grant(request, *about)
 
     def noted(sealing: ParameterSeal) -> None:
         prepare(sealing)

@@ -1,13 +1,12 @@
 """Policy's answers must repeat the question, for the target in the executor's own inventory (V8)."""
 
 import asyncio
-from collections.abc import Mapping
 from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from msgspec import Raw, structs
+from msgspec import structs
 from tests.executor.conftest import World
 
 from writ_bus.port import Message
@@ -186,10 +185,10 @@ async def test_large_parameters_are_digested_and_encrypted_while_policy_decides(
     executor = await world.executor()
     decide, encrypt, prepared = executor._policy.decide, SharedKeys.encrypt, asyncio.Event()
 
-    async def decide_afterwards(request: DecideRequest, written: Mapping[str, Raw]) -> CheckedDecision:
+    async def decide_afterwards(request: DecideRequest, *about: Any) -> CheckedDecision:
         async with asyncio.timeout(10):
             await prepared.wait()
-        return await decide(request, written)
+        return await decide(request, *about)
 
     def noted(keys: SharedKeys, data: bytes) -> bytes:
         prepared.set()

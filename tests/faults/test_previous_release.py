@@ -4,8 +4,10 @@ The previous release is PREVIOUS, whose packages `git archive` gives. With a rel
 """
 
 import asyncio
+import itertools
 import json
 import os
+import secrets
 import subprocess
 import sys
 import time
@@ -17,12 +19,23 @@ from tests.architecture.tree import ROOT
 from tests.e2e.stolen_keys import holding
 
 from writ_client.client import Writ
+from writ_client.operations import request_signing
 from writ_contracts import subjects
+from writ_contracts.decisions import Decision
 from writ_contracts.history.audit import SearchQuery
-from writ_contracts.requests import OperationView
+from writ_contracts.journal import Requested
+from writ_contracts.large_texts import LARGE
+from writ_contracts.requests import OperationView, RequestReply
+from writ_contracts.wire import decode, decode_event, encode
 from writ_testing.eventually import eventually
 from writ_testing.installations.count_load import load
-from writ_testing.installations.installation import local_target, prepare, running_installation
+from writ_testing.installations.installation import (
+    RunningInstallation,
+    local_target,
+    prepare,
+    running_installation,
+)
+from writ_trust.statements import read
 
 PREVIOUS = "34b67eea"
 """The first commit after packages, accounts, grants and levels of messages had changed."""
@@ -174,6 +187,55 @@ async def test_an_executor_of_the_previous_release_keeps_the_new_one_from_dispat
         async with holding(running, "audit") as bus:
             assert await bus.journal.read(subjects.SECURITY) == []
     assert mixture.used == {"executor"}
+
+
+async def write_unsigned(running: RunningInstallation, file: Path, text: str) -> None:
+    """Write the file by a request that nobody signed, and wait for its end."""
+    parameters = {"file_path": str(file), "content": text}
+    request = request_signing.unsigned(TARGETS[0], parameters, idempotency_key=secrets.token_hex(8))
+    async with holding(running, "principal-operator") as bus:
+        reply = await bus.request(subjects.request("operator", "file_write"), encode(request), timeout=60)
+        answer = decode(reply.data, RequestReply)
+        assert answer.error is None, answer.error
+
+        async def written() -> bool:
+            return file.exists() and file.read_text() == text
+
+        await eventually(written, what="the file")
+
+
+async def decided_without_text(running: RunningInstallation) -> list[bool]:
+    """Return of each first decision on a write whether policy made it without the text."""
+    async with holding(running, "audit") as bus:
+        records = await bus.journal.read(subjects.JOURNAL)
+        events = [event for record in records if isinstance(event := decode_event(record.data), Requested)]
+    return [bool(read(one.decision, Decision).left_out) for one in events if one.operation == "file_write"]
+
+
+@pytest.mark.parametrize("service", [*sorted(ALL), ""])
+async def test_large_write_beside_a_service_of_the_previous_release(tmp_path: Path, tree: Path, service: str) -> None:
+    """Policy gets the text, until all that take part read decisions by its digest. Audit takes no part."""
+    files, mixture = tmp_path / "files", Mixture(tree, tmp_path)
+    mixture.previous({service} - {""})
+    home = prepare(tmp_path, targets=[local_target(name, files) for name in TARGETS[:1]])
+    async with running_installation(tmp_path, home=home, environ=mixture.environ) as running:
+        made = itertools.count()
+
+        async def again() -> bool:
+            await write_unsigned(running, files / "large", f"{next(made)}" + "x" * LARGE)
+            return (await decided_without_text(running))[-1]
+
+        if service in ("", "audit"):
+            await eventually(again, what="a decision without the text")
+        else:
+            assert [await again() for _ in range(8)] == [False] * 8
+            mixture.previous(())
+            [name] = [one.name for one in running.report.processes if one.name.startswith(service)]
+            assert (await running.writ("restart", name)).status == 0
+            if service != "policy":  # its former level counts for ten minutes
+                await eventually(again, what="a decision without the text")
+        async with holding(running, "audit") as bus:
+            assert await bus.journal.read(subjects.SECURITY) == []
 
 
 async def kinds_of(writ: Writ, done: OperationView) -> list[str]:

@@ -32,7 +32,7 @@ from writ_contracts.plugins import PluginDigests, digest_problem
 from writ_contracts.requests import RequestStatement
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode
-from writ_trust.digests import keyed_digest, same
+from writ_trust.digests import keyed_digest, parameters_digest, same
 from writ_trust.people import Directory
 from writ_trust.sealing import SealKey, decrypt_once
 from writ_trust.statements import digest, open_signed
@@ -221,7 +221,8 @@ def _unsealed(claimed: SentClaim, answer: ClaimReply, grant: Grant) -> SealedPar
     except (Untrusted, Invalid, Unreachable):
         # No error may be shown: that of Invalid quotes what was inside. Unreachable: texts under AES, not requested.
         raise SecurityRefusal("mismatched_grant", "the parameters cannot be unsealed") from None
-    if not same(keyed_digest(opened.parameters_key, opened.parameters), grant.parameters_digest):
+    digested = parameters_digest(opened.parameters_key, opened.parameters, answer.by_digest)
+    if not same(digested, grant.parameters_digest):
         raise SecurityRefusal("mismatched_grant", "a grant for other parameters")
     return opened
 

@@ -67,6 +67,15 @@ TEXTS_HEADER, TEXTS_APART = "Writ-Texts", "apart"
 """
 
 
+DIGESTS_HEADER, DIGESTS_OF_TEXTS = "Writ-Digests", "texts"
+"""With this header on a claim's message, the agent verifies grants by digests of texts (`ClaimReply.by_digest`)."""
+
+
+def verifies_digests(headers: Mapping[str, str]) -> bool:
+    """Return whether the agent that sent a claim verifies grants by digests of texts."""
+    return headers.get(DIGESTS_HEADER) == DIGESTS_OF_TEXTS
+
+
 class ClaimMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """On `writ.claim.<pool>`. `principal` only locates the operation in the journal."""
 
@@ -94,6 +103,8 @@ class ClaimReply(Struct, frozen=True, kw_only=True):
     """The encrypted large texts, which are attached to the reply's JSON and not in it; for an agent that requests it
     (`TEXTS_HEADER`).
     """
+    by_digest: list[str] = field(default_factory=list)
+    """The texts of which the grant's `parameters_digest` covers the digest (`Decision.by_texts`)."""
     attaches: bool = False
     """True if all executors read a ReceiptMessage with attached texts."""
     error: Failure | None = None

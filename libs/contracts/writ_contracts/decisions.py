@@ -77,6 +77,16 @@ class RuleLimit(Struct, frozen=True):
     most: int
 
 
+class TextsByDigest(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The large texts that policy decided without. The digests of the parameters are over a JSON list of the other
+    values and the keyed digest of each text (`writ_trust.digests.digest_by_texts`). `own`: as
+    `Decision.own_parameters_digest`, in this form.
+    """
+
+    names: list[str]
+    own: Digest | None = None
+
+
 class Decision(Statement, frozen=True, kw_only=True, tag="writ.decision.v1"):
     """Policy's decision on one request at one instant (`at`, Unix seconds).
 
@@ -135,6 +145,13 @@ class Decision(Statement, frozen=True, kw_only=True, tag="writ.decision.v1"):
     """Of the requester's own parameters, without what rules and the catalogue filled in, under the key of
     `parameters_digest`. Only the first decision on an unsigned request has it: a statement names these parameters.
     """
+    by_texts: TextsByDigest | None = None
+    """Where policy decided without the large texts, by their digests."""
+
+    @property
+    def left_out(self) -> list[str]:
+        """Return the names of the texts that policy decided without."""
+        return self.by_texts.names if self.by_texts is not None else []
 
 
 def changed_since(first: Decision, now: Decision) -> str:
@@ -238,6 +255,10 @@ class Subject(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     reason: Annotated[str, Meta(max_length=1000)] = ""
     simulate: bool = False
     """A simulation: needs no signature of the principal's own, and no grant can follow."""
+    texts: dict[str, Digest] = field(default_factory=dict)
+    """Large texts that `parameters` leaves out: the keyed digest of each. Policy answers `texts_needed` where it must
+    read one. A release below `TEXT_DIGESTS` refuses the field.
+    """
 
 
 class DecideRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -145,7 +145,7 @@ CODES: dict[str, str] = {
     "forged_claim": "the claim does not come from an agent of the target's pool",
     "forged_start": "the journal lacks the events that must precede the start that an executor requests",
     "moved_on": "the operation no longer waits for this claim",
-    "texts_needed": "this replica of policy lacks the large texts that the request leaves out",
+    "texts_needed": "policy has to read a large text that the request leaves out, or this replica has not kept it",
     "too_soon": "the previous attempt may still run",
     "forged_listing": "a listing does not come from the target's agents, or not for this decision",
     "for_people": "this cannot be requested over MCP: a person does it with `writ`",

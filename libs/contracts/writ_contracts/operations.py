@@ -60,6 +60,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     content quoted by a diff in the preview. Without a permission for it, the diff has the new content alone.
     `on_engine`: it needs a container engine, which a host has only if its entry declares one (`docker`).
     `declared`: the key of the target's entry that it needs.
+    `by_digest`: parameters whose large texts policy may leave unread, if no rule constrains them.
     `all_without`: the parameter without which it acts on all things of its kind. An allow rule that constrains this
     parameter does not match a request without it, but its demand and limits hold for one that another rule allows.
     """
@@ -83,6 +84,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     on_engine: bool = False
     declared: Literal["", "backup", "scan_networks"] = ""
     all_without: str = ""
+    by_digest: tuple[str, ...] = ()
 
     @property
     def read_only(self) -> bool:

@@ -1,10 +1,12 @@
 """The version of Writ: one for all distributions."""
 
 VERSION = "0.1.0"
-LEVEL = 2
+LEVEL = 3
 """The level of messages that this release reads. A release that adds an event, a word of an extensible list, or a field
 to something that refuses unknown fields, raises it; only the release after that writes them. 0 did not name a level.
 Where a writer finds out in another way what its readers read, as for attached texts of outputs, it stays the same.
 """
 REQUESTS_DISPATCH = 2
 """The level from which on a release reads requests that are dispatched at once (`Requested.dispatched`)."""
+TEXT_DIGESTS = 3
+"""The level from which on a release reads decisions by digests of texts (`Decision.by_texts`)."""

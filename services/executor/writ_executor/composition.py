@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from writ_contracts.life import AcceptedLife, State
-from writ_contracts.version import REQUESTS_DISPATCH
+from writ_contracts.version import REQUESTS_DISPATCH, TEXT_DIGESTS
 from writ_executor.admission.admission import Admission
 from writ_executor.agents.alarms import SecurityEventRecorder
 from writ_executor.agents.key_use import AgentKeyUse
@@ -142,6 +142,7 @@ def _replicas(base: Foundation) -> ExecutorReplicas:
 
     replicas = ExecutorReplicas(base.bus, matters, base.time.clocks.boot)
     base.vault.all_read_attached = replicas.all_read_attached
+    base.policy.leaves_out_texts = lambda: all(one.all_read(TEXT_DIGESTS) for one in (base.presence, replicas))
     return replicas
 
 

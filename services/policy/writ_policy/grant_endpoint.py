@@ -30,6 +30,7 @@ from writ_policy.decisions.grants import (
     verified_claim,
 )
 from writ_policy.decisions.judge_factory import JudgeFactory
+from writ_policy.decisions.left_out_texts import check_left_out, check_plain
 from writ_policy.decisions.recorded_approvals import CountedApprovals, approvals_of
 from writ_policy.decisions.rulings import Judge, RuledRequest
 from writ_policy.decisions.signer import DecisionSigner
@@ -145,7 +146,9 @@ class GrantEndpoint:
         operation, agents = judge.catalogue.find(subject.operation), judge.world.agents[claim.pool]
         check_start(recorded, first, claim, operation, agents, self._keys.keys(), judge.now, self._set_forward)
         counted = approvals_of(recorded, records, judge.world)
+        check_left_out(ask, operation, judge.world.policy)
         ruled = await self._rule(ask, judge, recorded, first, records, claim, counted)
+        check_plain(subject, ruled.decision)
         if ruled.ruling.effect != "allow":
             return self._refused(ask, ruled), ruled
         decision = self._signer.sign(ruled.decision)

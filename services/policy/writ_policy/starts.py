@@ -20,7 +20,7 @@ from writ_contracts.operations import Operation
 from writ_contracts.signing import Signed
 from writ_contracts.subjects import parse_event
 from writ_contracts.wire import canonical, event_of
-from writ_trust.digests import keyed_digest, same
+from writ_policy.decisions.left_out_texts import Digested, digest_of, has_own_parameters
 from writ_trust.statements import digest, open_signed
 
 FORGED: Final = "forged_start"
@@ -184,15 +184,16 @@ def _equal(recorded: Any, requested: Any) -> bool:
     return canonical(recorded) == canonical(requested)
 
 
-def with_own_parameters(
-    subject: Subject, decision: Decision, digested: Callable[[str, Mapping[str, Any]], str]
-) -> Decision:
+def with_own_parameters(subject: Subject, decision: Decision, digested: Digested) -> Decision:
     """Return the decision with what a start needs to recognize the requester's own parameters. `digested`:
     `keyed_digest`, or one that computes it once.
     """
     if decision.effect == "deny" or subject.statement is not None or subject.recorded or subject.simulate:
         return decision
-    return structs.replace(decision, own_parameters_digest=digested(subject.parameters_key, subject.parameters))
+    own = digest_of(subject, subject.parameters, digested)
+    if decision.by_texts is not None:
+        return structs.replace(decision, by_texts=structs.replace(decision.by_texts, own=own))
+    return structs.replace(decision, own_parameters_digest=own)
 
 
 def changed_parameters(subject: Subject, first: Decision, present: Decision) -> str:
@@ -203,9 +204,9 @@ def changed_parameters(subject: Subject, first: Decision, present: Decision) -> 
     """
     if present.parameters_digest == first.parameters_digest or first.statement_digest is not None:
         return ""
-    if first.own_parameters_digest is None:
+    if first.own_parameters_digest is None and first.by_texts is None:
         return "its effective parameters differ from those at its request, on which an earlier release decided"
-    if not same(keyed_digest(subject.parameters_key, subject.parameters), first.own_parameters_digest):
+    if not has_own_parameters(subject, first):
         raise ForgedStart(f"the start of {subject.operation_id} has other parameters than policy decided on")
     return ""
 

@@ -152,6 +152,7 @@ OPERATIONS = (
         preview=True,
         settled=("exists", "version", "mode"),
         quotes="file_read",
+        by_digest=("content",),
     ),
     Operation(
         name="file_copy",

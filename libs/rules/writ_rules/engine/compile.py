@@ -34,8 +34,8 @@ class Policy(Struct, frozen=True, eq=False, kw_only=True):
     `index`: rules by (operation, target role); `inherited`: the gateway's rules binding targets behind it, by
     operation. `emergency`: rules without effect outside an emergency; `urgent` is their index. All of these are in the
     order of their names; `trees` hold the same rules by their clauses. `naming`: the (operation, target role) pairs
-    where a deny depends on the name of the thing. `list_by_rules`: kinds of principals that list only what their rules
-    reach (`reach`).
+    where a deny depends on the name of the thing. `constrained`: the (operation, parameter) pairs that any rule
+    constrains or fills in. `list_by_rules`: kinds of principals that list only what their rules reach (`reach`).
     """
 
     name: str
@@ -54,6 +54,7 @@ class Policy(Struct, frozen=True, eq=False, kw_only=True):
     urgent: Mapping[tuple[str, str], tuple[Rule, ...]]
     allowing: Mapping[str, tuple[Role, ...]]
     naming: frozenset[tuple[str, str]]
+    constrained: frozenset[tuple[str, str]]
     verbs: Mapping[str, Verb]
     rules: int
     trees: Trees
@@ -121,6 +122,7 @@ def _compiled(file: PolicyDocument, catalogue: Catalogue, every: list[PlacedRule
         urgent=MappingProxyType(_index(emergency)),
         allowing=MappingProxyType(_allowing(index)),
         naming=frozenset(_naming(ready, catalogue)),
+        constrained=frozenset(_constrained(ready)),
         verbs=MappingProxyType(workshop.verbs),
         rules=len(ready),
         trees=trees(ordinary, inherited, emergency),
@@ -160,6 +162,12 @@ def _naming(rules: Iterable[Rule], catalogue: Catalogue) -> Iterator[tuple[str, 
             ):
                 roles = ROLES if rule.roles is None or rule.inherited else rule.roles
                 yield from ((operation, role) for role in roles)
+
+
+def _constrained(rules: Iterable[Rule]) -> Iterator[tuple[str, str]]:
+    for rule in rules:
+        for operation, conditions in rule.conditions.items():
+            yield from ((operation, one.name) for one in conditions if isinstance(one, ParameterCondition))
 
 
 def _inherited(rules: Iterable[Rule]) -> dict[str, tuple[Rule, ...]]:

@@ -8,9 +8,7 @@ from typing import Any
 from writ_bus import tracing
 from writ_bus.port import Bus, Endpoint, Entry, Message, Service
 from writ_contracts import subjects
-from writ_contracts.agents import (
-    Claim,
-)
+from writ_contracts.agents import Claim
 from writ_contracts.catalogue.control import AUDIT_READ
 from writ_contracts.decisions import (
     KILL_GRACE,
@@ -27,6 +25,7 @@ from writ_contracts.decisions import (
     RecordReadRequest,
     RuleLimit,
     Subject,
+    TextsByDigest,
 )
 from writ_contracts.errors import Conflict, WritError
 from writ_contracts.ids import WRIT_TARGET
@@ -40,13 +39,15 @@ from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed
 from writ_contracts.version import LEVEL
 from writ_contracts.wire import decode, encode, event_of
-from writ_trust.digests import keyed_digest
+from writ_trust.digests import digest_by_texts, keyed_digest
 from writ_trust.keys import Key, generate_seed
 from writ_trust.statements import digest, sign
 
 VERSION = PolicyVersion(
     name="scripted", version="v2", digest="0" * 64, inventory_digest="1" * 64, principals_digest="2" * 64
 )
+
+TEXTS_NEEDED = Failure(code="texts_needed", message="no texts are kept here")
 
 
 def accepted_builds(catalogue: Catalogue) -> dict[str, list[str]]:
@@ -58,7 +59,7 @@ class ScriptedPolicy:
     """Allows everything, unless `effects`, `errors` or `grant_effects` name the operation.
 
     `needs`: listings it requires before it decides. `limits`: limits in its decisions. While `decides_now` is cleared,
-    decisions wait; `waiting`: their number.
+    decisions wait; `waiting`: their number. `needs_texts`: it requires the large texts of requests.
     """
 
     def __init__(self, catalogue: Catalogue, targets: Mapping[str, Target]) -> None:
@@ -76,6 +77,7 @@ class ScriptedPolicy:
         self.grants: list[GrantRequest] = []
         self.lifetime = 30.0
         self.level = LEVEL
+        self.needs_texts = False
         self.kill_grace = KILL_GRACE
         self.agents: frozenset[str] | None = None
         self.visible: dict[str, list[str]] | None = None
@@ -140,6 +142,8 @@ class ScriptedPolicy:
         subject = ask.subject
         if subject.operation in self.errors:
             return encode(DecideReply(error=self.errors[subject.operation]))
+        if subject.texts and self.needs_texts:
+            return encode(DecideReply(error=TEXTS_NEEDED))
         effective = self._effective(subject)
         if (needs := self.needs.get(subject.operation)) and ask.facts is None:
             decision = self.decision(subject, effective, "deny", ask.control_sequence)
@@ -152,9 +156,9 @@ class ScriptedPolicy:
     async def _grant(self, message: Message) -> bytes:
         ask = decode(message.data, GrantRequest)
         self.grants.append(ask)
-        if ask.kept is not None:  # as a replica that did not decide on it
-            return encode(GrantReply(error=Failure(code="texts_needed", message="no texts are kept here")))
         subject = ask.subject
+        if ask.kept is not None or (subject.texts and self.needs_texts):  # as a replica that did not decide on it
+            return encode(GrantReply(error=TEXTS_NEEDED))
         if subject.operation in self.grant_errors:
             return encode(GrantReply(error=self.grant_errors[subject.operation]))
         if self.agents is not None and ask.claim.key not in self.agents:
@@ -210,7 +214,9 @@ class ScriptedPolicy:
             raise Conflict(str(error), code="moved_on") from error
 
     def _effective(self, subject: Subject) -> dict[str, Any]:
-        return self._catalogue.find(subject.operation).check(subject.parameters)
+        stand_ins = dict.fromkeys(subject.texts, "")
+        effective = self._catalogue.find(subject.operation).check({**subject.parameters, **stand_ins})
+        return {name: value for name, value in effective.items() if name not in subject.texts}
 
     def decision(self, subject: Subject, effective: dict[str, Any], effect: Effect, control: int) -> Decision:
         """Return a decision on the subject."""
@@ -223,7 +229,8 @@ class ScriptedPolicy:
             code={"allow": "allowed", "deny": "denied"}.get(effect, "approval"),
             rules=["scripted"],
             reason=f"scripted to {effect}",
-            parameters_digest=keyed_digest(subject.parameters_key, effective),
+            parameters_digest=_digest(subject, effective),
+            by_texts=TextsByDigest(names=sorted(subject.texts)) if subject.texts else None,
             policy=VERSION,
             control_sequence=control,
             at=time.time(),
@@ -292,3 +299,9 @@ class ScriptedPolicy:
             previewed=keyed_digest(ask.subject.parameters_key, effective) if "preview" in ask.look else None,
         )
         return sign(self.key, look)
+
+
+def _digest(subject: Subject, effective: dict[str, Any]) -> str:
+    if not subject.texts:
+        return keyed_digest(subject.parameters_key, effective)
+    return digest_by_texts(subject.parameters_key, effective, subject.texts)

@@ -200,6 +200,11 @@ class AgentPresence:
         heard = [one.signs for one in self._signing.get(pool, {}).values() if one.at >= horizon]
         return all(heard) if heard else not self.new
 
+    def all_read(self, level: int) -> bool:
+        """Return whether there are agents, and all of them read messages of this level."""
+        agents = self.all_agents()
+        return bool(agents) and all(agent.level >= level for agent in agents)
+
     def any_reads_requests(self) -> bool:
         """Return whether any agent takes requests that are dispatched at once."""
         return any(agent.requests for agent in self.all_agents())

@@ -1,8 +1,7 @@
 """Requests to policy. Replies are checked here: an operation goes on only if policy signed for this very question."""
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import TypeVar, get_args
 
@@ -23,18 +22,19 @@ from writ_contracts.decisions import (
     GrantRequest,
     Subject,
 )
-from writ_contracts.errors import Conflict, Invalid, TimedOut, Unreachable, Untrusted
+from writ_contracts.errors import Invalid, TimedOut, Unreachable, Untrusted
 from writ_contracts.large_texts import large_texts, without_large_texts
 from writ_contracts.people.approvals import SignedApproval
 from writ_contracts.people.credentials import KEY
 from writ_contracts.people.directory import PeopleReply, PeopleRequest
 from writ_contracts.people.previews import ApprovalFacts
 from writ_contracts.policy.listing import VisibleReply, VisibleRequest
-from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed
+from writ_contracts.version import TEXT_DIGESTS
 from writ_contracts.wire import decode, encode
 from writ_executor.agents.presence import AgentPresence
 from writ_executor.metrics import ExecutorMeasures
+from writ_executor.policy.answers import Answered, retry_while_behind
 from writ_executor.policy.effective_parameters import EffectiveParameters
 from writ_executor.policy.listings import ListingRequests
 from writ_trust.statements import digest, open_signed, read
@@ -44,19 +44,13 @@ TIMEOUT = 4.0
 CHECK_TIMEOUT = 45.0
 """More than policy takes to check a proposed document, or to say that it takes too long; less than clients wait."""
 CHECKED = frozenset({"policy_publish", "policy_rollback"})
-Answered = TypeVar("Answered", DecideReply, GrantReply, PeopleReply, VisibleReply)
 WithFacts = TypeVar("WithFacts", DecideReply, GrantReply)
 REMEMBERED = 60.0
 LEVEL_REMEMBERED = 600.0
 """Seconds for which the level of a reply counts: the replica that sent it serves some of the later requests too."""
 NOTHING_WRITTEN: Mapping[str, Raw] = MappingProxyType({})
-NO_ANSWER = frozenset({"internal", "denied"})
-"""Codes of grant errors without information on the operation: a defect of policy, or an append that NATS refused.
-Denials come as decisions. `internal` is passed on: agents then assume that the start may be stored.
-"""
 NOT_KEPT = frozenset({"texts_needed", "invalid"})
 """Codes of a replica that needs the large texts: it does not have them, or its release cannot keep them."""
-BEHIND_DELAYS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
 
 
 class CheckedDecision(Struct, frozen=True, kw_only=True):
@@ -98,6 +92,10 @@ class PolicyClient:
         self._effective = EffectiveParameters()
         self._levels: dict[int, float] = {}
         """When each level was last named in a decision."""
+        self._texts_needed = -REMEMBERED
+        """When policy last had to read a text that was left out."""
+        self.leaves_out_texts: Callable[[], bool] = lambda: False
+        """Whether all agents and executors read decisions by digests of texts. Set once."""
 
     def problem(self) -> str | None:
         """Return a reason for attention if policy did not answer the last question, within the last minute."""
@@ -109,13 +107,16 @@ class PolicyClient:
         """Return the facts on one reader's card, signed by policy. Raises Untrusted."""
         return open_signed(signed, ApprovalFacts, self._trusted, self._installation)
 
-    async def decide(self, request: DecideRequest, written: Mapping[str, Raw] = NOTHING_WRITTEN) -> CheckedDecision:
+    async def decide(
+        self, request: DecideRequest, written: Mapping[str, Raw] = NOTHING_WRITTEN, by_digest: Collection[str] = ()
+    ) -> CheckedDecision:
         """Return the decision. `written`: the large texts of the parameters as JSON, where they are at hand.
+        `by_digest`: those that policy may decide without, where it can.
 
         Raises Invalid (in policy's judgement), Unreachable, TimedOut, Untrusted.
         """
         with self._measures.stage("decide", "", request.subject.operation_id):
-            reply = await self._send_with_facts(subjects.POLICY_DECIDE, request, DecideReply, written)
+            reply = await self._request_decision(request, written, by_digest)
         if reply.decision is None:
             raise Untrusted("policy's reply has no decision")
         decision = self._check(reply.decision, request.subject)
@@ -143,15 +144,16 @@ class PolicyClient:
         """Compute what is needed to check a decision on these effective parameters, before it is here."""
         self._effective.expect(subject, effective, written)
 
-    async def grant(self, request: GrantRequest, decided: str = "") -> CheckedDecision:
+    async def grant(self, request: GrantRequest, decided: str = "", by_digest: Collection[str] = ()) -> CheckedDecision:
         """Return the decision, with a grant if it allows; the journal has the start by then. `decided`: the digest of
-        the parameters in the first decision, by which policy finds their large texts again.
+        the parameters in the first decision, by which policy finds their large texts again. `by_digest`: the texts that
+        it decided without.
 
         Raises as `decide` does, Untrusted for a refused claim, Conflict if the operation has moved on. After TimedOut
         it may have started.
         """
         with self._measures.stage("grant", "", request.subject.operation_id):
-            reply = await self._request_grant(request, decided)
+            reply = await self._request_grant(request, decided, by_digest)
         if reply.decision is None:
             raise Untrusted("policy's reply has no decision")
         body, effective = None, reply.effective
@@ -186,7 +188,7 @@ class PolicyClient:
         async def send() -> PeopleReply:
             return decode((await self._bus.request(subjects.POLICY_PEOPLE, data, timeout=TIMEOUT)).data, PeopleReply)
 
-        reply = await _retry_while_behind(send)
+        reply = await retry_while_behind(send)
         self._people = None if reply.directory is None else reply.directory.detached()
         return self._people
 
@@ -197,11 +199,41 @@ class PolicyClient:
         async def send() -> VisibleReply:
             return decode((await self._bus.request(subjects.POLICY_VISIBLE, data, timeout=timeout)).data, VisibleReply)
 
-        return await _retry_while_behind(send)
+        return await retry_while_behind(send)
 
-    async def _request_grant(self, request: GrantRequest, decided: str) -> GrantReply:
-        """Send the question without its large texts, which policy has from its decision; with them if it has not."""
-        if decided and large_texts(request.subject.parameters):
+    async def _request_decision(
+        self, request: DecideRequest, written: Mapping[str, Raw], by_digest: Collection[str]
+    ) -> DecideReply:
+        if by_digest and self._decides_by_digest():
+            shorter = structs.replace(request, subject=self._effective.left_out(request.subject, by_digest))
+            try:
+                return await self._send_with_facts(subjects.POLICY_DECIDE, shorter, DecideReply)
+            except Invalid as error:
+                if error.code not in NOT_KEPT:
+                    raise
+                self._texts_needed = time.monotonic()
+        return await self._send_with_facts(subjects.POLICY_DECIDE, request, DecideReply, written)
+
+    def _decides_by_digest(self) -> bool:
+        """Return whether all read decisions by digests of texts, and policy needed no text a moment ago."""
+        if time.monotonic() < self._texts_needed + REMEMBERED or min(self._levels, default=0) < TEXT_DIGESTS:
+            return False
+        return self.leaves_out_texts()
+
+    async def _request_grant(self, request: GrantRequest, decided: str, by_digest: Collection[str]) -> GrantReply:
+        """Send the question without its large texts, which policy decided without, or has from its decision; with them
+        if it needs them.
+        """
+        if by_digest:
+            shorter = self._effective.left_out(request.subject, by_digest)
+            try:
+                return await self._send_with_facts(
+                    subjects.POLICY_GRANT, structs.replace(request, subject=shorter), GrantReply
+                )
+            except Invalid as error:
+                if error.code not in NOT_KEPT:
+                    raise
+        elif decided and large_texts(request.subject.parameters):
             shorter = structs.replace(request.subject, parameters=without_large_texts(request.subject.parameters))
             try:
                 return await self._send_with_facts(
@@ -250,7 +282,7 @@ class PolicyClient:
             self._silent = None
             return decode(reply.data, kind)
 
-        return await _retry_while_behind(send)
+        return await retry_while_behind(send)
 
     def _check(self, signed: Signed, subject: Subject) -> Decision:
         decision = open_signed(signed, Decision, self._trusted, self._installation)
@@ -293,35 +325,3 @@ def _check_about(decision: Decision, subject: Subject) -> None:
         raise Untrusted("policy's decision is for another request")
     if decision.effect not in EFFECTS:
         raise Invalid(f"policy decided {decision.effect}, which this executor does not know: upgrade it")
-
-
-async def _retry_while_behind(send: Callable[[], Awaitable[Answered]]) -> Answered:
-    """Send again while the answering replica is behind the control events. Raises its other errors."""
-    for delay in (*BEHIND_DELAYS, None):
-        reply = await send()
-        if reply.error is None:
-            return reply
-        if reply.error.code != "behind" or delay is None:
-            raise _error_of(reply, reply.error)
-        await asyncio.sleep(delay)
-    raise Unreachable("policy has not read the latest control events", code="behind")
-
-
-def _error_of(
-    reply: DecideReply | GrantReply | PeopleReply | VisibleReply, failure: Failure
-) -> Conflict | Invalid | Unreachable | Untrusted:
-    if not isinstance(reply, GrantReply) or failure.code not in NO_ANSWER:
-        return exception_of(failure)
-    code = failure.code if failure.code == "internal" else None
-    return Unreachable(f"policy refused the claim: {failure.message}", code=code)
-
-
-def exception_of(failure: Failure) -> Conflict | Invalid | Unreachable | Untrusted:
-    if failure.retry:
-        return Unreachable(failure.message, code=failure.code)
-    if failure.code == "moved_on":
-        return Conflict(failure.message, code=failure.code)
-    if failure.code in ("forged_claim", "forged_start"):
-        return Untrusted(failure.message, code=failure.code)
-    found = [(problem.line, problem.column, problem.message) for problem in failure.problems]
-    return Invalid(failure.message, code=failure.code, problems=found)

@@ -3,15 +3,17 @@
 A stolen policy key would be used to change parameters on their way to an agent.
 """
 
-from collections.abc import Mapping
-from typing import Final
+import sys
+from collections.abc import Collection, Mapping
+from typing import Any, Final
 
-from msgspec import Raw
+from msgspec import Raw, structs
 
 from writ_contracts.decisions import Decision, Subject
 from writ_contracts.errors import Untrusted
-from writ_runtime.recent_digests import RecentDigests
-from writ_trust.digests import same
+from writ_runtime.recent_digests import MOST_BYTES, SECONDS, RecentDigests
+from writ_runtime.recent_values import RecentValues
+from writ_trust.digests import digest_by_texts, same, text_digest
 
 ALTERED: Final = "mismatched_grant"
 
@@ -21,6 +23,8 @@ class EffectiveParameters:
 
     def __init__(self) -> None:
         self._digests = RecentDigests()
+        self._texts: RecentValues[dict[str, tuple[str, str]]] = RecentValues(MOST_BYTES, SECONDS)
+        """By key: the latest texts that policy decides without, and the digest of each."""
 
     def contained(self, decision: Decision, answered: Mapping[str, object], subject: Subject) -> dict[str, object]:
         """Return the requested parameters, with those of the answer. Raises Untrusted unless policy allows at least
@@ -38,17 +42,44 @@ class EffectiveParameters:
         if changed:
             raise Untrusted(f"policy's reply has another {', '.join(sorted(changed))} than the request", code=ALTERED)
         effective = {**subject.parameters, **answered}
-        if not same(self._digests.of(subject.parameters_key, effective), decision.parameters_digest):
+        if not same(self._digest(decision, effective, subject.parameters_key), decision.parameters_digest):
             raise Untrusted("policy's decision and its reply have different parameters", code=ALTERED)
         return effective
 
+    def _digest(self, decision: Decision, effective: Mapping[str, Any], key: str) -> str:
+        if decision.by_texts is None:
+            return self._digests.of(key, effective)
+        return digest_by_texts(key, effective, self.of_texts(key, effective, decision.by_texts.names))
+
+    def left_out(self, subject: Subject, names: Collection[str]) -> Subject:
+        """Return the subject with the digests of these texts in place of the texts."""
+        texts = self.of_texts(subject.parameters_key, subject.parameters, names)
+        others = {name: value for name, value in subject.parameters.items() if name not in texts}
+        return structs.replace(subject, parameters=others, texts=texts)
+
+    def of_texts(self, key: str, values: Mapping[str, Any], names: Collection[str]) -> dict[str, str]:
+        """Return the digests of these texts, each computed once within a moment."""
+        known = self._texts.get(key) or {}
+        texts = {name: values[name] for name in names if isinstance(values.get(name), str)}
+        found = {
+            name: known[name] if name in known and known[name][0] == text else (text, text_digest(key, text))
+            for name, text in texts.items()
+        }
+        self._digests.drop(key)
+        self._texts.put(key, found, sum(map(sys.getsizeof, texts.values())))
+        return {name: digested for name, (_, digested) in found.items()}
+
     def expect(self, subject: Subject, effective: Mapping[str, object], written: Mapping[str, Raw]) -> None:
-        """Digest the parameters that policy probably decides on, before its answer is here."""
-        self._digests.of(subject.parameters_key, effective, written)
+        """Digest the parameters that policy probably decides on, before its answer is here; nothing if their texts were
+        digested for its question.
+        """
+        if self._texts.get(subject.parameters_key) is None:
+            self._digests.of(subject.parameters_key, effective, written)
 
     def drop(self, subject: Subject) -> None:
         """Forget the parameters of an operation that has been granted or denied."""
         self._digests.drop(subject.parameters_key)
+        self._texts.drop(subject.parameters_key)
 
 
 def _is_earlier_end(operation: str, name: str, request: object, answered: object) -> bool:

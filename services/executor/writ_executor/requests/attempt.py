@@ -71,6 +71,12 @@ class CheckedAttempt(DecodedAttempt, frozen=True, kw_only=True):
     definition: Operation
     parameters: dict[str, Any]
 
+    def unsigned_texts(self) -> list[str]:
+        """Return the large texts that nobody signed and that policy need not read, unless a rule constrains them."""
+        if self.request.statement is not None:
+            return []
+        return [name for name in self.definition.by_digest if name in self.written]
+
     def recorded(self, detail: AuditDetail) -> dict[str, Any]:
         shown, hidden = detail.refused(self.definition, self.parameters)
         digests = hidden_digests(self.keys, self.definition, shown, self.parameters)

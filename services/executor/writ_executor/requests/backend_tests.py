@@ -21,7 +21,8 @@ from writ_executor.agents.signed_replies import SignedReplies
 from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.index import Index
 from writ_executor.journal.recorder import Recorder
-from writ_executor.policy.client import CheckedDecision, PolicyClient, exception_of
+from writ_executor.policy.answers import exception_of
+from writ_executor.policy.client import CheckedDecision, PolicyClient
 from writ_runtime.buckets import Buckets
 from writ_trust.statements import read
 

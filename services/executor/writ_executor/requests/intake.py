@@ -196,7 +196,8 @@ class RequestEndpoint:
         """Return policy's decision, and the attempt with its fingerprint. Large parameters are stored meanwhile."""
         if not attempt.written:
             return await self._policy.decide(question), attempt
-        deciding = tasks.start(self._policy.decide(question, attempt.written), "decide")
+        asking = self._policy.decide(question, attempt.written, attempt.unsigned_texts())
+        deciding = tasks.start(asking, "decide")
         try:
             await asyncio.sleep(0)  # the question is sent
             fingerprinted = attempt.with_fingerprint()

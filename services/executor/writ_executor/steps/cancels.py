@@ -8,7 +8,7 @@ from writ_contracts.agents import CancelReply, CancelRequest
 from writ_contracts.life import CancellingLife
 from writ_contracts.wire import decode, encode
 from writ_executor.agents.signed_replies import SignedReplies
-from writ_executor.policy.client import exception_of
+from writ_executor.policy.answers import exception_of
 
 SECONDS = 12.0
 CancelResult = Literal["stopped", "not_confirmed", "not_running"]

@@ -6,17 +6,20 @@ A repeated claim gets the same grant again, since a reply may get lost. Two clai
 
 from typing import Any, TypeGuard
 
-from msgspec import Struct
-
 from writ_bus import tasks, tracing
 from writ_bus.port import Message
 from writ_contracts import subjects
-from writ_contracts.agents import LARGEST_CLAIM, TEXTS_APART, TEXTS_HEADER, Claim, ClaimMessage, named_start
-from writ_contracts.decisions import DecideRequest, Grant, GrantRequest
+from writ_contracts.agents import (
+    LARGEST_CLAIM,
+    Claim,
+    ClaimMessage,
+)
+from writ_contracts.decisions import DecideRequest, Decision, Grant, GrantRequest
 from writ_contracts.errors import Conflict, Denied, Invalid, Unreachable, Untrusted
 from writ_contracts.installation.agent_hosts import check_host
 from writ_contracts.inventory import Target
 from writ_contracts.journal import Outcome, Requested
+from writ_contracts.large_texts import large_texts
 from writ_contracts.life import DispatchedLife, GrantedLife, Life, State
 from writ_contracts.operations import Catalogue, Operation
 from writ_contracts.people.approvals import SignedApproval
@@ -41,11 +44,12 @@ from writ_executor.policy.effective_parameters import ALTERED
 from writ_executor.policy.recorded_request import subject_of
 from writ_executor.steps.outcomes import OutcomeRecorder
 from writ_executor.steps.parameter_seal import EncodedClaimReply, ParameterSeal, Sealed
+from writ_executor.steps.received_claims import ReceivedClaim, received_claim
 from writ_runtime.endpoint_frame import Reply
 from writ_runtime.faults import fault
 from writ_runtime.journal.journal_guard import JournalGuard
 from writ_trust.approvals import approval_digest
-from writ_trust.digests import keyed_digest, same
+from writ_trust.digests import parameters_digest, same
 from writ_trust.sealing import has_aes
 from writ_trust.statements import read
 
@@ -53,17 +57,6 @@ CHANGED_PRINCIPAL = frozenset({"unknown_principal", "key_mismatch"})
 """Codes by which policy refuses the start of an operation whose principal was removed or has a new key since the
 request. At the request they are security events.
 """
-
-
-class ReceivedClaim(Struct, frozen=True, kw_only=True):
-    """A claim as an agent signed it, and what its message named: the agent's start, and `apart`, that it reads texts
-    attached to the reply.
-    """
-
-    signed: Signed
-    claim: Claim
-    started: float | None
-    apart: bool
 
 
 class ClaimEndpoint:
@@ -120,8 +113,7 @@ class ClaimEndpoint:
                 raise Untrusted(f"it names pool {claim.pool}")
         except Untrusted as error:
             raise await self._statements.refused(pool, Claim, str(error)) from error
-        apart = self._encrypts_apart and message.headers.get(TEXTS_HEADER) == TEXTS_APART
-        received = ReceivedClaim(signed=body.claim, claim=claim, started=named_start(message.headers), apart=apart)
+        received = received_claim(body.claim, claim, message.headers, encrypts_apart=self._encrypts_apart)
         return await self._start_or_repeat(body.principal, received, pool)
 
     async def _start_or_repeat(self, principal: str, received: ReceivedClaim, pool: str) -> EncodedClaimReply | Reply:
@@ -173,7 +165,7 @@ class ClaimEndpoint:
         keys = self._vault.keys_of(requested)
         sealing = _sealing(requested, received, parameters, keys)
         try:
-            granted = await self._grant(requested, parameters, keys, signed, sealing)
+            granted = await self._grant(requested, parameters, keys, received, sealing)
         except Untrusted as error:  # policy may know other keys than this replica: an alarm needs a key unknown to both
             await self._check(received, requested.pool)
             if error.code == ALTERED:
@@ -194,14 +186,15 @@ class ClaimEndpoint:
         tracing.note({"operation_id": requested.operation_id, "principal": requested.principal})
         self._measures.granted(requested, life.dispatched, granted.grant_body)
         people, effective = await self._policy.people(granted.grant_body), dict(granted.effective)
-        return self._reply(granted.grant, sealing.of(effective), granted.approvals, people)
+        left_out = granted.decision.left_out
+        return self._reply(granted.grant, sealing.of(effective), granted.approvals, people, left_out)
 
     async def _grant(
         self,
         requested: Requested,
         parameters: dict[str, Any],
         keys: OperationKeys,
-        signed: Signed,
+        received: ReceivedClaim,
         sealing: ParameterSeal,
     ) -> CheckedDecision:
         """Request a grant from policy, and seal the parameters meanwhile. Policy reads the last control event itself,
@@ -209,14 +202,16 @@ class ClaimEndpoint:
         """
         request = GrantRequest(
             subject=subject_of(requested, parameters, keys.parameters),
-            claim=signed,
+            claim=received.signed,
             control_sequence=self._index.control_sequence,
             look_key=keys.read_grant,
             traced=self._audit_detail.traced,
             values=self._audit_detail.values,
         )
         tasks.soon(sealing.prepare)
-        return await self._policy.grant(request, requested.parameters_digest)
+        by_digest = received.by_digest and large_texts(parameters)
+        left_out = read(requested.decision, Decision).left_out if by_digest else []
+        return await self._policy.grant(request, requested.parameters_digest, left_out)
 
     async def _parameters(self, life: DispatchedLife, received: ReceivedClaim) -> dict[str, Any]:
         try:
@@ -265,7 +260,8 @@ class ClaimEndpoint:
         approvals = [one for one in life.approvals if approval_digest(one) in grant.approvals]
         people = await self._policy.people(grant)
         sealing = _sealing(requested, received, parameters, self._vault.keys_of(requested))
-        return self._reply(started.grant, sealing.of(effective), approvals, people)
+        left_out = read(started.decision, Decision).left_out
+        return self._reply(started.grant, sealing.of(effective), approvals, people, left_out)
 
     async def _granted_parameters(self, life: GrantedLife, grant: Grant, parameters: dict[str, Any]) -> dict[str, Any]:
         """Return the effective parameters of a grant on record. The record lacks what a rule has filled in for a hidden
@@ -274,7 +270,8 @@ class ClaimEndpoint:
         requested = life.requested
         effective = self._definition(requested).check({**life.started.parameters, **parameters})
         keys = self._vault.keys_of(requested)
-        if same(keyed_digest(keys.parameters, effective), grant.parameters_digest):
+        by_digest = read(life.started.decision, Decision).left_out
+        if same(parameters_digest(keys.parameters, effective, by_digest), grant.parameters_digest):
             return effective
         question = DecideRequest(
             subject=subject_of(requested, parameters, keys.parameters),
@@ -283,7 +280,7 @@ class ClaimEndpoint:
         )
         decided = await self._policy.decide(question)
         effective = {**parameters, **decided.effective}  # unchecked if policy denies by now
-        if not same(keyed_digest(keys.parameters, effective), grant.parameters_digest):
+        if not same(parameters_digest(keys.parameters, effective, by_digest), grant.parameters_digest):
             raise Denied(f"the parameters granted to {requested.operation_id} are not known any more", code="gone")
         return effective
 
@@ -305,7 +302,12 @@ class ClaimEndpoint:
         raise Unreachable(detail, code=ALTERED)
 
     def _reply(
-        self, grant: Signed, sealed: Sealed, approvals: list[SignedApproval], people: Signed | None
+        self,
+        grant: Signed,
+        sealed: Sealed,
+        approvals: list[SignedApproval],
+        people: Signed | None,
+        by_digest: list[str],
     ) -> EncodedClaimReply | Reply:
         body = EncodedClaimReply(
             grant=grant,
@@ -313,6 +315,7 @@ class ClaimEndpoint:
             outputs=self._audit_detail.outputs,
             approvals=approvals,
             people=people,
+            by_digest=by_digest,
             attaches=self._vault.all_read_attached(),
         )
         return Reply(body, attached=sealed.texts) if sealed.texts else body

@@ -26,7 +26,8 @@ from writ_executor.journal.audit_level import AuditDetail
 from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.index import Index
 from writ_executor.journal.recorder import Recorder
-from writ_executor.policy.client import PolicyClient, exception_of
+from writ_executor.policy.answers import exception_of
+from writ_executor.policy.client import PolicyClient
 from writ_executor.policy.recorded_request import subject_of
 from writ_executor.steps.outcomes import OutcomeRecorder
 from writ_trust.digests import keyed_digest

@@ -29,6 +29,7 @@ class EncodedClaimReply(Struct, frozen=True, kw_only=True):
     outputs: bool
     approvals: list[SignedApproval] = field(default_factory=list)
     people: Signed | None = None
+    by_digest: list[str] = field(default_factory=list)
     attaches: bool = False
 
 

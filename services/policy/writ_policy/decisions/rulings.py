@@ -19,6 +19,7 @@ from writ_policy.decisions.bounded_traces import bounded_trace
 from writ_policy.decisions.control_checks import ControlChecks
 from writ_policy.decisions.demands import wire_demands
 from writ_policy.decisions.facts import KnownFacts
+from writ_policy.decisions.left_out_texts import by_texts, digest_of
 from writ_policy.decisions.recorded_approvals import CountedApprovals
 from writ_policy.decisions.session_checks import is_own_session, with_own_session
 from writ_policy.decisions.statements import check_statement, presence_of
@@ -281,7 +282,8 @@ class Judge(Struct, frozen=True, kw_only=True):
             code=ruling.code,
             rules=ruling.rules[:MOST_RULES],
             reason=ruling.reason + (f" ({more} more rules are not named)" if more > 0 else ""),
-            parameters_digest=self.keyed_digest(subject.parameters_key, ruling.effective),
+            parameters_digest=digest_of(subject, ruling.effective, self.keyed_digest),
+            by_texts=by_texts(subject),
             policy=self.world.version,
             control_sequence=self.control.sequence,
             trace=trace,

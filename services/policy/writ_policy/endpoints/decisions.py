@@ -29,6 +29,7 @@ from writ_policy.decisions.facts import KnownFacts, listed
 from writ_policy.decisions.grants import read_grant, target_test_grant
 from writ_policy.decisions.judge_factory import JudgeFactory
 from writ_policy.decisions.kept_texts import KeptTexts
+from writ_policy.decisions.left_out_texts import check_left_out, check_plain, with_stand_ins, without_left_out
 from writ_policy.decisions.rulings import Judge, RuledRequest
 from writ_policy.decisions.signer import DecisionSigner
 from writ_policy.endpoints.scans import Scans
@@ -101,7 +102,8 @@ class DecisionEndpoints:
         ]
 
     def _grant_request(self, data: bytes) -> GrantRequest:
-        return self._texts.completed(wire.decode(data, GrantRequest))
+        ask = self._texts.completed(wire.decode(data, GrantRequest))
+        return structs.replace(ask, subject=with_stand_ins(ask.subject)) if ask.subject.texts else ask
 
     async def _grant(self, ask: GrantRequest) -> tuple[GrantReply, RuledRequest]:
         reply, ruled = await self._granting.grant(ask)
@@ -114,6 +116,8 @@ class DecisionEndpoints:
         judge = await self._judging.at(ask.control_sequence, ask.stored_policies, ask.subject.target)
         if ask.subject.operation in CHECKS:  # an id that another executor's event made a moment ago is not unknown
             judge = await self._judging.now()
+        if ask.subject.texts:
+            check_left_out(ask, judge.catalogue.find(ask.subject.operation), judge.world.policy)
         counted, known = await self._granting.recorded(ask, judge), await self._known_facts(ask, judge)
         recorded = counted is not None and ask.subject.statement is not None
         rule = partial(judge.rule, ask.subject, known, recorded=recorded, traced=ask.traced)
@@ -123,6 +127,7 @@ class DecisionEndpoints:
         if ask.subject.operation in CHANGES and ruled.ruling.effect != "deny" and not checked:
             await self._check_proposed(ask.subject, ruled, judge)
             return await self._decide(ask, checked=True)  # the check may have taken half a minute
+        check_plain(ask.subject, ruled.decision)
         self._texts.keep(ask.subject, ruled.decision)
         grant = (
             target_test_grant(ask, ruled, judge.world, judge.plugins)
@@ -163,6 +168,8 @@ class DecisionEndpoints:
             except ForgedStart as error:  # no honest executor sends this, so policy records it itself
                 self._security.report(FORGED, str(error), ask.subject.operation_id, ask.subject.principal)
                 raise
+            if ask.subject.texts:
+                body = structs.replace(body, effective=without_left_out(body.effective, ask.subject))
             if message.headers.get(OMIT_HEADER) == OMIT_UNCHANGED:
                 effective = without_unchanged_texts(body.effective, ask.subject.parameters)
                 body = structs.replace(body, effective=effective)
@@ -174,7 +181,8 @@ class DecisionEndpoints:
 
 
 def _decide_request(data: bytes) -> DecideRequest:
-    return wire.decode(data, DecideRequest)
+    ask = wire.decode(data, DecideRequest)
+    return structs.replace(ask, subject=with_stand_ins(ask.subject)) if ask.subject.texts else ask
 
 
 def _record_read(data: bytes) -> DecideRequest:
