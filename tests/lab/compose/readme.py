@@ -1,20 +1,18 @@
-"""The commands in deploy/README.md and in the pages for operators."""
+"""The commands in deploy/README.md."""
 
 import re
 from pathlib import Path
 
-ROOT = Path(__file__).parents[3]
-README = ROOT / "deploy/README.md"
-BACKUPS = ROOT / "docs/operating/backup-and-restore.md"
+TEXT = (Path(__file__).parents[3] / "deploy" / "README.md").read_text()
 
 
-def blocks(page: Path, section: str) -> list[list[str]]:
-    """The lines of each block of commands in the section, without their prompts."""
-    after = page.read_text().partition(f"\n## {section}\n")[2].partition("\n## ")[0]
-    found = re.findall(r"^```console\n(.*?)^```", after, re.MULTILINE | re.DOTALL)
+def blocks(section: str) -> list[list[str]]:
+    """The lines of each block of commands before the next heading, without their prompts."""
+    text = re.split(r"^##+ (.*)\n", TEXT, flags=re.MULTILINE)
+    found = re.findall(r"^```console\n(.*?)^```", text[text.index(section) + 1], re.MULTILINE | re.DOTALL)
     return [[line[2:] for line in block.splitlines() if line.startswith("$ ")] for block in found]
 
 
 def typed(section: str) -> list[str]:
-    """The lines of the first block in the section of deploy/README.md."""
-    return blocks(README, section)[0]
+    """The lines of the section's first block."""
+    return blocks(section)[0]

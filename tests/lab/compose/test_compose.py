@@ -12,7 +12,7 @@ from urllib.request import urlopen
 import pytest
 from tests.lab.compose.composed import REPOSITORY, UID, Composed
 from tests.lab.compose.conftest import SANDBOX
-from tests.lab.compose.readme import BACKUPS, blocks
+from tests.lab.compose.readme import blocks
 from tests.lab.hosts import Host, until, user_key
 from tests.lab.mcp_call import called
 
@@ -173,7 +173,7 @@ async def test_an_mcp_client_calls_a_tool_through_the_gateways_container(compose
 
 
 def test_copy_that_is_restored_as_the_page_says_is_ready_and_lacks_later_requests(composed: Composed) -> None:
-    copied, restored = blocks(BACKUPS, "In containers")
+    copied, restored = blocks("Back up and restore")
     written = ("run", "file_write", "-t", "sandbox", "content=x", "--reason", "to compare")
     before = composed.writ(*written, f"file_path={SANDBOX}/before")
     for line in copied:
