@@ -1,6 +1,7 @@
 """A client trusts the pinned authorities, refuses clear text, and names the problem of an untrusted server."""
 
 import asyncio
+import gc
 import json
 import ssl
 from collections.abc import AsyncIterator
@@ -247,6 +248,21 @@ async def test_removed_ca_does_not_count_at_the_next_connection(served: Served) 
         assert not bus.connected
     finally:
         await bus.close()
+
+
+@module
+async def test_connecting_that_is_given_up_during_refused_handshakes_leaves_no_pending_task(served: Served) -> None:
+    loop, reported = asyncio.get_running_loop(), list[str]()
+    loop.set_exception_handler(lambda _, context: reported.append(context["message"]))
+    stranger = TlsOptions(ca=served.file("stranger.pem", make_authority("stranger", NOW).public))
+    try:
+        for wait in (0.3, 0.6):
+            with pytest.raises(Unreachable):
+                await connect(served.options(tls=stranger, wait=wait))
+            gc.collect()
+    finally:
+        loop.set_exception_handler(None)
+    assert reported == []
 
 
 @module

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from docs.generate.metrics_table import registries
 
+from writ_contracts.agents import VIOLATIONS
 from writ_testing.each_case import each_case
 from writ_testing.peers.programs import program
 
@@ -58,6 +59,11 @@ def test_an_alert_names_its_runbook(alert: str) -> None:
     place = "{{ with $externalLabels.runbooks }}{{ . }}{{ else }}docs/runbooks.md{{ end }}"
     assert ALERTS[alert]["annotations"]["runbook"] == f"{place}#{alert.lower()}"
     assert ALERTS[alert]["labels"]["severity"] in ("warning", "critical")
+
+
+def test_each_kind_of_violation_has_a_next_step() -> None:
+    rows = re.findall(r"^\| (`.+?`) \|", SECTIONS["WritSecurityViolation"], re.MULTILINE)
+    assert sorted(kind for row in rows for kind in re.findall(r"`(\w+)`", row)) == sorted(VIOLATIONS)
 
 
 def test_alerts_and_runbooks_name_only_metrics_that_a_service_has() -> None:

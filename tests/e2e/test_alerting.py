@@ -70,7 +70,7 @@ async def watched(installation: RunningInstallation, folder: Path) -> AsyncItera
             yield prometheus, webhook
 
 
-async def test_forged_request_is_alerted_on_and_reaches_a_webhook_and_a_mistake_in_a_file_is_no_violation(
+async def test_forged_request_is_alerted_on_and_reaches_a_webhook_and_mistakes_are_no_violations(
     installation: RunningInstallation, tmp_path: Path
 ) -> None:
     async with watched(installation, tmp_path) as (prometheus, webhook):
@@ -87,6 +87,8 @@ async def test_forged_request_is_alerted_on_and_reaches_a_webhook_and_a_mistake_
         installation.home.policy.write_text(good.replace("deny_by_default", "deny_by_defualt"))
         try:
             await eventually(mistake_counted, within=WITHIN, what="the refused file")
+            done = await installation.writ("run", "file_read", "-t", "web-1", "file_path=/etc/hostname")
+            assert "outside_roots" in done.out
             await forge(installation, "operator", of="other")
             await eventually(lambda: _alert_arrived(webhook), within=WITHIN, what="the webhook")
         finally:

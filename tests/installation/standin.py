@@ -31,7 +31,10 @@ async def service(name: str) -> None:
     if mood == "outgrow" and (Path(os.environ["WRIT_RUN_FILE"]).parent / "order").exists():
         sys.exit(f"Forbidden: the server does not permit {name} to subscription writ.new")
     health = Health(Metrics())
-    async with listening(health, "127.0.0.1", 0) as port, StopSignal() as stop:
+    async with (
+        listening(health, "127.0.0.1", int(os.environ.get("WRIT_HEALTH_PORT", "0"))) as port,
+        StopSignal() as stop,
+    ):
         health.watch({"mood": _sulking if mood == "sulk" else _well})
         file = Path(os.environ["WRIT_RUN_FILE"])
         write_atomically(file, msgspec.json.encode(RunFile(pid=os.getpid(), health_port=port, name=name)))

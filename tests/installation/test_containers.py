@@ -80,6 +80,14 @@ def test_the_environment_holds_nothing_secret_and_keeps_the_lines_of_others(tmp_
         assert key.is_dir() or key.read_text().strip() not in path.read_text()
 
 
+def test_the_environment_keeps_profiles_that_are_named_besides_that_of_the_cluster(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    path.write_text("COMPOSE_PROFILES=docker, cluster,mcp\n")
+    write_environment(path, environment(folders.init(tmp_path / ".writ", 3)))
+    lines = [line for line in path.read_text().splitlines() if "PROFILES" in line]
+    assert lines == ["COMPOSE_PROFILES=cluster,docker,mcp"]
+
+
 def test_servers_in_containers_require_tls_for_their_own_names(tmp_path: Path) -> None:
     home = folders.init(tmp_path / ".writ", 3)
     values = environment(home)
@@ -238,11 +246,13 @@ async def test_first_site_counts_after_a_restart_of_nats_and_status_says_so_unti
 
 async def test_a_backup_is_refused_with_what_to_do_instead(tmp_path: Path) -> None:
     home = folders.init(tmp_path / ".writ", 1)
-    with pytest.raises(Invalid, match=r"of containers: stop them, and back it up as a folder"):
+    with pytest.raises(Invalid, match=r"of containers: stop them, and copy the folders as docs/operating"):
         await back_up(home, tmp_path / "one.backup", None, print)
     state = str(tmp_path / "var")
     split = Installed(url="nats://x:4222", listen="0.0.0.0", port=4222, monitor_port=8222, state=state)
-    with pytest.raises(Invalid, match="volumes of their own"):
+    with pytest.raises(
+        Invalid, match=r"the system starts the services of .*: stop them, and copy the folders as docs/operating"
+    ):
         await back_up(Home(tmp_path / "etc", split), tmp_path / "one.backup", None, print)
     assert not list(tmp_path.glob("one.backup*"))
 

@@ -14,6 +14,7 @@ from writ_installation.administration.docker_targets import (
     engine_socket,
 )
 from writ_installation.files.home import Home
+from writ_installation.provisioner import folders
 
 CERTIFICATE = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n"
 KEY = "-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----\n"
@@ -26,8 +27,8 @@ def wish(folder: Path, address: str, **more: Any) -> NewEngine:
 
 
 async def test_an_engine_over_tls_is_pinned_and_its_key_is_private(tmp_path: Path) -> None:
-    home, folders = Home(tmp_path / "home"), EngineFolders(mount_roots=("/srv",), stack_dir="/srv/stacks")
-    options = {"ca": tmp_path / "ca", "identity": tmp_path / "identity", "folders": folders}
+    home, beneath = Home(tmp_path / "home"), EngineFolders(mount_roots=("/srv",), stack_dir="/srv/stacks")
+    options = {"ca": tmp_path / "ca", "identity": tmp_path / "identity", "folders": beneath}
     added = await add_docker_target(home, wish(tmp_path, "tcp://[fd00::1]:2376", **options))
     (target,) = [one for one in read_inventory(home.inventory).targets if one.id == "box"]
     assert target.connection == {"host": "fd00::1", "port": 2376, "ca": CERTIFICATE}
@@ -51,3 +52,9 @@ def test_the_engine_of_a_host_is_named_by_its_socket() -> None:
     assert engine_socket("/run/docker.sock") == {"socket": "/run/docker.sock"}
     with pytest.raises(Invalid, match="not an absolute path of a socket"):
         engine_socket("docker.sock")
+
+
+async def test_engine_for_agents_in_containers_does_not_wait_for_writ_up(tmp_path: Path) -> None:
+    home = folders.init(tmp_path / ".writ", 1)
+    added = await add_docker_target(home, wish(tmp_path, "/var/run/docker.sock"))
+    assert added.served is False, "None is for an installation that `writ up` starts"

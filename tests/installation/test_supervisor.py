@@ -18,7 +18,6 @@ from writ_installation.files import list_edits
 from writ_installation.files.create import create_installation
 from writ_installation.files.home import Home, host_token
 from writ_installation.processes import child
-from writ_installation.status import control
 from writ_installation.status.control import down, restart, status, to_restart
 from writ_installation.supervisor import supervisor
 from writ_installation.supervisor.supervisor import SupervisorOptions
@@ -118,11 +117,8 @@ async def test_a_process_that_does_not_come_back_ends_the_restart_with_its_last_
 
 
 @pytest.mark.exhaustive
-async def test_a_restart_kills_a_process_that_hangs_and_no_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(control, "STOP_SECONDS", 0.2)
-    async with up(tmp_path, {"WRIT_STANDIN_AUDIT": "stay"}) as one:
+async def test_a_restart_kills_a_process_that_hangs_and_no_other(tmp_path: Path) -> None:
+    async with up(tmp_path, {"WRIT_STANDIN_AUDIT": "stay"}, stop_seconds=0.2) as one:
         before = {process.name: process.pid or 0 for process in one.report.processes}
         with pytest.raises(TimedOut, match="audit is not ready again"):
             await restart(one.home, "audit", within=2.0)  # it goes on with its work, and replies
@@ -160,6 +156,28 @@ async def test_deaf_service_delays_the_end_for_a_limited_time(tmp_path: Path) ->
         assert await asyncio.wait_for(one.process.wait(), WITHIN) == 0
         assert "audit did not end within 0.5 s: killed" in one.printed
         assert not any(alive(pid) for pid in pids)
+
+
+@pytest.mark.usefixtures("patient")
+async def test_process_that_cannot_start_again_keeps_its_health_port_in_the_status(tmp_path: Path) -> None:
+    # Prometheus scrapes what `writ status -o prometheus` prints: a process that is missing there raises no alert.
+    async with up(tmp_path, {"WRIT_STANDIN_AUDIT": "outgrow"}, health_port=free_port()) as one:
+        before, pid = await _health_ports(one.home), one.pid("audit")
+        (one.home.run / "order").touch()
+        os.kill(pid or 0, signal.SIGKILL)
+        await one.until(lambda: any(each.state == "restarting" and each.pid is None for each in one.report.processes))
+        assert await _health_ports(one.home) == before
+        assert before["audit"] is not None
+
+
+async def _health_ports(home: Home) -> dict[str, int | None]:
+    return {one.name: one.health_port for one in (await status(home, {})).processes}
+
+
+async def test_agents_are_given_the_time_that_their_stop_takes_by_the_variables(tmp_path: Path) -> None:
+    async with up(tmp_path, {"WRIT_STOP_GRACE": "120", "WRIT_KILL_GRACE": "5"}) as one:
+        given = {each.name: each.stop_seconds for each in one.report.processes}
+        assert (given[AGENT], given["executor"]) == (145.0, 15.0)
 
 
 async def test_nothing_outlives_a_supervisor_that_is_killed(tmp_path: Path) -> None:

@@ -318,9 +318,9 @@ SecurityKind = Literal[
     "newer_kind",
 ]
 """The closed list of kinds of security events."""
-NO_VIOLATIONS: frozenset[SecurityKind] = frozenset({"file_refused", "file_ignored", "read_refused"})
-"""Kinds that correct components cause: a mistake in a file, and a read that policy denies. They are recorded, and no
-metric counts them as violations.
+NO_VIOLATIONS: frozenset[SecurityKind] = frozenset({"file_refused", "file_ignored", "read_refused", "path_escape"})
+"""Kinds that correct components cause: a mistake in a file, a read that policy denies, and a requested path that leads
+out of the target's file roots. They are recorded, and no metric counts them as violations.
 """
 VIOLATIONS: tuple[SecurityKind, ...] = tuple(kind for kind in get_args(SecurityKind) if kind not in NO_VIOLATIONS)
 

@@ -12,6 +12,7 @@ from urllib.request import urlopen
 import pytest
 from tests.lab.compose.composed import REPOSITORY, UID, Composed
 from tests.lab.compose.conftest import SANDBOX
+from tests.lab.compose.readme import blocks
 from tests.lab.hosts import Host, until, user_key
 from tests.lab.mcp_call import called
 
@@ -169,3 +170,18 @@ async def test_an_mcp_client_calls_a_tool_through_the_gateways_container(compose
     assert "request_operation" in said["tools"]
     assert (said["result"]["status"], said["result"]["requested_by"]) == ("succeeded", "bot"), said["result"]
     assert said["result"]["output"]["content"] == "hello"
+
+
+def test_copy_that_is_restored_as_the_page_says_is_ready_and_lacks_later_requests(composed: Composed) -> None:
+    copied, restored = blocks("Back up and restore")
+    written = ("run", "file_write", "-t", "sandbox", "content=x", "--reason", "to compare")
+    before = composed.writ(*written, f"file_path={SANDBOX}/before")
+    for line in copied:
+        composed.type(line)
+    until(lambda: composed.type("docker compose run --rm -T writ status || true"), 60.0, "it answers")
+    after = composed.writ(*written, f"file_path={SANDBOX}/after")
+    for line in restored:
+        composed.type(line)
+    assert composed.writ("trace", before["operation_id"])["events"]
+    assert composed.writ("trace", after["operation_id"], status=2)["error"]["code"] == "not_found"
+    assert composed.writ(*written, f"file_path={SANDBOX}/again")["outcome"] == "succeeded"

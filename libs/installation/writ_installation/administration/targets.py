@@ -235,7 +235,11 @@ def ask_agent(backend: str, words: list[str], stdin: bytes = b"") -> dict[str, s
 
 
 async def served_within(home: Home, target: Target) -> bool | None:
-    """Wait for an agent here to be ready for the target. None where Writ is not up."""
+    """Wait for an agent here to be ready for the target. None where Writ is not up, False where agents are containers,
+    which are not seen from here.
+    """
+    if home.servers.is_dir():
+        return False
     process = f"agent-{target.pool}"
     deadline = time.monotonic() + SERVED_WITHIN
     while (report := read_report(home.report_file)) is not None and holder(home.lock) is not None:

@@ -33,6 +33,7 @@ from writ_nats_server.snapshots import StreamInfo
 from writ_proof.bundles import MANIFEST, Bundle, BundleWriter, DamagedBundle, Member
 
 FORMAT = "writ.backup.v1"
+COPIED = "stop them, and copy the folders as docs/operating/backup-and-restore.md says"
 _FILES, _PACKED = "home/", "streams/"
 
 
@@ -61,11 +62,9 @@ class BackupManifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 async def back_up(home: Home, path: Path, url: str | None, show: Callable[[str], None]) -> BackupManifest:
     """Write the backup. `url`: a NATS server that somebody else runs. Raises WritError, BusError."""
     if home.written != home.root:
-        raise Invalid(
-            f"{home.root} and {home.written} are volumes of their own: stop Writ, and back both up as folders"
-        )
+        raise Invalid(f"the system starts the services of {home.root}: {COPIED}")
     if home.servers.is_dir():
-        raise Invalid(f"{home.root} is of containers: stop them, and back it up as a folder")
+        raise Invalid(f"{home.root} is of containers: {COPIED}")
     home.key("policy")
     path = Path(os.path.abspath(path))  # noqa: ASYNC240, PTH100 - no look at the disk
     with BundleWriter(path) as writer:

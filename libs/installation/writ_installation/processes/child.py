@@ -18,12 +18,11 @@ from writ_contracts.errors import ConfigError, Unreachable
 from writ_installation.backends import Argv
 from writ_installation.files.home import Home
 from writ_installation.processes.readiness import probe
-from writ_installation.processes.report import ProcessReport
+from writ_installation.processes.report import STOP_SECONDS, ProcessReport
 from writ_installation.processes.services import ServiceProcess, passed_on
 from writ_runtime import bytecode
 
 START_SECONDS = 30.0
-STOP_SECONDS = 15.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0
 STEADY_SECONDS = 30.0
 """After this time a death counts as the first one, and the backoff starts again."""
@@ -94,6 +93,8 @@ class Child:
             restarts=self.restarts,
             restarted_for=self.restarted_for,
             restarted_at=self.restarted_at,
+            health_port=int(self.service.env.get("WRIT_HEALTH_PORT", "0")) or None,
+            stop_seconds=self._stop_seconds,
         )
 
     async def start(self) -> None:
@@ -105,7 +106,7 @@ class Child:
         self._watcher = tasks.keep(f"keep {self.name}", self._keep_running)
 
     async def stop(self) -> None:
-        """Send SIGTERM; after 15 s SIGKILL."""
+        """Send SIGTERM; after `stop_seconds` SIGKILL."""
         self.state = "stopping"
         if self._watcher is not None:
             self._watcher.cancel()

@@ -7,9 +7,14 @@ from msgspec import Struct
 
 from writ_documents.atomic_files import write_atomically
 
+STOP_SECONDS = 15.0
+
 
 class ProcessReport(Struct, frozen=True, kw_only=True):
-    """One process: `pid` is None while it is not running."""
+    """One process: `pid` is None while it is not running, `health_port` where it takes a free port at each start.
+
+    `stop_seconds`: it is killed if it has not ended so long after SIGTERM.
+    """
 
     name: str
     state: str
@@ -18,6 +23,8 @@ class ProcessReport(Struct, frozen=True, kw_only=True):
     problem: str = ""
     restarted_for: str = ""
     restarted_at: float | None = None
+    health_port: int | None = None
+    stop_seconds: float = STOP_SECONDS
 
 
 class InstallationReport(Struct, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@ imported.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from msgspec import Struct, structs
@@ -13,12 +14,21 @@ from writ_installation.backends import AGENT_KINDS, MODULE, AgentKind, Argv
 from writ_installation.files.former_keys import refuse_former_keys
 from writ_installation.files.home import Home
 from writ_installation.files.lost_policy_key import VARIABLE, kept_former_keys
+from writ_installation.processes.report import STOP_SECONDS
 from writ_installation.processes.served_targets import credential_folder
 from writ_installation.server_access.server_tls import is_on
 
+AGENT_GRACES = {"WRIT_STOP_GRACE": 10.0, "WRIT_KILL_GRACE": 3.0}
+"""The variables by which an agent's stop takes longer, with their defaults (`writ_agent.config`)."""
+AGENT_LAST_SECONDS = 15.0
+"""For its last receipts and the end of its connection (`writ_agent.service`)."""
+
 
 class ServiceProcess(Struct, frozen=True, kw_only=True):
-    """One process: its command, and the environment that is its own. Lower `stop_at` is stopped first."""
+    """One process: its command, and the environment that is its own. Lower `stop_at` is stopped first.
+
+    `stop_seconds`: the time that its orderly stop may take.
+    """
 
     name: str
     argv: Argv
@@ -26,6 +36,7 @@ class ServiceProcess(Struct, frozen=True, kw_only=True):
     stop_at: int
     key: str = ""
     """Its public key: the process is replaced when it is rotated."""
+    stop_seconds: float = STOP_SECONDS
 
 
 class Replicas(Struct, frozen=True, kw_only=True):
@@ -128,7 +139,18 @@ def agents(
             more[kind.credentials] = str(credential_folder(kind, backend, home, environ))
         names = _names(f"agent-{pool}", each)
         found += [_service(home, url, name, f"agent-{pool}", kind.argv, 0, more) for name in names]
-    return found
+    return [structs.replace(one, stop_seconds=_agent_stop_seconds(environ)) for one in found]
+
+
+def _agent_stop_seconds(environ: Mapping[str, str]) -> float:
+    """Return the longest time of an agent's stop: it lets operations end, ends the rest, and sends their receipts.
+
+    A variable that is no number has no effect here: the agent names it and does not start.
+    """
+    with suppress(ValueError):
+        stop, kill = (float(environ.get(name) or usual) for name, usual in AGENT_GRACES.items())
+        return max(STOP_SECONDS, stop + 2 * kill + AGENT_LAST_SECONDS)
+    return STOP_SECONDS
 
 
 def agent_elsewhere(

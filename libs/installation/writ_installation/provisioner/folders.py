@@ -7,7 +7,7 @@ store is `/data`, its configuration is in `/etc/nats`, and file operations work 
 import os
 import secrets
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -46,6 +46,7 @@ FOLDERS = ("config", "joined", "servers")
 MOUNTED = "/etc/nats"
 """The folder `servers`, as the servers have it."""
 ROUTES = TlsFiles(ca="/etc/nats/routes.crt", certificate="/etc/nats/routes.crt", key="/run/secrets/routes.key")
+PROFILES = "COMPOSE_PROFILES"
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - of a container, whose network decides who reaches it
 
 
@@ -147,13 +148,22 @@ def environment(home: Home) -> dict[str, str]:
         "WRIT_TLS_CA": pinned_ca(home),
         "WRIT_NATS_PLAINTEXT": "" if is_on(home) else "allow",
     }
-    return {**values, "COMPOSE_PROFILES": "cluster"} if len(servers) > 1 else values
+    return {**values, PROFILES: "cluster"} if len(servers) > 1 else values
+
+
+def _with_profiles(values: Mapping[str, str], before: Sequence[str]) -> dict[str, str]:
+    """Return the variables with the profiles that the lines of the file name, such as those for more services."""
+    if PROFILES not in values:
+        return dict(values)
+    named = [line.partition("=")[2] for line in before if line.partition("=")[0].strip() == PROFILES]
+    every = ",".join([values[PROFILES], *named]).split(",")
+    return {**values, PROFILES: ",".join(dict.fromkeys(name.strip() for name in every if name.strip()))}
 
 
 def write_environment(path: Path, values: Mapping[str, str]) -> None:
-    """Write these variables to compose's `.env`; its other lines stay."""
+    """Write these variables to compose's `.env`; its other lines stay, and so do other profiles."""
     path = path.absolute()
     before = path.read_text().splitlines() if path.exists() else []
     kept: Iterable[str] = (line for line in before if line.partition("=")[0].strip() not in values)
-    ours = (f"{name}={value}" for name, value in values.items())
+    ours = (f"{name}={value}" for name, value in _with_profiles(values, before).items())
     write_atomically(path, "".join(f"{line}\n" for line in (*kept, *ours)).encode())

@@ -17,7 +17,7 @@ from writ_contracts.errors import Invalid, TimedOut, Unreachable
 from writ_installation.files.home import Home
 from writ_installation.files.lock import holder
 from writ_installation.nats import disk
-from writ_installation.processes.child import STOP_SECONDS, quoted
+from writ_installation.processes.child import quoted
 from writ_installation.processes.readiness import probe, read_run_file
 from writ_installation.processes.report import InstallationReport, ProcessReport, read_report
 from writ_installation.server_access.server_options import options_of
@@ -213,7 +213,7 @@ async def _status(home: Home, process: ProcessReport, within: float) -> ProcessS
         restarted_at=process.restarted_at,
         ready=readiness.ready,
         state=readiness.status if process.state in ("ready", "starting") else process.state,
-        health_port=found.health_port if found else None,
+        health_port=found.health_port if found else process.health_port,
         failing=readiness.failing,
         details=readiness.details,
     )
@@ -238,15 +238,19 @@ async def _usage(home: Home, url: str) -> Usage:
         await bus.connection.close()  # nothing is open: a last round trip to a stopped server takes a second
 
 
-async def down(home: Home, within: float = DOWN_WITHIN) -> bool:
+async def down(home: Home, within: float | None = None) -> bool:
     """Stop the supervisor, and return when all processes have ended; return False if none runs. Raises Unreachable
-    where there is no installation, or one whose services the system starts; TimedOut.
+    where there is no installation, or one whose services the system starts; TimedOut after `within` seconds, by default
+    `DOWN_WITHIN` beyond the longest stop of a process.
     """
     pid = holder(home.lock)
     if pid is None:
         if home.split or not home.installation_file.exists():
             running(home)
         return False
+    if within is None:
+        processes = report.processes if (report := read_report(home.report_file)) else []
+        within = DOWN_WITHIN + max((one.stop_seconds for one in processes), default=0.0)
     with suppress(ProcessLookupError):  # it ended just now
         os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + within
@@ -273,16 +277,18 @@ def _upgraded(name: str) -> int:
     return next((place for place, kind in enumerate(kinds) if name.startswith(kind)), len(kinds))
 
 
-async def restart(home: Home, name: str, within: float = RESTART_WITHIN) -> int:
+async def restart(home: Home, name: str, within: float | None = None) -> int:
     """Stop one process in order, and return the next one's id once that is ready. One that hangs is killed. Raises
-    TimedOut, and Unreachable once NATS has refused a subject to it.
+    TimedOut after `within` seconds, by default `RESTART_WITHIN` beyond its stop; Unreachable once NATS has refused a
+    subject to it.
     """
     log, first = home.log / f"{name}.log", _process(home, name)
     before, since = first.pid, log.stat().st_size if log.exists() else 0
     if before is not None:
         with suppress(ProcessLookupError):  # it died just now, which is as good
             os.kill(before, signal.SIGTERM)
-    deadline, patience = time.monotonic() + within, time.monotonic() + STOP_SECONDS
+    within = RESTART_WITHIN + first.stop_seconds if within is None else within
+    deadline, patience = time.monotonic() + within, time.monotonic() + first.stop_seconds
     while (now := _process(home, name)).state != "ready" or now.pid is None or now.pid == before:
         if before is not None and now.pid == before and time.monotonic() > patience:
             await _kill_hanging(home, name, before)

@@ -26,7 +26,7 @@ from writ_installation.nats import disk
 from writ_installation.nats.external_server import ExternalServer, Server, hint
 from writ_installation.nats.server import BundledServer, free_port, make_streams
 from writ_installation.processes import installed_distributions, services
-from writ_installation.processes.child import START_SECONDS, STOP_SECONDS, Child
+from writ_installation.processes.child import START_SECONDS, Child
 from writ_installation.processes.health_ports import HealthPorts
 from writ_installation.processes.readiness import probe
 from writ_installation.processes.report import InstallationReport, write_report
@@ -67,7 +67,8 @@ class SupervisorOptions(Struct, frozen=True, kw_only=True):
     verbose: bool = False
     check_seconds: float = CHECK_SECONDS
     start_seconds: float = START_SECONDS
-    stop_seconds: float = STOP_SECONDS
+    stop_seconds: float | None = None
+    """Instead of the time of each service."""
 
 
 class Supervisor:
@@ -207,7 +208,7 @@ class Supervisor:
         self._children = [child for child in self._children if child not in children]
 
     def _child(self, service: services.ServiceProcess) -> Child:
-        start, stop = self._options.start_seconds, self._options.stop_seconds
+        start, stop = self._options.start_seconds, self._options.stop_seconds or service.stop_seconds
         return Child(service, self._home, self._environ, self._show, start_seconds=start, stop_seconds=stop)
 
     async def _start_child(self, child: Child) -> None:

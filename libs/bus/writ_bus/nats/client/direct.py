@@ -307,16 +307,13 @@ class DirectClient(HeaderClient):
 async def _closed(transport: Any) -> None:
     """Wait for the end of the socket, but not of one whose TLS handshake failed: asyncio never reports its end.
 
-    All wait for one future, which would be cancelled with the first cancelled waiter.
+    All wait for one future, which `asyncio.wait` does not cancel with a waiter. A task around it would be left pending
+    by a waiter that is cancelled, and destroyed with the socket of the failed handshake.
     """
-    ended = tasks.start(transport._io_writer.wait_closed(), "nats close")
-    ended.add_done_callback(
-        lambda one: one.cancelled() or one.exception()
-    )  # retrieved, even where nobody waits any more
-    done, _ = await asyncio.wait({ended}, timeout=CLOSED_WITHIN)
-    if not done:
-        ended.cancel()
-    elif not ended.cancelled():
+    writer = transport._io_writer
+    ended: asyncio.Future[None] = writer._protocol._get_close_waiter(writer)  # as StreamWriter.wait_closed
+    await asyncio.wait({ended}, timeout=CLOSED_WITHIN)
+    if ended.done() and not ended.cancelled():
         ended.result()
 
 
