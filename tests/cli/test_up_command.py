@@ -119,15 +119,13 @@ async def test_up_without_its_policy_key_says_how_to_go_on_and_begins_nothing(sh
         pass
     seed, lost = home.seed_file("policy"), home.public("policy")
     seed.rename(shell.folder / "policy.seed")
-    text = ""
-    for words in (("up",), ("up", "--detach"), ("up", "--write-server-config", "server.conf")):
-        refused = await shell.writ(*words)
+    ways = (("up",), ("up", "--detach"), ("up", "--write-server-config", "server.conf"))
+    for refused in (tried := [await shell.writ(*words) for words in ways]):
         assert (refused.status, refused.out) == (2, "")
         assert refused.err.startswith(f"writ: {seed} is missing. Nothing was started or changed.\n")
-        text = refused.err
-        assert "`writ restore FILE --home FOLDER`" in text
+        assert "`writ restore FILE --home FOLDER`" in refused.err
     assert not seed.exists()
-    [value] = re.findall(rf"WRIT_POLICY_FORMER_KEYS=({lost}\S+)", text)
+    [value] = re.findall(rf"WRIT_POLICY_FORMER_KEYS=({lost}\S+)", tried[-1].err)
     started = await shell.writ("up", "--detach", WRIT_POLICY_FORMER_KEYS=value)
     try:
         assert started.status == 0, started
