@@ -1,5 +1,6 @@
 """Policy gets the digest of a large text in place of the text, where all read a decision on it; else the text."""
 
+import math
 from typing import Any
 
 import pytest
@@ -11,9 +12,10 @@ from tests.rules.asking import CATALOGUE
 from writ_bus.port import Service
 from writ_contracts import subjects
 from writ_contracts.agents import DIGESTS_HEADER, DIGESTS_OF_TEXTS, ClaimMessage, ClaimReply, SealedParameters
-from writ_contracts.decisions import DecideRequest, Decision, Grant
+from writ_contracts.decisions import DecideReply, DecideRequest, Decision, Grant
 from writ_contracts.journal import Requested
 from writ_contracts.large_texts import LARGE
+from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed
 from writ_contracts.version import TEXT_DIGESTS
 from writ_contracts.wire import decode, encode
@@ -157,6 +159,27 @@ async def test_policy_gets_the_text_that_it_needs_and_the_next_ones_at_once(worl
     await claimed(world, requested.operation_id)
     await written(world)
     assert [bool(one.subject.texts) for one in world.policy.decides[before:]] == [True, False, False]
+
+
+async def test_replica_of_policy_that_refuses_digests_gets_the_text_and_is_remembered(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The executor has heard another replica alone, which reads them."""
+    one = await settled(world)
+    decided, seen = world.policy._decided, list[bool]()
+
+    def former(ask: DecideRequest) -> bytes:
+        seen.append(bool(ask.subject.texts))
+        if seen[-1]:
+            return encode(DecideReply(error=Failure(code="invalid", message="unknown field `texts`")))
+        return decided(ask)
+
+    monkeypatch.setattr(world.policy, "_decided", former)
+    await written(world)
+    assert seen == [True, False]
+    one._policy._texts_needed = -math.inf  # a minute later
+    await written(world)
+    assert seen == [True, False, False]
 
 
 async def test_start_gets_the_text_that_policy_needs_by_now(world: World) -> None:

@@ -60,7 +60,8 @@ class Operation(Struct, frozen=True, kw_only=True):
     content quoted by a diff in the preview. Without a permission for it, the diff has the new content alone.
     `on_engine`: it needs a container engine, which a host has only if its entry declares one (`docker`).
     `declared`: the key of the target's entry that it needs.
-    `by_digest`: parameters whose large texts policy may leave unread, if no rule constrains them.
+    `by_digest`: parameters whose large texts policy may leave unread, if no rule constrains them. Policy checks a
+    short stand-in in the place of the text, so they take any text.
     `all_without`: the parameter without which it acts on all things of its kind. An allow rule that constrains this
     parameter does not match a request without it, but its demand and limits hold for one that another rule allows.
     """

@@ -209,10 +209,16 @@ class PolicyClient:
             try:
                 return await self._send_with_facts(subjects.POLICY_DECIDE, shorter, DecideReply)
             except Invalid as error:
-                if error.code not in NOT_KEPT:
-                    raise
+                self._learn_from(error)
                 self._texts_needed = time.monotonic()
         return await self._send_with_facts(subjects.POLICY_DECIDE, request, DecideReply, written)
+
+    def _learn_from(self, error: Invalid) -> None:
+        """Remember a replica of a release that does not know texts by their digests. Raises errors of other kinds."""
+        if error.code not in NOT_KEPT:
+            raise error
+        if error.code == "invalid":
+            self._lowest_level(TEXT_DIGESTS - 1)
 
     def _decides_by_digest(self) -> bool:
         """Return whether all read decisions by digests of texts, and policy needed no text a moment ago."""
@@ -231,8 +237,7 @@ class PolicyClient:
                     subjects.POLICY_GRANT, structs.replace(request, subject=shorter), GrantReply
                 )
             except Invalid as error:
-                if error.code not in NOT_KEPT:
-                    raise
+                self._learn_from(error)
         elif decided and large_texts(request.subject.parameters):
             shorter = structs.replace(request.subject, parameters=without_large_texts(request.subject.parameters))
             try:

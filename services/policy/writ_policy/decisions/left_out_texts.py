@@ -78,7 +78,10 @@ def has_own_parameters(subject: Subject, first: Decision) -> bool:
         if subject.texts:
             raise _needed()
         return same(keyed_digest(key, own), first.own_parameters_digest or "")
-    texts = {name: subject.texts.get(name) or text_digest(key, str(own.get(name))) for name in first.by_texts.names}
+    names = first.by_texts.names
+    if not all(name in subject.texts or isinstance(own.get(name), str) for name in names):
+        return False
+    texts = {name: subject.texts.get(name) or text_digest(key, own[name]) for name in names}
     return same(digest_by_texts(key, own, texts), first.by_texts.own or "")
 
 
