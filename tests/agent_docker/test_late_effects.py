@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from unittest.mock import AsyncMock
 
 import pytest
 import pytest_asyncio
@@ -12,7 +13,9 @@ from tests.agent_docker.engine_host import EngineHost
 
 from writ_agent.backends.port import Task
 from writ_containers import container_operations
+from writ_containers.backups import operations as backups
 from writ_containers.containers import container_changes
+from writ_containers.engine.late_effects import observe_late
 from writ_testing.eventually import eventually
 from writ_testing.fakes.docker_engine import fake_engine
 
@@ -67,7 +70,7 @@ async def test_outcome_waits_for_a_request_that_a_slow_engine_still_carries_out(
     host: EngineHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The connection ends, and the engine answers for the first time once it could have carried the request out."""
-    monkeypatch.setattr(container_changes, "CERTAIN_AFTER", 1.0)
+    monkeypatch.setattr(container_changes, "CERTAIN_AFTER", 1.5)
     web = host.engine.named("web")
     assert web is not None
     web["State"] |= {"Running": False, "Status": "exited"}
@@ -76,13 +79,56 @@ async def test_outcome_waits_for_a_request_that_a_slow_engine_still_carries_out(
     host.engine.breaks = (1, "cut")
     running = asyncio.create_task(host.backend.run(task, print))
     await asyncio.wait_for(host.engine.broken.wait(), 20)
-    host.engine.delay, before = 1.5, looks(host)
+    host.engine.delay, before = 1.7, looks(host)
 
-    async def looked() -> bool:
-        return running.done() or looks(host) > before + 1  # the first one was answered
+    async def looked(times: int) -> bool:
+        return running.done() or looks(host) >= before + times
 
-    await eventually(looked, what="a second look")
-    web["State"] |= {"Running": True, "Status": "running"}
+    await eventually(lambda: looked(1), what="a first look, whose answer is late")
     host.engine.delay = 0.0
+    await eventually(lambda: looked(2), what="a second look")
+    web["State"] |= {"Running": True, "Status": "running"}
     done = await asyncio.wait_for(running, 30)
     assert (done.outcome, done.effect) == ("succeeded", "done"), done
+
+
+class CountedRepository:
+    """It has no backup, and counts how often it is read."""
+
+    reads = 0
+
+    async def parts(self) -> list[object]:
+        self.reads += 1
+        return []
+
+
+@pytest.fixture
+def repository(monkeypatch: pytest.MonkeyPatch) -> CountedRepository:
+    made = CountedRepository()
+    monkeypatch.setattr(backups, "repository_of", lambda *_: made)
+    return made
+
+
+async def test_probe_of_a_backup_reads_the_repository_once(host: EngineHost, repository: CountedRepository) -> None:
+    task = host.task("backup_create", OPERATION, container_name="web", backup_id="now")
+    probed = await asyncio.wait_for(host.backend.probe(task, {}), 30)
+    assert (probed.verdict, repository.reads) == ("no_effect", 1)
+    assert looks(host) > 1  # the engine may still pause it
+
+
+async def test_probe_of_a_backup_that_asks_nothing_of_the_engine_ends_at_once(
+    host: EngineHost, repository: CountedRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = host.task("backup_create", OPERATION, timeout=2.0, container_name="web", backup_id="now", quiesce="none")
+    assert (await host.backend.probe(task, {})).verdict == "no_effect"
+    monkeypatch.setattr(backups, "_parts", AsyncMock(return_value=["a part"]))
+    task = host.task("backup_delete", OPERATION, timeout=2.0, container_name="web", backup_id="now")
+    assert (await host.backend.probe(task, {})).verdict == "no_effect"
+
+
+async def test_a_look_that_takes_too_long_ends_with_the_time() -> None:
+    async def look() -> bool:
+        return await asyncio.get_running_loop().create_future()
+
+    async with asyncio.timeout(10):
+        assert await observe_late(look, bool, 1.0, 0.0) == (None, False)

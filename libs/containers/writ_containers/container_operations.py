@@ -85,10 +85,13 @@ async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> ProbeR
     """
     until = time.monotonic() + max(task.timeout - SPARE_SECONDS, task.timeout / 2)
     first = await _look(engine, task, before)
-    if _shows_effect(first):
+    if _shows_effect(first) or not _asks_the_engine(task):
         return first
+    again = partial(_look, engine, task, before)
+    if task.operation.name == "backup_create":
+        again = partial(backups.probe_container, engine, task, first)
     seconds = await _late_seconds(engine, task)
-    observed = await observe_late(partial(_look, engine, task, before), _shows_effect, seconds, until)
+    observed = await observe_late(again, _shows_effect, seconds, until)
     if observed.seen is not None and observed.is_certain:
         return observed.seen
     return ProbeResult(verdict="unknown", observed={**first.observed, "reason": STILL_POSSIBLE})
@@ -96,6 +99,12 @@ async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> ProbeR
 
 def _shows_effect(judged: ProbeResult) -> bool:
     return judged.verdict != "no_effect"
+
+
+def _asks_the_engine(task: Task) -> bool:
+    """Return whether the engine may still have a request of it that changes something."""
+    quiet = task.operation.name == "backup_create" and task.parameters.get("quiesce") == "none"
+    return task.operation.name != "backup_delete" and not quiet
 
 
 async def _late_seconds(engine: Engine, task: Task) -> float:

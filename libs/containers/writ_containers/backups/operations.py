@@ -59,11 +59,20 @@ async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> ProbeR
         reason = "the repository has it" if found else "the repository has no such backup"
         return ProbeResult(verdict="no_effect" if found else "took_effect", observed={"reason": reason})
     ours = [one for one in found if one.operation_id == task.operation_id]
-    quiet = await _still_quiet(engine, task)
     verdict: Verdict = "took_effect" if complete(ours) else "unknown" if ours else "no_effect"
     kept = {"took_effect": "the backup", "unknown": "a part of the backup", "no_effect": "no backup"}[verdict]
-    reason = f"the repository has {kept} of this operation{quiet}"
-    return ProbeResult(verdict="unknown" if quiet else verdict, observed={"reason": reason})
+    reason = f"the repository has {kept} of this operation"
+    return await probe_container(engine, task, ProbeResult(verdict=verdict, observed={"reason": reason}))
+
+
+async def probe_container(engine: Engine, task: Task, stored: ProbeResult) -> ProbeResult:
+    """Return `stored`, what the repository showed; `unknown` while the container is left paused or stopped. The
+    repository is not read again, which may take long. Raises WritError.
+    """
+    quiet = await _still_quiet(engine, task)
+    if not quiet:
+        return stored
+    return ProbeResult(verdict="unknown", observed={"reason": f"{stored.observed['reason']}{quiet}"})
 
 
 async def preview(engine: Engine, task: Task) -> dict[str, Any]:

@@ -15,6 +15,8 @@ Seen = TypeVar("Seen")
 CERTAIN_AFTER = 4.0
 """Seconds in which an engine that answers does what it still had to do, beyond the time to stop a container."""
 PAUSE = 0.2
+SHORTEST_LOOK = 0.5
+"""Seconds for a look that begins when the time is over."""
 
 
 class LastSeen(NamedTuple, Generic[Seen]):
@@ -28,13 +30,16 @@ async def observe_late(
     look: Callable[[], Awaitable[Seen]], has_effect: Callable[[Seen], bool], seconds: float, until: float
 ) -> LastSeen[Seen]:
     """Look until the effect is there, or until the engine has answered for `seconds`. The last answer is not certain if
-    `until` (monotonic seconds) comes first.
+    `until` (monotonic seconds) comes first, which also ends a look that takes too long.
     """
     seen: Seen | None = None
     since: float | None = None
     while True:
         try:
-            seen = await look()
+            async with asyncio.timeout(max(until - time.monotonic(), SHORTEST_LOOK)):
+                seen = await look()
+        except TimeoutError:
+            return LastSeen(seen, False)
         except WritError:
             seen, since = None, None
         else:
