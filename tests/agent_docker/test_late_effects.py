@@ -66,6 +66,31 @@ async def test_probe_is_unknown_while_its_time_is_too_short_to_be_certain(host: 
     assert (probed.verdict, probed.observed["reason"]) == ("unknown", container_operations.STILL_POSSIBLE)
 
 
+async def test_wait_that_is_longer_than_a_probe_goes_on_with_the_next(host: EngineHost) -> None:
+    task = replace(await deletion(host), timeout=3.0)
+    verdicts = [(await host.backend.probe(task, task.baseline)).verdict for _ in range(4)]
+    assert verdicts[:2] == ["unknown", "unknown"]
+    assert "no_effect" in verdicts
+    await host.backend.run(task, print)
+    host.engine.put("web", running=True)
+    task = replace(await deletion(host), timeout=3.0)
+    assert (await host.backend.probe(task, task.baseline)).verdict == "unknown"
+
+
+async def test_new_attempt_begins_the_wait_anew(host: EngineHost) -> None:
+    task = replace(await deletion(host), timeout=3.0)
+    for attempt in range(4):
+        task = replace(task, attempt=attempt)
+        assert (await host.backend.probe(task, task.baseline)).verdict == "unknown"
+
+
+async def test_probe_waits_no_longer_than_the_operation_gave_a_container_to_stop(host: EngineHost) -> None:
+    host.engine.put("slow", running=True, StopTimeout=600)
+    task = host.task("container_stop", OPERATION, container_name="slow", timeout=20.0)
+    task = replace(task, parameters={**task.parameters, "timeout": 2}, baseline=await host.backend.baseline(task))
+    assert (await asyncio.wait_for(host.backend.probe(task, task.baseline), 30)).verdict == "no_effect"
+
+
 async def test_outcome_waits_for_a_request_that_a_slow_engine_still_carries_out(
     host: EngineHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,7 +153,8 @@ async def test_probe_of_a_backup_that_asks_nothing_of_the_engine_ends_at_once(
 
 async def test_a_look_that_takes_too_long_ends_with_the_time() -> None:
     async def look() -> bool:
-        return await asyncio.get_running_loop().create_future()
+        await asyncio.get_running_loop().create_future()
+        return True
 
     async with asyncio.timeout(10):
         assert await observe_late(look, bool, 1.0, 0.0) == (None, False)
