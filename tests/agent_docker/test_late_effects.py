@@ -158,3 +158,30 @@ async def test_a_look_that_takes_too_long_ends_with_the_time() -> None:
 
     async with asyncio.timeout(10):
         assert await observe_late(look, bool, 1.0, 0.0) == (None, False)
+
+
+async def test_probe_of_a_backup_waits_for_the_stop_of_its_container(
+    host: EngineHost, repository: CountedRepository
+) -> None:
+    task = host.task("backup_create", OPERATION, timeout=8.0, container_name="web", backup_id="now", quiesce="stop")
+    assert (await asyncio.wait_for(host.backend.probe(task, {}), 30)).verdict == "unknown"
+
+
+async def test_backup_that_is_stopped_during_its_stop_leaves_the_container_running(
+    host: EngineHost, repository: CountedRepository
+) -> None:
+    host.engine.containers.clear()
+    web = host.engine.put("web", running=True)
+    async with host.backend._engines.engine(host.target) as engine:
+        host.engine.breaks = (1, "hang")
+
+        async def backs_up() -> None:
+            async with backups._quiet(engine, web, "stop"):
+                raise AssertionError
+
+        running = asyncio.create_task(backs_up())
+        await asyncio.wait_for(host.engine.broken.wait(), 20)
+        running.cancel()
+        await asyncio.wait({running}, timeout=20)
+    host.engine.end_stops(host.engine.containers)
+    assert web["State"]["Running"]

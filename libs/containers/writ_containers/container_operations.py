@@ -129,6 +129,8 @@ async def _stop_seconds(engine: Engine, task: Task) -> list[int]:
         case "stack_deploy" | "stack_update":
             found = (await stack_baseline.stack_parts(engine, task)).containers
             return [container_view.stop_seconds(one) for one in found]
+        case "backup_create" if task.parameters.get("quiesce") == "stop":
+            return [container_view.stop_seconds(await engine.find(name))]
         case _:
             return []
 

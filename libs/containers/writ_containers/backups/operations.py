@@ -227,19 +227,26 @@ async def _quiet(engine: Engine, raw: Raw, how: str) -> AsyncIterator[None]:
         yield
         return
     begin = engine.pause(container_id) if how == "pause" else engine.stop(container_id, seconds)
+    is_quiet = False
     try:
         await begin
+        is_quiet = True
         yield
     finally:
-        await asyncio.shield(_resume(engine, container_id, how))
+        await asyncio.shield(_resume(engine, container_id, how, is_quiet))
 
 
-async def _resume(engine: Engine, container_id: str, how: str) -> None:
-    """Resume the container. Repeats the call while the engine restarts. Raises WritError."""
+async def _resume(engine: Engine, container_id: str, how: str, is_quiet: bool) -> None:
+    """Resume the container. Repeats the calls while the engine restarts. Raises WritError.
+
+    A stop that nobody waits for any more goes on, and a start before its end does nothing: so it is ended first.
+    """
     until = time.monotonic() + CERTAIN_AFTER
     while True:
         try:
             if how == "stop":
+                if not is_quiet:
+                    await engine.stop(container_id, 0)
                 await engine.start(container_id)
             elif (await engine.inspect(container_id)).get("State", {}).get("Status") == "paused":
                 await engine.unpause(container_id)
