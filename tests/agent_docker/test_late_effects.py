@@ -185,3 +185,15 @@ async def test_backup_that_is_stopped_during_its_stop_leaves_the_container_runni
         await asyncio.wait({running}, timeout=20)
     host.engine.end_stops(host.engine.containers)
     assert web["State"]["Running"]
+
+
+@pytest.mark.parametrize(("before", "verdict"), [("running", "unknown"), ("paused", "no_effect")])
+async def test_probe_of_a_snapshot_is_unknown_while_the_engine_commits(
+    host: EngineHost, before: str, verdict: str
+) -> None:
+    task = host.task("snapshot_create", OPERATION, container_name="web", snapshot_name="one")
+    baseline = {**await host.backend.baseline(task), "state": before}
+    web = host.engine.named("web")
+    assert web is not None
+    web["State"]["Status"] = "paused"
+    assert (await asyncio.wait_for(host.backend.probe(task, baseline), 30)).verdict == verdict
