@@ -270,7 +270,7 @@ async def test_second_stop_does_not_interrupt_the_way_back(host: EngineHost) -> 
     host.engine.breaks = (2, "hang")
     updating = asyncio.create_task(update(host))
     await asyncio.wait_for(host.engine.broken.wait(), 20)
-    host.engine.delay = 0.3
+    host.engine.delay = 0.15
     requests = len(host.engine.requests)
     stops = [asyncio.create_task(host.backend.stop(ID, 5.0))]
 
@@ -282,4 +282,25 @@ async def test_second_stop_does_not_interrupt_the_way_back(host: EngineHost) -> 
     done = await updating
     assert await asyncio.gather(*stops) == [True, True]
     assert (done.outcome, done.message) == ("cancelled", "the former container runs again")
+    host.engine.end_stops(host.engine.containers)
     assert (names(host), host.engine.named("web")) == (["/web"], former)
+    assert former["State"]["Running"]
+
+
+async def test_stop_whose_reply_is_lost_is_ended_on_the_way_back(host: EngineHost) -> None:
+    former = host.engine.put("web", running=True)
+    host.engine.fail("POST", "/stop$", "cut")
+    done = await update(host)
+    assert (done.outcome, done.output["rolled_back"]) == ("failed", True), done
+    host.engine.end_stops(host.engine.containers)
+    assert former["State"]["Running"]
+
+
+async def test_update_is_not_over_while_the_engine_goes_on_with_a_stop(host: EngineHost) -> None:
+    host.engine.put("web", running=True)
+    host.engine.fail("POST", "/stop$", "hang", times=9)
+    updating = asyncio.create_task(update(host, 60.0))
+    await eventually(lambda: _is(any("/stop" in one for one in host.engine.requests)))
+    await host.backend.stop(ID, 5.0)
+    done = await updating
+    assert (done.outcome, done.effect, done.over) == ("unknown", "maybe", False), done

@@ -48,6 +48,7 @@ a container handles its own stop (`container_replace`).
 
 async def run(engine: Engine, task: Task, progress: Progress) -> TaskResult:
     """Carry out the operation. Raises WritError if refused before any effect."""
+    engine.probed.forget(task.operation_id, task.attempt)
     until = time.monotonic() + max(task.timeout - SPARE_SECONDS, task.timeout / 2)
     secrets, last = secret_values(task), ""
 
@@ -81,15 +82,20 @@ async def baseline(engine: Engine, task: Task) -> dict[str, Any]:
 async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> ProbeResult:
     """Return whether it took effect. Raises WritError.
 
-    The engine may still have a request of it, so no effect is only certain after some seconds.
+    The engine may still have a request of it, so no effect is only certain after some seconds. If they are more than
+    one probe has, it is `unknown`, and the next one goes on where this one ended.
     """
     until = time.monotonic() + max(task.timeout - SPARE_SECONDS, task.timeout / 2)
     first = await _look(engine, task, before)
-    if _shows_effect(first):
+    if _shows_effect(first) or not _asks_the_engine(task):
         return first
-    seconds = await _late_seconds(engine, task)
-    observed = await observe_late(partial(_look, engine, task, before), _shows_effect, seconds, until)
+    again = partial(_look, engine, task, before)
+    if task.operation.name == "backup_create":
+        again = partial(backups.probe_container, engine, task, first)
+    seconds, answers = await _late_seconds(engine, task), engine.probed.of(task.operation_id, task.attempt)
+    observed = await observe_late(again, _shows_effect, seconds, until, answers)
     if observed.seen is not None and observed.is_certain:
+        engine.probed.forget(task.operation_id, task.attempt)
         return observed.seen
     return ProbeResult(verdict="unknown", observed={**first.observed, "reason": STILL_POSSIBLE})
 
@@ -98,15 +104,35 @@ def _shows_effect(judged: ProbeResult) -> bool:
     return judged.verdict != "no_effect"
 
 
+def _asks_the_engine(task: Task) -> bool:
+    """Return whether the engine may still have a request of it that changes something."""
+    quiet = task.operation.name == "backup_create" and task.parameters.get("quiesce") == "none"
+    return task.operation.name != "backup_delete" and not quiet
+
+
 async def _late_seconds(engine: Engine, task: Task) -> float:
     """Return the seconds in which an engine that answers ends what it still has of the operation. Raises WritError."""
-    if task.operation.name in stack_operations.OPERATIONS:
-        stopping = (await stack_baseline.stack_parts(engine, task)).containers
-    elif task.operation.name in ("container_stop", "container_restart"):
-        stopping = [await engine.find(str(task.parameters["container_name"]))]
-    else:
-        stopping = []
-    return CERTAIN_AFTER + max(map(container_view.stop_seconds, stopping), default=0)
+    return CERTAIN_AFTER + max(await _stop_seconds(engine, task), default=0)
+
+
+async def _stop_seconds(engine: Engine, task: Task) -> list[int]:
+    """Return the seconds to stop of each container that the operation stops, as it sends them. A task of a probe has a
+    timeout of its own. Raises WritError.
+    """
+    name = str(task.parameters.get("container_name"))
+    match task.operation.name:
+        case "container_stop" | "container_restart":
+            return [container_changes.sent_seconds(await engine.find(name), task.arguments().timeout)]
+        case "stack_remove":
+            found = (await stack_baseline.stack_parts(engine, task)).containers
+            return [min(container_view.stop_seconds(one), int(task.arguments().timeout)) for one in found]
+        case "stack_deploy" | "stack_update":
+            found = (await stack_baseline.stack_parts(engine, task)).containers
+            return [container_view.stop_seconds(one) for one in found]
+        case "backup_create" if task.parameters.get("quiesce") == "stop":
+            return [container_view.stop_seconds(await engine.find(name))]
+        case _:
+            return []
 
 
 async def _look(engine: Engine, task: Task, before: Mapping[str, Any]) -> ProbeResult:

@@ -59,11 +59,20 @@ async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> ProbeR
         reason = "the repository has it" if found else "the repository has no such backup"
         return ProbeResult(verdict="no_effect" if found else "took_effect", observed={"reason": reason})
     ours = [one for one in found if one.operation_id == task.operation_id]
-    quiet = await _still_quiet(engine, task)
     verdict: Verdict = "took_effect" if complete(ours) else "unknown" if ours else "no_effect"
     kept = {"took_effect": "the backup", "unknown": "a part of the backup", "no_effect": "no backup"}[verdict]
-    reason = f"the repository has {kept} of this operation{quiet}"
-    return ProbeResult(verdict="unknown" if quiet else verdict, observed={"reason": reason})
+    reason = f"the repository has {kept} of this operation"
+    return await probe_container(engine, task, ProbeResult(verdict=verdict, observed={"reason": reason}))
+
+
+async def probe_container(engine: Engine, task: Task, stored: ProbeResult) -> ProbeResult:
+    """Return `stored`, what the repository showed; `unknown` while the container is left paused or stopped. The
+    repository is not read again, which may take long. Raises WritError.
+    """
+    quiet = await _still_quiet(engine, task)
+    if not quiet:
+        return stored
+    return ProbeResult(verdict="unknown", observed={"reason": f"{stored.observed['reason']}{quiet}"})
 
 
 async def preview(engine: Engine, task: Task) -> dict[str, Any]:
@@ -218,19 +227,26 @@ async def _quiet(engine: Engine, raw: Raw, how: str) -> AsyncIterator[None]:
         yield
         return
     begin = engine.pause(container_id) if how == "pause" else engine.stop(container_id, seconds)
+    is_quiet = False
     try:
         await begin
+        is_quiet = True
         yield
     finally:
-        await asyncio.shield(_resume(engine, container_id, how))
+        await asyncio.shield(_resume(engine, container_id, how, is_quiet))
 
 
-async def _resume(engine: Engine, container_id: str, how: str) -> None:
-    """Resume the container. Repeats the call while the engine restarts. Raises WritError."""
+async def _resume(engine: Engine, container_id: str, how: str, is_quiet: bool) -> None:
+    """Resume the container. Repeats the calls while the engine restarts. Raises WritError.
+
+    A stop that nobody waits for any more goes on, and a start before its end does nothing: so it is ended first.
+    """
     until = time.monotonic() + CERTAIN_AFTER
     while True:
         try:
             if how == "stop":
+                if not is_quiet:
+                    await engine.stop(container_id, 0)
                 await engine.start(container_id)
             elif (await engine.inspect(container_id)).get("State", {}).get("Status") == "paused":
                 await engine.unpause(container_id)

@@ -226,7 +226,12 @@ def _force(task: Task) -> bool:
 
 def _seconds(task: Task, raw: Raw) -> int:
     """Return seconds from stop signal to SIGKILL: the container's own, cut so that the operation ends in its time."""
-    return max(0, min(container_view.stop_seconds(raw), int(task.timeout * 0.8)))
+    return sent_seconds(raw, task.timeout)
+
+
+def sent_seconds(raw: Raw, timeout: float) -> int:
+    """Return the seconds that an operation of this timeout gives a container to stop."""
+    return max(0, min(container_view.stop_seconds(raw), int(timeout * 0.8)))
 
 
 def _longest(task: Task, raw: Raw) -> float:

@@ -19,6 +19,7 @@ from writ_containers.containers import container_view
 from writ_containers.containers.created_container import create_container, labelled, where_to_look
 from writ_containers.containers.health_wait import HealthResult, inspected, last_lines, settled
 from writ_containers.engine.api import Engine
+from writ_containers.engine.engine_errors import LOST
 from writ_containers.engine.late_effects import CERTAIN_AFTER
 from writ_contracts.errors import Conflict, Invalid, WritError
 
@@ -41,6 +42,28 @@ def names_for(name: str, operation_id: str) -> ReplacementNames:
     return ReplacementNames(name, f"{name}.new-{operation_id[-10:]}", f"{name}.former-{operation_id[-10:]}")
 
 
+class FormerStop:
+    """The stop of the former container. `is_open`: it was sent, and the engine may go on with it."""
+
+    def __init__(self) -> None:
+        self.is_open = False
+
+    async def send(self, engine: Engine, container_id: str, seconds: int) -> None:
+        """Stop the container. Raises WritError."""
+        self.is_open = True
+        try:
+            await engine.stop(container_id, seconds)
+        except WritError as error:
+            self.is_open = error.code in LOST
+            raise
+        self.is_open = False
+
+    async def end(self, engine: Engine, container_id: str) -> None:
+        """End a stop that the engine may go on with, at once. Raises WritError."""
+        if self.is_open:
+            await self.send(engine, container_id, 0)
+
+
 async def replace_container(
     engine: Engine,
     task: Task,
@@ -53,10 +76,11 @@ async def replace_container(
     """Replace the container until `until`, in monotonic seconds. `fill` prepares the new one before the former one is
     stopped. Raises WritError if refused before any effect.
     """
+    stop = FormerStop()
     try:
-        return await _replaced(engine, task, raw, body, progress, until, fill)
+        return await _replaced(engine, task, raw, body, progress, until, fill, stop)
     except asyncio.CancelledError:
-        return await _cancelled(engine, task, raw)
+        return await _cancelled(engine, task, raw, stop)
 
 
 async def _replaced(
@@ -67,6 +91,7 @@ async def _replaced(
     progress: Progress,
     until: float,
     fill: Callable[[str], Awaitable[None]] | None,
+    stop: FormerStop,
 ) -> TaskResult:
     names = names_for(str(raw["Name"]).removeprefix("/"), task.operation_id)
     container_id = await create_container(engine, names.new, body, task.operation_id)
@@ -79,21 +104,22 @@ async def _replaced(
             await fill(container_id)
         if ran:
             progress("stops the former container")
-            await engine.stop(str(raw["Id"]), min(seconds, max(1, int(task.timeout / 3))))
+            await stop.send(engine, str(raw["Id"]), min(seconds, max(1, int(task.timeout / 3))))
         await engine.rename(str(raw["Id"]), names.former)
         await engine.rename(container_id, names.name)
         end = await _well(engine, container_id, ran, until - min(seconds, 10) - ROLL_BACK_SECONDS, progress)
     except WritError as error:
-        return await _rolled_back(engine, task, raw, error.code, str(error), {}, until)
+        return await _rolled_back(engine, task, raw, error.code, str(error), {}, until, stop)
     if end.code:
         output = {**container_view.state(end.raw), "log": await last_lines(engine, container_id)}
-        return await _rolled_back(engine, task, raw, end.code, end.message, output, until)
+        return await _rolled_back(engine, task, raw, end.code, end.message, output, until, stop)
     return await _finished(engine, raw, names, end.raw)
 
 
-async def roll_back(engine: Engine, name: str, former_id: str, ran: bool, operation_id: str) -> bool:
+async def roll_back(engine: Engine, name: str, former_id: str, ran: bool, operation_id: str, stop: FormerStop) -> bool:
     """Remove the operation's containers, and give the former one its name and state back. Return True once this is
-    seen. Raises WritError; a repetition continues where it ended.
+    seen. Raises WritError; a repetition continues where it ended. A start does nothing while a stop goes on, which is
+    ended before.
     """
     former = await engine.inspect(former_id)  # without it the new one is all there is
     for container_id in await labelled(engine, operation_id):
@@ -101,7 +127,8 @@ async def roll_back(engine: Engine, name: str, former_id: str, ran: bool, operat
             await engine.remove(container_id, force=True)
     if former.get("Name") != f"/{name}":
         await engine.rename(former_id, name)
-    if ran and not container_view.is_running(former):
+    if ran and (stop.is_open or not container_view.is_running(former)):
+        await stop.end(engine, former_id)
         await engine.start(former_id)
     for volume in await engine.volumes({container_view.OPERATION_LABEL: operation_id}):
         with _gone_already():
@@ -121,13 +148,13 @@ def _gone_already() -> Iterator[None]:
 
 
 async def _roll_back_until(
-    engine: Engine, name: str, former_id: str, ran: bool, operation_id: str, until: float
+    engine: Engine, name: str, former_id: str, ran: bool, operation_id: str, until: float, stop: FormerStop
 ) -> tuple[bool, str]:
     """Roll back, also over a restart of the engine. Return whether it is done, and otherwise the last error."""
     conflicts_until = min(until, time.monotonic() + CERTAIN_AFTER)
     while True:
         try:
-            return await roll_back(engine, name, former_id, ran, operation_id), ""
+            return await roll_back(engine, name, former_id, ran, operation_id, stop), ""
         except Invalid as error:  # the engine has answered, and would answer the same again
             return False, str(error)
         except WritError as error:
@@ -145,24 +172,32 @@ async def _well(engine: Engine, container_id: str, ran: bool, until: float, prog
     return await settled(engine, container_id, max(until, time.monotonic() + 1.0), progress)
 
 
-async def _cancelled(engine: Engine, task: Task, raw: Raw) -> TaskResult:
+async def _cancelled(engine: Engine, task: Task, raw: Raw, stop: FormerStop) -> TaskResult:
     name, ran = str(raw["Name"]).removeprefix("/"), container_view.is_running(raw)
     try:
         async with asyncio.timeout(CANCEL_SECONDS):
-            back = await roll_back(engine, name, str(raw["Id"]), ran, task.operation_id)
+            back = await roll_back(engine, name, str(raw["Id"]), ran, task.operation_id, stop)
     except (TimeoutError, WritError):
         back = False
     if back:
         return TaskResult(outcome="cancelled", code="cancelled", message="the former container runs again")
     former = names_for(name, task.operation_id).former
-    return TaskResult(outcome="unknown", code="cancelled", message=f"look for {former}", effect="maybe")
+    message, is_over = f"look for {former}", not stop.is_open
+    return TaskResult(outcome="unknown", code="cancelled", message=message, effect="maybe", over=is_over)
 
 
 async def _rolled_back(
-    engine: Engine, task: Task, raw: Raw, code: str, message: str, output: Mapping[str, Any], until: float
+    engine: Engine,
+    task: Task,
+    raw: Raw,
+    code: str,
+    message: str,
+    output: Mapping[str, Any],
+    until: float,
+    stop: FormerStop,
 ) -> TaskResult:
     name, ran = str(raw["Name"]).removeprefix("/"), container_view.is_running(raw)
-    back, problem = await _roll_back_until(engine, name, str(raw["Id"]), ran, task.operation_id, until)
+    back, problem = await _roll_back_until(engine, name, str(raw["Id"]), ran, task.operation_id, until, stop)
     shown = {**output, "rolled_back": back}
     if back:
         text = f"{message}; the former container runs again"

@@ -59,9 +59,21 @@ async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> ProbeR
         return ProbeResult(
             verdict=gone, observed={**observed, "reason": "the snapshot is gone" if image is None else "it is there"}
         )
-    ours = image is not None and _labels(image).get(OPERATION_LABEL) == task.operation_id
-    reason = "this operation made the snapshot" if ours else "no snapshot of this operation"
-    return ProbeResult(verdict="took_effect" if ours else "no_effect", observed={**observed, "reason": reason})
+    if image is not None and _labels(image).get(OPERATION_LABEL) == task.operation_id:
+        return ProbeResult(verdict="took_effect", observed={**observed, "reason": "this operation made the snapshot"})
+    verdict, reason = await _without_snapshot(engine, container, before)
+    return ProbeResult(verdict=verdict, observed={**observed, "reason": reason})
+
+
+async def _without_snapshot(engine: Engine, container: str, before: Mapping[str, Any]) -> tuple[Verdict, str]:
+    """Return the verdict where no snapshot of the operation is there. An engine pauses a container while it commits it,
+    which takes minutes for a large one. Raises WritError.
+    """
+    raw = await engine.find_or_none(container)
+    state = "" if raw is None else container_view.baseline(raw)["state"]
+    if state == "paused" and before.get("state") != "paused":
+        return "unknown", "no snapshot of this operation; the container is paused, maybe by it"
+    return "no_effect", "no snapshot of this operation"
 
 
 async def preview(engine: Engine, task: Task) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from writ_containers.engine.disk_usage import DiskUsage, disk_usage
 from writ_containers.engine.endpoint import Endpoint, connector, url
 from writ_containers.engine.engine_errors import STREAM, one_line, translated, translated_delete
 from writ_containers.engine.http_client import aiodocker, aiohttp
+from writ_containers.engine.late_effects import AnsweredProbes
 from writ_containers.engine.log_end import LogEnd
 from writ_containers.engine.registries import Registries
 from writ_containers.engine.snapshot_names import is_snapshot
@@ -56,6 +57,7 @@ class Engine:
         self.address = address
         self.registries = registries or Registries()
         self.stack_files = stack_files or LocalStackFiles()
+        self.probed = AnsweredProbes()
         with tempfile.TemporaryDirectory(prefix="writ-engine-") as folder:
             self._connector = connector(endpoint, Path(folder))
         timeout = aiohttp.ClientTimeout(total=None, connect=address.connect_timeout)

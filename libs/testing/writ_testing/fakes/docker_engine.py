@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from writ_testing.fakes.engine_containers import LateStops, listed
 from writ_testing.fakes.engine_http import EngineRequest, HttpReply, leave, read_request, send_answer
 from writ_testing.fakes.engine_networks import EngineNetworks
 from writ_testing.fakes.engine_storage import EngineStorage, has_labels
@@ -34,7 +35,7 @@ class EngineFault:
 
 
 @dataclass
-class FakeEngine(EngineNetworks, EngineStorage):
+class FakeEngine(EngineNetworks, EngineStorage, LateStops):
     """`containers` by id, as inspect shows them; `requests`: each request, as `METHOD /path`.
 
     `exits` and `health`: how containers are once started, those of the image `ill` or all. `breaks`: the fault of the
@@ -137,6 +138,7 @@ class FakeEngine(EngineNetworks, EngineStorage):
             await send_answer(writer, HttpReply(kind, {"message": fault.message if fault else ""}))
             return True
         if kind in ("cut", "hang"):
+            self.keep_stop(request, self.containers)
             return await leave(reader, kind == "hang")
         answer = self._handle(request)
         if request.method not in ("GET", "HEAD"):
@@ -211,7 +213,7 @@ class FakeEngine(EngineNetworks, EngineStorage):
 
     def _list(self, request: EngineRequest) -> HttpReply:
         found = [one for one in self.containers.values() if has_labels(request, one["Config"]["Labels"])]
-        return HttpReply(200, [_listed(one) for one in found])
+        return HttpReply(200, [listed(one) for one in found])
 
     def _create(self, request: EngineRequest) -> HttpReply:
         if self.named(request.query["name"]) is not None:
@@ -330,11 +332,6 @@ class FakeEngine(EngineNetworks, EngineStorage):
 
     def _now(self) -> str:
         return f"2026-01-01T00:{self.clock // 60:02d}:{self.clock % 60:02d}.123456789Z"
-
-
-def _listed(one: dict[str, Any]) -> dict[str, Any]:
-    known = {"Id": one["Id"], "Names": [one["Name"]], "State": one["State"]["Status"]}
-    return {**known, "Labels": one["Config"]["Labels"], "Image": one["Config"]["Image"]}
 
 
 @asynccontextmanager
