@@ -84,6 +84,27 @@ async def test_agents_with_a_newer_directory_than_policy_are_named(tmp_path: Pat
         assert notices.ahead == []
 
 
+async def test_agents_are_named_once_policy_has_lost_its_directory(tmp_path: Path) -> None:
+    known, people = with_people(tmp_path)
+    number, broker, presence = DIRECTORY.name.number, Broker(), AgentPresence(lease=15.0, clock=lambda: 100.0)
+    bus, sent = MemoryBus(broker), list[str]()
+
+    async def hear(message: Message) -> None:
+        sent.append(message.subject)
+
+    notices = PeopleNotices(bus, presence)
+    presence.record(beat("a", people=number))
+    async with replica(MemoryBus(broker), bus, known, **people):
+        await notices.send_due()
+        assert notices.ahead == []
+    async with replica(MemoryBus(broker), bus, known):
+        await bus.subscribe(subjects.people_notice("b"), hear)
+        presence.record(beat("b", people=0))
+        await notices.send_due()
+        assert notices.ahead == [f"a-1 of pool a has version {number}, policy 0"]
+    assert sent == []
+
+
 async def test_policy_sends_a_known_directory_no_more_and_its_notice_each_time(tmp_path: Path) -> None:
     known, people = with_people(tmp_path)
     broker = Broker()

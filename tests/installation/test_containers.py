@@ -80,9 +80,20 @@ def test_the_environment_holds_nothing_secret_and_keeps_the_lines_of_others(tmp_
         assert key.is_dir() or key.read_text().strip() not in path.read_text()
 
 
-def test_the_environment_keeps_profiles_that_are_named_besides_that_of_the_cluster(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "line",
+    [
+        "COMPOSE_PROFILES=docker, cluster,mcp",
+        'COMPOSE_PROFILES="docker,mcp"',
+        "COMPOSE_PROFILES = 'docker,mcp' # more",
+        "COMPOSE_PROFILES=docker,mcp # more",
+        "export COMPOSE_PROFILES=docker,mcp",
+        'export  COMPOSE_PROFILES="docker,mcp"',
+    ],
+)
+def test_the_environment_keeps_profiles_that_are_named_besides_that_of_the_cluster(tmp_path: Path, line: str) -> None:
     path = tmp_path / ".env"
-    path.write_text("COMPOSE_PROFILES=docker, cluster,mcp\n")
+    path.write_text(f"{line}\n")
     write_environment(path, environment(folders.init(tmp_path / ".writ", 3)))
     lines = [line for line in path.read_text().splitlines() if "PROFILES" in line]
     assert lines == ["COMPOSE_PROFILES=cluster,docker,mcp"]

@@ -316,19 +316,23 @@ def test_second_loss_of_policys_key_names_the_key_that_was_lost_before(tmp_path:
         create_installation(home)
 
 
-def test_lost_policy_key_must_be_removed_from_the_keyring(tmp_path: Path) -> None:
-    """Policy signs with no key that the keyring lacks."""
+def test_lost_policy_key_is_removed_from_the_keyring_and_no_other_key_is(tmp_path: Path) -> None:
+    """Policy signs with no key that its entries lack. The others say which keys of services are refused."""
     home = Home(tmp_path / "home")
     create_installation(home)
     lost, former = home.public("policy"), Key(generate_seed()).public
     first = KeyEntry(name="policy", key=former, state="former", since=1.0, until=2.0, last_event=7, last_version=1)
-    keyring = Keyring(keys=[first, KeyEntry(name="policy", key=lost, state="current", since=2.0)])
+    other = KeyEntry(name="executor", key=Key(generate_seed()).public, state="former", since=1.0, until=2.0)
+    keyring = Keyring(keys=[first, other, KeyEntry(name="policy", key=lost, state="current", since=2.0)])
     home.keyring_file.write_bytes(msgspec.json.encode(keyring))
     home.seed_file("policy").unlink()
     with pytest.raises(ConfigError) as refused:
-        create_installation(home, f"{lost}@3@71")
-    assert f"remove {home.keyring_file} and set WRIT_POLICY_FORMER_KEYS" in str(refused.value)
+        create_installation(home, f"{lost}@3@71")  # without the key before it, whose versions would not count
+    assert home.keyring_file.name not in str(refused.value)
     assert f"={former}@1@7,{lost}@NUMBER\n" in str(refused.value)
-    home.keyring_file.unlink()
+    assert home.keyring() == keyring
     create_installation(home, f"{former}@1@7,{lost}@3@71")
-    assert home.public("policy") != lost
+    assert home.keys_of("policy") == [home.public("policy")] != [lost]
+    assert home.keyring().keys == [other]
+    create_installation(home)
+    assert home.keyring().keys == [other]

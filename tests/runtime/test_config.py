@@ -58,6 +58,13 @@ def test_constraints_hold(value: str) -> None:
         load(Config, {**REQUIRED, "WRIT_SLOTS": value})
 
 
+@pytest.mark.parametrize("value", ["inf", "-Infinity", "nan", "1e400"])
+def test_number_must_be_finite(value: str) -> None:
+    """JSON has no other: a report with one could not be read again."""
+    with pytest.raises(ConfigError, match="WRIT_LEASE: "):
+        load(Config, {**REQUIRED, "WRIT_LEASE": value})
+
+
 def test_error_of_a_variable_lists_the_possible_values() -> None:
     wrong = {"WRIT_MODE": "STRICT", "OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4318"}
     with pytest.raises(ConfigError) as caught:

@@ -4,6 +4,7 @@ Each field is `Annotated[type, env("NAME", "description")]`; further `Meta` cons
 counts as unset. Values never appear in errors: some of them are secret.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import UnionType
@@ -110,9 +111,12 @@ def load(kind: type[Loaded], environ: Mapping[str, str]) -> Loaded:
         text = environ.get(name, "")
         if text:
             try:
-                values[field.name] = msgspec.convert(text, hint, strict=False, dec_hook=_decode)
+                value = values[field.name] = msgspec.convert(text, hint, strict=False, dec_hook=_decode)
             except msgspec.ValidationError as error:
                 problems.append(f"{name}: {_why(hint, error)}")
+            else:
+                if isinstance(value, float) and not math.isfinite(value):
+                    problems.append(f"{name}: expected a finite number")
         elif field.required:
             problems.append(f"{name} is not set ({meta.description})")
     if problems:

@@ -10,5 +10,16 @@ _BEFORE_VALUES = (b",", b"[", b"{")
 
 
 def has_too_many_values(data: bytes | bytearray) -> bool:
-    """Return whether JSON of these bytes could have more than MOST_VALUES values; those in its texts count as well."""
-    return sum(map(data.count, _BEFORE_VALUES)) > MOST_VALUES
+    """Return whether JSON of these bytes may have more than MOST_VALUES values, or as many strings and keys. What looks
+    like a value within a string does not count.
+    """
+    if _counted(data) <= MOST_VALUES:
+        return False
+    plain = data.replace(b"\\\\", b"").replace(b'\\"', b"")  # no quote is left within a string
+    if plain.count(b'"') > 2 * MOST_VALUES:
+        return True
+    return _counted(b"".join(plain.split(b'"')[::2])) > MOST_VALUES
+
+
+def _counted(data: bytes | bytearray) -> int:
+    return sum(map(data.count, _BEFORE_VALUES))

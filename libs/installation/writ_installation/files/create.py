@@ -26,7 +26,7 @@ from writ_documents.readers import read_agents, read_inventory, read_principals
 from writ_installation.files import list_edits
 from writ_installation.files.former_keys import refuse_former_keys
 from writ_installation.files.home import OPERATOR, PEOPLE, Home, host_token
-from writ_installation.files.lost_policy_key import keep_former_keys, refuse_lost_policy_key
+from writ_installation.files.lost_policy_key import drop_lost_policy_key, keep_former_keys, refuse_lost_policy_key
 from writ_installation.files.parameter_keys import make_parameter_key
 from writ_trust.keys import Key, generate_seed
 from writ_trust.people import open_directory
@@ -57,6 +57,7 @@ def create_installation(home: Home, former_policy_keys: str = "") -> bool:
     refuse_former_keys(home)
     home.make_folders()
     keep_former_keys(home, former_policy_keys)
+    drop_lost_policy_key(home)
     make_files(home)
     add_missing_pools(home)
     return new

@@ -26,5 +26,5 @@ def _refusal(home: Home, entry: KeyEntry) -> str:
     needed = f", {present.key}" if present is not None else ""
     return (
         f"{home.seed_file(entry.name)}: this key was rotated away{when}, so it is refused. Put the present one back"
-        f"{needed}. If it is lost, remove the file and start Writ again: see docs/operating/files.md"
+        f"{needed}. If it is lost, see docs/operating/files.md"
     )

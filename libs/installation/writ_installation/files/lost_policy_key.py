@@ -5,7 +5,7 @@ would replace the key's public half on disk, and then fail. Later starts need th
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 
 import msgspec
@@ -14,6 +14,7 @@ from writ_contracts.errors import ConfigError
 from writ_contracts.installation.keyring import POLICY, Keyring
 from writ_documents.atomic_files import save
 from writ_installation.files.home import Home
+from writ_installation.files.keyring import save_keys
 
 VARIABLE = "WRIT_POLICY_FORMER_KEYS"
 _ENTRY = re.compile(r"[A-Z0-9]+@\d+(@\d+)?")
@@ -28,26 +29,33 @@ class _Mark(msgspec.Struct, frozen=True, kw_only=True):
 
 def refuse_lost_policy_key(home: Home, former_keys: str = "") -> None:
     """Raise ConfigError if policy's key is lost. `former_keys`: the value of WRIT_POLICY_FORMER_KEYS, which permits a
-    new key if it names the lost one.
+    new key if it names the lost one, and each that was rotated away before.
     """
     seed = home.seed_file(POLICY)
     if home.split or seed.exists() or not home.public_file.exists():
         return
     lost, keyring = home.public(POLICY), home.keyring()
-    named = any(map(re.compile(rf"{lost}@\d+(@\d+)?").fullmatch, map(str.strip, former_keys.split(","))))
-    if named and not keyring.of(POLICY):
+    if _names(former_keys, {lost, *keyring.former(POLICY)}):
         return
-    remove = f"remove {home.keyring_file} and " if keyring.of(POLICY) else ""
     raise ConfigError(
         f"{seed} is missing. Nothing was started or changed.\n"
         f"Copy the file back from a backup: `writ restore FILE --home FOLDER` unpacks a backup into a new FOLDER, which"
         f" then has keys/{POLICY}.seed.\n"
-        f"Without a backup, {remove}set {VARIABLE} for the next start. Then a new key is made, and signatures of"
+        f"Without a backup, set {VARIABLE} for the next start. Then a new key is made, and signatures of"
         " the former one count up to the last version of the policy, and the last event, that it names. Later starts"
         f" read them in {home.former_policy_keys}:\n"
         f"  {VARIABLE}={','.join(_former(home, keyring, lost))}\n"
         "See docs/operating/policy-versions.md"
     )
+
+
+def drop_lost_policy_key(home: Home) -> None:
+    """Remove policy's entries from `keyring.json` if its key is lost: policy signs with no key that a list of its keys
+    lacks. Those of other services stay, by which their former keys are refused. Raises ConfigError.
+    """
+    ring = home.keyring()
+    if ring.of(POLICY) and not home.seed_file(POLICY).exists():
+        save_keys(home.keyring_file, [one for one in ring.keys if one.name != POLICY])
 
 
 def keep_former_keys(home: Home, given: str) -> None:
@@ -66,6 +74,12 @@ def kept_former_keys(home: Home) -> str:
     except FileNotFoundError:
         return ""
     return ",".join(one for one in entries if one.partition("@")[0] != home.public(POLICY))
+
+
+def _names(value: str, keys: Set[str]) -> bool:
+    """Return whether each entry is valid, and each of these keys has one."""
+    entries = [one for part in value.split(",") if (one := part.strip())]
+    return all(map(_ENTRY.fullmatch, entries)) and keys <= {one.partition("@")[0] for one in entries}
 
 
 def _former(home: Home, keyring: Keyring, lost: str) -> Iterator[str]:

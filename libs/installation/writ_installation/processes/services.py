@@ -2,6 +2,7 @@
 imported.
 """
 
+import math
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -145,11 +146,13 @@ def agents(
 def _agent_stop_seconds(environ: Mapping[str, str]) -> float:
     """Return the longest time of an agent's stop: it lets operations end, ends the rest, and sends their receipts.
 
-    A variable that is no number has no effect here: the agent names it and does not start.
+    A variable that is no finite number has no effect here: the agent names it and does not start.
     """
     with suppress(ValueError):
         stop, kill = (float(environ.get(name) or usual) for name, usual in AGENT_GRACES.items())
-        return max(STOP_SECONDS, stop + 2 * kill + AGENT_LAST_SECONDS)
+        seconds = stop + 2 * kill + AGENT_LAST_SECONDS
+        if math.isfinite(seconds):
+            return max(STOP_SECONDS, seconds)
     return STOP_SECONDS
 
 

@@ -155,15 +155,26 @@ def _with_profiles(values: Mapping[str, str], before: Sequence[str]) -> dict[str
     """Return the variables with the profiles that the lines of the file name, such as those for more services."""
     if PROFILES not in values:
         return dict(values)
-    named = [line.partition("=")[2] for line in before if line.partition("=")[0].strip() == PROFILES]
+    named = [value for name, value in map(_assignment, before) if name == PROFILES]
     every = ",".join([values[PROFILES], *named]).split(",")
     return {**values, PROFILES: ",".join(dict.fromkeys(name.strip() for name in every if name.strip()))}
+
+
+def _assignment(line: str) -> tuple[str, str]:
+    """Return the name and the value of a line as compose reads it: `export`, quotes and a comment are no part."""
+    name, _, value = line.partition("=")
+    name, value = name.strip(), value.strip()
+    if name.split()[:-1] == ["export"]:
+        name = name.split()[-1]
+    if value[:1] in {'"', "'"}:
+        return name, value[1:].partition(value[0])[0]
+    return name, value.partition(" #")[0].strip()
 
 
 def write_environment(path: Path, values: Mapping[str, str]) -> None:
     """Write these variables to compose's `.env`; its other lines stay, and so do other profiles."""
     path = path.absolute()
     before = path.read_text().splitlines() if path.exists() else []
-    kept: Iterable[str] = (line for line in before if line.partition("=")[0].strip() not in values)
+    kept: Iterable[str] = (line for line in before if _assignment(line)[0] not in values)
     ours = (f"{name}={value}" for name, value in _with_profiles(values, before).items())
     write_atomically(path, "".join(f"{line}\n" for line in (*kept, *ours)).encode())

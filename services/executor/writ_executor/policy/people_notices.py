@@ -87,7 +87,8 @@ class PeopleNotices:
             subjects.POLICY_PEOPLE, encode(PeopleRequest(number=0)), timeout=TIMEOUT, headers=headers
         )
         answer = decode(message.data, PeopleReply)
-        if answer.notice is None:
+        if answer.notice is None:  # policy has none, or has lost it
+            self._directory, self._notice, self._number = None, None, 0
             return
         self._notice = answer.notice.detached()
         if answer.directory is not None:
