@@ -275,7 +275,7 @@ async def test_operations_are_explained(command: Command) -> None:
     for word in ("file_path", "required", "secret", "change"):
         assert word in one.stdout
     service = (await command("operations", "service_restart")).stdout
-    assert "a systemd service without .service" in service
+    assert "a systemd service named without .service" in service
     assert "^(?!" not in service  # words say it, and JSON has the expression
     described = json.loads((await command("operations", "file_write", "-o", "json")).stdout)
     assert described["classes"]["content"] == "secret"

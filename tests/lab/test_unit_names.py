@@ -103,7 +103,7 @@ def test_a_unit_with_an_alias_that_nobody_denies_is_restarted(writ: Writ, host: 
 def test_unit_name_in_another_spelling_is_refused(writ: Writ, spelled: str) -> None:
     refused = writ.run("service_stop", f"service_name={spelled}", status=2)["error"]
     assert refused["code"] == "invalid_parameters"
-    assert "systemd service without .service" in refused["message"]
+    assert "systemd service named without .service" in refused["message"]
 
 
 def test_debians_own_alias_of_ssh_is_one(writ: Writ, host: Host) -> None:

@@ -16,7 +16,7 @@ NEVER = "units are named without .service"
 @pytest.mark.parametrize("spelled", ["ssh.service", "getty@tty1.service", "a.service.service"])
 def test_a_request_spells_a_unit_without_service(spelled: str) -> None:
     for operation in ("service_status", "service_start", "service_stop", "service_restart"):
-        with pytest.raises(Invalid, match=r"service_name must be a systemd service without \.service"):
+        with pytest.raises(Invalid, match=r"service_name must be a systemd service named without \.service"):
             CATALOGUE[operation].check({"service_name": spelled})
         assert CATALOGUE[operation].check({"service_name": spelled.removesuffix(".service").removesuffix(".service")})
 

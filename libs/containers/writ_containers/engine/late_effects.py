@@ -17,7 +17,7 @@ CERTAIN_AFTER = 4.0
 PAUSE = 0.2
 MOST_PROBED = 1000
 SHORTEST_LOOK = 0.5
-"""Seconds for a look that begins when the time is over."""
+"""Seconds for a read that begins when the time is over."""
 
 
 class LastSeen(NamedTuple, Generic[Seen]):
@@ -28,7 +28,7 @@ class LastSeen(NamedTuple, Generic[Seen]):
 
 
 class AnsweredSeconds:
-    """For how long an engine has answered, over one or more waits. After an error it begins anew."""
+    """For how long an engine has answered, over one or more waits. An error sets it back to none."""
 
     def __init__(self) -> None:
         self.total = 0.0
@@ -75,7 +75,7 @@ async def observe_late(
     answers: AnsweredSeconds | None = None,
 ) -> LastSeen[Seen]:
     """Look until the effect is there, or until the engine has answered for `seconds`, those of former waits included.
-    Return the last answer. It is not certain if `until` (monotonic seconds) comes first, which also ends a look that
+    Return the last answer. It is not certain if `until` (monotonic seconds) comes first, which also ends a read that
     takes too long.
     """
     seen: Seen | None = None
