@@ -13,6 +13,7 @@ from writ_installation.administration.docker_targets import (
     add_docker_target,
     engine_socket,
 )
+from writ_installation.administration.targets import when_used
 from writ_installation.files.home import Home
 from writ_installation.provisioner import folders
 
@@ -54,7 +55,8 @@ def test_the_engine_of_a_host_is_named_by_its_socket() -> None:
         engine_socket("docker.sock")
 
 
-async def test_engine_for_agents_in_containers_does_not_wait_for_writ_up(tmp_path: Path) -> None:
+async def test_engine_for_agents_in_containers_waits_for_no_agent_and_for_no_writ_up(tmp_path: Path) -> None:
     home = folders.init(tmp_path / ".writ", 1)
     added = await add_docker_target(home, wish(tmp_path, "/var/run/docker.sock"))
-    assert added.served is False, "None is for an installation that `writ up` starts"
+    assert added.served is None
+    assert when_used(home) == "Agents in containers are not seen from here: test the target once they are up"

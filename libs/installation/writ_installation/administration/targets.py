@@ -234,12 +234,15 @@ def ask_agent(backend: str, words: list[str], stdin: bytes = b"") -> dict[str, s
     return answer
 
 
-async def served_within(home: Home, target: Target) -> bool | None:
-    """Wait for an agent here to be ready for the target. None where Writ is not up, False where agents are containers,
-    which are not seen from here.
-    """
+def when_used(home: Home) -> str:
+    """Return, for people, when a target is used for which no agent of `writ up` runs here."""
     if home.servers.is_dir():
-        return False
+        return "Agents in containers are not seen from here: test the target once they are up"
+    return "Writ is not running here: the target is used from the next `writ up` on"
+
+
+async def served_within(home: Home, target: Target) -> bool | None:
+    """Wait for an agent here to be ready for the target. None where Writ is not up."""
     process = f"agent-{target.pool}"
     deadline = time.monotonic() + SERVED_WITHIN
     while (report := read_report(home.report_file)) is not None and holder(home.lock) is not None:

@@ -3,6 +3,7 @@
 from writ_cli.context.settings import Settings
 from writ_contracts.errors import Invalid
 from writ_installation.administration.docker_targets import AddedEngine, NewEngine, add_docker_target
+from writ_installation.administration.targets import when_used
 
 
 async def add_engine(settings: Settings, new: NewEngine, of_others: dict[str, object]) -> AddedEngine:
@@ -18,5 +19,5 @@ async def add_engine(settings: Settings, new: NewEngine, of_others: dict[str, ob
     settings.screen.line(f"The file that makes this machine serve it: {added.credential}")
     settings.screen.line(f"Next, test it: writ backends test {new.name}")
     if added.served is None:
-        settings.screen.line("Writ is not running here: the target is used from the next `writ up` on")
+        settings.screen.line(when_used(settings.home))
     return added

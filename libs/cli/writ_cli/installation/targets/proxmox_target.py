@@ -16,7 +16,8 @@ from writ_installation.administration.proxmox_targets import (
     api_address,
     shown_fingerprint,
 )
-from writ_installation.administration.targets import refuse_known
+from writ_installation.administration.targets import refuse_known, when_used
+from writ_installation.files.home import Home
 
 
 async def add_proxmox(
@@ -40,7 +41,7 @@ async def add_proxmox(
     if settings.screen.json:
         settings.screen.data(added)
     else:
-        _show(settings.screen, added)
+        _show(settings.screen, added, settings.home)
     return added
 
 
@@ -70,10 +71,10 @@ def _confirmed(host: str, shown: str) -> bool:
     return is_the_same()
 
 
-def _show(screen: Screen, added: AddedProxmox) -> None:
+def _show(screen: Screen, added: AddedProxmox, home: Home) -> None:
     name = added.target.id
     screen.line(f"{name} is a target now, of role {added.target.role}; its certificate is pinned in inventory.yaml")
     screen.line(f"It is used with the API token {added.token_id}, which is now also in {added.token_file}")
     screen.line(f"Next, test it and see which rights the token lacks: writ backends test {name}")
     if added.served is None:
-        screen.line("Writ is not running here: the target is used from the next `writ up` on")
+        screen.line(when_used(home))

@@ -34,7 +34,9 @@ from writ_installation.administration.targets import (
     refuse_relative,
     refuse_tags,
     verified_host_key,
+    when_used,
 )
+from writ_installation.files.home import Home
 
 MOST_SECRET = 4096
 KINDS = ({"--ssh"}, {"--local"}, {"--proxmox"}, {"--docker"}, {"--ssh", "--docker"})
@@ -246,7 +248,7 @@ async def _add_host(settings: Settings, new: NewTarget, host_key: str) -> int:
     if settings.screen.json:
         settings.screen.data(added)
     else:
-        _show(settings.screen, added, new.address, split=settings.home.split)
+        _show(settings.screen, added, new.address, settings.home)
     return _done(new.name, served=added.served)
 
 
@@ -280,14 +282,14 @@ def confirmed_host_key(key: HostKey, address: SshAddress) -> bool:
     return is_the_same()
 
 
-def _show(screen: Screen, added: AddedTarget, address: SshAddress, *, split: bool) -> None:
+def _show(screen: Screen, added: AddedTarget, address: SshAddress, home: Home) -> None:
     name, port = added.target.id, f"-p {address.port} " if address.port != 22 else ""
     screen.line(f"{name} is a target now, of role {added.target.role}; its host key is pinned in inventory.yaml")
     screen.line(f"Add its key to ~/.ssh/authorized_keys of {address.user} on {address.host}:")
     screen.whole(added.public_key)
     screen.whole(f"  ssh-copy-id -f -i {added.key_file}.pub {port}{address.user}@{address.host}")
     screen.line(f"Next, test it: writ backends test {name}")
-    if split:
+    if home.split:
         screen.line(f"An agent of pool {added.target.pool} on another host needs a copy of {added.key_file}")
     elif added.served is None:
-        screen.line("Writ is not running here: the target is used from the next `writ up` on")
+        screen.line(when_used(home))
