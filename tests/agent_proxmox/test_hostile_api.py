@@ -10,13 +10,13 @@ import pytest
 import requests
 from tests.agent_proxmox.test_tls import TOKEN_OF, made
 
-from writ_agent.backends.json_values import MOST_VALUES
 from writ_agent_proxmox.connection import bounded_socket
 from writ_agent_proxmox.connection.api import Api
 from writ_agent_proxmox.connection.bounded_socket import UnusableReply
 from writ_agent_proxmox.connection.session import _Json
 from writ_agent_proxmox.settings import ProxmoxConnection
 from writ_contracts.errors import Unreachable
+from writ_contracts.json_values import MOST_REPLIED
 from writ_testing.peers.proxmox import Proxmox
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
@@ -111,6 +111,6 @@ async def test_limits_of_a_reply_begin_anew_with_each_request(server: Proxmox, m
 
 def test_reply_of_too_many_values_is_refused_before_it_is_decoded() -> None:
     response = requests.Response()
-    response._content = b'{"data": [' + b"[]," * MOST_VALUES + b"[]]}"
+    response._content = b'{"data": [' + b"[]," * MOST_REPLIED + b"[]]}"
     with pytest.raises(UnusableReply, match="more than 500,000 values"):
         _Json().loads(response)

@@ -7,9 +7,9 @@ its effect, to another target than the granted one. Docker's own client follows 
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from writ_agent.backends.json_values import MOST_VALUES, has_too_many_values
 from writ_containers.engine.engine_errors import UnusableEngineReply
 from writ_containers.engine.http_client import aiohttp
+from writ_contracts.json_values import MOST_REPLIED, may_exceed
 
 MOST_BYTES = 8 << 20
 """The largest reply that is read as a whole. An inspection of a container has about 10 KB, a list 2 KB a container."""
@@ -39,8 +39,8 @@ class BoundedReply(aiohttp.ClientResponse):
             if len(body) > MOST_BYTES:
                 raise UnusableEngineReply(f"it has more than {MOST_BYTES >> 20} MB")
             await asyncio.sleep(0)  # an engine that always has more holds up nobody else
-        if has_too_many_values(body):
-            raise UnusableEngineReply(f"it may have more than {MOST_VALUES:,} values")
+        if may_exceed(body, MOST_REPLIED):
+            raise UnusableEngineReply(f"it may have more than {MOST_REPLIED:,} values")
         return bytes(body)
 
 

@@ -17,13 +17,13 @@ import requests
 from proxmoxer.backends.https import Backend as ProxmoxerBackend
 from proxmoxer.core import ProxmoxResource, ResourceException
 
-from writ_agent.backends.json_values import MOST_VALUES, has_too_many_values
 from writ_agent_proxmox.connection.bounded_socket import BoundedSocket, UnusableReply
 from writ_agent_proxmox.connection.credentials import ApiToken
 from writ_agent_proxmox.connection.replies import error_of
 from writ_agent_proxmox.connection.tls import PinnedAdapter, context_for
 from writ_agent_proxmox.settings import ProxmoxConnection
 from writ_contracts.errors import TimedOut, Unreachable, Untrusted, WritError
+from writ_contracts.json_values import MOST_REPLIED, may_exceed
 
 READ_SECONDS = 40.0
 """Longer than the 30 s after which PVE's proxy gives up and says 596."""
@@ -130,8 +130,8 @@ def _parsed(content: bytes) -> Any:
     """Return the JSON, with `?` for what is no Unicode: logs and notes may have any bytes. Raises ValueError, and
     UnusableReply for one of too many values.
     """
-    if has_too_many_values(content):
-        raise UnusableReply(f"the reply may have more than {MOST_VALUES:,} values")
+    if may_exceed(content, MOST_REPLIED):
+        raise UnusableReply(f"the reply may have more than {MOST_REPLIED:,} values")
     text = content.decode("utf-8", "replace")
     body = json.loads(text)
     if _SURROGATE in text.lower():

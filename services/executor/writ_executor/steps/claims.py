@@ -9,11 +9,7 @@ from typing import Any, TypeGuard
 from writ_bus import tasks, tracing
 from writ_bus.port import Message
 from writ_contracts import subjects
-from writ_contracts.agents import (
-    LARGEST_CLAIM,
-    Claim,
-    ClaimMessage,
-)
+from writ_contracts.agents import LARGEST_CLAIM, Claim, ClaimMessage
 from writ_contracts.decisions import DecideRequest, Decision, Grant, GrantRequest
 from writ_contracts.errors import Conflict, Denied, Invalid, Unreachable, Untrusted
 from writ_contracts.installation.agent_hosts import check_host
