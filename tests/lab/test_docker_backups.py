@@ -2,7 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from msgspec.structs import replace
 from tests.lab.docker_host import BOX, DockerHost, docker_host
 from tests.lab.engine import Engine
 
-from writ_agent.backends.port import TaskResult
+from writ_agent.backends.port import Task, TaskResult
+from writ_agent.backends.processes import living
 from writ_containers.backups import operations as backups
 from writ_contracts.errors import WritError
 from writ_contracts.ids import encode_id
@@ -134,17 +136,53 @@ async def test_a_restore_that_is_not_as_in_the_backup_changes_nothing(
     assert "restored" not in host.engine.docker("volume", "ls", "--format", "{{.Name}}")
 
 
-async def test_a_stopped_backup_leaves_no_part_and_no_paused_container(host: DockerHost) -> None:
-    host.engine.docker("exec", "db", "sh", "-c", "head -c 300000000 /dev/urandom > /data/big")
-    asked = host.task("backup_create", encode_id(os.urandom(16)), backup_id="big", container_name="db")
-    progress = ProgressRecorder()
+async def test_backup_stopped_at_its_pause_leaves_no_part_and_no_paused_container(host: DockerHost) -> None:
+    await stopped_once(host, big_backup(host), lambda: is_paused(host))
 
-    running = asyncio.create_task(host.backend.run(asked, progress))
-    await eventually(lambda: is_paused(host))
+
+async def test_backup_stopped_while_it_reads_leaves_no_part_and_no_paused_container(host: DockerHost) -> None:
+    await stopped_once(host, big_backup(host), lambda: is_stored(host, 1_000_000))
+
+
+async def test_stopped_restore_leaves_the_container_as_it_was(host: DockerHost) -> None:
+    asked = big_backup(host)
+    assert (await host.backend.run(asked, ProgressRecorder())).outcome == "succeeded"
+    former = host.shown("db")["Id"]
+    restore = host.task("backup_restore", encode_id(os.urandom(16)), backup_id="big", container_name="db")
+    baseline = await host.backend.baseline(restore)
+    await stopped_once(host, replace(restore, baseline=baseline), lambda: is_writing(restore))
+    assert host.shown("db")["Id"] == former
+
+
+def big_backup(host: DockerHost) -> Task:
+    host.engine.docker("exec", "db", "sh", "-c", "head -c 300000000 /dev/urandom > /data/big")
+    return host.task("backup_create", encode_id(os.urandom(16)), backup_id="big", container_name="db")
+
+
+async def stopped_once(host: DockerHost, asked: Task, is_reached: Callable[[], Awaitable[bool]]) -> None:
+    """Stop an operation at some point of it, which ends it without an effect and without a process of it."""
+    running = asyncio.create_task(host.backend.run(asked, ProgressRecorder()))
+    await eventually(is_reached)
     assert await host.backend.stop(asked.operation_id, 3.0)
     assert (await running).outcome == "cancelled"
+    assert living(asked.operation_id) == []
     assert host.shown("db")["State"]["Status"] == "running"
-    assert (await host.backend.probe(asked, {})).verdict == "no_effect"
+    assert (await host.backend.probe(asked, asked.baseline)).verdict == "no_effect"
+
+
+async def is_stored(host: DockerHost, size: int) -> bool:
+    files = Path(host.target.backup["repository"]).rglob("data/*/*")
+    return sum(one.stat().st_size for one in files) > size
+
+
+async def is_writing(asked: Task) -> bool:
+    """Return whether restic has read 10 MB of the repository for this operation."""
+    for process in living(asked.operation_id):
+        with suppress(OSError):
+            counts = dict(line.split(": ") for line in Path(f"/proc/{process}/io").read_text().splitlines())
+            if int(counts["rchar"]) > 10_000_000:
+                return True
+    return False
 
 
 async def is_paused(host: DockerHost) -> bool:

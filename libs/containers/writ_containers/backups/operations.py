@@ -7,7 +7,7 @@ compared with the backup first; then it takes the place of the former one, whose
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -113,8 +113,8 @@ async def _create(engine: Engine, repository: Repository, task: Task, progress: 
             for number, path in enumerate(paths, 1):
                 progress(f"backs up {path}")
                 tags = _tags(parameters.backup_id, task.operation_id, _container(task), path, f"{number}/{len(paths)}")
-                stream = engine.archive(str(raw["Id"]), path)
-                await repository.store(tags, file_name(number), stream, full=parameters.backup_type == "full")
+                async with aclosing(engine.archive(str(raw["Id"]), path)) as stream:
+                    await repository.store(tags, file_name(number), stream, full=parameters.backup_type == "full")
     except (WritError, TimeoutError) as error:
         code = error.code if isinstance(error, WritError) else "timeout"
         done = await _given_up(repository, task.operation_id, code, str(error) or "it took too long")
@@ -183,16 +183,19 @@ async def _fill(engine: Engine, repository: Repository, container_id: str, part:
     """Unpack a part into its volume and compare. Raises WritError (`not_verified`)."""
     digest = TarDigest()
 
-    async def copied() -> AsyncIterator[bytes]:
-        async for piece in repository.dump(part):
+    async def copied(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async for piece in pieces:
             await digest.feed(piece)
             yield piece
 
     try:
-        await engine.extract(container_id, str(PurePosixPath(part.path).parent), copied())
+        async with repository.dump(part) as pieces:
+            await engine.extract(container_id, str(PurePosixPath(part.path).parent), copied(pieces))
     finally:
         expected = await digest.end()
-    if not expected or expected != await digest_of(engine.archive(container_id, part.path)):
+    async with aclosing(engine.archive(container_id, part.path)) as stored:
+        found = await digest_of(stored)
+    if not expected or expected != found:
         raise TimedOut(f"{part.path} differs from the backup after its restore", code="not_verified")
 
 

@@ -12,7 +12,7 @@ import os
 import tempfile
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -85,21 +85,28 @@ class Repository:
             process.stdin.close()
             await _all(process)
 
-    async def dump(self, part: BackupPart) -> AsyncIterator[bytes]:
-        """Yield the file of a part. Raises WritError where restic finds it damaged.
+    @asynccontextmanager
+    async def dump(self, part: BackupPart) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Yield the pieces of a part's file. After the block restic has ended, whoever still holds the iterator. Raises
+        WritError where restic finds the file damaged, and where the block did not read it to its end.
 
         Without room for restic's lock it is read without one: restic ends before its first byte, and is started again.
         """
-        words, begun = [part.reference, f"/{file_name(part.number)}"], False
-        try:
-            async for piece in self._pieces(["dump", *words]):
-                begun = True
-                yield piece
-        except WritError as error:
-            if begun or error.code != NO_SPACE:
-                raise
-            async for piece in self._pieces(["dump", "--no-lock", *words]):
-                yield piece
+        words = [part.reference, f"/{file_name(part.number)}"]
+        async with AsyncExitStack() as stack:
+            try:
+                output = await stack.enter_async_context(self._output(["dump", *words]))
+                first = await output.read(CHUNK)
+                if not first:
+                    await stack.aclose()
+            except WritError as error:
+                if error.code != NO_SPACE:
+                    raise
+                output = await stack.enter_async_context(self._output(["dump", "--no-lock", *words]))
+                first = await output.read(CHUNK)
+            yield _pieces(first, output)
+            if not output.at_eof():
+                raise WritError("not all of the backup was read", code="not_read")
 
     async def forget(self, parts: Sequence[BackupPart]) -> None:
         """Remove these parts; their data stays until somebody prunes. Raises WritError.
@@ -131,10 +138,12 @@ class Repository:
         async with self._running(words) as process:
             return await _all(process)
 
-    async def _pieces(self, words: Sequence[str]) -> AsyncIterator[bytes]:
+    @asynccontextmanager
+    async def _output(self, words: Sequence[str]) -> AsyncIterator[asyncio.StreamReader]:
         async with self._running(words) as process:
-            while process.stdout is not None and (piece := await process.stdout.read(CHUNK)):
-                yield piece
+            if process.stdout is None:
+                raise RuntimeError("restic was started without its output")
+            yield process.stdout
 
     @asynccontextmanager
     async def _running(self, words: Sequence[str], *, stdin: bool = False) -> AsyncIterator[Process]:
@@ -207,6 +216,13 @@ def file_name(number: int) -> str:
 def complete(parts: Sequence[BackupPart]) -> bool:
     """Return whether these parts of one backup are all of it."""
     return bool(parts) and {one.number for one in parts} == set(range(1, parts[0].of + 1))
+
+
+async def _pieces(first: bytes, output: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    piece = first
+    while piece:
+        yield piece
+        piece = await output.read(CHUNK)
 
 
 async def _all(process: Process) -> bytes:
