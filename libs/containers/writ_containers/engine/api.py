@@ -11,7 +11,7 @@ import base64
 import json
 import re
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -167,8 +167,11 @@ class Engine:
                 stat = json.loads(base64.b64decode(response.headers["X-Docker-Container-Path-Stat"]))
                 return bool(int(stat["mode"]) & FOLDER_MODE)
 
-    async def archive(self, container_id: str, path: str) -> AsyncIterator[bytes]:
-        """GET /containers/{id}/archive: yield the tar of a path. A broken stream raises TimedOut."""
+    async def archive(self, container_id: str, path: str) -> AsyncGenerator[bytes, None]:
+        """GET /containers/{id}/archive: yield the tar of a path. A broken stream raises TimedOut.
+
+        The engine holds the container until the end: close it (`contextlib.aclosing`) before another request on it.
+        """
         address = f"{self._base}/containers/{_check_id(container_id)}/archive"
         with translated():
             async with self._session.get(address, params={"path": path}) as response:
