@@ -111,6 +111,12 @@ def test_word_after_the_name_of_a_list_leads_to_the_command_that_is_meant(line: 
     assert refused(*line.split()).stderr.startswith(f"writ: {hint}")
 
 
+@pytest.mark.parametrize("verb", ["set", "grant", "edit", "update"])
+def test_change_of_a_principal_leads_to_its_roles(verb: str) -> None:
+    done = refused("principal", verb, "bob", "approver")
+    assert done.stderr.startswith(f"writ: No such command '{verb}'; did you mean `writ principal roles`?")
+
+
 @pytest.mark.parametrize(
     ("line", "hint"),
     [
