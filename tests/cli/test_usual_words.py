@@ -40,6 +40,8 @@ def refused(*words: str) -> Result:
         ("target remove web-1 --force", "; did you mean '--yes'?"),
         ("target remove web-1 -f", "; did you mean '--output' or '--yes'?"),
         ("context --json", "; did you mean '--output json'?"),
+        ("principal roles bob --role approver", "; it is an argument: leave out --role"),
+        ("approvals approve --operation abc", "; it is an argument: leave out --operation"),
         ("op list --since 1h", "; `writ audit search` has --since"),
         ("op list --status failed", "; `writ audit search` has --outcome"),
         ("trace --csv", "; did you mean '--output'?"),
