@@ -142,6 +142,8 @@ def test_operations_of_an_allow_rule_that_a_deny_rule_always_denies_are_named() 
     assert found(allow, {**deny, "emergency_overridable": True}) == [], "an emergency sets it aside"
     (finding,) = lint(file_of(global_policies=[allow, deny]), CATALOGUE)
     assert finding.keys[-2:] == ("operations", 1)
+    (finding,) = lint(file_of(global_policies=[allow, deny]), CATALOGUE, most_compared=8)
+    assert finding.message == "from 'allow' on, operations were not compared one by one: there are too many"
 
 
 @each_case(("wide", "narrow"), list(zip(WIDER, NARROWER, strict=True)))

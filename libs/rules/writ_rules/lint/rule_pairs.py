@@ -35,7 +35,7 @@ def covered(rules: Sequence[RuleReading], verbs: Verbs, most: int = MOST_COMPARE
     index, by_words = _index(rules), [_RulesByWord(rules, key) for key in WORDS]
     denies = _index([rule for rule in rules if not rule.entry.allowed])
     findings: list[LintFinding] = []
-    compared = 0
+    compared, left = 0, most // 4
     for narrow in rules:
         others = _smallest(narrow, index)
         fewer = others
@@ -48,12 +48,17 @@ def covered(rules: Sequence[RuleReading], verbs: Verbs, most: int = MOST_COMPARE
             return [*findings, LintFinding(Severity.WARNING, narrow.placed_rule.keys, text)]
         about_all = list(islice(_about(narrow, likely, verbs), 1))
         findings += about_all
-        if narrow.entry.allowed and len(narrow.operations) > 1 and not about_all:
+        if narrow.entry.allowed and len(narrow.operations) > 1 and not about_all and left > 0:
             parts = [_of_one_operation(narrow, operation) for operation in narrow.operations]
-            likely_denies = [(part, _smallest(part, denies)) for part in parts]
-            compared += _CLOSELY * sum(len(denying) for _, denying in likely_denies)
-            if compared <= most:
-                findings += _partly_overridden(likely_denies, verbs)
+            denying = [(part, _smallest(part, denies)) for part in parts]
+            likely_parts = [(part, [one for one in those if follows_by_bits(part, one)]) for part, those in denying]
+            left -= sum(len(those) for _, those in denying)
+            left -= _CLOSELY * sum(len(those) for _, those in likely_parts)
+            if left <= 0:
+                text = f"from '{narrow.name}' on, operations were not compared one by one: there are too many"
+                findings.append(LintFinding(Severity.WARNING, narrow.placed_rule.keys, text))
+            else:
+                findings += _partly_overridden(likely_parts, verbs)
     return findings
 
 
