@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -197,6 +198,10 @@ async def test_host_with_garbled_or_no_replies_has_an_error_code_and_leaks_nothi
     with pytest.raises(WritError) as refused:
         await asyncio.wait_for(host.run("network_test", host="127.0.0.1"), 50)
     assert refused.value.code == code
+    if code == "unreachable":
+        assert re.search(
+            r"hostops did not start on the host within [12] s: its Python or its login is slow", str(refused.value)
+        )
 
     async def gone() -> bool:
         return not [pid for pid in host.server.sessions() if "sshd" in _name(pid)]

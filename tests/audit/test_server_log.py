@@ -393,4 +393,4 @@ async def test_violation_of_an_honest_executor_is_recorded_once(
         for task in reading:
             task.cancel()
         await refuse("writ.request.bot.service_stop")
-    assert by_executor == ["NATS does not permit this executor publish to writ.request.bot.service_stop"]
+    assert by_executor == ["NATS does not permit this executor to publish to writ.request.bot.service_stop"]

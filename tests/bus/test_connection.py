@@ -37,7 +37,7 @@ async def test_unknown_key_is_forbidden_at_once(server: WritServer) -> None:
 
 
 async def test_foreign_inbox_is_forbidden_at_once(server: WritServer) -> None:
-    with pytest.raises(Forbidden, match="_inbox_bob"):
+    with pytest.raises(Forbidden, match="the server does not permit alice to subscribe to _inbox_bob"):
         await connect(server.options("alice", inbox_prefix="_INBOX_bob"))
 
 

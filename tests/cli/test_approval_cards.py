@@ -10,12 +10,14 @@ from rich.console import Console
 from tests.client.test_approval_card import POLICY, card
 
 from writ_cli.approvals.card_text import as_data, show_card
-from writ_cli.approvals.group import hidden_parameters
+from writ_cli.approvals.group import hidden_parameters, show_pending
 from writ_cli.main import cli
 from writ_cli.terminal.diff_text import show_diff
 from writ_cli.terminal.output import Screen, harmless
 from writ_client.people.approval_card import open_card
 from writ_contracts.errors import Invalid
+from writ_contracts.ids import operation_id
+from writ_contracts.people.approvals import PendingApproval
 
 
 @pytest.mark.parametrize("warning", ["", "by now it is denied: rule 'frozen' denies it"])
@@ -27,6 +29,36 @@ def test_card_shows_the_warning_of_policy(warning: str) -> None:
     assert (f"warning: {warning}" in terminal.getvalue()) == bool(warning)
     assert ("warning:" in terminal.getvalue()) == bool(warning)
     assert as_data(opened)["warning"] == warning
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_list_of_pending_requests_has_the_reason_of_each(width: int) -> None:
+    """Of a dozen requests for one operation, the reasons tell which is which."""
+    pending = [
+        PendingApproval(
+            operation_id=operation_id("alice", name),
+            principal="alice",
+            operation="file_write",
+            target=f"web-{name}",
+            sequence=1,
+            requested_at=0.0,
+            until=1.0,
+            digest="0" * 64,
+            yours=True,
+            reason=f"ticket {name}\nand  more" if name != "3" else "",
+        )
+        for name in "123"
+    ]
+    screen, terminal = Screen("table"), io.StringIO()
+    screen.out = Console(file=terminal, width=width)
+    show_pending(screen, pending)
+    shown = terminal.getvalue()
+    assert max(map(len, shown.splitlines())) <= width
+    for one in pending[:2]:
+        number = one.target.removeprefix("web-")
+        line = f"{one.operation_id}: reason: ticket {number} and more" if width == 80 else f"ticket {number} and more"
+        assert line in shown
+    assert shown.count("reason") == (2 if width == 80 else 1)
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,20 @@ def test_a_folder_of_somebody_else_in_the_working_directory_is_refused_unless_it
         assert call("principal", "list", "--field", "*.id").stdout == "alice\n"
 
 
+def test_a_folder_that_the_user_may_not_read_is_named_with_its_owner(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A colleague's `.writ` in a shared clone: nobody typed `--home`."""
+    home = elsewhere / ".writ"
+    home.mkdir(mode=0o700)
+    monkeypatch.setattr("writ_cli.context.current_context.os.access", lambda path, mode: Path(path) != home)
+    for words in (("targets",), ("targets", "--home", str(home)), ("policy", "validate", "x.yaml")):
+        done = call(*words)
+        assert done.exit_code == 2
+        assert f"{home} belongs to another user (uid {os.getuid()}), and you may not read it: run the" in done.stderr
+        assert "`writ up` creates an installation of your own" in done.stderr
+
+
 def test_a_link_of_somebody_else_to_an_own_folder_is_refused(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (elsewhere / "mine").mkdir()
     (elsewhere / ".writ").symlink_to(elsewhere / "mine")

@@ -78,7 +78,11 @@ CELLS = {
     "": "current",
 }
 """A cell of each column, as long as it is likely to be."""
-NARROW: dict[tuple[str, ...], dict[str, str]] = {("pool", "public key"): {"pool": "local-web-1"}}
+PENDING = ("operation", "digest", "requested by", "what", "target", "waits for", "time left", "reason")
+NARROW: dict[tuple[str, ...], dict[str, str]] = {
+    ("pool", "public key"): {"pool": "local-web-1"},
+    PENDING: {"reason": ""},  # where it does not fit it is printed beneath
+}
 
 
 class Shape(Struct, frozen=True):

@@ -7,6 +7,7 @@ import signal
 import sys
 
 import pytest
+import yaml
 from tests.cli.commands import Command
 from tests.client.scripted_api import ScriptedApi
 
@@ -59,7 +60,9 @@ async def test_run_acts_on_exactly_the_chosen_targets(
     ("words", "why"),
     [
         (("-t", "web-1", "-t", "web-9"), "no target 'web-9'"),
-        (("--tag", "us"), "no target with tag 'us'"),
+        (("--tag", "us"), "no target with tag 'us' in the inventory; there are eu\n"),
+        (("--tag", "web-9"), "no target with tag 'web-9' in the inventory; there are eu\n"),
+        (("--role", "testing"), "no target of role 'testing' in the inventory; there are production, staging\n"),
         (("--all",), "--all is 3 targets: confirm with --yes"),
         (("--all", "-t", "web-1"), "--all is every target"),
         (("-t", "web-1", "--serial", "2"), "--serial is for several targets"),
@@ -188,6 +191,17 @@ async def test_programs_get_a_json_line_for_each_target_and_one_for_the_run(
         ("web-2", "skipped"),
     ]
     assert last == {"run": last["run"], "targets": 3, "counts": {"skipped": 2, "failed": 1}}
+
+
+async def test_programs_get_a_yaml_document_for_each_target_and_one_for_the_run(
+    command: Command, served: ScriptedApi
+) -> None:
+    served.outcomes = {"db-1": "failed"}
+    done = await command(*RESTART, "-t", "*", "-o", "yaml")
+    *targets, last = yaml.safe_load_all(done.stdout)
+    assert sorted(one["outcome"] for one in targets) == ["failed", "succeeded", "succeeded"]
+    assert last["targets"] == 3
+    assert done.stdout.startswith("---\n")
 
 
 async def test_only_shows_the_named_outcomes(command: Command, served: ScriptedApi) -> None:

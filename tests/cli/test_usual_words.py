@@ -40,6 +40,8 @@ def refused(*words: str) -> Result:
         ("target remove web-1 --force", "; did you mean '--yes'?"),
         ("target remove web-1 -f", "; did you mean '--output' or '--yes'?"),
         ("context --json", "; did you mean '--output json'?"),
+        ("principal roles bob --role approver", "; it is an argument: leave out --role"),
+        ("approvals approve --operation abc", "; it is an argument: leave out --operation"),
         ("op list --since 1h", "; `writ audit search` has --since"),
         ("op list --status failed", "; `writ audit search` has --outcome"),
         ("trace --csv", "; did you mean '--output'?"),
@@ -109,6 +111,12 @@ def test_operation_by_the_name_of_a_program_is_suggested(name: str, hint: str) -
 )
 def test_word_after_the_name_of_a_list_leads_to_the_command_that_is_meant(line: str, hint: str) -> None:
     assert refused(*line.split()).stderr.startswith(f"writ: {hint}")
+
+
+@pytest.mark.parametrize("verb", ["set", "grant", "edit", "update"])
+def test_change_of_a_principal_leads_to_its_roles(verb: str) -> None:
+    done = refused("principal", verb, "bob", "approver")
+    assert done.stderr.startswith(f"writ: No such command '{verb}'; did you mean `writ principal roles`?")
 
 
 @pytest.mark.parametrize(

@@ -318,8 +318,11 @@ def test_values_of_one_kind_add_up_and_kinds_restrict(selector: TargetSelector, 
     ("selector", "missing"),
     [
         (TargetSelector(globs=("web-1", "wbe-*")), "there is no target 'wbe-\\*'"),
-        (TargetSelector(roles=("testing",)), "no target of role 'testing'"),
-        (TargetSelector(tags=("us",)), "no target with tag 'us'"),
+        (
+            TargetSelector(roles=("testing",)),
+            "no target of role 'testing' in the inventory; there are production, staging$",
+        ),
+        (TargetSelector(tags=("us",)), "no target with tag 'us' in the inventory; there are eu, web$"),
         (TargetSelector(tags=("wbe",)), "no target with tag 'wbe' in the inventory; did you mean 'web'"),
         (TargetSelector(globs=("db-1",), tags=("web",)), "no target matches all"),
     ],

@@ -126,6 +126,13 @@ async def test_config_is_what_the_client_reads(installation: RunningInstallation
     assert "is a human" not in ended.err
 
 
+async def test_config_for_a_misspelt_principal_is_refused_with_the_nearest(installation: RunningInstallation) -> None:
+    ended = await installation.writ("mcp", "config", "--client", "claude", "--as", "bott")
+    assert (ended.status, ended.out) == (2, "")
+    assert "there is no principal 'bott'" in ended.err
+    assert "did you mean 'bot'?" in ended.err
+
+
 async def test_config_warns_of_a_principal_that_is_a_person(installation: RunningInstallation) -> None:
     ended = await installation.writ("mcp", "config", "--client", "claude", "--as", "operator")
     assert (ended.status, json.loads(ended.out)["mcpServers"]["writ"]["args"][3]) == (0, "operator")

@@ -29,7 +29,7 @@ async def service(name: str) -> None:
     if mood == "die":
         sys.exit(f"{name} cannot go on")
     if mood == "outgrow" and (Path(os.environ["WRIT_RUN_FILE"]).parent / "order").exists():
-        sys.exit(f"Forbidden: the server does not permit {name} to subscription writ.new")
+        sys.exit(f"Forbidden: the server does not permit {name} to subscribe to writ.new")
     health = Health(Metrics())
     async with (
         listening(health, "127.0.0.1", int(os.environ.get("WRIT_HEALTH_PORT", "0"))) as port,

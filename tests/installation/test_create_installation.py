@@ -47,6 +47,13 @@ def test_creating_an_installation_again_changes_nothing(tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in home.root.rglob("*") if path.is_file()} == before
 
 
+async def test_principal_that_exists_is_refused_with_the_command_that_changes_its_roles(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    await add_principal(home, "bob", "human", [], None)
+    with pytest.raises(Conflict, match=r"there is a principal bob already; `writ principal roles bob ROLE…` sets"):
+        await add_principal(home, "bob", "human", ["approver"], None)
+
+
 @pytest.fixture
 def fail_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Return a function: the sync with this number from now on fails, counted from 1, as on a full disk."""

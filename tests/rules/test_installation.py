@@ -51,6 +51,11 @@ def found(*rules: dict[str, Any], people: Any = PEOPLE, targets: Any = TARGETS, 
         ),
         ({"target_attributes": {"tier": {"min": 2}}, "allowed": False}, []),
         ({"users": ["alice", "eve"]}, ["warning: no principal is 'eve'"]),
+        ({"users": ["alice", "bobb"]}, ["warning: no principal is 'bobb'; did you mean 'bob'?"]),
+        (
+            {"user_roles": ["operatr", "operator"]},
+            ["warning: no principal has role 'operatr'; did you mean 'operator'?"],
+        ),
         ({"user_roles": ["operator", "sre"]}, ["warning: no principal has role 'sre'"]),
         ({"principal_kinds": ["human", "service"]}, ["warning: no principal is 'service'"]),
         (

@@ -133,6 +133,19 @@ def test_an_inherited_allow_shadows_none_that_counts_behind_a_gateway() -> None:
     assert found({**narrow, "target_roles": ["gateway"]}, role_policies={"gateway": [wide]}) == shadowed
 
 
+def test_operations_of_an_allow_rule_that_a_deny_rule_always_denies_are_named() -> None:
+    allow = rule("allow", "service_status", "service_restart", "service_stop", user_roles=["web"])
+    deny = rule("deny", "service_restart", "service_stop", allowed=False)
+    message = "warning: partly overridden: 'deny' denies all of service_restart, service_stop that 'allow' allows"
+    assert found(allow, deny) == found(deny, allow) == [message]
+    assert found(allow, {**deny, "users": ["alice"]}) == [], "others may"
+    assert found(allow, {**deny, "emergency_overridable": True}) == [], "an emergency sets it aside"
+    (finding,) = lint(file_of(global_policies=[allow, deny]), CATALOGUE)
+    assert finding.keys[-2:] == ("operations", 1)
+    (finding,) = lint(file_of(global_policies=[allow, deny]), CATALOGUE, most_compared=8)
+    assert finding.message == "from 'allow' on, operations were not compared one by one: there are too many"
+
+
 @each_case(("wide", "narrow"), list(zip(WIDER, NARROWER, strict=True)))
 def test_a_rule_that_another_covers_is_shadowed_redundant_or_overridden(
     wide: dict[str, Any], narrow: dict[str, Any]

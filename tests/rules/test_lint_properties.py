@@ -1,6 +1,7 @@
 """Brute force over a small world confirms each vacuous, shadowed, redundant or overridden rule of lint."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -193,6 +194,9 @@ def test_lint_finding_is_true_of_every_request(file: PolicyDocument) -> None:
         event(word)
         if word in ("vacuous", "shadowed", "redundant", "overridden"):
             confirm(file, policy, word, rule_of(file, finding))
+        if word == "partly overridden":
+            names = re.search(r"denies all of (.+) that", finding.message)
+            confirm_denied(policy, rule_of(file, finding).entry.name, names[1].split(", ") if names else [])
 
 
 def confirm(file: PolicyDocument, policy: Policy, word: str, place: PlacedRule) -> None:
@@ -207,6 +211,14 @@ def confirm(file: PolicyDocument, policy: Policy, word: str, place: PlacedRule) 
     without, _ = compiled(replaced(file, place, None))
     for requested in every:
         assert decided(policy, requested) == decided(without, requested), (name, requested)
+
+
+def confirm_denied(policy: Policy, name: str, operations: Sequence[str]) -> None:
+    assert operations
+    for requested in requests(set(operations)):
+        ruling: Ruling = decide(policy, requested, ControlState())
+        matched = any(entry.rule == name and entry.matched for entry in ruling.trace)
+        assert not matched or ruling.effect == "deny", (name, requested)
 
 
 @pytest.mark.parametrize("word", ["shadowed", "redundant", "overridden"])

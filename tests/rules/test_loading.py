@@ -105,7 +105,11 @@ def test_the_missions_own_examples_load_without_a_warning() -> None:
     [
         ("parameter_constraints: {timeout: {min_value: 1}}", "6:41: unknown key 'min_value'; write 'min'"),
         ("target_patterns: [web-*]", "6:7: unknown key 'target_patterns'; write 'targets', ids with `*` and `?`"),
-        ("roles: [sre]", "6:7: unknown key 'roles'; write 'user_roles' for principals, or 'target_roles' for targets"),
+        (
+            "principals: [alice]",
+            "6:7: unknown key 'principals'; write 'users' or 'user_roles', or 'target_roles' for targets",
+        ),
+        ("roles: [sre]", "6:7: unknown key 'roles'; write 'users' or 'user_roles', or 'target_roles' for targets"),
         ("effect: deny", "6:7: unknown key 'effect'; write 'allowed: true' or 'allowed: false'"),
         ("created_at: x", "6:7: unknown key 'created_at'; it has no effect; leave it out"),
         ("requires_approvel: true", "6:7: unknown key 'requires_approvel'; did you mean 'requires_approval'?"),
@@ -214,10 +218,6 @@ def test_a_rule_under_a_role_that_names_others_is_refused(mode: str, roles: str)
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (
-            "parameter_constraints: {servise_name: {max: 1}}",
-            "no operation of the rule has the parameter 'servise_name'",
-        ),
         ("emergency_overridable: true", "only a deny can be emergency_overridable"),
         (
             "parameter_constraints: {timeout: {max_age: 5}}",
@@ -227,6 +227,20 @@ def test_a_rule_under_a_role_that_names_others_is_refused(mode: str, roles: str)
 )
 def test_rule_with_less_effect_than_it_seems_loads_with_a_warning(line: str, message: str) -> None:
     assert any(message in warning for warning in warned(written(line)))
+
+
+def test_pattern_in_place_of_an_operation_is_refused_with_what_to_write() -> None:
+    text = "policies: {global_policies: [{name: a, operations: ['backup_*'], allowed: false}]}"
+    (finding,) = refused(text)
+    assert "there is no operation 'backup_*'; operations are named in full, or in a group under 'groups'" in finding
+
+
+def test_misspelt_parameter_of_an_allow_rule_is_refused_since_the_rule_would_allow_any_value() -> None:
+    message = "no operation of the rule has the parameter 'servise_name'"
+    line = "parameter_constraints: {servise_name: {max: 1}}"
+    (finding,) = refused(written(line))
+    assert f"{message}, so 'a' allows any value; did you mean 'service_name'?" in finding
+    assert f"{message}; did you mean 'service_name'?" in warned(written(line).replace("true", "false"))[0]
 
 
 @pytest.mark.parametrize("key", ["max_concurrent", "max_targets"])

@@ -132,7 +132,8 @@ class NatsConnection:
             _logger.debug("nats.error", extra={"error": text})
 
     def _on_refusal(self, verb: str, subject: str) -> None:
-        error = Forbidden(f"the server does not permit {self.options.name} to {verb} {subject}")
+        action = "subscribe" if verb == "subscription" else verb  # as the server names it
+        error = Forbidden(f"the server does not permit {self.options.name} to {action} to {subject}")
         for callback in list(self.on_refused):
             callback(subject, error)
         if self.options.on_violation:

@@ -69,11 +69,12 @@ async def list_pending(settings: Settings) -> int:
     elif not pending:
         settings.screen.line("no request waits for you to decide; `writ op list` shows your own")
     else:
-        _table(settings.screen, pending)
+        show_pending(settings.screen, pending)
     return Exit.DONE
 
 
-def _table(screen: Screen, pending: list[PendingApproval]) -> None:
+def show_pending(screen: Screen, pending: list[PendingApproval]) -> None:
+    """Show the requests as a table, their reasons beneath where it is too wide."""
     now = time.time()
     rows = [
         (
@@ -84,13 +85,15 @@ def _table(screen: Screen, pending: list[PendingApproval]) -> None:
             one.target,
             "you" if one.yours else one.waits_for,
             times.span(max(one.until - now, 0.0)),
+            " ".join(one.reason.split()),
         )
         for one in pending
     ]
     screen.table(
-        ("operation", "digest", "requested by", "what", "target", "waits for", "time left"),
+        ("operation", "digest", "requested by", "what", "target", "waits for", "time left", "reason"),
         rows,
         drop=("digest", ("operation", "time left"), ("target", "waits for"), ("requested by", "what")),
+        spill=True,
     )
 
 

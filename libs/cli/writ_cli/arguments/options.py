@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from writ_cli.arguments import completion
 from writ_cli.arguments.suggestions import with_suggestion
-from writ_cli.context.current_context import ContextFolder, found_home
+from writ_cli.context.current_context import ContextFolder, check_readable, found_home
 from writ_cli.context.settings import Settings
 from writ_cli.terminal.output import Screen
 from writ_cli.terminal.watching import watched
@@ -61,7 +61,7 @@ _HOME = click.option(
     envvar="WRIT_HOME",
     default=".writ",
     show_default=True,
-    type=click.Path(file_okay=False, path_type=Path),
+    type=click.Path(file_okay=False, readable=False, path_type=Path),  # `check_readable` names the owner
     help="The installation's folder (WRIT_HOME); `.writ` is searched upwards.",
 )
 _AS = click.option(
@@ -219,6 +219,7 @@ def _runs(body: Body, *, traced: bool = False) -> Command:
             home = found or home
             if found is None and context is None and traced and not os.environ.get("NATS_URL"):
                 context = ContextFolder(os.environ).current_file()
+        check_readable(home)
         settings = Settings(
             screen=Screen(form, field, quiet=quiet),
             home=Home(home),

@@ -19,7 +19,8 @@ from writ_contracts.inventory import Target
 from writ_contracts.nearest_name import SUGGESTED, near
 from writ_documents.document import FileErrors
 
-_QUOTED = re.compile(r"'([^']+)'")
+_QUOTED = re.compile(r"(?<! tag )(?<! role )'([^']+)'")
+"""The unknown name. Tags and roles of targets are of another kind than the names that are compared here."""
 
 
 def inventory_targets(settings: Settings) -> list[str] | None:

@@ -82,6 +82,12 @@ _COMMANDS = {
         "policy who-can": "who",
         "simulate": "dry-run",
     },
+    "writ principal": {
+        "principal disable": "block lock suspend",
+        "principal enable": "unblock unlock",
+        "principal roles": "change edit grant role set update",
+        "principal rotate": "key",
+    },
     "writ sessions": {"login": "add create new", "sessions revoke": "delete end remove rm"},
     "writ stop": {"stop lift": "clear delete end off remove rm", "stop set": "add all create new on start"},
     "writ target": {"agent-env": "agent", "target test": "check ping"},

@@ -71,10 +71,18 @@ def _hint(option: str, root: click.Context, words: Sequence[str]) -> str:
         return hint
     if ours := meant(option, command):
         return did_you_mean(ours)
+    if _is_argument(option, command):
+        return f"; it is an argument: leave out {option}"
     related = RELATED.get(" ".join(path), "")
     other, *_ = named_command(root, related.split()[1:])
     ours = ([option] if _has(other, option) else meant(option, other)) if related else []
     return f"; `{related}` has {ours[0]}" if ours else ""
+
+
+def _is_argument(option: str, command: click.Command) -> bool:
+    """Return whether the option has the name of an argument, such as `--role` that of the roles of a principal."""
+    name = option.lstrip("-").replace("-", "_")
+    return any(isinstance(one, click.Argument) and one.name in (name, f"{name}s") for one in command.params)
 
 
 def _as_parameter(option: str, words: Sequence[str]) -> str:

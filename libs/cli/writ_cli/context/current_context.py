@@ -47,6 +47,16 @@ def _check_owners(found: Path, owners: Collection[int]) -> None:
         )
 
 
+def check_readable(home: Path) -> None:
+    """Raises ConfigError for an installation's folder that this user may not read."""
+    if home.is_dir() and not os.access(home, os.R_OK | os.X_OK):
+        owner = home.stat().st_uid
+        raise ConfigError(
+            f"{home.absolute()} belongs to another user (uid {owner}), and you may not read it: {as_user(owner)}. In "
+            "another folder, `writ up` creates an installation of your own"
+        )
+
+
 class ContextFolder:
     """The saved contexts of a user, and the name of the current one."""
 

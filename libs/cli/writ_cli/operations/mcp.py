@@ -16,6 +16,7 @@ from writ_cli.arguments.options import asking, local
 from writ_cli.context.settings import Settings
 from writ_contracts.errors import Invalid, Unreachable
 from writ_documents.readers import read_principals
+from writ_installation.files.principal_changes import principals_of
 from writ_installation.server_access.server_tls import client_tls
 from writ_installation.status.server_url import running_url
 from writ_runtime import subprocess_env
@@ -97,7 +98,10 @@ async def http(
     """
     key_file = settings.home.seed_file(f"principal-{gateway}")
     if not key_file.exists():
-        raise Invalid(f"there is no gateway {gateway}: `writ principal add NAME --kind agent --via {gateway}` makes it")
+        command = f"`writ principal add NAME --kind agent --via {gateway}`"
+        raise Invalid(
+            f"no principal comes through a gateway {gateway!r} yet: {command} adds one, and the gateway's key"
+        )
     url = settings.environ.get("NATS_URL") or running_url(settings.home)
     if url is None:
         raise Unreachable(f"Writ is not up on {settings.home.root}: start it with `writ up`, or set NATS_URL")
@@ -174,7 +178,7 @@ async def config(settings: Settings, client: str, profile: str, read_only: bool)
 
     Nothing is written. Standard error names the file that it belongs in.
     """
-    where = ["--context", str(settings.context.absolute())] if settings.context else ["--as", settings.who()]
+    where = ["--context", str(settings.context.absolute())] if settings.context else ["--as", _known(settings)]
     options = ["--profile", profile, *(["--read-only"] if read_only else [])]
     server = {
         "command": str(Path(sys.executable).with_name("writ")),
@@ -187,6 +191,17 @@ async def config(settings: Settings, client: str, profile: str, read_only: bool)
     if not settings.context and _is_human(settings):
         warning = "is a human, so the agent could do everything that this person may: give it a principal of its own"
         click.echo(f"writ: {settings.who()} {warning} (`writ principal add --kind agent`, then --as)", err=True)
+
+
+def _known(settings: Settings) -> str:
+    """Return the principal to act as. Raises Invalid for one that the installation here does not know: the client would
+    show the error of `writ mcp stdio` in a log that few people read.
+    """
+    name = settings.who()
+    if settings.home.principals.exists() and name not in principals_of(settings.home):
+        text = f"there is no principal {name[:64]!r} in {settings.home.principals}"
+        raise Invalid(text, code="unknown_principal")
+    return name
 
 
 def _is_human(settings: Settings) -> bool:

@@ -83,16 +83,16 @@ class Screen:
             for part in select(_with_times(value), self.field):
                 click.echo(visible(part, newlines=True) if isinstance(part, str) else _json(part))
         elif self.form == "yaml":
-            built = _with_times(value)
-            text = yaml_file.dump(built)
-            harmful = visible(text, newlines=True) != text
-            click.echo(yaml_file.dump(built, ascii_only=True) if harmful else text, nl=False)
+            click.echo(_yaml(value), nl=False)
         else:
             click.echo(harmless(msgspec.json.format(msgspec.json.encode(_with_times(value)), indent=2).decode()))
 
     def item(self, value: Any) -> None:
-        """Write one of many results for programs, as it comes: one line of JSON, which is YAML as well."""
-        click.echo(_json(_with_times(value)))
+        """Write one of many results for programs, as it comes: one line of JSON, or one document of a YAML stream."""
+        if self.form == "yaml":
+            click.echo(f"---\n{_yaml(value)}", nl=False)
+        else:
+            click.echo(_json(_with_times(value)))
 
     def refuse_field(self) -> None:
         """Raises UsageError for `--field`, which is for one result, where many come one after the other."""
@@ -241,6 +241,13 @@ def _beside(value: Any) -> Any:
         if is_moment(key, item):
             found.setdefault(f"{key}_iso", times.iso(item))
     return found
+
+
+def _yaml(value: object) -> str:
+    """Return one document, with control and invisible characters escaped."""
+    built = _with_times(value)
+    text = yaml_file.dump(built)
+    return yaml_file.dump(built, ascii_only=True) if visible(text, newlines=True) != text else text
 
 
 def _json(value: object) -> str:

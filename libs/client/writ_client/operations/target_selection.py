@@ -5,6 +5,7 @@ from fnmatch import fnmatchcase
 
 from msgspec import Struct
 
+from writ_contracts.bounds import first_names
 from writ_contracts.errors import Invalid
 from writ_contracts.nearest_name import near
 from writ_contracts.requests import TargetView
@@ -19,15 +20,16 @@ class TargetSelector(Struct, frozen=True, kw_only=True):
 
     def of(self, known: Sequence[TargetView]) -> list[str]:
         """Return the ids of the targets, sorted. Raises Invalid (`unknown_target`) for a value which covers none."""
-        ids, tags = [target.id for target in known], {tag for target in known for tag in target.tags}
+        ids, roles = [target.id for target in known], sorted({target.role for target in known})
+        tags = sorted({tag for target in known for tag in target.tags})
         for kind, values, covers, names in (
             ("target", self.globs, _named, ids),
-            ("target of role", self.roles, _has_role, ()),
+            ("target of role", self.roles, _has_role, roles),
             ("target with tag", self.tags, _has_tag, tags),
         ):
             for value in values:
                 if not any(covers(target, value) for target in known):
-                    text = f"there is no {kind} {value!r} in the inventory{near(value, names)}"
+                    text = f"there is no {kind} {value!r} in the inventory{near(value, names) or _others(kind, names)}"
                     raise Invalid(text, code="unknown_target")
         chosen = sorted(target.id for target in known if self._covers(target))
         if not chosen:
@@ -40,6 +42,11 @@ class TargetSelector(Struct, frozen=True, kw_only=True):
             and (not self.roles or target.role in self.roles)
             and (not self.tags or any(_has_tag(target, tag) for tag in self.tags))
         )
+
+
+def _others(kind: str, names: Sequence[str]) -> str:
+    """Return the roles or tags that targets have. Names of targets are too many."""
+    return f"; there are {first_names(names, most=10)}" if names and kind != "target" else ""
 
 
 def _named(target: TargetView, glob: str) -> bool:

@@ -59,7 +59,9 @@ async def add_principal(
         make_gateway(home, via)
     known = principals_of(home)
     if name in known:
-        raise Conflict(f"there is a principal {name} already")
+        raise Conflict(
+            f"there is a principal {name} already; `writ principal roles {name} ROLE…` sets all of its roles"
+        )
     if acts_for is not None and (kind == "human" or acts_for not in known or known[acts_for].kind != "human"):
         hint = near(acts_for, (one.id for one in known.values() if one.kind == "human" and one.id != acts_for))
         text = f"{name} cannot act for {acts_for}: agents and services act for a human of {home.principals}"

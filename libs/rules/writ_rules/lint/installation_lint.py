@@ -4,6 +4,7 @@ The policy may be right and the inventory incomplete, so a service loading it on
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from msgspec import structs
@@ -14,18 +15,18 @@ from writ_contracts.inventory import WRIT, Principal, Target
 from writ_contracts.nearest_name import near
 from writ_contracts.operations import Catalogue, Risk
 from writ_contracts.people.credentials import KEY, Presence
-from writ_documents.document import Keys
 from writ_rules.engine.clauses.case import show
 from writ_rules.engine.clauses.patterns import glob
 from writ_rules.engine.people import People, people_of
 from writ_rules.engine.policy_file.findings import LintFinding, Severity
 from writ_rules.engine.policy_file.format import PolicyDocument, RuleEntry, present
 from writ_rules.engine.policy_file.groups import placed
+from writ_rules.engine.policy_file.nearest import NearestNames
 from writ_rules.engine.rules.conditioning import attribute
 from writ_rules.engine.rules.obligations import ADMIN_DEMAND, APPROVER, ApproverStep, Demand, progress
 from writ_rules.engine.verbs import Verb, offered, verbs
 from writ_rules.lint.rule_pairs import demand
-from writ_rules.lint.rule_reading import ALL_ROLES, RuleReading, readings
+from writ_rules.lint.rule_reading import ALL_ROLES, RuleReading, place_of, readings
 
 Stored = TypeVar("Stored")
 
@@ -134,7 +135,7 @@ class _Targets:
             yield LintFinding(Severity.LINT, (*rule.placed_rule.keys, "operations"), text)
         elif missing:
             text = f"no target that '{rule.name}' is about has {first_names(missing)}"
-            yield LintFinding(Severity.WARNING, _place_of(rule, missing[0]), text)
+            yield LintFinding(Severity.WARNING, place_of(rule, missing[0]), text)
 
     def _scope(self, rule: RuleReading) -> list[Target]:
         entry = rule.entry
@@ -160,13 +161,6 @@ class _Targets:
         return _cached(self._globs, text, named)
 
 
-def _place_of(rule: RuleReading, operation: str) -> Keys:
-    """Return the place of an operation in the rule's list; that of the list where a group has it."""
-    keys: Keys = (*rule.placed_rule.keys, "operations")
-    written = rule.entry.operations
-    return (*keys, written.index(operation)) if operation in written else keys
-
-
 class _Principals:
     def __init__(self, principals: Iterable[Principal], known: Mapping[str, Verb], people: People | None) -> None:
         self._all = list(principals)
@@ -177,11 +171,15 @@ class _Principals:
         self._known = known
         self._scopes: dict[Any, list[Principal]] = {}
         self._unable: dict[Any, list[Principal]] = {}
+        self._nearest = NearestNames()
 
     def about(self, rules: Sequence[RuleReading], *, admin: bool) -> Iterator[LintFinding]:
         for rule in rules:
-            yield from _unknown(rule, "users", self._ids.__contains__, "no principal is")
-            yield from _unknown(rule, "user_roles", self._roles.__contains__, "no principal has role")
+            for key, known, problem in (
+                ("users", self._ids, "no principal is"),
+                ("user_roles", self._roles, "no principal has role"),
+            ):
+                yield from _unknown(rule, key, known.__contains__, problem, partial(self._nearest.hint, known=known))
             yield from _unknown(rule, "principal_kinds", self._kinds.__contains__, "no principal is")
             if self._scope(rule):
                 yield from self._approval(rule)
@@ -217,7 +215,7 @@ class _Principals:
         if rule.entry.allowed and AUDIT_READ in rule.operations and "query" not in rule.constraints and agents:
             text = f"'{rule.name}' lets {first_names(agents)} read security events, too"
             text += ": constrain `query`, as in docs/policy.md"
-            yield LintFinding(Severity.WARNING, _place_of(rule, AUDIT_READ), text)
+            yield LintFinding(Severity.WARNING, place_of(rule, AUDIT_READ), text)
 
     def _admin(self, rules: Iterable[RuleReading]) -> Iterator[LintFinding]:
         """Yield findings for principals with operations of risk admin and no possible approver besides themselves."""
@@ -277,12 +275,14 @@ def _offers(target: Target, verb: Verb) -> bool:
     return offered(target, verb.operation)
 
 
-def _unknown(rule: RuleReading, key: str, known: Callable[[str], bool], problem: str) -> Iterator[LintFinding]:
+def _unknown(
+    rule: RuleReading, key: str, known: Callable[[str], bool], problem: str, hint: Callable[[str], str] = lambda _: ""
+) -> Iterator[LintFinding]:
     if key == "target_roles" and rule.roles >= ALL_ROLES:
         return
     for at, word in enumerate(getattr(rule.entry, key) or ()):
         if word is not None and not known(word):
-            yield LintFinding(Severity.WARNING, (*rule.placed_rule.keys, key, at), f"{problem} '{word}'")
+            yield LintFinding(Severity.WARNING, (*rule.placed_rule.keys, key, at), f"{problem} '{word}'{hint(word)}")
 
 
 def _key(words: Sequence[str | None] | None) -> Any:

@@ -1,15 +1,17 @@
 """Rules without an effect of their own because of other rules, in Cedar's terms.
 
 shadowed: an allow whose requests another allow matches, with demands no weaker · redundant: a deny whose requests
-another deny matches, or a rule repeating another one · overridden: an allow all of whose requests a deny matches.
+another deny matches, or a rule repeating another one · overridden: an allow all of whose requests a deny matches ·
+partly overridden: the same for one of several operations.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 from msgspec import structs
 
+from writ_contracts.bounds import first_names
 from writ_contracts.people.credentials import KEY
 from writ_rules.engine.policy_file.findings import LintFinding, Severity
 from writ_rules.engine.policy_file.format import RuleEntry, present
@@ -17,7 +19,7 @@ from writ_rules.engine.policy_file.times import duration
 from writ_rules.engine.rules.obligations import APPROVAL_MINUTES, APPROVER
 from writ_rules.engine.rules.rule import presence_of
 from writ_rules.lint.implication import canonical, follows_by_bits, implied
-from writ_rules.lint.rule_reading import RuleReading, Verbs
+from writ_rules.lint.rule_reading import RuleReading, Verbs, place_of
 from writ_rules.values.domains import NUMBERS, domain
 
 MOST_COMPARED = 4_000_000
@@ -31,8 +33,9 @@ WORDS = ("users", "user_roles", "target_tags")
 def covered(rules: Sequence[RuleReading], verbs: Verbs, most: int = MOST_COMPARED) -> list[LintFinding]:
     """Return a finding for each rule without an effect of its own, and one if there are too many pairs to compare."""
     index, by_words = _index(rules), [_RulesByWord(rules, key) for key in WORDS]
+    denies = _index([rule for rule in rules if not rule.entry.allowed])
     findings: list[LintFinding] = []
-    compared = 0
+    compared, left = 0, most // 4
     for narrow in rules:
         others = _smallest(narrow, index)
         fewer = others
@@ -43,8 +46,41 @@ def covered(rules: Sequence[RuleReading], verbs: Verbs, most: int = MOST_COMPARE
         if compared > most:
             text = f"from '{narrow.name}' on, rules were not compared with each other: there are too many"
             return [*findings, LintFinding(Severity.WARNING, narrow.placed_rule.keys, text)]
-        findings += islice(_about(narrow, likely, verbs), 1)
+        about_all = list(islice(_about(narrow, likely, verbs), 1))
+        findings += about_all
+        if narrow.entry.allowed and len(narrow.operations) > 1 and not about_all and left > 0:
+            parts = [_of_one_operation(narrow, operation) for operation in narrow.operations]
+            denying = [(part, _smallest(part, denies)) for part in parts]
+            likely_parts = [(part, [one for one in those if follows_by_bits(part, one)]) for part, those in denying]
+            left -= sum(len(those) for _, those in denying)
+            left -= _CLOSELY * sum(len(those) for _, those in likely_parts)
+            if left <= 0:
+                text = f"from '{narrow.name}' on, operations were not compared one by one: there are too many"
+                findings.append(LintFinding(Severity.WARNING, narrow.placed_rule.keys, text))
+            else:
+                findings += _partly_overridden(likely_parts, verbs)
     return findings
+
+
+def _of_one_operation(rule: RuleReading, operation: str) -> RuleReading:
+    """Return the rule with one of its operations, to be compared with rules that have this operation."""
+    return structs.replace(rule, operations=(operation,), about=rule.about & ~rule.operation_bits)
+
+
+def _partly_overridden(
+    parts: Iterable[tuple[RuleReading, Sequence[RuleReading]]], verbs: Verbs
+) -> Iterator[LintFinding]:
+    """Yield a finding for each deny rule that leaves nothing of some operations of an allow rule."""
+    denied = dict[RuleReading, list[RuleReading]]()
+    for part, denies in parts:
+        for wide in denies:
+            if _relation(part, wide) == "overridden" and implied(part, wide, verbs):
+                denied.setdefault(wide, []).append(part)
+                break
+    for wide, those in denied.items():
+        names = first_names([one.operations[0] for one in those])
+        text = f"partly overridden: '{wide.name}' denies all of {names} that '{those[0].name}' allows"
+        yield LintFinding(Severity.WARNING, place_of(those[0], those[0].operations[0]), text)
 
 
 def _index(rules: Sequence[RuleReading]) -> dict[tuple[str, str], list[RuleReading]]:
@@ -59,7 +95,7 @@ def _index(rules: Sequence[RuleReading]) -> dict[tuple[str, str], list[RuleReadi
 def _smallest(rule: RuleReading, index: Mapping[tuple[str, str], list[RuleReading]]) -> list[RuleReading]:
     """Return the smallest list of rules with every rule which can cover this one."""
     cells = [(operation, role) for operation in rule.operations for role in rule.roles]
-    return min((index[cell] for cell in cells), key=len, default=[])
+    return min((index.get(cell, []) for cell in cells), key=len, default=[])
 
 
 class _RulesByWord:

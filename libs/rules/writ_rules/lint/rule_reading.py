@@ -10,6 +10,7 @@ from typing import Any, get_args
 from msgspec import Struct
 
 from writ_contracts.inventory import Kind, Role
+from writ_documents.document import Keys
 from writ_rules.engine.policy_file import times
 from writ_rules.engine.policy_file.format import Constraint, PlacedRule, RuleEntry, present
 from writ_rules.engine.policy_file.times import Window
@@ -25,7 +26,9 @@ CONDITIONS = ("maintenance_windows_only", "target_attributes", "scans", "evaluat
 
 
 class RuleReading(Struct, frozen=True, eq=False, kw_only=True):
-    """One enabled rule. `sure`: it never errs. `inherited`: it also binds targets behind gateways."""
+    """One enabled rule. `sure`: it never errs. `inherited`: it also binds targets behind gateways. `operation_bits`:
+    those bits of `about` that are its operations.
+    """
 
     placed_rule: PlacedRule
     at: int
@@ -38,6 +41,7 @@ class RuleReading(Struct, frozen=True, eq=False, kw_only=True):
     sure: bool
     conditions: int
     about: int
+    operation_bits: int
 
     @property
     def entry(self) -> RuleEntry:
@@ -57,6 +61,13 @@ class RuleReading(Struct, frozen=True, eq=False, kw_only=True):
     def inherited(self) -> bool:
         """Return whether it also binds the targets behind a gateway."""
         return self.placed_rule.role == "gateway" and self.placed_rule.entry.inherit
+
+
+def place_of(rule: RuleReading, operation: str) -> Keys:
+    """Return the place of an operation in the rule's list; that of the list where a group has it."""
+    keys: Keys = (*rule.placed_rule.keys, "operations")
+    written = rule.entry.operations
+    return (*keys, written.index(operation)) if operation in written else keys
 
 
 class _Bits:
@@ -104,7 +115,8 @@ def _reading(at: int, placed_rule: PlacedRule, verbs: Verbs, bits: _Bits) -> Rul
         key: None if getattr(entry, key) is None else present(getattr(entry, key))
         for key in ("users", "user_roles", "target_tags", "principal_kinds")
     }
-    about = bits.of("operations", operations) | bits.of("roles", roles)
+    operation_bits = bits.of("operations", operations)
+    about = operation_bits | bits.of("roles", roles)
     for key, words in lists.items():
         about |= bits.of(key, words)
     return RuleReading(
@@ -119,6 +131,7 @@ def _reading(at: int, placed_rule: PlacedRule, verbs: Verbs, bits: _Bits) -> Rul
         sure=_sure(entry, operations, constraints, verbs),
         conditions=_condition_bits(entry, windows),
         about=about,
+        operation_bits=operation_bits,
     )
 
 

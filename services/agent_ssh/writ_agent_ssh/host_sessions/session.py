@@ -92,7 +92,8 @@ class HostopsSession:
                 raise Invalid("sudo started hostops as another user than root", code="become_denied")
         except TimeoutError:
             channel.close()
-            raise Unreachable("hostops did not start on the host in time", code="unreachable") from None
+            text = f"hostops did not start on the host within {seconds:.0f} s: its Python or its login is slow"
+            raise Unreachable(text, code="unreachable") from None
         except BaseException:
             channel.close()
             raise

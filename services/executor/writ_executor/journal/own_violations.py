@@ -44,7 +44,8 @@ class OwnViolations:
         if await self._recorded_by_audit(subject, after, since):
             _log.warning("violation.recorded_by_audit", kind=kind, subject=subject)
         elif self._bucket.take(time.monotonic()):
-            await self._record(f"NATS does not permit this executor {kind} to {subject}")
+            action = "subscribe" if kind == "subscription" else kind  # as the server names it
+            await self._record(f"NATS does not permit this executor to {action} to {subject}")
         else:
             _log.warning("violation.not_recorded", kind=kind, subject=subject)
 

@@ -8,8 +8,8 @@ Keys = tuple[str | int, ...]
 
 
 class Severity(StrEnum):
-    """`error`: the file can't be used. `lint`: a rule has no effect, which mode `strict` refuses. `warning`: a rule has
-    less effect than it seems, or the file is risky.
+    """`error`: the file can't be used. `lint`: a rule has no effect, or allows more than it says, which mode `strict`
+    refuses. `warning`: a rule has less effect than it seems, or the file is risky.
     """
 
     ERROR = "error"

@@ -161,10 +161,10 @@ class RuleEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One rule: its scope (operations, targets, principals, time), its conditions, and its effect."""
 
     OTHER_KEYS: ClassVar[Instead] = {
-        **dict.fromkeys(("target_patterns", "target_pattern"), "write 'targets', ids with `*` and `?`"),
+        **dict.fromkeys(("target_patterns", "target_pattern", "hosts"), "write 'targets', ids with `*` and `?`"),
         "max_concurrent_operations": "write 'max_concurrent'",
         **dict.fromkeys(("action", "effect"), "write 'allowed: true' or 'allowed: false'"),
-        "roles": "write 'user_roles' for principals, or 'target_roles' for targets",
+        **dict.fromkeys(("roles", "principals"), "write 'users' or 'user_roles', or 'target_roles' for targets"),
         **dict.fromkeys(("id", "version", "created_at", "created_by", "updated_at"), LEAVE_OUT),
     }
 

@@ -113,6 +113,8 @@ def _operations(
     for at, name in enumerate(placed.entry.operations):
         if name is not None and name not in verbs:
             hint = f"; did you mean 'group:{name}'?" if name in of_operations else nearest.hint(name, verbs)
+            if "*" in name or "?" in name:
+                hint = "; operations are named in full, or in a group under 'groups'"
             yield LintFinding(Severity.LINT, (*keys, at), f"there is no operation '{name}'{hint}")
 
 
@@ -231,8 +233,11 @@ def _parameters(nearest: NearestNames, placed: PlacedRule, verbs: Verbs) -> Iter
     for name, constraint in (placed.entry.parameter_constraints or {}).items():
         keys = (*placed.keys, "parameter_constraints", name)
         if name not in known:
-            text = f"no operation of the rule has the parameter '{name}'{nearest.hint(name, known)}"
-            yield LintFinding(Severity.WARNING, keys, text, at_key=True)
+            # The constraint counts as absent: an allow rule permits what it should exclude, a deny rule denies more.
+            more = f", so '{placed.entry.name}' allows any value" if placed.entry.allowed else ""
+            text = f"no operation of the rule has the parameter '{name}'{more}{nearest.hint(name, known)}"
+            severity = Severity.LINT if placed.entry.allowed else Severity.WARNING
+            yield LintFinding(severity, keys, text, at_key=True)
         elif constraint is not None:
             yield from _contradictions(nearest, keys, constraint)
             for verb in having:
