@@ -12,6 +12,7 @@ from rich.text import Text
 
 TAB = 8
 BAR = "    | "
+MIN_WIDTH = 8
 
 
 class QuotedText(str):
@@ -31,5 +32,7 @@ def quoted_lines(head: Text, text: str, console: Console) -> Iterator[Text]:
         return
     yield head
     for line in lines:
-        for part in Text(line).wrap(console, console.width - len(BAR), overflow="fold", tab_size=TAB) or [Text()]:
+        for part in Text(line).wrap(
+            console, max(console.width - len(BAR), MIN_WIDTH), overflow="fold", tab_size=TAB
+        ) or [Text()]:
             yield Text.assemble(BAR, part)
