@@ -13,11 +13,13 @@ from tests.contracts.messages import sample
 from writ_cli.approvals.card_text import as_data, show_card
 from writ_cli.approvals.group import hidden_parameters
 from writ_cli.main import cli
+from writ_cli.operations.controls import emergencies
 from writ_cli.terminal.diff_text import show_diff
 from writ_cli.terminal.output import Screen, harmless
 from writ_client.people.approval_card import Card, open_card
 from writ_contracts.errors import Invalid
 from writ_contracts.people.approvals import Approval
+from writ_contracts.policy.versions import EmergencyView
 
 
 @pytest.mark.parametrize("warning", ["", "by now it is denied: rule 'frozen' denies it"])
@@ -104,6 +106,18 @@ def test_no_text_of_a_requester_or_approver_looks_like_another_line_of_the_card(
         case _:
             changed = structs.replace(opened, approvals=[structs.replace(sample(Approval), reason=text)])
     assert not any(row.strip().startswith(FORGED) for row in rows_of(changed, width))
+
+
+@pytest.mark.parametrize("text", MISLEADING.values(), ids=MISLEADING)
+def test_no_reason_of_an_emergency_looks_like_another_line_for_who_confirms_it(text: str) -> None:
+    screen, terminal = Screen("table"), io.StringIO()
+    screen.out = Console(file=terminal, width=80)
+    view = structs.replace(sample(EmergencyView), reason=text)
+    assert isinstance(view, EmergencyView)
+    emergencies._show(screen, view)
+    lines = terminal.getvalue().split("\n")
+    rows = [line[at : at + 80] for line in lines for at in range(0, len(line), 80)]
+    assert not any(row.strip().startswith(FORGED) for row in rows)
 
 
 def test_each_approval_of_a_card_has_a_line_of_its_own() -> None:

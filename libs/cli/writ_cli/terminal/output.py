@@ -115,7 +115,7 @@ class Screen:
     def fields(self, pairs: Iterable[tuple[str, object]], indent: int = 2) -> None:
         """Print names and values, one a line, without the empty ones. Agents choose names too: those of an output."""
         for name, value in pairs:
-            if isinstance(value, QuotedText):
+            if isinstance(value, QuotedText) and value:
                 self._quoted(name, value, indent)
             elif is_table(value):
                 self._items(name, value, indent)
