@@ -24,6 +24,7 @@ from writ_agent_ssh.host_sessions.channel_pace import BURST, RATE
 from writ_agent_ssh.startup.bootstrap import contents
 from writ_contracts.errors import WritError
 from writ_contracts.wire import canonical
+from writ_testing.eventually import eventually
 from writ_testing.stopwatch import stopwatch
 from writ_testing.suites.backend import ProgressRecorder
 
@@ -140,6 +141,31 @@ async def test_a_host_that_floods_with_progress_is_read_at_a_bounded_pace(tmp_pa
         await running.wait()
         assert len(heard.words) * 400 < BURST + 6.0 * RATE
         assert time.process_time() - began < 2.0  # the event loop is free for others
+
+
+ENDLESS = "write = open(1, 'wb', closefd=False).write; [write(frame * 6000) for _ in iter(int, 1)]"
+FLOODS = {
+    "greetings": f"frame = struct.pack('>cII', b'H', 2, 0) + b'{{}}'; {ENDLESS}",
+    "results of nothing": f"frame = struct.pack('>cII', b'R', 11, 0) + b'{{\"tag\": 99}}'; {ENDLESS}",
+    "results of one request": "[tell(b'R', {'tag': tag, 'outcome': 'succeeded'}) for _ in iter(int, 1)]",
+}
+
+
+@pytest.mark.parametrize("flood", FLOODS.values(), ids=FLOODS)
+async def test_a_host_that_floods_with_greetings_or_results_is_cut_off_at_the_first_in_excess(
+    tmp_path: Path, flood: str
+) -> None:
+    async with odd_host(tmp_path / "odd", flood) as host:
+        session = await host.pool.session(host.target)
+        began = time.process_time()
+        looked = await timed(host, host.task("network_test", host="127.0.0.1"))
+        assert looked.code == ("" if "succeeded" in flood else "garbled")
+
+        async def lost() -> bool:
+            return session.lost
+
+        await eventually(lost, what="the end of the connection")
+        assert time.process_time() - began < 0.5  # the event loop is free for others
 
 
 async def test_opening_a_channel_counts_into_its_time(host: SshHost, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,16 +8,19 @@ from click.testing import CliRunner
 from msgspec import structs
 from rich.console import Console
 from tests.client.test_approval_card import POLICY, card
+from tests.contracts.messages import sample
 
 from writ_cli.approvals.card_text import as_data, show_card
 from writ_cli.approvals.group import hidden_parameters, show_pending
 from writ_cli.main import cli
+from writ_cli.operations.controls import emergencies
 from writ_cli.terminal.diff_text import show_diff
 from writ_cli.terminal.output import Screen, harmless
-from writ_client.people.approval_card import open_card
+from writ_client.people.approval_card import Card, open_card
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import operation_id
-from writ_contracts.people.approvals import PendingApproval
+from writ_contracts.people.approvals import Approval, PendingApproval
+from writ_contracts.policy.versions import EmergencyView
 
 
 @pytest.mark.parametrize("warning", ["", "by now it is denied: rule 'frozen' denies it"])
@@ -96,6 +99,66 @@ def test_letters_that_look_like_others_are_named_by_their_code_points() -> None:
     assert "letters beyond ASCII in file_path: \u0430 U+0430" in lines
     assert "letters beyond ASCII in names: \u0435 U+0435, � U+202E" in lines
     assert not any("in ports" in line for line in lines)
+
+
+FORGED = "risk: read"
+MISLEADING = {
+    "tabs": f"tidy up{chr(9) * 8}  {FORGED}",
+    "tab at the end of a line": f"{'x' * 52} {chr(9)}  {FORGED}",
+    "spaces": f"tidy up{' ' * 54}  {FORGED}",
+    "new line": f"tidy up\n  {FORGED}\n{FORGED}",
+    "long word": f"{'x' * 60}{FORGED}",
+    "long words": f"{'x' * 62}  {FORGED}",
+}
+
+
+def rows_of(card: Card, width: int) -> list[str]:
+    """Return the rows of a terminal of this width that shows the card; it breaks lines that are longer."""
+    screen, terminal = Screen("table"), io.StringIO()
+    screen.out = Console(file=terminal, width=width)
+    show_card(screen, card, 0.0)
+    lines = terminal.getvalue().split("\n")
+    return [line[at : at + width] for line in lines for at in range(0, max(len(line), 1), width)]
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100])
+@pytest.mark.parametrize("text", MISLEADING.values(), ids=MISLEADING)
+@pytest.mark.parametrize("place", ["reason", "parameter", "approval"])
+def test_no_text_of_a_requester_or_approver_looks_like_another_line_of_the_card(
+    place: str, text: str, width: int
+) -> None:
+    opened = open_card(card(), {POLICY.public})
+    match place:
+        case "reason":
+            changed = structs.replace(opened, requested=structs.replace(opened.requested, reason=text))
+        case "parameter":
+            effective = {"service_name": text}
+            changed = structs.replace(opened, requested=structs.replace(opened.requested, effective=effective))
+        case _:
+            changed = structs.replace(opened, approvals=[structs.replace(sample(Approval), reason=text)])
+    assert not any(row.strip().startswith(FORGED) for row in rows_of(changed, width))
+
+
+@pytest.mark.parametrize("text", MISLEADING.values(), ids=MISLEADING)
+def test_no_reason_of_an_emergency_looks_like_another_line_for_who_confirms_it(text: str) -> None:
+    screen, terminal = Screen("table"), io.StringIO()
+    screen.out = Console(file=terminal, width=80)
+    view = structs.replace(sample(EmergencyView), reason=text)
+    assert isinstance(view, EmergencyView)
+    emergencies._show(screen, view)
+    lines = terminal.getvalue().split("\n")
+    rows = [line[at : at + 80] for line in lines for at in range(0, len(line), 80)]
+    assert not any(row.strip().startswith(FORGED) for row in rows)
+
+
+def test_each_approval_of_a_card_has_a_line_of_its_own() -> None:
+    """Else the reason of one approver reads like the approval of another."""
+    opened = open_card(card(), {POLICY.public})
+    first = structs.replace(sample(Approval), approver="bob", reason="well, carol: well")
+    both = [first, structs.replace(first, approver="dave", reason="")]
+    rows = rows_of(structs.replace(opened, approvals=both), 80)
+    assert "  approved by bob: well, carol: well" in rows
+    assert "  approved by dave: without a reason" in rows
 
 
 def test_json_has_no_invisible_character_as_it_is() -> None:

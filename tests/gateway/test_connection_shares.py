@@ -4,12 +4,14 @@ import asyncio
 import hashlib
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 import uvicorn
+import uvloop
 from tests.gateway.test_service import HEAD, echo, served
 
 from writ_contracts.installation.gateway_tokens import GatewayToken, GatewayTokens
@@ -54,7 +56,14 @@ async def test_connections_without_a_request_make_way(start: bytes) -> None:
             writer.close()
 
 
-async def test_connections_opened_at_once_make_way() -> None:
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_connections_opened_at_once_make_way(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    """Services run on uvloop, which reports the end of a connection later than asyncio does."""
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(crowd_makes_way())
+
+
+async def crowd_makes_way() -> None:
     async with served(echo, crowded) as port:
         crowd = [socket.create_connection(("127.0.0.1", port)) for _ in range(4 * MOST)]  # accepted in one turn
         for _ in range(3):
@@ -62,8 +71,29 @@ async def test_connections_opened_at_once_make_way() -> None:
             writer.write(HEAD % 0)
             assert await is_served(reader)
             writer.close()
+            await writer.wait_closed()
         for one in crowd:
             one.close()
+
+
+@pytest.mark.parametrize(
+    ("version", "lengths"),
+    [(b"1.1", b"Content-Length: 4\r\nTransfer-Encoding: chunked"), (b"1.0", b"Transfer-Encoding: chunked")],
+    ids=["both", "chunks of an old client"],
+)
+async def test_request_whose_end_a_proxy_may_see_elsewhere_ends_its_connection(
+    tmp_path: Path, version: bytes, lengths: bytes
+) -> None:
+    """Else bytes that one client sends become the request of another, which came over the proxy's connection."""
+    application = BearerAuthentication(echo, Tokens(tokens_of(tmp_path, "bot")))
+    head = b"POST /mcp HTTP/" + version + b"\r\nHost: localhost\r\nAuthorization: Bearer bot\r\n" + lengths
+    async with served(application) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(head + b"\r\n\r\n0\r\n\r\n" + HEAD % 0)
+        replies = await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+    assert replies.startswith(b"HTTP/1.1 400")
+    assert replies.count(b"HTTP/1.1 ") == 1
 
 
 async def is_served(reader: asyncio.StreamReader) -> bool:
@@ -103,7 +133,7 @@ async def test_requests_of_one_principal_leave_room_for_others(
 
     def request(principal: str) -> "asyncio.Task[None]":
         headers = [(b"authorization", f"Bearer {principal}".encode()), *body]
-        scope = {"type": "http", "method": "POST", "path": "/mcp", "headers": headers}
+        scope = {"type": "http", "http_version": "1.1", "method": "POST", "path": "/mcp", "headers": headers}
         return asyncio.ensure_future(application(scope, receive, send))
 
     open_now = [request("bot"), request("bot")]

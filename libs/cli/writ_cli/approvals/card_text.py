@@ -8,7 +8,9 @@ from rich.text import Text
 
 from writ_cli.terminal import times
 from writ_cli.terminal.diff_text import show_diff
+from writ_cli.terminal.item_tables import is_table
 from writ_cli.terminal.output import Screen, outcome, shown
+from writ_cli.terminal.quoted_text import QuotedText
 from writ_client.people.approval_card import Card
 from writ_contracts.people.approvals import demand_text
 
@@ -42,18 +44,18 @@ def refusals(card: Card) -> list[str]:
 def _lines(card: Card, now: float) -> Iterator[Line]:
     decision, requested = card.decision, card.requested
     for name, value in requested.effective.items():
-        yield "parameter " + name, value
+        yield "parameter " + name, _quoted(value)
         yield f"letters beyond ASCII in {name}", _beyond_ascii(value)
     yield "not shown", ", ".join(card.unseen)
-    signed = "" if card.reason_is_signed else " (not signed)"
-    yield "reason given", f"{requested.reason}{signed}" if requested.reason else ""
+    yield "reason given" if card.reason_is_signed else "reason given (not signed)", _quoted(requested.reason)
     yield "risk", requested.risk
     yield from _preview(card, now)
     yield from _reach(card)
     yield "rules", ", ".join(decision.rules)
     yield "demands", "; ".join(map(demand_text, card.demands))
     yield "your proof", card.proof if card.step and card.proof != "key" else ""
-    yield "approved by", ", ".join(f"{one.approver}{f': {one.reason}' if one.reason else ''}" for one in card.approvals)
+    for one in card.approvals:
+        yield f"approved by {one.approver}", _quoted(one.reason or "without a reason")
     if card.state == "awaiting_approval":
         more = f"; {card.remaining} more needed" if card.approvals and card.remaining else ""
         yield "waits for", f"{card.waits_for}{more}"
@@ -61,6 +63,11 @@ def _lines(card: Card, now: float) -> Iterator[Line]:
         left = max(card.until - now, 0.0)
         yield "until", f"{times.date(card.until)} ({times.span(left)} left)"
         yield "your step", card.step or "none now"
+
+
+def _quoted(value: object) -> object:
+    """Return a value that others chose as quoted text. Else a part of it can look like another line of the card."""
+    return value if is_table(value) or value in (None, "", [], {}) else QuotedText(shown(value))
 
 
 def _beyond_ascii(value: object) -> str:
@@ -75,8 +82,9 @@ def _preview(card: Card, now: float) -> Iterator[Line]:
     if preview is None:
         return
     yield "preview", f"by {preview.body.instance} of pool {preview.body.pool}, {times.span(_age(card, now))} ago"
-    yield from (("would " + name if name != "would" else name, value) for name, value in preview.body.shown.items())
-    yield "preview says", preview.body.note
+    shows = preview.body.shown.items()
+    yield from (("would " + name if name != "would" else name, _quoted(value)) for name, value in shows)
+    yield "preview says", _quoted(preview.body.note)
 
 
 def _age(card: Card, now: float) -> float:

@@ -20,6 +20,7 @@ from rich.text import Text
 from writ_cli.terminal import times
 from writ_cli.terminal.field_path import select
 from writ_cli.terminal.item_tables import cell, columns_of, is_moment, is_table, shortened_digest
+from writ_cli.terminal.quoted_text import TAB, QuotedText, quoted_lines
 from writ_cli.terminal.table_widths import (
     SPACE,
     ColumnWidth,
@@ -114,11 +115,19 @@ class Screen:
     def fields(self, pairs: Iterable[tuple[str, object]], indent: int = 2) -> None:
         """Print names and values, one a line, without the empty ones. Agents choose names too: those of an output."""
         for name, value in pairs:
-            if is_table(value):
+            if isinstance(value, QuotedText) and value:
+                self._quoted(name, value, indent)
+            elif is_table(value):
                 self._items(name, value, indent)
             elif value not in (None, "", [], {}):
                 text = cell(name, value) if is_moment(name, value) else shown(value, indent + 2)
                 self._wrapped(Text.assemble(" " * indent, (f"{visible(name)}: ", "dim"), text))
+
+    def _quoted(self, name: str, value: QuotedText, indent: int) -> None:
+        """Print a text on the line of its name if it fits there; else in lines of its own, each behind a bar."""
+        head = Text.assemble(" " * indent, (f"{visible(name)}:", "dim"))
+        for line in quoted_lines(head, visible(value, newlines=True), self.out):
+            self.out.print(line, soft_wrap=True)
 
     def _wrapped(self, text: Text, hang: int | None = None) -> None:
         """Print lines whose further lines begin at column `hang`. A word that is longer than a line stays whole, so
@@ -126,6 +135,7 @@ class Screen:
         """
         width = self.out.width
         for line in text.split("\n"):
+            line.expand_tabs(TAB)  # a terminal would move on what follows, to where a line of its own may begin
             first = len(line.plain) - len(line.plain.lstrip(" "))
             further = first + SPACE if hang is None else hang
             fits = width == _ANY or cell_len(line.plain) <= width or further + SPACE > width

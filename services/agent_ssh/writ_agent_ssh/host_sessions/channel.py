@@ -77,6 +77,8 @@ class FrameChannel(asyncssh.SSHClientSession[bytes]):
         self._sent = False
         self._cutter = frames.Cutter(frames.HELLO + frames.PROGRESS + frames.RESULT + frames.LOG)
         self._pending: dict[int, PendingRequest] = {}
+        self._unanswered = set[int]()
+        """Tags without their result, also of requests without a waiter: each gets one."""
         self._stderr = bytearray()
         self._noise = 0
         self._status: int | None = None
@@ -173,6 +175,7 @@ class FrameChannel(asyncssh.SSHClientSession[bytes]):
         except UnicodeEncodeError:  # names the text, which may be a secret
             raise Invalid("a parameter has half of a surrogate pair", code="invalid_parameter") from None
         self._next, self._pending[tag] = tag, pending
+        self._unanswered.add(tag)
         for part in parts:
             for start in range(0, len(part), PIECE):
                 self._write(bytes(memoryview(part)[start : start + PIECE]))
@@ -207,13 +210,17 @@ class FrameChannel(asyncssh.SSHClientSession[bytes]):
         return line.rest
 
     def _take(self, frame: frames.Frame) -> None:
+        if frame.kind == frames.HELLO and self.hello.done():
+            raise frames.BrokenFrame("a second greeting")  # read no further: without an end, they would hold up others
+        if frame.kind == frames.RESULT and not self._unanswered:
+            raise frames.BrokenFrame("a result without a request")
         message = frame.message()
         if frame.kind == frames.HELLO:
-            if not self.hello.done():
-                self.hello.set_result(message)
+            self.hello.set_result(message)
             return
         pending = self._pending.get(message["tag"])
         if frame.kind == frames.RESULT:
+            self._answered(message["tag"])
             _refuse_foreign_codes(message)
             self.forget(message["tag"])
             if pending is not None and not pending.answer.done():
@@ -222,6 +229,12 @@ class FrameChannel(asyncssh.SSHClientSession[bytes]):
             pending.progress(str(message["message"]))
         elif pending is not None and frame.kind == frames.LOG:
             pending.log(str(message["message"]))
+
+    def _answered(self, tag: int) -> None:
+        """Raise BrokenFrame for a result beyond the one of each request."""
+        if tag not in self._unanswered:
+            raise frames.BrokenFrame("a result without a request")
+        self._unanswered.discard(tag)
 
     def _hear_errors(self, data: bytes) -> None:
         if self._start is not None:

@@ -66,6 +66,9 @@ class BearerAuthentication:
         """Pass on a request with a valid token; reply 401 to any other, or 403 if the scope is missing."""
         if scope["type"] != "http":
             await self._inner(scope, receive, send)
+        elif _has_two_lengths(scope):
+            body = {"error": "invalid_request", "message": "a body has a length or comes in chunks, not both"}
+            await reply(send, 400, body, (b"connection", b"close"))
         elif scope["path"] == HEALTH:
             await reply(send, 200, {"status": "ok"})
         elif self._issuer and scope["path"].startswith(METADATA):
@@ -145,6 +148,14 @@ def _access_tokens(issuer: Issuer) -> "AccessTokens":
     from writ_gateway.http.access_tokens import AccessTokens  # noqa: PLC0415 - 8 MB of cryptography
 
     return AccessTokens(issuer)
+
+
+def _has_two_lengths(scope: Scope) -> bool:
+    """Return whether a proxy in front may see another end of the request, and others' bytes behind it (RFC 9112,
+    section 6.3).
+    """
+    names = {name for name, _ in scope["headers"]}
+    return b"transfer-encoding" in names and (b"content-length" in names or scope["http_version"] == "1.0")
 
 
 def _body_size(scope: Scope) -> int:

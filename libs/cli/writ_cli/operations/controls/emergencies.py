@@ -17,6 +17,7 @@ from writ_cli.operations.running.requests import show_view
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
 from writ_cli.terminal.output import Screen, outcome
+from writ_cli.terminal.quoted_text import QuotedText
 from writ_client.client import Writ
 from writ_client.people.ssh_keygen import SshKey, read_ssh_key
 from writ_client.whole_ids import emergency_of
@@ -79,7 +80,7 @@ def _show(screen: Screen, one: EmergencyView) -> None:
             ("state", one.state.replace("_", " ")),
             ("declared by", one.by),
             ("targets", ", ".join(one.targets)),
-            ("reason", one.reason),
+            ("reason", QuotedText(one.reason)),
             ("since", times.date(one.since)),
             ("until", times.date(one.until)),
             ("lapses unless confirmed by", waits),

@@ -10,6 +10,7 @@ from writ_cli.operations.running.operation_check import refuse_misspelt_target, 
 from writ_cli.operations.running.requests import show_requested
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
+from writ_cli.terminal.quoted_text import QuotedText
 from writ_client.whole_ids import one_of, window_of
 from writ_contracts.errors import Invalid
 from writ_contracts.policy.versions import WindowView
@@ -99,7 +100,7 @@ async def show(settings: Settings, window_id: str) -> int:
         [
             ("window", one.id),
             ("of", one.by),
-            ("reason", one.reason),
+            ("reason", QuotedText(one.reason)),
             ("approved by", ", ".join(one.approved_by)),
             ("since", times.date(one.since)),
             ("until", times.date(one.until)),

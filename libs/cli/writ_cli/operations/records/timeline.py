@@ -13,6 +13,7 @@ from rich.text import Text
 from writ_cli.operations.running.output_labels import recorded_label
 from writ_cli.terminal import times
 from writ_cli.terminal.output import Screen, outcome, shown
+from writ_cli.terminal.quoted_text import QuotedText
 from writ_client.operations.operation_events import read_body
 from writ_contracts import journal
 from writ_contracts.agents import Claim, ProbeFinding, Receipt, SecurityReport
@@ -75,7 +76,9 @@ def _heading(screen: Screen, operation_id: str, first: Mapping[str, Any], at: fl
     screen.fields(
         [("operation", operation_id), ("correlation", first.get("correlation_id")), ("begins", times.date(at))]
     )
-    screen.fields([("reason given", first.get("reason")), ("dry run", "yes" if first.get("dry_run") else "")])
+    screen.fields(
+        [("reason given", QuotedText(first.get("reason") or "")), ("dry run", "yes" if first.get("dry_run") else "")]
+    )
 
 
 def _show_event(screen: Screen, event: TraceEvent, began: float, problem: str, operation: str) -> None:
