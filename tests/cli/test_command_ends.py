@@ -255,7 +255,7 @@ async def test_a_reply_that_never_comes_is_reported_with_the_way_to_repeat_the_r
     command: Command, served: ScriptedApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service_calls, "ATTEMPT_SECONDS", 0.1)
-    monkeypatch.setattr("writ_client.operations.submission.SUBMIT_SECONDS", 0.3)
+    monkeypatch.setattr("writ_client.operations.time_left.SUBMIT_SECONDS", 0.3)
 
     async def silent() -> RequestReply:
         await asyncio.Event().wait()
