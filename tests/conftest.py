@@ -24,16 +24,18 @@ settings.load_profile("writ")
 GIGABYTE = 2**30
 
 
-def pytest_xdist_auto_num_workers() -> int | None:
-    """Five workers for two cores, as far as there is a gigabyte for each.
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Seven workers for two cores, as far as there is a gigabyte for each; five if exhaustive tests run, too.
 
-    Half of the tests' time is waiting, for a process to start, for a lease or a timeout to end.
+    Two thirds of the tests' time is waiting, for a process to start, for a lease or a timeout to end. Exhaustive tests
+    wait less: they start clusters, and floods compute.
     """
     if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
         return None
     cores = len(os.sched_getaffinity(0))
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // GIGABYTE
-    return max(1, min(cores * 5 // 2, memory))
+    workers = 7 if "not exhaustive" in config.option.markexpr else 5
+    return max(1, min(cores * workers // 2, memory))
 
 
 def pytest_configure(config: pytest.Config) -> None:

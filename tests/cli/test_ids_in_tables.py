@@ -109,10 +109,10 @@ def tables() -> Iterator[Shape]:
         source = path.read_text()
         if not any(f".{method}(" in source for method in COLUMNS_AT):
             continue
-        tree = ast.parse(source)
+        nodes = list(ast.walk(ast.parse(source)))
         named = {
             target.id: node.value
-            for node in ast.walk(tree)
+            for node in nodes
             if isinstance(node, ast.Assign) and isinstance(target := node.targets[0], ast.Name)
         }
 
@@ -121,7 +121,7 @@ def tables() -> Iterator[Shape]:
                 return tuple(known[node.id]) if node.id in known else read(named[node.id])
             return NARROWED if isinstance(node, ast.IfExp) else tuple(ast.literal_eval(node))
 
-        for node in ast.walk(tree):
+        for node in nodes:
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in COLUMNS_AT:
                 drop = next((read(one.value) for one in node.keywords if one.arg == "drop"), ())
                 columns = read(node.args[COLUMNS_AT[node.func.attr]])

@@ -168,7 +168,7 @@ async def test_a_target_whose_request_may_have_been_taken_is_unknown(
 ) -> None:
     """The first attempt has no reply; then no executor listens, or one replies that policy is silent."""
     monkeypatch.setattr(service_calls, "ATTEMPT_SECONDS", 0.1)
-    monkeypatch.setattr("writ_client.operations.submission.SUBMIT_SECONDS", 0.3)
+    monkeypatch.setattr("writ_client.operations.time_left.SUBMIT_SECONDS", 0.3)
 
     async def result() -> TargetResult:
         (only,) = (await ManyTargets(writ, each_request("service_restart", key="one"), ["web-1"]).run()).results

@@ -5,6 +5,7 @@ a change of the contracts, `python -m tests.contracts.messages` writes the golde
 """
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -82,7 +83,8 @@ def statements() -> list[type[Struct]]:
     return sorted((kind for kind in found if str(_tag(kind)).startswith("writ.")), key=file_name)
 
 
-def messages() -> list[type[Struct]]:
+@cache
+def messages() -> tuple[type[Struct], ...]:
     """Return every struct of a channel, by itself, in a signature or in another struct."""
     found: dict[str, type[Struct]] = {}
     waiting = [*statements(), *(kind for channel in CHANNELS for kind in carried(channel.message, channel.answer))]
@@ -91,7 +93,7 @@ def messages() -> list[type[Struct]]:
         if file_name(kind) not in found:
             found[file_name(kind)] = kind
             waiting += _inside(types.type_info(kind), skip=kind)
-    return [found[name] for name in sorted(found)]
+    return tuple(found[name] for name in sorted(found))
 
 
 def carried(*sides: Any) -> Iterator[type[Struct]]:
