@@ -96,6 +96,7 @@ class Executor:
         )
         self.index, self.background, self.presence = parts.index, parts.background, parts.presence
         self.follower, self.recorder, self.admission = parts.follower, parts.recorder, parts.admission
+        self._after_event = parts.after_event
         self.sweep, self.intake, self.claims = parts.sweep, parts.intake, parts.claims
         self.receipts, self.queries, self.notices = parts.receipts, parts.queries, parts.notices
         self.sought_values = parts.sought_values
@@ -143,7 +144,7 @@ class Executor:
 
     async def _follow(self) -> None:
         """Follow the journal. At a stop the drain of the bus ends the tail, and the service then cancels this."""
-        await self.follower.follow()
+        await self.follower.follow(self._after_event)
         if self._is_stopping:
             await asyncio.get_running_loop().create_future()
 
