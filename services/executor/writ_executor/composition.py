@@ -4,24 +4,15 @@ from dataclasses import dataclass
 
 from writ_contracts.life import AcceptedLife, State
 from writ_contracts.version import REQUESTS_DISPATCH
-from writ_executor.admission.admission import Admission
-from writ_executor.agents.alarms import SecurityEventRecorder
-from writ_executor.agents.key_use import AgentKeyUse
 from writ_executor.agents.notices import NoticeEndpoint
-from writ_executor.agents.presence import AgentPresence
 from writ_executor.control.archiving import ArchiveOperation
 from writ_executor.control.operations import ControlOperations
 from writ_executor.control.policy_versions import PolicyVersionOperations
 from writ_executor.control.principals import PrincipalManagement
 from writ_executor.foundation import Foundation
-from writ_executor.journal.audit_services import AuditServices
-from writ_executor.journal.follower import JournalFollower, OnEvent
+from writ_executor.journal.follower import OnEvent
 from writ_executor.journal.generations import Generations
-from writ_executor.journal.index import Index
 from writ_executor.journal.recorder import Recorder
-from writ_executor.journal.storage_watch import StorageWatch
-from writ_executor.policy.client import PolicyClient
-from writ_executor.replicas import ExecutorReplicas
 from writ_executor.requests.backend_tests import BackendTests
 from writ_executor.requests.early_storage import EarlyStorage
 from writ_executor.requests.intake import RequestEndpoint
@@ -46,38 +37,24 @@ from writ_executor.steps.parameter_retention import ParameterRetention
 from writ_executor.steps.pending_previews import PendingPreviews
 from writ_executor.steps.receipts import ReceiptEndpoint
 from writ_runtime.buckets import Buckets
-from writ_runtime.journal.journal_guard import JournalGuard
 from writ_runtime.journal.stop_history import StopHistory
 
 
 @dataclass(frozen=True, kw_only=True)
 class Components:
-    """The handlers of messages and rounds."""
+    """The handlers of messages and rounds, over the foundation."""
 
-    index: Index
-    background: BackgroundTasks
-    presence: AgentPresence
-    follower: JournalFollower
     after_event: OnEvent
-    recorder: Recorder
-    storage: StorageWatch
     unwatched: Recorder
     """Stores while the storage is judged to be broken."""
-    admission: Admission
     sweep: Sweep
     intake: RequestEndpoint
     claims: ClaimEndpoint
-    alarms: SecurityEventRecorder
-    key_use: AgentKeyUse
     receipts: ReceiptEndpoint
     queries: QueryEndpoint
     notices: NoticeEndpoint
     sought_values: SoughtValuesEndpoint
-    audit_services: AuditServices
-    replicas: ExecutorReplicas
-    policy: PolicyClient
     restored: RestoreRecovery
-    guard: JournalGuard
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,10 +71,10 @@ class _Steps:
 
 def compose(base: Foundation) -> Components:
     """Compose all parts over the foundation; nothing runs yet."""
-    config, bus, measures, time = base.config, base.bus, base.measures, base.time
-    steps, audit_services = _steps(base), base.audit_services
+    config, bus, measures, time, audit = base.config, base.bus, base.measures, base.time, base.audit_services
+    steps = _steps(base)
     index, recorder, lives, outcomes = base.index, base.recorder, base.lives, steps.outcomes
-    generations = Generations(bus.journal, index, audit_services, config.journal_keep, config.full_at, recorder.clock)
+    generations = Generations(bus.journal, index, audit, config.journal_keep, config.full_at, recorder.clock)
     controls = _controls(base, steps, generations)
     accepted = AcceptedOperations(
         steps.dispatcher, steps.host_reads, controls, steps.approvals, steps.previews, base.background
@@ -105,28 +82,15 @@ def compose(base: Foundation) -> Components:
     visible, dry = TargetVisibility(base.policy), config.dry_run_only
     screening = RequestScreening(base.targets, visible, base.admission, controls, lives, dry_run_only=dry)
     return Components(
-        index=index,
-        background=base.background,
-        presence=base.presence,
-        follower=base.follower,
         after_event=_after_event(base.background, accepted, outcomes, steps.dispatcher),
-        recorder=recorder,
-        storage=base.storage,
         unwatched=Recorder(bus.journal, index, measures, time.now),
-        admission=base.admission,
         sweep=_sweep(base, steps, controls, accepted),
         intake=_intake(base, screening, accepted, steps.dispatcher),
         claims=_claims(base, outcomes),
-        alarms=base.alarms,
-        key_use=base.key_use,
         receipts=_receipts(base, steps),
         queries=_queries(base, screening, generations),
         notices=NoticeEndpoint(recorder),
         sought_values=SoughtValuesEndpoint(base.catalogue, base.vault.search_keys),
-        audit_services=audit_services,
-        replicas=base.replicas,
-        policy=base.policy,
-        guard=base.guard,
         restored=RestoreRecovery(config.restored, bus.journal, index, lives, recorder, outcomes),
     )
 

@@ -1,5 +1,6 @@
 """The parts of the executor on which all others stand: the journal, its index, policy and the lists."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from writ_bus.port import Bus
@@ -42,6 +43,10 @@ class Foundation:
     config: ExecutorConfig
     bus: Bus
     catalogue: Catalogue
+    inventory: WatchedFile[Inventory]
+    agents: WatchedFile[Agents]
+    policy_keys: Collection[str]
+    """Policy's keys that count now."""
     measures: ExecutorMeasures
     time: ServerClock
     index: Index
@@ -66,7 +71,7 @@ class Foundation:
     admission: Admission
 
 
-def lay_foundation(
+def lay_foundation(  # long: one list of parts, each given those before it
     config: ExecutorConfig,
     bus: Bus,
     shared: SharedKeys,
@@ -81,7 +86,7 @@ def lay_foundation(
     clock = time.clocks.boot
     index, background, presence = Index(), BackgroundTasks(), AgentPresence(config.lease, clock)
     replicas = ExecutorReplicas(bus, presence, clock, dispatch_at_once=config.dispatch_at_once)
-    storage, trusted = StorageWatch(bus.journal.usage, time.now), PolicyKeys(config.policy_key, config.keyring).live
+    storage, policy_keys = StorageWatch(bus.journal.usage, time.now), PolicyKeys(config.policy_key, config.keyring).live
     recorder = Recorder(journal := WatchedJournal(bus.journal, storage), index, measures, time.now)
     guard = _guard(config, journal, recorder, background, measured)
     keys, alarms = AgentKeys(agents), SecurityEventRecorder(recorder)
@@ -90,6 +95,9 @@ def lay_foundation(
         config=config,
         bus=bus,
         catalogue=catalogue,
+        inventory=inventory,
+        agents=agents,
+        policy_keys=policy_keys,
         measures=measures,
         time=time,
         index=index,
@@ -103,7 +111,7 @@ def lay_foundation(
         follower=JournalFollower(bus, index, shared, measures.success, guard),
         lives=OperationTable(bus, index, measures),
         vault=Vault(bus, shared, storage, replicas.all_read_attached),
-        policy=PolicyClient(bus, trusted, config.installation, presence, replicas, measures),
+        policy=PolicyClient(bus, policy_keys, config.installation, presence, replicas, measures),
         alarms=alarms,
         statements=statements,
         replies=SignedReplies(statements, presence),
