@@ -129,7 +129,6 @@ class PolicyService:
         if versions.taken_back is not None:  # nothing is served: `/readyz` has the reason
             security.report(LOST, versions.taken_back, None, None)
             return
-        await self._sources.start(versions)
         follower = ControlFollower(
             bus.journal,
             self._keys.events,
@@ -138,9 +137,9 @@ class PolicyService:
             versions_lost=self._config.versions_lost,
             on_forged=lambda why: security.report("broken_record", f"everything is stopped: {why}", None, None),
         )
+        await self._sources.start(versions, lambda: follower.state.changes)
         await follower.read()
         self._follower = follower
-        self._sources.changes = lambda: follower.state.changes
         self._serving = await bus.serve(self._service(bus, versions, follower, guard, security))
 
     def _make_guard(self, bus: Bus, security: SecurityEvents) -> JournalGuard:

@@ -31,6 +31,9 @@ INTERVAL = 0.5
 LISTS = ("inventory", "principals", "agents")
 FILES = ("policy", *LISTS)
 
+Changes = Callable[[], tuple[PrincipalManage, ...]]
+"""Returns the changes of principals by control events; the same tuple until there is another change."""
+
 _log = Log("writ.policy")
 
 
@@ -71,8 +74,7 @@ class PolicySources:
         self._versions: Versions | None = None
         self._world: PolicySnapshot | None = None
         self._made_of: list[Any] = []
-        self.changes: Callable[[], tuple[PrincipalManage, ...]] = tuple
-        """Returns the changes of principals by control events; the same tuple until there is another change."""
+        self._changes: Changes = tuple
         self._warned: PolicySnapshot | None = None
         self._checked = False
         """No file had changed in this turn of the event loop."""
@@ -81,9 +83,9 @@ class PolicySources:
     def file(self) -> FileReading:
         return self._file.value
 
-    async def start(self, versions: Versions) -> None:
+    async def start(self, versions: Versions, changes: Changes) -> None:
         """Use the stored versions, after they were read. Raises ConfigError if there is no policy to decide by."""
-        self._versions = versions
+        self._versions, self._changes = versions, changes
         if versions.head is None and self.file.error is not None:
             raise self.file.error
         if self.file.error is not None:
@@ -113,7 +115,7 @@ class PolicySources:
             if self._waiting and (self._unstored is None or again):
                 await self._offer(versions)
             if self._world is None or not self._is_made_of_present(self._world, versions):
-                changes = self.changes()
+                changes = self._changes()
                 self._world, self._made_of = self._compose(versions, changes), self._values(changes)
             return self._world
 
@@ -134,7 +136,7 @@ class PolicySources:
         self._checked = False
 
     def _is_made_of_present(self, world: PolicySnapshot, versions: Versions) -> bool:
-        return world.in_force is versions.current and _same(self._values(self.changes()), self._made_of)
+        return world.in_force is versions.current and _same(self._values(self._changes()), self._made_of)
 
     def _values(self, changes: tuple[PrincipalManage, ...]) -> list[Any]:
         return [*[watched.value for watched in self._lists.values()], self.people.value, changes]
