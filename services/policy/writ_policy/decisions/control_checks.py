@@ -194,12 +194,10 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
     def _locked_out_by(self, after: Mapping[str, Principal]) -> str | None:
         """Return a governing operation that somebody can do now and nobody could after the change, or ""."""
         policy = self.world.policy
-        found = {one.operation: one for one in find_lockouts(policy, self.catalogue, _enabled(after), self.now)}
+        found = {one.operation: one for one in find_lockouts(policy, _enabled(after), self.now)}
         if not found:
             return None
-        before = {
-            one.operation for one in find_lockouts(policy, self.catalogue, _enabled(self.world.principals), self.now)
-        }
+        before = {one.operation for one in find_lockouts(policy, _enabled(self.world.principals), self.now)}
         new = next((one for operation, one in found.items() if operation not in before), None)
         return None if new is None else f"nobody could carry out {new.operation} any more: {new.why}"
 
