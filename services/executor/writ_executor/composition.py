@@ -22,6 +22,8 @@ from writ_executor.requests.sought_values import SoughtValuesEndpoint
 from writ_executor.requests.visible import TargetVisibility
 from writ_executor.requests.waiting_reasons import WaitingReasons
 from writ_executor.rounds.accepted_operations import AcceptedOperations
+from writ_executor.rounds.pending_approvals import ApprovalWaits
+from writ_executor.rounds.probes import DueProbes
 from writ_executor.rounds.restore_recovery import RestoreRecovery
 from writ_executor.rounds.sweep import Sweep
 from writ_executor.steps.approvals import ApprovalSteps
@@ -152,19 +154,18 @@ def _controls(base: Foundation, steps: _Steps, generations: Generations) -> Cont
 
 
 def _sweep(base: Foundation, steps: _Steps, controls: ControlOperations, accepted: AcceptedOperations) -> Sweep:
+    clock = base.time.clocks.boot
+    kept = ParameterRetention(base.config, base.vault, clock)
     return Sweep(
         base.config,
-        base.catalogue,
         base.index,
         base.presence,
         steps.dispatcher,
         steps.outcomes,
         accepted,
         controls,
-        steps.host_reads,
-        steps.previews,
-        steps.approvals,
-        ParameterRetention(base.config, base.vault, base.time.clocks.boot),
+        DueProbes(base.catalogue, base.presence, steps.dispatcher, steps.host_reads, clock),
+        ApprovalWaits(steps.previews, steps.approvals, kept, steps.outcomes, base.background),
         steps.cancels,
         base.admission,
         base.background,
