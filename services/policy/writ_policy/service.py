@@ -96,10 +96,10 @@ class PolicyService:
         config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._highest = HighestVersion(StateFile(config.state_dir / HIGHEST, EnforcedVersion), config.versions_lost)
         directory = known_directory(config.state_dir, config.people_key, config.installation)
-        tell, measures = self._notifier.queue, self._measures
-        people = CredentialsFile(config.people, directory, tell)
+        send_notice, measures = self._notifier.queue, self._measures
+        people = CredentialsFile(config.people, directory, send_notice)
         self._sources = PolicySources(
-            config, self._compiler, tell, measures.refused, measures.in_force, self._clock, people
+            config, self._compiler, send_notice, measures.refused, measures.in_force, self._clock, people
         )
         self._analysis_pool = AnalysisPool()
         self._proposal_pool = AnalysisPool(nice=0)  # queries, which need no approval, do not delay a publish
