@@ -197,9 +197,9 @@ async def test_report_on_a_given_up_claim_is_repeated_beside_another_claim(
     await until(lambda: world.backend.effects == [operation_id])
     sent = len(world.executor.receipts)
     await world.executor.until(lambda: len(world.executor.receipts) > sent + 2)
-    assert dict(agent._spool.live) != {}
+    assert dict(agent._parts.spool.live) != {}
     world.executor.unsettled = False
-    await until(lambda: not agent._spool.live)
+    await until(lambda: not agent._parts.spool.live)
     assert {(one.outcome, one.code) for one in world.executor.signed_receipts()} == {
         ("failed", "not_begun"),
         ("succeeded", ""),

@@ -135,7 +135,7 @@ async def test_baseline_that_is_still_read_at_the_dispatch_is_waited_for(
     await sequence.notice(work)
     await until(lambda: len(baselines.begun) == 1)
     await sequence.append(structs.replace(work, noticed=True))
-    await until(lambda: work.operation_id in agent._in_flight.ids)
+    await until(lambda: work.operation_id in agent._parts.in_flight.ids)
     baselines.go_on.set()
     assert await sequence.claimed(work) == {"reading": 1}
     assert len(baselines.begun) == 1

@@ -16,7 +16,7 @@ async def test_early_read_cancelled_before_its_grant_reveals_nothing(world: Worl
     operation_id = await world.executor.dispatch(READ, TARGET)
     reader.go_on.set()
     await until(lambda: reader.ended == [1])
-    hand = agent._in_flight.find(operation_id)
+    hand = agent._parts.in_flight.find(operation_id)
     assert hand is not None
     assert await hand.stop("cancel")
     answered.set()
@@ -28,7 +28,7 @@ async def test_early_read_cancelled_before_its_grant_reveals_nothing(world: Worl
 async def test_early_read_cancelled_after_its_grant_is_ended(world: World, reader: Reader) -> None:
     agent = await world.agent()
     operation_id = await world.executor.dispatch(READ, TARGET)
-    await until(lambda: any(hand.running is not None for hand in agent._in_flight))
+    await until(lambda: any(hand.running is not None for hand in agent._parts.in_flight))
     assert (await world.executor.cancel(operation_id)).result == "stopped"
     assert (await world.executor.ended(operation_id)).outcome == "cancelled"
     assert reader.ended == [1]
@@ -76,7 +76,7 @@ async def test_endless_early_read_holds_neither_its_slot_nor_its_agent(
     await world.executor.dispatch(READ, TARGET)
     await until(lambda: len(reader.begun) == 1)
     answered.set()
-    await until(lambda: not list(agent._in_flight))
+    await until(lambda: not list(agent._parts.in_flight))
     reader.go_on.set()
 
 
@@ -93,16 +93,16 @@ async def test_concurrent_ends_of_an_early_read_share_one_end(
     agent = await world.agent()
     operation_id = await world.executor.dispatch(READ, TARGET)
     await until(lambda: len(reader.begun) == 1)
-    hand = agent._in_flight.find(operation_id)
+    hand = agent._parts.in_flight.find(operation_id)
     assert hand is not None
     stopping = asyncio.create_task(hand.stop("cancel"))
     answered.set()
     assert (await world.executor.ended(operation_id)).outcome == "cancelled"
-    assert agent._in_flight.find(operation_id) is hand
+    assert agent._parts.in_flight.find(operation_id) is hand
     assert not stopping.done()
     certain.set_result(False)
     assert await stopping is False
-    await until(lambda: not list(agent._in_flight))
+    await until(lambda: not list(agent._parts.in_flight))
 
 
 async def test_a_defect_in_reading_ahead_keeps_nothing_from_being_run(

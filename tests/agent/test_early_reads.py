@@ -61,7 +61,7 @@ async def test_early_read_does_not_depend_on_the_time_of_the_claim(world: World,
 async def test_a_reading_that_takes_longer_than_the_claim_is_waited_for(world: World, reader: Reader) -> None:
     agent = await world.agent()
     operation_id = await world.executor.dispatch(READ, TARGET)
-    hands = agent._in_flight
+    hands = agent._parts.in_flight
     await until(lambda: any(hand.running is not None for hand in hands))
     assert len(reader.begun) == 1
     reader.go_on.set()
@@ -140,7 +140,7 @@ async def test_declined_claim_ends_the_early_read_and_nothing_is_reported(world:
     await world.executor.dispatch(READ, TARGET)
     await until(lambda: len(reader.begun) == 1)
     answered.set()
-    await until(lambda: reader.ended == [1] and not list(agent._in_flight))
+    await until(lambda: reader.ended == [1] and not list(agent._parts.in_flight))
     assert world.executor.receipts == []
     assert world.executor.progress == []
 

@@ -13,7 +13,7 @@ from writ_cli.terminal.exit_status import Exit
 from writ_client.client import Writ
 from writ_client.queries.policy_queries import PolicyQueries
 from writ_contracts.errors import CODES
-from writ_executor.service import Executor
+from writ_executor.readiness import ExecutorReadiness
 from writ_gateway.http.http_server import McpListener
 from writ_installation.provisioner.provisioner import Provisioner
 from writ_policy.service import PolicyService
@@ -59,7 +59,7 @@ class AnyParts:
 
 CHECKS: dict[str, Any] = {
     "policy": PolicyService.checks,
-    "executor": Executor.checks,
+    "executor": ExecutorReadiness.checks,
     "audit": Audit.checks,
     "gateway": McpListener.checks,
     "provisioner": cast(property, Provisioner.checks).fget,

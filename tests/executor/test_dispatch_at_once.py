@@ -40,7 +40,7 @@ async def replica(world: World, **changed: Any) -> Executor:
     await standing(world, "new", REQUESTS_DISPATCH)
 
     async def heard() -> bool:
-        known = one.presence.agents(POOL) and one._audit_services.levels()
+        known = one.presence.agents(POOL) and one.base.audit_services.levels()
         found = one.replicas.all_read(REQUESTS_DISPATCH) or not changed.get("dispatch_at_once", True)
         return bool(known) and found
 
@@ -204,7 +204,7 @@ async def test_policy_or_audit_of_an_earlier_release_causes_two_events(world: Wo
         await standing(world, "old", REQUESTS_DISPATCH - 1)
 
         async def heard() -> bool:
-            return len(one._audit_services.levels()) == 2
+            return len(one.base.audit_services.levels()) == 2
 
         await eventually(heard)
     answer = await world.ask("service_status", **STATUS)
@@ -275,7 +275,7 @@ async def test_where_nats_forbids_to_discover_executors_there_are_two_events(
     await standing(world, "new", REQUESTS_DISPATCH)
 
     async def known() -> bool:
-        return bool(asked and one.presence.agents(POOL) and one._audit_services.levels())
+        return bool(asked and one.presence.agents(POOL) and one.base.audit_services.levels())
 
     await eventually(known)
     answer = await world.ask("service_status", **STATUS)

@@ -178,8 +178,8 @@ async def probed(world: World, number: str) -> None:
     """Probe the operation once. Raises the executor's error."""
     life = await world.life(number)
     assert isinstance(life, GrantedLife)
-    sweep = world.executors[0].sweep
-    await sweep._host_reads.probe(life, lambda: sweep._shows_its_effect(life.requested))
+    probes = world.executors[0].sweep._probes
+    await probes._host_reads.probe(life, lambda: probes._shows_its_effect(life.requested))
 
 
 @pytest.mark.parametrize("forgery", EVERYWHERE)

@@ -208,7 +208,7 @@ async def test_preview_that_waits_for_its_agent_is_not_requested_once_more(
 
     await eventually(requested_once, what="the first request")
     async with asyncio.timeout(20):
-        await one.sweep._previews.take(await world.accepted(answer.operation_id))
+        await one.sweep._pending._previews.take(await world.accepted(answer.operation_id))
     go_on.set()
     await one.background.settle()
     assert requests == [answer.operation_id]

@@ -177,7 +177,7 @@ async def test_replica_of_policy_that_refuses_digests_gets_the_text_and_is_remem
     monkeypatch.setattr(world.policy, "_decided", former)
     await written(world)
     assert seen == [True, False]
-    one._policy._texts_needed = -math.inf  # a minute later
+    one.base.policy._texts_needed = -math.inf  # a minute later
     await written(world)
     assert seen == [True, False, False]
 

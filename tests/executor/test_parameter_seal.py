@@ -58,7 +58,7 @@ async def test_parameters_are_sealed_once_while_policy_decides_on_the_grant(
     world: World, seals: list[str], monkeypatch: pytest.MonkeyPatch, content: str
 ) -> None:
     executor = await world.executor()
-    grant, prepare, prepared = executor._policy.grant, ParameterSeal.prepare, asyncio.Event()
+    grant, prepare, prepared = executor.base.policy.grant, ParameterSeal.prepare, asyncio.Event()
 
     async def grant_afterwards(request: GrantRequest, *about: Any) -> CheckedDecision:
         async with asyncio.timeout(10):
@@ -69,7 +69,7 @@ async def test_parameters_are_sealed_once_while_policy_decides_on_the_grant(
         prepare(sealing)
         prepared.set()
 
-    monkeypatch.setattr(executor._policy, "grant", grant_afterwards)
+    monkeypatch.setattr(executor.base.policy, "grant", grant_afterwards)
     monkeypatch.setattr(ParameterSeal, "prepare", noted)
     answer = await world.ask("file_write", parameters={**PARAMETERS, "content": content})
     claimed = await world.hands.claim(await world.work(answer.operation_id or ""))

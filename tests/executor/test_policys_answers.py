@@ -151,7 +151,7 @@ async def test_an_executor_whose_journal_was_replaced_accepts_and_starts_nothing
     executor = await world.executor()
     answer = await world.ask("service_restart", parameters={"service_name": "nginx"})
     work = await world.work(answer.operation_id or "")
-    executor._guard.problem = "it begins with another event"
+    executor.base.guard.problem = "it begins with another event"
     for error in (
         (await world.ask("service_restart", parameters={"service_name": "nginx"})).error,
         (await world.hands.claim(work)).answer.error,
@@ -159,7 +159,7 @@ async def test_an_executor_whose_journal_was_replaced_accepts_and_starts_nothing
         assert error is not None
         assert error.retry
         assert "does not trust the journal: it begins with another event" in error.message
-    executor._guard.problem = None
+    executor.base.guard.problem = None
     assert (await world.hands.claim(work)).answer.grant is not None
 
 
@@ -176,14 +176,14 @@ async def test_large_texts_are_sent_for_the_grant_only_to_a_policy_without_them(
     short, whole = world.policy.grants
     assert "content" not in short.subject.parameters
     assert whole.subject.parameters["content"] == content
-    assert not executor._policy._effective._digests._recent._entries  # granted, so they are not needed any more
+    assert not executor.base.policy._effective._digests._recent._entries  # granted, so they are not needed any more
 
 
 async def test_large_parameters_are_digested_and_encrypted_while_policy_decides(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     executor = await world.executor()
-    decide, encrypt, prepared = executor._policy.decide, SharedKeys.encrypt, asyncio.Event()
+    decide, encrypt, prepared = executor.base.policy.decide, SharedKeys.encrypt, asyncio.Event()
 
     async def decide_afterwards(request: DecideRequest, *about: Any) -> CheckedDecision:
         async with asyncio.timeout(10):
@@ -194,12 +194,12 @@ async def test_large_parameters_are_digested_and_encrypted_while_policy_decides(
         prepared.set()
         return encrypt(keys, data)
 
-    monkeypatch.setattr(executor._policy, "decide", decide_afterwards)
+    monkeypatch.setattr(executor.base.policy, "decide", decide_afterwards)
     monkeypatch.setattr(SharedKeys, "encrypt", noted)
     parameters = {"file_path": "/srv/f", "content": "x" * LARGE}
     answer = await world.ask("file_write", parameters=parameters)
     life = await world.accepted(answer.operation_id)
-    assert executor._policy._effective._digests._recent._entries
+    assert executor.base.policy._effective._digests._recent._entries
     assert life.requested.hidden_bytes == len(encode(parameters))
 
 
@@ -208,7 +208,7 @@ async def test_contents_of_a_denied_request_are_not_kept(world: World) -> None:
     world.policy.effects["file_write"] = "deny"
     answer = await world.ask("file_write", parameters={"file_path": "/srv/f", "content": "x" * LARGE})
     assert answer.outcome == "denied"
-    assert not executor._policy._effective._digests._recent._entries
+    assert not executor.base.policy._effective._digests._recent._entries
 
 
 async def test_check_of_a_proposed_policy_may_take_longer_than_other_decisions(
@@ -227,11 +227,11 @@ async def test_check_of_a_proposed_policy_may_take_longer_than_other_decisions(
         failure = Failure(code="too_much", message="it takes longer than 30 s")
         return Message(subject=subject, data=encode(DecideReply(error=failure)))
 
-    monkeypatch.setattr(executor._policy, "_bus", SimpleNamespace(request=request))
+    monkeypatch.setattr(executor.base.policy, "_bus", SimpleNamespace(request=request))
     proposal = structs.replace(SUBJECT, operation="policy_publish", target="writ", parameters={"document": "x"})
-    checked = asyncio.create_task(executor._policy.decide(DecideRequest(subject=proposal, control_sequence=0)))
+    checked = asyncio.create_task(executor.base.policy.decide(DecideRequest(subject=proposal, control_sequence=0)))
     with pytest.raises(TimedOut):
-        await executor._policy.decide(DecideRequest(subject=SUBJECT, control_sequence=0))
+        await executor.base.policy.decide(DecideRequest(subject=SUBJECT, control_sequence=0))
     released.set()
     with pytest.raises(Invalid, match="longer than 30 s"):
         await checked

@@ -67,5 +67,5 @@ def test_agents_with_other_keys_of_policy_are_named() -> None:
     assert other_policy_keys([agent(new), agent()], [new]) == []
     assert other_policy_keys([agent(new, old)], [new]) == ["one of pool a still trusts UOOOOOOOOOOO"]
     assert other_policy_keys([agent(old)], [new]) == [
-        "one of pool a still trusts UOOOOOOOOOOO, does not know UNNNNNNNNNNN"
+        "one of pool a still trusts UOOOOOOOOOOO and does not know UNNNNNNNNNNN"
     ]

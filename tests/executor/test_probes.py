@@ -53,7 +53,7 @@ async def test_a_probe_resolves_what_had_secret_parameters_too_and_they_are_gone
 async def test_no_probe_takes_a_later_operations_effect_for_an_earlier_ones(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("writ_executor.rounds.sweep.PROBE_EVERY", 0.1)
+    monkeypatch.setattr("writ_executor.rounds.probes.PROBE_EVERY", 0.1)
     monkeypatch.setattr("writ_executor.steps.dispatch.PROBE_FIRST", 0.1)
     await world.executor(lease=5.0)
     answer = await world.ask("service_restart", **RESTART)

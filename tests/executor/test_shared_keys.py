@@ -41,7 +41,7 @@ async def test_an_operation_from_before_a_rotation_keeps_its_keys(
     rotate(file)
     later = SharedKeys.read(file)
     for keys in (world.shared, later):
-        vault = Vault(world.bus, keys, StorageWatch(world.bus.journal.usage, time.time))
+        vault = Vault(world.bus, keys, StorageWatch(world.bus.journal.usage, time.time), lambda: False)
         assert await vault.parameters(requested) == WRITE["parameters"]
         assert vault.keys_of(requested).key_id == requested.parameter_key
         assert vault.new_keys(requested.operation_id).key_id == id_in_use(file) != requested.parameter_key

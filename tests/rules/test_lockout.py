@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from tests.architecture.tree import ROOT
-from tests.rules.asking import CATALOGUE, NOBODYS_KEY, NOON, at, loaded, policy, rule
+from tests.rules.asking import NOBODYS_KEY, NOON, at, loaded, policy, rule
 
 from writ_contracts.inventory import Kind, Principal
 from writ_documents.readers import read_people
@@ -31,13 +31,13 @@ OPERATOR = [person("operator", "operator", "admin")]
 
 
 def locked(principals: list[Principal], *rules: dict[str, Any], **keys: Any) -> dict[str, str]:
-    found = lockouts(policy(global_policies=[*rules], **keys), CATALOGUE, principals, at(NOON))
+    found = lockouts(policy(global_policies=[*rules], **keys), principals, at(NOON))
     return {one.operation: one.why for one in found}
 
 
 @every_shipped
 def test_a_shipped_policy_locks_no_team_out(path: Path) -> None:
-    assert lockouts(loaded(path.read_text()), CATALOGUE, TEAM, at(NOON)) == []
+    assert lockouts(loaded(path.read_text()), TEAM, at(NOON)) == []
 
 
 @pytest.mark.parametrize(
@@ -46,12 +46,12 @@ def test_a_shipped_policy_locks_no_team_out(path: Path) -> None:
     ids=lambda path: path.stem,
 )
 def test_the_installed_policy_and_the_homelabs_lock_no_single_operator_out(path: Path) -> None:
-    assert lockouts(loaded(path.read_text()), CATALOGUE, OPERATOR, at(NOON)) == []
+    assert lockouts(loaded(path.read_text()), OPERATOR, at(NOON)) == []
 
 
 @pytest.mark.parametrize("name", ["ai-assistant", "ci-runner", "production", "change-freeze"])
 def test_a_teams_template_is_refused_for_a_single_operator_with_the_reason(name: str) -> None:
-    found = lockouts(loaded((TEMPLATES / f"{name}.yaml").read_text()), CATALOGUE, OPERATOR, at(NOON))
+    found = lockouts(loaded((TEMPLATES / f"{name}.yaml").read_text()), OPERATOR, at(NOON))
     assert [one.operation for one in found] == list(GOVERNING)
     assert "operator: " in found[0].text
 

@@ -91,8 +91,8 @@ def test_a_policy_whose_proof_nobody_has_enrolled_locks_its_people_out() -> None
     governing = ("policy_publish", "policy_rollback", "stop_lift", "journal_archive")
     demanding = policy(global_policies=[rule("governs", *governing, approval={"proof": "touch"})])
     without, enrolled = people_of(EVERYBODY, {}), people_of(EVERYBODY, {"bob": (TOUCH,)})
-    assert len(lockouts(demanding, CATALOGUE, EVERYBODY, at(NOON), without)) == len(governing)
-    assert lockouts(demanding, CATALOGUE, EVERYBODY, at(NOON), enrolled) == []
+    assert len(lockouts(demanding, EVERYBODY, at(NOON), without)) == len(governing)
+    assert lockouts(demanding, EVERYBODY, at(NOON), enrolled) == []
 
 
 def test_an_operation_that_two_principals_of_one_person_cannot_approve_names_nobody() -> None:

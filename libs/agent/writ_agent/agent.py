@@ -26,7 +26,7 @@ from writ_agent.work.recovery import recover
 from writ_agent.work.worker import Worker, WorkerParts
 from writ_bus import tasks
 from writ_bus.errors import Forbidden
-from writ_bus.port import Bus, Endpoint, Service, Subscription
+from writ_bus.port import Bus, Endpoint, Handler, Service, Subscription
 from writ_contracts import subjects
 from writ_contracts.agents import MOST_RUNNING, MOST_TRUSTED, Heartbeat
 from writ_contracts.operations import Catalogue
@@ -70,12 +70,10 @@ class Agent:
         clocks: Clocks = SYSTEM,
         ceiling: Ceiling = NO_CEILING,
     ) -> None:
+        self._settings = settings
         self.time = ServerClock(bus, clocks)
         self.time.shown(metrics)
         identity = structs.replace(identity, started=clocks.wall())
-        self._settings, self._identity, self._bus, self._backend = settings, identity, bus, backend
-        self._spool = spool
-        self._people = people
         trust = VerificationContext(
             policy_keys=policy_keys,
             installation=identity.key.installation,
@@ -85,54 +83,61 @@ class Agent:
             catalogue=catalogue,
             ceiling=ceiling,
         )
-        self._in_flight = InFlightOperations(spool.begun)
         self._heartbeats = Heartbeats(bus, settings.heartbeat, self._heartbeat)
-        self._meters = Meters(metrics, catalogue, self._free_slots)
-        self._outbox = Outbox(bus, spool, lambda _: self._heartbeats.changed())
-        self._reporter = SecurityReporter(self._outbox, identity, self._meters)
-        self._host_reads = HostReads(backend, trust, identity, self._reporter, self._meters, self.time.now)
-        self._cancels = CancelEndpoint(
-            trust, identity, self._in_flight, self._unacknowledged, self._reporter, self._meters
+        outbox = Outbox(bus, spool, lambda _: self._heartbeats.changed())
+        meters = Meters(metrics, catalogue, self._free_slots)
+        reporter = SecurityReporter(outbox, identity, meters)
+        self._parts = WorkerParts(
+            bus=bus,
+            backend=backend,
+            trust=trust,
+            identity=identity,
+            spool=spool,
+            people=people,
+            outbox=outbox,
+            reporter=reporter,
+            host_reads=HostReads(backend, trust, identity, reporter, meters, self.time.now),
+            meters=meters,
+            in_flight=InFlightOperations(spool.begun),
+            time=self.time,
+            kill_grace=settings.kill_grace,
+            slots=settings.slots,
+            waiting=settings.waiting,
+            changed=self._heartbeats.changed,
         )
-        self._parts = self._put_together(trust)
         self._worker = Worker(self._parts)
-        self._beating: asyncio.Task[None] | None = None
-        self._measuring: asyncio.Task[None] | None = None
-        self._serving: Subscription | None = None
-        self._people_notices: Subscription | None = None
-        self._baseline_notices: Subscription | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._subscriptions: list[Subscription] = []
         self._pulling: Subscription | None = None
+        self._hears_baselines = False
 
     async def start(self) -> None:
         """Recover the operations of an earlier process, then take work."""
+        parts, pool = self._parts, self._parts.identity.pool
         await self.time.start()
-        self._measuring = tasks.keep("clock", self.time.follow)
-        await recover(self._parts)
-        self._serving = await self._bus.serve(self._service())
-        self._people_notices = await self._subscribe_to_people_notices()
-        self._baseline_notices = await self._subscribe_to_baseline_notices()
-        durable = subjects.consumer(self._identity.pool)
-        self._pulling = await self._bus.pull(
-            durable, subjects.JOURNAL_STREAM, self._worker.handle, slots=self._settings.slots
+        self._tasks.append(tasks.keep("clock", self.time.follow))
+        await recover(parts)
+        self._subscriptions.append(await parts.bus.serve(self._service()))
+        people = PeopleNoticeHandler(parts.trust, parts.people, parts.reporter, self._heartbeats.changed)
+        await self._subscribe(subjects.people_notice(pool), people.handle)
+        baselines = self._worker.early_baselines
+        self._hears_baselines = await self._subscribe(subjects.baseline_notice(pool), baselines.handle)
+        self._pulling = await parts.bus.pull(
+            subjects.consumer(pool), subjects.JOURNAL_STREAM, self._worker.handle, slots=self._settings.slots
         )
         # The first heartbeat makes executors count this agent as online, so it is sent once the agent takes work.
-        self._beating = tasks.keep("heartbeats", self._heartbeats.run)
+        self._tasks.append(tasks.keep("heartbeats", self._heartbeats.run))
 
-    async def _subscribe_to_people_notices(self) -> Subscription | None:
-        notices = PeopleNoticeHandler(self._parts.trust, self._people, self._reporter, self._heartbeats.changed)
+    async def _subscribe(self, subject: str, handle: Handler) -> bool:
+        """Subscribe to notices, without which an agent works too. Return whether NATS permits it: its configuration may
+        be of an earlier release.
+        """
         try:
-            return await self._bus.subscribe(subjects.people_notice(self._identity.pool), notices.handle)
-        except Forbidden as error:  # NATS has the permissions of an earlier release: directories come with grants
-            _log.warning("people.not_heard", error=str(error))
-            return None
-
-    async def _subscribe_to_baseline_notices(self) -> Subscription | None:
-        subject = subjects.baseline_notice(self._identity.pool)
-        try:
-            return await self._bus.subscribe(subject, self._worker.early_baselines.handle)
-        except Forbidden as error:  # NATS has the permissions of an earlier release: they are read after `dispatched`
-            _log.warning("baselines.not_heard", error=str(error))
-            return None
+            self._subscriptions.append(await self._parts.bus.subscribe(subject, handle))
+        except Forbidden as error:
+            _log.warning("notices.not_heard", subject=subject, error=str(error))
+            return False
+        return True
 
     async def stop(self) -> None:
         """Claim nothing more, give running operations `stop_grace`, end the rest, then send the receipts."""
@@ -141,18 +146,16 @@ class Agent:
         if self._pulling is not None:
             closing = tasks.start(self._finish(self._pulling), "finish operations")
             await asyncio.wait({closing}, timeout=self._settings.stop_grace)
-            await asyncio.gather(*(entry.stop("shutdown") for entry in self._in_flight))
+            await asyncio.gather(*(entry.stop("shutdown") for entry in self._parts.in_flight))
             await asyncio.wait({closing}, timeout=self._settings.kill_grace)
         self._worker.early_baselines.close()
-        for subscription in (self._serving, self._people_notices, self._baseline_notices):
-            if subscription is not None:
-                await subscription.close()
-        await self._outbox.flush(5.0)
-        await self._outbox.close()
-        going_on = [task for task in (self._beating, self._measuring) if task is not None]
-        for task in going_on:
+        for subscription in self._subscriptions:
+            await subscription.close()
+        await self._parts.outbox.flush(5.0)
+        await self._parts.outbox.close()
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*going_on, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._heartbeats.send()
 
     async def _finish(self, pulling: Subscription) -> None:
@@ -161,34 +164,17 @@ class Agent:
 
     async def spool_check(self) -> str | None:
         """Report the spool for `/readyz`."""
-        return self._spool.problem
+        return self._parts.spool.problem
 
     async def bus_check(self) -> str | None:
         """Report the bus for `/readyz`."""
-        return None if self._bus.connected else "not connected to NATS"
-
-    def _put_together(self, trust: VerificationContext) -> WorkerParts:
-        return WorkerParts(
-            bus=self._bus,
-            backend=self._backend,
-            trust=trust,
-            identity=self._identity,
-            spool=self._spool,
-            people=self._people,
-            outbox=self._outbox,
-            reporter=self._reporter,
-            host_reads=self._host_reads,
-            meters=self._meters,
-            in_flight=self._in_flight,
-            time=self.time,
-            kill_grace=self._settings.kill_grace,
-            slots=self._settings.slots,
-            waiting=self._settings.waiting,
-            changed=self._heartbeats.changed,
-        )
+        return None if self._parts.bus.connected else "not connected to NATS"
 
     def _service(self) -> Service:
-        pool, instance = self._identity.pool, self._identity.instance
+        parts, pool, instance = self._parts, self._parts.identity.pool, self._parts.identity.instance
+        cancels = CancelEndpoint(
+            parts.trust, parts.identity, parts.in_flight, self._unacknowledged, parts.reporter, parts.meters
+        )
         return Service(
             name=f"agent-{pool}",
             version=self._settings.version,
@@ -197,45 +183,47 @@ class Agent:
                 Endpoint(
                     name="look",
                     subject=subjects.host_read(pool),
-                    handler=self._host_reads.handle,
+                    handler=parts.host_reads.handle,
                     queue="look",
                     concurrency=ENDPOINT_SLOTS,
                 ),
-                Endpoint(name="cancel", subject=subjects.cancel(pool, instance), handler=self._cancels.handle),
+                Endpoint(name="cancel", subject=subjects.cancel(pool, instance), handler=cancels.handle),
             ],
-            metadata={"pool": pool, "instance": instance, "backend": self._backend.name},
+            metadata={"pool": pool, "instance": instance, "backend": parts.backend.name},
         )
 
     def _heartbeat(self) -> Heartbeat:
+        parts, ended = self._parts, self._unacknowledged()
         return Heartbeat(
-            pool=self._identity.pool,
-            instance=self._identity.instance,
-            running=sorted([*self._in_flight.ids, *(self._unacknowledged() - set(self._in_flight.ids))][:MOST_RUNNING]),
+            pool=parts.identity.pool,
+            instance=parts.identity.instance,
+            running=sorted([*parts.in_flight.ids, *(ended - set(parts.in_flight.ids))][:MOST_RUNNING]),
             free_slots=self._free_slots(),
-            operations=sorted(self._backend.operations),
+            operations=sorted(parts.backend.operations),
             version=self._settings.version,
             leaving=self._worker.stopping,
             skew=self.time.notable_skew(),
-            plugins=digests_of(self._parts.trust.catalogue.plugins),
+            plugins=digests_of(parts.trust.catalogue.plugins),
             level=LEVEL,
-            trusts=sorted(self._parts.trust.policy_keys)[:MOST_TRUSTED],
+            trusts=sorted(parts.trust.policy_keys)[:MOST_TRUSTED],
             people=self._known_people(),
-            started=self._identity.started,
-            requests=self._bus.work_filter == subjects.dispatched_filter(self._identity.pool),
-            baseline_notices=self._baseline_notices is not None,
+            started=parts.identity.started,
+            requests=parts.bus.work_filter == subjects.dispatched_filter(parts.identity.pool),
+            baseline_notices=self._hears_baselines,
             signs_replies=True,
         )
 
     def _known_people(self) -> int | None:
-        if not self._people.pinned:
+        people = self._parts.people
+        if not people.pinned:
             return None
-        return self._people.value.name.number if self._people.value is not None else 0
+        return people.value.name.number if people.value is not None else 0
 
     def _unacknowledged(self) -> set[str]:
         """Return ended operations whose receipt no executor has acknowledged yet."""
-        return {key.partition(".")[0] for key in self._outbox.pending if not key.startswith("report.")}
+        return {key.partition(".")[0] for key in self._parts.outbox.pending if not key.startswith("report.")}
 
     def _free_slots(self) -> int:
         if self._worker.stopping:
             return 0
-        return max(0, self._settings.slots - (len(self._in_flight) - len(self._worker.detached)))
+        return max(0, self._settings.slots - (len(self._parts.in_flight) - len(self._worker.detached)))

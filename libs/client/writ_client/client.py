@@ -1,4 +1,3 @@
-# long: the public API of one class, which readers look up by method
 """`Writ`: request operations and follow them, from Python.
 
     async with await Writ.connect("nats://127.0.0.1:4222", seed=seed, principal="alice", installation=ID) as writ:
@@ -20,9 +19,9 @@ from writ_client.context import Context, open_bus, read_context
 from writ_client.groups.groups import OperationGroups
 from writ_client.operations import request_signing
 from writ_client.operations.approval_windows import ApprovalWindows
+from writ_client.operations.control_operations import ControlMethods
 from writ_client.operations.operation_events import Event, EventFollower
 from writ_client.operations.operation_wait import HistoryReader, OnEvent, RecordedRequest, StillOpen, last_view, outcome
-from writ_client.operations.policy_changes import changed
 from writ_client.operations.principal_changes import PrincipalChanges
 from writ_client.operations.sessions import Sessions
 from writ_client.operations.submission import send_request
@@ -43,20 +42,15 @@ from writ_client.queries.service_calls import request_reply
 from writ_contracts import requests, subjects
 from writ_contracts.errors import TimedOut
 from writ_contracts.failures import raise_for
-from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.ids import operation_id as id_of
 from writ_contracts.life import State
 from writ_contracts.policy.facts import ScanReply, ScanReport
-from writ_contracts.policy.versions import sent_form
 from writ_trust.keys import Key
 
-CONTROL_SECONDS = 60.0
-PROVEN_SECONDS = CONTROL_SECONDS + 120.0
-"""For a control operation that a person proves presence for, with the time to find a security key."""
 CLOSE_SECONDS = 1.0
 
 
-class Writ(Queries, OperationGroups):
+class Writ(Queries, ControlMethods, OperationGroups):
     """One principal's connection to Writ. Errors are those of `writ_contracts.errors`."""
 
     def __init__(
@@ -291,84 +285,3 @@ class Writ(Queries, OperationGroups):
         with self._following.listen(operation_id) as heard:
             async for event in HistoryReader(self, operation_id, heard).events():
                 yield event
-
-    async def cancel(
-        self, operation_id: str, *, reason: str = "", timeout: float = CONTROL_SECONDS
-    ) -> requests.OperationView:
-        """Cancel an operation; return the view of the `operation_cancel`: `unknown` (`not_confirmed`) without evidence
-        of its end.
-        """
-        arguments = {"operation_id": operation_id}
-        return await self.run("operation_cancel", WRIT_TARGET, arguments, reason=reason, timeout=timeout)
-
-    async def stop_set(
-        self,
-        scope: list[str],
-        *,
-        reason: str,
-        until: float | None = None,
-        roles: Sequence[str] = (),
-        principals: Sequence[str] = (),
-        operations: Sequence[str] = (),
-        timeout: float = CONTROL_SECONDS,
-    ) -> requests.OperationView:
-        """Let no change start on these targets (globs), until `until` (Unix seconds) or a `stop_lift`.
-
-        Roles of targets, principals and operations narrow it. `running` in the output has the operations within its
-        reach started before: they go on unless cancelled.
-        """
-        narrowed = {"roles": roles, "principals": principals, "operations": operations}
-        arguments: dict[str, Any] = {"scope": scope, "reason": reason, **({} if until is None else {"until": until})}
-        arguments |= {name: list(values) for name, values in narrowed.items() if values}
-        return await self.run("stop_set", WRIT_TARGET, arguments, reason=reason, timeout=timeout)
-
-    async def stop_lift(
-        self, stop_id: str, *, reason: str = "", timeout: float = CONTROL_SECONDS
-    ) -> requests.OperationView:
-        """End a stop: `stop_id` is the `id` in the output of its `stop_set`."""
-        return await self.run("stop_lift", WRIT_TARGET, {"stop_id": stop_id}, reason=reason, timeout=timeout)
-
-    async def policy_publish(
-        self, document: str, *, reason: str, replaces: int | None = None, timeout: float = CONTROL_SECONDS
-    ) -> requests.OperationView:
-        """Put a policy in force; `replaces`: only if this version is still in force. `version` in the output is its
-        number. Raises Invalid: `conflict`, and `invalid_document` with all `problems` of a document.
-        """
-        arguments = {"document": sent_form(document), "reason": reason} | (
-            {} if replaces is None else {"replaces": replaces}
-        )
-        return await changed(self, "policy_publish", arguments, timeout)
-
-    async def policy_rollback(
-        self, version: int, *, reason: str, timeout: float = CONTROL_SECONDS
-    ) -> requests.OperationView:
-        """Put an earlier version in force again, as a new one. Raises as `policy_publish`."""
-        return await changed(self, "policy_rollback", {"version": version, "reason": reason}, timeout)
-
-    async def emergency_declare(
-        self, scope: list[str], *, reason: str, until: float, by: Signer | None = None, timeout: float = PROVEN_SECONDS
-    ) -> requests.OperationView:
-        """Apply the emergency rules on these targets (globs) until `until` (Unix seconds). `by` proves presence."""
-        arguments = {"scope": scope, "reason": reason, "until": until}
-        return await self.run("emergency_declare", WRIT_TARGET, arguments, reason=reason, by=by, timeout=timeout)
-
-    async def emergency_confirm(
-        self, emergency_id: str, *, reason: str = "", by: Signer | None = None, timeout: float = PROVEN_SECONDS
-    ) -> requests.OperationView:
-        """Confirm an emergency declared by another person, before it lapses. `by` as for its declaration."""
-        arguments = {"emergency_id": emergency_id}
-        return await self.run("emergency_confirm", WRIT_TARGET, arguments, reason=reason, by=by, timeout=timeout)
-
-    async def emergency_review(
-        self, emergency_id: str, *, reason: str, timeout: float = CONTROL_SECONDS
-    ) -> requests.OperationView:
-        """Sign off an emergency after its end. Until then the person who declared it declares no other."""
-        parameters = {"emergency_id": emergency_id, "reason": reason}
-        return await self.run("emergency_review", WRIT_TARGET, parameters, reason=reason, timeout=timeout)
-
-    async def emergency_end(
-        self, emergency_id: str, *, reason: str = "", timeout: float = CONTROL_SECONDS
-    ) -> requests.OperationView:
-        """End an emergency: `emergency_id` is the `id` in the output of its declaration."""
-        arguments = {"emergency_id": emergency_id, "verdict": "end"}
-        return await self.run("emergency_confirm", WRIT_TARGET, arguments, reason=reason, timeout=timeout)

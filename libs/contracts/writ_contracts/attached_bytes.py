@@ -1,6 +1,8 @@
-"""JSON with bytes attached: a zero byte, with which no JSON begins, four bytes with the length of the JSON, both.
+"""JSON with bytes attached: a zero byte, with which no JSON begins; the length of the JSON in four bytes; the JSON; the
+attached bytes.
 
-Large contents travel so as they are: in base64 within JSON they are a third larger, and take a millisecond to read.
+Large contents travel unencoded in this way: in base64 within JSON they are a third larger, and take a millisecond to
+read.
 """
 
 from writ_contracts.errors import Invalid

@@ -1,4 +1,4 @@
-"""Grammar of every identifier, and the derivation of operation ids.
+r"""Grammar of every identifier, and the derivation of operation ids.
 
 Each identifier in a subject matches a pattern without dots, wildcards or white space, to the end of the
 string: `(?!\n)$`, since a bare `$` lets a trailing newline through.

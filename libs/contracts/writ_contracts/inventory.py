@@ -1,4 +1,4 @@
-"""Targets, principals and agents as the inventory files give them (docs: policies/, notes in docs/policy.md).
+"""Targets, principals and agents, as inventory.yaml, principals.yaml and agents.yaml declare them (docs/inventory.md).
 
 Undeclared targets, principals, pools and keys are refused and never get a default. These structs define an entry;
 `writ_documents.readers` reads the files.

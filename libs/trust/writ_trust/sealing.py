@@ -1,5 +1,7 @@
 """Encryption: to one reader (X25519 sealed box), among the holders of one shared key (XSalsa20-Poly1305), or under a
-key for one text (AES-256-GCM), which takes a third of the time and travels sealed or encrypted under the shared key.
+key for one text (AES-256-GCM).
+
+AES takes a third of the time. The key for a text is itself sealed to the reader, or encrypted under the shared key.
 """
 
 import base64

@@ -1,8 +1,8 @@
 """Sessions: short-lived keys of principals, each opened by a request that the principal's own key signed.
 
-A session gives nothing that its principal does not have. One that has expired, or was idle for too long, stays
-known, since a request made in it may still wait for its approval; one that was ended is forgotten, and with it whatever
-has not started. So is the earliest of many that are over. Pure.
+A session gives nothing that its principal does not have. A session that has expired, or was idle for too long, stays
+known: a request made in it may still wait for its approval. A session that was ended is forgotten, and its requests do
+not start any more. Of many sessions that are over, the earliest are forgotten too. Pure.
 """
 
 from collections.abc import Iterable, Mapping

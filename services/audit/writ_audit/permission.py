@@ -46,11 +46,11 @@ class ReadPermission:
         bus: Bus,
         policy_keys: Collection[str],
         installation: str,
-        tell: Callable[[Notice], None],
+        send_notice: Callable[[Notice], None],
         reads: RecordedReads,
     ) -> None:
-        """Check permissions. `tell` reports a refusal to be recorded; `reads` records an allowed read."""
-        self._tell = tell
+        """Check permissions. `send_notice` reports a refusal to be recorded; `reads` records an allowed read."""
+        self._send_notice = send_notice
         self._reads = reads
         self._bus = bus
         self._trusted = policy_keys
@@ -99,7 +99,7 @@ class ReadPermission:
             if explicit:
                 about = ", ".join(f"{name} {value}" for name, value in sorted(parameters.items()))
                 detail = f"{about}: {error.code}"[:1000]
-                self._tell(Notice(kind="read_refused", detail=detail, principal=reader.principal))
+                self._send_notice(Notice(kind="read_refused", detail=detail, principal=reader.principal))
             return False
         return True
 

@@ -1,5 +1,6 @@
 """The parts of the executor on which all others stand: the journal, its index, policy and the lists."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from writ_bus.port import Bus
@@ -11,10 +12,12 @@ from writ_executor.agents.copied_keys import CopiedKeys
 from writ_executor.agents.key_use import AgentKeyUse
 from writ_executor.agents.keys import AgentKeys
 from writ_executor.agents.presence import AgentPresence
+from writ_executor.agents.signed_replies import SignedReplies
 from writ_executor.agents.signed_statements import AgentStatements
 from writ_executor.agents.targets import Targets
 from writ_executor.config import ExecutorConfig
 from writ_executor.journal.audit_level import LEVELS, AuditDetail
+from writ_executor.journal.audit_services import AuditServices
 from writ_executor.journal.follower import JournalFollower
 from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.index import Index
@@ -24,6 +27,7 @@ from writ_executor.journal.shared_keys import SharedKeys
 from writ_executor.journal.storage_watch import StorageWatch, WatchedJournal
 from writ_executor.metrics import ExecutorMeasures
 from writ_executor.policy.client import PolicyClient
+from writ_executor.replicas import ExecutorReplicas
 from writ_executor.steps.background import BackgroundTasks
 from writ_runtime.clocks import ServerClock
 from writ_runtime.files.policy_keys import PolicyKeys
@@ -39,11 +43,17 @@ class Foundation:
     config: ExecutorConfig
     bus: Bus
     catalogue: Catalogue
+    inventory: WatchedFile[Inventory]
+    agents: WatchedFile[Agents]
+    policy_keys: Collection[str]
+    """Policy's keys that count now."""
     measures: ExecutorMeasures
     time: ServerClock
     index: Index
     background: BackgroundTasks
     presence: AgentPresence
+    audit_services: AuditServices
+    replicas: ExecutorReplicas
     storage: StorageWatch
     recorder: Recorder
     guard: JournalGuard
@@ -53,6 +63,7 @@ class Foundation:
     policy: PolicyClient
     alarms: SecurityEventRecorder
     statements: AgentStatements
+    replies: SignedReplies
     targets: Targets
     keys: AgentKeys
     key_use: AgentKeyUse
@@ -60,7 +71,7 @@ class Foundation:
     admission: Admission
 
 
-def lay_foundation(
+def lay_foundation(  # long: one list of parts, each given those before it
     config: ExecutorConfig,
     bus: Bus,
     shared: SharedKeys,
@@ -72,29 +83,38 @@ def lay_foundation(
     time: ServerClock,
 ) -> Foundation:
     """Compose the parts which need no others than these."""
-    index, background, presence = Index(), BackgroundTasks(), AgentPresence(config.lease, time.clocks.boot)
-    storage, trusted = StorageWatch(bus.journal.usage, time.now), PolicyKeys(config.policy_key, config.keyring).live
+    clock = time.clocks.boot
+    index, background, presence = Index(), BackgroundTasks(), AgentPresence(config.lease, clock)
+    replicas = ExecutorReplicas(bus, presence, clock, dispatch_at_once=config.dispatch_at_once)
+    storage, policy_keys = StorageWatch(bus.journal.usage, time.now), PolicyKeys(config.policy_key, config.keyring).live
     recorder = Recorder(journal := WatchedJournal(bus.journal, storage), index, measures, time.now)
     guard = _guard(config, journal, recorder, background, measured)
     keys, alarms = AgentKeys(agents), SecurityEventRecorder(recorder)
+    statements = AgentStatements(config.installation, keys, alarms)
     return Foundation(
         config=config,
         bus=bus,
         catalogue=catalogue,
+        inventory=inventory,
+        agents=agents,
+        policy_keys=policy_keys,
         measures=measures,
         time=time,
         index=index,
         background=background,
         presence=presence,
+        audit_services=AuditServices(clock),
+        replicas=replicas,
         storage=storage,
         recorder=recorder,
         guard=guard,
         follower=JournalFollower(bus, index, shared, measures.success, guard),
         lives=OperationTable(bus, index, measures),
-        vault=Vault(bus, shared, storage),
-        policy=PolicyClient(bus, trusted, config.installation, presence, measures),
+        vault=Vault(bus, shared, storage, replicas.all_read_attached),
+        policy=PolicyClient(bus, policy_keys, config.installation, presence, replicas, measures),
         alarms=alarms,
-        statements=AgentStatements(config.installation, keys, alarms),
+        statements=statements,
+        replies=SignedReplies(statements, presence),
         targets=Targets(inventory, catalogue, presence),
         keys=keys,
         key_use=_key_use(config, keys, alarms, background, time),

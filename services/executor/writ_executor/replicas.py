@@ -12,6 +12,7 @@ from writ_bus.errors import Forbidden
 from writ_bus.port import Bus
 from writ_contracts.errors import WritError
 from writ_contracts.version import LEVEL
+from writ_executor.agents.presence import AgentPresence
 from writ_runtime.logs import Log
 from writ_trust.sealing import has_aes
 
@@ -47,10 +48,13 @@ class _Found(Struct):
 class ExecutorReplicas:
     """What the executors that replied lately can read, this one included."""
 
-    def __init__(self, bus: Bus, wanted: Callable[[], bool], clock: Callable[[], float]) -> None:
-        """`wanted`: whether anything depends on the levels now. `clock`: the boot clock."""
+    def __init__(
+        self, bus: Bus, presence: AgentPresence, clock: Callable[[], float], *, dispatch_at_once: bool
+    ) -> None:
+        """`clock`: the boot clock. `dispatch_at_once`: whether requests may be dispatched as they are recorded."""
         self._bus = bus
-        self._wanted = wanted
+        self._presence = presence
+        self._dispatch_at_once = dispatch_at_once
         self._clock = clock
         self._forbidden = False
         self._latest: tuple[float, list[_Found]] | None = None
@@ -59,11 +63,16 @@ class ExecutorReplicas:
     async def follow(self) -> None:
         """Discover executors at intervals, until cancelled."""
         while True:
-            if self._forbidden or not self._wanted():
+            if self._forbidden or not self._matters():
                 await asyncio.sleep(IDLE)
             else:
                 await self.look()
                 await asyncio.sleep(EVERY)
+
+    def _matters(self) -> bool:
+        """Return whether anything depends on the levels now."""
+        at_once = self._dispatch_at_once and self._presence.any_reads_requests()
+        return at_once or (has_aes() and bool(self._presence.all_agents()))
 
     async def look(self) -> None:
         """Query all executors for their levels. Without any reply, and so without its own, the levels are unknown."""

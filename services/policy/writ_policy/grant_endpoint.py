@@ -105,7 +105,7 @@ class GrantEndpoint:
         records = await self._journal.read(subjects.operation_filter(subject.principal, subject.operation_id))
         recorded = recorded_of(records, subject)
         self._first_decision(recorded, subject, judge)
-        return approvals_of(recorded, records, judge.world)
+        return approvals_of(recorded, records, judge.snapshot)
 
     def _first_decision(self, recorded: RecordedOperation, subject: Subject, judge: Judge) -> Decision:
         return check_first_decision(recorded, subject, self._keys, self._signer.open, judge.now, self._set_forward)
@@ -137,16 +137,16 @@ class GrantEndpoint:
         least = max(ask.control_sequence, await asyncio.shield(reading))
         judge = await self._judging.at(least, target=subject.target)
         try:
-            claim = check_claim(ask, signature, judge.world)
+            claim = check_claim(ask, signature, judge.snapshot)
         except Untrusted:
-            refuse_moved(ask, signature, judge.world, requested_pool(records, subject))
+            refuse_moved(ask, signature, judge.snapshot, requested_pool(records, subject))
             raise
         recorded = recorded_of(records, subject)
         first = self._first_decision(recorded, subject, judge)
-        operation, agents = judge.catalogue.find(subject.operation), judge.world.agents[claim.pool]
+        operation, agents = judge.catalogue.find(subject.operation), judge.snapshot.agents[claim.pool]
         check_start(recorded, first, claim, operation, agents, self._keys.keys(), judge.now, self._set_forward)
-        counted = approvals_of(recorded, records, judge.world)
-        check_left_out(ask, operation, judge.world.policy)
+        counted = approvals_of(recorded, records, judge.snapshot)
+        check_left_out(ask, operation, judge.snapshot.policy)
         ruled = await self._rule(ask, judge, recorded, first, records, claim, counted)
         check_plain(subject, ruled.decision)
         if ruled.ruling.effect != "allow":

@@ -87,11 +87,13 @@ class PolicyMeasures:
         """Count a file with unusable new content, or a stored version (`store`)."""
         self._refused.add(file=file)
 
-    def in_force(self, world: PolicySnapshot) -> None:
+    def in_force(self, snapshot: PolicySnapshot) -> None:
         """Export the name of the policy in force."""
-        self._info.set(name=world.version.name, version=world.version.version, digest=world.version.digest[:12])
-        self._version.set(world.version.number)
-        self._rules.set(world.policy.rules)
+        self._info.set(
+            name=snapshot.version.name, version=snapshot.version.version, digest=snapshot.version.digest[:12]
+        )
+        self._version.set(snapshot.version.number)
+        self._rules.set(snapshot.policy.rules)
 
     def compared(self, *, lost: bool) -> None:
         """Set whether the store lacks a version that was enforced."""

@@ -96,10 +96,10 @@ class PolicyService:
         config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._highest = HighestVersion(StateFile(config.state_dir / HIGHEST, EnforcedVersion), config.versions_lost)
         directory = known_directory(config.state_dir, config.people_key, config.installation)
-        tell, measures = self._notifier.queue, self._measures
-        people = CredentialsFile(config.people, directory, tell)
+        send_notice, measures = self._notifier.queue, self._measures
+        people = CredentialsFile(config.people, directory, send_notice)
         self._sources = PolicySources(
-            config, self._compiler, tell, measures.refused, measures.in_force, self._clock, people
+            config, self._compiler, send_notice, measures.refused, measures.in_force, self._clock, people
         )
         self._analysis_pool = AnalysisPool()
         self._proposal_pool = AnalysisPool(nice=0)  # queries, which need no approval, do not delay a publish
@@ -129,7 +129,6 @@ class PolicyService:
         if versions.taken_back is not None:  # nothing is served: `/readyz` has the reason
             security.report(LOST, versions.taken_back, None, None)
             return
-        await self._sources.start(versions)
         follower = ControlFollower(
             bus.journal,
             self._keys.events,
@@ -138,9 +137,9 @@ class PolicyService:
             versions_lost=self._config.versions_lost,
             on_forged=lambda why: security.report("broken_record", f"everything is stopped: {why}", None, None),
         )
+        await self._sources.start(versions, lambda: follower.state.changes)
         await follower.read()
         self._follower = follower
-        self._sources.changes = lambda: follower.state.changes
         self._serving = await bus.serve(self._service(bus, versions, follower, guard, security))
 
     def _make_guard(self, bus: Bus, security: SecurityEvents) -> JournalGuard:

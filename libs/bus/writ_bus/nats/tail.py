@@ -3,9 +3,10 @@
 The stream's RePublish brings each stored event with its sequence. The next one in order is used at once; a gap, a
 reconnect or a second of silence is filled by direct gets. So nothing depends on the delivery of a core message.
 
-Every key of the account can publish there as if it were the stream. Of a made-up event the stream republishes the true
-one too: the reader gets both. Where live events may have been lost, those that were returned are compared with the
-stream. A tail that is not live returns events of the stream alone: what is published only makes it read.
+Every key of the account can publish there as if it were the stream. The stream still republishes the true event, so a
+reader that got a made-up one gets two events with one sequence. Where live events may have been lost, those that were
+returned are compared with the stream. A tail that is not live returns only what it reads from the stream: for it,
+published events are only a signal to read.
 """
 
 import asyncio

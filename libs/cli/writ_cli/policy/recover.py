@@ -37,9 +37,8 @@ async def recover(settings: Settings, file: Path, reason: str, mode: Mode) -> in
     home = settings.home
     if not home.seed_file("policy").exists():
         raise Invalid(f"{home.seed_file('policy')} is not here: recover on the host of the installation, as its owner")
-    document, catalogue = text_of(file), load_catalogue()
-    source = read_policy(file, catalogue, mode)
-    if found := lockouts(source.policy, catalogue, read_principals(home.principals).principals, time.time()):
+    document, source = text_of(file), read_policy(file, load_catalogue(), mode)
+    if found := lockouts(source.policy, read_principals(home.principals).principals, time.time()):
         raise Invalid(f"{file} would lock this installation, too: {found[0].text}", code="invalid_document")
     known = await _versions(settings)
     url = os.environ.get("NATS_URL") or None

@@ -79,21 +79,14 @@ async def request_reply(
         left = deadline - time.monotonic()
         over = left <= pause
         try:
-            message = await bus.request(
-                subject, data, timeout=min(max(left, pause), attempt_seconds or ATTEMPT_SECONDS)
-            )
+            answer = await _attempt(bus, subject, data, kind, min(max(left, pause), attempt_seconds or ATTEMPT_SECONDS))
         except (errors.Unreachable, errors.TimedOut, errors.Full) as error:
             lost = lost or isinstance(error, errors.TimedOut)
             if over or time.monotonic() + pause >= deadline:
                 if lost and effect and not isinstance(error, errors.TimedOut):
                     raise _after_lost(str(error)) from error
                 raise
-        except BusRefused as error:
-            if error.code != "oversize":
-                raise
-            raise errors.Invalid(f"too large to be sent: {error}", code=error.code) from error
         else:
-            answer = decode(message.data, kind)
             undone = _undone(answer) if lost and effect else None
             if over or not (_passing(answer) or isinstance(undone, errors.Full)):
                 if undone is not None:
@@ -101,6 +94,16 @@ async def request_reply(
                 return answer
         await asyncio.sleep(pause)
         pause = min(pause * 2, LONGEST_PAUSE)
+
+
+async def _attempt(bus: Bus, subject: str, data: bytes, kind: type[Reply], seconds: float) -> Reply:
+    try:
+        message = await bus.request(subject, data, timeout=seconds)
+    except BusRefused as error:
+        if error.code != "oversize":
+            raise
+        raise errors.Invalid(f"too large to be sent: {error}", code=error.code) from error
+    return decode(message.data, kind)
 
 
 def _after_lost(last: str) -> errors.TimedOut:

@@ -1,8 +1,8 @@
-"""Which locks of a restic repository a process that is gone left behind.
+"""Find the locks of a restic repository whose process has ended.
 
-`restic unlock` takes a process that it may not signal for gone: run by another user than root, it removes the lock of
-a prune of root that goes on. It cannot see the processes of another PID namespace either, and its signal is SIGHUP, to
-whichever process has that id by now. So it runs only if all locks are left by this rule.
+`restic unlock` cannot be trusted with that. It takes a process that it may not signal for ended: run by another user
+than root, it removes the lock of root's running prune. It cannot see the processes of another PID namespace either, and
+it sends SIGHUP to whichever process has the id by now. So it runs only if `is_left` holds for every lock.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whether a NATS server has recovered all its streams, before another one is created in place of a missing one."""
+"""Check that a NATS server has recovered all its streams, before a missing one is created again."""
 
 from writ_bus.nats.bus import connect
 from writ_bus.nats.tls import TlsOptions

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from writ_contracts.inventory import WRIT, Principal
-from writ_contracts.operations import Catalogue
 from writ_rules.analysis.assumed_facts import facts
 from writ_rules.analysis.classes import defaults_of
 from writ_rules.analysis.questions import QuestionDecider
@@ -38,7 +37,7 @@ class Lockout(Struct, frozen=True):
 
 
 def lockouts(
-    policy: Policy, catalogue: Catalogue, principals: Sequence[Principal], now: float, people: People | None = None
+    policy: Policy, principals: Sequence[Principal], now: float, people: People | None = None
 ) -> list[Lockout]:
     """Return the governing operations out of reach of all these principals, given the approvals others can give.
 
@@ -46,13 +45,11 @@ def lockouts(
     """
     askers = _of_each_kind([one for one in principals if one.kind == "human"])
     approvers = people or people_of(principals)
-    reasons = ((name, _why_nobody(policy, catalogue, name, askers, approvers, now)) for name in GOVERNING)
+    reasons = ((name, _why_nobody(policy, name, askers, approvers, now)) for name in GOVERNING)
     return [Lockout(name, why) for name, why in reasons if why]
 
 
-def _why_nobody(
-    policy: Policy, catalogue: Catalogue, operation: str, askers: Sequence[Principal], people: People, now: float
-) -> str:
+def _why_nobody(policy: Policy, operation: str, askers: Sequence[Principal], people: People, now: float) -> str:
     """Return "" if one of the askers could do it, else a reason; preferably one about an approval."""
     reasons: list[str] = []
     for one in askers:

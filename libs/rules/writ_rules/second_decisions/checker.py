@@ -1,4 +1,3 @@
-# long: one class, whose checks share the records that it has read
 """Make recorded decisions a second time: by the version of the policy that was in force then, the control events before
 them, and the files of that time.
 
@@ -19,23 +18,19 @@ from writ_contracts.operations import Catalogue
 from writ_contracts.people.credentials import Presence
 from writ_contracts.people.directory import CredentialEnrolment, PeopleDirectory
 from writ_contracts.people.principal_changes import principals_in_force
-from writ_contracts.policy.versions import MAX_DOCUMENT_BYTES
 from writ_contracts.subjects import parse_event
 from writ_contracts.wire import canonical, decode, event_of, kind_of
-from writ_documents import yaml_file
 from writ_documents.readers import read_inventory, read_principals
-from writ_rules.engine.compile import Policy
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.people import people_of
-from writ_rules.loading import compile_document
 from writ_rules.second_decisions.comparison import Comparison, compare, or_open
 from writ_rules.second_decisions.control_states import ControlStates, EventReader
 from writ_rules.second_decisions.file_history import FileHistory, KeptReading
 from writ_rules.second_decisions.signatures import DecidedRequest, approvals_on_record, credentials_of
 from writ_rules.second_decisions.verdicts import VERDICTS, Verdict, VerdictCheck
+from writ_rules.second_decisions.version_history import StoredVersion, VersionHistory
 from writ_rules.setting import Setting, setting
 from writ_trust.digests import plain_digest
-from writ_trust.policy_versions import read_version
 from writ_trust.statements import digest, open_signed, read
 
 SLACK = 60.0
@@ -45,7 +40,6 @@ STORED_WITHIN = 600.0
 LOOKED_BACK = 500
 """Events before one whose time is before that of its decision, in search of a later time."""
 SET_BACK = "the clock of NATS was set back: times do not tell what was in force"
-MOST_POLICIES = 4
 MOST_PRESENCE = Presence("verified", attested=True)
 DECISIONS = ("requested", "refused", "granted", "started")
 """Kinds of events with a decision of policy's. Verdicts of people are checked, too (`VERDICTS`)."""
@@ -73,13 +67,6 @@ class SecondDecision(Struct, frozen=True, kw_only=True):
         )
 
 
-class _Version(Struct, frozen=True, eq=False):
-    policy: Policy
-    digest: str
-    stored_at: float
-    replaced_at: float | None
-
-
 class Checker:
     """Makes decisions a second time, and caches what it read."""
 
@@ -102,15 +89,15 @@ class Checker:
         of the journal's server. `people`: the directory of people's credentials, if there is one. `set_forward`: the
         seconds by which that server's clock was set forward between two of its instants, as far as known.
         """
-        self._journal, self._policies, self._catalogue = journal, policies, catalogue
+        self._journal, self._catalogue = journal, catalogue
         self._inventory, self._principals = inventory, principals
-        self._events, self._version_keys, self._installation = events, versions, installation
+        self._events, self._installation = events, installation
         self._now, self._set_forward = now, set_forward
         self._latest = (0.0, 0)
         """The latest time of an event that was checked, with its sequence."""
         self._people = people
         self._control = ControlStates(journal, events, installation)
-        self._known: dict[int, _Version] = {}
+        self._versions = VersionHistory(policies, catalogue, versions, installation)
         self._read_targets = KeptReading(inventory, lambda path: list(read_inventory(path).targets))
         self._read_listed = KeptReading(principals, lambda path: list(read_principals(path).principals))
         self._verdicts = VerdictCheck(self._control, principals, self._read_listed, people, installation, SLACK)
@@ -160,7 +147,7 @@ class Checker:
         if not await self._is_stored_in_time(record, decision):
             return _differs(f"by its own time it was made {record.time - decision.at:.0f} s before it was stored")
         try:
-            version = await self._version(decision)
+            version = await self._versions.of(decision.policy.number)
             control = await self._control.of(decision.control_sequence)
         except (ConfigError, Invalid, Untrusted) as error:
             return Comparison(result="open", why=str(error))
@@ -201,12 +188,12 @@ class Checker:
                 passed = max(times) - decision.at
         return abs(passed) <= STORED_WITHIN
 
-    def _is_set_back(self, version: _Version) -> bool:
+    def _is_set_back(self, version: StoredVersion) -> bool:
         """Return true if the version or a file is from a time that the server's clock has not reached yet."""
         latest = max(version.stored_at, self._inventory.changed_at, self._principals.changed_at)
         return latest > self._now() + SLACK
 
-    def _outdated(self, version: _Version, decision: Decision, latest: float) -> str:
+    def _outdated(self, version: StoredVersion, decision: Decision, latest: float) -> str:
         """Return why the decision was made by something out of date, if it was made by `latest`; empty if not."""
         number = decision.policy.number
         if version.digest != decision.policy.digest:
@@ -222,7 +209,7 @@ class Checker:
         return ""
 
     def _among_files(
-        self, decision: Decision, recorded: DecidedRequest, version: _Version, control: ControlState
+        self, decision: Decision, recorded: DecidedRequest, version: StoredVersion, control: ControlState
     ) -> Comparison:
         """Compare by the files that the decision names, or by those of that time for one that audit never read."""
         inventories = self._contents(self._inventory, decision.policy.inventory_digest, decision.at)
@@ -247,7 +234,7 @@ class Checker:
         return [digest] if history.named(digest, at, SLACK) else history.around(at, SLACK)
 
     def _setting(
-        self, version: _Version, targets: list[Target], listed: list[Principal], control: ControlState, at: float
+        self, version: StoredVersion, targets: list[Target], listed: list[Principal], control: ControlState, at: float
     ) -> Setting:
         known = principals_in_force(listed, control.changes)
         people = [one for one in known.values() if one.kind != GATEWAY]
@@ -256,47 +243,6 @@ class Checker:
         team = None if directory is None else _team(directory, at)
         solo = directory is not None and directory.posture == "solo"
         return structs.replace(here, people=people_of(known.values(), team, solo=solo), control=control)
-
-    async def _version(self, decision: Decision) -> _Version:
-        """Return the version that the decision names. Raises Untrusted, Invalid or ConfigError where it is unusable."""
-        number = decision.policy.number
-        known = self._known.get(number)
-        if known is None or known.replaced_at is None:
-            policy = None if known is None else known.policy
-            self._known[number] = known = await self._read_version(number, policy)
-            while len(self._known) > MOST_POLICIES:
-                self._known.pop(next(iter(self._known)))
-        return known
-
-    async def _read_version(self, number: int, compiled: Policy | None) -> _Version:
-        records = await self._policies.read(subjects.POLICIES, after=max(number - 1, 0), limit=1)
-        if not records or records[0].sequence != number:
-            raise Untrusted(f"version {number} of the policy is not in the store")
-        trusted = [key for key, last in self._version_keys.items() if number <= last]
-        stored, _ = read_version(records[0], trusted, self._installation)
-        if compiled is None:
-            document = yaml_file.parse(stored.document.encode(), f"version {number}", largest=MAX_DOCUMENT_BYTES)
-            compiled, _ = compile_document(document, self._catalogue, "permissive")
-        return _Version(compiled, stored.digest, records[0].time, await self._replaced_at(number))
-
-    async def _replaced_at(self, number: int) -> float | None:
-        """Return when the next valid version was stored."""
-        after = number
-        while records := await self._policies.read(subjects.POLICIES, after=after, limit=MOST_POLICIES):
-            after = records[-1].sequence
-            for record in records:
-                if self._follows(record, number):
-                    return record.time
-        return None
-
-    def _follows(self, record: Record, number: int) -> bool:
-        """Return true if it is a valid version after this one."""
-        trusted = [key for key, last in self._version_keys.items() if record.sequence <= last]
-        try:
-            _, previous = read_version(record, trusted, self._installation)
-        except (Invalid, Untrusted):
-            return False
-        return previous == number
 
     async def _recorded(self, event: Decided, decision: Decision, control: ControlState) -> DecidedRequest | None:
         if isinstance(event, journal.Refused):

@@ -1,7 +1,7 @@
-"""A TLS socket of a client whose server may send so much, and for so long, after each request.
+"""A TLS socket of a client that bounds the bytes and the duration of the server's reply to each request.
 
-The time-out of a socket counts from its last byte. A server that sends a byte a minute, or interim replies without an
-end (100 Continue), which http.client skips, would hold a thread of the agent without an end.
+The time-out of a socket counts from its last byte. Without these bounds a server could hold a thread of the agent
+forever: by a byte a minute, or by endless interim replies (100 Continue), which http.client skips.
 """
 
 import ssl

@@ -60,7 +60,7 @@ def other_policy_keys(agents: Iterable[Heartbeat], live: Collection[str]) -> lis
         new = [key for key in live if key not in agent.trusts]
         if agent.trusts and (old or new):
             words = [f"still trusts {key[:12]}" for key in old] + [f"does not know {key[:12]}" for key in new]
-            found.append(f"{agent.instance} of pool {agent.pool} {', '.join(words)}")
+            found.append(f"{agent.instance} of pool {agent.pool} {' and '.join(words)}")
     return sorted(found)
 
 

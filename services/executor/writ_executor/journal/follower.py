@@ -34,6 +34,9 @@ SNAPSHOT_EVERY = 5_000
 RECALLS = 64
 """Operations of a snapshot that are read at once."""
 
+OnEvent = Callable[[AcceptedLife, str], None]
+"""Called with an operation and the kind of its event that just came, but not for what was read at the start."""
+
 _log = Log("writ.executor")
 
 
@@ -52,8 +55,6 @@ class JournalFollower:
         self._last_record: Record | None = None
         self.misled: str | None = None
         """What the operator should know after a made-up event, until the executor is restarted."""
-        self.on_event: Callable[[AcceptedLife, str], None] | None = None
-        """Called with each operation and the kind of event that just came, but not for what was read at the start."""
         self.damaged = 0
         """Unreadable records: defects, or a writer other than an executor."""
 
@@ -75,16 +76,16 @@ class JournalFollower:
         if strange or restored:  # before this journal is as long, and the snapshot passes for one of its own
             await self.save()
 
-    async def follow(self) -> None:
+    async def follow(self, on_event: OnEvent) -> None:
         """Take in every new record until cancelled; write a snapshot now and then."""
         live = True
-        while not await self._has_ended(live=live):
+        while not await self._has_ended(on_event, live=live):
             await self._begin_again()
             live = False
 
-    async def _has_ended(self, *, live: bool) -> bool:
+    async def _has_ended(self, on_event: OnEvent, *, live: bool) -> bool:
         """Follow the tail. Return whether it has ended; else what was read is not what the journal has."""
-        following = tasks.start(self._follow_tail(live=live), "journal tail")
+        following = tasks.start(self._follow_tail(on_event, live=live), "journal tail")
         misled = tasks.start(self._guard.misled.wait(), "journal misled")
         try:
             await asyncio.wait({following, misled}, return_when=asyncio.FIRST_COMPLETED)
@@ -132,7 +133,7 @@ class JournalFollower:
                 yield record
             after = records[-1].sequence
 
-    async def _follow_tail(self, *, live: bool) -> None:
+    async def _follow_tail(self, on_event: OnEvent, *, live: bool) -> None:
         position = self._index.sequence
         async with aclosing(self._bus.journal.tail(position, live=live)) as tail:
             async for record in tail:
@@ -142,7 +143,7 @@ class JournalFollower:
                 position = record.sequence
                 self._apply_record(record)
                 self._wake_waiters(self._index.sequence)
-                self._notify(record)
+                self._notify(on_event, record)
                 if self._index.sequence - self._snapshot_at >= SNAPSHOT_EVERY:
                     await self.save_known()
 
@@ -215,11 +216,11 @@ class JournalFollower:
         event_id = record.headers.get(EVENT_ID, "")
         index.read(record.sequence, record.subject, record.data, event_id, record.time)
 
-    def _notify(self, record: Record) -> None:
+    def _notify(self, on_event: OnEvent, record: Record) -> None:
         where = parse_event(record.subject)
         life = self._index.get(where.operation_id) if where is not None else None
-        if self.on_event and where is not None and isinstance(life, AcceptedLife):
-            self.on_event(life, where.event)
+        if where is not None and isinstance(life, AcceptedLife):
+            on_event(life, where.event)
 
     def _wake_waiters(self, sequence: int) -> None:
         if not self._waiters:

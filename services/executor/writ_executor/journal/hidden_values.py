@@ -89,15 +89,13 @@ class PreparedParameters:
 class Vault:
     """Hidden parameters and results by operation id."""
 
-    def __init__(self, bus: Bus, keys: SharedKeys, watch: StorageWatch) -> None:
+    def __init__(self, bus: Bus, keys: SharedKeys, watch: StorageWatch, all_read_attached: Callable[[], bool]) -> None:
+        """`all_read_attached`: whether all executors read attached texts of outputs, and what is stored under AES."""
         self._bus = bus
         self._keys = keys
         self._watch = watch
         self._recent: RecentValues[dict[str, Any]] = RecentValues(MOST_RECENT, RECENT_SECONDS)
-        self.all_read_attached: Callable[[], bool] = lambda: False
-        """Whether all executors read attached texts of outputs, and what is stored under AES. Set once: to find the
-        others, an executor needs parts that need the vault.
-        """
+        self.all_read_attached = all_read_attached
 
     def new_keys(self, operation_id: str) -> OperationKeys:
         """Return the keys for the digests of an operation that is not recorded yet."""

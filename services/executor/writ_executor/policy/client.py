@@ -1,7 +1,7 @@
 """Requests to policy. Replies are checked here: an operation goes on only if policy signed for this very question."""
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import TypeVar, get_args
 
@@ -37,6 +37,7 @@ from writ_executor.metrics import ExecutorMeasures
 from writ_executor.policy.answers import Answered, retry_while_behind
 from writ_executor.policy.effective_parameters import EffectiveParameters
 from writ_executor.policy.listings import ListingRequests
+from writ_executor.replicas import ExecutorReplicas
 from writ_trust.statements import digest, open_signed, read
 
 TIMEOUT = 4.0
@@ -80,9 +81,12 @@ class PolicyClient:
         policy_keys: Collection[str],
         installation: str,
         presence: AgentPresence,
+        replicas: ExecutorReplicas,
         measures: ExecutorMeasures,
     ) -> None:
         self._bus = bus
+        self._presence = presence
+        self._replicas = replicas
         self._trusted = policy_keys
         self._installation = installation
         self._listings = ListingRequests(bus, policy_keys, installation, presence, measures)
@@ -94,8 +98,6 @@ class PolicyClient:
         """When each level was last named in a decision."""
         self._texts_needed = -REMEMBERED
         """When policy last had to read a text that was left out."""
-        self.leaves_out_texts: Callable[[], bool] = lambda: False
-        """Whether all agents and executors read decisions by digests of texts. Set once."""
 
     def problem(self) -> str | None:
         """Return a reason for attention if policy did not answer the last question, within the last minute."""
@@ -224,7 +226,7 @@ class PolicyClient:
         """Return whether all read decisions by digests of texts, and policy needed no text a moment ago."""
         if time.monotonic() < self._texts_needed + REMEMBERED or min(self._levels, default=0) < TEXT_DIGESTS:
             return False
-        return self.leaves_out_texts()
+        return self._presence.all_read(TEXT_DIGESTS) and self._replicas.all_read(TEXT_DIGESTS)
 
     async def _request_grant(self, request: GrantRequest, decided: str, by_digest: Collection[str]) -> GrantReply:
         """Send the question without its large texts, which policy decided without, or has from its decision; with them

@@ -1,4 +1,4 @@
-"""Which decisions end a request."""
+"""The end of a request by policy's decision."""
 
 from writ_contracts.decisions import Decision
 from writ_contracts.people.approvals import can_be_met

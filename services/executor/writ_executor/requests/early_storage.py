@@ -1,8 +1,8 @@
 """Storage of large hidden parameters while policy decides, so that an accepted request need not wait for it.
 
-Those of a request that is not accepted are deleted again. A principal who may not run an operation could fill the store
-with its requests meanwhile, so only a request that follows an accepted one, for the same operation and target, is
-stored early, and one for each accepted one.
+Those of a request that is not accepted are deleted again. Until then they fill the store, also for a principal who may
+not run the operation. So each accepted request permits one later request of the same operation and target to be stored
+early.
 """
 
 import asyncio

@@ -7,33 +7,27 @@ import asyncio
 import random
 
 from writ_contracts.errors import Conflict, WritError
-from writ_contracts.journal import AwaitingApproval, Requested
+from writ_contracts.journal import AwaitingApproval
 from writ_contracts.life import MOST_ATTEMPTS, AcceptedLife, CancellingLife, GrantedLife, State
-from writ_contracts.operations import Catalogue
-from writ_contracts.people.approvals import demand_text
 from writ_executor.admission.admission import Admission
 from writ_executor.agents.presence import AgentPresence
 from writ_executor.config import ExecutorConfig
 from writ_executor.control.operations import ControlOperations
 from writ_executor.journal.index import Index
-from writ_executor.journal.lines import changes, lines_of
+from writ_executor.journal.lines import lines_of
 from writ_executor.journal.traces import going_on
 from writ_executor.rounds.accepted_operations import AcceptedOperations
+from writ_executor.rounds.pending_approvals import ApprovalWaits
+from writ_executor.rounds.probes import DueProbes
 from writ_executor.sightings import Sightings
-from writ_executor.steps.approvals import ApprovalSteps
 from writ_executor.steps.background import BackgroundTasks
 from writ_executor.steps.cancels import Cancels
 from writ_executor.steps.dispatch import Dispatcher
-from writ_executor.steps.host_reads import HostReadRequests
 from writ_executor.steps.outcomes import OutcomeRecorder
-from writ_executor.steps.overdue import RESOLVE_SECONDS, DueStep, WaitingAge, WaitingTimes, due, period_of
-from writ_executor.steps.parameter_retention import ParameterRetention
-from writ_executor.steps.pending_previews import PendingPreviews
-from writ_executor.steps.reminders import Reminders
+from writ_executor.steps.overdue import DueStep, WaitingAge, WaitingTimes, due
 from writ_runtime.clocks import ServerClock
 from writ_runtime.logs import Log
 
-PROBE_EVERY = 5.0
 MEASURE = "measure the journal"
 
 _log = Log("writ.executor")
@@ -45,17 +39,14 @@ class Sweep:
     def __init__(
         self,
         config: ExecutorConfig,
-        catalogue: Catalogue,
         index: Index,
         presence: AgentPresence,
         dispatcher: Dispatcher,
         outcomes: OutcomeRecorder,
         accepted: AcceptedOperations,
         controls: ControlOperations,
-        host_reads: HostReadRequests,
-        previews: PendingPreviews,
-        approvals: ApprovalSteps,
-        kept: ParameterRetention,
+        probes: DueProbes,
+        pending: ApprovalWaits,
         cancels: Cancels,
         admission: Admission,
         background: BackgroundTasks,
@@ -65,22 +56,17 @@ class Sweep:
         self._sightings = Sightings()
         self._config = config
         self._patience = WaitingTimes(takeover=max(2.0, 2 * config.sweep), lease=config.lease)
-        self._catalogue = catalogue
         self._index = index
         self._presence = presence
         self._dispatcher = dispatcher
         self._outcomes = outcomes
         self._accepted = accepted
         self._controls = controls
-        self._host_reads = host_reads
-        self._previews = previews
-        self._approvals = approvals
-        self._kept = kept
+        self._probes = probes
+        self._pending = pending
         self._cancels = cancels
         self._admission = admission
         self._background = background
-        self._reminders = Reminders()
-        self._probed: dict[str, float] = {}
         self._busy: set[str] = set()
 
     async def run(self) -> None:
@@ -101,17 +87,17 @@ class Sweep:
         boot, server = self._time.clocks.boot(), self._time.now()
         lives = {life.requested.operation_id: life for life in (*self._index.open(), *self._index.unknown())}
         self._sightings.forget_others(lives)
-        self._reminders.forget_others(lives)
+        self._pending.forget_others(lives)
         for operation_id, life in lives.items():
             age = self._sightings.age(life, boot, server)
             if isinstance(life.phase, AwaitingApproval) and life.open:
-                self._pending(life, life.phase, age)
+                self._pending.check(life, life.phase, age)
             what = due(life, age, self._presence.silence(life.requested.pool, operation_id), self._patience)
             # One step for a whole line.
             about = " ".join(lines_of(life.requested)) if what is DueStep.ADVANCE else operation_id
             if what is not DueStep.NOTHING and about not in self._busy:
                 self._busy.add(about)
-                self._background.spawn(f"sweep {what}", self._do(what, life, age, operation_id, about))
+                self._background.spawn(f"sweep {what}", self._do(what, life, age, about))
 
     async def _measure(self) -> None:
         try:
@@ -120,22 +106,16 @@ class Sweep:
         finally:
             self._busy.discard(MEASURE)
 
-    def _pending(self, life: AcceptedLife, waiting: AwaitingApproval, age: WaitingAge) -> None:
-        if self._previews.is_due(life):
-            self._background.spawn("preview", self._previews.take(life))
-        if self._reminders.due(waiting.operation_id, age.observed + age.before, period_of(life)):
-            self._background.spawn("reminder", self._approvals.remind(waiting))
-
-    async def _do(self, what: DueStep, life: AcceptedLife, age: WaitingAge, operation_id: str, about: str) -> None:
+    async def _do(self, what: DueStep, life: AcceptedLife, age: WaitingAge, about: str) -> None:
         try:
             with going_on(life):
-                await self._act(what, life, age, operation_id)
+                await self._act(what, life, age)
         except Conflict:
-            _log.debug("sweep.superseded", operation_id=operation_id, due=what)
+            _log.debug("sweep.superseded", operation_id=life.requested.operation_id, due=what)
         finally:
             self._busy.discard(about)
 
-    async def _act(self, what: DueStep, life: AcceptedLife, age: WaitingAge, operation_id: str) -> None:
+    async def _act(self, what: DueStep, life: AcceptedLife, age: WaitingAge) -> None:
         match what:
             case DueStep.NOTHING:
                 return
@@ -148,20 +128,18 @@ class Sweep:
             case DueStep.CONTROL:
                 await self._controls.carry_out(life)
             case DueStep.CANCEL:
-                await self._cancel(life)
+                if isinstance(life, CancellingLife):
+                    await self._cancels.request_again(life)
             case DueStep.PROBE:
-                await self._probe(life, age, operation_id)
+                await self._probes.take(life, age)
             case DueStep.MARK_UNKNOWN:
-                await self._mark_unknown(life, operation_id)
+                await self._mark_unknown(life)
 
     async def _expire(self, life: AcceptedLife, age: WaitingAge) -> None:
         if isinstance(life.phase, AwaitingApproval):
-            if age.observed + age.before <= period_of(life) + await self._approvals.frozen_seconds(life):
-                await self._kept.renew(life)
-                return
-            await self._outcomes.not_started(life, "expired", "not_approved", _unapproved(life, life.phase))
-            return
-        await self._outcomes.not_started(life, "expired", *self._why_not_started(life))
+            await self._pending.expire(life, life.phase, age)
+        else:
+            await self._outcomes.not_started(life, "expired", *self._why_not_started(life))
 
     def _why_not_started(self, life: AcceptedLife) -> tuple[str, str]:
         """Return code and message for an operation that nobody started until its deadline."""
@@ -179,11 +157,11 @@ class Sweep:
             f"rule '{limit.rule}' allows {limit.most} {what} at once, and it stayed used up until the deadline",
         )
 
-    async def _mark_unknown(self, life: AcceptedLife, operation_id: str) -> None:
+    async def _mark_unknown(self, life: AcceptedLife) -> None:
         """End an operation whose deadline and kill grace are over without a report; or dispatch it again if it is
         idempotent.
         """
-        silence = self._presence.silence(life.requested.pool, operation_id)
+        silence = self._presence.silence(life.requested.pool, life.requested.operation_id)
         silent = silence > self._config.lease  # a live attempt must stay the only one
         if isinstance(life, GrantedLife) and silent and _may_run_again(life):
             await self._dispatcher.again(life)
@@ -191,32 +169,6 @@ class Sweep:
             await self._outcomes.mark_unknown(
                 life, "lost", "its agent sent no more heartbeats; it is not known whether it took effect"
             )
-
-    async def _cancel(self, life: AcceptedLife) -> None:
-        if isinstance(life, CancellingLife):
-            await self._cancels.request_again(life)
-
-    async def _probe(self, life: AcceptedLife, age: WaitingAge, operation_id: str) -> None:
-        requested = life.requested
-        if not isinstance(life, GrantedLife) or not self._catalogue.find(requested.operation).probe:
-            return
-        now = self._time.clocks.boot()
-        pause = max(PROBE_EVERY, (age.before + age.observed) / 4)  # less and less often
-        if now - self._probed.get(operation_id, -RESOLVE_SECONDS) < pause or not self._presence.agents(requested.pool):
-            return
-        self._probed = {key: at for key, at in self._probed.items() if now - at < RESOLVE_SECONDS}
-        self._probed[operation_id] = now
-        if await self._shows_its_effect(requested):
-            await self._host_reads.probe(life, lambda: self._shows_its_effect(requested))
-
-    async def _shows_its_effect(self, requested: Requested) -> bool:
-        """Return whether the target's state can be this operation's effect: no later one has changed it."""
-        return not changes(requested) or await self._dispatcher.is_last(requested)
-
-
-def _unapproved(life: AcceptedLife, waiting: AwaitingApproval) -> str:
-    text = f"; {len(life.approvals)} approved it" if life.approvals else ""
-    return f"it was not approved in time: {'; '.join(map(demand_text, waiting.demands))}{text}"
 
 
 def _may_run_again(life: GrantedLife) -> bool:

@@ -119,7 +119,7 @@ def _check(job: Job, catalogue: Catalogue) -> Struct:
         raise
     except Exception as error:  # noqa: BLE001 - a defect of the loader refuses the document, too
         return _refused(query.name, refusal(error, query.name))
-    found = lockouts(policy, catalogue, job.principals, job.now, job.people())
+    found = lockouts(policy, job.principals, job.now, job.people())
     return DocumentCheck(
         reason=f"the {query.name} would lock this installation: {found[0].text}"[:1000] if found else "",
         problems=[(1, 1, one.text[:500]) for one in found],

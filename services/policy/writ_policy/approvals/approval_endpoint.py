@@ -91,19 +91,21 @@ class ApprovalEndpoint:
         request = wire.decode(message.data, ApprovalMessage, content_type=content_type, limit=LARGEST)
         for _ in range(ATTEMPTS):
             judge = await self._judging.now()
-            approver = judge.world.principal(principal, sender_key(message))
+            approver = judge.snapshot.principal(principal, sender_key(message))
             if approver.kind != "human":
                 raise Denied(f"{principal} is of kind {approver.kind}: only a person approves", code="not_approver")
             claimed = read_approval(request.approval)
             if claimed.approver != principal:
                 raise Untrusted(f"{principal} sent an approval of {claimed.approver}", code=BAD)
-            standing, records = await self._standings.with_records(request.principal, claimed.operation_id, judge.world)
-            credentials = judge.world.credentials(principal, standing.requested_at)
-            proven = prove_approval(request.approval, credentials, installation=judge.world.installation)
+            standing, records = await self._standings.with_records(
+                request.principal, claimed.operation_id, judge.snapshot
+            )
+            credentials = judge.snapshot.credentials(principal, standing.requested_at)
+            proven = prove_approval(request.approval, credentials, installation=judge.snapshot.installation)
             approval = proven.approval
-            _check_sender(request.approval, judge.world, sender_key(message))
+            _check_sender(request.approval, judge.snapshot, sender_key(message))
             if repeated(standing, request.approval):
-                return _reply(standing, standing.life.state, standing.open(judge.world).remaining)
+                return _reply(standing, standing.life.state, standing.open(judge.snapshot).remaining)
             preview = recorded_preview(records)
             event, remaining = self._event(standing, proven, request.approval, judge, preview)
             try:
@@ -140,18 +142,18 @@ class ApprovalEndpoint:
         """
         approval = proven.approval
         check_pending(standing, approval, judge.now)
-        check_entitled(standing, approval, judge.world)
+        check_entitled(standing, approval, judge.snapshot)
         stamp = tracing.stamp(judge.now, standing.life.requested.correlation_id)
         common = {**stamp, "operation_id": approval.operation_id, "approver": approval.approver}
         if approval.verdict == "reject":
             return Rejected(**common, approval=signed.detached(), reason=approval.reason), 0
-        check_preview(preview, standing.decision, judge.catalogue.find(standing.decision.operation), judge.world)
-        needed = standing.presence_of(approval.step, approval.approver, judge.world)
+        check_preview(preview, standing.decision, judge.catalogue.find(standing.decision.operation), judge.snapshot)
+        needed = standing.presence_of(approval.step, approval.approver, judge.snapshot)
         if not proven.presence.meets(needed):
             reason = f"it needs the proof {needed}, and the signature proves {proven.presence}"
             raise Untrusted(reason, code="proof_too_weak")
         _check_rules(approval, judge)
-        after = standing.open(judge.world, proven)
+        after = standing.open(judge.snapshot, proven)
         if after.complete:
             return Approved(**common, approvals=[*standing.signed, signed.detached()]), 0
         return ApprovalGiven(**common, approval=signed.detached(), remaining=after.remaining), after.remaining
@@ -205,21 +207,21 @@ def _check_rules(approval: Approval, judge: Judge) -> None:
     request = DecisionRequest(
         operation=operation,
         target=WRIT,
-        principal=judge.world.principals[approval.approver],
+        principal=judge.snapshot.principals[approval.approver],
         parameters=parameters,
         effective=operation.check(parameters),
         at=judge.now,
     )
-    ruling = decide(judge.world.policy, request, judge.control, judge.world.people)
+    ruling = decide(judge.snapshot.policy, request, judge.control, judge.snapshot.people)
     if ruling.effect == "deny" and ruling.code in OF_RULES:
         raise Denied(f"a rule does not let {approval.approver} approve: {ruling.reason}", code="denied")
 
 
-def _check_sender(signed: SignedApproval, world: PolicySnapshot, sender: str) -> None:
+def _check_sender(signed: SignedApproval, snapshot: PolicySnapshot, sender: str) -> None:
     """Raise Untrusted if another session's key signed the approval than the one that sent it: that session may have
     expired.
     """
-    if signed.credential in world.sessions and signed.credential != sender:
+    if signed.credential in snapshot.sessions and signed.credential != sender:
         raise Untrusted("it was signed in one session and sent in another", code=BAD)
 
 

@@ -93,12 +93,12 @@ class PendingApprovals:
         """Return the pending operations on which the sender may decide now or later."""
         query: ApprovalsQuery = decode_query(message, ApprovalsQuery)
         judge, who = await self._judging.now(), parse_query(message.subject)[0]
-        judge.world.principal(who, sender_key(message))
+        judge.snapshot.principal(who, sender_key(message))
         await self._read_on()
         if query.begins_with is not None:
-            return ApprovalsReply(ids=await self._beginning_with(query.begins_with, who, judge.world))
+            return ApprovalsReply(ids=await self._beginning_with(query.begins_with, who, judge.snapshot))
         in_order = sorted(self._waiting.values(), key=lambda one: one.sequence)
-        waiting = (one for one in in_order if one.sequence > query.after and _concerns(one, who, judge.world))
+        waiting = (one for one in in_order if one.sequence > query.after and _concerns(one, who, judge.snapshot))
         pending, last = list[PendingApproval](), query.after
         while batch := list(islice(waiting, min(AT_ONCE, query.limit - len(pending)))):
             shown = await asyncio.gather(*(self._shown(one, who, judge) for one in batch))
@@ -112,33 +112,33 @@ class PendingApprovals:
         """
         query: ApprovalQuery = decode_query(message, ApprovalQuery)
         judge, who = await self._judging.now(), parse_query(message.subject)[0]
-        judge.world.principal(who, sender_key(message))
+        judge.snapshot.principal(who, sender_key(message))
         records = await self._journal.read(any_operation_filter(query.operation_id), limit=1)
         where = parse_event(records[0].subject) if records else None
         if where is None:
             raise Invalid(f"there is no operation {query.operation_id}", code="not_found")
-        standing, records = await self._standings.with_records(where.principal, query.operation_id, judge.world)
-        concerned = standing.open(judge.world).later | {standing.asker.id, standing.asker.acts_for}
-        if who not in concerned | set(standing.approvers) and not _entitled(standing.demands, who, judge.world):
+        standing, records = await self._standings.with_records(where.principal, query.operation_id, judge.snapshot)
+        concerned = standing.open(judge.snapshot).later | {standing.asker.id, standing.asker.acts_for}
+        if who not in concerned | set(standing.approvers) and not _entitled(standing.demands, who, judge.snapshot):
             raise Denied(f"{query.operation_id} cannot be decided by {who}", code="not_approver")
-        card = _card(standing, records[0].data, who, judge.world)
+        card = _card(standing, records[0].data, who, judge.snapshot)
         return ApprovalCardReply(card=await self._vouched(card, standing, recorded_preview(records), who, judge))
 
-    async def _beginning_with(self, beginning: str, who: str, world: PolicySnapshot) -> list[str]:
+    async def _beginning_with(self, beginning: str, who: str, snapshot: PolicySnapshot) -> list[str]:
         known = {**self._former, **self._waiting}
         matching = [one for number, one in known.items() if number.startswith(beginning)]
-        matching = [one for one in matching if _entitled(one.demands, who, world)]
+        matching = [one for one in matching if _entitled(one.demands, who, snapshot)]
         latest = sorted(matching, key=lambda one: -one.sequence)[:MOST_IDS]
-        return [one.operation_id for one in latest if await self._may_be_shown(one, who, world)]
+        return [one.operation_id for one in latest if await self._may_be_shown(one, who, snapshot)]
 
-    async def _may_be_shown(self, one: WaitingOperation, who: str, world: PolicySnapshot) -> bool:
+    async def _may_be_shown(self, one: WaitingOperation, who: str, snapshot: PolicySnapshot) -> bool:
         """Return whether the demands in policy's own decision, not only those in the event, name a role of theirs."""
         try:
-            standing = await self._standings.of(one.principal, one.operation_id, world)
+            standing = await self._standings.of(one.principal, one.operation_id, snapshot)
         except WritError as error:
             _log.warning("approvals.unreadable", operation_id=one.operation_id, error=str(error))
             return False
-        return _entitled(standing.demands, who, world)
+        return _entitled(standing.demands, who, snapshot)
 
     def _no_longer_waits(self, operation_id: str) -> None:
         one = self._waiting.pop(operation_id, None)
@@ -151,15 +151,15 @@ class PendingApprovals:
         self, card: ApprovalCard, standing: PendingOperation, preview: Signed | None, who: str, judge: Judge
     ) -> ApprovalCard:
         decision = standing.decision
-        last = await last_change_of(self._journal, decision.target, self._standings.keys, judge.world.installation)
+        last = await last_change_of(self._journal, decision.target, self._standings.keys, judge.snapshot.installation)
         operation = judge.catalogue.find(decision.operation)
-        facts = approval_facts(standing, preview, operation, who, judge.world, last, judge.now)
+        facts = approval_facts(standing, preview, operation, who, judge.snapshot, last, judge.now)
         warning = warning_of(standing, judge) if standing.life.state is State.AWAITING_APPROVAL else ""
         return structs.replace(card, preview=preview, facts=sign(self._key, facts), warning=warning)
 
     async def _shown(self, one: WaitingOperation, who: str, judge: Judge) -> PendingApproval | None:
         try:
-            standing = await self._standings.of(one.principal, one.operation_id, judge.world)
+            standing = await self._standings.of(one.principal, one.operation_id, judge.snapshot)
         except WritError as error:
             _log.warning("approvals.unreadable", operation_id=one.operation_id, error=str(error))
             return None
@@ -206,18 +206,22 @@ class PendingApprovals:
             )
 
 
-def _concerns(one: WaitingOperation, who: str, world: PolicySnapshot) -> bool:
-    asker = world.principals.get(one.principal)
-    return asker is not None and world.people.needed(who, asker, KEY) is not None and _entitled(one.demands, who, world)
+def _concerns(one: WaitingOperation, who: str, snapshot: PolicySnapshot) -> bool:
+    asker = snapshot.principals.get(one.principal)
+    return (
+        asker is not None
+        and snapshot.people.needed(who, asker, KEY) is not None
+        and _entitled(one.demands, who, snapshot)
+    )
 
 
-def _entitled(demands: list[DecisionDemand], who: str, world: PolicySnapshot) -> bool:
+def _entitled(demands: list[DecisionDemand], who: str, snapshot: PolicySnapshot) -> bool:
     """Return true if this person has a role that some step demands."""
-    return who in world.people.members(role for demand in demands for step in demand.steps for role in step.roles)
+    return who in snapshot.people.members(role for demand in demands for step in demand.steps for role in step.roles)
 
 
 def _listed(one: WaitingOperation, standing: PendingOperation, who: str, judge: Judge) -> PendingApproval | None:
-    requested, open_ = standing.life.requested, standing.open(judge.world)
+    requested, open_ = standing.life.requested, standing.open(judge.snapshot)
     if who not in open_.later | open_.able or standing.until < judge.now:
         return None
     return PendingApproval(
@@ -237,11 +241,11 @@ def _listed(one: WaitingOperation, standing: PendingOperation, who: str, judge: 
     )
 
 
-def _card(standing: PendingOperation, data: bytes, who: str, world: PolicySnapshot) -> ApprovalCard:
-    open_ = standing.open(world)
+def _card(standing: PendingOperation, data: bytes, who: str, snapshot: PolicySnapshot) -> ApprovalCard:
+    open_ = standing.open(snapshot)
     pending = standing.life.state is State.AWAITING_APPROVAL
     step = open_.step_for(who) if pending else ""
-    needed = standing.presence_of(step, who, world) if step else KEY
+    needed = standing.presence_of(step, who, snapshot) if step else KEY
     return ApprovalCard(
         principal=standing.asker.id,
         requested=data,

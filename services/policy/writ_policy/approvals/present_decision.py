@@ -21,8 +21,8 @@ LONGEST = 500
 
 def warning_of(standing: PendingOperation, judge: Judge) -> str:
     """Return why the operation would not start now, or may not; nothing where it would."""
-    decision, world = standing.decision, judge.world
-    target = world.targets.get(decision.target)
+    decision, snapshot = standing.decision, judge.snapshot
+    target = snapshot.targets.get(decision.target)
     if target is None:
         return f"target {decision.target} is not in the inventory any more"
     if decision.target_digest not in (None, plain_digest(encode(target))):
@@ -31,27 +31,27 @@ def warning_of(standing: PendingOperation, judge: Judge) -> str:
 
 
 def _by_rules(standing: PendingOperation, judge: Judge) -> str:
-    decision, requested, world = standing.decision, standing.life.requested, judge.world
+    decision, requested, snapshot = standing.decision, standing.life.requested, judge.snapshot
     operation = judge.catalogue.find(decision.operation)
     if operation.control:  # policy checks more than rules for them
         return ""
     if any(name not in requested.effective for name in requested.hidden):
-        changed = decision.policy != world.version
+        changed = decision.policy != snapshot.version
         return "the policy changed since the request, and decides at its start again" if changed else ""
     own = {**{name: requested.effective[name] for name in requested.hidden}, **requested.parameters}
     try:
         request = checked_request(
             operation,
-            world.targets[decision.target],
+            snapshot.targets[decision.target],
             standing.asker,
             own,
             at=judge.now,
             dry_run=decision.dry_run,
-            person=person_of(standing.asker.id, world.principals),
+            person=person_of(standing.asker.id, snapshot.principals),
         )
     except Invalid as error:
         return f"it is invalid by now: {error}"
-    ruling = decide(world.seen_by(standing.asker, judge.now).policy, request, judge.control, world.people)
+    ruling = decide(snapshot.seen_by(standing.asker, judge.now).policy, request, judge.control, snapshot.people)
     if ruling.effect == "deny":
         return "" if ruling.needs else f"by now it is denied: {ruling.reason}"
     return _other_values(requested.effective, ruling.effective)

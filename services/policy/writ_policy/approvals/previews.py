@@ -31,24 +31,24 @@ def recorded_preview(records: Sequence[Record]) -> Signed | None:
     return None
 
 
-def opened_preview(signed: Signed, decision: Decision, world: PolicySnapshot) -> Preview:
+def opened_preview(signed: Signed, decision: Decision, snapshot: PolicySnapshot) -> Preview:
     """Return the preview, if an agent of the target's pool signed it for this operation with the decided parameters.
     Raises Untrusted.
     """
-    preview = open_signed(signed, Preview, agents_of(decision.target, world), world.installation)
+    preview = open_signed(signed, Preview, agents_of(decision.target, snapshot), snapshot.installation)
     about = (preview.operation_id, preview.operation, preview.target, preview.parameters_digest)
     if about != (decision.operation_id, decision.operation, decision.target, decision.parameters_digest):
         raise Untrusted("the recorded preview is of another operation")
     return preview
 
 
-def agents_of(target: str, world: PolicySnapshot) -> Collection[str]:
+def agents_of(target: str, snapshot: PolicySnapshot) -> Collection[str]:
     """Return the keys of the agents that serve the target, or none if the target was removed."""
-    entry = world.targets.get(target)
-    return world.agents.get(entry.pool, frozenset()) if entry is not None else frozenset()
+    entry = snapshot.targets.get(target)
+    return snapshot.agents.get(entry.pool, frozenset()) if entry is not None else frozenset()
 
 
-def check_preview(signed: Signed | None, decision: Decision, operation: Operation, world: PolicySnapshot) -> None:
+def check_preview(signed: Signed | None, decision: Decision, operation: Operation, snapshot: PolicySnapshot) -> None:
     """Raise Denied for an approval of an operation that nobody could inspect.
 
     `preview_missing`: the operation has previews, and none is recorded. `preview_incomplete`: the preview does not show
@@ -63,7 +63,7 @@ def check_preview(signed: Signed | None, decision: Decision, operation: Operatio
             )
         return
     try:
-        preview = opened_preview(signed, decision, world)
+        preview = opened_preview(signed, decision, snapshot)
     except Untrusted as error:
         raise Denied(f"its preview is not valid ({error}): it can only be rejected", code=INCOMPLETE) from error
     if not preview.complete:
@@ -90,14 +90,14 @@ def approval_facts(
     signed: Signed | None,
     operation: Operation,
     reader: str,
-    world: PolicySnapshot,
+    snapshot: PolicySnapshot,
     last_change: LastChange | None,
     now: float,
 ) -> ApprovalFacts:
     """Return the facts for one reader, which policy then signs."""
-    target = world.targets.get(standing.decision.target)
-    behind = sorted(one.id for one in world.targets.values() if one.gateway == standing.decision.target)
-    valid = signed is not None and _is_valid(signed, standing.decision, world)
+    target = snapshot.targets.get(standing.decision.target)
+    behind = sorted(one.id for one in snapshot.targets.values() if one.gateway == standing.decision.target)
+    valid = signed is not None and _is_valid(signed, standing.decision, snapshot)
     return ApprovalFacts(
         operation_id=standing.exact.operation_id,
         reader=reader,
@@ -115,9 +115,9 @@ def approval_facts(
     )
 
 
-def _is_valid(signed: Signed, decision: Decision, world: PolicySnapshot) -> bool:
+def _is_valid(signed: Signed, decision: Decision, snapshot: PolicySnapshot) -> bool:
     try:
-        opened_preview(signed, decision, world)
+        opened_preview(signed, decision, snapshot)
     except Untrusted:
         return False
     return True

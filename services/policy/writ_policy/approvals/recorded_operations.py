@@ -35,29 +35,29 @@ class RecordedOperations:
         """Policy's own keys, including former ones."""
         return self._keys.keys()
 
-    async def of(self, principal: str, operation_id: str, world: PolicySnapshot) -> PendingOperation:
+    async def of(self, principal: str, operation_id: str, snapshot: PolicySnapshot) -> PendingOperation:
         """Return the present state of the operation. Raises Invalid (`not_found`) if policy did not decide on it, or if
         its principal was removed.
         """
-        standing, _ = await self.with_records(principal, operation_id, world)
+        standing, _ = await self.with_records(principal, operation_id, snapshot)
         return standing
 
     async def with_records(
-        self, principal: str, operation_id: str, world: PolicySnapshot
+        self, principal: str, operation_id: str, snapshot: PolicySnapshot
     ) -> tuple[PendingOperation, list[Record]]:
         """Return the same with the operation's records. The first record has the exact bytes of `requested`."""
         records = await self._journal.read(operation_filter(principal, operation_id))
         try:
             recorded = read_recorded(records, principal, operation_id)
             trusted = [key for key, until in self._keys.items() if recorded.life.first_sequence <= until]
-            decision = open_signed(recorded.requested.decision, Decision, trusted, world.installation)
+            decision = open_signed(recorded.requested.decision, Decision, trusted, snapshot.installation)
         except (ForgedStart, Untrusted) as error:
             raise Invalid(f"{principal} has no operation {operation_id} to decide on", code="not_found") from error
-        asker = world.principals.get(principal)
+        asker = snapshot.principals.get(principal)
         if asker is None:
             raise Invalid(f"{principal}, who requested {operation_id}, is no longer a principal", code="not_found")
         exact = exact_of(recorded, records)
-        approvals = counted(recorded.life.approvals, exact, world)
+        approvals = counted(recorded.life.approvals, exact, snapshot)
         standing = PendingOperation(
             life=recorded.life,
             exact=exact,
@@ -67,7 +67,7 @@ class RecordedOperations:
             signed=approvals.signed,
             proven=approvals.proven,
             requested_at=recorded.requested_at,
-            frozen=await self._frozen(decision, recorded.requested_at, world),
+            frozen=await self._frozen(decision, recorded.requested_at, snapshot),
         )
         return standing, records
 
@@ -75,8 +75,8 @@ class RecordedOperations:
         """Return the seconds in which any stop was in force: the most by which a time to decide is extended."""
         return overlap(await self._stops.periods(), since, now)
 
-    async def _frozen(self, decision: Decision, since: float, world: PolicySnapshot) -> float:
-        target, principal = world.targets.get(decision.target), world.principals.get(decision.principal)
+    async def _frozen(self, decision: Decision, since: float, snapshot: PolicySnapshot) -> float:
+        target, principal = snapshot.targets.get(decision.target), snapshot.principals.get(decision.principal)
         names = [decision.principal, decision.acts_for, principal.person if principal else None]
         return frozen_seconds(
             await self._stops.periods(),

@@ -48,19 +48,21 @@ class PendingOperation(Struct, frozen=True, kw_only=True):
         """Return when the time to decide ends (Unix seconds), as known now: it moves on while a stop is in force."""
         return self.requested_at + seconds_of(self.demands) + self.frozen
 
-    def open(self, world: PolicySnapshot, more: ProvenApproval | None = None) -> OpenDemands:
+    def open(self, snapshot: PolicySnapshot, more: ProvenApproval | None = None) -> OpenDemands:
         """Return its progress, with the `more` approvals added to the recorded ones."""
         added = {} if more is None else {more.approval.approver: more.presence}
-        return progress_of(self.demands, (*self.approvers, *added), self.asker, world.people, {**self.proven, **added})
+        return progress_of(
+            self.demands, (*self.approvers, *added), self.asker, snapshot.people, {**self.proven, **added}
+        )
 
-    def presence_of(self, step: str, who: str, world: PolicySnapshot) -> Presence:
+    def presence_of(self, step: str, who: str, snapshot: PolicySnapshot) -> Presence:
         """Return the presence that this human has to prove to approve the open step, and the further steps for which
         the approval then counts.
         """
-        rules = {label.rpartition("#")[0] for label, able in self.open(world).steps.items() if who in able}
+        rules = {label.rpartition("#")[0] for label, able in self.open(snapshot).steps.items() if who in able}
         demanded = (one.presence for one in self.demands if one.rule in {*rules, step.rpartition("#")[0]})
         strongest = reduce(Presence.at_least, demanded, KEY)
-        return world.people.needed(who, self.asker, strongest) or strongest
+        return snapshot.people.needed(who, self.asker, strongest) or strongest
 
 
 def check_pending(standing: PendingOperation, approval: Approval, now: float) -> None:
@@ -76,16 +78,16 @@ def check_pending(standing: PendingOperation, approval: Approval, now: float) ->
     check_age(approval.issued_at, now, "approver")
 
 
-def check_entitled(standing: PendingOperation, approval: Approval, world: PolicySnapshot) -> OpenDemands:
+def check_entitled(standing: PendingOperation, approval: Approval, snapshot: PolicySnapshot) -> OpenDemands:
     """Return the progress before the verdict. Raises Denied (`not_approver`) if this person may not give it, and
     Conflict (`decided`) if its step is not open.
     """
-    who, before = approval.approver, standing.open(world)
-    if world.people.needed(who, standing.asker, KEY) is None:
+    who, before = approval.approver, standing.open(snapshot)
+    if snapshot.people.needed(who, standing.asker, KEY) is None:
         raise Denied(
             f"{who} requested it, or it was requested for {who}: another person must decide", code=NOT_APPROVER
         )
-    if any(world.people.person(who) == world.people.person(other) for other in standing.approvers):
+    if any(snapshot.people.person(who) == snapshot.people.person(other) for other in standing.approvers):
         raise Conflict(f"{who} has approved it already", code="decided")
     if approval.verdict == "reject" and who in before.later:
         return before

@@ -54,7 +54,7 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
     in parameters: for an approved operation that of its first decision, so that exactly the approved operation starts.
     """
 
-    world: PolicySnapshot
+    snapshot: PolicySnapshot
     control: ControlState
     catalogue: Catalogue
     decide: Decide
@@ -76,12 +76,12 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
         """Return why the requester's proof does not suffice for an emergency, or "". Ending an emergency needs no
         proof.
         """
-        demanded = self.world.policy.emergency_terms.presence
+        demanded = self.snapshot.policy.emergency_terms.presence
         ends = request.effective.get("verdict") == "end"
         if ends or request.presence is None or request.presence.meets(demanded):
             return ""
         proof = f"the requester proved {request.presence}"
-        return f"policy '{self.world.policy.name}' demands the proof {demanded} for emergencies, and {proof}"
+        return f"policy '{self.snapshot.policy.name}' demands the proof {demanded} for emergencies, and {proof}"
 
     def lift(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
         """Check a lift: its stop must be in force."""
@@ -102,18 +102,20 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
             if operation.control or operation.read_only:
                 raise Invalid(f"{name} changes no target, so a stop does not apply to it", code="invalid_parameters")
         for name in reach.get("principals") or ():
-            if name not in self.world.principals:
+            if name not in self.snapshot.principals:
                 raise Invalid(f"no principal {name!r}", code="no_principal")
         return ruling
 
     def declare(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
         """Check a declaration: within the policy's bound, by a person whose last emergency is over and reviewed."""
-        person, terms = self._person(request), self.world.policy.emergency_terms
+        person, terms = self._person(request), self.snapshot.policy.emergency_terms
         until, latest = request.effective["until"], self.settled_at + terms.longest
         if until <= self.now:
             raise Invalid("the emergency would end before it begins", code="invalid_parameters")
         if until > latest + TOLERANCE:
-            reason = f"policy '{self.world.policy.name}' allows emergencies of at most {duration_text(terms.longest)}"
+            reason = (
+                f"policy '{self.snapshot.policy.name}' allows emergencies of at most {duration_text(terms.longest)}"
+            )
             return denied_control(ruling, "too_long", reason)
         if (own := next((one for one in self.control.emergencies if one.person == person), None)) is not None:
             reason = (
@@ -158,12 +160,12 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
         after it.
         """
         name = str(request.effective["principal_id"])
-        replaces = entry_version(self.world.listed.get(name))
+        replaces = entry_version(self.snapshot.listed.get(name))
         change = msgspec.convert({**request.effective, "replaces": replaces}, PrincipalManage)
         if change.key is not None:
             check_key(change.key)
-        after = changed({**self.world.principals, **self.world.gateways}, change)
-        if any(change.key in keys for keys in self.world.agents.values()):
+        after = changed({**self.snapshot.principals, **self.snapshot.gateways}, change)
+        if any(change.key in keys for keys in self.snapshot.agents.values()):
             raise Invalid("this key belongs to an agent: use a new key", code="conflict")
         if change.action in TAKING and (why := self._locked_out_by(after)) is not None:
             return denied_control(ruling, "lock_out", why)
@@ -171,8 +173,8 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
 
     def window(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
         """Check an approval window: within the policy's bounds, for operations whose approval it may replace."""
-        observed = self.world.seen_by(request.principal, self.now)
-        return check_window(structs.replace(self.world, targets=observed.targets), self.catalogue, request, ruling)
+        observed = self.snapshot.seen_by(request.principal, self.now)
+        return check_window(structs.replace(self.snapshot, targets=observed.targets), self.catalogue, request, ruling)
 
     def end_window(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
         """Check the end of a window: it must be open."""
@@ -180,11 +182,11 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
 
     def open_session(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
         """Check a session: within the policy's bounds, with a new key."""
-        return check_session(self.world, request, ruling, self.now)
+        return check_session(self.snapshot, request, ruling, self.now)
 
     def end_session(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
         """Check the end of a session: it must be open."""
-        return check_session_end(self.world, request, ruling, self.now)
+        return check_session_end(self.snapshot, request, ruling, self.now)
 
     def archive(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
         """Check an archive: its range must not contain uses of an open window."""
@@ -193,13 +195,11 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
 
     def _locked_out_by(self, after: Mapping[str, Principal]) -> str | None:
         """Return a governing operation that somebody can do now and nobody could after the change, or ""."""
-        policy = self.world.policy
-        found = {one.operation: one for one in find_lockouts(policy, self.catalogue, _enabled(after), self.now)}
+        policy = self.snapshot.policy
+        found = {one.operation: one for one in find_lockouts(policy, _enabled(after), self.now)}
         if not found:
             return None
-        before = {
-            one.operation for one in find_lockouts(policy, self.catalogue, _enabled(self.world.principals), self.now)
-        }
+        before = {one.operation for one in find_lockouts(policy, _enabled(self.snapshot.principals), self.now)}
         new = next((one for operation, one in found.items() if operation not in before), None)
         return None if new is None else f"nobody could carry out {new.operation} any more: {new.why}"
 
@@ -211,22 +211,22 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
         return emergency
 
     def _person(self, request: DecisionRequest) -> str:
-        return person_of(request.principal.id, self.world.principals)
+        return person_of(request.principal.id, self.snapshot.principals)
 
     def _is_own(self, request: DecisionRequest, emergency: Emergency) -> bool:
         return self._person(request) == emergency.person or same_person(
-            request.principal.id, emergency.by, self.world.principals
+            request.principal.id, emergency.by, self.snapshot.principals
         )
 
     def _others(self, operation: str, person: str) -> bool:
         """Return true if the rules let another person do it, with an approval if necessary."""
-        known = self.world.principals
+        known = self.snapshot.principals
         others = [
             one
             for one in known.values()
             if one.kind == "human" and not one.disabled and person_of(one.id, known) != person
         ]
-        definition, target = self.catalogue.find(operation), self.world.target("writ")
+        definition, target = self.catalogue.find(operation), self.snapshot.target("writ")
         parameters = {
             name: value for name, value in PLACEHOLDERS.items() if name in definition.parameters.__struct_fields__
         }

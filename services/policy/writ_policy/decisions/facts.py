@@ -33,13 +33,13 @@ class KnownFacts(Struct, frozen=True, kw_only=True):
 
 
 def listed(
-    gathered: GatheredListings | None, subject: Subject, world: PolicySnapshot, keys: Collection[str], now: float
+    gathered: GatheredListings | None, subject: Subject, snapshot: PolicySnapshot, keys: Collection[str], now: float
 ) -> KnownFacts:
     """Return the gathered facts of this subject. Raises Untrusted (`forged_listing`) if they are of another one."""
     if gathered is None:
         return KnownFacts()
-    grant = _open_grant(gathered, subject, world, keys)
-    known_listings = dict(_listings(gathered, grant, world))
+    grant = _open_grant(gathered, subject, snapshot, keys)
+    known_listings = dict(_listings(gathered, grant, snapshot))
     stale = _stale(grant, now)
     listings = {
         source: _as_listed(source, grant, known_listings.get(source), stale or gathered.failure or UNANSWERED, stale)
@@ -59,11 +59,11 @@ def listed(
 
 
 def _open_grant(
-    gathered: GatheredListings, subject: Subject, world: PolicySnapshot, keys: Collection[str]
+    gathered: GatheredListings, subject: Subject, snapshot: PolicySnapshot, keys: Collection[str]
 ) -> ReadGrant:
-    target = world.target(subject.target)
+    target = snapshot.target(subject.target)
     try:
-        grant = open_signed(gathered.look, ReadGrant, keys, world.installation)
+        grant = open_signed(gathered.look, ReadGrant, keys, snapshot.installation)
     except Untrusted as error:
         raise Untrusted(f"a listing under a read grant not signed by policy: {error}", code="forged_listing") from error
     signed_for = (grant.operation_id, grant.operation, grant.target.id)
@@ -73,14 +73,14 @@ def _open_grant(
 
 
 def _listings(
-    gathered: GatheredListings, grant: ReadGrant, world: PolicySnapshot
+    gathered: GatheredListings, grant: ReadGrant, snapshot: PolicySnapshot
 ) -> Iterator[tuple[str, tuple[Listing, str]]]:
     """Yield the listings by source, with digests. Raises Untrusted."""
-    pool = world.target(grant.target.id).pool
+    pool = snapshot.target(grant.target.id).pool
     visited = set[str]()
     for signed in gathered.listings:
         try:
-            listing = open_signed(signed, Listing, world.agents.get(pool, frozenset()), world.installation)
+            listing = open_signed(signed, Listing, snapshot.agents.get(pool, frozenset()), snapshot.installation)
         except Untrusted as error:
             raise Untrusted(f"the listing is not one of pool {pool}: {error}", code="forged_listing") from error
         signed_for = (listing.look_digest, listing.operation_id, listing.target, listing.pool)

@@ -38,26 +38,28 @@ def verified_claim(ask: GrantRequest) -> VerifiedSignature:
         raise Untrusted(f"the claim is not signed: {error}", code=FORGED) from error
 
 
-def check_claim(ask: GrantRequest, signature: VerifiedSignature, world: PolicySnapshot) -> Claim:
+def check_claim(ask: GrantRequest, signature: VerifiedSignature, snapshot: PolicySnapshot) -> Claim:
     """Return the claim if an agent of the target's own pool signed it for this operation. Raises Untrusted."""
-    pool = world.target(ask.subject.target).pool
+    pool = snapshot.target(ask.subject.target).pool
     try:
-        claim = open_verified(signature, Claim, world.agents.get(pool, frozenset()), world.installation)
+        claim = open_verified(signature, Claim, snapshot.agents.get(pool, frozenset()), snapshot.installation)
     except Untrusted as error:
         raise Untrusted(f"the claim does not come from pool {pool}: {error}", code=FORGED) from error
     if claim.pool != pool or claim.operation_id != ask.subject.operation_id:
         raise Untrusted(f"the claim is for {claim.operation_id} in pool {claim.pool}", code=FORGED)
-    check_host(claim, ask.claim.key, world.hosts)
+    check_host(claim, ask.claim.key, snapshot.hosts)
     return claim
 
 
-def refuse_moved(ask: GrantRequest, signature: VerifiedSignature, world: PolicySnapshot, requested_pool: str) -> None:
+def refuse_moved(
+    ask: GrantRequest, signature: VerifiedSignature, snapshot: PolicySnapshot, requested_pool: str
+) -> None:
     """Raises Invalid (`stale`) for a claim from the pool that the target had at the request, if it has another one now:
     no agent of that one gets the operation.
     """
-    pool = world.target(ask.subject.target).pool
+    pool = snapshot.target(ask.subject.target).pool
     try:
-        claim = open_verified(signature, Claim, world.agents.get(requested_pool, frozenset()), world.installation)
+        claim = open_verified(signature, Claim, snapshot.agents.get(requested_pool, frozenset()), snapshot.installation)
     except Untrusted:
         return
     if claim.pool == requested_pool != pool and claim.operation_id == ask.subject.operation_id:
@@ -128,7 +130,7 @@ def granted_event(
 
 
 def read_grant(
-    ask: DecideRequest, ruled: RuledRequest, world: PolicySnapshot, *, quoting: bool = False
+    ask: DecideRequest, ruled: RuledRequest, snapshot: PolicySnapshot, *, quoting: bool = False
 ) -> ReadGrant | None:
     """Return the requested read grant; None if the decision denies or the operation has no such read. If the
     decision needs listings, return the grant for those. `quoting`: a preview may quote the present content.
@@ -136,7 +138,7 @@ def read_grant(
     request, ruling, now = ruled.request, ruled.ruling, ruled.decision.at
     if ruling.needs:
         return listing_grant(ask.subject, ask.look_key, ruled)
-    actions = _actions(ask, ruled, world)
+    actions = _actions(ask, ruled, snapshot)
     if quoting and "preview" in actions:
         actions = [*actions, "diff"]
     if ruling.effect == "deny" or ask.subject.simulate or not actions:
@@ -183,13 +185,13 @@ def listing_grant(subject: Subject, look_key: str | None, ruled: RuledRequest) -
 
 
 def target_test_grant(
-    ask: DecideRequest, ruled: RuledRequest, world: PolicySnapshot, plugins: AgentPlugins
+    ask: DecideRequest, ruled: RuledRequest, snapshot: PolicySnapshot, plugins: AgentPlugins
 ) -> ReadGrant | None:
     """Return the grant to test the target of a `backend_test`, and nothing else.
 
     Raises Invalid for a target outside the inventory, or one that the requester may not list.
     """
-    target = world.seen_by(ruled.request.principal, ruled.decision.at).target(str(ruled.ruling.effective["target"]))
+    target = snapshot.seen_by(ruled.request.principal, ruled.decision.at).target(str(ruled.ruling.effective["target"]))
     if ruled.ruling.effect != "allow" or ask.subject.simulate or "visit" not in ask.look:
         return None
     if ask.look_key is None:
@@ -208,17 +210,17 @@ def target_test_grant(
     )
 
 
-def _actions(ask: DecideRequest, ruled: RuledRequest, world: PolicySnapshot) -> list[ReadAction]:
+def _actions(ask: DecideRequest, ruled: RuledRequest, snapshot: PolicySnapshot) -> list[ReadAction]:
     """Return those of the requested reads that the operation offers."""
     operation = ruled.request.operation
     if operation.ahead and ask.look_until is not None and not ask.look:
-        return ["ahead"] if _settled(ruled, world) else []
+        return ["ahead"] if _settled(ruled, snapshot) else []
     return sorted({action for action in ask.look if action in _offered(operation)})
 
 
-def _settled(ruled: RuledRequest, world: PolicySnapshot) -> bool:
+def _settled(ruled: RuledRequest, snapshot: PolicySnapshot) -> bool:
     """Return true if it is allowed, and its start depends on no unknown fact such as other names."""
-    naming = (ruled.request.operation.name, ruled.request.target.role) in world.policy.naming
+    naming = (ruled.request.operation.name, ruled.request.target.role) in snapshot.policy.naming
     return ruled.ruling.effect == "allow" and not ruled.decision.dry_run and not naming
 
 

@@ -54,14 +54,14 @@ class JudgeFactory:
             raise Unreachable(f"this replica has not read version {stored_policies} of the policy yet", code="behind")
         if (why := self._versions.taken_back or self._versions.blocked or self._guard.problem) is not None:
             raise Unreachable(why[:500], code="behind")
-        world = await self._sources.refresh()  # last, without an await after it: no event may arrive in between
-        if target not in world.targets:
-            world = await self._sources.refresh(waits=True)
+        snapshot = await self._sources.refresh()  # last, without an await after it: no event may arrive in between
+        if target not in snapshot.targets:
+            snapshot = await self._sources.refresh(waits=True)
         now, control = self._clock(), self._follower.state
         if control.sessions:
-            world = structs.replace(world, sessions=control.sessions, now=now)
+            snapshot = structs.replace(snapshot, sessions=control.sessions, now=now)
         return Judge(
-            world=world,
+            snapshot=snapshot,
             control=control,
             catalogue=self._plugins.catalogue,
             plugins=self._plugins,

@@ -45,14 +45,14 @@ class CountedApprovals(Struct, frozen=True):
     decided_at: float | None = None
 
 
-def approvals_of(recorded: RecordedOperation, records: Sequence[Record], world: PolicySnapshot) -> CountedApprovals:
+def approvals_of(recorded: RecordedOperation, records: Sequence[Record], snapshot: PolicySnapshot) -> CountedApprovals:
     """Return the valid recorded approvals of an operation that was approved and has not ended.
 
     After a rejection, a cancel or an expiry there are none, since nothing may start any more.
     """
     if recorded.life.approved is None or not recorded.life.open:
         return CountedApprovals()
-    approvals = counted(recorded.life.approvals, exact_of(recorded, records), world)
+    approvals = counted(recorded.life.approvals, exact_of(recorded, records), snapshot)
     return structs.replace(approvals, decided_at=first_decision(recorded).at)
 
 
@@ -75,7 +75,7 @@ def first_decision(recorded: RecordedOperation) -> Decision:
     return read(recorded.requested.decision, Decision)
 
 
-def counted(signed: Sequence[SignedApproval], exact: ExactRequest, world: PolicySnapshot) -> CountedApprovals:
+def counted(signed: Sequence[SignedApproval], exact: ExactRequest, snapshot: PolicySnapshot) -> CountedApprovals:
     """Return the approvals of this exact request that were signed by credentials which are valid now for their
     approvers.
 
@@ -83,23 +83,23 @@ def counted(signed: Sequence[SignedApproval], exact: ExactRequest, world: Policy
     """
     by_person, proven, persons = dict[str, SignedApproval](), dict[str, Presence](), set[str]()
     for one in signed:
-        known = _counted(one, exact, world)
-        if known is not None and (person := world.people.person(known.approval.approver)) not in persons:
+        known = _counted(one, exact, snapshot)
+        if known is not None and (person := snapshot.people.person(known.approval.approver)) not in persons:
             persons.add(person)
             by_person[known.approval.approver], proven[known.approval.approver] = one, known.presence
     return CountedApprovals(tuple(by_person), list(by_person.values()), proven, exact.requested_at)
 
 
-def _counted(signed: SignedApproval, exact: ExactRequest, world: PolicySnapshot) -> ProvenApproval | None:
+def _counted(signed: SignedApproval, exact: ExactRequest, snapshot: PolicySnapshot) -> ProvenApproval | None:
     try:
         who = read_approval(signed).approver
-        credentials = world.credentials(who, exact.requested_at)
-        approval = prove_approval(signed, credentials, installation=world.installation)
+        credentials = snapshot.credentials(who, exact.requested_at)
+        approval = prove_approval(signed, credentials, installation=snapshot.installation)
         check_exact(approval.approval, exact)
     except Untrusted:
         return None
-    asker = world.principals.get(exact.principal)
-    needed = None if asker is None else world.people.needed(who, asker, KEY)
+    asker = snapshot.principals.get(exact.principal)
+    needed = None if asker is None else snapshot.people.needed(who, asker, KEY)
     counts = needed is not None and approval.presence.meets(needed) and approval.approval.verdict == "approve"
     return approval if counts else None
 

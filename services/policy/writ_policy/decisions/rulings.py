@@ -66,7 +66,7 @@ class RuledRequest(Struct, frozen=True, kw_only=True):
 class Judge(Struct, frozen=True, kw_only=True):
     """Makes decisions with all inputs at `now` (Unix seconds)."""
 
-    world: PolicySnapshot
+    snapshot: PolicySnapshot
     control: ControlState
     catalogue: Catalogue
     plugins: AgentPlugins
@@ -97,7 +97,7 @@ class Judge(Struct, frozen=True, kw_only=True):
         request, signed = self._understand(subject, recorded=recorded, known_target=starting or approvals is not None)
         counted = approvals or CountedApprovals()
         request = structs.replace(request, approvals=counted.approvers, proven=counted.proven)
-        ruling = decide(self._visible_policy(request), request, self.control, self.world.people, known.facts)
+        ruling = decide(self._visible_policy(request), request, self.control, self.snapshot.people, known.facts)
         ruling = with_own_session(request, ruling, self._session(subject))
         if request.operation.control and ruling.effect != "deny" and not request.own:
             ruling = self._checks(counted.decided_at).apply(request, ruling)
@@ -126,7 +126,9 @@ class Judge(Struct, frozen=True, kw_only=True):
                 parameters={**ruled.request.parameters, **other},
                 effective={**ruled.request.effective, **other},
             )
-            ruling = decide(self._visible_policy(request), request, self.control, self.world.people, ruled.known.facts)
+            ruling = decide(
+                self._visible_policy(request), request, self.control, self.snapshot.people, ruled.known.facts
+            )
             if ruling.effect == "deny" and ruling.code in OF_RULES:
                 reason = f"by its other name {name}: {ruling.reason}"
                 return self._again(ruled, structs.replace(ruling, reason=reason))
@@ -140,7 +142,7 @@ class Judge(Struct, frozen=True, kw_only=True):
         """
         request, ruling, known = ruled.request, ruled.ruling, ruled.known
         place = (request.operation.name, request.target.role)
-        if place not in self.world.policy.naming or (ruling.effect == "deny" and not ruling.needs):
+        if place not in self.snapshot.policy.naming or (ruling.effect == "deny" and not ruling.needs):
             return ruled
         listing, thing = known.facts.listings.get(OTHER_NAMES), str(request.effective[request.operation.named])
         if listing is None:
@@ -192,7 +194,7 @@ class Judge(Struct, frozen=True, kw_only=True):
         reading = structs.replace(
             request, operation=operation, parameters=parameters, effective=effective, dry_run=False, approvals=()
         )
-        ruling = decide(self._visible_policy(reading), reading, self.control, self.world.people, ruled.known.facts)
+        ruling = decide(self._visible_policy(reading), reading, self.control, self.snapshot.people, ruled.known.facts)
         return ruling.effect == "allow"
 
     def _again(self, ruled: RuledRequest, ruling: Ruling) -> RuledRequest:
@@ -203,10 +205,10 @@ class Judge(Struct, frozen=True, kw_only=True):
 
     def _checks(self, settled_at: float | None) -> ControlChecks:
         def by_rules(request: DecisionRequest) -> Ruling:
-            return decide(self.world.policy, request, self.control, self.world.people)
+            return decide(self.snapshot.policy, request, self.control, self.snapshot.people)
 
         return ControlChecks(
-            world=self.world,
+            snapshot=self.snapshot,
             control=self.control,
             catalogue=self.catalogue,
             decide=by_rules,
@@ -215,7 +217,7 @@ class Judge(Struct, frozen=True, kw_only=True):
         )
 
     def _visible_policy(self, request: DecisionRequest) -> Policy:
-        return self.world.seen_by(request.principal, self.now).policy
+        return self.snapshot.seen_by(request.principal, self.now).policy
 
     def _ruled(
         self, subject: Subject, request: DecisionRequest, ruling: Ruling, known: KnownFacts, traced: int, signed: bool
@@ -234,9 +236,9 @@ class Judge(Struct, frozen=True, kw_only=True):
 
     def _understand(self, subject: Subject, *, recorded: bool, known_target: bool) -> tuple[DecisionRequest, bool]:
         """Return the checked request, and whether it was signed. `known_target`: its requester knows the target."""
-        principal = self.world.requester(subject.principal, subject.key, recorded=recorded)
+        principal = self.snapshot.requester(subject.principal, subject.key, recorded=recorded)
         operation = self.catalogue.find(subject.operation)
-        target = (self.world if known_target else self.world.seen_by(principal, self.now)).target(subject.target)
+        target = (self.snapshot if known_target else self.snapshot.seen_by(principal, self.now)).target(subject.target)
         request = checked_request(
             operation,
             target,
@@ -244,28 +246,28 @@ class Judge(Struct, frozen=True, kw_only=True):
             subject.parameters,
             at=self.now,
             dry_run=subject.dry_run and not self.dry_run_only,
-            person=person_of(principal.id, self.world.principals),
+            person=person_of(principal.id, self.snapshot.principals),
         )
         if not recorded:
             check_declared(target, operation)
         own = self._is_own(operation.name, principal.id, subject, request.effective)
         age_at, session = None if recorded else self.now, self._session(subject)
-        signed = check_statement(subject, principal, age_at, self.world.installation, session.key if session else "")
-        presence = None if subject.simulate else presence_of(subject, self.world, recorded=recorded)
+        signed = check_statement(subject, principal, age_at, self.snapshot.installation, session.key if session else "")
+        presence = None if subject.simulate else presence_of(subject, self.snapshot, recorded=recorded)
         return structs.replace(request, own=own, presence=presence), signed
 
     def _session(self, subject: Subject) -> Session | None:
         """Return the session whose key sent the request, or None."""
-        principal = self.world.principals.get(subject.principal)
-        return None if principal is None else self.world.session(principal, subject.key)
+        principal = self.snapshot.principals.get(subject.principal)
+        return None if principal is None else self.snapshot.session(principal, subject.key)
 
     def _is_own(self, operation: str, principal: str, subject: Subject, parameters: Mapping[str, Any]) -> bool:
         """Return true for a control operation on something of the principal's own."""
         if operation == "window_end":
-            return is_own_window(self.world, self.control, principal, parameters, self.now)
+            return is_own_window(self.snapshot, self.control, principal, parameters, self.now)
         if operation == "session_end":
-            return is_own_session(self.world, principal, parameters)
-        return operation in OWN and self.world.owns(principal, subject.owner)
+            return is_own_session(self.snapshot, principal, parameters)
+        return operation in OWN and self.snapshot.owns(principal, subject.owner)
 
     def _decision(  # long: it names each field of the message once
         self, subject: Subject, request: DecisionRequest, ruling: Ruling, signed: bool, known: KnownFacts, traced: int
@@ -284,7 +286,7 @@ class Judge(Struct, frozen=True, kw_only=True):
             reason=ruling.reason + (f" ({more} more rules are not named)" if more > 0 else ""),
             parameters_digest=digest_of(subject, ruling.effective, self.keyed_digest),
             by_texts=by_texts(subject),
-            policy=self.world.version,
+            policy=self.snapshot.version,
             control_sequence=self.control.sequence,
             trace=trace,
             trace_omitted=len(ruling.rule_trace) - len(trace),
@@ -301,11 +303,11 @@ class Judge(Struct, frozen=True, kw_only=True):
             could_approve=ruling.could_approve,
             emergency=ruling.emergency,
             passed_over=ruling.passed_over if ruling.effect == "allow" else [],
-            demands=wire_demands(ruling.demands, request.principal, self.world.people),
+            demands=wire_demands(ruling.demands, request.principal, self.snapshot.people),
             target_digest=plain_digest(encode(request.target)) if ruling.demands or request.approvals else None,
             public_digest=plain_digest(canonical(shown)) if ruling.demands else None,
             presence=request.presence if subject.presence is not None else None,
-            people=self.world.directory.name if self.world.directory is not None else None,
+            people=self.snapshot.directory.name if self.snapshot.directory is not None else None,
             approvals=list(request.approvals) if ruling.effect == "allow" and ruling.demands else [],
             plugins=self.plugins.own,
             session=session.id if (session := self._session(subject)) is not None else "",
@@ -314,7 +316,7 @@ class Judge(Struct, frozen=True, kw_only=True):
     def _as_it_came(self, subject: Subject, request: DecisionRequest, ruling: Ruling, *, signed: bool) -> Ruling:
         """Return the ruling, or a denial if a gateway may not send the request or it lacks a needed signature."""
         name = request.operation.name
-        if name in FOR_PEOPLE and self.world.by_gateway(subject.principal, subject.key):
+        if name in FOR_PEOPLE and self.snapshot.by_gateway(subject.principal, subject.key):
             return _denied(ruling, "for_people", f"{name} is for people, and the request came through a gateway")
         if not signed and not subject.simulate and _wants_signature(request):
             reason = f"{name} needs the principal's own signature; with it: {ruling.reason}"
@@ -324,7 +326,7 @@ class Judge(Struct, frozen=True, kw_only=True):
     def _authenticated(self, subject: Subject, *, signed: bool) -> Authenticated:
         if subject.simulate or signed:
             return "nobody" if subject.simulate else "signature"
-        return "gateway" if self.world.by_gateway(subject.principal, subject.key) else "server"
+        return "gateway" if self.snapshot.by_gateway(subject.principal, subject.key) else "server"
 
     def _is_dry(self, subject: Subject, request: DecisionRequest) -> bool:
         return subject.dry_run or (self.dry_run_only and not request.operation.control)

@@ -33,24 +33,24 @@ def with_own_session(request: DecisionRequest, ruling: Ruling, session: Session 
     return ruling
 
 
-def check_session(world: PolicySnapshot, request: DecisionRequest, ruling: Ruling, now: float) -> Ruling:
+def check_session(snapshot: PolicySnapshot, request: DecisionRequest, ruling: Ruling, now: float) -> Ruling:
     """Return the ruling on a request for a session, with its idle limit, or a denial beyond the policy's bounds.
 
     Raises Invalid (`conflict`) if the key is in use.
     """
-    parameters, terms = request.effective, world.policy.session_terms
+    parameters, terms = request.effective, snapshot.policy.session_terms
     if parameters["seconds"] > terms.longest:
-        reason = f"policy '{world.policy.name}' allows sessions of at most {duration_text(terms.longest)}"
+        reason = f"policy '{snapshot.policy.name}' allows sessions of at most {duration_text(terms.longest)}"
         return denied_control(ruling, "too_long", reason)
-    sessions = open_sessions(world.sessions, request.principal.id, now)
+    sessions = open_sessions(snapshot.sessions, request.principal.id, now)
     if len(sessions) >= terms.most:
         reason = f"{request.principal.id} has {len(sessions)} open sessions, at most {terms.most}: `writ sessions list`"
         return denied_control(ruling, "too_many_sessions", reason)
     check_key(parameters["key"])
-    held = {one.key for one in (*world.principals.values(), *world.gateways.values())}
-    if parameters["key"] in held or any(parameters["key"] in keys for keys in world.agents.values()):
+    held = {one.key for one in (*snapshot.principals.values(), *snapshot.gateways.values())}
+    if parameters["key"] in held or any(parameters["key"] in keys for keys in snapshot.agents.values()):
         raise Invalid("this key is in use: create a new key for the session", code="conflict")
-    if parameters["key"] in world.sessions:
+    if parameters["key"] in snapshot.sessions:
         raise Invalid("this key belonged to an earlier session: create a new key", code="conflict")
     return structs.replace(ruling, effective={**ruling.effective, "idle": terms.idle})
 
@@ -61,24 +61,24 @@ def check_key(key: str) -> None:
         raise Invalid("key: it is no public key (U…), since its check sum is wrong", code="invalid_parameters")
 
 
-def check_session_end(world: PolicySnapshot, request: DecisionRequest, ruling: Ruling, now: float) -> Ruling:
+def check_session_end(snapshot: PolicySnapshot, request: DecisionRequest, ruling: Ruling, now: float) -> Ruling:
     """Return the ruling on the end of an open session. Raises Invalid."""
     named = request.effective.get("session_id")
-    if not any(one.id == named and one.lasts(now) for one in world.sessions.values()):
+    if not any(one.id == named and one.lasts(now) for one in snapshot.sessions.values()):
         raise Invalid(f"no session {named!r} is open: `writ sessions list`", code="not_found")
     return ruling
 
 
-def is_own_session(world: PolicySnapshot, principal: str, parameters: object) -> bool:
+def is_own_session(snapshot: PolicySnapshot, principal: str, parameters: object) -> bool:
     """Return true if the parameters of `session_end` name a session that the principal may always end: its own, or that
     of an agent that acts for it.
 
     A person may end the sessions of all their principals. An AI agent may not end its human's.
     """
     named = parameters.get("session_id") if isinstance(parameters, dict) else None
-    session = next((one for one in world.sessions.values() if one.id == named), None)
+    session = next((one for one in snapshot.sessions.values() if one.id == named), None)
     if session is None:
         return False
-    known = world.principals.get(principal)
-    personal = known is not None and known.kind != "agent" and same_person(principal, session.by, world.principals)
-    return personal or world.owns(principal, session.by)
+    known = snapshot.principals.get(principal)
+    personal = known is not None and known.kind != "agent" and same_person(principal, session.by, snapshot.principals)
+    return personal or snapshot.owns(principal, session.by)

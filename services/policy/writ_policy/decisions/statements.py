@@ -56,7 +56,7 @@ def check_statement(
     return True
 
 
-def presence_of(subject: Subject, world: PolicySnapshot, *, recorded: bool) -> Presence:
+def presence_of(subject: Subject, snapshot: PolicySnapshot, *, recorded: bool) -> Presence:
     """Return the presence that the requester proved besides their signature, by a credential enrolled before they
     signed; else a key.
 
@@ -68,7 +68,7 @@ def presence_of(subject: Subject, world: PolicySnapshot, *, recorded: bool) -> P
     if subject.statement is None:
         raise Untrusted("there is a proof of presence, but no signed statement that it belongs to")
     issued_at = read(subject.statement, RequestStatement).issued_at
-    credentials = world.credentials(subject.principal, issued_at)
+    credentials = snapshot.credentials(subject.principal, issued_at)
     if recorded and subject.presence.credential not in {one.id for one in credentials}:
         return KEY
     return check_presence(subject.statement, subject.presence, credentials)

@@ -16,23 +16,23 @@ from writ_rules.engine.policy_file.approval_windows import ApprovalWindow
 from writ_rules.engine.policy_file.times import duration_text
 
 
-def check_window(world: PolicySnapshot, catalogue: Catalogue, request: DecisionRequest, ruling: Ruling) -> Ruling:
+def check_window(snapshot: PolicySnapshot, catalogue: Catalogue, request: DecisionRequest, ruling: Ruling) -> Ruling:
     """Return the ruling on a request for a window; a denial if the policy lets no window replace an approval. Raises
     Invalid for unknown operations and targets.
     """
-    window, terms = request.effective, world.policy.window_terms
+    window, terms = request.effective, snapshot.policy.window_terms
     if window["seconds"] > terms.longest:
-        reason = f"policy '{world.policy.name}' allows approval windows of at most {duration_text(terms.longest)}"
+        reason = f"policy '{snapshot.policy.name}' allows approval windows of at most {duration_text(terms.longest)}"
         return denied_control(ruling, "too_long", reason)
     if window["uses"] > terms.most_uses:
-        reason = f"policy '{world.policy.name}' allows {terms.most_uses} uses of an approval window at most"
+        reason = f"policy '{snapshot.policy.name}' allows {terms.most_uses} uses of an approval window at most"
         return denied_control(ruling, "too_many_uses", reason)
     for name in window["operations"]:
         operation = _operation(catalogue, name)
-        for target in (world.target(one) for one in window["targets"]):
+        for target in (snapshot.target(one) for one in window["targets"]):
             if not has_operation(target, operation):
                 raise not_offered(target, operation)
-            if not _may_stand(world.policy, operation, target):
+            if not _may_stand(snapshot.policy, operation, target):
                 reason = f"no rule accepts an approval window for {name} on {target.id}"
                 return denied_control(ruling, "no_window", reason)
     if not ruling.demands:
@@ -71,13 +71,15 @@ def find_window(windows: Iterable[ApprovalWindow], parameters: object, now: floa
     return next((one for one in windows if one.id == named and one.lasts(now)), None)
 
 
-def is_own_window(world: PolicySnapshot, control: ControlState, principal: str, parameters: object, now: float) -> bool:
+def is_own_window(
+    snapshot: PolicySnapshot, control: ControlState, principal: str, parameters: object, now: float
+) -> bool:
     """Return true for an open window that the principal's person requested or approved. That person may always
     end it.
     """
     window = find_window(control.windows, parameters, now)
     people = () if window is None else (window.by, *window.approvers)
-    return any(same_person(principal, one, world.principals) for one in people)
+    return any(same_person(principal, one, snapshot.principals) for one in people)
 
 
 def check_archive(control: ControlState, request: DecisionRequest, now: float) -> None:

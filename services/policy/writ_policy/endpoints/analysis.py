@@ -119,7 +119,7 @@ class AnalysisQueries:
                     await asyncio.sleep(PAUSE_SECONDS)
             if size > LARGEST_ANSWER:
                 raise Invalid("the reply is too large for one message: query fewer at once", code="oversize")
-        return questions.PolicyEvalReply(results=results, policy=judge.world.version)
+        return questions.PolicyEvalReply(results=results, policy=judge.snapshot.version)
 
     async def validate(self, message: Message) -> questions.PolicyValidateReply:
         """Return whether a document could be published, and all its mistakes."""
@@ -144,7 +144,7 @@ class AnalysisQueries:
         query = decode_query(message, access.PolicyDiffQuery, LONGEST_QUESTION)
         judge, _ = await self._asker(message)
         await self._permit(message)
-        old = judge.world.in_force.stored.document if query.old is None else await self._document(query.old)
+        old = judge.snapshot.in_force.stored.document if query.old is None else await self._document(query.old)
         job = self._job("diff", None, judge)
         job = structs.replace(job, others=[old, await self._document(query.new)])
         return await self._analysis_pool.work(job, access.PolicyDiffReply)
@@ -159,36 +159,36 @@ class AnalysisQueries:
         """Return the judge, and the sender's principal after a check of its key. Raises Invalid."""
         judge = await self._judge()
         principal, _ = parse_query(message.subject)
-        return judge, judge.world.requester(principal, sender_key(message)).id
+        return judge, judge.snapshot.requester(principal, sender_key(message)).id
 
     async def _scanned(self, judge: Judge, operation: str, target: str) -> Facts:
         """Return the scanner reports on the target that rules about the operation need."""
-        scanners = judge.world.scanners.get(operation)
-        if not scanners or target not in judge.world.targets:
+        scanners = judge.snapshot.scanners.get(operation)
+        if not scanners or target not in judge.snapshot.targets:
             return NO_FACTS
         return (await self._scans.add(KnownFacts(), target, scanners)).facts
 
     async def _permit_others(self, message: Message, judge: Judge, asker: str, about: Iterable[str | None]) -> None:
         """Raise Denied if the query is about other principals, or about all, and the sender may not read that."""
-        if not all(judge.world.owns(asker, who) for who in about):
+        if not all(judge.snapshot.owns(asker, who) for who in about):
             await self._permit(message)
 
     def _job(self, kind: Kind, query: Struct | None, judge: Judge, asker: str | None = None) -> Job:
         """Return the job of a query. `asker`: a principal whose result is limited to what it may list."""
-        world = judge.world
-        observed = None if asker is None else world.seen_by(world.principals[asker], judge.now)
+        snapshot = judge.snapshot
+        observed = None if asker is None else snapshot.seen_by(snapshot.principals[asker], judge.now)
         limited = observed is not None and observed.reach is not None
         return Job(
             kind=kind,
             query=Raw(msgspec.json.encode(query)),
             now=judge.now,
             mode=self._mode,
-            policy=world.in_force.stored.document,
-            targets=list((observed or world).targets.values()),
+            policy=snapshot.in_force.stored.document,
+            targets=list((observed or snapshot).targets.values()),
             seen_by=(asker or "") if limited else "",
-            principals=list(world.principals.values()),
-            presences=dict(world.people.presences or {}),
-            solo=world.people.solo,
+            principals=list(snapshot.principals.values()),
+            presences=dict(snapshot.people.presences or {}),
+            solo=snapshot.people.solo,
         )
 
     async def _document(self, side: int | str) -> str:
@@ -209,18 +209,18 @@ def setting(judge: Judge, asker: str | None = None) -> Setting:
     """Return the policy in force with its installation, stops and emergencies. `asker`: limit it to what this principal
     may list.
     """
-    world = judge.world
+    snapshot = judge.snapshot
     observed = (
-        VisiblePolicy(world.policy, world.targets)
+        VisiblePolicy(snapshot.policy, snapshot.targets)
         if asker is None
-        else world.seen_by(world.principals[asker], judge.now)
+        else snapshot.seen_by(snapshot.principals[asker], judge.now)
     )
     return Setting(
         policy=observed.policy,
         catalogue=judge.catalogue,
         targets=observed.targets,
-        principals=world.principals,
-        people=world.people,
+        principals=snapshot.principals,
+        people=snapshot.people,
         control=judge.control,
-        label=f"{world.version.name}@{world.version.digest[:12]}",
+        label=f"{snapshot.version.name}@{snapshot.version.digest[:12]}",
     )

@@ -117,7 +117,7 @@ class DecisionEndpoints:
         if ask.subject.operation in CHECKS:  # an id that another executor's event made a moment ago is not unknown
             judge = await self._judging.now()
         if ask.subject.texts:
-            check_left_out(ask, judge.catalogue.find(ask.subject.operation), judge.world.policy)
+            check_left_out(ask, judge.catalogue.find(ask.subject.operation), judge.snapshot.policy)
         counted, known = await self._granting.recorded(ask, judge), await self._known_facts(ask, judge)
         recorded = counted is not None and ask.subject.statement is not None
         rule = partial(judge.rule, ask.subject, known, recorded=recorded, traced=ask.traced)
@@ -130,9 +130,9 @@ class DecisionEndpoints:
         check_plain(ask.subject, ruled.decision)
         self._texts.keep(ask.subject, ruled.decision)
         grant = (
-            target_test_grant(ask, ruled, judge.world, judge.plugins)
+            target_test_grant(ask, ruled, judge.snapshot, judge.plugins)
             if ask.subject.operation == BACKEND_TEST
-            else read_grant(ask, ruled, judge.world, quoting="preview" in ask.look and judge.may_quote(ruled))
+            else read_grant(ask, ruled, judge.snapshot, quoting="preview" in ask.look and judge.may_quote(ruled))
         )
         reply = DecideReply(
             decision=self._signer.sign(with_own_parameters(ask.subject, ruled.decision, judge.keyed_digest)),
@@ -146,12 +146,12 @@ class DecisionEndpoints:
     async def _check_proposed(self, subject: Subject, ruled: RuledRequest, judge: Judge) -> None:
         """Check the policy that would come into force. Raises Invalid or WritError where it must not, or may not."""
         comes = ruled.ruling.effect == "allow" and not ruled.decision.dry_run and not subject.simulate
-        people = judge.world.principals, judge.world.people
+        people = judge.snapshot.principals, judge.snapshot.people
         await self._proposed.check(subject.operation, subject.parameters, *people, judge.now, compiles=comes)
 
     async def _known_facts(self, ask: DecideRequest | GrantRequest, judge: Judge) -> KnownFacts:
-        known = listed(ask.facts, ask.subject, judge.world, self._keys.live, judge.now)
-        scanners = judge.world.scanners.get(ask.subject.operation)
+        known = listed(ask.facts, ask.subject, judge.snapshot, self._keys.live, judge.now)
+        scanners = judge.snapshot.scanners.get(ask.subject.operation)
         return await self._scans.add(known, ask.subject.target, scanners) if scanners else known
 
     def _responder(

@@ -41,25 +41,25 @@ class PeopleEndpoints:
 
     async def _of_version(self, message: Message) -> PeopleReply:
         request = decode(message.data, PeopleRequest)
-        world = (await self._judging.at(0)).world
-        number = world.directory.name.number if world.directory is not None else 0
+        snapshot = (await self._judging.at(0)).snapshot
+        number = snapshot.directory.name.number if snapshot.directory is not None else 0
         if number < request.number:
             raise Unreachable(
                 f"this replica has not read version {request.number} of people's credentials yet", code="behind"
             )
-        if world.directory is None:
+        if snapshot.directory is None:
             return PeopleReply()
-        known = message.headers.get(KNOWN_HEADER) == world.directory.name.digest
+        known = message.headers.get(KNOWN_HEADER) == snapshot.directory.name.digest
         # Signed again for a known directory, too: agents refuse a notice by a key that policy had before a rotation.
-        notice = sign(self._key, PeopleNotice(directory=world.directory.name, at=self._clock()))
-        return PeopleReply(directory=None if known else world.directory.signed, notice=notice)
+        notice = sign(self._key, PeopleNotice(directory=snapshot.directory.name, at=self._clock()))
+        return PeopleReply(directory=None if known else snapshot.directory.signed, notice=notice)
 
     async def _of_principal(self, message: Message) -> PeopleReply:
         decode_query(message, PeopleQuery)
-        world = (await self._judging.at(0)).world
-        world.principal(parse_query(message.subject)[0], sender_key(message))
-        return _directory_reply(world)
+        snapshot = (await self._judging.at(0)).snapshot
+        snapshot.principal(parse_query(message.subject)[0], sender_key(message))
+        return _directory_reply(snapshot)
 
 
-def _directory_reply(world: PolicySnapshot) -> PeopleReply:
-    return PeopleReply(directory=world.directory.signed if world.directory is not None else None)
+def _directory_reply(snapshot: PolicySnapshot) -> PeopleReply:
+    return PeopleReply(directory=snapshot.directory.signed if snapshot.directory is not None else None)

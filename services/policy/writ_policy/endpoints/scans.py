@@ -81,13 +81,13 @@ class Scans:
         report stays.
         """
         scanner, key = subjects.parse_scan(message.subject), sender_key(message)
-        world = await self._sources.refresh()
-        principal = world.principal(scanner, key)
+        snapshot = await self._sources.refresh()
+        principal = snapshot.principal(scanner, key)
         if principal.kind != "service" or SCANNER not in principal.roles:
             raise Denied(f"{scanner} is not a service with the role {SCANNER}")
         content_type = message.headers.get("Content-Type", wire.JSON)
         report = wire.decode(message.data, ScanReport, content_type=content_type, limit=MOST_REPORT_BYTES)
-        world.target(report.target)
+        snapshot.target(report.target)
         now = self._clock()
         if report.at > now + AHEAD_SECONDS:
             raise Invalid(f"a report of {report.at - now:.0f} s from now")

@@ -28,13 +28,13 @@ class SessionQueries:
         query: SessionsQuery = decode_query(message, SessionsQuery)
         judge, (asker, _) = await self._judge(), parse_query(message.subject)
         key = sender_key(message)
-        judge.world.requester(asker, key)
+        judge.snapshot.requester(asker, key)
         if query.everybody:
             await self._permit(message)
         sessions = [
             one
-            for one in judge.world.sessions.values()
-            if one.lasts(judge.now) and (query.everybody or judge.world.owns(asker, one.by))
+            for one in judge.snapshot.sessions.values()
+            if one.lasts(judge.now) and (query.everybody or judge.snapshot.owns(asker, one.by))
         ]
         newest = latest_first(sessions, query.after)
         shown = [_view(one, here=one.key == key) for one in newest[:MOST_SESSIONS]]

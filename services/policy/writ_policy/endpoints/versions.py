@@ -50,7 +50,7 @@ class VersionQueries:
         sources: PolicySources,
         versions: Versions,
         judge: Callable[[], Awaitable[Judge]],
-        tell: Callable[[Notice], None],
+        send_notice: Callable[[Notice], None],
         windows: OpenWindows,
     ) -> None:
         """Serve these queries. `judge` returns all present inputs of a decision."""
@@ -58,7 +58,7 @@ class VersionQueries:
         self._sources = sources
         self._versions = versions
         self._judge = judge
-        self._tell = tell
+        self._send_notice = send_notice
         self._windows = windows
 
     def by_name(self) -> dict[str, QueryHandler]:
@@ -94,8 +94,8 @@ class VersionQueries:
         query: PolicyStatusQuery = decode_query(message, PolicyStatusQuery)
         judge = await self._judge()
         in_force = control_pages.entries(judge.control, judge.now)
-        principal = judge.world.principals.get(parse_query(message.subject)[0])
-        observed = None if principal is None else judge.world.seen_by(principal, judge.now)
+        principal = judge.snapshot.principals.get(parse_query(message.subject)[0])
+        observed = None if principal is None else judge.snapshot.seen_by(principal, judge.now)
         if principal is None or observed is None or observed.reach is None:
             return await self._full_status(judge, in_force, query.after)
         own = control_pages.own_windows(in_force, principal.id)
@@ -105,18 +105,18 @@ class VersionQueries:
         return (await self._windows.uses(window)).operations
 
     async def _full_status(self, judge: Judge, in_force: Sequence[Entry], after: str) -> PolicyStatusReply:
-        world, head = judge.world, self._versions.head
+        snapshot, head = judge.snapshot, self._versions.head
         store = self._versions.blocked or self._versions.problem
         problems = {name: self._sources.problem(name) for name in FILES} | {"store": store}
         ignored = self._sources.ignored()
         page = await control_pages.page(in_force, after, self._used)
         return PolicyStatusReply(
             version=None if head is None else self._view(head, "", head.number),
-            name=world.policy.name,
-            label=world.policy.version,
+            name=snapshot.policy.name,
+            label=snapshot.policy.version,
             mode=self._config.mode,
             dry_run_only=self._config.dry_run_only,
-            rules=world.policy.rules,
+            rules=snapshot.policy.rules,
             stored=self._versions.stored,
             control_sequence=judge.control.sequence,
             stops=page.stops,
@@ -124,8 +124,8 @@ class VersionQueries:
             windows=page.windows,
             more=page.more,
             last=page.last,
-            inventory_digest=world.version.inventory_digest,
-            principals_digest=world.version.principals_digest,
+            inventory_digest=snapshot.version.inventory_digest,
+            principals_digest=snapshot.version.principals_digest,
             problems={name: problem[:2000] for name, problem in problems.items() if problem is not None},
             notes=[ignored] if ignored else [],
         )
@@ -144,7 +144,7 @@ class VersionQueries:
         )
         decision = (await self._judge()).rule(subject).decision
         if decision.effect != "allow":
-            self._tell(Notice(kind="read_refused", detail=f"{query}: {decision.code}", principal=principal))
+            self._send_notice(Notice(kind="read_refused", detail=f"{query}: {decision.code}", principal=principal))
             raise Denied(decision.reason, code=decision.code or "denied")
 
     def _view(self, version: StoredPolicy | None, problem: str, number: int) -> PolicyVersionView:

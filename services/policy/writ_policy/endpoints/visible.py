@@ -33,12 +33,12 @@ class VisibleEndpoint:
     async def _visible(self, message: Message) -> VisibleReply:
         request = decode(message.data, VisibleRequest)
         judge = await self._judging.at(0)
-        observed = judge.world.seen_by(judge.world.requester(request.principal, request.key), judge.now)
+        observed = judge.snapshot.seen_by(judge.snapshot.requester(request.principal, request.key), judge.now)
         if observed.reach is None:
             return VisibleReply()
         visible, began = dict[str, list[str]](), time.perf_counter()
         for target_id in request.targets:
-            target = judge.world.targets.get(target_id)
+            target = judge.snapshot.targets.get(target_id)
             if target is not None and (operations := list(observed.reach.operations(target))):
                 visible[target_id] = operations
             if time.perf_counter() - began > SLICE_SECONDS:

@@ -32,11 +32,11 @@ class CredentialsFile:
     `value` is in force; `problem` is None if the file is good.
     """
 
-    def __init__(self, path: Path | None, known: KnownDirectory, tell: Callable[[Notice], None]) -> None:
+    def __init__(self, path: Path | None, known: KnownDirectory, send_notice: Callable[[Notice], None]) -> None:
         self._path = path
         self._name = str(path or "")
         self._known = known
-        self._tell = tell
+        self._send_notice = send_notice
         self._stamp: Stamp | None = None
         self._reading = asyncio.Lock()
         self.problem: str | None = None
@@ -73,7 +73,7 @@ class CredentialsFile:
             return not isinstance(error, Unreachable)
         self.problem = None
         if (after := self.value) is not None and after is not before:
-            self._tell(_changed(before, after))
+            self._send_notice(_changed(before, after))
         return True
 
     def _refused(self, error: OSError | WritError) -> None:
@@ -85,10 +85,10 @@ class CredentialsFile:
         self.problem = str(error)[:1000]
         _log.error("people.refused", error=self.problem, effect="the last good version stays")
         if isinstance(error, Untrusted):
-            self._tell(Notice(kind="people_refused", detail=self.problem))
+            self._send_notice(Notice(kind="people_refused", detail=self.problem))
         else:
             detail = "the people file cannot be used: the last good version stays in force"
-            self._tell(Notice(kind="file_refused", detail=detail))
+            self._send_notice(Notice(kind="file_refused", detail=detail))
 
 
 def _content(path: Path) -> Signed | None:

@@ -31,6 +31,9 @@ INTERVAL = 0.5
 LISTS = ("inventory", "principals", "agents")
 FILES = ("policy", *LISTS)
 
+Changes = Callable[[], tuple[PrincipalManage, ...]]
+"""Returns the changes of principals by control events; the same tuple until there is another change."""
+
 _log = Log("writ.policy")
 
 
@@ -43,7 +46,7 @@ class PolicySources:
         self,
         config: PolicyConfig,
         compiler: Compiler,
-        tell: Callable[[Notice], None],
+        send_notice: Callable[[Notice], None],
         on_refusal: Callable[[str], None],
         on_change: Callable[[PolicySnapshot], None],
         clock: Callable[[], float],
@@ -52,7 +55,7 @@ class PolicySources:
         """Prepare to read. `on_refusal` receives the name of a file with unusable new content, `on_change` each new
         snapshot.
         """
-        self._tell, self._on_refusal, self._on_change = tell, on_refusal, on_change
+        self._send_notice, self._on_refusal, self._on_change = send_notice, on_refusal, on_change
         self._clock = clock
         self._installation = config.installation
         self._compiler = compiler
@@ -69,10 +72,9 @@ class PolicySources:
         self._waiting = True
         self._refreshing = asyncio.Lock()
         self._versions: Versions | None = None
-        self._world: PolicySnapshot | None = None
+        self._snapshot: PolicySnapshot | None = None
         self._made_of: list[Any] = []
-        self.changes: Callable[[], tuple[PrincipalManage, ...]] = tuple
-        """Returns the changes of principals by control events; the same tuple until there is another change."""
+        self._changes: Changes = tuple
         self._warned: PolicySnapshot | None = None
         self._checked = False
         """No file had changed in this turn of the event loop."""
@@ -81,9 +83,9 @@ class PolicySources:
     def file(self) -> FileReading:
         return self._file.value
 
-    async def start(self, versions: Versions) -> None:
+    async def start(self, versions: Versions, changes: Changes) -> None:
         """Use the stored versions, after they were read. Raises ConfigError if there is no policy to decide by."""
-        self._versions = versions
+        self._versions, self._changes = versions, changes
         if versions.head is None and self.file.error is not None:
             raise self.file.error
         if self.file.error is not None:
@@ -101,8 +103,8 @@ class PolicySources:
         versions = self._versions
         if versions is None:
             raise ConfigError("the stored versions are not known yet")
-        if (world := self._world) is not None and not again and self._is_current(world, versions):
-            return world
+        if (snapshot := self._snapshot) is not None and not again and self._is_current(snapshot, versions):
+            return snapshot
         async with self._refreshing:
             await self._read_lists(waits=waits)
             await self.people.refresh()
@@ -112,16 +114,16 @@ class PolicySources:
                     self._refused("policy", self.file.error)
             if self._waiting and (self._unstored is None or again):
                 await self._offer(versions)
-            if self._world is None or not self._is_made_of_present(self._world, versions):
-                changes = self.changes()
-                self._world, self._made_of = self._compose(versions, changes), self._values(changes)
-            return self._world
+            if self._snapshot is None or not self._is_made_of_present(self._snapshot, versions):
+                changes = self._changes()
+                self._snapshot, self._made_of = self._compose(versions, changes), self._values(changes)
+            return self._snapshot
 
-    def _is_current(self, world: PolicySnapshot, versions: Versions) -> bool:
+    def _is_current(self, snapshot: PolicySnapshot, versions: Versions) -> bool:
         """Return true if no file changed and the snapshot is of all of them: the case of nearly every decision."""
         if self._refreshing.locked() or (self._waiting and self._unstored is None):
             return False
-        return self._are_files_current() and self._is_made_of_present(world, versions)
+        return self._are_files_current() and self._is_made_of_present(snapshot, versions)
 
     def _are_files_current(self) -> bool:
         """Return true if no file has changed, as of this turn of the event loop."""
@@ -133,8 +135,8 @@ class PolicySources:
     def _end_turn(self) -> None:
         self._checked = False
 
-    def _is_made_of_present(self, world: PolicySnapshot, versions: Versions) -> bool:
-        return world.in_force is versions.current and _same(self._values(self.changes()), self._made_of)
+    def _is_made_of_present(self, snapshot: PolicySnapshot, versions: Versions) -> bool:
+        return snapshot.in_force is versions.current and _same(self._values(self._changes()), self._made_of)
 
     def _values(self, changes: tuple[PrincipalManage, ...]) -> list[Any]:
         return [*[watched.value for watched in self._lists.values()], self.people.value, changes]
@@ -191,12 +193,14 @@ class PolicySources:
         self._waiting, self._unstored = False, None
         if not raising and (ignored := self.ignored()) is not None:
             _log.warning("policy.file_ignored", reason=ignored)
-            self._tell(Notice(kind="file_ignored", detail=ignored, digest=self.file.digest))
+            self._send_notice(Notice(kind="file_ignored", detail=ignored, digest=self.file.digest))
 
     def _announce(self, versions: Versions) -> None:
         head = versions.head
         if head is not None and head.origin == "file":
-            self._tell(Notice(kind="file_version", detail=of_file(head), version=head.number, digest=head.digest))
+            self._send_notice(
+                Notice(kind="file_version", detail=of_file(head), version=head.number, digest=head.digest)
+            )
 
     def _refused(self, name: str, error: ConfigError | None) -> None:
         """Report a refused file without its mistakes: these may quote it, and go only to the log."""
@@ -204,27 +208,27 @@ class PolicySources:
         problems = error.found if isinstance(error, FileErrors) else ()
         where = f", first in line {problems[0].line}, column {problems[0].column}" if problems else ""
         detail = f"the {name} file cannot be used{where}: the last good version stays in force"
-        self._tell(Notice(kind="file_refused", detail=detail))
+        self._send_notice(Notice(kind="file_refused", detail=detail))
 
     def _compose(self, versions: Versions, changes: tuple[PrincipalManage, ...]) -> PolicySnapshot:
         if versions.current is None:
             raise ConfigError("no version of the policy is in force")
         inventory, principals, agents = (self._lists[name].value for name in LISTS)
         known = inventory, principals, agents, changes, self.people.value
-        world = compose(self._installation, versions.current, *known)
-        self._on_change(world)
-        return world
+        snapshot = compose(self._installation, versions.current, *known)
+        self._on_change(snapshot)
+        return snapshot
 
     async def _warn(self) -> None:
         """Warn of names that a new snapshot lacks. In a thread, since thousands of rules take seconds and decisions
         must go on.
         """
-        world = self._world
-        if world is not None and world is not self._warned:
-            self._warned = world
-            among = world.targets.values(), world.principals.values(), world.people
+        snapshot = self._snapshot
+        if snapshot is not None and snapshot is not self._warned:
+            self._warned = snapshot
+            among = snapshot.targets.values(), snapshot.principals.values(), snapshot.people
             try:
-                await asyncio.to_thread(self._compiler.warn, world.policy, *among)
+                await asyncio.to_thread(self._compiler.warn, snapshot.policy, *among)
             except Exception as error:  # noqa: BLE001 - decisions do not need it
                 _log.error("policy.lint_defect", exception=error, effect="missing names in the policy are not reported")
 

@@ -69,7 +69,7 @@ class OpenWindows:
         covering = (subject.principal, subject.operation, subject.target, judge.now)
         for window in sorted(judge.control.windows, key=lambda one: one.until):
             if window.covers(*covering) and await self._has_use(window, subject.operation_id):
-                by_window = rule(approvals=await self._approvals(window, judge.world), window=window.id)
+                by_window = rule(approvals=await self._approvals(window, judge.snapshot), window=window.id)
                 if by_window.ruling.effect == "allow":
                     return by_window
         return ruled
@@ -118,14 +118,14 @@ class OpenWindows:
         used = (await self.uses(window.id)).operations
         return operation_id in used or len(used) < window.uses
 
-    async def _approvals(self, window: ApprovalWindow, world: PolicySnapshot) -> CountedApprovals | None:
+    async def _approvals(self, window: ApprovalWindow, snapshot: PolicySnapshot) -> CountedApprovals | None:
         """Return the window's valid approvals, with the presences that they prove. A forged window has none."""
         try:
             recorded, records = await self._request_of(window)
         except WritError as error:
             _log.warning("window.unproven", window=window.id, error=str(error), effect="it covers nothing")
             return None
-        return counted(recorded.life.approvals, exact_of(recorded, records), world)
+        return counted(recorded.life.approvals, exact_of(recorded, records), snapshot)
 
     async def _request_of(self, window: ApprovalWindow) -> tuple[RecordedOperation, Sequence[Record]]:
         """Return the operation that requested the window; it stays approved after it was carried out."""

@@ -38,6 +38,5 @@ def warn_of_lockout(settings: Settings, change: PrincipalManage) -> None:
 
 
 def _lockouts(settings: Settings, principals: Mapping[str, Principal]) -> list[Lockout]:
-    catalogue = load_catalogue(evaluators=True)
-    policy = read_policy(settings.home.policy, catalogue, "permissive").policy
-    return lockouts(policy, catalogue, [one for one in principals.values() if is_active(one, principals)], time.time())
+    policy = read_policy(settings.home.policy, load_catalogue(evaluators=True), "permissive").policy
+    return lockouts(policy, [one for one in principals.values() if is_active(one, principals)], time.time())

@@ -1,4 +1,4 @@
-"""What `writ audit search` says where it found nothing: values that cannot be searched, and names that are misspelt."""
+"""Advice by `writ audit search` when it found nothing: values that cannot be searched, and misspelt names."""
 
 from collections.abc import Collection, Iterable, Iterator
 

@@ -1,0 +1,77 @@
+"""The stored versions of the policy by number, with the time in which each was in force."""
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from writ_contracts import subjects
+from writ_contracts.errors import Invalid, Untrusted
+from writ_contracts.history.records import Record
+from writ_contracts.operations import Catalogue
+from writ_contracts.policy.versions import MAX_DOCUMENT_BYTES, StoredPolicy
+from writ_documents import yaml_file
+from writ_rules.engine.compile import Policy
+from writ_rules.loading import compile_document
+from writ_rules.second_decisions.control_states import EventReader
+from writ_trust.policy_versions import read_version
+
+MOST_POLICIES = 4
+
+
+class StoredVersion(Struct, frozen=True, eq=False):
+    """A version, compiled. `replaced_at`: when the next valid version was stored."""
+
+    policy: Policy
+    digest: str
+    stored_at: float
+    replaced_at: float | None
+
+
+class VersionHistory:
+    """Reads versions, and caches the last few of them."""
+
+    def __init__(self, policies: EventReader, catalogue: Catalogue, keys: Mapping[str, int], installation: str) -> None:
+        """`keys`: policy's keys, with the last version for which each counts."""
+        self._policies, self._catalogue, self._keys, self._installation = policies, catalogue, keys, installation
+        self._known: dict[int, StoredVersion] = {}
+
+    async def of(self, number: int) -> StoredVersion:
+        """Return the version. Raises Untrusted, Invalid or ConfigError where it is unusable."""
+        known = self._known.get(number)
+        if known is None or known.replaced_at is None:
+            policy = None if known is None else known.policy
+            self._known[number] = known = await self._read(number, policy)
+            while len(self._known) > MOST_POLICIES:
+                self._known.pop(next(iter(self._known)))
+        return known
+
+    async def _read(self, number: int, compiled: Policy | None) -> StoredVersion:
+        records = await self._policies.read(subjects.POLICIES, after=max(number - 1, 0), limit=1)
+        if not records or records[0].sequence != number:
+            raise Untrusted(f"version {number} of the policy is not in the store")
+        stored, _ = self._verified(records[0])
+        if compiled is None:
+            document = yaml_file.parse(stored.document.encode(), f"version {number}", largest=MAX_DOCUMENT_BYTES)
+            compiled, _ = compile_document(document, self._catalogue, "permissive")
+        return StoredVersion(compiled, stored.digest, records[0].time, await self._replaced_at(number))
+
+    async def _replaced_at(self, number: int) -> float | None:
+        after = number
+        while records := await self._policies.read(subjects.POLICIES, after=after, limit=MOST_POLICIES):
+            after = records[-1].sequence
+            for record in records:
+                if self._follows(record, number):
+                    return record.time
+        return None
+
+    def _follows(self, record: Record, number: int) -> bool:
+        """Return true if it is a valid version after this one."""
+        try:
+            _, previous = self._verified(record)
+        except (Invalid, Untrusted):
+            return False
+        return previous == number
+
+    def _verified(self, record: Record) -> tuple[StoredPolicy, int]:
+        trusted = [key for key, last in self._keys.items() if record.sequence <= last]
+        return read_version(record, trusted, self._installation)

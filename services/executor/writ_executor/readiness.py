@@ -1,0 +1,105 @@
+"""The checks of an executor's `/readyz`. What they say of agents and outcomes leaves the executor ready."""
+
+from writ_contracts.bounds import first_names
+from writ_contracts.plugins import digests_of
+from writ_contracts.version import LEVEL
+from writ_executor.agents.presence import other_builds, other_levels, other_policy_keys
+from writ_executor.foundation import Foundation
+from writ_executor.metrics import pools_of
+from writ_executor.policy.people_notices import PeopleNotices
+from writ_runtime.clocks import describe
+from writ_runtime.health import Attention, Check
+
+NAMED = 10
+"""Pools or agents named in one line."""
+
+
+class ExecutorReadiness:
+    """The checks by name."""
+
+    def __init__(self, base: Foundation, people: PeopleNotices) -> None:
+        self._base, self._people = base, people
+        self._presence, self._plugins = base.presence, digests_of(base.catalogue.plugins)
+
+    def checks(self) -> dict[str, Check]:
+        """Return the checks by name."""
+        return {
+            "bus": self._bus,
+            "journal": self._journal,
+            "inventory": self._files,
+            "pools": self._pools,
+            "success": self._success,
+            "audit": self._audit,
+            "decisions": self._decisions,
+            "clock": self._base.time.check,
+            "agent_clocks": self._agent_clocks,
+            "agent_plugins": self._agent_plugins,
+            "levels": self._levels,
+            "policy_keys": self._policy_keys,
+            "agent_keys": self._agent_keys,
+            "agent_people": self._agent_people,
+        }
+
+    async def _bus(self) -> str | None:
+        return None if self._base.bus.connected else "not connected to NATS"
+
+    async def _journal(self) -> str | None:
+        base = self._base
+        if problem := base.storage.problem or base.guard.problem:
+            return problem
+        last = (await base.bus.journal.usage()).last_sequence
+        if not await base.follower.reached(last, timeout=1.0):
+            return f"{last - base.index.sequence} events behind the journal"
+        if base.admission.fill >= 1:
+            return f"the journal is {base.admission.fill:.0%} full"
+        return _attention(base.admission.full() or base.follower.misled)
+
+    async def _files(self) -> str | None:
+        problem = self._base.inventory.problem or self._base.agents.problem
+        return _attention(problem and f"the last good version is in force: {problem}")
+
+    async def _pools(self) -> str | None:
+        agents = self._presence.agents_of(pools_of(self._base.inventory.value))
+        silent = [pool for pool, instances in agents.items() if not instances]
+        return None if self._presence.new else _named("no agent of pool", silent)
+
+    async def _success(self) -> str | None:
+        return _attention(self._base.measures.success.problem())
+
+    async def _audit(self) -> str | None:
+        return _attention(self._base.audit_services.problem())
+
+    async def _decisions(self) -> str | None:
+        return _attention(self._base.policy.problem())
+
+    async def _agent_clocks(self) -> str | None:
+        skewed = ((agent.instance, agent.skew) for agent in self._presence.all_agents() if agent.skew is not None)
+        named = [f"{instance} {describe(skew)} the NATS server's" for instance, skew in skewed]
+        return _named("clocks of agents' hosts:", named)
+
+    async def _agent_plugins(self) -> str | None:
+        others = other_builds(self._presence.all_agents(), self._plugins)
+        return _named("agents with another build of a plugin than this executor:", others)
+
+    async def _levels(self) -> str | None:
+        agents = {agent.instance: agent.level for agent in self._presence.all_agents()}
+        others = other_levels({**agents, **self._base.audit_services.levels()})
+        return _named(f"read messages of another level than this executor ({LEVEL}):", others)
+
+    async def _policy_keys(self) -> str | None:
+        others = other_policy_keys(self._presence.all_agents(), self._base.policy_keys)
+        return _named("agents with other keys of policy:", others)
+
+    async def _agent_keys(self) -> str | None:
+        return _attention(self._base.key_use.problem())
+
+    async def _agent_people(self) -> str | None:
+        return _named("newer versions of people's credentials than policy's:", sorted(self._people.ahead))
+
+
+def _named(what: str, names: list[str]) -> Attention | None:
+    return Attention(f"{what} {first_names(names, NAMED)}") if names else None
+
+
+def _attention(problem: str | None) -> Attention | None:
+    return Attention(problem[:1000]) if problem else None
