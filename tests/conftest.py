@@ -25,7 +25,7 @@ GIGABYTE = 2**30
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """Seven workers for two cores, as far as there is a gigabyte for each; five if exhaustive tests run, too.
+    """Six workers for two cores, as far as there is a gigabyte for each; five if exhaustive tests run, too.
 
     Two thirds of the tests' time is waiting, for a process to start, for a lease or a timeout to end. Exhaustive tests
     wait less: they start clusters, and floods compute.
@@ -34,7 +34,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
         return None
     cores = len(os.sched_getaffinity(0))
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // GIGABYTE
-    workers = 7 if "not exhaustive" in config.option.markexpr else 5
+    workers = 6 if "not exhaustive" in config.option.markexpr else 5
     return max(1, min(cores * workers // 2, memory))
 
 
