@@ -58,6 +58,8 @@ class Engine:
         self.registries = registries or Registries()
         self.stack_files = stack_files or LocalStackFiles()
         self.probed = AnsweredProbes()
+        self.creating: set[str] = set()
+        """The operations with a create whose reply has not come: the engine may still carry it out."""
         with tempfile.TemporaryDirectory(prefix="writ-engine-") as folder:
             self._connector = connector(endpoint, Path(folder))
         timeout = aiohttp.ClientTimeout(total=None, connect=address.connect_timeout)
