@@ -11,7 +11,7 @@ import base64
 import json
 import re
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -128,7 +128,7 @@ class Engine:
         """GET /containers/json: all of them, or those with these labels; also the stopped ones."""
         query = {"filters": json.dumps(_labels(labels))} if labels else {}
         found = await self._read(self._docker.containers.list(all=True, **query))
-        listed = [one._container for one in found]
+        listed: list[Raw] = [one._container for one in found]
         with translated():
             shapes.check_shape(listed, list[shapes.ListedContainer])
         return listed
@@ -173,7 +173,7 @@ class Engine:
                 stat = json.loads(base64.b64decode(response.headers["X-Docker-Container-Path-Stat"]))
                 return bool(int(stat["mode"]) & FOLDER_MODE)
 
-    async def archive(self, container_id: str, path: str) -> AsyncIterator[bytes]:
+    async def archive(self, container_id: str, path: str) -> AsyncGenerator[bytes, None]:
         """GET /containers/{id}/archive: yield the tar of a path. A broken stream raises TimedOut."""
         address = f"{self._base}/containers/{_check_id(container_id)}/archive"
         with translated():
