@@ -10,10 +10,10 @@ from tests.agent_docker.engine_host import EngineHost
 
 from writ_agent.backends.port import Task, TaskResult
 from writ_containers.backups import operations as backups
+from writ_containers.backups.repository import BackupPart
 
 MOMENT = 0.5
 """Seconds in which a stopped operation ends that does not wait for the engine's reply."""
-REPLACED = {"container_name": "web", "image": "box:1", "recreate": True}
 UPDATE = {"create": 1, "first rename": 3, "second rename": 4, "start": 5}
 """The number of the changing request."""
 
@@ -29,6 +29,10 @@ async def stopped_at(host: EngineHost, task: Task, request: int) -> TaskResult:
     host.engine.go_on.set()
     assert await asyncio.wait_for(stopping, 20)
     return await running
+
+
+def update_of(host: EngineHost) -> Task:
+    return host.task("container_update", OPERATION, container_name="web", image="box:1", recreate=True)
 
 
 def names(host: EngineHost) -> list[str]:
@@ -60,7 +64,7 @@ async def test_create_whose_reply_was_lost_is_unknown_after_a_stop(host: EngineH
 @pytest.mark.parametrize("step", UPDATE)
 async def test_update_that_is_stopped_at_a_step_leaves_the_former_container(host: EngineHost, step: str) -> None:
     former = host.engine.put("web", running=True)
-    done = await stopped_at(host, host.task("container_update", OPERATION, **REPLACED), UPDATE[step])
+    done = await stopped_at(host, update_of(host), UPDATE[step])
     [left] = host.engine.containers.values()
     assert (done.outcome, left["Id"], left["Name"]) == ("cancelled", former["Id"], "/web")
     assert left["State"]["Running"]
@@ -68,7 +72,7 @@ async def test_update_that_is_stopped_at_a_step_leaves_the_former_container(host
 
 async def test_update_that_is_stopped_while_the_former_container_is_removed_has_succeeded(host: EngineHost) -> None:
     former = host.engine.put("web", running=True)
-    done = await stopped_at(host, host.task("container_update", OPERATION, **REPLACED), 6)
+    done = await stopped_at(host, update_of(host), 6)
     [left] = host.engine.containers.values()
     assert (done.outcome, left["Name"], left["State"]["Running"]) == ("succeeded", "/web", True)
     assert left["Id"] != former["Id"]
@@ -96,10 +100,10 @@ class SlowRepository:
     """It waits at one of its reads until it is stopped, and has the parts that are stored."""
 
     def __init__(self, waits_at: int) -> None:
-        self.stored, self.reads, self.waits_at = list[backups.BackupPart](), 0, waits_at
+        self.stored, self.reads, self.waits_at = list[BackupPart](), 0, waits_at
         self.reached = asyncio.Event()
 
-    async def parts(self) -> list[backups.BackupPart]:
+    async def parts(self) -> list[BackupPart]:
         self.reads += 1
         if self.reads == self.waits_at:
             self.reached.set()
@@ -108,7 +112,7 @@ class SlowRepository:
 
     async def store(self, tags: Mapping[str, str], name: str, stream: AsyncIterator[bytes], *, full: bool) -> None:
         self.stored.append(
-            backups.BackupPart(
+            BackupPart(
                 reference="1",
                 backup_id=tags["writ-id"],
                 operation_id=tags["writ-op"],
@@ -121,7 +125,7 @@ class SlowRepository:
             )
         )
 
-    async def forget(self, parts: list[backups.BackupPart]) -> None:
+    async def forget(self, parts: list[BackupPart]) -> None:
         self.stored = [one for one in self.stored if one not in parts]
 
 

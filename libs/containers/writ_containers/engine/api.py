@@ -174,7 +174,10 @@ class Engine:
                 return bool(int(stat["mode"]) & FOLDER_MODE)
 
     async def archive(self, container_id: str, path: str) -> AsyncGenerator[bytes, None]:
-        """GET /containers/{id}/archive: yield the tar of a path. A broken stream raises TimedOut."""
+        """GET /containers/{id}/archive: yield the tar of a path. A broken stream raises TimedOut.
+
+        The engine holds the container until the end: close it (`contextlib.aclosing`) before another request on it.
+        """
         address = f"{self._base}/containers/{_check_id(container_id)}/archive"
         with translated():
             async with self._session.get(address, params={"path": path}) as response:
