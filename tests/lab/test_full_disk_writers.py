@@ -106,7 +106,8 @@ async def test_backup_of_a_container_is_read_from_a_full_repository(tmp_path: Pa
             with pytest.raises(WritError) as refused:
                 await store(repository, "second", whole())
             [kept] = await repository.parts()
-            assert [piece async for piece in repository.dump(kept)] == [piece async for piece in whole()]
+            async with repository.dump(kept) as pieces:
+                assert [piece async for piece in pieces] == [piece async for piece in whole()]
     assert refused.value.code == "no_space"
 
 

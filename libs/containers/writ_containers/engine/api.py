@@ -60,7 +60,7 @@ class Engine:
         self.stack_files = stack_files or LocalStackFiles()
         self.probed = AnsweredProbes()
         self.creating: set[str] = set()
-        """The operations with a create whose reply has not come: the engine may still carry it out."""
+        """Operations with a create that the engine may still carry out: its reply has not come."""
         with tempfile.TemporaryDirectory(prefix="writ-engine-") as folder:
             self._connector = connector(endpoint, Path(folder))
         timeout = aiohttp.ClientTimeout(total=None, connect=address.connect_timeout)
@@ -81,11 +81,11 @@ class Engine:
 
     async def version(self) -> Raw:
         """Return the reply of GET /version."""
-        return await self._read(self._docker.version(), shapes.Version)
+        return await self._read(self._docker.version(), shapes.VersionShape)
 
     async def info(self) -> Raw:
         """Return the reply of GET /info."""
-        return await self._read(self._docker.system.info(), shapes.Info)
+        return await self._read(self._docker.system.info(), shapes.InfoShape)
 
     async def disk_usage(self) -> DiskUsage:
         """Return the bytes of images and containers: GET /system/df. Volumes are left out, which it would walk."""
@@ -101,7 +101,7 @@ class Engine:
         if _NAME(name) is None:
             raise Invalid("container_name does not fit Docker's grammar", code="invalid_parameters")
         try:
-            raw = await self._read(self._docker.containers.container(name).show(), shapes.Container)
+            raw = await self._read(self._docker.containers.container(name).show(), shapes.ContainerShape)
         except Invalid as error:
             if error.code != "not_found":
                 raise
@@ -122,16 +122,15 @@ class Engine:
 
     async def inspect(self, container_id: str) -> Raw:
         """GET /containers/{id}/json."""
-        return await self._read(self._docker.containers.container(_check_id(container_id)).show(), shapes.Container)
+        container = self._docker.containers.container(_check_id(container_id))
+        return await self._read(container.show(), shapes.ContainerShape)
 
     async def containers(self, labels: Mapping[str, str] | None = None) -> list[Raw]:
         """GET /containers/json: all of them, or those with these labels; also the stopped ones."""
         query = {"filters": json.dumps(_labels(labels))} if labels else {}
-        found = await self._read(self._docker.containers.list(all=True, **query))
-        listed: list[Raw] = [one._container for one in found]
-        with translated():
-            shapes.check_shape(listed, list[shapes.ListedContainer])
-        return listed
+        return list(
+            await self.get_json("/containers/json", {"all": "1", **query}, (), list[shapes.ListedContainerShape])
+        )
 
     async def create(self, name: str, config: Raw) -> str:
         """POST /containers/create. Returns the id."""
@@ -206,7 +205,7 @@ class Engine:
     async def networks(self, labels: Mapping[str, str]) -> list[Raw]:
         """GET /networks: those with these labels."""
         networks: Any = self._docker.networks  # has no types
-        return list(await self._read(networks.list(filters=_labels(labels)), list[shapes.Network]))
+        return list(await self._read(networks.list(filters=_labels(labels)), list[shapes.NetworkShape]))
 
     async def remove_network(self, network_id: str) -> None:
         """DELETE /networks/{id}."""
@@ -217,7 +216,7 @@ class Engine:
     async def volumes(self, labels: Mapping[str, str]) -> list[str]:
         """GET /volumes: the names of those with these labels."""
         volumes: Any = self._docker.volumes  # has no types
-        found = await self._read(volumes.list(filters=_labels(labels)), shapes.Volumes)
+        found = await self._read(volumes.list(filters=_labels(labels)), shapes.VolumesShape)
         return [str(one["Name"]) for one in found.get("Volumes") or ()]
 
     async def remove_volume(self, name: str) -> None:
@@ -231,7 +230,7 @@ class Engine:
     async def image(self, reference: str) -> Raw | None:
         """GET /images/{name}/json; None where the engine has no such image."""
         try:
-            return await self._read(self._docker.images.inspect(reference), shapes.Image)
+            return await self._read(self._docker.images.inspect(reference), shapes.ImageShape)
         except Invalid as error:
             if error.code == "not_found":
                 return None
@@ -240,7 +239,7 @@ class Engine:
     async def images(self, labels: Mapping[str, str]) -> list[Raw]:
         """GET /images/json: all of them, or those with these labels."""
         filters = _labels(labels) if labels else None
-        return list(await self._read(self._docker.images.list(filters=filters), list[shapes.Image]))
+        return list(await self._read(self._docker.images.list(filters=filters), list[shapes.ImageShape]))
 
     async def commit(self, container_id: str, repository: str, tag: str, config: Raw) -> None:
         """POST /commit. The container is paused meanwhile."""

@@ -15,20 +15,20 @@ Objects = list[dict[str, Any]] | None
 Settings = dict[str, Any] | None
 
 
-class Health(TypedDict, total=False):
+class HealthShape(TypedDict, total=False):
     Status: str
 
 
-class State(TypedDict, total=False):
+class StateShape(TypedDict, total=False):
     Status: str
     Running: bool
     Restarting: bool
     StartedAt: str
     ExitCode: int
-    Health: Health | None
+    Health: HealthShape | None
 
 
-class Config(TypedDict, total=False):
+class ConfigShape(TypedDict, total=False):
     Image: str
     Labels: Labels
     Tty: bool
@@ -38,7 +38,7 @@ class Config(TypedDict, total=False):
     StopTimeout: int | None
 
 
-class HostConfig(TypedDict, total=False):
+class HostConfigShape(TypedDict, total=False):
     NetworkMode: str
     AutoRemove: bool
     RestartPolicy: Settings
@@ -56,7 +56,7 @@ class HostConfig(TypedDict, total=False):
     ReadonlyPaths: Texts
 
 
-class Mount(TypedDict, total=False):
+class MountShape(TypedDict, total=False):
     Type: str
     Name: str
     Source: str
@@ -64,25 +64,25 @@ class Mount(TypedDict, total=False):
     RW: bool
 
 
-class NetworkSettings(TypedDict, total=False):
+class NetworkSettingsShape(TypedDict, total=False):
     Networks: dict[str, dict[str, Any]] | None
 
 
-class Container(TypedDict, total=False):
+class ContainerShape(TypedDict, total=False):
     """GET /containers/{id}/json."""
 
     Id: str
     Name: str
     Image: str
     Created: str
-    State: State
-    Config: Config
-    HostConfig: HostConfig
-    Mounts: list[Mount] | None
-    NetworkSettings: NetworkSettings | None
+    State: StateShape
+    Config: ConfigShape
+    HostConfig: HostConfigShape
+    Mounts: list[MountShape] | None
+    NetworkSettings: NetworkSettingsShape | None
 
 
-class ListedContainer(TypedDict, total=False):
+class ListedContainerShape(TypedDict, total=False):
     """An entry of GET /containers/json."""
 
     Id: Required[str]
@@ -93,7 +93,7 @@ class ListedContainer(TypedDict, total=False):
     Labels: Labels
 
 
-class Image(TypedDict, total=False):
+class ImageShape(TypedDict, total=False):
     """GET /images/{name}/json, and an entry of GET /images/json."""
 
     Id: str
@@ -103,64 +103,64 @@ class Image(TypedDict, total=False):
     RepoDigests: Texts
 
 
-class Network(TypedDict, total=False):
+class NetworkShape(TypedDict, total=False):
     """An entry of GET /networks."""
 
     Id: Required[str]
     Name: str
 
 
-class Volumes(TypedDict, total=False):
+class VolumesShape(TypedDict, total=False):
     """GET /volumes."""
 
     Volumes: Objects
 
 
-class Info(TypedDict, total=False):
+class InfoShape(TypedDict, total=False):
     """GET /info."""
 
     SecurityOptions: Texts
     Swarm: Settings
 
 
-class Version(TypedDict, total=False):
+class VersionShape(TypedDict, total=False):
     """GET /version."""
 
     Components: Objects
 
 
-class TaskTemplate(TypedDict, total=False):
+class TaskTemplateShape(TypedDict, total=False):
     ContainerSpec: Required[dict[str, Any]]
     RestartPolicy: Settings
 
 
-class ServiceSpec(TypedDict, total=False):
+class ServiceSpecShape(TypedDict, total=False):
     Name: Required[str]
     Labels: Labels
     Mode: Settings
-    TaskTemplate: Required[TaskTemplate]
+    TaskTemplate: Required[TaskTemplateShape]
 
 
-class Service(TypedDict, total=False):
+class ServiceShape(TypedDict, total=False):
     """An entry of GET /services."""
 
     ID: Required[str]
-    Spec: Required[ServiceSpec]
+    Spec: Required[ServiceSpecShape]
     Version: Settings
     UpdateStatus: Settings
 
 
-class TaskStatus(TypedDict, total=False):
+class TaskStatusShape(TypedDict, total=False):
     State: str
     ContainerStatus: Settings
 
 
-class SwarmTask(TypedDict, total=False):
+class SwarmTaskShape(TypedDict, total=False):
     """An entry of GET /tasks."""
 
     ServiceID: str
     DesiredState: str
-    Status: Required[TaskStatus]
+    Status: Required[TaskStatusShape]
     Spec: Required[dict[str, Any]]
 
 
