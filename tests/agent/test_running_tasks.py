@@ -1,6 +1,7 @@
 """Stops of an operation that runs as a task in the agent's process."""
 
 import asyncio
+import inspect
 
 import pytest
 
@@ -44,3 +45,11 @@ async def test_a_stop_after_the_time_of_the_way_back_ends_a_task_that_hangs_ther
         running.cancel("op")
     assert await asyncio.wait_for(ending, 20) == STOPPED
     assert not running.operations
+
+
+async def test_work_that_is_stopped_before_its_first_step_is_closed() -> None:
+    running, work = RunningTasks(), Hanging().work()
+    ending = asyncio.create_task(running.run("op", work, STOPPED))
+    asyncio.get_running_loop().call_soon(running.cancel, "op")
+    assert await asyncio.wait_for(ending, 20) == STOPPED
+    assert inspect.getcoroutinestate(work) == inspect.CORO_CLOSED

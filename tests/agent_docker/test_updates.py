@@ -108,8 +108,8 @@ async def test_stop_after_the_former_container_is_removed_leaves_the_new_one(hos
     host.engine.fail("DELETE", "/containers/[^/]+$", "act_and_hang")
     running = asyncio.create_task(host.backend.run(task, print))
     await eventually(lambda: _is(any(one.startswith("DELETE") for one in host.engine.requests)))
-    await host.backend.stop(ID, 3.0)
-    assert (await running).outcome == "unknown"
+    assert await host.backend.stop(ID, 3.0)
+    assert (await running).outcome == "succeeded"
     assert (await host.backend.probe(task, task.baseline)).verdict == "took_effect"
     now = host.engine.named("web")
     assert now is not None

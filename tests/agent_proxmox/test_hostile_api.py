@@ -97,6 +97,23 @@ async def test_reply_without_an_end_gives_its_thread_back(
             await api.get("version")
 
 
+@pytest.mark.parametrize(
+    "body", [b'{"data": [' + b"[]," * MOST_REPLIED + b"[]]}", b"<html>"], ids=["values", "no JSON"]
+)
+async def test_connection_of_a_refused_reply_is_closed(server: Proxmox, body: bytes) -> None:
+    closed = asyncio.Event()
+
+    async def reply(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        if await is_closed(reader, 20):
+            closed.set()
+
+    async with serving(server, reply) as api:
+        with pytest.raises(Unreachable):
+            await api.get("version")
+        await asyncio.wait_for(closed.wait(), 20)
+
+
 async def test_limits_of_a_reply_begin_anew_with_each_request(server: Proxmox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bounded_socket, "MOST_BYTES", 1_000)
     body = b'{"data": "' + b"x" * 600 + b'"}'

@@ -1,19 +1,23 @@
 """A real restic repository of containers: what a killed restic leaves in it, and a disk without room."""
 
 import os
+import signal
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
 from msgspec import json
 
+from writ_agent.backends.processes import living
 from writ_containers.backups.repository import BUSY, BackupPart, Repository
 from writ_contracts.errors import WritError
 from writ_contracts.ids import encode_id
 from writ_contracts.inventory import BackupRepository
+from writ_hostops.processes import kill
 from writ_testing.eventually import eventually
 from writ_testing.peers.restic_repository import create_repository
 
+OPERATION = encode_id(b"x" * 16)
 TAGS = {"writ-id": "first", "writ-container": "db", "writ-path": "/data", "writ-part": "1/1"}
 
 
@@ -23,7 +27,7 @@ def repository_in(folder: Path) -> Repository:
     declared = BackupRepository(
         repository=str(folder / "repository"), password_file=str(folder / "password"), host="box"
     )
-    return Repository(declared, encode_id(b"x" * 16))
+    return Repository(declared, OPERATION)
 
 
 async def store(repository: Repository, backup_id: str, stream: AsyncIterator[bytes]) -> None:
@@ -43,15 +47,31 @@ async def test_backup_is_deleted_although_a_killed_restic_left_its_lock(tmp_path
     async def breaking() -> AsyncIterator[bytes]:
         yield b"a part"
         await eventually(lambda: is_locked(locks), within=30)
-        raise WritError("the engine went away", code="unreachable")
+        kill(living(OPERATION), signal.SIGKILL)
+        yield b"another part"
 
-    with pytest.raises(WritError, match="the engine went away"):
+    with pytest.raises(WritError):
         await store(repository, "second", breaking())
     assert await is_locked(locks)
     [kept] = await repository.parts()
     await repository.forget([kept])
     assert await repository.parts() == []
     assert not await is_locked(locks)
+
+
+async def test_backup_whose_stream_breaks_leaves_neither_a_snapshot_nor_a_lock(tmp_path: Path) -> None:
+    repository, locks = repository_in(tmp_path), tmp_path / "repository" / "locks"
+
+    async def breaking() -> AsyncIterator[bytes]:
+        yield b"a part"
+        await eventually(lambda: is_locked(locks), within=30)
+        raise WritError("the engine went away", code="unreachable")
+
+    with pytest.raises(WritError, match="the engine went away"):
+        await store(repository, "first", breaking())
+    assert living(OPERATION) == []
+    assert not await is_locked(locks)
+    assert await repository.parts() == []
 
 
 async def is_locked(locks: Path) -> bool:

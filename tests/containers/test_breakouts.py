@@ -135,7 +135,9 @@ class NoContainers(Engine):
     async def networks(self, labels: Mapping[str, str]) -> list[Mapping[str, Any]]:
         return []
 
-    async def get_json(self, path: str, query: Mapping[str, str], absent: Collection[int] = ()) -> Any:
+    async def get_json(
+        self, path: str, query: Mapping[str, str], absent: Collection[int] = (), shape: Any = Any
+    ) -> Any:
         return None
 
     async def volumes(self, labels: Mapping[str, str]) -> list[str]:

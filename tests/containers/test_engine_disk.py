@@ -34,7 +34,9 @@ class OddEngine(Engine):
     def __init__(self, answer: object) -> None:
         self._answer = answer
 
-    async def get_json(self, path: str, query: Mapping[str, str], absent: Collection[int] = ()) -> Any:
+    async def get_json(
+        self, path: str, query: Mapping[str, str], absent: Collection[int] = (), shape: Any = Any
+    ) -> Any:
         return self._answer
 
 

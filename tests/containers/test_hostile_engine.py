@@ -19,6 +19,7 @@ from tests.lab.engine_certificates import Authority
 from writ_containers.engine.api import Engine
 from writ_containers.engine.connection import EngineAddress
 from writ_containers.engine.endpoint import SocketEndpoint, TlsEndpoint
+from writ_containers.stacks import swarm_api
 from writ_contracts.errors import TimedOut, WritError
 
 ID = "a" * 64
@@ -238,3 +239,32 @@ async def test_reply_of_another_shape_is_an_error_and_no_defect(
     async with engine_at(tmp_path / "e.sock", serve) as engine:
         with pytest.raises(WritError):
             await CALLS[call](engine)
+
+
+WRONG: dict[str, tuple[Callable[[Engine], Awaitable[object]], object]] = {
+    "state": (lambda engine: engine.inspect(ID), {"Id": ID, "State": "running"}),
+    "labels": (lambda engine: engine.inspect(ID), {"Id": ID, "Config": {"Labels": ["a"]}}),
+    "mounts": (lambda engine: engine.inspect(ID), {"Id": ID, "Mounts": {"a": 1}}),
+    "containers": (lambda engine: engine.containers(), [{"Id": ID, "Names": "web"}]),
+    "image": (lambda engine: engine.image("box:1"), {"RepoDigests": "one"}),
+    "images": (lambda engine: engine.images({}), [{"Labels": "one"}]),
+    "networks": (lambda engine: engine.networks({}), [{"Name": "one"}]),
+    "volumes": (lambda engine: engine.volumes({}), {"Volumes": ["one"]}),
+    "info": (lambda engine: engine.info(), {"Swarm": "inactive"}),
+    "version": (lambda engine: engine.version(), {"Components": "one"}),
+    "services": (swarm_api.services, [{"ID": "one", "Spec": {"Name": "one"}}]),
+    "tasks": (lambda engine: swarm_api.tasks(engine, "one"), [{"Status": "running"}]),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+async def test_reply_whose_values_have_other_types_is_garbled(tmp_path: Path, name: str) -> None:
+    call, body = WRONG[name]
+
+    async def serve(line: str, writer: asyncio.StreamWriter) -> None:
+        writer.write(reply(json.dumps(body).encode()))
+
+    async with engine_at(tmp_path / "e.sock", serve) as engine:
+        with pytest.raises(TimedOut, match="is not usable: ") as refused:
+            await call(engine)
+    assert refused.value.code == "garbled"

@@ -214,6 +214,20 @@ def test_half_a_file_does_not_replace_the_one_that_is_there(
     assert (srv / "data" / "deep" / "-b").read_text() == "b"
 
 
+def test_restore_that_ends_without_an_effect_leaves_no_new_folder(
+    vault: Vault, srv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vault.ask("backup_create", backup_id="one", target_path=f"{srv}/data")
+    (tmp_path / "bin").mkdir()
+    failing = f'#!/bin/sh\ncase "$*" in *\\ restore\\ *) exit 1;; esac\nexec {program("restic")} "$@"\n'
+    (tmp_path / "bin" / "restic").write_text(failing)
+    (tmp_path / "bin" / "restic").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    result = vault.ask("backup_restore", backup_id="one", target_path=f"{srv}/new")
+    assert (result["outcome"], result["effect"]) == ("failed", "none")
+    assert "new" not in names(srv)
+
+
 @pytest.mark.exhaustive
 def test_a_restore_that_is_ended_before_its_files_are_whole_changes_nothing(
     vault: Vault, srv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

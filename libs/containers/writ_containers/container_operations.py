@@ -63,6 +63,8 @@ async def run(engine: Engine, task: Task, progress: Progress) -> TaskResult:
         raise type(error)(redact(str(error), secrets), code=error.code) from None
     except asyncio.CancelledError:
         return await _cancelled(engine, task, last)
+    finally:
+        engine.creating.discard(task.operation_id)
     return replace(done, message=redact(done.message, secrets))
 
 

@@ -28,6 +28,7 @@ class RunningTasks:
     async def run(self, operation_id: str, work: Coroutine[Any, Any, TaskResult], stopped: TaskResult) -> TaskResult:
         """Return the outcome of the work, or `stopped` if `cancel` ended it. An error of the work is raised."""
         task = self._tasks[operation_id] = tasks.start(contained(work), "operation")
+        task.add_done_callback(lambda _: work.close())  # a cancel before its first step leaves it unawaited
         try:
             await asyncio.wait({task})
         except asyncio.CancelledError:

@@ -27,6 +27,7 @@ from writ_containers.containers import container_recreate, container_update, con
 from writ_containers.containers.container_replace import replace_container
 from writ_containers.engine.api import Engine
 from writ_containers.engine.late_effects import CERTAIN_AFTER, PAUSE
+from writ_containers.engine.whole_requests import answered
 from writ_contracts.catalogue.backups import BackupCreate, BackupRestore
 from writ_contracts.errors import Conflict, Invalid, TimedOut, WritError
 from writ_contracts.inventory import Target
@@ -104,10 +105,11 @@ async def names(target: Target) -> list[str]:
 
 async def _create(engine: Engine, repository: Repository, task: Task, progress: Progress, until: float) -> TaskResult:
     parameters: BackupCreate = task.arguments()
-    raw = await engine.find(_container(task))
-    data = await mounted_data(engine, raw, task.target)
+    try:
+        raw, data = await _source(engine, repository, task)
+    except asyncio.CancelledError:
+        return TaskResult(outcome="cancelled", code="cancelled", message="it was stopped before it began")
     paths = data.paths
-    await _refuse_taken(repository, parameters.backup_id)
     try:
         async with _quiet(engine, raw, parameters.quiesce), asyncio.timeout(until - time.monotonic()):
             for number, path in enumerate(paths, 1):
@@ -115,6 +117,7 @@ async def _create(engine: Engine, repository: Repository, task: Task, progress: 
                 tags = _tags(parameters.backup_id, task.operation_id, _container(task), path, f"{number}/{len(paths)}")
                 async with aclosing(engine.archive(str(raw["Id"]), path)) as stream:
                     await repository.store(tags, file_name(number), stream, full=parameters.backup_type == "full")
+        parts = [one for one in await _parts(repository, parameters.backup_id) if one.operation_id == task.operation_id]
     except (WritError, TimeoutError) as error:
         code = error.code if isinstance(error, WritError) else "timeout"
         done = await _given_up(repository, task.operation_id, code, str(error) or "it took too long")
@@ -122,7 +125,6 @@ async def _create(engine: Engine, repository: Repository, task: Task, progress: 
     except asyncio.CancelledError:
         done = await _given_up(repository, task.operation_id, "cancelled", "it was stopped")
         return replace(done, outcome="cancelled" if done.effect == "none" else "unknown")
-    parts = [one for one in await _parts(repository, parameters.backup_id) if one.operation_id == task.operation_id]
     if not complete(parts):
         return await _given_up(repository, task.operation_id, "tool_failed", "the repository has not all of it")
     return TaskResult(
@@ -132,6 +134,14 @@ async def _create(engine: Engine, repository: Repository, task: Task, progress: 
         message=_without(data).removeprefix("; "),
         effect="done",
     )
+
+
+async def _source(engine: Engine, repository: Repository, task: Task) -> tuple[Raw, MountedData]:
+    """Return the container and its data. Raises WritError for what cannot be backed up."""
+    raw = await engine.find(_container(task))
+    data = await mounted_data(engine, raw, task.target)
+    await _refuse_taken(repository, str(task.parameters["backup_id"]))
+    return raw, data
 
 
 async def _given_up(repository: Repository, operation_id: str, code: str, message: str) -> TaskResult:
@@ -229,7 +239,7 @@ async def _quiet(engine: Engine, raw: Raw, how: str) -> AsyncIterator[None]:
     if how == "none" or raw.get("State", {}).get("Status") != "running":
         yield
         return
-    begin = engine.pause(container_id) if how == "pause" else engine.stop(container_id, seconds)
+    begin = answered(engine.pause(container_id)) if how == "pause" else engine.stop(container_id, seconds)
     is_quiet = False
     try:
         await begin

@@ -32,7 +32,8 @@ from writ_hostops.backups.left_locks import is_left
 TAG = "writ-container-backup"
 CHUNK = 256 * 1024
 MOST_ERRORS = 8 * 1024
-KILL_SECONDS = 1.0
+UNLOCK_SECONDS, KILL_SECONDS = 0.3, 1.0
+"""For restic to remove its lock after a SIGTERM, with its input still open; and to end after a SIGKILL."""
 BUSY, NO_SPACE = "busy", "no_space"
 CODES = {
     10: ("unavailable", "there is no restic repository where the target declares one: restic init"),
@@ -70,7 +71,7 @@ class Repository:
         return sorted((_part(one) for one in _items(out)), key=lambda one: (one.created_at, one.number))
 
     async def store(self, tags: Mapping[str, str], name: str, stream: AsyncIterator[bytes], *, full: bool) -> None:
-        """Store one file. A broken stream leaves no snapshot: restic is killed before its input ends."""
+        """Store one file. A broken stream leaves no snapshot: restic ends before its input."""
         options = [f"--tag={tag}={quote(value, safe='/')}" for tag, value in tags.items()]
         words = ["backup", "--stdin", f"--stdin-filename={name}", f"--host={self.host}", f"--tag={TAG}", *options]
         async with self._running([*words, *(["--force"] if full else [])], stdin=True) as process:
@@ -87,8 +88,8 @@ class Repository:
 
     @asynccontextmanager
     async def dump(self, part: BackupPart) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Yield the pieces of a part's file. After the block restic has ended, also for a kept iterator. Raises
-        WritError where restic finds the file damaged, and where the block did not read it to its end.
+        """Yield the pieces of a part's file. restic has ended when the block has. Raises WritError where restic finds the
+        file damaged, and where the block did not read it to its end.
 
         Without room for restic's lock it is read without one: restic ends before its first byte, and is started again.
         """
@@ -147,7 +148,9 @@ class Repository:
 
     @asynccontextmanager
     async def _running(self, words: Sequence[str], *, stdin: bool = False) -> AsyncIterator[Process]:
-        """Yield a running restic. It has ended well after the block, and is killed where the block ends by an error."""
+        """Yield a running restic. It has ended well after the block, and is ended where the block ends by an error: by
+        a signal that lets it remove its lock, which would forbid a prune on another host.
+        """
         with tempfile.TemporaryDirectory(prefix="writ-restic-") as home:
             environment = {
                 "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -161,9 +164,11 @@ class Repository:
                 yield process
                 status = await process.wait()
             except BaseException:
-                with suppress(ProcessLookupError):
-                    process.kill()
-                await end(self._operation_id, 0.0, KILL_SECONDS)
+                try:
+                    await end(self._operation_id, UNLOCK_SECONDS, KILL_SECONDS)
+                finally:
+                    with suppress(ProcessLookupError):
+                        process.kill()
                 await process.wait()
                 raise
             finally:

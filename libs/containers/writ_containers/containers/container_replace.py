@@ -21,6 +21,7 @@ from writ_containers.containers.health_wait import HealthResult, inspected, last
 from writ_containers.engine.api import Engine
 from writ_containers.engine.engine_errors import LOST
 from writ_containers.engine.late_effects import CERTAIN_AFTER
+from writ_containers.engine.whole_requests import answered, completed
 from writ_contracts.errors import Conflict, Invalid, WritError
 
 Raw = Mapping[str, Any]
@@ -105,8 +106,8 @@ async def _replaced(
         if ran:
             progress("stops the former container")
             await stop.send(engine, str(raw["Id"]), min(seconds, max(1, int(task.timeout / 3))))
-        await engine.rename(str(raw["Id"]), names.former)
-        await engine.rename(container_id, names.name)
+        await answered(engine.rename(str(raw["Id"]), names.former))
+        await answered(engine.rename(container_id, names.name))
         end = await _well(engine, container_id, ran, until - min(seconds, 10) - ROLL_BACK_SECONDS, progress)
     except WritError as error:
         return await _rolled_back(engine, task, raw, error.code, str(error), {}, until, stop)
@@ -123,6 +124,7 @@ async def roll_back(engine: Engine, name: str, former_id: str, ran: bool, operat
     """
     former = await engine.inspect(former_id)  # without it the new one is all there is
     for container_id in await labelled(engine, operation_id):
+        engine.creating.discard(operation_id)
         with _gone_already():
             await engine.remove(container_id, force=True)
     if former.get("Name") != f"/{name}":
@@ -134,7 +136,8 @@ async def roll_back(engine: Engine, name: str, former_id: str, ran: bool, operat
         with _gone_already():
             await engine.remove_volume(volume)
     container = await engine.find(name)
-    return container.get("Id") == former_id and container_view.is_running(container) == ran
+    is_as_before = container.get("Id") == former_id and container_view.is_running(container) == ran
+    return is_as_before and operation_id not in engine.creating
 
 
 @contextmanager
@@ -217,7 +220,7 @@ async def _finished(engine: Engine, raw: Raw, names: ReplacementNames, new: Raw)
     }
     done = TaskResult(outcome="succeeded", output=output, state=container_view.baseline(new), effect="done")
     try:
-        await engine.remove(str(raw["Id"]), force=True)
+        await completed(engine.remove(str(raw["Id"]), force=True))  # a cancel would find no container to go back to
     except WritError as error:
         return replace(done, message=f"the former container is left as {names.former}: {error}")
     return done

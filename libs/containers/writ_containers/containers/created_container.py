@@ -9,13 +9,14 @@ from writ_containers.containers.container_view import OPERATION_LABEL
 from writ_containers.engine.api import Engine
 from writ_containers.engine.engine_errors import LOST
 from writ_containers.engine.late_effects import CERTAIN_AFTER, PAUSE, observe_late
+from writ_containers.engine.whole_requests import answered
 from writ_contracts.errors import Invalid, Unreachable, WritError
 
 
 async def create_container(engine: Engine, name: str, body: Mapping[str, Any], operation_id: str) -> str | None:
     """Return the id; None where the engine does not say if it has created it. Raises WritError for what it refused."""
     try:
-        return await engine.create(name, body)
+        return await answered(_create(engine, name, body, operation_id))
     except WritError as error:
         if error.code not in LOST:
             raise
@@ -27,6 +28,18 @@ async def create_container(engine: Engine, name: str, body: Mapping[str, Any], o
     if not is_certain:
         return None
     raise Invalid(f"{lost}; nothing was created", code=lost.code) from lost
+
+
+async def _create(engine: Engine, name: str, body: Mapping[str, Any], operation_id: str) -> str:
+    engine.creating.add(operation_id)
+    try:
+        created = await engine.create(name, body)
+    except WritError as error:
+        if error.code not in LOST:
+            engine.creating.discard(operation_id)
+        raise
+    engine.creating.discard(operation_id)
+    return created
 
 
 def where_to_look(operation_id: str) -> str:
@@ -62,8 +75,9 @@ async def removed_until(engine: Engine, operation_id: str, until: float) -> bool
 
 async def _removed(engine: Engine, operation_id: str) -> bool:
     for container_id in await labelled(engine, operation_id):
+        engine.creating.discard(operation_id)
         await engine.remove(container_id, force=True)
-    return not await labelled(engine, operation_id)
+    return operation_id not in engine.creating and not await labelled(engine, operation_id)
 
 
 async def labelled(engine: Engine, operation_id: str) -> list[str]:

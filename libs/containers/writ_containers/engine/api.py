@@ -15,6 +15,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from pathlib import Path
 from typing import Any, TypeVar
 
+from writ_containers.engine import reply_shapes as shapes
 from writ_containers.engine.connection import EngineAddress
 from writ_containers.engine.disk_usage import DiskUsage, disk_usage
 from writ_containers.engine.endpoint import Endpoint, connector, url
@@ -58,6 +59,8 @@ class Engine:
         self.registries = registries or Registries()
         self.stack_files = stack_files or LocalStackFiles()
         self.probed = AnsweredProbes()
+        self.creating: set[str] = set()
+        """Operations with a create that the engine may still carry out: its reply has not come."""
         with tempfile.TemporaryDirectory(prefix="writ-engine-") as folder:
             self._connector = connector(endpoint, Path(folder))
         timeout = aiohttp.ClientTimeout(total=None, connect=address.connect_timeout)
@@ -78,11 +81,11 @@ class Engine:
 
     async def version(self) -> Raw:
         """Return the reply of GET /version."""
-        return await self._read(self._docker.version())
+        return await self._read(self._docker.version(), shapes.VersionShape)
 
     async def info(self) -> Raw:
         """Return the reply of GET /info."""
-        return await self._read(self._docker.system.info())
+        return await self._read(self._docker.system.info(), shapes.InfoShape)
 
     async def disk_usage(self) -> DiskUsage:
         """Return the bytes of images and containers: GET /system/df. Volumes are left out, which it would walk."""
@@ -98,7 +101,7 @@ class Engine:
         if _NAME(name) is None:
             raise Invalid("container_name does not fit Docker's grammar", code="invalid_parameters")
         try:
-            raw = await self._read(self._docker.containers.container(name).show())
+            raw = await self._read(self._docker.containers.container(name).show(), shapes.ContainerShape)
         except Invalid as error:
             if error.code != "not_found":
                 raise
@@ -119,13 +122,15 @@ class Engine:
 
     async def inspect(self, container_id: str) -> Raw:
         """GET /containers/{id}/json."""
-        return await self._read(self._docker.containers.container(_check_id(container_id)).show())
+        container = self._docker.containers.container(_check_id(container_id))
+        return await self._read(container.show(), shapes.ContainerShape)
 
     async def containers(self, labels: Mapping[str, str] | None = None) -> list[Raw]:
         """GET /containers/json: all of them, or those with these labels; also the stopped ones."""
         query = {"filters": json.dumps(_labels(labels))} if labels else {}
-        found = await self._read(self._docker.containers.list(all=True, **query))
-        return [one._container for one in found]
+        return list(
+            await self.get_json("/containers/json", {"all": "1", **query}, (), list[shapes.ListedContainerShape])
+        )
 
     async def create(self, name: str, config: Raw) -> str:
         """POST /containers/create. Returns the id."""
@@ -200,7 +205,7 @@ class Engine:
     async def networks(self, labels: Mapping[str, str]) -> list[Raw]:
         """GET /networks: those with these labels."""
         networks: Any = self._docker.networks  # has no types
-        return list(await self._read(networks.list(filters=_labels(labels))))
+        return list(await self._read(networks.list(filters=_labels(labels)), list[shapes.NetworkShape]))
 
     async def remove_network(self, network_id: str) -> None:
         """DELETE /networks/{id}."""
@@ -211,7 +216,7 @@ class Engine:
     async def volumes(self, labels: Mapping[str, str]) -> list[str]:
         """GET /volumes: the names of those with these labels."""
         volumes: Any = self._docker.volumes  # has no types
-        found = await self._read(volumes.list(filters=_labels(labels)))
+        found = await self._read(volumes.list(filters=_labels(labels)), shapes.VolumesShape)
         return [str(one["Name"]) for one in found.get("Volumes") or ()]
 
     async def remove_volume(self, name: str) -> None:
@@ -225,7 +230,7 @@ class Engine:
     async def image(self, reference: str) -> Raw | None:
         """GET /images/{name}/json; None where the engine has no such image."""
         try:
-            return await self._read(self._docker.images.inspect(reference))
+            return await self._read(self._docker.images.inspect(reference), shapes.ImageShape)
         except Invalid as error:
             if error.code == "not_found":
                 return None
@@ -234,7 +239,7 @@ class Engine:
     async def images(self, labels: Mapping[str, str]) -> list[Raw]:
         """GET /images/json: all of them, or those with these labels."""
         filters = _labels(labels) if labels else None
-        return list(await self._read(self._docker.images.list(filters=filters)))
+        return list(await self._read(self._docker.images.list(filters=filters), list[shapes.ImageShape]))
 
     async def commit(self, container_id: str, repository: str, tag: str, config: Raw) -> None:
         """POST /commit. The container is paused meanwhile."""
@@ -282,8 +287,10 @@ class Engine:
 
         return await self._read(fetch())
 
-    async def get_json(self, path: str, query: Mapping[str, str], absent: Collection[int] = ()) -> Any:
-        """Return the answer to GET; None where its status is one of `absent`."""
+    async def get_json(
+        self, path: str, query: Mapping[str, str], absent: Collection[int] = (), shape: Any = Any
+    ) -> Any:
+        """Return the answer to GET, which has this shape; None where its status is one of `absent`."""
 
         async def fetch() -> Any:
             async with self._session.get(f"{self._base}{path}", params=query) as response:
@@ -292,7 +299,7 @@ class Engine:
                 await _check_status(response)
                 return await response.json()
 
-        return await self._read(fetch())
+        return await self._read(fetch(), shape)
 
     async def delete(self, path: str) -> None:
         """Send DELETE. Raises WritError."""
@@ -300,11 +307,13 @@ class Engine:
             async with self._session.delete(f"{self._base}{path}") as response:
                 await _check_status(response)
 
-    async def _read(self, request: Awaitable[T]) -> T:
+    async def _read(self, request: Awaitable[T], shape: Any = Any) -> T:
         """Wait for a read of the engine, within a bound: aiodocker knows no limit of its own."""
         with translated():
             async with asyncio.timeout(self.address.reply_timeout):
-                return await request
+                reply = await request
+            shapes.check_shape(reply, shape)
+            return reply
 
 
 async def _check_status(response: "aiohttp.ClientResponse") -> None:

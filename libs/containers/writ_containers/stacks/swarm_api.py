@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from writ_containers.engine.api import Engine
+from writ_containers.engine.reply_shapes import NetworkShape, ServiceShape, SwarmTaskShape
 from writ_contracts.errors import Invalid, TimedOut, WritError
 
 Raw = Mapping[str, Any]
@@ -19,17 +20,17 @@ _ID = re.compile(r"[0-9a-z]{25}|[0-9a-f]{64}").fullmatch
 async def services(engine: Engine, stack: str | None = None) -> list[Raw] | None:
     """Return the services of a stack, or of all stacks; None where the engine is no swarm manager."""
     query = {"status": "true", "filters": _filters(stack)}
-    found = await engine.get_json("/services", query, absent=NO_MANAGER)
+    found = await engine.get_json("/services", query, absent=NO_MANAGER, shape=list[ServiceShape] | None)
     return None if found is None else list(found)
 
 
 async def tasks(engine: Engine, stack: str) -> list[Raw]:
     """Return the tasks of a stack, also those that have ended."""
-    return list(await engine.get_json("/tasks", {"filters": _filters(stack)}) or ())
+    return list(await engine.get_json("/tasks", {"filters": _filters(stack)}, shape=list[SwarmTaskShape] | None) or ())
 
 
 async def networks(engine: Engine, stack: str) -> list[Raw]:
-    return list(await engine.get_json("/networks", {"filters": _filters(stack)}) or ())
+    return list(await engine.get_json("/networks", {"filters": _filters(stack)}, shape=list[NetworkShape] | None) or ())
 
 
 async def remove(engine: Engine, kind: str, item_id: str) -> None:

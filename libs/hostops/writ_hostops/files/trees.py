@@ -43,13 +43,19 @@ class Tree:
 def opened_tree(target: HostTarget, path: str, make: Optional[int] = None) -> Iterator[Tree]:
     """Open the folder or regular file of `target_path`; HostError `not_found`, `outside_roots`.
 
-    With `make`, a mode, an absent folder is created if its parent exists.
+    With `make`, a mode, an absent folder is created if its parent exists. After an error it is removed again if it is
+    empty.
     """
     with opened_parent(target, path) as (folder, last):
-        if make is not None and last:
-            _make(path, folder, last, make)
-        with entered(target, path, folder, last) as tree:
-            yield tree
+        is_new = make is not None and last != "" and _make(path, folder, last, make)
+        try:
+            with entered(target, path, folder, last) as tree:
+                yield tree
+        except BaseException:
+            if is_new:
+                with suppress(OSError):
+                    os.rmdir(last, dir_fd=folder)
+            raise
 
 
 @contextmanager
@@ -77,18 +83,20 @@ def opened_parent(target: HostTarget, path: str) -> Iterator[Tuple[int, str]]:
         os.close(folder)
 
 
-def _make(path: str, folder: int, name: str, mode: int) -> None:
+def _make(path: str, folder: int, name: str, mode: int) -> bool:
+    """Make the folder. Return False if it is there already."""
     with system_errors(path):
         try:
             os.mkdir(name, 0o700, dir_fd=folder)
         except FileExistsError:
-            return
+            return False
         made = os.open(name, FOLDER_FLAGS, dir_fd=folder)
         try:
             refuse_not_new(made, path)
             os.fchmod(made, mode)
         finally:
             os.close(made)
+    return True
 
 
 def refuse_not_new(folder: int, path: str) -> None:

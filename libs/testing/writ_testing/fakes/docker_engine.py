@@ -17,7 +17,7 @@ from writ_testing.fakes.engine_http import EngineRequest, HttpReply, leave, read
 from writ_testing.fakes.engine_networks import EngineNetworks
 from writ_testing.fakes.engine_storage import EngineStorage, has_labels
 
-Kind = Literal["cut", "act_and_cut", "cut_body", "hang", "act_and_hang", "half_close", "garble"]
+Kind = Literal["cut", "act_and_cut", "cut_body", "hang", "act_and_hang", "half_close", "garble", "late"]
 FOLDER = base64.b64encode(b'{"name":"data","mode":2147484141}').decode()
 DISK_USAGE = {"LayersSize": 1_500_000_000, "Containers": [{"SizeRw": 2500}]}
 ABSENT = "0001-01-01T00:00:00Z"
@@ -40,7 +40,8 @@ class FakeEngine(EngineNetworks, EngineStorage, LateStops):
 
     `exits` and `health`: how containers are once started, those of the image `ill` or all. `breaks`: the fault of the
     changing request of that number (from 1), and `broken` is set when it comes; `after_change`: faults once a change
-    was carried out; `delay`: seconds before each answer.
+    was carried out; `delay`: seconds before each answer; `go_on`: a request that is `late` waits for it, and is then
+    carried out, also where its client has left.
     """
 
     socket: Path = Path()
@@ -51,6 +52,7 @@ class FakeEngine(EngineNetworks, EngineStorage, LateStops):
     breaks: tuple[int, Kind | int] | None = None
     after_change: list[EngineFault] = field(default_factory=list)
     broken: asyncio.Event = field(default_factory=asyncio.Event)
+    go_on: asyncio.Event = field(default_factory=asyncio.Event)
     delay: float = 0.0
     logs: str = ""
     exits: int | None = None
@@ -140,6 +142,8 @@ class FakeEngine(EngineNetworks, EngineStorage, LateStops):
         if kind in ("cut", "hang"):
             self.keep_stop(request, self.containers)
             return await leave(reader, kind == "hang")
+        if kind == "late":
+            await self.go_on.wait()
         answer = self._handle(request)
         if request.method not in ("GET", "HEAD"):
             self.faults += self.after_change

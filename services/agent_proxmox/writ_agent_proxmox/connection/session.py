@@ -55,7 +55,8 @@ class ApiSession:
         self._session.headers["accept-encoding"] = "identity"
         context = context_for(connection)
         context.sslsocket_class = BoundedSocket
-        self._session.mount("https://", PinnedAdapter(context, connection.fingerprint))
+        self._adapter = PinnedAdapter(context, connection.fingerprint)
+        self._session.mount("https://", self._adapter)
 
     def call(self, method: str, path: Sequence[object], parameters: Mapping[str, Any]) -> Any:
         """Return the `data` of the reply. Raises Unreachable, TimedOut (a change whose effect is unknown), Conflict,
@@ -76,6 +77,7 @@ class ApiSession:
         except ResourceException as error:
             raise self._refusal(error, changing=changing) from None
         except (requests.RequestException, UnusableReply) as error:
+            self._adapter.close_connections()  # a server whose reply is refused keeps none
             raise self._broken(error, changing=changing) from None
 
     def _refusal(self, error: Any, *, changing: bool) -> WritError:

@@ -46,6 +46,17 @@ class PinnedAdapter(HTTPAdapter):
         """Hand the context to every connection."""
         super().init_poolmanager(connections, maxsize, block, **pool_kwargs, **self._tls)
 
+    def close_connections(self) -> None:
+        """Close the unused connections, from the thread that uses them. `close` leaves that to the garbage collector:
+        urllib3 only forgets its pools (2.0).
+        """
+        pools = self.poolmanager.pools
+        forgotten = [pools.get(key) for key in pools.keys()]  # noqa: SIM118 - the container refuses to be iterated
+        self.poolmanager.clear()
+        for pool in forgotten:
+            if pool is not None:
+                pool.close()
+
     def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> tuple[Any, Any]:
         """Name the host as requests does, and nothing of requests' own idea of TLS."""
         return super().build_connection_pool_key_attributes(request, verify, cert)[0], dict(self._tls)

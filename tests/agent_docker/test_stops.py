@@ -1,0 +1,143 @@
+"""A stop while the engine carries out a request, which it does also where its client has left: the outcome is true."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+
+import pytest
+from msgspec.structs import replace
+from tests.agent_docker.crash_cases import OPERATION
+from tests.agent_docker.engine_host import EngineHost
+
+from writ_agent.backends.port import Task, TaskResult
+from writ_containers.backups import operations as backups
+from writ_containers.backups.repository import BackupPart
+
+MOMENT = 0.5
+"""Seconds in which a stopped operation ends that does not wait for the engine's reply."""
+UPDATE = {"create": 1, "first rename": 3, "second rename": 4, "start": 5}
+"""The number of the changing request."""
+
+
+async def stopped_at(host: EngineHost, task: Task, request: int) -> TaskResult:
+    """Stop the operation while the engine has this request, which it carries out a moment later."""
+    task = replace(task, baseline=await host.backend.baseline(task))
+    host.engine.breaks = (request, "late")
+    running = asyncio.create_task(host.backend.run(task, print))
+    await asyncio.wait_for(host.engine.broken.wait(), 20)
+    stopping = asyncio.create_task(host.backend.stop(OPERATION, 5.0))
+    await asyncio.wait({running}, timeout=MOMENT)
+    host.engine.go_on.set()
+    assert await asyncio.wait_for(stopping, 20)
+    return await running
+
+
+def update_of(host: EngineHost) -> Task:
+    return host.task("container_update", OPERATION, container_name="web", image="box:1", recreate=True)
+
+
+def names(host: EngineHost) -> list[str]:
+    return [one["Name"] for one in host.engine.containers.values()]
+
+
+async def test_create_that_is_stopped_while_the_engine_creates_leaves_no_container(host: EngineHost) -> None:
+    done = await stopped_at(host, host.change(OPERATION), 1)
+    assert (done.outcome, names(host)) == ("cancelled", [])
+
+
+async def test_create_that_is_stopped_while_the_engine_refuses_it_is_cancelled(host: EngineHost) -> None:
+    task = host.task("container_create", OPERATION, container_name="new", image="box:1")
+    host.engine.put("taken", running=True)
+    task = replace(task, parameters={**task.parameters, "container_name": "taken"})
+    done = await stopped_at(host, task, 1)
+    assert (done.outcome, names(host)) == ("cancelled", ["/taken"])
+
+
+async def test_create_whose_reply_was_lost_is_unknown_after_a_stop(host: EngineHost) -> None:
+    host.engine.breaks = (1, "cut")
+    running = asyncio.create_task(host.backend.run(host.change(OPERATION), print))
+    await asyncio.wait_for(host.engine.broken.wait(), 20)
+    await asyncio.wait({running}, timeout=MOMENT)
+    await host.backend.stop(OPERATION, 5.0)
+    assert ((await running).outcome, (await running).over) == ("unknown", False)
+
+
+@pytest.mark.parametrize("step", UPDATE)
+async def test_update_that_is_stopped_at_a_step_leaves_the_former_container(host: EngineHost, step: str) -> None:
+    former = host.engine.put("web", running=True)
+    done = await stopped_at(host, update_of(host), UPDATE[step])
+    [left] = host.engine.containers.values()
+    assert (done.outcome, left["Id"], left["Name"]) == ("cancelled", former["Id"], "/web")
+    assert left["State"]["Running"]
+
+
+async def test_update_that_is_stopped_while_the_former_container_is_removed_has_succeeded(host: EngineHost) -> None:
+    former = host.engine.put("web", running=True)
+    done = await stopped_at(host, update_of(host), 6)
+    [left] = host.engine.containers.values()
+    assert (done.outcome, left["Name"], left["State"]["Running"]) == ("succeeded", "/web", True)
+    assert left["Id"] != former["Id"]
+
+
+async def test_backup_that_is_stopped_at_its_pause_leaves_the_container_running(host: EngineHost) -> None:
+    web = host.engine.put("web", running=True)
+    async with host.backend._engines.engine(host.target) as engine:
+        host.engine.breaks = (1, "late")
+
+        async def backs_up() -> None:
+            async with backups._quiet(engine, web, "pause"):
+                raise AssertionError
+
+        running = asyncio.create_task(backs_up())
+        await asyncio.wait_for(host.engine.broken.wait(), 20)
+        running.cancel()
+        await asyncio.wait({running}, timeout=MOMENT)
+        host.engine.go_on.set()
+        await asyncio.wait({running}, timeout=20)
+        assert (await engine.inspect(web["Id"]))["State"]["Status"] == "running"
+
+
+class SlowRepository:
+    """It waits at one of its reads until it is stopped, and has the parts that are stored."""
+
+    def __init__(self, waits_at: int) -> None:
+        self.stored, self.reads, self.waits_at = list[BackupPart](), 0, waits_at
+        self.reached = asyncio.Event()
+
+    async def parts(self) -> list[BackupPart]:
+        self.reads += 1
+        if self.reads == self.waits_at:
+            self.reached.set()
+            await asyncio.get_running_loop().create_future()
+        return self.stored
+
+    async def store(self, tags: Mapping[str, str], name: str, stream: AsyncIterator[bytes], *, full: bool) -> None:
+        self.stored.append(
+            BackupPart(
+                reference="1",
+                backup_id=tags["writ-id"],
+                operation_id=tags["writ-op"],
+                container=tags["writ-container"],
+                path=tags["writ-path"],
+                number=1,
+                of=1,
+                created_at=1.0,
+                size=None,
+            )
+        )
+
+    async def forget(self, parts: list[BackupPart]) -> None:
+        self.stored = [one for one in self.stored if one not in parts]
+
+
+@pytest.mark.parametrize("read", [1, 2], ids=["before it begins", "once all is stored"])
+async def test_backup_that_is_stopped_while_it_reads_the_repository_is_cancelled(
+    host: EngineHost, monkeypatch: pytest.MonkeyPatch, read: int
+) -> None:
+    repository = SlowRepository(read)
+    monkeypatch.setattr(backups, "repository_of", lambda *_: repository)
+    host.engine.put("web", running=True, HostConfig={"Mounts": [{"Type": "volume", "Source": "d", "Target": "/d"}]})
+    task = host.task("backup_create", OPERATION, container_name="web", backup_id="now")
+    running = asyncio.create_task(host.backend.run(task, print))
+    await asyncio.wait_for(repository.reached.wait(), 20)
+    assert await host.backend.stop(OPERATION, 5.0)
+    assert ((await running).outcome, repository.stored) == ("cancelled", [])
