@@ -88,8 +88,8 @@ class Repository:
 
     @asynccontextmanager
     async def dump(self, part: BackupPart) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Yield the pieces of a part's file. restic has ended when the block has. Raises WritError where restic finds the
-        file damaged, and where the block did not read it to its end.
+        """Yield the pieces of a part's file. restic has ended when the block has. Raises WritError where restic finds
+        the file damaged, and where the block did not read it to its end.
 
         Without room for restic's lock it is read without one: restic ends before its first byte, and is started again.
         """
