@@ -28,6 +28,7 @@ from writ_contracts.notices import NoticeReply
 from writ_contracts.operations import Catalogue
 from writ_contracts.people.previews import PreviewReply
 from writ_contracts.plugins import digests_of
+from writ_contracts.plural import plural
 from writ_contracts.registry import CHANNELS, Role, Style
 from writ_contracts.requests import (
     OperationReply,
@@ -249,7 +250,7 @@ class Executor:
             return problem
         last = (await self._bus.journal.usage()).last_sequence
         if not await self.follower.reached(last, timeout=1.0):
-            return f"{last - self.index.sequence} events behind the journal"
+            return f"{plural(last - self.index.sequence, 'event')} behind the journal"
         if self.admission.fill >= 1:
             return f"the journal is {self.admission.fill:.0%} full"
         reason = self.admission.full() or self.follower.misled
