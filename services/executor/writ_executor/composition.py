@@ -124,7 +124,7 @@ def compose(base: Foundation) -> Components:
         alarms=base.alarms,
         key_use=base.key_use,
         receipts=_receipts(base, steps),
-        queries=_queries(base, screening, generations),
+        queries=_queries(base, steps, screening, generations),
         notices=NoticeEndpoint(recorder),
         sought_values=SoughtValuesEndpoint(base.catalogue, base.vault.search_keys),
         audit_services=audit_services,
@@ -276,7 +276,7 @@ def _receipts(base: Foundation, steps: _Steps) -> ReceiptEndpoint:
     )
 
 
-def _queries(base: Foundation, screening: RequestScreening, generations: Generations) -> QueryEndpoint:
+def _queries(base: Foundation, steps: _Steps, screening: RequestScreening, generations: Generations) -> QueryEndpoint:
     config, index, replies = base.config, base.index, SignedReplies(base.statements, base.presence)
     return QueryEndpoint(
         base.catalogue,
@@ -290,7 +290,7 @@ def _queries(base: Foundation, screening: RequestScreening, generations: Generat
         BackendTests(base.bus, index, base.vault, base.policy, base.recorder, replies),
         Buckets(config.rate, config.burst),
         generations,
-        WaitingReasons(index, base.presence, base.time.now),
+        WaitingReasons(index, base.presence, base.time.now, steps.previews.refusal),
         base.recorder.clock,
     )
 
