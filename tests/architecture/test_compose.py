@@ -214,6 +214,24 @@ def test_the_docker_agent_has_no_socket_unless_a_file_of_its_own_adds_it(compose
     assert set(added["services"]["agent-docker"]) == {"group_add", "volumes"}
 
 
+def test_the_socket_of_the_engine_stays_by_lines_of_the_environment(compose: dict[str, Any]) -> None:
+    """Options of one `docker compose up` would be missing at the next, such as that of an upgrade."""
+    text = (ROOT / "deploy/docker-socket.yaml").read_text()
+    lines = dict(re.findall(r"^#   (\w+)=(.*)$", text, re.MULTILINE))
+    assert [(ROOT / path).is_file() for path in lines["COMPOSE_FILE"].split(":")] == [True, True]
+    assert compose["services"]["agent-docker"]["profiles"] == [lines["COMPOSE_PROFILES"]]
+    assert set(re.findall(r"\$\{(\w+):\?", text)) <= set(lines)
+    assert "docker compose -f" not in text
+
+
+def test_the_command_finds_files_by_the_names_that_they_have_on_this_machine(compose: dict[str, Any]) -> None:
+    """Such as those of `writ target add … --key FILE`, which the working folder has."""
+    command = compose["services"]["writ"]
+    (volume,) = command["volumes"]
+    assert (volume["target"] if isinstance(volume, dict) else volume.rpartition(":")[2]) == command["working_dir"]
+    assert command["environment"]["WRIT_HOME"] == ".writ"
+
+
 def test_a_cluster_is_a_profile_of_three_servers(compose: dict[str, Any]) -> None:
     there = [name for name, service in compose["services"].items() if service["image"] == "writ/nats"]
     assert tuple(there) == folders.SERVERS

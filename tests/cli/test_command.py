@@ -223,7 +223,7 @@ async def test_security_events_are_listed_without_control_characters(command: Co
 async def test_search_lists_what_was(command: Command, served: ScriptedApi) -> None:
     assert (await command("audit", "search")).output == "no operation on record matches\n"
     served.audit_lacks = 7
-    assert "has not read the last 7 events of the journal yet" in (await command("audit", "search")).stderr
+    assert "audit is 7 events behind the journal" in (await command("audit", "search")).stderr
     served.audit_lacks = 0
     await command("run", "service_restart", "-t", "a", "service_name=nginx", "--idempotency-key", "k")
     found = await command("audit", "search", "--principal", "alice", "--outcome", "succeeded", "--since", "2h")

@@ -288,8 +288,8 @@ async def test_a_run_that_is_ended_shows_what_goes_on(
     out, err = await asyncio.wait_for(process.communicate(), 30)
     assert process.returncode == 4
     assert "3 targets: 2 pending, 1 skipped" in out.decode()
-    assert "2 operations go on" in err.decode()
-    assert "on 1 targets nothing was started" in err.decode()
+    assert "still running: 2 operations" in err.decode()
+    assert "nothing was started on 1 target" in err.decode()
 
 
 async def test_a_rolling_run_ends_at_a_target_that_goes_on_after_its_timeout(
@@ -298,7 +298,7 @@ async def test_a_rolling_run_ends_at_a_target_that_goes_on_after_its_timeout(
     served.outcome = None
     done = await command(*RESTART, "-t", "*", "--serial", "1", "--timeout", "1s", "--correlation-id", "roll")
     assert (done.exit_code, acted_on(served)) == (4, ["db-1"])
-    assert "1 operations go on (`writ op list`); on 2 targets nothing was started" in done.stderr
+    assert "still running: 1 operation (`writ op list`); nothing was started on 2 targets" in done.stderr
     assert done.stdout.splitlines()[-3:-1] == ["  pending: db-1", "  skipped: web-1, web-2"]
     assert "--retry roll" in done.stdout
 

@@ -1,6 +1,7 @@
 """A real Prometheus beside a running installation."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -35,6 +36,10 @@ class Prometheus:
         found = await self._ask("query", query=expression)
         return list(found["result"]) if found else []
 
+    async def fires(self, alert: str) -> bool:
+        """Return whether the alert is firing, not only pending."""
+        return bool(await self.query(f'ALERTS{{alertname="{alert}", alertstate="firing"}}'))
+
     async def exemplars(self, expression: str) -> list[dict[str, str]]:
         """Return the labels of the exemplars of an expression's series, each with those of its series."""
         found = await self._ask("query_exemplars", query=expression, start=str(time() - 3600), end=str(time() + 60))
@@ -51,6 +56,13 @@ class Prometheus:
             return None
 
 
+def hasty_rules(folder: Path) -> Path:
+    """Return a copy of the rules of the tree in which each alert fires a second after its cause."""
+    path = folder / "rules.yaml"
+    path.write_text(re.sub(r"(?m)^( +for:) \w+$", r"\1 1s", RULES.read_text()))
+    return path
+
+
 @asynccontextmanager
 async def running(log: Path, *command: str) -> AsyncIterator[None]:
     with log.open("wb") as output:
@@ -64,7 +76,7 @@ async def running(log: Path, *command: str) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def scraping(
-    installation: RunningInstallation, folder: Path, *, alertmanager: int | None = None
+    installation: RunningInstallation, folder: Path, *, alertmanager: int | None = None, rules: Path = RULES
 ) -> AsyncIterator[Prometheus]:
     """Run a Prometheus which scrapes every process once a second, with exemplars and the alert rules of the tree.
 
@@ -74,7 +86,7 @@ async def scraping(
     state, port = folder / "prometheus", free_port()
     targets = _targets(installation)
     state.mkdir()
-    (state / "config.yaml").write_text(yaml.safe_dump(_configuration(targets, alertmanager)))
+    (state / "config.yaml").write_text(yaml.safe_dump(_configuration(targets, alertmanager, rules)))
     command = (
         program("prometheus"),
         f"--config.file={state / 'config.yaml'}",
@@ -98,11 +110,11 @@ def _targets(installation: RunningInstallation) -> list[str]:
     return [f"127.0.0.1:{run.health_port}" for run in runs if run]
 
 
-def _configuration(targets: list[str], alertmanager: int | None) -> dict[str, Any]:
+def _configuration(targets: list[str], alertmanager: int | None, rules: Path) -> dict[str, Any]:
     alertmanagers = [] if alertmanager is None else [{"static_configs": [{"targets": [f"127.0.0.1:{alertmanager}"]}]}]
     return {
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-        "rule_files": [str(RULES)],
+        "rule_files": [str(rules)],
         "scrape_configs": [{"job_name": "writ", "static_configs": [{"targets": targets}]}],
         "alerting": {"alertmanagers": alertmanagers},
     }

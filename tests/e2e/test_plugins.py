@@ -110,4 +110,4 @@ async def test_an_agent_with_a_plugins_backend_carries_out_its_operations(tmp_pa
         async with agent(writ, environ(installation, state, PYTHONPATH=other_path)):
             refused = await writ.run("test_noop", "thing-1", timeout=30)
             assert (refused.outcome, refused.code) == ("denied", "plugin_mismatch")
-            assert f"plugin {PLUGIN}: the agent has digest {other_digest[:12]}, policy accepts" in refused.message
+            assert f"plugin {PLUGIN}: the agent has digest {other_digest}, policy accepts" in refused.message

@@ -127,6 +127,25 @@ async def test_an_approver_sees_the_diff_and_the_journal_does_not(
     assert (after.facts.last_change.operation_id, after.facts.last_change.principal) == (operation_id, "alice")
 
 
+async def test_a_preview_that_the_agent_refuses_is_among_the_reasons_to_wait(
+    installation: RunningInstallation, people: tuple[Writ, Writ], file: Path
+) -> None:
+    """An approver may not approve without a preview, and waits in vain for this one."""
+    alice, bob = people
+    absent, dest = str(file.with_name("absent")), str(file.with_name("copy"))
+    answer = await alice.submit("file_copy", "web-1", {"source_path": absent, "dest_path": dest})
+    operation_id = answer.operation_id or ""
+
+    async def reason() -> bool:
+        shown = await installation.writ("op", "show", operation_id, "--as", "alice")
+        return "there is no preview, since the agent refused it: not_found" in shown.out
+
+    await eventually(reason, what="the reason")
+    card = await bob.approvals.card(operation_id, [installation.home.key("policy").public])
+    assert "there is no preview by the target's agent yet" in card.refusals
+    await alice.cancel(operation_id, reason="absent")
+
+
 async def test_a_file_that_changed_after_the_preview_makes_it_stale(
     installation: RunningInstallation, people: tuple[Writ, Writ], file: Path
 ) -> None:

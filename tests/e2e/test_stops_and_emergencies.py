@@ -112,7 +112,7 @@ async def test_an_emergency_from_its_declaration_to_the_signed_off_review(
     await installation.json("emergency", "confirm", emergency, status=3)
     await installation.json("emergency", "confirm", emergency, by="alice")
     empty = await installation.writ("emergency", "report", emergency, environ={"WRIT_PRINCIPAL": "alice"})
-    assert empty.out.splitlines()[-1] == "no operation was decided while it was in force"
+    assert empty.out.splitlines()[-1] == "decided while it was in force: 0 operations"
     under = await writ.run("test_noop", "web-1", timeout=20)
     await installation.json(*declare, status=3)
     await installation.json("emergency", "end", emergency)

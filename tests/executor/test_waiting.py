@@ -133,7 +133,7 @@ class Listening:
     def __init__(self) -> None:
         self.now = 1_000.0
         self.presence = AgentPresence(15.0, lambda: self.now)
-        self._reasons = WaitingReasons(Index(), self.presence, lambda: 5_000.0 + self.now)
+        self._reasons = WaitingReasons(Index(), self.presence, lambda: 5_000.0 + self.now, lambda _: "")
 
     def text(self, life: AcceptedLife) -> str:
         reason = self._reasons.of(life)

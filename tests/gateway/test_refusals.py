@@ -14,6 +14,7 @@ from tests.gateway.conftest import call, command
 from tests.gateway.test_http import token
 
 from writ_contracts.errors import Denied, Invalid
+from writ_gateway.http.unauthenticated import MOST_ADDRESSES, OTHERS, UnauthenticatedRequests
 from writ_gateway.refusals import KINDS, Refusals
 from writ_installation.processes.readiness import read_run_file
 from writ_testing.eventually import eventually
@@ -108,3 +109,31 @@ async def test_further_refusals_within_a_minute_are_one_line(caplog: pytest.LogC
     assert [record.getMessage() for record in caplog.records].count("gateway.refused") == 2
     (further,) = (one for one in caplog.records if one.getMessage() == "gateway.refused_further")
     assert further.__dict__["fields"]["kinds"] == {"unknown_operation": 999, "for_people": 1}
+
+
+async def test_requests_without_a_token_are_in_the_log_by_their_address(
+    installation: RunningInstallation, url: str
+) -> None:
+    """As the runbook of WritGatewayFlood says: without a proxy the gateway alone knows the address."""
+    async with httpx2.AsyncClient() as client:
+        assert (await client.post(url, json={})).status_code == 401
+    log = (installation.home.log / "gateway.log").read_text()
+    assert [line for line in log.splitlines() if '"gateway.unauthenticated"' in line and '"127.0.0.1":' in line]
+
+
+async def test_further_requests_without_a_token_are_one_line_with_a_bounded_number_of_addresses(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.WARNING, "writ.gateway"):
+        noted = UnauthenticatedRequests(quiet=0.05)
+        for number in range(100):
+            noted.note(f"192.0.2.{number}")
+
+        async def quiet() -> bool:
+            return len(caplog.records) == 2 and noted._since is None
+
+        await eventually(quiet, what="the line about the others")
+    first, further = (record.__dict__["fields"] for record in caplog.records)
+    assert first == {"requests": 1, "addresses": {"192.0.2.0": 1}}
+    assert (further["requests"], len(further["addresses"])) == (99, MOST_ADDRESSES + 1)
+    assert further["addresses"][OTHERS] == 99 - MOST_ADDRESSES

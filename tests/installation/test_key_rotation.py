@@ -1,16 +1,19 @@
 """The steps of a rotation in the files: each can be interrupted, and the next call continues."""
 
+import asyncio
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from tests.installation.stand_in_installations import up
 
 from writ_bus.errors import Forbidden
 from writ_bus.nats.options import Options
 from writ_bus.nats.tls import TlsOptions
+from writ_cli.main import cli
 from writ_client.context import Context, open_bus
 from writ_contracts.errors import ConfigError, Conflict, Invalid, TimedOut, Unreachable
 from writ_documents.readers import read_agents
@@ -20,6 +23,7 @@ from writ_installation.administration.key_rotation import (
     LastRecords,
     RotationStep,
     announce,
+    end_lost,
     pending,
     pools_elsewhere,
     retire,
@@ -35,6 +39,7 @@ from writ_installation.files.parameter_keys import id_in_use
 from writ_installation.nats.leaf_sites import NewSite, add_site, read_leaves
 from writ_installation.nats.server import plan
 from writ_installation.processes.report import InstallationReport, write_report
+from writ_installation.provisioner import folders
 from writ_installation.server_access.server_address import ServerAddress
 from writ_installation.server_access.server_tls import set_up
 from writ_trust.keys import Key, generate_seed
@@ -223,3 +228,43 @@ def _report(home: Home) -> InstallationReport:
     return InstallationReport(
         pid=os.getpid(), state="ready", url="nats://127.0.0.1:1", started_at=0.0, **key_digests(home)._asdict()
     )
+
+
+async def test_policys_key_is_not_switched_in_containers_before_their_agents_are_said_to_trust_it(
+    tmp_path: Path,
+) -> None:
+    """Agents in containers have policy's key in `.env` alone, although their own keys are in the folder."""
+    home = folders.init(tmp_path / ".writ", 1)
+    await rotate(home, "policy", lambda _: None)
+    assert pending(home, "policy") == "switched"
+    with pytest.raises(Invalid, match=r"run `init` again.* --hosts-ready"):
+        await rotate(home, "policy", lambda _: None)
+    assert folders.environment(home)["WRIT_POLICY_KEY"] == ",".join(home.keys_of("policy"))
+    assert len(home.keys_of("policy")) == 2
+    await rotate(home, "policy", lambda _: None, hosts_ready=True)
+    assert pending(home, "policy") == "retired"
+
+
+async def test_lost_key_that_was_rotated_is_refused_once_it_is_said_to_be_lost(home: Home) -> None:
+    await rotate(home, "executor", lambda _: None)
+    lost = home.public("executor")
+    with pytest.raises(Invalid, match="no lost key of executor"):
+        end_lost(home, "executor")
+    home.seed_file("executor").unlink()
+    create_installation(home)
+    new = home.public("executor")
+    assert home.keys_of("executor") == [new, lost]
+    with pytest.raises(Conflict, match="writ keys lost executor"):
+        announce(home, "executor")
+    words = ["keys", "lost", "executor", "--home", str(home.root)]
+    made = await asyncio.to_thread(CliRunner().invoke, cli, words)
+    assert (made.exit_code, made.output) == (0, f"executor: {lost} is refused from now on\n")
+    assert home.keys_of("executor") == [new]
+    await rotate(home, "executor", lambda _: None)
+    assert home.keyring().former("executor")[-2:] == [lost, new]
+
+
+@pytest.mark.parametrize("name", ["policy", "nobody", AGENT])
+def test_no_other_key_is_said_to_be_lost(home: Home, name: str) -> None:
+    with pytest.raises(Invalid, match="no lost key of"):
+        end_lost(home, name)

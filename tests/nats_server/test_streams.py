@@ -92,7 +92,7 @@ async def test_event_that_a_limit_removed_is_missed_by_a_service_that_just_start
         alarms: list[str] = []
         guard = JournalGuard(executor.journal, Metrics(()), alarms.append)
         assert await guard.compare()
-        assert guard.problem == "1 events up to 3 are neither in the journal nor in an archive"
+        assert guard.problem == "1 event up to 3: neither in the journal nor in an archive"
 
 
 async def test_new_pool_gets_its_consumer_and_the_others_keep_theirs(bus: NatsBus) -> None:

@@ -59,12 +59,12 @@ async def test_a_claim_with_an_accepted_build_is_granted(upgrading: Asking, agen
     [
         (
             {"writ-acme": OTHER},
-            "plugin writ-acme: the agent has digest cccccccccccc, policy accepts bbbbbbbbbbbb",
+            f"plugin writ-acme: the agent has digest {OTHER}, policy accepts {NEW}, {OLD}. ",
         ),
-        ({}, "plugin writ-acme: the agent has no such plugin, policy accepts bbbbbbbbbbbb, aaaaaaaaaaaa"),
+        ({}, f"plugin writ-acme: the agent has no such plugin, policy accepts {NEW}, {OLD}. "),
         (
             {"writ-acme": NEW, "writ-stranger": NEW},
-            "plugin writ-stranger: the agent has digest bbbbbbbbbbbb, policy accepts no such plugin",
+            f"plugin writ-stranger: the agent has digest {NEW}, policy accepts no such plugin. ",
         ),
     ],
 )

@@ -144,7 +144,7 @@ async def test_an_event_that_was_erased_is_missed_also_by_a_service_that_knows_n
         guard = watched.guard()
         for _ in range(CONFIRMED):
             assert await guard.compare()
-        assert guard.problem == "1 events up to 3 are neither in the journal nor in an archive"
+        assert guard.problem == "1 event up to 3: neither in the journal nor in an archive"
         assert watched.alarms.pop() == guard.problem
 
 

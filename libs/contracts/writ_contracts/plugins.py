@@ -85,8 +85,8 @@ def digest_problem(
     for name in sorted({*agent, *required}):
         mine, known = agent.get(name), accepted.get(name, ())
         if mine not in known:
-            has = f"digest {mine[:12]}" if mine else "no such plugin"
-            expected = ", ".join(one[:12] for one in known) or "no such plugin"
+            has = f"digest {mine}" if mine else "no such plugin"
+            expected = ", ".join(known) or "no such plugin"
             return (
                 f"plugin {name}: the agent has {has}, policy accepts {expected}. "
                 "Install the same build on both, or list the agent's in WRIT_PLUGIN_DIGESTS of the policy service"

@@ -19,6 +19,7 @@ from writ_bus.nats.jetstream import call, stored
 from writ_bus.nats.replies import Replies
 from writ_bus.port import Usage
 from writ_contracts import subjects
+from writ_contracts.plural import plural
 from writ_nats_server.streams import Sizes, restore_journal_configuration
 
 IN_STEP_WITHIN = 10.0
@@ -79,7 +80,9 @@ async def _shortened(replies: Replies, last: int, step: Step) -> None:
     missing = await missing_events(replies)
     removed = last - usage.first_sequence + 1
     if usage.last_sequence <= last or any(sequence <= last for sequence in missing):
-        raise Conflict(f"the journal has {usage.messages} events from {usage.first_sequence} to {usage.last_sequence}")
+        raise Conflict(
+            f"the journal has {plural(usage.messages, 'event')} from {usage.first_sequence} to {usage.last_sequence}"
+        )
     # A limit of bytes below what the journal has, for example one that was lowered, would remove events, too.
     most = max(config["max_bytes"], usage.bytes)
     shorter = {**closed, "discard": "old", "max_msgs": usage.messages - removed, "max_bytes": most}

@@ -10,6 +10,7 @@ from writ_agent_proxmox.operations.actions import Actions
 from writ_agent_proxmox.rights import granting, held, lacking
 from writ_contracts.errors import WritError
 from writ_contracts.inventory import Target
+from writ_contracts.plural import plural
 from writ_contracts.target_tests import StepName, TargetTestStep
 
 _STEP_OF: dict[str, StepName] = {
@@ -40,7 +41,7 @@ async def _surveyed(
     missing = lacking(operations, privileges)
     nodes = [row for row in await api.get("cluster", "status") if row.get("type") == "node"]
     away = sorted(str(row.get("name")) for row in nodes if not row.get("online"))
-    detail = f"Proxmox VE {version}, {len(nodes)} nodes" + (f", offline: {', '.join(away)}" if away else "")
+    detail = f"Proxmox VE {version}, {plural(len(nodes), 'node')}" + (f", offline: {', '.join(away)}" if away else "")
     return TargetTestResult(
         steps=[*steps, TargetTestStep(name="host", well=True, detail=detail)],
         versions={"proxmox": version},

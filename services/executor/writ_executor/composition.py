@@ -90,7 +90,7 @@ def compose(base: Foundation) -> Components:
         intake=_intake(base, screening, accepted, steps.dispatcher),
         claims=_claims(base, outcomes),
         receipts=_receipts(base, steps),
-        queries=_queries(base, screening, generations),
+        queries=_queries(base, steps, screening, generations),
         notices=NoticeEndpoint(recorder),
         sought_values=SoughtValuesEndpoint(base.catalogue, base.vault.search_keys),
         restored=RestoreRecovery(config.restored, bus.journal, index, lives, recorder, outcomes),
@@ -227,7 +227,7 @@ def _receipts(base: Foundation, steps: _Steps) -> ReceiptEndpoint:
     )
 
 
-def _queries(base: Foundation, screening: RequestScreening, generations: Generations) -> QueryEndpoint:
+def _queries(base: Foundation, steps: _Steps, screening: RequestScreening, generations: Generations) -> QueryEndpoint:
     config, index = base.config, base.index
     return QueryEndpoint(
         base.catalogue,
@@ -241,7 +241,7 @@ def _queries(base: Foundation, screening: RequestScreening, generations: Generat
         BackendTests(base.bus, index, base.vault, base.policy, base.recorder, base.replies),
         Buckets(config.rate, config.burst),
         generations,
-        WaitingReasons(index, base.presence, base.time.now),
+        WaitingReasons(index, base.presence, base.time.now, steps.previews.refusal),
         base.recorder.clock,
     )
 

@@ -2,6 +2,7 @@
 
 from writ_contracts.bounds import first_names
 from writ_contracts.plugins import digests_of
+from writ_contracts.plural import plural
 from writ_contracts.version import LEVEL
 from writ_executor.agents.presence import other_builds, other_levels, other_policy_keys
 from writ_executor.foundation import Foundation
@@ -49,7 +50,7 @@ class ExecutorReadiness:
             return problem
         last = (await base.bus.journal.usage()).last_sequence
         if not await base.follower.reached(last, timeout=1.0):
-            return f"{last - base.index.sequence} events behind the journal"
+            return f"{plural(last - base.index.sequence, 'event')} behind the journal"
         if base.admission.fill >= 1:
             return f"the journal is {base.admission.fill:.0%} full"
         return _attention(base.admission.full() or base.follower.misled)

@@ -26,6 +26,7 @@ from writ_contracts.journal import (
     Resolved,
     Unknown,
 )
+from writ_contracts.plural import plural
 from writ_contracts.subjects import limit_count, operation_filter
 from writ_contracts.wire import decode_event, encode, event_of
 from writ_trust.statements import digest, open_signed
@@ -71,7 +72,9 @@ class RuleLimits:
         )
         data = encode(event)
         if len(data) > MAX_EVENT_BYTES:
-            raise LimitReached(f"{len(holders)} operations of rule {limit.rule!r} are under way, more are not counted")
+            raise LimitReached(
+                f"rule {limit.rule!r} has {plural(len(holders), 'operation')} under way; more are not counted"
+            )
         return Entry(subject=line, data=data, event_id=event.id, filter=line, expected=last.sequence if last else 0)
 
     async def _has_ended(self, holder: LimitHolder) -> bool:

@@ -13,6 +13,7 @@ from writ_cli.terminal.output import Screen, outcome, shown
 from writ_cli.terminal.quoted_text import QuotedText
 from writ_client.people.approval_card import Card
 from writ_contracts.people.approvals import demand_text
+from writ_contracts.plural import plural
 
 Line = tuple[str, object]
 MOST_LETTERS = 10
@@ -99,7 +100,8 @@ def _reach(card: Card) -> Iterator[Line]:
     yield "target", ", ".join([f"role {facts.role}", *(f"tag {tag}" for tag in facts.tags)]) if facts.role else ""
     more = facts.behind_count - len(facts.behind)
     behind = ", ".join(facts.behind) + (f" and {more} more" if more else "")
-    yield "reaches", f"{facts.behind_count} targets behind it: {behind}" if facts.behind else "this target alone"
+    reached = f"{plural(facts.behind_count, 'target')} behind it: {behind}"
+    yield "reaches", reached if facts.behind else "this target alone"
     last = facts.last_change
     if last is None:
         yield "last change", "none on record"

@@ -43,6 +43,7 @@ from writ_client.people.ssh_keygen import read_ssh_key
 from writ_contracts.errors import Denied, Invalid
 from writ_contracts.people.credentials import Proof
 from writ_contracts.people.directory import Posture
+from writ_contracts.plural import plural
 from writ_documents.readers import read_principals
 from writ_installation.administration.credentials import CredentialsDirectory
 from writ_installation.files.home import Home
@@ -228,4 +229,6 @@ def _show_version(screen: Screen, directory: Directory) -> None:
         screen.data(directory.name)
         return
     counting = sum(one.removed_at is None for one in directory.entries.values())
-    screen.line(f"version {directory.name.number}, posture {directory.posture}: {counting} credentials count")
+    screen.line(
+        f"version {directory.name.number}, posture {directory.posture}: {plural(counting, 'credential')} in force"
+    )

@@ -10,6 +10,7 @@ import msgspec
 
 from writ_contracts.errors import Invalid, Unreachable
 from writ_contracts.plugins import BACKENDS, CONFORMANCE, InstalledPlugin
+from writ_contracts.plural import plural
 from writ_runtime.signals import interruptible
 
 MODULE = (sys.executable, "-P", "-m")
@@ -35,7 +36,7 @@ def suite_problems(plugin: InstalledPlugin) -> tuple[list[str], list[str]]:
         else:
             answer = _answer_of(("writ_testing.conformance", backend), SUITE_SECONDS)
             problems += [f"backend {backend}: {test}: {message}" for test, message in answer["failed"].items()]
-            notes.append(f"backend {backend} passed {len(answer['passed'])} tests of the suite")
+            notes.append(f"backend {backend} passed {plural(len(answer['passed']), 'test')} of the suite")
     return problems, notes
 
 

@@ -14,6 +14,7 @@ from writ_cli.policy.problems import of_files, show_problems
 from writ_cli.terminal.exit_status import Exit
 from writ_cli.terminal.output import Screen
 from writ_contracts.errors import Invalid
+from writ_contracts.plural import plural
 from writ_contracts.policy.questions import CoveredRule, FailedCase
 from writ_documents.document import FileErrors, FileProblem
 from writ_rules.coverage import Coverage
@@ -171,7 +172,7 @@ def _show_suite(screen: Screen, suite: SuiteReport) -> None:
         screen.line(f"{suite.file}:{case.line}: ", Text("failed", style="red"), f": {case.title}")
         screen.fields([*map(_pair, case.wrong), ("reason", case.reason)])
     verdict = Text(f"{suite.failed} failed", style="red") if suite.failed else Text("passed", style="green")
-    screen.line(f"{suite.file}: {suite.cases} cases, ", verdict)
+    screen.line(f"{suite.file}: {plural(suite.cases, 'case')}, ", verdict)
 
 
 def _pair(wrong: str) -> tuple[str, object]:

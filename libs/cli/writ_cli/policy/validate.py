@@ -19,6 +19,7 @@ from writ_cli.terminal.output import Screen, visible
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Principal, Target
 from writ_contracts.operations import Catalogue
+from writ_contracts.plural import plural
 from writ_contracts.policy.questions import PolicyValidateReply
 from writ_documents.document import FileErrors
 from writ_documents.readers import read_inventory, read_people
@@ -169,7 +170,6 @@ def _of(path: Path, answer: PolicyValidateReply) -> ValidatedFile:
 def _show(screen: Screen, found: ValidatedFile) -> None:
     show_problems(screen, found.problems, found.file)
     verdict = Text("valid", style="green") if found.valid else Text("refused", style="red")
-    rules = "1 rule" if found.rules == 1 else f"{found.rules} rules"
-    policy = f", policy '{found.name}' with {rules}" if found.rules else ""
+    policy = f", policy '{found.name}' with {plural(found.rules, 'rule')}" if found.rules else ""
     many = counted(found.problems)
     screen.line(f"{found.file}: ", verdict, policy, f", {many}" if many else "")

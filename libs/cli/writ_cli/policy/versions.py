@@ -19,6 +19,7 @@ from writ_cli.terminal.exit_status import Exit, of_outcome
 from writ_cli.terminal.output import EARLIER_POLICY, Screen, visible
 from writ_client.client import Writ
 from writ_contracts.errors import Denied, Invalid, WritError
+from writ_contracts.plural import plural
 from writ_contracts.policy.questions import PolicyProblem
 from writ_contracts.policy.versions import MAX_HISTORY, PolicyHistoryReply, PolicyStatusReply, PolicyVersionView
 from writ_contracts.requests import OperationView
@@ -47,7 +48,7 @@ async def status(settings: Settings) -> int:
 def _show_status(screen: Screen, found: PolicyStatusReply) -> None:
     version = found.version
     number = "no version" if version is None else f"version {version.number}"
-    screen.line(Text(number, style="bold"), f" of policy '{found.name}' is in force: {found.rules} rules")
+    screen.line(Text(number, style="bold"), f" of policy '{found.name}' is in force: {plural(found.rules, 'rule')}")
     if version is not None:
         screen.fields(
             [

@@ -77,6 +77,8 @@ def announce(home: Home, name: str) -> RotationStep:
     ring, old = home.keyring(), _present(home, name)
     if ring.find(name, "next") or ring.find(name, "retiring"):
         raise Conflict(f"{name} is being rotated already")
+    if lost_key(home, name):
+        raise Conflict(f"an earlier key of {name} was lost, and is accepted still: run `writ keys lost {name}` first")
     new = next_id(home.params_key) if name == PARAMS else _next_key(home, name).public
     if name.startswith(AGENT):
         _list_agent(home, name, new)
@@ -118,8 +120,37 @@ def retire(home: Home, name: str, ends: LastRecords) -> RotationStep:
     return RotationStep(name=name, step="retired", old=old.key, new=new)
 
 
+def lost_key(home: Home, name: str) -> KeyEntry | None:
+    """Return the entry of a key whose file was lost after a rotation and replaced by a new one; it is accepted still.
+
+    Policy's entries are removed at its start (`lost_policy_key`).
+    """
+    listed = home.keyring().find(name, "current")
+    if name not in SERVICES or name == POLICY or listed is None or not home.seed_file(name).exists():
+        return None
+    return listed if listed.key != _present(home, name) else None
+
+
+def end_lost(home: Home, name: str) -> RotationStep:
+    """End the trust in a lost key, and list the key in its place. Raises Invalid where none was lost, Conflict during a
+    rotation.
+    """
+    ring = home.keyring()
+    if ring.find(name, "next") or ring.find(name, "retiring"):
+        raise Conflict(f"{name} is being rotated: finish it with `writ keys rotate {name}`")
+    if (lost := lost_key(home, name)) is None:
+        raise Invalid(f"no lost key of {name[:80]} is accepted; `writ keys list` lists the keys")
+    new = _present(home, name)
+    gone = structs.replace(lost, state="former", until=time.time())
+    kept = [gone if one == lost else one for one in ring.keys]
+    save_keys(home.keyring_file, [*kept, _entry(name, new, "current", _since(home, name))])
+    return RotationStep(name=name, step="retired", old=lost.key, new=new)
+
+
 def pools_elsewhere(home: Home) -> list[str]:
-    """Return pools with agents on other hosts, which have policy's key in an environment of their own."""
+    """Return pools with agents on other hosts or in containers, which have policy's key in their environment."""
+    if home.servers.exists():
+        return sorted({agent.pool for agent in read_agents(home.agents).agents})
     pools = [name for name in rotatable(home) if name.startswith(AGENT)]
     own = {key for name in pools for key in home.keys_of(name)}
     return sorted({agent.pool for agent in read_agents(home.agents).agents if agent.key not in own})

@@ -32,6 +32,10 @@ FOLLOWED_WITHIN = 180.0
 SETTLE = 10.0
 """Seconds in which the last signatures of the old key are stored and used: an agent repeats a lost request after 5."""
 PAUSE = 0.05
+IN_CONTAINERS = (
+    "agents must trust policy's new key first: run `init` again, which writes WRIT_POLICY_KEY into .env, then "
+    "`docker compose up --detach --wait`; set it on agents elsewhere too. Then rotate with --hosts-ready"
+)
 Tell = Callable[[RotationStep], None]
 
 
@@ -62,6 +66,8 @@ async def _step(home: Home, name: str, settle: float, hosts_ready: bool) -> Rota
         case "switched":
             if name == POLICY and not hosts_ready and (pools := pools_elsewhere(home)):
                 keys = ",".join(home.keys_of(POLICY))
+                if home.servers.exists():
+                    raise Invalid(IN_CONTAINERS)
                 raise Invalid(
                     f"agents on other hosts (pools {', '.join(pools)}) must trust policy's new key first: set "
                     f"WRIT_POLICY_KEY={keys} there, start them again, and rotate with --hosts-ready"

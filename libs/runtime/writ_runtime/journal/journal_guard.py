@@ -21,6 +21,7 @@ from writ_bus.port import Journal, Usage
 from writ_bus.tracing import EVENT_ID
 from writ_contracts.errors import Unreachable, WritError
 from writ_contracts.history.records import Record
+from writ_contracts.plural import plural
 from writ_contracts.subjects import JOURNAL
 from writ_runtime.files.state_file import StateFile
 from writ_runtime.logs import Log
@@ -186,7 +187,7 @@ class JournalGuard:
         if usage.last_sequence < mark.sequence:
             return f"{known}; this one ends at {usage.last_sequence}: was the journal restored?"
         if (missing := await self._missing(usage)) > mark.missing:
-            return f"{missing} events up to {usage.last_sequence} are neither in the journal nor in an archive"
+            return f"{plural(missing, 'event')} up to {usage.last_sequence}: neither in the journal nor in an archive"
         if not mark.sequence or usage.first_sequence > mark.sequence:
             return None  # no event is known yet, or the known one is archived by now
         if not await self.has_event(mark.sequence, mark.digest):

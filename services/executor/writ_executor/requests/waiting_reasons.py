@@ -20,11 +20,20 @@ STEPS = (1800, 600, 300, 120, 60, 30, 20, 10, 7, 5, 2)
 class WaitingReasons:
     """Finds the target, limit, approval or agent an operation waits for, or the silent agent it runs on."""
 
-    def __init__(self, index: Index, presence: AgentPresence, server: Callable[[], float]) -> None:
-        """`server`: the journal's clock, in Unix seconds."""
+    def __init__(
+        self,
+        index: Index,
+        presence: AgentPresence,
+        server: Callable[[], float],
+        refused_preview: Callable[[str], str],
+    ) -> None:
+        """`server`: the journal's clock, in Unix seconds. `refused_preview`: the code with which the latest preview of
+        an operation failed, or nothing.
+        """
         self._index = index
         self._presence = presence
         self._server = server
+        self._refused_preview = refused_preview
 
     def of(self, life: Life) -> WaitingReason | None:
         """Return the reason; None for an operation which runs, has ended, or is about to start. An operation runs as
@@ -37,7 +46,7 @@ class WaitingReasons:
             case State.REQUESTED | State.APPROVED:
                 return self._target(life, requested) or self._limit(life, requested)
             case State.AWAITING_APPROVAL:
-                return WaitingReason(kind="approval", text=f"waits for an approval: {requested.verdict.reason}")
+                return self._approval(life, requested)
             case State.DISPATCHED:
                 return self._agent(requested.pool)
             case State.STARTED | State.CANCELLING if isinstance(life, GrantedLife):
@@ -51,6 +60,13 @@ class WaitingReasons:
         if reason is None or self._presence.agents(pool):
             return reason
         return structs.replace(reason, text=f"{reason.text}, and it expires if none comes online in time")
+
+    def _approval(self, life: AcceptedLife, requested: Requested) -> WaitingReason:
+        """An approver may need a preview, and cannot see why the agent makes none."""
+        text = f"waits for an approval: {requested.verdict.reason}"
+        if not life.preview_digest and (code := self._refused_preview(requested.operation_id)):
+            text += f"; there is no preview, since the agent refused it: {code}"
+        return WaitingReason(kind="approval", text=text)
 
     def _target(self, life: AcceptedLife, requested: Requested) -> WaitingReason | None:
         ahead = self._index.ahead_of(life)

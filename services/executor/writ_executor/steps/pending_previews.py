@@ -54,6 +54,8 @@ class PendingPreviews:
         self._boot = boot
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._pauses: dict[str, tuple[float, float]] = {}
+        self._refusals: dict[str, str] = {}
+        """The code of the latest failed try, by operation."""
         self._taking: set[str] = set()
         """Operations whose preview waits for a slot or an agent: for longer than the pause, if agents are slow."""
 
@@ -65,6 +67,10 @@ class PendingPreviews:
         if requested.operation_id not in self._pauses:  # the replica that accepted it takes the preview, if it lives
             self._postpone(requested.operation_id)
         return self._boot() >= self._pauses[requested.operation_id][0]
+
+    def refusal(self, operation_id: str) -> str:
+        """Return the code with which the latest preview of the operation failed; empty if none did here."""
+        return self._refusals.get(operation_id, "")
 
     def _has_preview(self, requested: Requested) -> bool:
         return requested.operation in self._catalogue and self._catalogue[requested.operation].preview
@@ -87,12 +93,15 @@ class PendingPreviews:
                 await self._take(requested)
             except WritError as error:
                 _log.info("preview.not_taken", operation_id=requested.operation_id, code=error.code, reason=str(error))
+                self._refusals[requested.operation_id] = error.code
                 return
+        self._refusals.pop(requested.operation_id, None)
         self._pauses.pop(requested.operation_id, None)
 
     def _postpone(self, operation_id: str) -> None:
         if len(self._pauses) >= MOST_REMEMBERED:
             self._pauses.clear()
+            self._refusals.clear()
         pause = self._pauses.get(operation_id, (0.0, FIRST_PAUSE))[1]
         self._pauses[operation_id] = self._boot() + pause, min(pause * 2, LONGEST_PAUSE)
 

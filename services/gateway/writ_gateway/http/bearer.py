@@ -13,6 +13,7 @@ from writ_gateway.http.asgi import Application, Receive, Scope, Send, reply
 from writ_gateway.http.issuers import SCOPE, Issuer, has_scope, metadata, session_of
 from writ_gateway.http.time_limits import MOST_CONNECTIONS
 from writ_gateway.http.tokens import TokenRates, Tokens
+from writ_gateway.http.unauthenticated import UnauthenticatedRequests
 from writ_gateway.refusals import Refusals
 from writ_gateway.server import LONGEST_MESSAGE
 from writ_runtime.logs import Log
@@ -61,6 +62,7 @@ class BearerAuthentication:
         self._open = Counter[str]()
         self._open_bytes = Counter[str]()
         self._refusals = refusals or Refusals()
+        self._unauthenticated = UnauthenticatedRequests()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on a request with a valid token; reply 401 to any other, or 403 if the scope is missing."""
@@ -91,6 +93,7 @@ class BearerAuthentication:
             await reply(send, 503, body, (b"retry-after", b"5"))
             return
         if self._access is None or claims is None or (principal := self._access.principal(claims)) is None:
+            self._unauthenticated.note(_address(scope))
             await self._refuse(send, 401, "invalid_token")
         elif not has_scope(claims):
             await self._refuse(send, 403, "insufficient_scope")
@@ -156,6 +159,12 @@ def _has_two_lengths(scope: Scope) -> bool:
     """
     names = {name for name, _ in scope["headers"]}
     return b"transfer-encoding" in names and (b"content-length" in names or scope["http_version"] == "1.0")
+
+
+def _address(scope: Scope) -> str:
+    """Return the address of the connection: that of the proxy, if there is one."""
+    client = scope.get("client")
+    return str(client[0]) if client else "unknown"
 
 
 def _body_size(scope: Scope) -> int:

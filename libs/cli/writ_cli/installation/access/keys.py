@@ -12,9 +12,17 @@ from writ_cli.installation.access.agents import issue_token
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
 from writ_contracts.errors import Invalid
+from writ_contracts.installation.keyring import POLICY
 from writ_installation.administration.key_list import ListedKey, list_keys
-from writ_installation.administration.key_rotation import AGENT, LEAF, PRINCIPAL, RotationStep, pending
-from writ_installation.administration.key_steps import SETTLE, rotate, supervised
+from writ_installation.administration.key_rotation import (
+    AGENT,
+    LEAF,
+    PRINCIPAL,
+    RotationStep,
+    end_lost,
+    pending,
+)
+from writ_installation.administration.key_steps import IN_CONTAINERS, SETTLE, followed, rotate, supervised
 from writ_installation.administration.people_key import rotate_people_key
 from writ_installation.administration.principals import key_admitted, new_key, not_admitted, rotate_principal
 from writ_installation.administration.remote_agent_keys import (
@@ -25,6 +33,7 @@ from writ_installation.administration.remote_agent_keys import (
     successor,
 )
 from writ_installation.files.home import PEOPLE
+from writ_installation.files.lock import held
 from writ_installation.files.parameter_keys import PARAMS
 
 SHORT = 12
@@ -98,6 +107,22 @@ async def rotate_key(
     return Exit.DONE
 
 
+@keys.command("lost")
+@click.argument("name", metavar="KEY")
+@in_installation
+async def end_lost_key(settings: Settings, name: str) -> int:
+    """Refuse a lost key of KEY, in whose place a start has made a new one.
+
+    A key that had been rotated stays accepted beside the new one until then. The lost key still verifies what is on
+    record. To replace a key that you have, use `writ keys rotate`.
+    """
+    with held(settings.home.root / ".rotation.lock", "a key is being rotated in"):
+        made = end_lost(settings.home, name)
+        await followed(settings.home)
+    _report_step(settings, made)
+    return Exit.DONE
+
+
 async def _elsewhere(settings: Settings, name: str, beginning: str) -> int:
     """Take the next step for an agent on another host: a token for it, or the end of its old key."""
     home = settings.home
@@ -139,6 +164,9 @@ def _next(settings: Settings, name: str) -> None:
     """Print what to do before the next step, where others start the services."""
     step = pending(settings.home, name)
     if step == "announced":
+        return
+    if step == "switched" and name == POLICY and settings.home.servers.exists():
+        settings.screen.line(f"next: {IN_CONTAINERS}")
         return
     processes = "executors" if name == PARAMS else f"processes of {name}"
     before = f"start the {processes} again, and then"

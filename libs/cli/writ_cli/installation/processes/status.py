@@ -12,6 +12,7 @@ from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
 from writ_cli.terminal.output import Screen
 from writ_cli.terminal.process_age import process_age
+from writ_contracts.plural import plural
 from writ_installation.status import control
 from writ_installation.status.scrape_targets import scrape_targets
 
@@ -89,9 +90,8 @@ def _show_status(screen: Screen, status: control.InstallationStatus) -> None:
         return
     usage = status.journal
     share = control.usage_share(usage)
-    screen.line(
-        f"journal: {usage.messages} events, {usage.bytes / 1e6:.1f} MB, {share:.1%} of {usage.max_bytes / 1e6:.0f} MB"
-    )
+    number = plural(usage.messages, "event")
+    screen.line(f"journal: {number}, {usage.bytes / 1e6:.1f} MB, {share:.1%} of {usage.max_bytes / 1e6:.0f} MB")
 
 
 def _notes_not_of_writ(observed: control.InstallationStatus) -> list[str]:

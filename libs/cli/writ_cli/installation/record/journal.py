@@ -15,6 +15,7 @@ from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
 from writ_contracts.errors import ConfigError, Invalid
 from writ_contracts.history.audit import JournalReply
+from writ_contracts.plural import plural
 from writ_installation.administration.credentials import CredentialsDirectory
 from writ_installation.archives.journal import Archiver, bootstrapped, record_notice
 from writ_installation.files.home import Home
@@ -52,11 +53,11 @@ def _show(settings: Settings, answer: JournalReply) -> None:
     size = f"{answer.bytes / 1e6:.1f} MB, {share:.1%} of {answer.max_bytes / 1e6:.0f} MB"
     settings.screen.line(f"events {answer.first} to {answer.last}: {size}; new operations up to {answer.full_at:.0%}")
     if answer.generation:
-        settings.screen.line(f"archived: {answer.generation} times, up to event {answer.archived}")
+        settings.screen.line(f"archived: {plural(answer.generation, 'time')}, up to event {answer.archived}")
     if answer.generation and answer.first <= answer.archived:
         settings.screen.line("the last archive is not finished: repeat `writ journal archive` with the same file")
     ready = answer.cut - max(answer.archived, answer.first - 1)
-    what = f"up to event {answer.cut}, {ready} events" if ready > 0 else "nothing"
+    what = f"up to event {answer.cut}, {plural(ready, 'event')}" if ready > 0 else "nothing"
     settings.screen.line(f"can be archived now: {what}; later events are kept for {answer.held_by}")
 
 
@@ -108,7 +109,7 @@ async def archive(
             "Once it replies, `writ status` names it if it does"
         )
     if done.more:
-        settings.screen.line(f"{done.more} events more can be archived: call it again with another file")
+        settings.screen.line(f"can be archived too: {plural(done.more, 'event')}; call it again with another file")
     return Exit.DONE
 
 

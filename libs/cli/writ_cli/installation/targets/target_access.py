@@ -11,6 +11,7 @@ from writ_cli.installation.targets.target_lookup import known_target
 from writ_cli.terminal.exit_status import Exit
 from writ_contracts.backends import SSH
 from writ_contracts.errors import Invalid
+from writ_contracts.plural import plural
 from writ_installation.administration.host_leftovers import HostLeftovers, host_leftovers
 from writ_installation.administration.targets import ask_agent
 
@@ -58,10 +59,12 @@ def show_leftovers(settings: Settings, found: Iterable[HostLeftovers], *, gone: 
     """Show folders, present or removed, and the keys for people to remove."""
     for one in found:
         state = "removed" if gone else "there"
-        settings.screen.line(f"{state}: {one.folder} of {one.user}, {one.files} files, {one.bytes} bytes")
+        settings.screen.line(
+            f"{state}: {one.folder} of {one.user}, {plural(one.files, 'file')}, {plural(one.bytes, 'byte')}"
+        )
         if one.others:
             settings.screen.line(f"  not Writ's, and kept: {', '.join(one.others)}")
         if one.running:
-            settings.screen.line(f"  {one.running} operations run there now")
+            settings.screen.line(f"  running there now: {plural(one.running, 'operation')}")
         for place in one.keys:
             settings.screen.line(f"  the target's key is in {place}: remove that line there")

@@ -16,6 +16,7 @@ from writ_cli.operations.catalogue.parameter_words import parse
 from writ_cli.terminal.exit_status import Exit
 from writ_contracts.errors import Invalid, WritError
 from writ_contracts.nearest_name import near
+from writ_contracts.plural import plural
 from writ_contracts.policy.facts import MOST_REPORT_BYTES, ScanReport
 from writ_contracts.scanners import Scanner
 from writ_contracts.type_words import plain_words
@@ -45,7 +46,7 @@ async def report(settings: Settings, file: BinaryIO) -> int:
     if settings.screen.json:
         settings.screen.data(row)
     else:
-        settings.screen.line(f"{row.findings} findings on {row.target} are stored as {row.digest[:12]}")
+        settings.screen.line(f"stored as {row.digest[:12]}: {plural(row.findings, 'finding')} on {row.target}")
     return Exit.DONE
 
 
@@ -83,7 +84,9 @@ def _scanner(name: str) -> Scanner:
     scanners = load_scanners()
     if name in scanners:
         return scanners[name]
-    known = near(name, scanners) or f": installed are {', '.join(scanners) or 'none'} (`writ plugin list`)"
+    if not scanners:
+        raise Invalid("no scanner is installed here: install a plugin that has one (docs/plugins.md)")
+    known = near(name, scanners) or f"; there are {', '.join(scanners)}"
     raise Invalid(f"no scanner {name!r} is installed here{known}")
 
 

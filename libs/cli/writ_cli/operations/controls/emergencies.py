@@ -22,6 +22,7 @@ from writ_client.client import Writ
 from writ_client.people.ssh_keygen import SshKey, read_ssh_key
 from writ_client.whole_ids import emergency_of
 from writ_contracts.history.audit import SearchQuery, SearchRow
+from writ_contracts.plural import plural
 from writ_contracts.policy.versions import EmergencyView
 from writ_contracts.requests import OperationView
 
@@ -176,8 +177,7 @@ async def report(settings: Settings, emergency: str) -> int:
     for one in found:
         settings.screen.line(Text(f"emergency {one.id}", style="bold"))
         _show(settings.screen, one)
-    number = {0: "no operation was", 1: "1 operation was"}.get(len(rows), f"{len(rows)} operations were")
-    settings.screen.line(f"{number} decided while it was in force")
+    settings.screen.line(f"decided while it was in force: {plural(len(rows), 'operation')}")
     if not rows:
         return Exit.DONE
     settings.screen.table(

@@ -20,6 +20,7 @@ from writ_cli.terminal.output import Screen, outcome
 from writ_client.client import Writ
 from writ_client.whole_ids import stop_of
 from writ_contracts.inventory import Role
+from writ_contracts.plural import plural
 from writ_contracts.policy.versions import StopView
 from writ_contracts.requests import OperationView
 
@@ -102,7 +103,8 @@ def _show(
         text = one.message or str(one.output.get("result", ""))
         screen.line(f"  {number}: cancel ", outcome(one.outcome or one.state), f" {text}")
     if running and not cancel:
-        screen.line(f"  {len(running)} operations within its reach run on: writ op cancel {' '.join(running[:3])} …")
+        number = plural(len(running), "operation")
+        screen.line(f"  still running within its reach: {number}: writ op cancel {' '.join(running[:3])} …")
     if more := view.output.get("more"):
         screen.line(f"  {more} more run, which are not listed: writ audit search")
     if view.message:

@@ -27,6 +27,7 @@ from writ_contracts.errors import Invalid
 from writ_contracts.history.audit import SearchQuery, SecurityFilter, TraceEvent, TraceReply
 from writ_contracts.ids import WHOLE_ID, PrincipalId, TargetId
 from writ_contracts.journal import Outcome
+from writ_contracts.plural import plural
 
 if TYPE_CHECKING:
     from writ_installation.administration.second_decisions import SecondDecisions
@@ -238,7 +239,7 @@ async def security(
 
 def _report_missing(behind: int) -> None:
     if behind:
-        text = f"audit has not read the last {behind} events of the journal yet: what they record is missing here"
+        text = f"audit is {plural(behind, 'event')} behind the journal: what they record is missing here"
         click.echo(f"writ: {text}", err=True)
 
 

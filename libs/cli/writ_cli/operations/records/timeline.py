@@ -23,6 +23,7 @@ from writ_contracts.history.audit import TraceEvent, TraceReply
 from writ_contracts.history.records import Record
 from writ_contracts.people.approvals import SignedApproval, demand_text, short_digest
 from writ_contracts.people.previews import Preview
+from writ_contracts.plural import plural
 from writ_contracts.requests import RequestStatement
 from writ_contracts.signing import Signed
 from writ_trust.approvals import read_approval, verify_own
@@ -40,7 +41,7 @@ def show(screen: Screen, answer: TraceReply, problems: Mapping[int, str], *, ver
     `problems`: failed checks, by the sequence of the event; `verified`: policy's public key is known here.
     """
     if problems:
-        number = "1 event" if len(problems) == 1 else f"{len(problems)} events"
+        number = plural(len(problems), "event")
         screen.line(Text(f"{INVALID_SIGNATURE} in {number}: do not rely on what is marked so", style="bold red"))
     if not verified:
         screen.line("policy's public key is not known here: signatures are shown, and their signers are UNVERIFIED")

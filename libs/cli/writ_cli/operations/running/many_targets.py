@@ -31,6 +31,7 @@ from writ_contracts.agents import Progress
 from writ_contracts.errors import Invalid
 from writ_contracts.history.audit import SearchQuery
 from writ_contracts.ids import operation_id
+from writ_contracts.plural import plural
 from writ_contracts.requests import RequestReply
 from writ_runtime.signals import cancelled_by_signals
 
@@ -243,8 +244,9 @@ class RunResults:
             self._screen.item({"run": recap.correlation_id, "targets": self._count, "counts": recap.counts})
             return
         counts = ", ".join(f"{count} {word}" for word, count in recap.counts.items())
-        number = "1 target" if self._count == 1 else f"{self._count} targets"
-        self._screen.line(Text(f"{number}: ", style="bold"), counts, f"  (run {recap.correlation_id})")
+        self._screen.line(
+            Text(f"{plural(self._count, 'target')}: ", style="bold"), counts, f"  (run {recap.correlation_id})"
+        )
         self._by_outcome(recap.results)
         if not all(one.ok for one in recap.results):
             run = recap.correlation_id
@@ -264,4 +266,5 @@ class RunResults:
     def _say_what_goes_on(self, recap: RunRecap) -> None:
         counts = recap.counts
         going, left = counts.get(PENDING, 0), counts.get(SKIPPED, 0)
-        click.echo(f"writ: {going} operations go on (`writ op list`); on {left} targets nothing was started", err=True)
+        ongoing, untouched = plural(going, "operation"), plural(left, "target")
+        click.echo(f"writ: still running: {ongoing} (`writ op list`); nothing was started on {untouched}", err=True)
