@@ -1,19 +1,18 @@
 """The steps of a rotation in the files: each can be interrupted, and the next call continues."""
 
-import asyncio
+import json
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from tests.installation.rotated_keys import AGENT, LINK, create, keys, listed, states
 from tests.installation.stand_in_installations import up
 
 from writ_bus.errors import Forbidden
 from writ_bus.nats.options import Options
 from writ_bus.nats.tls import TlsOptions
-from writ_cli.main import cli
 from writ_client.context import Context, open_bus
 from writ_contracts.errors import ConfigError, Conflict, Invalid, TimedOut, Unreachable
 from writ_documents.readers import read_agents
@@ -23,20 +22,20 @@ from writ_installation.administration.key_rotation import (
     LastRecords,
     RotationStep,
     announce,
-    end_lost,
     pending,
     pools_elsewhere,
     retire,
     switch,
 )
 from writ_installation.administration.key_steps import followed, rotate
+from writ_installation.administration.remote_agent_keys import retire_elsewhere
 from writ_installation.files import list_edits
 from writ_installation.files.create import create_installation
-from writ_installation.files.home import Home, host_token
+from writ_installation.files.home import Home
 from writ_installation.files.keyring import key_digests
 from writ_installation.files.lock import held
 from writ_installation.files.parameter_keys import id_in_use
-from writ_installation.nats.leaf_sites import NewSite, add_site, read_leaves
+from writ_installation.nats.leaf_sites import read_leaves
 from writ_installation.nats.server import plan
 from writ_installation.processes.report import InstallationReport, write_report
 from writ_installation.provisioner import folders
@@ -44,17 +43,10 @@ from writ_installation.server_access.server_address import ServerAddress
 from writ_installation.server_access.server_tls import set_up
 from writ_trust.keys import Key, generate_seed
 
-AGENT = f"agent-local-{host_token()}"
-LINK = AGENT.replace("agent-", "leaf-depot-", 1)
-
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
-    made = Home(tmp_path / "home")
-    create_installation(made)
-    site = NewSite(name="depot", pools=[AGENT.removeprefix("agent-")], hub=["nats://127.0.0.1"])
-    add_site(made, site, "127.0.0.1")
-    return made
+    return create(tmp_path / "home")
 
 
 def used(home: Home, name: str) -> str:
@@ -245,26 +237,41 @@ async def test_policys_key_is_not_switched_in_containers_before_their_agents_are
     assert pending(home, "policy") == "retired"
 
 
-async def test_lost_key_that_was_rotated_is_refused_once_it_is_said_to_be_lost(home: Home) -> None:
-    await rotate(home, "executor", lambda _: None)
-    lost = home.public("executor")
-    with pytest.raises(Invalid, match="no lost key of executor"):
-        end_lost(home, "executor")
-    home.seed_file("executor").unlink()
-    create_installation(home)
-    new = home.public("executor")
-    assert home.keys_of("executor") == [new, lost]
-    with pytest.raises(Conflict, match="writ keys lost executor"):
-        announce(home, "executor")
-    words = ["keys", "lost", "executor", "--home", str(home.root)]
-    made = await asyncio.to_thread(CliRunner().invoke, cli, words)
-    assert (made.exit_code, made.output) == (0, f"executor: {lost} is refused from now on\n")
-    assert home.keys_of("executor") == [new]
-    await rotate(home, "executor", lambda _: None)
-    assert home.keyring().former("executor")[-2:] == [lost, new]
+async def test_rotation_of_policys_key_in_containers_names_each_next_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = folders.init(tmp_path / ".writ", 1)
+
+    async def ends(*_: object) -> LastRecords:
+        return LastRecords(event=5, version=1)
+
+    monkeypatch.setattr(key_steps, "_ends", ends)
+    _, printed = await keys(home, "rotate", "policy")
+    value = f"WRIT_POLICY_KEY={','.join(home.keys_of('policy'))}"
+    assert value.count("U") >= 2
+    assert "next: agents must trust" in printed
+    assert f"On agents elsewhere set {value}" in printed
+    status, printed = await keys(home, "rotate", "policy")
+    assert (status, f"On agents elsewhere set {value}" in printed) == (2, True)
+    _, printed = await keys(home, "rotate", "policy", "--hosts-ready")
+    assert "next: start the processes of policy again" in printed
+    _, printed = await keys(home, "rotate", "policy")
+    assert "next: run `init` again, then `docker compose up --detach --wait`" in printed
 
 
-@pytest.mark.parametrize("name", ["policy", "nobody", AGENT])
-def test_no_other_key_is_said_to_be_lost(home: Home, name: str) -> None:
-    with pytest.raises(Invalid, match="no lost key of"):
-        end_lost(home, name)
+async def test_rotation_prints_one_document_for_programs(tmp_path: Path) -> None:
+    home = folders.init(tmp_path / ".writ", 1)
+    _, printed = await keys(home, "rotate", "executor", "-o", "json")
+    assert json.loads(printed)["step"] == "announced"
+
+
+async def test_rotation_of_a_pools_key_here_leaves_those_of_its_other_hosts(home: Home) -> None:
+    pool, first, elsewhere = AGENT.removeprefix("agent-"), Key(generate_seed()).public, Key(generate_seed()).public
+    for key in (first, elsewhere):
+        list_edits.append(home.agents, "agents", {"pool": pool, "key": key}, unique="key")
+    retire_elsewhere(home, AGENT, first, elsewhere)
+    old = home.public(AGENT)
+    await rotate(home, AGENT, lambda _: None)
+    assert listed(home, AGENT) == [elsewhere, home.public(AGENT)]
+    assert (elsewhere, "current") in states(home, AGENT)
+    assert (old, "former") in states(home, AGENT)

@@ -13,16 +13,17 @@ from msgspec import Struct, structs
 
 from writ_bus.private_files import read_private
 from writ_contracts.errors import Conflict, Invalid
-from writ_contracts.installation.keyring import POLICY, KeyEntry, KeyState
+from writ_contracts.installation.keyring import POLICY, KeyEntry, Keyring, KeyState
 from writ_contracts.nearest_name import did_you_mean, near
 from writ_documents import atomic_files
 from writ_documents.atomic_files import write_atomically
 from writ_documents.readers import read_agents
 from writ_installation.files import list_edits
 from writ_installation.files.create import SERVICES, write_public
+from writ_installation.files.former_keys import refuse_former_keys
 from writ_installation.files.home import Home
 from writ_installation.files.keyring import save_keys
-from writ_installation.files.parameter_keys import PARAMS, id_in_use, next_id, use_next
+from writ_installation.files.parameter_keys import PARAMS, holds_next, id_in_use, next_id, use_next
 from writ_installation.files.principal_changes import principals_of
 from writ_installation.nats.leaf_sites import Leaf, key_name, read_leaves
 from writ_trust.keys import Key, generate_seed
@@ -71,28 +72,33 @@ def pending(home: Home, name: str) -> Step:
 
 
 def announce(home: Home, name: str) -> RotationStep:
-    """Make the new key, and have it trusted. Raises Invalid for an unknown name, Conflict during a rotation."""
+    """Make the new key, and have it trusted. Raises Invalid for an unknown name, Conflict during a rotation or where a
+    key was lost, ConfigError for an older copy of the file.
+    """
     if name not in rotatable(home):
         raise Invalid(_unknown_key(home, name))
+    refuse_former_keys(home, name)
     ring, old = home.keyring(), _present(home, name)
     if ring.find(name, "next") or ring.find(name, "retiring"):
         raise Conflict(f"{name} is being rotated already")
-    if lost_key(home, name):
+    if lost := lost_key(home, name):
+        _refuse_lost_policy(home, lost)
         raise Conflict(f"an earlier key of {name} was lost, and is accepted still: run `writ keys lost {name}` first")
     new = next_id(home.params_key) if name == PARAMS else _next_key(home, name).public
     if name.startswith(AGENT):
         _list_agent(home, name, new)
     elif name.startswith(LEAF):
         _list_link(home, name, new)
-    known = [] if ring.find(name, "current") else [_entry(name, old, "current", _since(home, name))]
-    save_keys(home.keyring_file, [*ring.keys, *known, _entry(name, new, "next", time.time())])
+    present = _current(ring, name, old) or _entry(name, old, "current", _since(home, name))
+    kept = [_ended(one) if _is_replaced(home, one, name) else one for one in ring.keys if one != present]
+    save_keys(home.keyring_file, [*kept, present, _entry(name, new, "next", time.time())])
     return RotationStep(name=name, step="announced", old=old, new=new)
 
 
 def switch(home: Home, name: str) -> RotationStep:
     """Replace the old key by the new one. This deletes the old one."""
     ring = home.keyring()
-    new, old = ring.find(name, "next"), ring.find(name, "current")
+    new, old = ring.find(name, "next"), _current(ring, name, _present(home, name)) or ring.find(name, "current")
     if new is None or old is None:
         raise Conflict(f"no new key of {name} was announced")
     if name == PARAMS:
@@ -111,40 +117,45 @@ def retire(home: Home, name: str, ends: LastRecords) -> RotationStep:
     if (old := ring.find(name, "retiring")) is None:
         raise Conflict(f"no key of {name} is to be retired")
     limits = {"last_event": ends.event, "last_version": ends.version} if name == POLICY else {}
-    gone = structs.replace(old, state="former", until=time.time(), **limits)
-    if name.startswith(AGENT) and any(agent.key == old.key for agent in read_agents(home.agents).agents):
-        list_edits.replace(home.agents, "agents", None, unique="key", value=old.key)
-    elif name.startswith(LEAF) and any(one.key == old.key for one in _links(home)):
-        list_edits.replace(home.leaves, "leaves", None, unique="key", value=old.key)
+    gone = structs.replace(_ended(old), **limits)
+    _remove_from_list(home, name, old.key)
     save_keys(home.keyring_file, [gone if one == old else one for one in ring.keys])
     return RotationStep(name=name, step="retired", old=old.key, new=new)
 
 
 def lost_key(home: Home, name: str) -> KeyEntry | None:
-    """Return the entry of a key whose file was lost after a rotation and replaced by a new one; it is accepted still.
-
-    Policy's entries are removed at its start (`lost_policy_key`).
+    """Return the entry of a service's key whose file was lost after a rotation and replaced by a new one; it is
+    accepted still.
     """
     listed = home.keyring().find(name, "current")
-    if name not in SERVICES or name == POLICY or listed is None or not home.seed_file(name).exists():
+    if name not in SERVICES or listed is None or not home.seed_file(name).exists():
         return None
     return listed if listed.key != _present(home, name) else None
 
 
-def end_lost(home: Home, name: str) -> RotationStep:
-    """End the trust in a lost key, and list the key in its place. Raises Invalid where none was lost, Conflict during a
-    rotation.
+def end_lost(home: Home, name: str) -> list[RotationStep]:
+    """End the trust in lost keys: one in whose place there is a new one, which is listed then, and one that was
+    announced. Return nothing if all lost keys are refused already.
+
+    Raises Invalid where none was lost, Conflict during a rotation, ConfigError for an older copy of the file.
     """
-    ring = home.keyring()
-    if ring.find(name, "next") or ring.find(name, "retiring"):
+    refuse_former_keys(home, name)
+    ring, lost, announced = home.keyring(), lost_key(home, name), _lost_next(home, name)
+    if ring.find(name, "retiring") or (ring.find(name, "next") and announced is None):
         raise Conflict(f"{name} is being rotated: finish it with `writ keys rotate {name}`")
-    if (lost := lost_key(home, name)) is None:
+    if lost is not None:
+        _refuse_lost_policy(home, lost)
+    elif announced is None:
+        if ring.of(name):
+            return []
         raise Invalid(f"no lost key of {name[:80]} is accepted; `writ keys list` lists the keys")
+    if announced is not None:
+        _remove_from_list(home, name, announced.key)
     new = _present(home, name)
-    gone = structs.replace(lost, state="former", until=time.time())
-    kept = [gone if one == lost else one for one in ring.keys]
-    save_keys(home.keyring_file, [*kept, _entry(name, new, "current", _since(home, name))])
-    return RotationStep(name=name, step="retired", old=lost.key, new=new)
+    kept = [_ended(one) if one == lost else one for one in ring.keys if one != announced]
+    listed = [_entry(name, new, "current", _since(home, name))] if lost else []
+    save_keys(home.keyring_file, [*kept, *listed])
+    return [RotationStep(name=name, step="retired", old=one.key, new=new) for one in (lost, announced) if one]
 
 
 def pools_elsewhere(home: Home) -> list[str]:
@@ -161,6 +172,36 @@ def _present(home: Home, name: str) -> str:
     return id_in_use(home.params_key) if name == PARAMS else home.public(name)
 
 
+def _current(ring: Keyring, name: str, key: str) -> KeyEntry | None:
+    return next((one for one in ring.of(name) if (one.key, one.state) == (key, "current")), None)
+
+
+def _is_replaced(home: Home, one: KeyEntry, name: str) -> bool:
+    """Return whether it is an earlier key of this name whose file was lost and replaced by that of another key.
+
+    A pool's keys on other hosts are in `agents.yaml`, and current too.
+    """
+    return (one.name, one.state) == (name, "current") and one.key not in _in_list(home, name)
+
+
+def _refuse_lost_policy(home: Home, lost: KeyEntry) -> None:
+    """Raise Invalid for policy's key: verifiers must know up to which event it counts, which nothing here does."""
+    if lost.name == POLICY:
+        raise Invalid(
+            f"policy's key {lost.key} was lost, and is accepted still. This command cannot end it: remove the entries "
+            f"named `policy` from {home.keyring_file}, as docs/operating/files.md describes"
+        )
+
+
+def _lost_next(home: Home, name: str) -> KeyEntry | None:
+    """Return the entry of an announced key whose private half is lost."""
+    announced = home.keyring().find(name, "next")
+    if announced is None or announced.key == _present(home, name):  # in use: a switch was interrupted
+        return None
+    held = holds_next(home.params_key, announced.key) if name == PARAMS else _next_file(home, name).exists()
+    return None if held else announced
+
+
 def _replace_seed(home: Home, name: str, announced: str) -> None:
     if (file := _next_file(home, name)).exists():
         if Key(read_private(file)).public != announced:
@@ -168,7 +209,10 @@ def _replace_seed(home: Home, name: str, announced: str) -> None:
         file.replace(home.seed_file(name))
         atomic_files.sync_folder(home.keys)
     if home.key(name).public != announced:
-        raise Conflict(f"{home.seed_file(name)} does not hold the announced key, {announced}")
+        raise Conflict(
+            f"{home.seed_file(name)} does not hold the announced key, {announced}: if {file} is lost, run "
+            f"`writ keys lost {name}`"
+        )
 
 
 def _next_file(home: Home, name: str) -> Path:
@@ -194,6 +238,19 @@ def _list_link(home: Home, name: str, key: str) -> None:
         list_edits.append(home.leaves, "leaves", {"site": site, "pool": pool, "key": key}, unique="key")
 
 
+def _in_list(home: Home, name: str) -> list[str]:
+    """Return the keys of the file that lists keys of this kind."""
+    if name.startswith(AGENT):
+        return [agent.key for agent in read_agents(home.agents).agents]
+    return [one.key for one in _links(home)] if name.startswith(LEAF) else []
+
+
+def _remove_from_list(home: Home, name: str, key: str) -> None:
+    if key in _in_list(home, name):
+        path, items = (home.agents, "agents") if name.startswith(AGENT) else (home.leaves, "leaves")
+        list_edits.replace(path, items, None, unique="key", value=key)
+
+
 def _links(home: Home) -> list[Leaf]:
     leaves = read_leaves(home.leaves)
     return list(leaves.leaves) if leaves else []
@@ -203,11 +260,18 @@ def _entry(name: str, key: str, state: KeyState, since: float) -> KeyEntry:
     return KeyEntry(name=name, key=key, state=state, since=since)
 
 
+def _ended(one: KeyEntry) -> KeyEntry:
+    return structs.replace(one, state="former", until=time.time())
+
+
 def _since(home: Home, name: str) -> float:
     return (home.params_key if name == PARAMS else home.seed_file(name)).stat().st_mtime
 
 
 def _moved(one: KeyEntry, old: str, new: str) -> KeyEntry:
+    """Return the entry after the switch. A key that was ended before stays so."""
+    if one.state == "former":
+        return one
     if one.key == new:
         return structs.replace(one, state="current", since=time.time())
     return structs.replace(one, state="retiring") if one.key == old else one

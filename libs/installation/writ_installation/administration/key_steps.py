@@ -32,10 +32,6 @@ FOLLOWED_WITHIN = 180.0
 SETTLE = 10.0
 """Seconds in which the last signatures of the old key are stored and used: an agent repeats a lost request after 5."""
 PAUSE = 0.05
-IN_CONTAINERS = (
-    "agents must trust policy's new key first: run `init` again, which writes WRIT_POLICY_KEY into .env, then "
-    "`docker compose up --detach --wait`; set it on agents elsewhere too. Then rotate with --hosts-ready"
-)
 Tell = Callable[[RotationStep], None]
 
 
@@ -59,18 +55,30 @@ def supervised(home: Home) -> bool:
     return not home.split and not home.servers.exists()
 
 
+def in_containers(home: Home) -> str:
+    """Return what to do before policy's key is switched."""
+    return (
+        "agents must trust policy's new key first: run `init` again, which writes WRIT_POLICY_KEY into .env, then "
+        f"`docker compose up --detach --wait`. On agents elsewhere set {_both_keys(home)} and start them again. Then "
+        "rotate with --hosts-ready"
+    )
+
+
+def _both_keys(home: Home) -> str:
+    return f"WRIT_POLICY_KEY={','.join(home.keys_of(POLICY))}"
+
+
 async def _step(home: Home, name: str, settle: float, hosts_ready: bool) -> RotationStep:
     match pending(home, name):
         case "announced":
             return announce(home, name)
         case "switched":
             if name == POLICY and not hosts_ready and (pools := pools_elsewhere(home)):
-                keys = ",".join(home.keys_of(POLICY))
                 if home.servers.exists():
-                    raise Invalid(IN_CONTAINERS)
+                    raise Invalid(in_containers(home))
                 raise Invalid(
                     f"agents on other hosts (pools {', '.join(pools)}) must trust policy's new key first: set "
-                    f"WRIT_POLICY_KEY={keys} there, start them again, and rotate with --hosts-ready"
+                    f"{_both_keys(home)} there, start them again, and rotate with --hosts-ready"
                 )
             return switch(home, name)
         case "retired":

@@ -5,6 +5,7 @@ under a condition only: see `lost_policy_key`.
 """
 
 from writ_installation.files.create import SERVICES, write_public
+from writ_installation.files.former_keys import refuse_former_keys
 from writ_installation.files.home import Home
 from writ_installation.files.parameter_keys import make_parameter_key
 
@@ -16,9 +17,10 @@ def lost_keys(home: Home) -> list[str]:
 
 def replace_lost_keys(home: Home) -> list[str]:
     """Make new keys for those that an installation of `writ init` lost; return a line for each. Policy's key is never
-    replaced here. Raises ConfigError where it is missing.
+    replaced here. Raises ConfigError where it is missing, or the file of a key has one that was rotated away.
     """
     home.key("policy")
+    refuse_former_keys(home)
     if lines := _lines(home):
         for name in SERVICES:
             home.make_key(name)

@@ -39,10 +39,18 @@ def next_id(path: Path) -> str:
     return shared_key_id(keys.next or b"")
 
 
+def holds_next(path: Path, announced: str) -> bool:
+    """Return whether the file has the announced key."""
+    following = read_parameter_keys(path).next
+    return following is not None and shared_key_id(following) == announced
+
+
 def use_next(path: Path, announced: str) -> None:
     """Put the announced key in use. Raises Conflict where the file holds another one."""
     keys = read_parameter_keys(path)
     if keys.next is not None and shared_key_id(keys.next) == announced:
         write_atomically(path, format_keys(ParameterKeys(used=(keys.next, *keys.used))))
     if id_in_use(path) != announced:
-        raise Conflict(f"{path} does not hold the announced key {announced}")
+        raise Conflict(
+            f"{path} does not hold the announced key, {announced}: if that is lost, run `writ keys lost {PARAMS}`"
+        )

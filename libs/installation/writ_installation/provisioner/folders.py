@@ -18,6 +18,7 @@ from writ_documents.readers import read_agents
 from writ_installation.backends import WITH_CREDENTIALS
 from writ_installation.files import create, ssh_keys
 from writ_installation.files.create import Machine
+from writ_installation.files.former_keys import refuse_former_keys
 from writ_installation.files.home import Home
 from writ_installation.nats.server import plan, sizes
 from writ_installation.server_access.server_address import ServerAddress
@@ -51,7 +52,8 @@ EVERYWHERE = "0.0.0.0"  # noqa: S104 - of a container, whose network decides who
 
 
 def init(root: Path, servers: int, tls: Mode | None = None) -> Home:
-    """Make missing files. Raises Conflict where the folder is an installation of `writ up`.
+    """Make missing files. Raises Conflict where the folder is an installation of `writ up`, ConfigError where the file
+    of a key has one that was rotated away.
 
     Without `tls` a new installation requires TLS; one without the setting also serves clients without TLS.
     """
@@ -60,6 +62,7 @@ def init(root: Path, servers: int, tls: Mode | None = None) -> Home:
     for name in FOLDERS:
         (root / name).mkdir(mode=0o700, parents=True, exist_ok=True)
     home = Home(root)
+    refuse_former_keys(home)
     home.make_folders()
     before = home.principals.exists()
     create.make_files(home, SANDBOX)

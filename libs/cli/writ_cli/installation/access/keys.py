@@ -22,7 +22,7 @@ from writ_installation.administration.key_rotation import (
     end_lost,
     pending,
 )
-from writ_installation.administration.key_steps import IN_CONTAINERS, SETTLE, followed, rotate, supervised
+from writ_installation.administration.key_steps import SETTLE, followed, in_containers, rotate, supervised
 from writ_installation.administration.people_key import rotate_people_key
 from writ_installation.administration.principals import key_admitted, new_key, not_admitted, rotate_principal
 from writ_installation.administration.remote_agent_keys import (
@@ -35,6 +35,7 @@ from writ_installation.administration.remote_agent_keys import (
 from writ_installation.files.home import PEOPLE
 from writ_installation.files.lock import held
 from writ_installation.files.parameter_keys import PARAMS
+from writ_installation.initialise import refresh_environment
 
 SHORT = 12
 HOST_SPAN = "1h"
@@ -111,15 +112,21 @@ async def rotate_key(
 @click.argument("name", metavar="KEY")
 @in_installation
 async def end_lost_key(settings: Settings, name: str) -> int:
-    """Refuse a lost key of KEY, in whose place a start has made a new one.
+    """Refuse a lost key of KEY, in whose place a start has made a new one, or which was announced.
 
     A key that had been rotated stays accepted beside the new one until then. The lost key still verifies what is on
     record. To replace a key that you have, use `writ keys rotate`.
     """
     with held(settings.home.root / ".rotation.lock", "a key is being rotated in"):
-        made = end_lost(settings.home, name)
-        await followed(settings.home)
-    _report_step(settings, made)
+        ended = end_lost(settings.home, name)
+        refresh_environment(settings.home)
+        await followed(settings.home)  # also after a command that ended them, and then was interrupted
+    for made in ended:
+        _report_step(settings, made)
+    if not ended and not settings.screen.json:
+        settings.screen.line(f"{name}: no lost key is accepted")
+    if not supervised(settings.home):
+        _next(settings, name)
     return Exit.DONE
 
 
@@ -162,11 +169,14 @@ def _report_step(settings: Settings, made: RotationStep) -> None:
 
 def _next(settings: Settings, name: str) -> None:
     """Print what to do before the next step, where others start the services."""
-    step = pending(settings.home, name)
-    if step == "announced":
+    if settings.screen.json:
         return
-    if step == "switched" and name == POLICY and settings.home.servers.exists():
-        settings.screen.line(f"next: {IN_CONTAINERS}")
+    step = pending(settings.home, name)
+    if name == POLICY and settings.home.servers.exists() and step != "retired":
+        again = "run `init` again, then `docker compose up --detach --wait`: agents then trust the key in use alone"
+        settings.screen.line(f"next: {in_containers(settings.home) if step == 'switched' else again}")
+        return
+    if step == "announced":
         return
     processes = "executors" if name == PARAMS else f"processes of {name}"
     before = f"start the {processes} again, and then"
