@@ -138,7 +138,7 @@ async def test_a_preview_that_the_agent_refuses_is_among_the_reasons_to_wait(
 
     async def reason() -> bool:
         shown = await installation.writ("op", "show", operation_id, "--as", "alice")
-        return "there is no preview, since the agent refused it: not_found" in shown.out
+        return "there is no preview yet; the latest try of this executor failed: not_found" in shown.out
 
     await eventually(reason, what="the reason")
     card = await bob.approvals.card(operation_id, [installation.home.key("policy").public])

@@ -144,6 +144,16 @@ class Listening:
         return reason.silent if reason is not None else ""
 
 
+@pytest.mark.parametrize("code", ["unavailable", "timeout", "not_found"])
+def test_failed_preview_is_named_by_its_code_and_blames_nobody(code: str) -> None:
+    """Also a silent agent, or one that was stopped, is such a failure: it refused nothing."""
+    reasons = WaitingReasons(Index(), AgentPresence(15.0, lambda: 0.0), lambda: 0.0, lambda _: code)
+    requested: Any = sample(Requested)
+    reason = reasons.of(accepted(State.AWAITING_APPROVAL, 2, requested))
+    assert reason is not None
+    assert reason.text.endswith(f"; there is no preview yet; the latest try of this executor failed: {code}")
+
+
 @pytest.mark.parametrize("state", [State.STARTED, State.CANCELLING])
 def test_a_started_operation_names_its_agent_once_no_heartbeat_names_it(state: State) -> None:
     requested: Any = structs.replace(sample(Requested), pool=POOL)

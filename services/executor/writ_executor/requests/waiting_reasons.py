@@ -25,15 +25,15 @@ class WaitingReasons:
         index: Index,
         presence: AgentPresence,
         server: Callable[[], float],
-        refused_preview: Callable[[str], str],
+        failed_preview: Callable[[str], str],
     ) -> None:
-        """`server`: the journal's clock, in Unix seconds. `refused_preview`: the code with which the latest preview of
-        an operation failed, or nothing.
+        """`server`: the journal's clock, in Unix seconds. `failed_preview`: the code with which the latest try of this
+        replica to have an operation's preview made failed, or nothing.
         """
         self._index = index
         self._presence = presence
         self._server = server
-        self._refused_preview = refused_preview
+        self._failed_preview = failed_preview
 
     def of(self, life: Life) -> WaitingReason | None:
         """Return the reason; None for an operation which runs, has ended, or is about to start. An operation runs as
@@ -64,8 +64,8 @@ class WaitingReasons:
     def _approval(self, life: AcceptedLife, requested: Requested) -> WaitingReason:
         """An approver may need a preview, and cannot see why the agent makes none."""
         text = f"waits for an approval: {requested.verdict.reason}"
-        if not life.preview_digest and (code := self._refused_preview(requested.operation_id)):
-            text += f"; there is no preview, since the agent refused it: {code}"
+        if not life.preview_digest and (code := self._failed_preview(requested.operation_id)):
+            text += f"; there is no preview yet; the latest try of this executor failed: {code}"
         return WaitingReason(kind="approval", text=text)
 
     def _target(self, life: AcceptedLife, requested: Requested) -> WaitingReason | None:
