@@ -3,6 +3,7 @@
 import base64
 import hmac
 import json
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -121,3 +122,15 @@ async def test_a_missing_scope_is_403_and_both_name_the_metadata(client: httpx2.
         assert where in challenge
     metadata = (await client.get("/.well-known/oauth-protected-resource/mcp")).json()
     assert (metadata["resource"], metadata["authorization_servers"]) == (URL, [ISSUER])
+
+
+async def test_first_request_of_a_client_without_a_token_is_no_warning(
+    client: httpx2.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By the protocol of MCP: the reply of status 401 names the authorization server."""
+    with caplog.at_level(logging.INFO, "writ.gateway"):
+        assert (await client.post("/mcp")).status_code == 401
+        assert await status(client, "of-nobody") == 401
+        assert (await client.post("/mcp", headers={"Authorization": "Basic Ym90OmJvdA=="})).status_code == 401
+    noted = [record for record in caplog.records if record.getMessage() == "gateway.unauthenticated"]
+    assert [record.levelname for record in noted] == ["INFO", "WARNING"]

@@ -1,5 +1,6 @@
 """Authentication of HTTP requests by bearer token (RFC 6750), before a body is read."""
 
+import logging
 import time
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -62,7 +63,11 @@ class BearerAuthentication:
         self._open = Counter[str]()
         self._open_bytes = Counter[str]()
         self._refusals = refusals or Refusals()
-        self._unauthenticated = UnauthenticatedRequests()
+        # By the protocol of MCP a client of an authorization server sends its first request without a token.
+        self._unauthenticated = {
+            True: UnauthenticatedRequests(logging.WARNING),
+            False: UnauthenticatedRequests(logging.INFO),
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on a request with a valid token; reply 401 to any other, or 403 if the scope is missing."""
@@ -93,7 +98,7 @@ class BearerAuthentication:
             await reply(send, 503, body, (b"retry-after", b"5"))
             return
         if self._access is None or claims is None or (principal := self._access.principal(claims)) is None:
-            self._unauthenticated.note(_address(scope))
+            self._unauthenticated[_has_credentials(scope)].note(_address(scope))
             await self._refuse(send, 401, "invalid_token")
         elif not has_scope(claims):
             await self._refuse(send, 403, "insufficient_scope")
@@ -173,6 +178,10 @@ def _body_size(scope: Scope) -> int:
     length = headers.get(b"content-length", b"0")
     known = b"transfer-encoding" not in headers and length.isdigit()
     return min(int(length), LONGEST_MESSAGE) if known else LONGEST_MESSAGE
+
+
+def _has_credentials(scope: Scope) -> bool:
+    return any(name == b"authorization" for name, _ in scope["headers"])
 
 
 def bearer_of(scope: Scope) -> str:

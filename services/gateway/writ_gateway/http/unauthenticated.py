@@ -1,6 +1,7 @@
 """Requests without a valid token in the log, by their address: one line at once, then one a minute."""
 
 import asyncio
+import logging
 from collections import Counter
 
 from writ_runtime.logs import Log
@@ -15,7 +16,8 @@ _log = Log("writ.gateway")
 class UnauthenticatedRequests:
     """Counts them between two lines."""
 
-    def __init__(self, quiet: float = QUIET_SECONDS) -> None:
+    def __init__(self, level: int = logging.WARNING, quiet: float = QUIET_SECONDS) -> None:
+        self._level = level
         self._quiet = quiet
         self._since: Counter[str] | None = None
         """The requests by address since the last line; None if there was no line for a while."""
@@ -29,7 +31,8 @@ class UnauthenticatedRequests:
             self._since[address if known else OTHERS] += 1
 
     def _line(self, addresses: Counter[str]) -> None:
-        _log.warning("gateway.unauthenticated", requests=addresses.total(), addresses=dict(addresses))
+        fields = {"requests": addresses.total(), "addresses": dict(addresses)}
+        _log.write(self._level, "gateway.unauthenticated", fields)
         self._since = Counter()
         asyncio.get_running_loop().call_later(self._quiet, self._next)
 
