@@ -224,6 +224,13 @@ def test_the_socket_of_the_engine_stays_by_lines_of_the_environment(compose: dic
     assert "docker compose -f" not in text
 
 
+@pytest.mark.parametrize("name", ["docker-socket.yaml", "traces.yaml"])
+def test_an_override_is_named_where_compose_would_not_read_it(name: str) -> None:
+    """Where COMPOSE_FILE is set, compose reads docker-compose.override.yml only by its name."""
+    head = (ROOT / "deploy" / name).read_text().partition("services:")[0]
+    assert "append `:docker-compose.override.yml` to the first" in head
+
+
 def test_the_command_finds_files_by_the_names_that_they_have_on_this_machine(compose: dict[str, Any]) -> None:
     """Such as those of `writ target add … --key FILE`, which the working folder has."""
     command = compose["services"]["writ"]
