@@ -93,6 +93,9 @@ async def test_key_that_was_ended_stays_former_at_the_next_switch(home: Home) ->
     old = home.public("executor")
     former = KeyEntry(name="executor", key=old, state="former", since=1.0, until=2.0)
     present = KeyEntry(name="executor", key=old, state="current", since=3.0)
+    save_keys(home.keyring_file, [former, present])
+    with pytest.raises(ConfigError, match=r"Put the present one back\. If it is lost"):
+        create_installation(home)
     write_atomically(home.keys / "executor.next.seed", seed := generate_seed())
     new = KeyEntry(name="executor", key=Key(seed).public, state="next", since=4.0)
     save_keys(home.keyring_file, [former, present, new])

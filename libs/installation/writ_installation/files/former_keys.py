@@ -23,7 +23,7 @@ def refuse_former_keys(home: Home, *names: str) -> None:
 def _refusal(home: Home, entry: KeyEntry) -> str:
     present = home.keyring().find(entry.name, "current")
     when = f" on {datetime.fromtimestamp(entry.until, UTC):%Y-%m-%d at %H:%M UTC}" if entry.until is not None else ""
-    needed = f", {present.key}" if present is not None else ""
+    needed = f", {present.key}" if present is not None and present.key != entry.key else ""
     return (
         f"{home.seed_file(entry.name)}: this key was rotated away{when}, so it is refused. Put the present one back"
         f"{needed}. If it is lost, see docs/operating/files.md"
