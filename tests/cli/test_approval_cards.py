@@ -1,15 +1,19 @@
 """The card of a pending request on a terminal."""
 
 import io
+import os
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from msgspec import structs
 from rich.console import Console
+from tests.cli.commands import Command
+from tests.client.scripted_api import ScriptedApi
 from tests.client.test_approval_card import POLICY, card
 from tests.contracts.messages import sample
 
+from writ_bus.port import Endpoint, Message, Service
 from writ_cli.approvals.card_text import as_data, show_card
 from writ_cli.approvals.group import hidden_parameters, show_pending
 from writ_cli.main import cli
@@ -19,8 +23,11 @@ from writ_cli.terminal.output import Screen, harmless
 from writ_client.people.approval_card import Card, open_card
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import operation_id
-from writ_contracts.people.approvals import Approval, PendingApproval
+from writ_contracts.people.approvals import Approval, ApprovalsReply, PendingApproval
 from writ_contracts.policy.versions import EmergencyView
+from writ_contracts.wire import encode
+from writ_testing.installations.commands import run_command
+from writ_testing.peers.nats_server import WritServer
 
 
 @pytest.mark.parametrize("warning", ["", "by now it is denied: rule 'frozen' denies it"])
@@ -169,3 +176,29 @@ def test_json_has_no_invisible_character_as_it_is() -> None:
 def test_both_verdicts_take_the_same_guards(option: str) -> None:
     for verdict in ("approve", "reject"):
         assert option in CliRunner().invoke(cli, ["approvals", verdict, "--help"]).output
+
+
+async def test_completion_of_a_decision_offers_the_requests_that_one_may_decide_on(
+    command: Command, served: ScriptedApi, server: WritServer, environ: dict[str, str]
+) -> None:
+    """Own open operations are none of them: nobody approves their own."""
+    served.outcome = None
+    own, theirs = operation_id("alice", "k"), operation_id("bob", "k")
+    await command("run", "service_restart", "-t", "a", "service_name=nginx", "--no-wait", "--idempotency-key", "k")
+    pending = structs.replace(sample(PendingApproval), operation_id=theirs, principal="bob")
+
+    async def reply(_: Message) -> bytes:
+        return encode(ApprovalsReply(pending=[pending]))
+
+    policy = await server.bus("policy")
+    endpoint = Endpoint(name="approvals", subject="writ.query.*.approvals", handler=reply)
+    await policy.serve(Service(name="policy", version="0.0.0", description="scripted", endpoints=[endpoint]))
+
+    async def offered(*words: str) -> list[str]:
+        line = " ".join(["writ", "approvals", *words, ""])
+        done = await run_command([], {**os.environ, **environ, "_WRIT_COMPLETE": "bash_complete", "COMP_LINE": line})
+        return [row.partition(",")[2] for row in done.out.splitlines() if row]
+
+    assert await offered("approve") == await offered("reject") == await offered("challenge") == [theirs]
+    assert await offered("approve", theirs) == []
+    assert await offered("show") == [theirs, own]
