@@ -363,3 +363,12 @@ def test_the_nats_servers_free_memory_before_their_limit(compose: dict[str, Any]
 def test_an_image_of_others_has_a_full_version_and_may_be_pinned_by_a_digest(name: str) -> None:
     image = yaml.safe_load((TRACES if name == "jaeger" else COMPOSE).read_text())["services"][name]["image"]
     assert re.fullmatch(rf"\$\{{WRIT_{name.upper()}_IMAGE:-[a-z/]+:v?\d+\.\d+\.\d+\}}", image), image
+
+
+def test_example_agent_of_the_gateway_has_a_role_of_the_first_policy() -> None:
+    """Without one it sees no target, and every call ends as unknown_target."""
+    (words,) = re.findall(r"^  #   docker compose run --rm (writ principal add .*)$", COMPOSE.read_text(), re.MULTILINE)
+    (role,) = re.findall(r"--role (\S+)", words)
+    policy = yaml.safe_load((ROOT / "libs/installation/writ_installation/policy.yaml").read_text())
+    rules = policy["policies"]["global_policies"]
+    assert role in {name for rule in rules if rule["allowed"] for name in rule.get("user_roles", [])}

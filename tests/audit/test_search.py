@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 from tests.audit.history import History
 from tests.audit.replica import ask, policy, replica, search, trace
+from tests.contracts.messages import sample
 
 from writ_audit import hidden_values, reading
 from writ_audit.index_follower import IndexFollower
 from writ_bus.port import Bus
 from writ_contracts.history.audit import SearchReply, SecurityFilter
 from writ_contracts.ids import operation_id
-from writ_contracts.journal import Archived, RecordRead
+from writ_contracts.journal import ApprovalGiven, Approved, Archived, RecordRead, Rejected
+from writ_contracts.people.approvals import SignedApproval
 from writ_contracts.wire import decode_event, encode
 from writ_testing.fakes.scripted_policy import ScriptedPolicy
 from writ_testing.memory.bus import MemoryBus
@@ -86,6 +88,34 @@ async def test_each_filter_narrows(
     bus: MemoryBus, recorded: History, fields: dict[str, object], expected: list[tuple[str, str, str | None]]
 ) -> None:
     assert await found(bus, "carol", **fields) == expected
+
+
+async def test_search_by_approver_finds_what_a_person_approved_or_rejected(bus: MemoryBus) -> None:
+    history, signed = History(bus), sample(SignedApproval)
+    assert isinstance(signed, SignedApproval)
+    for key in ("approved", "rejected", "other"):
+        number = await history.requested("alice", key, target=key)
+        common = {**history.stamp("c"), "operation_id": number}
+        match key:
+            case "approved":
+                given = ApprovalGiven(**common, approver="bob", approval=signed, remaining=1)
+                await history.append("alice", number, given)
+                done = Approved(**history.stamp("c"), operation_id=number, approver="dora", approvals=[signed, signed])
+                await history.append("alice", number, done)
+            case "rejected":
+                await history.append("alice", number, Rejected(**common, approver="bob", approval=signed))
+            case _:
+                await history.append("alice", number, Approved(**common, approver="dora", approvals=[signed]))
+
+    async def targets(reader: str, **fields: object) -> list[str]:
+        return [row.target for row in (await search(bus, reader, **fields)).rows]
+
+    assert await targets("carol", approvers=["bob"]) == ["rejected", "approved"]
+    assert await targets("carol", approvers=["dora"]) == ["other", "approved"]
+    assert await targets("carol", approvers=["bob", "dora"], outcome="rejected") == ["rejected"]
+    assert await targets("alice", approvers=["bob"], targets=["approved"]) == ["approved"]
+    (unknown,) = (await search(bus, "carol", approvers=["dorra"])).unknown
+    assert (unknown.filter, unknown.nearest) == ("approver", ["dora"])
 
 
 @pytest.mark.parametrize(

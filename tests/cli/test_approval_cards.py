@@ -1,26 +1,36 @@
 """The card of a pending request on a terminal."""
 
 import io
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from click.testing import CliRunner
-from msgspec import structs
+from msgspec import Struct, structs
 from rich.console import Console
+from tests.cli.commands import Command
+from tests.client.scripted_api import ScriptedApi
 from tests.client.test_approval_card import POLICY, card
 from tests.contracts.messages import sample
 
+from writ_bus.port import Endpoint, Message, Service
 from writ_cli.approvals.card_text import as_data, show_card
 from writ_cli.approvals.group import hidden_parameters, show_pending
 from writ_cli.main import cli
-from writ_cli.operations.controls import emergencies
+from writ_cli.operations.controls import emergencies, windows
+from writ_cli.operations.records import timeline
 from writ_cli.terminal.diff_text import show_diff
 from writ_cli.terminal.output import Screen, harmless
 from writ_client.people.approval_card import Card, open_card
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import operation_id
-from writ_contracts.people.approvals import Approval, PendingApproval
-from writ_contracts.policy.versions import EmergencyView
+from writ_contracts.people.approvals import Approval, ApprovalsReply, PendingApproval
+from writ_contracts.policy.versions import EmergencyView, WindowView
+from writ_contracts.wire import encode
+from writ_testing.installations.commands import run_command
+from writ_testing.peers.nats_server import WritServer
 
 
 @pytest.mark.parametrize("warning", ["", "by now it is denied: rule 'frozen' denies it"])
@@ -112,13 +122,17 @@ MISLEADING = {
 }
 
 
-def rows_of(card: Card, width: int) -> list[str]:
-    """Return the rows of a terminal of this width that shows the card; it breaks lines that are longer."""
+def rows_of(show: Callable[[Screen], None], width: int) -> list[str]:
+    """Return the rows of a terminal of this width; it breaks lines that are longer."""
     screen, terminal = Screen("table"), io.StringIO()
     screen.out = Console(file=terminal, width=width)
-    show_card(screen, card, 0.0)
+    show(screen)
     lines = terminal.getvalue().split("\n")
     return [line[at : at + width] for line in lines for at in range(0, max(len(line), 1), width)]
+
+
+def card_rows(card: Card, width: int) -> list[str]:
+    return rows_of(lambda screen: show_card(screen, card, 0.0), width)
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100])
@@ -136,18 +150,38 @@ def test_no_text_of_a_requester_or_approver_looks_like_another_line_of_the_card(
             changed = structs.replace(opened, requested=structs.replace(opened.requested, effective=effective))
         case _:
             changed = structs.replace(opened, approvals=[structs.replace(sample(Approval), reason=text)])
-    assert not any(row.strip().startswith(FORGED) for row in rows_of(changed, width))
+    assert not any(row.strip().startswith(FORGED) for row in card_rows(changed, width))
+
+
+T = TypeVar("T", bound=Struct)
+
+
+def sample_of(kind: type[T]) -> T:
+    made = sample(kind)
+    assert isinstance(made, kind)
+    return made
+
+
+def show_emergency(screen: Screen, reason: str) -> None:
+    emergencies._show(screen, structs.replace(sample_of(EmergencyView), reason=reason))
+
+
+def show_window(screen: Screen, reason: str) -> None:
+    windows._show(screen, structs.replace(sample_of(WindowView), reason=reason))
+
+
+def show_trace(screen: Screen, reason: str) -> None:
+    timeline._heading(screen, "a" * 26, {"operation": "service_restart", "reason": reason}, 1.0)
 
 
 @pytest.mark.parametrize("text", MISLEADING.values(), ids=MISLEADING)
-def test_no_reason_of_an_emergency_looks_like_another_line_for_who_confirms_it(text: str) -> None:
-    screen, terminal = Screen("table"), io.StringIO()
-    screen.out = Console(file=terminal, width=80)
-    view = structs.replace(sample(EmergencyView), reason=text)
-    assert isinstance(view, EmergencyView)
-    emergencies._show(screen, view)
-    lines = terminal.getvalue().split("\n")
-    rows = [line[at : at + 80] for line in lines for at in range(0, len(line), 80)]
+@pytest.mark.parametrize("width", [40, 60, 80, 100])
+@pytest.mark.parametrize("show", [show_emergency, show_window, show_trace])
+def test_no_reason_looks_like_another_line_of_an_emergency_a_window_or_a_trace(
+    show: Callable[[Screen, str], None], width: int, text: str
+) -> None:
+    rows = rows_of(lambda screen: show(screen, text), width)
+    assert any("reason" in row for row in rows)
     assert not any(row.strip().startswith(FORGED) for row in rows)
 
 
@@ -156,7 +190,7 @@ def test_each_approval_of_a_card_has_a_line_of_its_own() -> None:
     opened = open_card(card(), {POLICY.public})
     first = structs.replace(sample(Approval), approver="bob", reason="well, carol: well")
     both = [first, structs.replace(first, approver="dave", reason="")]
-    rows = rows_of(structs.replace(opened, approvals=both), 80)
+    rows = card_rows(structs.replace(opened, approvals=both), 80)
     assert "  approved by bob: well, carol: well" in rows
     assert "  approved by dave: without a reason" in rows
 
@@ -169,3 +203,29 @@ def test_json_has_no_invisible_character_as_it_is() -> None:
 def test_both_verdicts_take_the_same_guards(option: str) -> None:
     for verdict in ("approve", "reject"):
         assert option in CliRunner().invoke(cli, ["approvals", verdict, "--help"]).output
+
+
+async def test_completion_of_a_decision_offers_the_requests_that_one_may_decide_on(
+    command: Command, served: ScriptedApi, server: WritServer, environ: dict[str, str]
+) -> None:
+    """Own open operations are none of them: nobody approves their own."""
+    served.outcome = None
+    own, theirs = operation_id("alice", "k"), operation_id("bob", "k")
+    await command("run", "service_restart", "-t", "a", "service_name=nginx", "--no-wait", "--idempotency-key", "k")
+    pending = structs.replace(sample_of(PendingApproval), operation_id=theirs, principal="bob")
+
+    async def reply(_: Message) -> bytes:
+        return encode(ApprovalsReply(pending=[pending]))
+
+    policy = await server.bus("policy")
+    endpoint = Endpoint(name="approvals", subject="writ.query.*.approvals", handler=reply)
+    await policy.serve(Service(name="policy", version="0.0.0", description="scripted", endpoints=[endpoint]))
+
+    async def offered(*words: str) -> list[str]:
+        line = " ".join(["writ", "approvals", *words, ""])
+        done = await run_command([], {**os.environ, **environ, "_WRIT_COMPLETE": "bash_complete", "COMP_LINE": line})
+        return [row.partition(",")[2] for row in done.out.splitlines() if row]
+
+    assert await offered("approve") == await offered("reject") == await offered("challenge") == [theirs]
+    assert await offered("approve", theirs) == []
+    assert await offered("show") == [theirs, own]

@@ -13,6 +13,7 @@ from tests.client.scripted_api import ScriptedApi
 from writ_cli.context.current_context import ContextFolder, found_home
 from writ_cli.main import cli
 from writ_contracts.errors import ConfigError, Invalid
+from writ_testing.peers.nats_server import WritServer
 
 
 @pytest.fixture
@@ -187,3 +188,16 @@ def test_option_takes_the_name_of_a_saved_context_and_a_file_before_it(elsewhere
     (elsewhere / "prod").write_text("[]")
     assert call("targets", "--context", "prod").stderr.startswith("writ: prod: is not a context")
     assert call("targets", "--context", "other").stderr.startswith("writ: other: can't be read: No such file")
+
+
+async def test_key_of_another_principal_is_reported_with_its_owner(
+    command: Command, environ: dict[str, str], server: WritServer, tmp_path: Path
+) -> None:
+    done = await command("targets", WRIT_PRINCIPAL="bob")
+    refused = f"writ: {server.url} does not permit writ-bob to receive replies in _INBOX_bob: its key is another user's"
+    assert (done.exit_code, done.stderr) == (6, f"{refused}\n")
+    people = [{"id": "alice", "kind": "human", "roles": [], "key": server.keys["alice"].public}]
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none/principals.yaml").write_text(json.dumps({"principals": people}))
+    done = await command("targets", WRIT_PRINCIPAL="bob")
+    assert done.stderr == f"{refused}: {environ['WRIT_KEY_FILE']} has the key of alice\n"

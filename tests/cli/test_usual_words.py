@@ -183,3 +183,10 @@ def test_text_in_place_of_a_number_is_no_whole_number() -> None:
 def test_word_without_a_name_leads_to_the_parameters() -> None:
     expected = "writ: 'nginx' is not key=value; there are service_name, timeout"
     assert refused("run", "service_restart", "-t", "web-1", "nginx").stderr.startswith(expected)
+
+
+@pytest.mark.parametrize("verb", ["challenge", "approve", "reject"])
+def test_several_requests_are_decided_one_after_another(verb: str) -> None:
+    done = refused("approvals", verb, "aaaa", "bbbb")
+    meant = f"one request at a time, since you decide by its card: `writ approvals {verb} aaaa`, then the next"
+    assert done.stderr.startswith(f"writ: {meant} (see ")

@@ -317,7 +317,10 @@ def test_values_of_one_kind_add_up_and_kinds_restrict(selector: TargetSelector, 
 @pytest.mark.parametrize(
     ("selector", "missing"),
     [
-        (TargetSelector(globs=("web-1", "wbe-*")), "there is no target 'wbe-\\*'"),
+        (
+            TargetSelector(globs=("web-1", "wbe-*")),
+            "there is no target 'wbe-\\*' in the inventory; did you mean 'web-\\*'",
+        ),
         (
             TargetSelector(roles=("testing",)),
             "no target of role 'testing' in the inventory; there are production, staging$",

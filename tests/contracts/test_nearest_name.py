@@ -2,7 +2,7 @@
 
 import pytest
 
-from writ_contracts.nearest_name import did_you_mean, edits, misspelt, near, nearest
+from writ_contracts.nearest_name import did_you_mean, edits, misspelt, near, near_glob, nearest
 from writ_testing.each_case import each_case
 
 ROLES = ("gateway", "production", "development", "maintenance", "staging", "testing")
@@ -55,6 +55,24 @@ def test_single_word_suggests_the_few_names_that_have_it(name: str, expected: st
 def test_word_that_many_names_have_suggests_none() -> None:
     assert near("path", [f"{one}_of_some_path" for one in "abcde"]) != ""
     assert near("path", [f"{one}_of_some_path" for one in "abcdef"]) == ""
+
+
+@each_case(
+    ("glob", "expected"),
+    [
+        ("nodde-*", "; did you mean 'node-*'?"),
+        ("nodde*", "; did you mean 'node*'?"),
+        ("wbe-?", "; did you mean 'web-?'?"),
+        ("db-mian-[12]", "; did you mean 'db-main-[12]'?"),
+        ("nodde-1*", "; did you mean 'node-1*'?"),
+        ("nodde-1", "; did you mean 'node-1'?"),
+        ("wbe-[9]", ""),
+        ("mail-*", ""),
+        ("*-nodde", ""),
+    ],
+)
+def test_glob_suggests_the_one_with_a_beginning_that_names_have(glob: str, expected: str) -> None:
+    assert near_glob(glob, ["node-1", "node-2", "web-1", "web-2", "db-main-1"]) == expected
 
 
 FAR = {

@@ -109,6 +109,9 @@ async def test_a_second_person_approves_and_it_runs(installation: RunningInstall
         kinds = [event.kind for event in trace.events if event.kind not in ("lock_taken", "limit_taken")]
         assert kinds == ["requested", "awaiting_approval", "approved", "dispatched", "granted", "finished"], trace
         assert (await bob.approvals.pending()).pending == []
+    for approver, ids in (("bob", f"{operation_id}\n"), ("carol", "")):
+        found = await installation.writ("audit", "search", "--approver", approver, "--as", "alice", "-q")
+        assert (found.status, found.out) == (0, ids), found.err
 
 
 async def test_rejected_operation_ends_as_rejected_and_never_as_expired(installation: RunningInstallation) -> None:

@@ -249,7 +249,7 @@ async def test_simulation_of_a_change_is_refused_where_the_server_is_read_only(
     ("words", "message"),
     [
         (("--operation", "file_raed"), "--operation file_raed: no operation has this name; did you mean 'file_read'?"),
-        (("--operation", "none_*"), "--operation none_*: no operation has this name; `writ operations` lists them"),
+        (("--operation", "zzz_*"), "--operation zzz_*: no operation has this name; `writ operations` lists them"),
         (("--expires", "30"), "--expires 30: the unit is missing: 30s, 30m, 30h or 30d?"),
         (("--expires", "soon"), "--expires: 'soon' is not a time span such as 90s, 15m, 2h or 7d"),
     ],

@@ -208,8 +208,9 @@ async def test_without_a_gateway_in_the_principals_the_command_says_how_to_make_
         stderr=asyncio.subprocess.PIPE,
     )
     _, err = await asyncio.wait_for(process.communicate(), 30)
-    assert process.returncode == 2
-    assert b"writ principal add NAME --kind agent --via gateway" in err
+    advice = "`writ principal add NAME --kind agent --via gateway` adds one, and the gateway's key"
+    expected = f"writ: no principal comes through a gateway 'gateway' yet: {advice}\n"
+    assert (process.returncode, err.decode()) == (2, expected)
 
 
 @pytest.mark.exhaustive

@@ -60,9 +60,19 @@ def found(*rules: dict[str, Any], people: Any = PEOPLE, targets: Any = TARGETS, 
         ({"principal_kinds": ["human", "service"]}, ["warning: no principal is 'service'"]),
         (
             {"targets": ["web-1"], "target_tags": ["eu"]},
+            ["lint: no target has tag 'eu'"],
+        ),
+        (
+            {"targets": ["web-*"], "target_roles": ["staging"]},
+            ["lint: no target of the inventory is one that 'a' is about"],
+        ),
+        ({"user_roles": ["sre"]}, ["lint: no principal has role 'sre'"]),
+        (
+            {"users": ["bot", "eve"], "user_roles": ["sre", "ops"]},
             [
-                "warning: no target has tag 'eu'",
-                "lint: no target of the inventory is one that 'a' is about",
+                "warning: no principal is 'eve'",
+                "lint: no principal has role 'sre'",
+                "lint: no principal has role 'ops'",
             ],
         ),
         (
@@ -181,7 +191,7 @@ def test_service_reports_names_that_the_files_lack_as_warnings() -> None:
     file = file_of(global_policies=[rule("a", "service_restart", users=["eve"])])
     reported = as_warnings(lint_with(file, CATALOGUE, principals=PEOPLE))
     assert {finding.severity for finding in reported} == {Severity.WARNING}
-    assert len(reported) == 2
+    assert len(reported) == 1
 
 
 def test_validating_with_files_refuses_what_can_not_be_done_there(tmp_path: Path) -> None:
@@ -193,7 +203,7 @@ def test_validating_with_files_refuses_what_can_not_be_done_there(tmp_path: Path
     assert validate_file(path, CATALOGUE, "permissive", ValidationContext(principals=PEOPLE)).valid
     as_a_service = validate_file(path, CATALOGUE, "strict", ValidationContext(principals=PEOPLE, only_warn=True))
     assert as_a_service.valid
-    assert [(reply.problem.line, reply.problem.column) for reply in as_a_service.found] == [(1, 30), (1, 94)]
+    assert [(reply.problem.line, reply.problem.column) for reply in as_a_service.found] == [(1, 94)]
 
 
 @pytest.mark.parametrize("name", ["development-flexible", "production-security-focused"])

@@ -1,7 +1,9 @@
 """Suggestions for misspelt names."""
 
+import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from fnmatch import fnmatchcase
 
 SUGGESTED = "did you mean"
 LEAST_BEGINNING = 3
@@ -11,6 +13,8 @@ CANDIDATES = 8
 """Names with many letters in common that are compared by their edits."""
 MOST_HAVING = 5
 """Names with a word in common: more of them are a list, not a suggestion."""
+_WILDCARD = re.compile(r"[*?[]")
+_WORD_END = re.compile(r"[-_.]|$")
 LETTERS_PER_EDIT = 3
 """A name with more edits than one for three letters is another word, as `operator` is for `contractor`."""
 
@@ -27,6 +31,23 @@ def near(name: str, known: Iterable[str]) -> str:
     words = _words(name)
     having = [one for one in names if len(name) >= LEAST_BEGINNING and len(words) == 1 and words[0] in _words(one)]
     return did_you_mean(sorted(having) if len(having) <= MOST_HAVING else [])
+
+
+def near_glob(glob: str, known: Iterable[str]) -> str:
+    """Return `; did you mean '…'?` for a glob that matches no known name: for one with a beginning that some have, as
+    `node-*` is for `nodde-*`; of a word without a wildcard, what `near` returns.
+    """
+    names = list(known)
+    head = _WILDCARD.split(glob, maxsplit=1)[0]
+    if head == glob:
+        return near(glob, names)
+    found = (f"{one}{glob[len(head) :]}" for one in nearest(head, _beginnings(names), CANDIDATES))
+    return did_you_mean([one for one in found if any(fnmatchcase(name, one) for name in names)][:1])
+
+
+def _beginnings(names: Iterable[str]) -> set[str]:
+    """Return what the names begin with: their first words, with and without the separator behind them."""
+    return {name[:end] for name in names for word in _WORD_END.finditer(name) for end in word.span()}
 
 
 def misspelt(name: str, known: Iterable[str]) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 from msgspec import Struct, structs
 
 from writ_audit.index_file import IndexDamaged, connect, errors, prepare
-from writ_audit.projection import DIGEST_KEY, OperationRow, RecordChange
+from writ_audit.projection import APPROVER, DIGEST_KEY, OperationRow, RecordChange
 from writ_audit.search_conditions import NO_DIGESTS, Digests, Term, names_an_id, search_conditions, search_terms
 from writ_contracts.history.audit import SearchQuery, SearchRow, SecurityFilter
 from writ_contracts.subjects import security_event
@@ -83,6 +83,7 @@ DISORDER = 900.0
 """Seconds by which the times of requests may differ from the order of the journal. A decision is recorded within 600 s.
 """
 MOST_NAMES = 10_000
+_VERDICT = "INSERT OR IGNORE INTO terms SELECT ?, ?, first_sequence FROM operations WHERE operation_id = ?"
 _STEP = """
 UPDATE operations SET sequence = :sequence, state = :state, outcome = :outcome, code = :code, updated_at = :at,
     message = CASE WHEN :message = '' THEN message ELSE :message END,
@@ -164,6 +165,8 @@ class AuditIndex:
             _insert(self._writer, "events", [change.event for change in changes])
             _insert(self._writer, "operations", list(_operations(changes)))
             _insert(self._writer, "terms", [term for change in changes for term in change.terms])
+            verdicts = [(APPROVER, change.approver, change.event.operation_id) for change in changes if change.approver]
+            self._writer.executemany(_VERDICT, verdicts)
             self._writer.executemany(_STEP, [structs.asdict(change.step) for change in changes if change.step])
             self._writer.execute("UPDATE place SET position = ?, origin = ?, last = ?", structs.astuple(place))
         self._place = place
@@ -248,10 +251,10 @@ class AuditIndex:
         own = f"{sql} WHERE principal = ? OR (acts_for = ? AND acts_for != '') LIMIT {MOST_NAMES}"
         return [str(row[0]) for row in self._read(own, [only_of, only_of])]
 
-    def rules(self) -> list[str]:
-        """Return the names of recorded rules, for suggestions."""
-        sql = "SELECT DISTINCT value FROM terms WHERE kind = 'rule' LIMIT ?"
-        return [str(row[0]) for row in self._read(sql, [MOST_NAMES])]
+    def values(self, kind: str) -> list[str]:
+        """Return the distinct values of a kind of terms, such as `rule`, for suggestions."""
+        sql = "SELECT DISTINCT value FROM terms WHERE kind = ? LIMIT ?"
+        return [str(row[0]) for row in self._read(sql, [kind, MOST_NAMES])]
 
     def operation(self, operation_id: str) -> OperationOwner | None:
         """Return the owner of this operation, or None if no event of it was read."""

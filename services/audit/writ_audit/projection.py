@@ -19,8 +19,10 @@ from writ_contracts.wire import event_of, kind_of
 
 UNREADABLE = "unreadable"
 SECURITY = "security"
-DIGEST, DIGEST_KEY = "digest", "digest_key"
-"""Kinds of terms: a search digest, and the executors' key under which an operation's digests are."""
+DIGEST, DIGEST_KEY, APPROVER = "digest", "digest_key", "approver"
+"""Kinds of terms: a search digest, the executors' key under which an operation's digests are, and a person who approved
+or rejected the operation.
+"""
 MOST_SHOWN, MOST_TERMS = 500, 100
 """The most characters of a text, and terms of an operation: enough for a search. A trace has everything."""
 
@@ -76,8 +78,8 @@ class OutcomeRow(Struct, frozen=True, kw_only=True):
 
 
 class TermRow(Struct, frozen=True):
-    """A value by which an operation can be searched: of `rule`, of a recorded parameter, `p:<name>`, or the `digest` of
-    a hidden one.
+    """A value by which an operation can be searched: of `rule`, of a recorded parameter, `p:<name>`, the `digest` of a
+    hidden one, or an `approver`.
     """
 
     kind: str
@@ -95,12 +97,13 @@ class _DecisionNames(Struct, frozen=True):
 
 
 class RecordChange(Struct, frozen=True, kw_only=True):
-    """The rows that one record adds or changes."""
+    """The rows that one record adds or changes. `approver`: the person whose verdict it records; "" for none."""
 
     event: EventRow
     opened: OperationRow | None = None
     step: OutcomeRow | None = None
     terms: tuple[TermRow, ...] = ()
+    approver: str = ""
 
 
 def project(sequence: int, subject: str, data: bytes, stored_at: float) -> RecordChange:
@@ -114,7 +117,12 @@ def project(sequence: int, subject: str, data: bytes, stored_at: float) -> Recor
         return RecordChange(event=row)
     names = _named(event)
     opened, step = _opened(row, event, names), _step(row, event, names)
-    return RecordChange(event=row, opened=opened, step=step, terms=tuple(_terms(row, event)))
+    terms = tuple(_terms(row, event))
+    return RecordChange(event=row, opened=opened, step=step, terms=terms, approver=_approver(event))
+
+
+def _approver(event: journal.OperationEvent) -> str:
+    return event.approver if isinstance(event, journal.ApprovalGiven | journal.Approved | journal.Rejected) else ""
 
 
 def _unreadable(sequence: int, subject: str, stored_at: float) -> RecordChange:

@@ -16,7 +16,7 @@ from writ_audit.hidden_values import HiddenValueSearch, SoughtDigests
 from writ_audit.index import READERS, AuditIndex, LinkedEvent, OperationOwner
 from writ_audit.index_follower import IndexFollower
 from writ_audit.permission import QueryReader, ReadPermission
-from writ_audit.projection import SECURITY, project
+from writ_audit.projection import APPROVER, SECURITY, project
 from writ_audit.search_conditions import sought_values
 from writ_bus.port import Journal
 from writ_contracts.errors import Denied, Invalid
@@ -124,11 +124,13 @@ class AuditQueryEndpoint:
     def _unknown(self, query: SearchQuery, only_of: str | None) -> list[UnknownName]:
         """Return names in the query that occur in no record."""
         sought = [(column, names_of(query, column)) for column in ("principal", "target", "operation", "rule")]
+        sought.append((APPROVER, query.approvers))
         unknown, left = list[UnknownName](), MOST_COMPARED
         for column, names in sought:
-            if not names or (column == "rule" and only_of is not None):
+            by_term = column in ("rule", APPROVER)
+            if not names or (by_term and only_of is not None):
                 continue
-            known = self._index.rules() if column == "rule" else self._index.names(column, only_of)
+            known = self._index.values(column) if by_term else self._index.names(column, only_of)
             for name in (one for one in names if one not in known):
                 left -= len(known)
                 unknown.append(

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
-from writ_audit.projection import DIGEST, parameter_term
+from writ_audit.projection import APPROVER, DIGEST, parameter_term
 from writ_contracts.history.audit import SearchQuery, names_of
 
 Term = tuple[str, str]
@@ -57,6 +57,8 @@ def search_terms(query: SearchQuery, digests: Digests) -> Iterator[list[Term]]:
     """Yield for each filter by term its alternatives. A value of a parameter is on record itself, or its digest is."""
     if rules := names_of(query, "rule"):
         yield [("rule", rule) for rule in rules]
+    if query.approvers:
+        yield [(APPROVER, name) for name in query.approvers]
     for name, values in sought_values(query):
         on_record = [parameter_term(name, value) for value in values]
         yield [*on_record, *((DIGEST, digest) for value in values for digest in digests.get((name, value), ()))]

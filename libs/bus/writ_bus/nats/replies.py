@@ -37,7 +37,12 @@ class Replies:
 
     async def open(self) -> None:
         """Subscribe. Raises Forbidden where the inbox prefix is not this user's."""
-        await self._connection.listen(f"{self._inbox}.*.{self._name}.*", self._on_message)
+        try:
+            await self._connection.listen(f"{self._inbox}.*.{self._name}.*", self._on_message)
+        except Forbidden as error:
+            options = self._connection.options
+            where = f"{', '.join(options.servers)} does not permit {options.name} to receive replies in {self._inbox}"
+            raise Forbidden(f"{where}: its key is another user's") from error
         self._connection.on_lost.append(self._on_lost)
         self._connection.on_refused.append(self._on_refused)
 

@@ -28,6 +28,23 @@ from writ_contracts.ids import WHOLE_ID
 from writ_contracts.people.approvals import ApprovalEvent, ApprovalReply, PendingApproval, short_digest
 from writ_runtime.plugins.entry_points import load_catalogue
 
+
+def _one_request(context: click.Context, argument: click.Parameter, ids: tuple[str, ...]) -> str:
+    """Return the only id. Raises UsageError for several."""
+    if len(ids) > 1:
+        first = f"`{context.command_path} {ids[0][:80]}`"
+        raise click.UsageError(f"one request at a time, since you decide by its card: {first}, then the next")
+    return ids[0]
+
+
+REQUEST = click.argument(
+    "operation",
+    nargs=-1,
+    required=True,
+    metavar="OPERATION",
+    callback=_one_request,
+    shell_complete=completion.pending_requests,
+)
 POLICY_KEY = click.option(
     "--policy-key",
     envvar="WRIT_POLICY_KEY",
@@ -98,7 +115,7 @@ def show_pending(screen: Screen, pending: list[PendingApproval]) -> None:
 
 
 @approvals.command("show")
-@click.argument("operation", shell_complete=completion.open_operations)
+@click.argument("operation", shell_complete=completion.readable_requests)
 @POLICY_KEY
 @GIVEN
 @asking
@@ -111,7 +128,7 @@ async def show(settings: Settings, operation: str, policy_key: str | None, value
 
 
 @approvals.command("challenge")
-@click.argument("operation", shell_complete=completion.open_operations)
+@REQUEST
 @REASON
 @POLICY_KEY
 @GIVEN
@@ -141,7 +158,7 @@ async def challenge(
 
 
 @approvals.command("approve")
-@click.argument("operation", shell_complete=completion.open_operations)
+@REQUEST
 @REASON
 @POLICY_KEY
 @SSH_KEY
@@ -188,7 +205,7 @@ async def approve(
 
 
 @approvals.command("reject")
-@click.argument("operation", shell_complete=completion.open_operations)
+@REQUEST
 @REASON
 @DIGEST
 @click.option("--yes", "-y", is_flag=True, help="As for `approve`; a rejection does not ask.")

@@ -87,6 +87,16 @@ def open_operations(context: click.Context, parameter: click.Parameter, word: st
     return _asked(_open, context, word)
 
 
+def pending_requests(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
+    """Complete the id of a request on which the principal may decide, with its requester; one on a command line."""
+    return [] if context.params.get(str(parameter.name)) else _asked(_pending, context, word)
+
+
+def readable_requests(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
+    """Complete the id of a request whose card the principal may read: those to decide on, and open ones of its own."""
+    return _asked(_readable, context, word)
+
+
 def recorded_operations(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
     """Complete the id of one of the latest operations on record, with the operation and its target."""
     return _asked(_recorded, context, word)
@@ -109,6 +119,15 @@ def windows(context: click.Context, parameter: click.Parameter, word: str) -> li
 
 async def _open(writ: "Writ") -> list[tuple[str, str]]:
     return [(view.operation_id, f"{view.operation} on {view.target}") for view in await writ.open_operations()]
+
+
+async def _pending(writ: "Writ") -> list[tuple[str, str]]:
+    pending = await writ.approvals.every_pending()
+    return [(one.operation_id, f"{one.principal}: {one.operation} on {one.target}") for one in pending]
+
+
+async def _readable(writ: "Writ") -> list[tuple[str, str]]:
+    return [*await _pending(writ), *await _open(writ)]
 
 
 async def _recorded(writ: "Writ") -> list[tuple[str, str]]:

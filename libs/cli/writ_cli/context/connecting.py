@@ -13,12 +13,15 @@ from pathlib import Path
 
 import click
 
+from writ_bus.errors import Forbidden
 from writ_bus.private_files import read_private
 from writ_cli.context.settings import Settings
 from writ_client.client import Writ
 from writ_client.context import Context, open_bus, read_context
 from writ_client.queries.silence import noticing
-from writ_contracts.errors import Invalid, Unreachable
+from writ_contracts.errors import ConfigError, Invalid, Unreachable
+from writ_documents.document import FileErrors
+from writ_installation.files.home import Home
 from writ_installation.files.principal_changes import principals_of
 from writ_installation.server_access.server_tls import pinned_ca
 from writ_installation.status.server_url import running_url
@@ -66,11 +69,25 @@ async def _connected(settings: Settings, context: Context, seed: bytes) -> Writ:
     """Connect, and write what the command waits for to a terminal, or for a command that waits anyway to any standard
     error; a completion writes nothing.
     """
-    if os.environ.get("_WRIT_COMPLETE") or not (settings.waits or sys.stderr.isatty()):
-        return await Writ.within(context, seed, wait=CONNECT_SECONDS)
-    with _noticed(f"writ: no answer yet from NATS at {context.url}; trying for {CONNECT_SECONDS:g} s"):
-        bus = await open_bus(context, seed, wait=CONNECT_SECONDS)
-    return Writ(noticing(bus, context.principal, context.url, _say), Key(seed, context.installation), context.principal)
+    key = Key(seed, context.installation)
+    try:
+        if os.environ.get("_WRIT_COMPLETE") or not (settings.waits or sys.stderr.isatty()):
+            return await Writ.within(context, seed, wait=CONNECT_SECONDS)
+        with _noticed(f"writ: no answer yet from NATS at {context.url}; trying for {CONNECT_SECONDS:g} s"):
+            bus = await open_bus(context, seed, wait=CONNECT_SECONDS)
+    except Forbidden as error:
+        if (owner := _owner(settings.home, key.public)) not in (None, context.principal):
+            raise Forbidden(f"{error}: {context.key_file} has the key of {owner}") from error
+        raise
+    return Writ(noticing(bus, context.principal, context.url, _say), key, context.principal)
+
+
+def _owner(home: Home, key: str) -> str | None:
+    """Return the principal with this public key; None where the folder here knows none, or cannot be read."""
+    try:
+        return next((name for name, one in principals_of(home).items() if one.key == key), None)
+    except (ConfigError, FileErrors, OSError):  # the error of the server says enough without it
+        return None
 
 
 def _say(what: str) -> None:

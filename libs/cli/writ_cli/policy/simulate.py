@@ -20,7 +20,7 @@ from writ_cli.terminal.output import Screen
 from writ_client.queries.request_combinations import Simulated
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import WRIT_TARGET
-from writ_contracts.nearest_name import near
+from writ_contracts.nearest_name import near_glob
 from writ_contracts.policy.questions import EvalRequest, EvalResult
 from writ_runtime.plugins.entry_points import load_catalogue
 
@@ -95,7 +95,7 @@ def _chosen(known: Iterable[str], globs: tuple[str, ...], operation: str) -> lis
         return names
     for glob in globs:
         if not any(fnmatchcase(name, glob) for name in names):
-            raise Invalid(f"no target {glob!r}{near(glob, names)}", code="unknown_target")
+            raise Invalid(f"no target {glob!r}{near_glob(glob, names)}", code="unknown_target")
     return [name for name in names if any(fnmatchcase(name, glob) for glob in globs)]
 
 

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from writ_contracts.bounds import first_names
 from writ_contracts.errors import Invalid
-from writ_contracts.nearest_name import near
+from writ_contracts.nearest_name import near, near_glob
 from writ_contracts.requests import TargetView
 
 
@@ -29,7 +29,9 @@ class TargetSelector(Struct, frozen=True, kw_only=True):
         ):
             for value in values:
                 if not any(covers(target, value) for target in known):
-                    text = f"there is no {kind} {value!r} in the inventory{near(value, names) or _others(kind, names)}"
+                    similar = near_glob if kind == "target" else near
+                    hint = similar(value, names) or _others(kind, names)
+                    text = f"there is no {kind} {value!r} in the inventory{hint}"
                     raise Invalid(text, code="unknown_target")
         chosen = sorted(target.id for target in known if self._covers(target))
         if not chosen:

@@ -89,6 +89,8 @@ class SearchQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     """Further values of the same filters. One field for both, a union of text and list, made msgspec 0.22 crash at the
     end of a process, in its garbage collection.
     """
+    approvers: Annotated[list[PrincipalId], Meta(max_length=MOST_NAMES)] = field(default_factory=list)
+    """One of these people approved or rejected it."""
     rule: Term | None = None
     rules: Annotated[list[Term], Meta(max_length=MOST_TERMS)] = field(default_factory=list)
     parameters: Annotated[dict[Term, Term], Meta(max_length=MOST_TERMS)] = field(default_factory=dict)

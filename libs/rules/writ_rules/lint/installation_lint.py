@@ -3,6 +3,7 @@
 The policy may be right and the inventory incomplete, so a service loading it only warns.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -86,9 +87,7 @@ class _Targets:
 
     def about(self, rules: Iterable[RuleReading]) -> Iterator[LintFinding]:
         for rule in rules:
-            yield from _unknown(rule, "targets", lambda word: bool(self._named(word)), "no target is")
-            for key, problem in (("target_roles", "no target has role"), ("target_tags", "no target has tag")):
-                yield from _unknown(rule, key, self._words[key].__contains__, problem)
+            yield from self._unknown_words(rule)
             for name in rule.entry.target_attributes or {}:
                 if name not in self._attributes:
                     text = "no target has this attribute" + ("" if rule.entry.allowed else ": denies all in its scope")
@@ -98,7 +97,15 @@ class _Targets:
                 else:
                     yield from self._lacking(rule, name)
                 yield from self._other_kinds(rule, name)
-            yield from self._reach(rule)
+            if self._scope(rule):
+                yield from self._reach(rule)
+
+    def _unknown_words(self, rule: RuleReading) -> Iterator[LintFinding]:
+        unknown = [*_unknown(rule, "targets", lambda word: bool(self._named(word)), "no target is")]
+        for key, problem in (("target_roles", "no target has role"), ("target_tags", "no target has tag")):
+            unknown += _unknown(rule, key, self._words[key].__contains__, problem)
+        text = f"no target of the inventory is one that '{rule.name}' is about"
+        return iter(unknown) if self._scope(rule) else _no_scope(rule, unknown, text)
 
     def _lacking(self, rule: RuleReading, name: str) -> Iterator[LintFinding]:
         """Yield a finding for targets without the attribute of a deny rule, which denies everything there."""
@@ -125,10 +132,6 @@ class _Targets:
 
     def _reach(self, rule: RuleReading) -> Iterator[LintFinding]:
         scope = self._scope(rule)
-        if not scope:
-            text = f"no target of the inventory is one that '{rule.name}' is about"
-            yield LintFinding(Severity.LINT, rule.placed_rule.keys, text)
-            return
         missing = [name for name in rule.operations if not any(_offers(one, self._known[name]) for one in scope)]
         if missing and len(missing) == len(rule.operations):
             text = f"no target that '{rule.name}' is about has any of its operations"
@@ -175,20 +178,24 @@ class _Principals:
 
     def about(self, rules: Sequence[RuleReading], *, admin: bool) -> Iterator[LintFinding]:
         for rule in rules:
-            for key, known, problem in (
-                ("users", self._ids, "no principal is"),
-                ("user_roles", self._roles, "no principal has role"),
-            ):
-                yield from _unknown(rule, key, known.__contains__, problem, partial(self._nearest.hint, known=known))
-            yield from _unknown(rule, "principal_kinds", self._kinds.__contains__, "no principal is")
+            unknown = self._unknown_words(rule)
             if self._scope(rule):
+                yield from unknown
                 yield from self._approval(rule)
                 yield from self._security_reads(rule)
             else:
-                text = f"no principal is one that '{rule.name}' is about"
-                yield LintFinding(Severity.LINT, rule.placed_rule.keys, text)
+                yield from _no_scope(rule, unknown, f"no principal is one that '{rule.name}' is about")
         if admin:
             yield from self._admin(rules)
+
+    def _unknown_words(self, rule: RuleReading) -> list[LintFinding]:
+        unknown: list[LintFinding] = []
+        for key, known, problem in (
+            ("users", self._ids, "no principal is"),
+            ("user_roles", self._roles, "no principal has role"),
+        ):
+            unknown += _unknown(rule, key, known.__contains__, problem, partial(self._nearest.hint, known=known))
+        return [*unknown, *_unknown(rule, "principal_kinds", self._kinds.__contains__, "no principal is")]
 
     def _approval(self, rule: RuleReading) -> Iterator[LintFinding]:
         required = demand(rule.entry)
@@ -283,6 +290,16 @@ def _unknown(
     for at, word in enumerate(getattr(rule.entry, key) or ()):
         if word is not None and not known(word):
             yield LintFinding(Severity.WARNING, (*rule.placed_rule.keys, key, at), f"{problem} '{word}'{hint(word)}")
+
+
+def _no_scope(rule: RuleReading, unknown: list[LintFinding], text: str) -> Iterator[LintFinding]:
+    """Yield why a rule covers nothing: the words of a key of which none is known, else this text."""
+    missing = Counter(finding.keys[-2] for finding in unknown)
+    whole = {key for key, count in missing.items() if count == len(present(getattr(rule.entry, str(key))))}
+    for finding in unknown:
+        yield structs.replace(finding, severity=Severity.LINT) if finding.keys[-2] in whole else finding
+    if not whole:
+        yield LintFinding(Severity.LINT, rule.placed_rule.keys, text)
 
 
 def _key(words: Sequence[str | None] | None) -> Any:

@@ -18,7 +18,7 @@ from writ_cli.terminal.exit_status import Exit
 from writ_client.whole_ids import one_of
 from writ_contracts.errors import Invalid
 from writ_contracts.installation.gateway_tokens import GatewayToken, Glob
-from writ_contracts.nearest_name import near
+from writ_contracts.nearest_name import near_glob
 from writ_documents.readers import read_principals
 from writ_installation.files.gateway_tokens import create_token, read_tokens, revoke_token
 from writ_runtime.plugins.entry_points import load_catalogue
@@ -107,7 +107,7 @@ def _refuse_unknown(globs: Iterable[str]) -> None:
     catalogue = load_catalogue()
     for glob in globs:
         if not any(fnmatchcase(name, glob) for name in catalogue):
-            hint = near(glob, catalogue) or "; `writ operations` lists them"
+            hint = near_glob(glob, catalogue) or "; `writ operations` lists them"
             raise Invalid(f"--operation {glob}: no operation has this name{hint}", code="unknown_operation")
 
 
@@ -116,8 +116,8 @@ def _warn_of_no_target(settings: Settings, globs: Iterable[str]) -> None:
     known = inventory_targets(settings) or []
     for glob in globs if known else ():
         if not any(fnmatchcase(name, glob) for name in known):
-            text = f"writ: --target {glob}: no target has this name{near(glob, known) or '; `writ targets` lists them'}"
-            settings.screen.err.print(text)
+            hint = near_glob(glob, known) or "; `writ targets` lists them"
+            settings.screen.err.print(f"writ: --target {glob}: no target has this name{hint}")
 
 
 @token.command("list")

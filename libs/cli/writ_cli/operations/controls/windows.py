@@ -10,6 +10,7 @@ from writ_cli.operations.running.operation_check import refuse_misspelt_target, 
 from writ_cli.operations.running.requests import show_requested
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
+from writ_cli.terminal.output import Screen
 from writ_cli.terminal.quoted_text import QuotedText
 from writ_client.whole_ids import one_of, window_of
 from writ_contracts.errors import Invalid
@@ -95,8 +96,13 @@ async def show(settings: Settings, window_id: str) -> int:
         )
     if settings.screen.json:
         settings.screen.data(one)
-        return Exit.DONE
-    settings.screen.fields(
+    else:
+        _show(settings.screen, one)
+    return Exit.DONE
+
+
+def _show(screen: Screen, one: WindowView) -> None:
+    screen.fields(
         [
             ("window", one.id),
             ("of", one.by),
@@ -111,4 +117,3 @@ async def show(settings: Settings, window_id: str) -> int:
         ],
         indent=0,
     )
-    return Exit.DONE

@@ -101,6 +101,7 @@ class SearchOptions(Struct, frozen=True, kw_only=True):
     operation: tuple[str, ...]
     ended: tuple[Outcome, ...]
     words: tuple[str, ...]
+    approver: tuple[str, ...]
     rule: tuple[str, ...]
     reason: str | None
     text: str | None
@@ -128,7 +129,11 @@ class SearchOptions(Struct, frozen=True, kw_only=True):
         since, until = (None if one is None else times.instant(one, now=now) for one in (self.since, self.until))
         if since is not None and until is not None and until < since:
             raise click.UsageError("--until is before --since: no operation can match")
-        for option, kind, names in (("--target", TargetId, self.target), ("--principal", PrincipalId, self.asked_by)):
+        for option, kind, names in (
+            ("--target", TargetId, self.target),
+            ("--principal", PrincipalId, self.asked_by),
+            ("--approver", PrincipalId, self.approver),
+        ):
             _check_names(option, kind, names)
         return SearchQuery(
             principals=list(self.asked_by),
@@ -137,6 +142,7 @@ class SearchOptions(Struct, frozen=True, kw_only=True):
             outcomes=list(self.ended),
             parameters={name: values[0] for name, values in parameters.items() if len(values) == 1},
             parameter_values={name: values for name, values in parameters.items() if len(values) > 1},
+            approvers=list(self.approver),
             rule=self.rule[0] if len(self.rule) == 1 else None,
             rules=list(self.rule) if len(self.rule) > 1 else [],
             reason=self.reason,
@@ -175,6 +181,13 @@ def audit() -> None:
     metavar="KEY=VALUE",
     multiple=True,
     help="The value of a parameter, also where the journal does not have it. Secret ones cannot be searched.",
+)
+@click.option(
+    "--approver",
+    metavar="NAME",
+    multiple=True,
+    help="Who approved or rejected it.",
+    shell_complete=completion.principals,
 )
 @click.option("--rule", multiple=True, metavar="RULE", help="A rule that decided.")
 @click.option("--reason", metavar="TEXT", help="A part of the request's reason.")

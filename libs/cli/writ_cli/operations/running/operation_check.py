@@ -13,7 +13,7 @@ from writ_cli.terminal.output import visible
 from writ_client.client import Writ
 from writ_contracts.errors import Invalid, WritError
 from writ_contracts.ids import WRIT_TARGET
-from writ_contracts.nearest_name import near
+from writ_contracts.nearest_name import near, near_glob
 from writ_runtime.plugins.entry_points import load_catalogue
 
 
@@ -57,7 +57,7 @@ async def warn_of_globs_without_targets(writ: Writ, globs: Iterable[str]) -> Non
         return
     for glob in globs:
         if glob != WRIT_TARGET and not any(fnmatchcase(one, glob.replace("[", "[[]")) for one in listed):
-            text = f"writ: {glob!r} names no target that you may list now{near(glob, listed)}"
+            text = f"writ: {glob!r} names no target that you may list now{near_glob(glob, listed)}"
             click.echo(visible(text), err=True)
 
 
