@@ -23,7 +23,7 @@ from writ_gateway.http.json_fetch import is_safe
 from writ_gateway.http.metrics import refusal_count
 from writ_gateway.http.request_counter import RequestCounter
 from writ_gateway.http.sessions import PrincipalSessions
-from writ_gateway.http.time_limits import MOST_CONNECTIONS, TimedProtocol, TimeLimits
+from writ_gateway.http.time_limits import MOST_CONNECTIONS, BodyLimit, TimedProtocol
 from writ_gateway.http.tokens import Tokens
 from writ_gateway.http.value_limit import ValueLimit
 from writ_gateway.refusals import Refusals
@@ -62,7 +62,7 @@ class McpListener:
         )
         self._tokens = Tokens(config.tokens)
         bearer = BearerAuthentication(ValueLimit(application), self._tokens, issuer, refusals=self._refusals)
-        self._uvicorn = _uvicorn(RequestCounter(TimeLimits(bearer), measured), certificate)
+        self._uvicorn = _uvicorn(RequestCounter(BodyLimit(bearer), measured), certificate)
         self._serving: asyncio.Task[None] | None = None
         self.url = f"{'https' if certificate else 'http'}://{config.host}:{self._listening.getsockname()[1]}{PATH}"
 
