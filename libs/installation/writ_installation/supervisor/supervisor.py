@@ -104,6 +104,8 @@ class Supervisor:
         """Start everything, run until a stop is requested, and stop everything. Raises Conflict if it is up."""
         if self._home.split:
             raise Conflict(f"the services of {self._home.root} are started by the system: systemctl start writ.target")
+        if self._home.in_containers:
+            raise Conflict(f"the services of {self._home.root} run in containers: docker compose up --detach --wait")
         disk.check_room_for_new(self._home)
         installed_distributions.refuse_former()
         installed_distributions.require(self._table.core)

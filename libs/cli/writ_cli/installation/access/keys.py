@@ -165,7 +165,7 @@ def _next(settings: Settings, name: str) -> None:
     step = pending(settings.home, name)
     if step == "announced":
         return
-    if step == "switched" and name == POLICY and settings.home.servers.exists():
+    if step == "switched" and name == POLICY and settings.home.in_containers:
         settings.screen.line(f"next: {IN_CONTAINERS}")
         return
     processes = "executors" if name == PARAMS else f"processes of {name}"
