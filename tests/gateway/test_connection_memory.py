@@ -1,7 +1,10 @@
 """The gateway holds little of what a client sends ahead, or does not read. Services run on uvloop."""
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +14,7 @@ from tests.gateway.test_service import HEAD, SHORT, served
 
 from writ_gateway.http.asgi import Receive, Scope, Send
 from writ_gateway.http.time_limits import TimedProtocol
+from writ_installation.server_access.certificates import issue, make_authority
 
 REQUESTS, FILLER = 400, b"X-Filler: " + b"x" * 8000 + b"\r\n\r\n"
 CHUNK, LONG = 256 * 1024, 16 * 1024 * 1024
@@ -92,6 +96,36 @@ def test_a_last_reply_that_nobody_reads_ends_the_connection(new_loop: NewLoop) -
             _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
             writer.write((HEAD % 0).replace(b"/ ", b"/1 ", 1))
             assert await asyncio.wait_for(Observed.ended.get(), 10) == "/1"
+            writer.close()
+
+    run(new_loop, test)
+
+
+@BOTH_LOOPS
+def test_over_tls_a_reply_that_was_read_leaves_the_connection_open(new_loop: NewLoop, tmp_path: Path) -> None:
+    """The layer of TLS tells of its buffer in another way than a socket does."""
+    now = datetime.now(UTC)
+    authority = make_authority("a-b-c-d", now)
+    issued = issue(authority, ["127.0.0.1"], now)
+    files = {"ssl_certfile": issued.public, "ssl_keyfile": issued.private}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    made = observed(reply_seconds=SHORT)
+
+    def over_tls(application: Any) -> uvicorn.Config:
+        config = made(application)
+        config.ssl_certfile, config.ssl_keyfile = (str(tmp_path / name) for name in files)
+        return config
+
+    async def test() -> None:
+        async with served(until_disconnect, over_tls) as port:
+            context = ssl.create_default_context(cadata=authority.public.decode())
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+            for _ in range(2):
+                writer.write(HEAD % 0)
+                await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(Observed.ended.get(), 2 * SHORT)
             writer.close()
 
     run(new_loop, test)

@@ -8,7 +8,6 @@ ends. Where it has `MOST_CONNECTIONS`, it replies 503 to everybody, and connecti
 import asyncio
 from collections.abc import Callable
 
-import h11
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
@@ -17,7 +16,9 @@ from writ_gateway.http.asgi import Application, Message, Receive, Scope, Send, r
 HEAD_SECONDS, BODY_SECONDS, REPLY_SECONDS = 10.0, 20.0, 20.0
 MOST_CONNECTIONS = 1000
 MOST_UNREAD = 128 * 1024 * 1024
-"""Bytes of replies that wait for their clients, of all connections: an eighth of the memory under systemd."""
+"""Bytes of replies that wait for their clients, of all connections: an eighth of the memory under systemd. Where the
+gateway itself has TLS, those that are encrypted already do not count; `REPLY_SECONDS` bounds them.
+"""
 
 
 class _PipelineFlow(FlowControl):
@@ -51,7 +52,8 @@ class TimedProtocol(H11Protocol):
         """Wait for the first head. Where this is one connection too many, the oldest one without a request ends."""
         super().connection_made(transport)
         self.flow = _PipelineFlow(transport, self._has_next)
-        transport.set_write_buffer_limits(high=0)  # `pause_writing` notes each part that is not sent at once
+        # `pause_writing` notes each part that is not sent at once. With 0, a TLS transport pauses also without one.
+        transport.set_write_buffer_limits(high=1)
         self._opened = self.loop.time()
         self._wait_for_head()
         if len(self.connections) >= self.most_connections:
@@ -84,7 +86,7 @@ class TimedProtocol(H11Protocol):
 
     def _has_next(self) -> bool:
         """Return whether bytes of another request wait until this one has its reply."""
-        return self.conn.their_state is h11.DONE and not self.is_idle and bool(self.conn.trailing_data[0])
+        return not self.is_idle and not self.cycle.more_body and bool(self.conn.trailing_data[0])
 
     def pause_writing(self) -> None:
         """Abort the connection unless the client takes what was written in time. A close would wait for that, too."""
