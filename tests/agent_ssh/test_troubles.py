@@ -116,6 +116,20 @@ async def test_host_that_misbehaves_later_leaves_a_change_unknown_and_fails_a_re
         assert (looked.outcome, looked.effect) in [("failed", "none"), ("unknown", "none")]
 
 
+@pytest.mark.parametrize("place", ["output", "state"])
+async def test_a_result_with_too_many_values_is_garbled_and_no_defect_of_the_agent(tmp_path: Path, place: str) -> None:
+    result = f"'outcome': 'succeeded', 'effect': 'done', '{place}': {{str(i): 'x' for i in range(1025)}}"
+    async with odd_host(tmp_path / "odd", f"tell(b'R', {{'tag': tag, {result}}})") as host:
+        changed = await timed(host, change(host))
+        looked = await timed(host, host.task("network_test", host="127.0.0.1"))
+        with pytest.raises(WritError, match="more than 1024 values") as refused:
+            await host.backend.baseline(change(host))
+    assert (changed.outcome, changed.effect, changed.code) == ("unknown", "maybe", "garbled")
+    assert (looked.outcome, looked.effect, looked.code) == ("failed", "none", "garbled")
+    assert "more than 1024 values" in changed.message
+    assert refused.value.code == "garbled"
+
+
 async def test_a_host_that_never_returns_leaves_a_change_unknown_in_time(host: SshHost) -> None:
     await host.pool.session(host.target)
     timeout = 5.0  # it has to begin within this

@@ -13,6 +13,7 @@ from tests.client.scripted_api import ScriptedApi
 from writ_cli.context.current_context import ContextFolder, found_home
 from writ_cli.main import cli
 from writ_contracts.errors import ConfigError, Invalid
+from writ_installation.provisioner.folders import init
 from writ_testing.peers.nats_server import WritServer
 
 
@@ -66,6 +67,23 @@ def test_processes_of_a_missing_installation_are_not_up(elsewhere: Path, word: s
     done = call(word)
     why = "there is no installation, and `writ up` creates one"
     assert (done.exit_code, done.stderr) == (6, f"writ: Writ is not up on {elsewhere / '.writ'}: {why}\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "advice"),
+    [
+        (("status",), 6, ": docker compose run --rm writ status"),
+        (("up",), 2, ": docker compose up --detach --wait"),
+        (("targets",), 6, ": use `docker compose run --rm writ …`, or set NATS_URL and WRIT_TLS_CA"),
+    ],
+)
+def test_commands_outside_of_the_containers_of_an_installation_name_those_of_compose(
+    elsewhere: Path, words: tuple[str, ...], status: int, advice: str
+) -> None:
+    init(elsewhere / ".writ", 1)
+    done = call(*words)
+    where = f"the services of {elsewhere / '.writ'} run in containers"
+    assert (done.exit_code, done.stderr) == (status, f"writ: {where}{advice}\n")
 
 
 async def test_the_current_context_is_used_where_nothing_else_is_named(

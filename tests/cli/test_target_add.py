@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from writ_cli.main import cli
 from writ_documents.readers import read_inventory
 from writ_installation.files.home import host_token
+from writ_installation.provisioner.folders import init
 from writ_testing.peers.sshd import make_key
 
 
@@ -53,6 +54,16 @@ def test_add_looks_an_alias_of_the_ssh_config_up_once(tmp_path: Path) -> None:
     assert "one two" not in done.stdout + (tmp_path / "home" / "inventory.yaml").read_text()
     sudoers = CliRunner(env={"WRIT_HOME": str(tmp_path / "home")}).invoke(cli, ["target", "sudoers", "web1"])
     assert sudoers.stdout.startswith("ops ALL=(root) NOPASSWD: /usr/bin/python3 -I -S -c ")
+
+
+def test_add_in_a_container_prints_a_command_for_the_folder_outside_of_it(tmp_path: Path) -> None:
+    init(tmp_path / "home", 1)
+    done = _add(tmp_path, "--ssh", "ops@web1.example.org")
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout.splitlines()[3:5] == [
+        "or, outside of the container, in the folder that has home, run:",
+        "  ssh-copy-id -f -i home/keys/ssh/web1.pub ops@web1.example.org",
+    ]
 
 
 def test_add_gives_the_target_its_tags(tmp_path: Path) -> None:

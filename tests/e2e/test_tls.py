@@ -18,6 +18,7 @@ from writ_client.client import Writ
 from writ_client.context import read_context
 from writ_installation.server_access import server_tls
 from writ_installation.server_access.certificates import issue, make_authority
+from writ_installation.server_access.issued_certificate import issued
 from writ_nats_server.cluster import TlsFiles
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import (
@@ -74,7 +75,7 @@ async def test_an_operation_is_carried_out_over_tls_alone(installation: RunningI
 
 @pytest.mark.exhaustive
 async def test_the_end_of_the_certificate_is_shown_and_measured(installation: RunningInstallation) -> None:
-    known = server_tls.issued(installation.home)
+    known = issued(installation.home)
     status = await installation.writ("status", "-o", "json")
     assert known is not None
     assert json.loads(status.out)["certificate_ends"] == known.ends

@@ -83,8 +83,11 @@ async def test_wrong_host_origin_method_path_and_size_have_their_status(
     installation: RunningInstallation, url: str
 ) -> None:
     bearer = {"Authorization": f"Bearer {await token(installation)}"}
-    assert (await post(url, **bearer, Host="evil.example")).status_code == 421
-    assert (await post(url, **bearer, Origin="https://evil.example")).status_code == 403
+    for host in ("evil.example", "127.0.0.1:1.evil.example", "localhost:1@evil.example", "127.0.0.1.evil.example:1"):
+        assert (await post(url, **bearer, Host=host)).status_code == 421, host
+    for origin in ("https://evil.example", "http://localhost:x.evil.example", "http://localhost:1@evil.net", "null"):
+        assert (await post(url, **bearer, Origin=origin)).status_code == 403, origin
+    assert (await post(url, **bearer, Host="LOCALHOST:1", Origin="http://[::1]:1")).status_code == 200
     assert (await post(url.replace("/mcp", "/other"), **bearer)).status_code == 404
     assert (await post(url, b"x" * 2_000_000, **bearer)).status_code == 413
     assert (await post(url, b"[" + b"[]," * 400_000 + b"0]", **bearer)).status_code == 413

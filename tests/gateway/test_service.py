@@ -24,7 +24,7 @@ from writ_documents.atomic_files import write_atomically
 from writ_gateway.http.asgi import Receive, Scope, Send
 from writ_gateway.http.config import HttpGatewayConfig
 from writ_gateway.http.http_server import certificate_of
-from writ_gateway.http.time_limits import TimedProtocol, TimeLimits
+from writ_gateway.http.time_limits import BodyLimit, TimedProtocol
 from writ_installation.processes.child import tie
 from writ_installation.server_access.certificates import issue, make_authority
 from writ_testing.eventually import eventually
@@ -34,7 +34,7 @@ SHORT = 0.2
 
 
 class Impatient(TimedProtocol):
-    head_seconds = SHORT
+    head_seconds = reply_seconds = SHORT
 
 
 @asynccontextmanager
@@ -80,7 +80,7 @@ async def sent(port: int, data: bytes) -> bytes:
 
 
 async def test_a_head_or_body_that_does_not_come_ends_the_connection() -> None:
-    async with served(TimeLimits(echo, body_seconds=SHORT)) as port:
+    async with served(BodyLimit(echo, SHORT)) as port:
         for start in (b"", b"POST / HTTP/1.1\r\nHost:"):
             assert await sent(port, start) == b""
         assert b" 408 " in await sent(port, HEAD % 10 + b"12345")
@@ -97,7 +97,7 @@ async def test_a_reply_that_nobody_reads_is_cut_off() -> None:
 
     async def noted(scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await TimeLimits(echo, reply_seconds=SHORT)(scope, receive, send)
+            await echo(scope, receive, send)
         finally:
             ended.set()
 

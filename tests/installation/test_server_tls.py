@@ -20,6 +20,8 @@ from writ_installation.nats.server import configuration
 from writ_installation.server_access import server_tls
 from writ_installation.server_access.agent_ca import ca_elsewhere
 from writ_installation.server_access.certificates import issue, make_authority, period_of
+from writ_installation.server_access.cluster_certificate import Certificate
+from writ_installation.server_access.issued_certificate import issued
 from writ_installation.server_access.server_address import ServerAddress
 from writ_installation.server_access.server_tls import encrypted, own_names, renew, set_up
 
@@ -35,7 +37,7 @@ def home(tmp_path: Path) -> Home:
 
 
 def number(home: Home) -> int:
-    known = server_tls.issued(home)
+    known = issued(home)
     assert known is not None
     return known.number
 
@@ -102,6 +104,21 @@ def test_a_certificate_is_renewed_thirty_days_before_its_end(home: Home, days: i
     assert end.timestamp() - then > 30 * DAY - 60
 
 
+def test_the_end_is_that_of_the_certificate_in_use_also_after_its_file_was_replaced(home: Home) -> None:
+    authority = Certificate(home.ca_file.read_bytes(), home.ca_key.read_bytes())
+    other = issue(authority, ["localhost"], datetime.fromtimestamp(NOW - 70 * DAY, UTC))
+    before = server_tls.tls_state(home, NOW)
+    (home.certificates / "server-1.pem").write_bytes(other.public)
+    (home.certificates / "server-1.key").write_bytes(other.private)
+    assert server_tls.certificate_end(home) == period_of(other.public)[1].timestamp()
+    assert server_tls.tls_state(home, NOW) != before
+    assert renew(home, NOW) == ""
+    assert number(home) == 2
+    (home.certificates / "server-2.pem").write_text("-----BEGIN")
+    with pytest.raises(ConfigError, match=r"server-2\.pem: it is no certificate"):
+        renew(home, NOW)
+
+
 def test_a_clock_before_the_begin_of_the_ca_replaces_no_certificate(home: Home) -> None:
     """A host without a battery starts in 1970, say. One of that time would be out of date for clients elsewhere."""
     right = server_tls.tls_state(home, NOW)
@@ -134,7 +151,7 @@ def test_a_certificate_issued_by_a_clock_behind_holds_for_clients_with_a_right_c
     for right in (NOW, NOW):
         assert renew(home, right) == ""
     assert number(home) == 5
-    known = server_tls.issued(home)
+    known = issued(home)
     assert known is not None
     assert known.ends == pytest.approx(NOW + 90 * DAY, abs=2)
 

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from writ_agent.backends.port import Effect, ProbeResult, TargetTestResult, Task, TaskResult, Verdict
 from writ_contracts.agents import ReceiptOutcome
+from writ_contracts.bounds import check_values
 from writ_contracts.errors import Invalid, WritError
 from writ_contracts.ids import encode_id
 from writ_contracts.inventory import Target
@@ -184,6 +185,8 @@ def done_of(task: Task, reply: Mapping[str, Any] | None, over: bool = True) -> T
     result = task_result(task, reply)
     if result is None:
         return without_result(task, over)
+    if excess := _excess(result):
+        return _too_large(task, excess, over=result.certain)
     return TaskResult(
         outcome=result.outcome,
         output=result.output,
@@ -213,6 +216,23 @@ def without_result(task: Task, over: bool) -> TaskResult:
     return TaskResult(outcome="unknown", code="ended", message=message, effect="maybe", over=over)
 
 
+def _excess(result: HostopsResult) -> str:
+    """Return the reason for which the values of a result cannot be sent on; "" for all that hostops writes."""
+    try:
+        check_values(result.output)
+        check_values(result.state)
+    except Invalid as error:
+        return f"the host returned a result that exceeds the bounds: {error}"
+    return ""
+
+
+def _too_large(task: Task, message: str, *, over: bool) -> TaskResult:
+    """Return the outcome of a run whose result is not used."""
+    if task.operation.read_only:
+        return TaskResult(outcome="failed", code="garbled", message=message, over=over)
+    return TaskResult(outcome="unknown", code="garbled", message=message, effect="maybe", over=over)
+
+
 def read_result(action: str, reply: Mapping[str, Any] | None, task: Task | None = None) -> HostopsResult:
     """Return the result of a read. Raises WritError for a refusal by hostops."""
     result = result_of(reply) if task is None else task_result(task, reply)
@@ -220,6 +240,8 @@ def read_result(action: str, reply: Mapping[str, Any] | None, task: Task | None 
         raise WritError(f"hostops returned no {action}")
     if result.outcome != "succeeded":
         raise Invalid(result.message, code=result.code)
+    if excess := _excess(result):
+        raise WritError(excess, code="garbled")
     return result
 
 

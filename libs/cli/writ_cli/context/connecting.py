@@ -128,6 +128,9 @@ def _running_url(settings: Settings) -> str:
     url = running_url(settings.home)
     if url is None:
         settings.check_installation()
+        if settings.home.in_containers:
+            where = f"the services of {settings.home.root} run in containers"
+            raise Unreachable(f"{where}: use `docker compose run --rm writ …`, or set NATS_URL and WRIT_TLS_CA")
         where = f"Writ is not up on {settings.home.root}"
         raise Unreachable(f"{where}: start it with `writ up`, or set NATS_URL and WRIT_KEY_FILE")
     return url

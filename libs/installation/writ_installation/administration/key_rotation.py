@@ -160,7 +160,7 @@ def end_lost(home: Home, name: str) -> list[RotationStep]:
 
 def pools_elsewhere(home: Home) -> list[str]:
     """Return pools with agents on other hosts or in containers, which have policy's key in their environment."""
-    if home.servers.exists():
+    if home.in_containers:
         return sorted({agent.pool for agent in read_agents(home.agents).agents})
     pools = [name for name in rotatable(home) if name.startswith(AGENT)]
     own = {key for name in pools for key in home.keys_of(name)}

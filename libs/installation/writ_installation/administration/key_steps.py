@@ -52,7 +52,7 @@ async def rotate(home: Home, name: str, tell: Tell, *, settle: float = SETTLE, h
 
 def supervised(home: Home) -> bool:
     """Return whether the processes follow by themselves, or there are none."""
-    return not home.split and not home.servers.exists()
+    return not home.split and not home.in_containers
 
 
 def in_containers(home: Home) -> str:
@@ -74,7 +74,7 @@ async def _step(home: Home, name: str, settle: float, hosts_ready: bool) -> Rota
             return announce(home, name)
         case "switched":
             if name == POLICY and not hosts_ready and (pools := pools_elsewhere(home)):
-                if home.servers.exists():
+                if home.in_containers:
                     raise Invalid(in_containers(home))
                 raise Invalid(
                     f"agents on other hosts (pools {', '.join(pools)}) must trust policy's new key first: set "

@@ -236,7 +236,7 @@ def ask_agent(backend: str, words: list[str], stdin: bytes = b"") -> dict[str, s
 
 def when_used(home: Home) -> str:
     """Return, for people, when a target is used for which no agent of `writ up` runs here."""
-    if home.servers.is_dir():
+    if home.in_containers:
         return "Agents in containers are not seen from here: test the target once they are up"
     return "Writ is not running here: the target is used from the next `writ up` on"
 

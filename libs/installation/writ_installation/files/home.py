@@ -129,6 +129,11 @@ class Home:
         """Return whether the system, not `writ up`, starts its services, each as a user of its own."""
         return self.site is not None and self.site.split
 
+    @property
+    def in_containers(self) -> bool:
+        """Return whether its services run in containers, by docker-compose.yml."""
+        return self.servers.is_dir()
+
     def make_folders(self) -> None:
         """Make every folder, for the owner alone. ConfigError where one belongs to somebody else, who could change
         it.

@@ -24,6 +24,14 @@ from writ_contracts.errors import ConfigError, Conflict, Invalid
 from writ_documents import atomic_files, shapes, yaml_file
 from writ_documents.atomic_files import write_atomically
 from writ_installation.files.home import Home
+from writ_installation.server_access.issued_certificate import (
+    IssuedCertificate,
+    certificate_file,
+    digest_of,
+    issued,
+    key_file,
+    state_file,
+)
 from writ_nats_server.cluster import TlsFiles
 from writ_runtime.files.watched_file import stamp
 
@@ -44,17 +52,6 @@ class TlsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     mode: Mode
     names: Annotated[list[ServerName], Meta(max_length=64)] = []
-
-
-class IssuedCertificate(Struct, frozen=True, kw_only=True):
-    """The certificate in use: its names, its end, begin and CA's begin in Unix seconds, and the CA's certificates."""
-
-    number: int
-    names: list[str]
-    ends: float
-    chain: str
-    begins: float = 0.0
-    ca_begins: float = 0.0
 
 
 def read_settings(home: Home) -> TlsSettings | None:
@@ -118,16 +115,6 @@ def _one_at_a_time(home: Home) -> Iterator[None]:
         os.close(folder)
 
 
-def issued(home: Home) -> IssuedCertificate | None:
-    """Return the certificate in use; None before the first. Raises ConfigError."""
-    try:
-        return msgspec.json.decode(_state(home).read_bytes(), type=IssuedCertificate)
-    except FileNotFoundError:
-        return None
-    except (OSError, msgspec.DecodeError) as error:
-        raise ConfigError(f"{_state(home)}: {error}") from error
-
-
 def certificate_end(home: Home) -> float | None:
     """Return the end of the certificate in Unix seconds; None without TLS, and to users that may not read it."""
     with suppress(ConfigError, OSError):
@@ -155,8 +142,10 @@ def _is_out(known: IssuedCertificate, now: float) -> bool:
 def tls_state(home: Home, now: float) -> list[object]:
     """Return a state that changes when a file of TLS does, or the certificate is to be renewed."""
     with suppress(ConfigError):  # the code that applies the files names the mistake
-        out = (known := issued(home)) is not None and _is_out(known, now)
-        return [*map(stamp, (home.tls_file, home.ca_file, _state(home))), out]
+        known = issued(home)
+        files = [home.tls_file, home.ca_file, state_file(home)]
+        files += [certificate_file(home, known.number)] if known else []
+        return [*map(stamp, files), known is not None and _is_out(known, now)]
     return []
 
 
@@ -191,14 +180,23 @@ def _issue(home: Home, names: list[str], number: int, now: float, until: float) 
         return f"NATS's certificate is not renewed: {home.ca_key} is not the key of {home.ca_file}"
     made, chain = issue(authority, names or LOCAL_NAMES, _time(now), _time(until)), _chain(home)
     home.certificates.mkdir(mode=0o700, exist_ok=True)
-    atomic_files.save(_key(home, number), made.private)  # in a shared folder for the group of NATS's user alone
-    atomic_files.save(_certificate(home, number), made.public + chain.encode())
+    atomic_files.save(key_file(home, number), made.private)  # in a shared folder for the group of NATS's user alone
+    pem = made.public + chain.encode()
+    atomic_files.save(certificate_file(home, number), pem)
     begins, ends, ca_begins, _ = (at.timestamp() for one in (made, authority) for at in period_of(one.public))
-    state = IssuedCertificate(number=number, names=names, begins=begins, ends=ends, chain=chain, ca_begins=ca_begins)
-    atomic_files.save(_state(home), msgspec.json.format(msgspec.json.encode(state)))
+    state = IssuedCertificate(
+        number=number,
+        names=names,
+        begins=begins,
+        ends=ends,
+        chain=chain,
+        ca_begins=ca_begins,
+        digest=digest_of(pem),
+    )
+    atomic_files.save(state_file(home), msgspec.json.format(msgspec.json.encode(state)))
     for old in range(max(number - 8, 1), number - KEPT + 1):
-        _key(home, old).unlink(missing_ok=True)
-        _certificate(home, old).unlink(missing_ok=True)
+        key_file(home, old).unlink(missing_ok=True)
+        certificate_file(home, old).unlink(missing_ok=True)
     return ""
 
 
@@ -210,7 +208,7 @@ def server_files(home: Home) -> TlsFiles | None:
     known = issued(home)
     if known is None:
         raise ConfigError(f"{home.tls_file}: there is no certificate yet: `writ init --upgrade` makes it")
-    paths = str(_certificate(home, known.number)), str(_key(home, known.number))
+    paths = str(certificate_file(home, known.number)), str(key_file(home, known.number))
     return TlsFiles(certificate=paths[0], key=paths[1], required=settings.mode == "required")
 
 
@@ -330,20 +328,8 @@ def _has_ca_key(home: Home) -> bool:
     return False
 
 
-def _state(home: Home) -> Path:
-    return home.certificates / "issued.json"
-
-
-def _certificate(home: Home, number: int) -> Path:
-    return home.certificates / f"server-{number}.pem"
-
-
 def _former_key(home: Home) -> Path:
     return home.ca_key.with_name("ca-former.key")
-
-
-def _key(home: Home, number: int) -> Path:
-    return home.certificates / f"server-{number}.key"
 
 
 def _time(now: float) -> datetime:

@@ -112,6 +112,8 @@ def running(home: Home) -> InstallationReport:
     """Return the supervisor's report; raises Unreachable where none is running."""
     if home.split:
         raise Unreachable(f"the services of {home.root} are started by the system: systemctl status 'writ-*'")
+    if home.in_containers:
+        raise Unreachable(f"the services of {home.root} run in containers: docker compose run --rm writ status")
     report = read_report(home.report_file)
     if holder(home.lock) is None or report is None:
         why = "" if home.installation_file.exists() else ": there is no installation, and `writ up` creates one"

@@ -13,7 +13,7 @@ from functools import partial
 from msgspec import Struct, structs
 
 from writ_bus.errors import BusError
-from writ_contracts.errors import Conflict, Unreachable
+from writ_contracts.errors import Unreachable
 from writ_documents.readers import read_agents, read_inventory
 from writ_installation.files import tokens
 from writ_installation.files.create import add_missing_pools, create_installation, make_gateway, undone_on_failure
@@ -38,6 +38,7 @@ from writ_installation.server_access.server_tls import Mode, client_tls, tls_sta
 from writ_installation.server_access.start_tls import set_up_for_start
 from writ_installation.supervisor.admission import keep_admitted
 from writ_installation.supervisor.companion_task import companion_task, unless
+from writ_installation.supervisor.foreign_services import refuse_services_of_others
 from writ_installation.supervisor.log_output import follow
 from writ_installation.supervisor.replacement import replace_process
 from writ_nats_server.process import find_binary
@@ -102,8 +103,7 @@ class Supervisor:
 
     async def run(self, stop: StopSignal, on_ready: Callable[[InstallationReport], None]) -> None:
         """Start everything, run until a stop is requested, and stop everything. Raises Conflict if it is up."""
-        if self._home.split:
-            raise Conflict(f"the services of {self._home.root} are started by the system: systemctl start writ.target")
+        refuse_services_of_others(self._home)
         disk.check_room_for_new(self._home)
         installed_distributions.refuse_former()
         installed_distributions.require(self._table.core)

@@ -17,13 +17,14 @@ from writ_contracts.errors import ConfigError
 from writ_gateway.http.asgi import Application
 from writ_gateway.http.bearer import BearerAuthentication
 from writ_gateway.http.config import HttpGatewayConfig
+from writ_gateway.http.host_names import HostNames
 from writ_gateway.http.introspection import IntrospectionEndpoint
 from writ_gateway.http.issuers import Issuer
 from writ_gateway.http.json_fetch import is_safe
 from writ_gateway.http.metrics import refusal_count
 from writ_gateway.http.request_counter import RequestCounter
 from writ_gateway.http.sessions import PrincipalSessions
-from writ_gateway.http.time_limits import MOST_CONNECTIONS, TimedProtocol, TimeLimits
+from writ_gateway.http.time_limits import MOST_CONNECTIONS, BodyLimit, TimedProtocol
 from writ_gateway.http.tokens import Tokens
 from writ_gateway.http.value_limit import ValueLimit
 from writ_gateway.refusals import Refusals
@@ -38,7 +39,6 @@ PATH = "/mcp"
 GRACE_SECONDS = 5
 MANY_CYCLES = (2_000, 5, 5)
 """Thresholds of the garbage collector: each request leaves cycles of the SDK behind, which added up to 8 KB a call."""
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
 class McpListener:
@@ -58,11 +58,13 @@ class McpListener:
             streamable_http_path=PATH,
             stateless_http=True,
             max_request_body_size=LONGEST_MESSAGE,
-            transport_security=_security(config.public_host),
+            transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),  # `host_names` has it
         )
         self._tokens = Tokens(config.tokens)
-        bearer = BearerAuthentication(ValueLimit(application), self._tokens, issuer, refusals=self._refusals)
-        self._uvicorn = _uvicorn(RequestCounter(TimeLimits(bearer), measured), certificate)
+        bearer = BearerAuthentication(
+            HostNames(ValueLimit(application), config.public_host), self._tokens, issuer, refusals=self._refusals
+        )
+        self._uvicorn = _uvicorn(RequestCounter(BodyLimit(bearer), measured), certificate)
         self._serving: asyncio.Task[None] | None = None
         self.url = f"{'https' if certificate else 'http'}://{config.host}:{self._listening.getsockname()[1]}{PATH}"
 
@@ -151,16 +153,6 @@ def _introspector(config: HttpGatewayConfig) -> IntrospectionEndpoint | None:
         raise ConfigError("WRIT_MCP_INTROSPECTION needs WRIT_MCP_INTROSPECTION_CLIENT and …_SECRET_FILE")
     secret = read_private(config.introspection_secret).decode().strip()
     return IntrospectionEndpoint(address=config.introspection, client=config.introspection_client, secret=secret)
-
-
-def _security(public_host: str) -> TransportSecuritySettings:
-    """Return the accepted host names. A web page sends its origin, and is refused unless the origin is ours."""
-    hosts = [f"{name}:*" for name in LOOPBACK]
-    origins = [f"http://{host}" for host in hosts]
-    if public_host:
-        hosts += [public_host, f"{public_host}:*"]
-        origins += [f"https://{public_host}", f"https://{public_host}:*"]
-    return TransportSecuritySettings(enable_dns_rebinding_protection=True, allowed_hosts=hosts, allowed_origins=origins)
 
 
 class _UvicornServer(uvicorn.Server):

@@ -1,31 +1,59 @@
-"""Limits on slow clients: times for the head of a request, for its body, and for taking the reply; and idle
-connections make way.
+"""Limits on slow clients: times for the head of a request, for its body, and for taking the reply; the memory of
+requests and replies that wait; and idle connections make way.
 
 uvicorn limits none of the three times: a client sending a byte a minute would hold its connection until the gateway
 ends. Where it has `MOST_CONNECTIONS`, it replies 503 to everybody, and connections without a token count.
 """
 
 import asyncio
+from collections.abc import Callable
 
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from writ_gateway.http.asgi import Application, Message, Receive, Scope, Send, reply
 
 HEAD_SECONDS, BODY_SECONDS, REPLY_SECONDS = 10.0, 20.0, 20.0
 MOST_CONNECTIONS = 1000
+MOST_UNREAD = 128 * 1024 * 1024
+"""Bytes of replies that wait for their clients, of all connections: an eighth of the memory under systemd. Where the
+gateway itself has TLS, those that are encrypted already do not count; `REPLY_SECONDS` bounds them.
+"""
+
+
+class _PipelineFlow(FlowControl):
+    """Reads nothing more while a further request waits. uvicorn resumes with each wait for the client's disconnect, so
+    that one client's requests filled the memory.
+    """
+
+    def __init__(self, transport: asyncio.Transport, has_next: Callable[[], bool]) -> None:
+        super().__init__(transport)
+        self._has_next = has_next
+
+    def resume_reading(self) -> None:
+        if not self._has_next():
+            super().resume_reading()
 
 
 class TimedProtocol(H11Protocol):
-    """HTTP/1.1 with `HEAD_SECONDS` for the head of each request; then the connection is closed."""
+    """HTTP/1.1 with `HEAD_SECONDS` for the head of each request, and `REPLY_SECONDS` for the client to take a part of
+    a reply; then the connection ends.
+    """
 
     head_seconds = HEAD_SECONDS
+    reply_seconds = REPLY_SECONDS
     most_connections = MOST_CONNECTIONS
+    most_unread = MOST_UNREAD
     _head_due: asyncio.TimerHandle | None = None
+    _reply_due: asyncio.TimerHandle | None = None
     _opened = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first head. Where this is one connection too many, the oldest one without a request ends."""
         super().connection_made(transport)
+        self.flow = _PipelineFlow(transport, self._has_next)
+        # `pause_writing` notes each part that is not sent at once. With 0, a TLS transport pauses also without one.
+        transport.set_write_buffer_limits(high=1)
         self._opened = self.loop.time()
         self._wait_for_head()
         if len(self.connections) >= self.most_connections:
@@ -56,10 +84,33 @@ class TimedProtocol(H11Protocol):
         else:
             self._stop_waiting()
 
+    def _has_next(self) -> bool:
+        """Return whether bytes of another request wait until this one has its reply."""
+        return not self.is_idle and not self.cycle.more_body and bool(self.conn.trailing_data[0])
+
+    def pause_writing(self) -> None:
+        """Abort the connection unless the client takes what was written in time. A close would wait for that, too."""
+        super().pause_writing()
+        self._stop_reply_timer()
+        self._reply_due = self.loop.call_later(self.reply_seconds, self.transport.abort)
+        sizes = {one: one.transport.get_write_buffer_size() for one in self.connections}
+        if sum(sizes.values()) > self.most_unread:
+            max(sizes, key=sizes.__getitem__).transport.abort()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stop_reply_timer()
+
     def connection_lost(self, exc: Exception | None) -> None:
-        """Cancel the timer of the head."""
+        """Cancel the timers."""
         self._stop_waiting()
+        self._stop_reply_timer()
         super().connection_lost(exc)
+
+    def _stop_reply_timer(self) -> None:
+        if self._reply_due is not None:
+            self._reply_due.cancel()
+            self._reply_due = None
 
     def _wait_for_head(self) -> None:
         if self._head_due is None:
@@ -71,22 +122,19 @@ class TimedProtocol(H11Protocol):
             self._head_due = None
 
 
-class TimeLimits:
-    """ASGI middleware: reply 408 to a late body, and close a connection whose client does not read the reply."""
+class BodyLimit:
+    """ASGI middleware: reply 408 to a late body."""
 
-    def __init__(
-        self, inner: Application, body_seconds: float = BODY_SECONDS, reply_seconds: float = REPLY_SECONDS
-    ) -> None:
+    def __init__(self, inner: Application, seconds: float = BODY_SECONDS) -> None:
         self._inner = inner
-        self._body_seconds = body_seconds
-        self._reply_seconds = reply_seconds
+        self._seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on under the limits."""
+        """Pass the request on under the limit."""
         if scope["type"] != "http":
             await self._inner(scope, receive, send)
             return
-        timed = _TimedRequest(receive, send, self._body_seconds, self._reply_seconds)
+        timed = _TimedRequest(receive, send, self._seconds)
         try:
             await self._inner(scope, timed.receive, timed.send)
         except TimeoutError:
@@ -98,13 +146,12 @@ class TimeLimits:
 
 
 class _TimedRequest:
-    """One request. `late`: a limit was reached; `started`: the reply has begun."""
+    """One request. `late`: the limit was reached; `started`: the reply has begun."""
 
-    def __init__(self, receive: Receive, send: Send, body_seconds: float, reply_seconds: float) -> None:
+    def __init__(self, receive: Receive, send: Send, seconds: float) -> None:
         self._receive = receive
         self._send = send
-        self._body_until = asyncio.get_running_loop().time() + body_seconds
-        self._reply_seconds = reply_seconds
+        self._until = asyncio.get_running_loop().time() + seconds
         self._whole = False
         self.late = self.started = False
 
@@ -113,7 +160,7 @@ class _TimedRequest:
         if self._whole:
             return await self._receive()
         try:
-            async with asyncio.timeout_at(self._body_until):
+            async with asyncio.timeout_at(self._until):
                 message = await self._receive()
         except TimeoutError:
             self.late = True
@@ -122,11 +169,5 @@ class _TimedRequest:
         return message
 
     async def send(self, message: Message) -> None:
-        """Send a part, once the client has read enough of those before."""
         self.started = True
-        try:
-            async with asyncio.timeout(self._reply_seconds):
-                await self._send(message)
-        except TimeoutError:
-            self.late = True
-            raise
+        await self._send(message)

@@ -172,7 +172,7 @@ def _next(settings: Settings, name: str) -> None:
     if settings.screen.json:
         return
     step = pending(settings.home, name)
-    if name == POLICY and settings.home.servers.exists() and step != "retired":
+    if name == POLICY and settings.home.in_containers and step != "retired":
         again = "run `init` again, then `docker compose up --detach --wait`: agents then trust the key in use alone"
         settings.screen.line(f"next: {in_containers(settings.home) if step == 'switched' else again}")
         return

@@ -11,6 +11,7 @@ from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
 from writ_contracts.errors import Invalid
 from writ_installation.server_access import server_tls
+from writ_installation.server_access.issued_certificate import issued
 
 
 @click.group(cls=CommandGroup)
@@ -54,7 +55,7 @@ async def rotate_ca(settings: Settings, finish: bool) -> int:
 
 def _show(settings: Settings) -> None:
     home = settings.home
-    found, known = server_tls.read_settings(home), server_tls.issued(home)
+    found, known = server_tls.read_settings(home), issued(home)
     mode = found.mode if found else "off"
     ca = server_tls.pinned_ca(home)
     if settings.screen.json:

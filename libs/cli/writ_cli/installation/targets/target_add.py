@@ -282,12 +282,20 @@ def confirmed_host_key(key: HostKey, address: SshAddress) -> bool:
     return is_the_same()
 
 
+def _shown_key(added: AddedTarget, home: Home) -> Path:
+    """Return the key's path; for an installation in containers from the folder above, which has another path there."""
+    path = Path(added.key_file)
+    return path.relative_to(home.root.parent) if home.in_containers and path.is_relative_to(home.root) else path
+
+
 def _show(screen: Screen, added: AddedTarget, address: SshAddress, home: Home) -> None:
     name, port = added.target.id, f"-p {address.port} " if address.port != 22 else ""
     screen.line(f"{name} is a target now, of role {added.target.role}; its host key is pinned in inventory.yaml")
     screen.line(f"Add its key to ~/.ssh/authorized_keys of {address.user} on {address.host}:")
     screen.whole(added.public_key)
-    screen.whole(f"  ssh-copy-id -f -i {added.key_file}.pub {port}{address.user}@{address.host}")
+    if home.in_containers:
+        screen.line(f"or, outside of the container, in the folder that has {home.root.name}, run:")
+    screen.whole(f"  ssh-copy-id -f -i {_shown_key(added, home)}.pub {port}{address.user}@{address.host}")
     screen.line(f"Next, test it: writ backends test {name}")
     if home.split:
         screen.line(f"An agent of pool {added.target.pool} on another host needs a copy of {added.key_file}")

@@ -1,0 +1,148 @@
+"""The gateway holds little of what a client sends ahead, or does not read. Services run on uvloop."""
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+import uvloop
+from tests.gateway.test_service import HEAD, SHORT, served
+
+from writ_gateway.http.asgi import Receive, Scope, Send
+from writ_gateway.http.time_limits import TimedProtocol
+from writ_installation.server_access.certificates import issue, make_authority
+
+REQUESTS, FILLER = 400, b"X-Filler: " + b"x" * 8000 + b"\r\n\r\n"
+CHUNK, LONG = 256 * 1024, 16 * 1024 * 1024
+BOTH_LOOPS = pytest.mark.parametrize(
+    "new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"]
+)
+NewLoop = Callable[[], asyncio.AbstractEventLoop]
+
+
+class Observed(TimedProtocol):
+    """Notes the bytes ahead of their turn, and each end of a connection."""
+
+    ahead = 0
+    ended: asyncio.Queue[str]
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        Observed.ahead = max(Observed.ahead, len(self.conn.trailing_data[0]))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        Observed.ended.put_nowait(self.scope["path"])
+
+
+def run(new_loop: NewLoop, test: Callable[[], Awaitable[None]]) -> None:
+    async def main() -> None:
+        Observed.ahead, Observed.ended = 0, asyncio.Queue()
+        await test()
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(main())
+
+
+def observed(**limits: Any) -> Callable[[Any], uvicorn.Config]:
+    protocol = type("Limited", (Observed,), limits)
+    return lambda application: uvicorn.Config(
+        application, http=protocol, log_config=None, lifespan="off", host="127.0.0.1", port=0
+    )
+
+
+async def until_disconnect(scope: Scope, receive: Receive, send: Send) -> None:
+    """Reply while a task waits for the client's disconnect, as streams of the SDK do."""
+    await receive()
+    waiting = asyncio.ensure_future(receive())
+    for _ in range(3):  # turns of the loop, in which more could be read
+        await asyncio.sleep(0)
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+    await send({"type": "http.response.body", "body": b""})
+    await waiting
+
+
+async def long_reply(scope: Scope, receive: Receive, send: Send) -> None:
+    await receive()
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": bytes(int(scope["path"][1:]) * LONG)})
+
+
+@BOTH_LOOPS
+def test_requests_sent_ahead_wait_in_the_clients_socket(new_loop: NewLoop) -> None:
+    async def test() -> None:
+        async with served(until_disconnect, observed()) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write((HEAD % 0).removesuffix(b"\r\n") + FILLER)
+            writer.write(((HEAD % 0).removesuffix(b"\r\n") + FILLER) * (REQUESTS - 1))
+            for _ in range(REQUESTS):
+                assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)).startswith(b"HTTP/1.1 200")
+            writer.close()
+        assert 0 < Observed.ahead <= 2 * CHUNK
+
+    run(new_loop, test)
+
+
+@BOTH_LOOPS
+def test_a_last_reply_that_nobody_reads_ends_the_connection(new_loop: NewLoop) -> None:
+    """A close would wait until the client has read it."""
+
+    async def test() -> None:
+        async with served(long_reply, observed(reply_seconds=SHORT)) as port:
+            _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+            writer.write((HEAD % 0).replace(b"/ ", b"/1 ", 1))
+            assert await asyncio.wait_for(Observed.ended.get(), 10) == "/1"
+            writer.close()
+
+    run(new_loop, test)
+
+
+@BOTH_LOOPS
+def test_over_tls_a_reply_that_was_read_leaves_the_connection_open(new_loop: NewLoop, tmp_path: Path) -> None:
+    """The layer of TLS tells of its buffer in another way than a socket does."""
+    now = datetime.now(UTC)
+    authority = make_authority("a-b-c-d", now)
+    issued = issue(authority, ["127.0.0.1"], now)
+    files = {"ssl_certfile": issued.public, "ssl_keyfile": issued.private}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    made = observed(reply_seconds=SHORT)
+
+    def over_tls(application: Any) -> uvicorn.Config:
+        config = made(application)
+        config.ssl_certfile, config.ssl_keyfile = (str(tmp_path / name) for name in files)
+        return config
+
+    async def test() -> None:
+        async with served(until_disconnect, over_tls) as port:
+            context = ssl.create_default_context(cadata=authority.public.decode())
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+            for _ in range(2):
+                writer.write(HEAD % 0)
+                await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(Observed.ended.get(), 2 * SHORT)
+            writer.close()
+
+    run(new_loop, test)
+
+
+@BOTH_LOOPS
+def test_of_too_many_unread_bytes_the_longest_reply_ends(new_loop: NewLoop) -> None:
+    async def test() -> None:
+        async with served(long_reply, observed(most_unread=3 * LONG)) as port:
+            writers = list[asyncio.StreamWriter]()
+            for size in (b"/2 ", b"/1 ", b"/1 "):
+                _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+                writer.write((HEAD % 0).replace(b"/ ", size, 1))
+                writers.append(writer)
+            assert await asyncio.wait_for(Observed.ended.get(), 10) == "/2"
+            assert Observed.ended.empty()
+            for writer in writers:
+                writer.close()
+
+    run(new_loop, test)
