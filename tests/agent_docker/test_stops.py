@@ -10,7 +10,11 @@ from tests.agent_docker.engine_host import EngineHost
 
 from writ_agent.backends.port import Task, TaskResult
 from writ_containers.backups import operations as backups
+from writ_containers.backups.quiet_container import quiet
 from writ_containers.backups.repository import BackupPart
+from writ_containers.engine import whole_requests
+from writ_contracts.errors import TimedOut, WritError
+from writ_testing.eventually import eventually
 
 MOMENT = 0.5
 """Seconds in which a stopped operation ends that does not wait for the engine's reply."""
@@ -84,7 +88,7 @@ async def test_backup_that_is_stopped_at_its_pause_leaves_the_container_running(
         host.engine.breaks = (1, "late")
 
         async def backs_up() -> None:
-            async with backups._quiet(engine, web, "pause"):
+            async with quiet(engine, web, "pause"):
                 raise AssertionError
 
         running = asyncio.create_task(backs_up())
@@ -94,6 +98,46 @@ async def test_backup_that_is_stopped_at_its_pause_leaves_the_container_running(
         host.engine.go_on.set()
         await asyncio.wait({running}, timeout=20)
         assert (await engine.inspect(web["Id"]))["State"]["Status"] == "running"
+
+
+@pytest.mark.parametrize("ends", ["by a stop", "without a reply"])
+async def test_backup_whose_pause_comes_late_leaves_the_container_running(
+    host: EngineHost, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    monkeypatch.setattr(whole_requests, "REPLY_SECONDS", 0.2)
+    web = host.engine.put("web", running=True)
+    async with host.backend._engines.engine(host.target) as engine:
+        host.engine.breaks = (1, "late")
+
+        async def backs_up() -> None:
+            async with quiet(engine, web, "pause"):
+                raise AssertionError
+
+        running = asyncio.create_task(backs_up())
+        await asyncio.wait_for(host.engine.broken.wait(), 20)
+        if ends == "by a stop":
+            running.cancel()
+        reads = f"GET /containers/{web['Id']}/json"
+
+        async def looked() -> bool:
+            return reads in host.engine.requests
+
+        await eventually(looked)
+        host.engine.go_on.set()
+        with pytest.raises((asyncio.CancelledError, TimedOut)):
+            await asyncio.wait_for(running, 20)
+        assert (await engine.inspect(web["Id"]))["State"]["Status"] == "running"
+        assert host.engine.changes == [f"POST /containers/{web['Id']}/{one}" for one in ("pause", "unpause")]
+
+
+async def test_backup_whose_stop_is_refused_does_not_kill_the_container(host: EngineHost) -> None:
+    web = host.engine.put("web", running=True)
+    host.engine.fail("POST", "/stop$", 500)
+    async with host.backend._engines.engine(host.target) as engine:
+        with pytest.raises(WritError, match="a made-up failure"):
+            async with quiet(engine, web, "stop"):
+                raise AssertionError
+    assert host.engine.changes == [f"POST /containers/{web['Id']}/{one}" for one in ("stop", "start")]
 
 
 class SlowRepository:
