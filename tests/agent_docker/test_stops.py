@@ -12,6 +12,8 @@ from writ_agent.backends.port import Task, TaskResult
 from writ_containers.backups import operations as backups
 from writ_containers.backups.quiet_container import quiet
 from writ_containers.backups.repository import BackupPart
+from writ_containers.containers.container_replace import names_for
+from writ_containers.containers.container_view import OPERATION_LABEL
 from writ_containers.engine import whole_requests
 from writ_contracts.errors import TimedOut, WritError
 from writ_testing.eventually import eventually
@@ -63,6 +65,35 @@ async def test_create_whose_reply_was_lost_is_unknown_after_a_stop(host: EngineH
     await asyncio.wait({running}, timeout=MOMENT)
     await host.backend.stop(OPERATION, 5.0)
     assert ((await running).outcome, (await running).over) == ("unknown", False)
+
+
+async def test_stopped_create_is_removed_by_an_engine_that_is_slow(host: EngineHost) -> None:
+    host.engine.delay = 0.4
+    done = await stopped_at(host, host.change(OPERATION), 2)
+    assert (done.outcome, names(host)) == ("cancelled", [])
+
+
+async def test_stopped_create_that_cannot_be_removed_in_time_says_where_to_look(host: EngineHost) -> None:
+    host.engine.fail("GET", "/containers/json", "hang")
+    host.engine.breaks = (2, "hang")
+    running = asyncio.create_task(host.backend.run(host.change(OPERATION), print))
+    await asyncio.wait_for(host.engine.broken.wait(), 20)
+    assert not await host.backend.stop(OPERATION, 5.0)
+    done = await running
+    assert (done.outcome, done.over) == ("unknown", False)
+    assert f"label={OPERATION_LABEL}={OPERATION}" in done.message
+
+
+async def test_stopped_update_is_not_over_while_the_engine_may_still_create(host: EngineHost) -> None:
+    host.engine.put("web", running=True)
+    task = update_of(host)
+    host.engine.breaks = (1, "hang")
+    running = asyncio.create_task(host.backend.run(task, print))
+    await asyncio.wait_for(host.engine.broken.wait(), 20)
+    await host.backend.stop(OPERATION, 5.0)
+    done = await running
+    assert (done.outcome, done.over) == ("unknown", False)
+    assert names_for("web", OPERATION).new in done.message
 
 
 @pytest.mark.parametrize("step", UPDATE)

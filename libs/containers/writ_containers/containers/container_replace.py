@@ -184,8 +184,9 @@ async def _cancelled(engine: Engine, task: Task, raw: Raw, stop: FormerStop) -> 
         back = False
     if back:
         return TaskResult(outcome="cancelled", code="cancelled", message="the former container runs again")
-    former = names_for(name, task.operation_id).former
-    message, is_over = f"look for {former}", not stop.is_open
+    names = names_for(name, task.operation_id)
+    message = f"look for {names.former} and {names.new}"
+    is_over = not stop.is_open and task.operation_id not in engine.creating
     return TaskResult(outcome="unknown", code="cancelled", message=message, effect="maybe", over=is_over)
 
 
