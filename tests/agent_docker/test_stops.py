@@ -96,6 +96,21 @@ async def test_stopped_update_is_not_over_while_the_engine_may_still_create(host
     assert names_for("web", OPERATION).new in done.message
 
 
+async def test_stopped_update_is_unknown_while_the_engine_may_still_rename_the_former_container(
+    host: EngineHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(whole_requests, "REPLY_SECONDS", 0.2)
+    host.engine.put("web", running=True)
+    task = update_of(host)
+    host.engine.breaks = (UPDATE["first rename"], "late")
+    running = asyncio.create_task(host.backend.run(task, print))
+    await asyncio.wait_for(host.engine.broken.wait(), 20)
+    await host.backend.stop(OPERATION, 5.0)
+    host.engine.go_on.set()
+    done = await running
+    assert (done.outcome, done.over) == ("unknown", False)
+
+
 @pytest.mark.parametrize("step", UPDATE)
 async def test_update_that_is_stopped_at_a_step_leaves_the_former_container(host: EngineHost, step: str) -> None:
     former = host.engine.put("web", running=True)
