@@ -45,6 +45,20 @@ def names(host: EngineHost) -> list[str]:
     return [one["Name"] for one in host.engine.containers.values()]
 
 
+@pytest.mark.parametrize("operation", ["container_delete", "snapshot_create"])
+async def test_change_that_the_engine_goes_on_with_is_not_over(host: EngineHost, operation: str) -> None:
+    host.engine.put("web")
+    parameters = {"snapshot_name": "s"} if operation == "snapshot_create" else {}
+    task = host.task(operation, OPERATION, container_name="web", **parameters)
+    task = replace(task, baseline=await host.backend.baseline(task))
+    host.engine.breaks = (1, "late")
+    running = asyncio.create_task(host.backend.run(task, print))
+    await asyncio.wait_for(host.engine.broken.wait(), 20)
+    assert not await host.backend.stop(OPERATION, 5.0)
+    host.engine.go_on.set()
+    assert ((await running).outcome, (await running).over) == ("unknown", False)
+
+
 async def test_create_that_is_stopped_while_the_engine_creates_leaves_no_container(host: EngineHost) -> None:
     done = await stopped_at(host, host.change(OPERATION), 1)
     assert (done.outcome, names(host)) == ("cancelled", [])

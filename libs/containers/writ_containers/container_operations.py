@@ -46,6 +46,9 @@ ENDS_CLEAN = frozenset({"image_pull", "container_update", "snapshot_restore", "b
 a container handles its own stop (`container_replace`).
 """
 
+TAKES_LONG = frozenset({"container_stop", "container_restart", "container_delete", "snapshot_create"})
+"""The engine goes on with these, for seconds or minutes, although nobody waits for them any more."""
+
 
 async def run(engine: Engine, task: Task, progress: Progress) -> TaskResult:
     """Carry out the operation. Raises WritError if refused before any effect."""
@@ -255,10 +258,8 @@ async def _cancelled(engine: Engine, task: Task, last: str) -> TaskResult:
             return _cancelled_create(task, False, waited)
         return TaskResult(outcome="unknown", code="cancelled", message=waited, effect="maybe", over=False)
     message = str(judged.observed.get("reason", ""))
-    if judged.verdict == "no_effect" and task.operation.name in ("container_stop", "container_restart"):
-        # The engine goes on with a stop although nobody waits for it any more.
-        return TaskResult(outcome="unknown", code="cancelled", message=message, effect="maybe", over=False)
-    return TaskResult(outcome="unknown", code="cancelled", message=message, effect="maybe")
+    is_over = judged.verdict == "took_effect" or task.operation.name not in TAKES_LONG
+    return TaskResult(outcome="unknown", code="cancelled", message=message, effect="maybe", over=is_over)
 
 
 def _cancelled_create(task: Task, gone: bool, waited: str) -> TaskResult:
