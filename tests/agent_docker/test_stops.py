@@ -5,18 +5,20 @@ from collections.abc import AsyncIterator, Mapping
 
 import pytest
 from msgspec.structs import replace
-from tests.agent_docker.crash_cases import OPERATION
+from tests.agent_docker.crash_cases import CASES, FORMER, OPERATION, prepared
 from tests.agent_docker.engine_host import EngineHost
 
 from writ_agent.backends.port import Task, TaskResult
 from writ_containers.backups import operations as backups
 from writ_containers.backups.quiet_container import quiet
 from writ_containers.backups.repository import BackupPart
+from writ_containers.containers import container_replace
 from writ_containers.containers.container_replace import names_for
 from writ_containers.containers.container_view import OPERATION_LABEL
 from writ_containers.engine import whole_requests
 from writ_contracts.errors import TimedOut, WritError
 from writ_testing.eventually import eventually
+from writ_testing.fakes.docker_engine import EngineFault
 
 MOMENT = 0.5
 """Seconds in which a stopped operation ends that does not wait for the engine's reply."""
@@ -98,9 +100,9 @@ async def test_stopped_create_that_cannot_be_removed_in_time_says_where_to_look(
     assert f"label={OPERATION_LABEL}={OPERATION}" in done.message
 
 
-async def test_stopped_update_is_not_over_while_the_engine_may_still_create(host: EngineHost) -> None:
-    host.engine.put("web", running=True)
-    task = update_of(host)
+@pytest.mark.parametrize("case", ["update", "restore"])
+async def test_stopped_replacement_is_not_over_while_the_engine_may_still_create(host: EngineHost, case: str) -> None:
+    task = await prepared(host, CASES[case])
     host.engine.breaks = (1, "hang")
     running = asyncio.create_task(host.backend.run(task, print))
     await asyncio.wait_for(host.engine.broken.wait(), 20)
@@ -108,6 +110,36 @@ async def test_stopped_update_is_not_over_while_the_engine_may_still_create(host
     done = await running
     assert (done.outcome, done.over) == ("unknown", False)
     assert names_for("web", OPERATION).new in done.message
+
+
+async def test_stopped_restore_of_a_snapshot_is_not_over_while_the_engine_may_still_create(host: EngineHost) -> None:
+    host.engine.put("web", running=True)
+    names = {"container_name": "web", "snapshot_name": "s"}
+    assert (await host.run("snapshot_create", FORMER, **names)).outcome == "succeeded"
+    host.engine.requests.clear()
+    task = host.task("snapshot_restore", OPERATION, **names)
+    task = replace(task, baseline=await host.backend.baseline(task))
+    host.engine.breaks = (1, "hang")
+    running = asyncio.create_task(host.backend.run(task, print))
+    await asyncio.wait_for(host.engine.broken.wait(), 20)
+    await host.backend.stop(OPERATION, 5.0)
+    assert ((await running).outcome, (await running).over) == ("unknown", False)
+
+
+async def test_stopped_update_is_not_over_while_the_engine_may_have_a_request_of_its_way_back(
+    host: EngineHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(container_replace, "CANCEL_SECONDS", 0.2)
+    host.engine.put("web", running=True)
+    host.engine.after_change.append(EngineFault("POST", "/start$", "hang"))
+    host.engine.breaks = (UPDATE["first rename"], "act_and_hang")
+    task = update_of(host)
+    monkeypatch.setattr(whole_requests, "REPLY_SECONDS", 0.2)
+    running = asyncio.create_task(host.backend.run(task, print))
+    await asyncio.wait_for(host.engine.broken.wait(), 20)
+    await host.backend.stop(OPERATION, 5.0)
+    done = await running
+    assert (done.outcome, done.over) == ("unknown", False)
 
 
 async def test_stopped_update_is_unknown_while_the_engine_may_still_rename_the_former_container(

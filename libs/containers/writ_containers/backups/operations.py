@@ -182,9 +182,7 @@ async def _restore(engine: Engine, repository: Repository, task: Task, progress:
     else:
         rest = f"what was filled may be left: {', '.join(folders)}" if folders else ""
     message = "; ".join(filter(None, (done.message, rest)))
-    return TaskResult(
-        outcome=done.outcome, code=done.code, message=message, output=output, state=done.state, effect=done.effect
-    )
+    return replace(done, message=message, output=output)
 
 
 async def _fill(engine: Engine, repository: Repository, container_id: str, part: BackupPart) -> None:

@@ -190,16 +190,17 @@ async def _well(engine: Engine, container_id: str, ran: bool, until: float, prog
 
 async def _cancelled(engine: Engine, task: Task, raw: Raw, sent: FormerRequests) -> TaskResult:
     name, ran = str(raw["Name"]).removeprefix("/"), container_view.is_running(raw)
+    is_over = False  # after an error the engine may still have a request of the way back
     try:
         async with asyncio.timeout(CANCEL_SECONDS):
             back = await roll_back(engine, name, str(raw["Id"]), ran, task.operation_id, sent)
+        is_over = not (sent.stops or sent.renames or task.operation_id in engine.creating)
     except (TimeoutError, WritError):
         back = False
     if back and not sent.renames:
         return TaskResult(outcome="cancelled", code="cancelled", message="the former container runs again")
     names = names_for(name, task.operation_id)
     message = f"look for {names.former} and {names.new}"
-    is_over = not (sent.stops or sent.renames or task.operation_id in engine.creating)
     return TaskResult(outcome="unknown", code="cancelled", message=message, effect="maybe", over=is_over)
 
 
@@ -236,5 +237,6 @@ async def _finished(engine: Engine, raw: Raw, names: ReplacementNames, new: Raw)
     try:
         await completed(engine.remove(str(raw["Id"]), force=True))  # a cancel would find no container to go back to
     except WritError as error:
-        return replace(done, message=f"the former container is left as {names.former}: {error}")
+        verb = "may be" if error.code in LOST else "is"
+        return replace(done, message=f"the former container {verb} left as {names.former}: {error}")
     return done
