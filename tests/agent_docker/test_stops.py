@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -50,7 +51,7 @@ def names(host: EngineHost) -> list[str]:
 @pytest.mark.parametrize("operation", ["container_delete", "snapshot_create"])
 async def test_change_that_the_engine_goes_on_with_is_not_over(host: EngineHost, operation: str) -> None:
     host.engine.put("web")
-    parameters = {"snapshot_name": "s"} if operation == "snapshot_create" else {}
+    parameters: dict[str, Any] = {"snapshot_name": "s"} if operation == "snapshot_create" else {}
     task = host.task(operation, OPERATION, container_name="web", **parameters)
     task = replace(task, baseline=await host.backend.baseline(task))
     host.engine.breaks = (1, "late")
@@ -114,7 +115,7 @@ async def test_stopped_replacement_is_not_over_while_the_engine_may_still_create
 
 async def test_stopped_restore_of_a_snapshot_is_not_over_while_the_engine_may_still_create(host: EngineHost) -> None:
     host.engine.put("web", running=True)
-    names = {"container_name": "web", "snapshot_name": "s"}
+    names: dict[str, Any] = {"container_name": "web", "snapshot_name": "s"}
     assert (await host.run("snapshot_create", FORMER, **names)).outcome == "succeeded"
     host.engine.requests.clear()
     task = host.task("snapshot_restore", OPERATION, **names)
