@@ -343,10 +343,3 @@ async def test_cancel_during_the_resolution_of_a_name_is_certain(
     finally:
         replies.set()
     assert (done.outcome, done.effect, done.over) == ("cancelled", "none", True)
-
-
-async def test_stop_before_the_first_step_of_a_connect_is_cancelled(host: SshHost) -> None:
-    running = asyncio.create_task(host.run("network_status"))
-    await asyncio.sleep(0)  # the turn in which it begins to connect
-    assert await host.backend.stop(ID, 3.0)
-    assert (await running).outcome == "cancelled"
