@@ -14,6 +14,7 @@ from tests.agent_docker.engine_host import EngineHost
 from writ_agent.backends.port import Task
 from writ_containers import container_operations
 from writ_containers.backups import operations as backups
+from writ_containers.backups.quiet_container import quiet
 from writ_containers.containers import container_changes
 from writ_containers.engine.late_effects import observe_late
 from writ_testing.eventually import eventually
@@ -176,7 +177,7 @@ async def test_backup_that_is_stopped_during_its_stop_leaves_the_container_runni
         host.engine.breaks = (1, "hang")
 
         async def backs_up() -> None:
-            async with backups._quiet(engine, web, "stop"):
+            async with quiet(engine, web, "stop"):
                 raise AssertionError
 
         running = asyncio.create_task(backs_up())

@@ -2,15 +2,24 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from tests.agent_docker.crash_cases import OPERATION
+from tests.agent_docker.crash_cases import CASES, FORMER, OPERATION, prepared
 from tests.agent_docker.engine_host import EngineHost
 
 from writ_agent.backends.port import Task, TaskResult
 from writ_containers.backups import operations as backups
+from writ_containers.backups.quiet_container import quiet
 from writ_containers.backups.repository import BackupPart
+from writ_containers.containers import container_replace
+from writ_containers.containers.container_replace import names_for
+from writ_containers.containers.container_view import OPERATION_LABEL
+from writ_containers.engine import whole_requests
+from writ_contracts.errors import TimedOut, WritError
+from writ_testing.eventually import eventually
+from writ_testing.fakes.docker_engine import EngineFault
 
 MOMENT = 0.5
 """Seconds in which a stopped operation ends that does not wait for the engine's reply."""
@@ -39,6 +48,20 @@ def names(host: EngineHost) -> list[str]:
     return [one["Name"] for one in host.engine.containers.values()]
 
 
+@pytest.mark.parametrize("operation", ["container_delete", "snapshot_create"])
+async def test_change_that_the_engine_goes_on_with_is_not_over(host: EngineHost, operation: str) -> None:
+    host.engine.put("web")
+    parameters: dict[str, Any] = {"snapshot_name": "s"} if operation == "snapshot_create" else {}
+    task = host.task(operation, OPERATION, container_name="web", **parameters)
+    task = replace(task, baseline=await host.backend.baseline(task))
+    host.engine.breaks = (1, "late")
+    running = asyncio.create_task(host.backend.run(task, print))
+    await asyncio.wait_for(host.engine.broken.wait(), 20)
+    assert not await host.backend.stop(OPERATION, 5.0)
+    host.engine.go_on.set()
+    assert ((await running).outcome, (await running).over) == ("unknown", False)
+
+
 async def test_create_that_is_stopped_while_the_engine_creates_leaves_no_container(host: EngineHost) -> None:
     done = await stopped_at(host, host.change(OPERATION), 1)
     assert (done.outcome, names(host)) == ("cancelled", [])
@@ -59,6 +82,80 @@ async def test_create_whose_reply_was_lost_is_unknown_after_a_stop(host: EngineH
     await asyncio.wait({running}, timeout=MOMENT)
     await host.backend.stop(OPERATION, 5.0)
     assert ((await running).outcome, (await running).over) == ("unknown", False)
+
+
+async def test_stopped_create_is_removed_by_an_engine_that_is_slow(host: EngineHost) -> None:
+    host.engine.delay = 0.4
+    done = await stopped_at(host, host.change(OPERATION), 2)
+    assert (done.outcome, names(host)) == ("cancelled", [])
+
+
+async def test_stopped_create_that_cannot_be_removed_in_time_says_where_to_look(host: EngineHost) -> None:
+    host.engine.fail("GET", "/containers/json", "hang")
+    host.engine.breaks = (2, "hang")
+    running = asyncio.create_task(host.backend.run(host.change(OPERATION), print))
+    await asyncio.wait_for(host.engine.broken.wait(), 20)
+    assert not await host.backend.stop(OPERATION, 5.0)
+    done = await running
+    assert (done.outcome, done.over) == ("unknown", False)
+    assert f"label={OPERATION_LABEL}={OPERATION}" in done.message
+
+
+@pytest.mark.parametrize("case", ["update", "restore"])
+async def test_stopped_replacement_is_not_over_while_the_engine_may_still_create(host: EngineHost, case: str) -> None:
+    task = await prepared(host, CASES[case])
+    host.engine.breaks = (1, "hang")
+    running = asyncio.create_task(host.backend.run(task, print))
+    await asyncio.wait_for(host.engine.broken.wait(), 20)
+    await host.backend.stop(OPERATION, 5.0)
+    done = await running
+    assert (done.outcome, done.over) == ("unknown", False)
+    assert names_for("web", OPERATION).new in done.message
+
+
+async def test_stopped_restore_of_a_snapshot_is_not_over_while_the_engine_may_still_create(host: EngineHost) -> None:
+    host.engine.put("web", running=True)
+    names: dict[str, Any] = {"container_name": "web", "snapshot_name": "s"}
+    assert (await host.run("snapshot_create", FORMER, **names)).outcome == "succeeded"
+    host.engine.requests.clear()
+    task = host.task("snapshot_restore", OPERATION, **names)
+    task = replace(task, baseline=await host.backend.baseline(task))
+    host.engine.breaks = (1, "hang")
+    running = asyncio.create_task(host.backend.run(task, print))
+    await asyncio.wait_for(host.engine.broken.wait(), 20)
+    await host.backend.stop(OPERATION, 5.0)
+    assert ((await running).outcome, (await running).over) == ("unknown", False)
+
+
+async def test_stopped_update_is_not_over_while_the_engine_may_have_a_request_of_its_way_back(
+    host: EngineHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(container_replace, "CANCEL_SECONDS", 0.2)
+    host.engine.put("web", running=True)
+    host.engine.after_change.append(EngineFault("POST", "/start$", "hang"))
+    host.engine.breaks = (UPDATE["first rename"], "act_and_hang")
+    task = update_of(host)
+    monkeypatch.setattr(whole_requests, "REPLY_SECONDS", 0.2)
+    running = asyncio.create_task(host.backend.run(task, print))
+    await asyncio.wait_for(host.engine.broken.wait(), 20)
+    await host.backend.stop(OPERATION, 5.0)
+    done = await running
+    assert (done.outcome, done.over) == ("unknown", False)
+
+
+async def test_stopped_update_is_unknown_while_the_engine_may_still_rename_the_former_container(
+    host: EngineHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(whole_requests, "REPLY_SECONDS", 0.2)
+    host.engine.put("web", running=True)
+    task = update_of(host)
+    host.engine.breaks = (UPDATE["first rename"], "late")
+    running = asyncio.create_task(host.backend.run(task, print))
+    await asyncio.wait_for(host.engine.broken.wait(), 20)
+    await host.backend.stop(OPERATION, 5.0)
+    host.engine.go_on.set()
+    done = await running
+    assert (done.outcome, done.over) == ("unknown", False)
 
 
 @pytest.mark.parametrize("step", UPDATE)
@@ -84,7 +181,7 @@ async def test_backup_that_is_stopped_at_its_pause_leaves_the_container_running(
         host.engine.breaks = (1, "late")
 
         async def backs_up() -> None:
-            async with backups._quiet(engine, web, "pause"):
+            async with quiet(engine, web, "pause"):
                 raise AssertionError
 
         running = asyncio.create_task(backs_up())
@@ -94,6 +191,46 @@ async def test_backup_that_is_stopped_at_its_pause_leaves_the_container_running(
         host.engine.go_on.set()
         await asyncio.wait({running}, timeout=20)
         assert (await engine.inspect(web["Id"]))["State"]["Status"] == "running"
+
+
+@pytest.mark.parametrize("ends", ["by a stop", "without a reply"])
+async def test_backup_whose_pause_comes_late_leaves_the_container_running(
+    host: EngineHost, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    monkeypatch.setattr(whole_requests, "REPLY_SECONDS", 0.2)
+    web = host.engine.put("web", running=True)
+    async with host.backend._engines.engine(host.target) as engine:
+        host.engine.breaks = (1, "late")
+
+        async def backs_up() -> None:
+            async with quiet(engine, web, "pause"):
+                raise AssertionError
+
+        running = asyncio.create_task(backs_up())
+        await asyncio.wait_for(host.engine.broken.wait(), 20)
+        if ends == "by a stop":
+            running.cancel()
+        reads = f"GET /containers/{web['Id']}/json"
+
+        async def looked() -> bool:
+            return reads in host.engine.requests
+
+        await eventually(looked)
+        host.engine.go_on.set()
+        with pytest.raises((asyncio.CancelledError, TimedOut)):
+            await asyncio.wait_for(running, 20)
+        assert (await engine.inspect(web["Id"]))["State"]["Status"] == "running"
+        assert host.engine.changes == [f"POST /containers/{web['Id']}/{one}" for one in ("pause", "unpause")]
+
+
+async def test_backup_whose_stop_is_refused_does_not_kill_the_container(host: EngineHost) -> None:
+    web = host.engine.put("web", running=True)
+    host.engine.fail("POST", "/stop$", 500)
+    async with host.backend._engines.engine(host.target) as engine:
+        with pytest.raises(WritError, match="a made-up failure"):
+            async with quiet(engine, web, "stop"):
+                raise AssertionError
+    assert host.engine.changes == [f"POST /containers/{web['Id']}/{one}" for one in ("stop", "start")]
 
 
 class SlowRepository:

@@ -1,9 +1,10 @@
-"""Unused connections are closed even after a defect of the closing task."""
+"""Tasks of the backend that end early: the closing task by a defect, and a connect by a stop."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
-from tests.agent_ssh.conftest import ARCHIVE
+from tests.agent_ssh.conftest import ARCHIVE, ID, SshHost
 
 from writ_agent_ssh.connection.credentials import SshCredentials
 from writ_agent_ssh.connection.host_keys import KnownHosts
@@ -25,3 +26,10 @@ async def test_unused_connections_are_closed_after_a_defect(tmp_path: Path, monk
     await eventually(closed)
     await pool.close()
     assert tasks.take_ended() == {"ssh sweep": 1}
+
+
+async def test_stop_before_the_first_step_of_a_connect_is_cancelled(host: SshHost) -> None:
+    running = asyncio.create_task(host.run("network_status"))
+    await asyncio.sleep(0)  # the turn in which it begins to connect
+    assert await host.backend.stop(ID, 3.0)
+    assert (await running).outcome == "cancelled"

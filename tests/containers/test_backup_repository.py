@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec import json
@@ -72,6 +73,36 @@ async def test_backup_whose_stream_breaks_leaves_neither_a_snapshot_nor_a_lock(t
     assert living(OPERATION) == []
     assert not await is_locked(locks)
     assert await repository.parts() == []
+
+
+async def test_read_of_a_backup_that_is_given_up_leaves_neither_a_lock_nor_an_open_pipe(tmp_path: Path) -> None:
+    repository, locks = repository_in(tmp_path), tmp_path / "repository" / "locks"
+
+    async def large() -> AsyncIterator[bytes]:
+        for _ in range(16):
+            yield os.urandom(1 << 20)
+
+    await store(repository, "first", large())
+    [part] = await repository.parts()
+    before = len(os.listdir("/proc/self/fd"))
+
+    async def read() -> None:
+        async with repository.dump(part) as pieces:
+            await anext(pieces)
+            assert await is_locked(locks)
+            await eventually(lambda: is_paused(pieces), what="a full pipe")
+            raise WritError("the engine went away", code="unreachable")
+
+    with pytest.raises(WritError, match="the engine went away"):
+        await read()
+    assert living(OPERATION) == []
+    assert not await is_locked(locks)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+async def is_paused(pieces: Any) -> bool:
+    """Return whether asyncio reads no more from restic, since nobody reads from asyncio."""
+    return bool(pieces.ag_frame.f_locals["output"]._paused)
 
 
 async def is_locked(locks: Path) -> bool:

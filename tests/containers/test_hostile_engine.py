@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from tests.lab.engine_certificates import Authority
 
+from writ_containers.containers.container_recreate import recreated
 from writ_containers.engine.api import Engine
 from writ_containers.engine.connection import EngineAddress
 from writ_containers.engine.endpoint import SocketEndpoint, TlsEndpoint
@@ -268,3 +269,22 @@ async def test_reply_whose_values_have_other_types_is_garbled(tmp_path: Path, na
         with pytest.raises(TimedOut, match="is not usable: ") as refused:
             await call(engine)
     assert refused.value.code == "garbled"
+
+
+async def test_empty_values_of_a_container_may_be_null(tmp_path: Path) -> None:
+    """Go writes nil maps, lists and pointers in this way."""
+    body = {
+        "Id": ID,
+        "State": {"Health": None},
+        "Config": {"Labels": None, "Env": None, "Cmd": None, "StopTimeout": None},
+        "HostConfig": {"Binds": None, "PortBindings": {"80/tcp": None}, "Sysctls": None, "Devices": None},
+        "Mounts": None,
+        "NetworkSettings": {"Networks": {"front": None}},
+    }
+
+    async def serve(line: str, writer: asyncio.StreamWriter) -> None:
+        writer.write(reply(json.dumps(body).encode()))
+
+    async with engine_at(tmp_path / "e.sock", serve) as engine:
+        raw = await engine.inspect(ID)
+    assert recreated(raw, None, "box:2", "op")["NetworkingConfig"] == {"EndpointsConfig": {"front": {}}}

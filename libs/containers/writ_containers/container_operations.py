@@ -38,12 +38,16 @@ LISTINGS = frozenset({"list_containers", "list_stacks", "list_images", "list_vol
 LONGEST_LOG = 64 * 1024
 SPARE_SECONDS = 1.0
 """Before the operation's own time is over, for its last words."""
-CANCEL_SECONDS = 0.8
+CANCEL_SECONDS = 1.8
+"""For the way back; with the reply that it may wait for before (`whole_requests`), less than the usual grace."""
 STILL_POSSIBLE = "the engine may still carry out a request of it"
 ENDS_CLEAN = frozenset({"image_pull", "container_update", "snapshot_restore", "backup_restore"})
 """Changes that a stop finds without effect: an engine ends a pull whose client has left, and what has begun to replace
 a container handles its own stop (`container_replace`).
 """
+
+TAKES_LONG = frozenset({"container_stop", "container_restart", "container_delete", "snapshot_create"})
+"""The engine goes on with these, for seconds or minutes, although nobody waits for them any more."""
 
 
 async def run(engine: Engine, task: Task, progress: Progress) -> TaskResult:
@@ -250,12 +254,12 @@ async def _cancelled(engine: Engine, task: Task, last: str) -> TaskResult:
                 return _cancelled_create(task, await remove_created(engine, task.operation_id), waited)
             judged = await _look(engine, task, task.baseline)
     except (WritError, TimeoutError):
+        if task.operation.name == "container_create":
+            return _cancelled_create(task, False, waited)
         return TaskResult(outcome="unknown", code="cancelled", message=waited, effect="maybe", over=False)
     message = str(judged.observed.get("reason", ""))
-    if judged.verdict == "no_effect" and task.operation.name in ("container_stop", "container_restart"):
-        # The engine goes on with a stop although nobody waits for it any more.
-        return TaskResult(outcome="unknown", code="cancelled", message=message, effect="maybe", over=False)
-    return TaskResult(outcome="unknown", code="cancelled", message=message, effect="maybe")
+    is_over = judged.verdict == "took_effect" or task.operation.name not in TAKES_LONG
+    return TaskResult(outcome="unknown", code="cancelled", message=message, effect="maybe", over=is_over)
 
 
 def _cancelled_create(task: Task, gone: bool, waited: str) -> TaskResult:

@@ -148,6 +148,7 @@ class SshBackend(HostopsBackend):
         session = self._pool.session(task.target, task.operation.name, patience=patience)
         # Nothing ends the resolution of a name, which takes long without a name server.
         run.connecting = tasks.start(uncounted(session), "ssh connect")
+        run.connecting.add_done_callback(lambda _: session.close())  # a stop before its first step leaves it unawaited
         try:
             return await run.connecting
         except asyncio.CancelledError:

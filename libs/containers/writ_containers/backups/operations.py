@@ -7,7 +7,7 @@ compared with the backup first; then it takes the place of the former one, whose
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -21,19 +21,17 @@ from writ_containers.backups.mounted_data import (
     new_folders,
     with_new_places,
 )
+from writ_containers.backups.quiet_container import NOT_RESUMED, quiet, still_quiet
 from writ_containers.backups.repository import BackupPart, Repository, complete, file_name, repository_of
 from writ_containers.backups.tar_digest import TarDigest, digest_of
-from writ_containers.containers import container_recreate, container_update, container_view
+from writ_containers.containers import container_recreate, container_update
 from writ_containers.containers.container_replace import replace_container
 from writ_containers.engine.api import Engine
-from writ_containers.engine.late_effects import CERTAIN_AFTER, PAUSE
-from writ_containers.engine.whole_requests import answered
 from writ_contracts.catalogue.backups import BackupCreate, BackupRestore
 from writ_contracts.errors import Conflict, Invalid, TimedOut, WritError
 from writ_contracts.inventory import Target
 
 Raw = Mapping[str, Any]
-NOT_RESUMED = "not_resumed"
 OPERATIONS = ("backup_create", "backup_list", "backup_restore", "backup_delete")
 
 
@@ -70,10 +68,10 @@ async def probe_container(engine: Engine, task: Task, stored: ProbeResult) -> Pr
     """Return `stored`, what the repository showed; `unknown` while the container is left paused or stopped. The
     repository is not read again, which may take long. Raises WritError.
     """
-    quiet = await _still_quiet(engine, task)
-    if not quiet:
+    remark = await still_quiet(engine, _container(task), str(task.parameters.get("quiesce")))
+    if not remark:
         return stored
-    return ProbeResult(verdict="unknown", observed={"reason": f"{stored.observed['reason']}{quiet}"})
+    return ProbeResult(verdict="unknown", observed={"reason": f"{stored.observed['reason']}{remark}"})
 
 
 async def preview(engine: Engine, task: Task) -> dict[str, Any]:
@@ -111,7 +109,7 @@ async def _create(engine: Engine, repository: Repository, task: Task, progress: 
         return TaskResult(outcome="cancelled", code="cancelled", message="it was stopped before it began")
     paths = data.paths
     try:
-        async with _quiet(engine, raw, parameters.quiesce), asyncio.timeout(until - time.monotonic()):
+        async with quiet(engine, raw, parameters.quiesce), asyncio.timeout(until - time.monotonic()):
             for number, path in enumerate(paths, 1):
                 progress(f"backs up {path}")
                 tags = _tags(parameters.backup_id, task.operation_id, _container(task), path, f"{number}/{len(paths)}")
@@ -184,9 +182,7 @@ async def _restore(engine: Engine, repository: Repository, task: Task, progress:
     else:
         rest = f"what was filled may be left: {', '.join(folders)}" if folders else ""
     message = "; ".join(filter(None, (done.message, rest)))
-    return TaskResult(
-        outcome=done.outcome, code=done.code, message=message, output=output, state=done.state, effect=done.effect
-    )
+    return replace(done, message=message, output=output)
 
 
 async def _fill(engine: Engine, repository: Repository, container_id: str, part: BackupPart) -> None:
@@ -230,55 +226,6 @@ async def _list(repository: Repository, task: Task) -> TaskResult:
     ]
     found.sort(key=lambda one: float(one["created_at"]), reverse=True)
     return TaskResult(outcome="succeeded", output={"backups": found[:limit], "truncated": len(found) > limit})
-
-
-@asynccontextmanager
-async def _quiet(engine: Engine, raw: Raw, how: str) -> AsyncIterator[None]:
-    """Pause or stop the container within the block, and resume it afterwards, also after an exception."""
-    container_id, seconds = str(raw["Id"]), container_view.stop_seconds(raw)
-    if how == "none" or raw.get("State", {}).get("Status") != "running":
-        yield
-        return
-    begin = answered(engine.pause(container_id)) if how == "pause" else engine.stop(container_id, seconds)
-    is_quiet = False
-    try:
-        await begin
-        is_quiet = True
-        yield
-    finally:
-        await asyncio.shield(_resume(engine, container_id, how, is_quiet))
-
-
-async def _resume(engine: Engine, container_id: str, how: str, is_quiet: bool) -> None:
-    """Resume the container. Repeats the calls while the engine restarts. Raises WritError.
-
-    A stop that nobody waits for any more goes on, and a start before its end does nothing: so it is ended first.
-    """
-    until = time.monotonic() + CERTAIN_AFTER
-    while True:
-        try:
-            if how == "stop":
-                if not is_quiet:
-                    await engine.stop(container_id, 0)
-                await engine.start(container_id)
-            elif (await engine.inspect(container_id)).get("State", {}).get("Status") == "paused":
-                await engine.unpause(container_id)
-            return
-        except WritError as error:
-            if time.monotonic() > until:
-                message = f"the container is still in its state during the backup ({how}): {error}"
-                raise WritError(message, code=NOT_RESUMED) from error
-        await asyncio.sleep(PAUSE)
-
-
-async def _still_quiet(engine: Engine, task: Task) -> str:
-    """Return a remark on a container that a killed agent has left paused or stopped; empty for one that runs."""
-    raw = await engine.find_or_none(_container(task))
-    state = "" if raw is None else str(raw.get("State", {}).get("Status", ""))
-    if state == "paused":
-        return f"; the container is paused: docker unpause {_container(task)}"
-    stopped = state == "exited" and task.parameters.get("quiesce") == "stop"
-    return f"; the container is stopped: docker start {_container(task)}" if stopped else ""
 
 
 async def _parts(repository: Repository, backup_id: str) -> list[BackupPart]:

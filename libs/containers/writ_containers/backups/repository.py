@@ -164,12 +164,14 @@ class Repository:
                 yield process
                 status = await process.wait()
             except BaseException:
+                discarded = start(_discarded(process), "rest of restic's output")
                 try:
                     await end(self._operation_id, UNLOCK_SECONDS, KILL_SECONDS)
                 finally:
                     with suppress(ProcessLookupError):
                         process.kill()
                 await process.wait()
+                await discarded
                 raise
             finally:
                 text = await errors
@@ -232,6 +234,14 @@ async def _pieces(first: bytes, output: asyncio.StreamReader) -> AsyncIterator[b
 
 async def _all(process: Process) -> bytes:
     return b"" if process.stdout is None else await process.stdout.read()
+
+
+async def _discarded(process: Process) -> None:
+    """Read the rest of the output. A restic that waits for its reader does not end at a SIGTERM, and asyncio keeps a
+    pipe open that nobody reads to its end.
+    """
+    while process.stdout is not None and await process.stdout.read(CHUNK):
+        pass
 
 
 async def _errors(process: Process) -> str:

@@ -117,7 +117,8 @@ def _endpoints(raw: Raw) -> Iterator[tuple[str, dict[str, Any]]]:
     if mode.startswith(WITHOUT_NETWORKS):
         return
     short = str(raw.get("Id"))[:SHORT_ID]
-    for name, one in ((raw.get("NetworkSettings") or {}).get("Networks") or {}).items():
+    for name, own in ((raw.get("NetworkSettings") or {}).get("Networks") or {}).items():
+        one = own or {}
         kept = {key: one[key] for key in ("IPAMConfig", "Links", "DriverOpts") if one.get(key)}
         if aliases := [alias for alias in one.get("Aliases") or () if alias != short]:
             kept["Aliases"] = aliases

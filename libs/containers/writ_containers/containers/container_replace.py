@@ -43,26 +43,36 @@ def names_for(name: str, operation_id: str) -> ReplacementNames:
     return ReplacementNames(name, f"{name}.new-{operation_id[-10:]}", f"{name}.former-{operation_id[-10:]}")
 
 
-class FormerStop:
-    """The stop of the former container. `is_open`: it was sent, and the engine may go on with it."""
+class FormerRequests:
+    """The changes of the former container. `stops`, `renames`: this was sent, and the engine may go on with it."""
 
     def __init__(self) -> None:
-        self.is_open = False
+        self.stops = self.renames = False
 
-    async def send(self, engine: Engine, container_id: str, seconds: int) -> None:
+    async def stop(self, engine: Engine, container_id: str, seconds: int) -> None:
         """Stop the container. Raises WritError."""
-        self.is_open = True
+        self.stops = True
         try:
             await engine.stop(container_id, seconds)
         except WritError as error:
-            self.is_open = error.code in LOST
+            self.stops = error.code in LOST
             raise
-        self.is_open = False
+        self.stops = False
 
-    async def end(self, engine: Engine, container_id: str) -> None:
+    async def end_stop(self, engine: Engine, container_id: str) -> None:
         """End a stop that the engine may go on with, at once. Raises WritError."""
-        if self.is_open:
-            await self.send(engine, container_id, 0)
+        if self.stops:
+            await self.stop(engine, container_id, 0)
+
+    async def rename(self, engine: Engine, container_id: str, name: str) -> None:
+        """Give it another name. Raises WritError."""
+        self.renames = True
+        try:
+            await engine.rename(container_id, name)
+        except WritError as error:
+            self.renames = error.code in LOST
+            raise
+        self.renames = False
 
 
 async def replace_container(
@@ -77,11 +87,11 @@ async def replace_container(
     """Replace the container until `until`, in monotonic seconds. `fill` prepares the new one before the former one is
     stopped. Raises WritError if refused before any effect.
     """
-    stop = FormerStop()
+    sent = FormerRequests()
     try:
-        return await _replaced(engine, task, raw, body, progress, until, fill, stop)
+        return await _replaced(engine, task, raw, body, progress, until, fill, sent)
     except asyncio.CancelledError:
-        return await _cancelled(engine, task, raw, stop)
+        return await _cancelled(engine, task, raw, sent)
 
 
 async def _replaced(
@@ -92,7 +102,7 @@ async def _replaced(
     progress: Progress,
     until: float,
     fill: Callable[[str], Awaitable[None]] | None,
-    stop: FormerStop,
+    sent: FormerRequests,
 ) -> TaskResult:
     names = names_for(str(raw["Name"]).removeprefix("/"), task.operation_id)
     container_id = await create_container(engine, names.new, body, task.operation_id)
@@ -105,19 +115,21 @@ async def _replaced(
             await fill(container_id)
         if ran:
             progress("stops the former container")
-            await stop.send(engine, str(raw["Id"]), min(seconds, max(1, int(task.timeout / 3))))
-        await answered(engine.rename(str(raw["Id"]), names.former))
+            await sent.stop(engine, str(raw["Id"]), min(seconds, max(1, int(task.timeout / 3))))
+        await answered(sent.rename(engine, str(raw["Id"]), names.former))
         await answered(engine.rename(container_id, names.name))
         end = await _well(engine, container_id, ran, until - min(seconds, 10) - ROLL_BACK_SECONDS, progress)
     except WritError as error:
-        return await _rolled_back(engine, task, raw, error.code, str(error), {}, until, stop)
+        return await _rolled_back(engine, task, raw, error.code, str(error), {}, until, sent)
     if end.code:
         output = {**container_view.state(end.raw), "log": await last_lines(engine, container_id)}
-        return await _rolled_back(engine, task, raw, end.code, end.message, output, until, stop)
+        return await _rolled_back(engine, task, raw, end.code, end.message, output, until, sent)
     return await _finished(engine, raw, names, end.raw)
 
 
-async def roll_back(engine: Engine, name: str, former_id: str, ran: bool, operation_id: str, stop: FormerStop) -> bool:
+async def roll_back(
+    engine: Engine, name: str, former_id: str, ran: bool, operation_id: str, sent: FormerRequests
+) -> bool:
     """Remove the operation's containers, and give the former one its name and state back. Return True once this is
     seen. Raises WritError; a repetition continues where it ended. A start does nothing while a stop goes on, which is
     ended before.
@@ -128,9 +140,10 @@ async def roll_back(engine: Engine, name: str, former_id: str, ran: bool, operat
         with _gone_already():
             await engine.remove(container_id, force=True)
     if former.get("Name") != f"/{name}":
+        sent.renames = False
         await engine.rename(former_id, name)
-    if ran and (stop.is_open or not container_view.is_running(former)):
-        await stop.end(engine, former_id)
+    if ran and (sent.stops or not container_view.is_running(former)):
+        await sent.end_stop(engine, former_id)
         await engine.start(former_id)
     for volume in await engine.volumes({container_view.OPERATION_LABEL: operation_id}):
         with _gone_already():
@@ -151,13 +164,13 @@ def _gone_already() -> Iterator[None]:
 
 
 async def _roll_back_until(
-    engine: Engine, name: str, former_id: str, ran: bool, operation_id: str, until: float, stop: FormerStop
+    engine: Engine, name: str, former_id: str, ran: bool, operation_id: str, until: float, sent: FormerRequests
 ) -> tuple[bool, str]:
     """Roll back, also over a restart of the engine. Return whether it is done, and otherwise the last error."""
     conflicts_until = min(until, time.monotonic() + CERTAIN_AFTER)
     while True:
         try:
-            return await roll_back(engine, name, former_id, ran, operation_id, stop), ""
+            return await roll_back(engine, name, former_id, ran, operation_id, sent), ""
         except Invalid as error:  # the engine has answered, and would answer the same again
             return False, str(error)
         except WritError as error:
@@ -175,17 +188,19 @@ async def _well(engine: Engine, container_id: str, ran: bool, until: float, prog
     return await settled(engine, container_id, max(until, time.monotonic() + 1.0), progress)
 
 
-async def _cancelled(engine: Engine, task: Task, raw: Raw, stop: FormerStop) -> TaskResult:
+async def _cancelled(engine: Engine, task: Task, raw: Raw, sent: FormerRequests) -> TaskResult:
     name, ran = str(raw["Name"]).removeprefix("/"), container_view.is_running(raw)
+    is_over = False  # after an error the engine may still have a request of the way back
     try:
         async with asyncio.timeout(CANCEL_SECONDS):
-            back = await roll_back(engine, name, str(raw["Id"]), ran, task.operation_id, stop)
+            back = await roll_back(engine, name, str(raw["Id"]), ran, task.operation_id, sent)
+        is_over = not (sent.stops or sent.renames or task.operation_id in engine.creating)
     except (TimeoutError, WritError):
         back = False
-    if back:
+    if back and not sent.renames:
         return TaskResult(outcome="cancelled", code="cancelled", message="the former container runs again")
-    former = names_for(name, task.operation_id).former
-    message, is_over = f"look for {former}", not stop.is_open
+    names = names_for(name, task.operation_id)
+    message = f"look for {names.former} and {names.new}"
     return TaskResult(outcome="unknown", code="cancelled", message=message, effect="maybe", over=is_over)
 
 
@@ -197,10 +212,10 @@ async def _rolled_back(
     message: str,
     output: Mapping[str, Any],
     until: float,
-    stop: FormerStop,
+    sent: FormerRequests,
 ) -> TaskResult:
     name, ran = str(raw["Name"]).removeprefix("/"), container_view.is_running(raw)
-    back, problem = await _roll_back_until(engine, name, str(raw["Id"]), ran, task.operation_id, until, stop)
+    back, problem = await _roll_back_until(engine, name, str(raw["Id"]), ran, task.operation_id, until, sent)
     shown = {**output, "rolled_back": back}
     if back:
         text = f"{message}; the former container runs again"
@@ -222,5 +237,6 @@ async def _finished(engine: Engine, raw: Raw, names: ReplacementNames, new: Raw)
     try:
         await completed(engine.remove(str(raw["Id"]), force=True))  # a cancel would find no container to go back to
     except WritError as error:
-        return replace(done, message=f"the former container is left as {names.former}: {error}")
+        verb = "may be" if error.code in LOST else "is"
+        return replace(done, message=f"the former container {verb} left as {names.former}: {error}")
     return done

@@ -8,6 +8,8 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
+from msgspec.structs import replace
+
 from writ_agent.backends.port import ProbeResult, Progress, Task, TaskResult, Verdict
 from writ_containers.containers import container_recreate, container_update, container_view
 from writ_containers.containers.container_replace import replace_container
@@ -170,14 +172,7 @@ async def _restore(engine: Engine, task: Task, progress: Progress, until: float)
     former = await engine.image(str(raw.get("Image")))
     body = container_recreate.recreated(raw, former, str(image["Id"]), task.operation_id)
     done = await replace_container(engine, task, raw, body, progress, until)
-    return TaskResult(
-        outcome=done.outcome,
-        code=done.code,
-        message=done.message,
-        output={**_state(name, image), "log": str(done.output.get("log", ""))},
-        state=done.state,
-        effect=done.effect,
-    )
+    return replace(done, output={**_state(name, image), "log": str(done.output.get("log", ""))})
 
 
 async def _snapshots(engine: Engine, container: str) -> list[Raw]:

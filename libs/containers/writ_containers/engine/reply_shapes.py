@@ -65,7 +65,7 @@ class MountShape(TypedDict, total=False):
 
 
 class NetworkSettingsShape(TypedDict, total=False):
-    Networks: dict[str, dict[str, Any]] | None
+    Networks: dict[str, Settings] | None
 
 
 class ContainerShape(TypedDict, total=False):
