@@ -253,7 +253,6 @@ def test_unknown_operations_leave_open_which_parameters_they_have(operations: st
     assert refused(text)
 
 
-
 @pytest.mark.parametrize("key", ["max_concurrent", "max_targets"])
 def test_a_limit_on_a_deny_is_refused(key: str) -> None:
     text = f"policies: {{global_policies: [{{name: a, operations: [service_stop], allowed: false, {key}: 1}}]}}"
