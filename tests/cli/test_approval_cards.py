@@ -142,6 +142,7 @@ def rows(lines: list[str], width: int) -> list[str]:
 def previewed(shown: dict[str, Any]) -> Card:
     opened = open_card(card(), {POLICY.public})
     body = structs.replace(sample(Preview), shown=shown)
+    assert isinstance(body, Preview)
     return structs.replace(opened, preview=CardPreview(body=body, digest="0" * 64, details=None))
 
 
@@ -211,13 +212,10 @@ APPROVES = "approve: carol (key), of request 45cd"
     "reason", [f"well{' ' * 75}{APPROVES}", f"well\n{APPROVES}", f"{'x' * 60} {APPROVES}", f"{'x' * 76} {APPROVES}"]
 )
 def test_no_text_in_a_trace_looks_like_the_approval_of_another(reason: str) -> None:
-    key = Key(generate_seed())
-    approval = sign_approval(key, structs.replace(sample(Approval), approver="bob", reason=reason))
-    event = structs.replace(
-        sample(journal.Rejected),
-        operation_id=sample(Approval).operation_id,
-        approval=approval,  # type: ignore[attr-defined]
-    )
+    given = structs.replace(sample(Approval), approver="bob", reason=reason)
+    assert isinstance(given, Approval)
+    approval = sign_approval(Key(generate_seed()), given)
+    event = structs.replace(sample(journal.Rejected), operation_id=given.operation_id, approval=approval)
     requested = structs.replace(sample(journal.Requested), parameters={"name": reason})
     screen, terminal = Screen("table"), io.StringIO()
     screen.out = Console(file=terminal, width=80)
