@@ -245,14 +245,6 @@ def test_misspelt_parameter_of_an_allow_rule_is_refused_since_the_rule_would_all
     assert f"{message}; did you mean 'service_name'?" in warned(written(f"enabled: false\n      {line}"))[1]
 
 
-@pytest.mark.parametrize("operations", ["[plugin_thing]", "[]", "['group:missing']", "[service_stop, plugin_thing]"])
-def test_unknown_operations_leave_open_which_parameters_they_have(operations: str) -> None:
-    line = "parameter_constraints: {thing: {max: 1}}"
-    text = f"policies: {{global_policies: [{{name: a, operations: {operations}, allowed: true, {line}}}]}}"
-    assert not any("has the parameter" in finding for finding in refused(text))
-    assert refused(text)
-
-
 @pytest.mark.parametrize("key", ["max_concurrent", "max_targets"])
 def test_a_limit_on_a_deny_is_refused(key: str) -> None:
     text = f"policies: {{global_policies: [{{name: a, operations: [service_stop], allowed: false, {key}: 1}}]}}"
