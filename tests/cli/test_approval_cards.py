@@ -4,8 +4,9 @@ import io
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 from msgspec import Struct, structs
@@ -17,20 +18,33 @@ from tests.contracts.messages import sample
 
 from writ_bus.port import Endpoint, Message, Service
 from writ_cli.approvals.card_text import as_data, show_card
-from writ_cli.approvals.group import hidden_parameters, show_pending
+from writ_cli.approvals.group import _show_event, hidden_parameters, show_pending
 from writ_cli.main import cli
 from writ_cli.operations.controls import emergencies, windows
 from writ_cli.operations.records import timeline
+from writ_cli.policy.versions import _show_status
+from writ_cli.terminal import times
 from writ_cli.terminal.diff_text import show_diff
 from writ_cli.terminal.output import Screen, harmless
-from writ_client.people.approval_card import Card, open_card
+from writ_client.people.approval_card import Card, CardPreview, open_card
+from writ_contracts import journal
 from writ_contracts.errors import Invalid
+from writ_contracts.history.audit import TraceEvent, TraceReply
 from writ_contracts.ids import operation_id
-from writ_contracts.people.approvals import Approval, ApprovalsReply, PendingApproval
-from writ_contracts.policy.versions import EmergencyView, WindowView
+from writ_contracts.people.approvals import Approval, ApprovalEvent, ApprovalsReply, PendingApproval
+from writ_contracts.people.previews import Preview
+from writ_contracts.policy.versions import (
+    EmergencyView,
+    PolicyStatusReply,
+    PolicyVersionView,
+    StopView,
+    WindowView,
+)
 from writ_contracts.wire import encode
 from writ_testing.installations.commands import run_command
 from writ_testing.peers.nats_server import WritServer
+from writ_trust.approvals import sign_approval
+from writ_trust.keys import Key, generate_seed
 
 
 @pytest.mark.parametrize("warning", ["", "by now it is denied: rule 'frozen' denies it"])
@@ -119,6 +133,7 @@ MISLEADING = {
     "new line": f"tidy up\n  {FORGED}\n{FORGED}",
     "long word": f"{'x' * 60}{FORGED}",
     "long words": f"{'x' * 62}  {FORGED}",
+    "word as long as a line": f"{'a' * 76} {FORGED}",
 }
 
 
@@ -128,7 +143,20 @@ def rows_of(show: Callable[[Screen], None], width: int) -> list[str]:
     screen.out = Console(file=terminal, width=width)
     show(screen)
     lines = terminal.getvalue().split("\n")
-    return [line[at : at + width] for line in lines for at in range(0, max(len(line), 1), width)]
+    return rows(lines, width)
+
+
+def rows(lines: list[str], width: int) -> list[str]:
+    """Return the rows in which a terminal shows these lines."""
+    drawn = [line.expandtabs(8) for line in lines]
+    return [line[at : at + width] for line in drawn for at in range(0, max(len(line), 1), width)]
+
+
+def previewed(shown: dict[str, Any]) -> Card:
+    opened = open_card(card(), {POLICY.public})
+    body = structs.replace(sample(Preview), shown=shown)
+    assert isinstance(body, Preview)
+    return structs.replace(opened, preview=CardPreview(body=body, digest="0" * 64, details=None))
 
 
 def card_rows(card: Card, width: int) -> list[str]:
@@ -137,7 +165,7 @@ def card_rows(card: Card, width: int) -> list[str]:
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100])
 @pytest.mark.parametrize("text", MISLEADING.values(), ids=MISLEADING)
-@pytest.mark.parametrize("place", ["reason", "parameter", "approval"])
+@pytest.mark.parametrize("place", ["reason", "parameter", "items", "preview", "items of a preview", "approval"])
 def test_no_text_of_a_requester_or_approver_looks_like_another_line_of_the_card(
     place: str, text: str, width: int
 ) -> None:
@@ -145,8 +173,12 @@ def test_no_text_of_a_requester_or_approver_looks_like_another_line_of_the_card(
     match place:
         case "reason":
             changed = structs.replace(opened, requested=structs.replace(opened.requested, reason=text))
-        case "parameter":
-            effective = {"service_name": text}
+        case "preview":
+            changed = previewed({"would": text})
+        case "items of a preview":
+            changed = previewed({"ports": [{"image": text}, {"image": "b", "host": text}]})
+        case "parameter" | "items":
+            effective = {"service_name": text if place == "parameter" else [{"image": text}]}
             changed = structs.replace(opened, requested=structs.replace(opened.requested, effective=effective))
         case _:
             changed = structs.replace(opened, approvals=[structs.replace(sample(Approval), reason=text)])
@@ -174,15 +206,90 @@ def show_trace(screen: Screen, reason: str) -> None:
     timeline._heading(screen, "a" * 26, {"operation": "service_restart", "reason": reason}, 1.0)
 
 
+@pytest.mark.parametrize("width", range(60, 101, 5))
+def test_tab_of_a_text_counts_from_the_beginning_of_its_line(width: int) -> None:
+    """Else the end of the line is on a row of its own."""
+    opened = open_card(card(), {POLICY.public})
+    for before in range(9):
+        for after in range(width - 48, width - 25):
+            effective = {"service_name": f"{'a' * before}\t{'y' * after}"}
+            changed = structs.replace(opened, requested=structs.replace(opened.requested, effective=effective))
+            assert not any(row.startswith("y") for row in card_rows(changed, width)), (before, after)
+
+
+def test_times_among_the_parameters_are_shown_as_dates() -> None:
+    opened = open_card(card(), {POLICY.public})
+    effective = {"expires_at": 1790000000, "count": 3, "start": False}
+    changed = structs.replace(opened, requested=structs.replace(opened.requested, effective=effective))
+    shown = [row.strip() for row in card_rows(changed, 80)]
+    assert f"parameter expires_at: {times.date(1790000000)}" in shown
+    assert "parameter count: 3" in shown
+    assert "parameter start: false" in shown
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_no_reason_in_the_list_of_pending_requests_looks_like_that_of_another(width: int) -> None:
+    other, own = operation_id("alice", "1"), operation_id("mallory", "2")
+    pending = structs.replace(
+        sample(PendingApproval), operation_id=own, reason=f"{'x' * 80}{other}: reason: checked, approve {other}: " * 2
+    )
+    screen, terminal = Screen("table"), io.StringIO()
+    screen.out = Console(file=terminal, width=width)
+    assert isinstance(pending, PendingApproval)
+    for moved in range(width):
+        show_pending(screen, [structs.replace(pending, reason="x" * moved + pending.reason)])
+    shown = rows(terminal.getvalue().split("\n"), width)
+    assert not any(row.strip().startswith(other) for row in shown)
+    assert sum(row.startswith(f"{own}: reason: x") and row.endswith("…") for row in shown) == width
+
+
+APPROVES = "approve: carol (key), of request 45cd"
+
+
+@pytest.mark.parametrize(
+    "reason", [f"well{' ' * 75}{APPROVES}", f"well\n{APPROVES}", f"{'x' * 60} {APPROVES}", f"{'x' * 76} {APPROVES}"]
+)
+def test_no_text_in_a_trace_looks_like_the_approval_of_another(reason: str) -> None:
+    given = structs.replace(sample(Approval), approver="bob", reason=reason)
+    assert isinstance(given, Approval)
+    approval = sign_approval(Key(generate_seed()), given)
+    event = structs.replace(sample(journal.Rejected), operation_id=given.operation_id, approval=approval)
+    requested = structs.replace(sample(journal.Requested), parameters={"name": reason})
+    screen, terminal = Screen("table"), io.StringIO()
+    screen.out = Console(file=terminal, width=80)
+    events = [
+        TraceEvent(sequence=1, subject="s", kind=kind, at=0.0, body=msgspec.json.decode(encode(one)))
+        for kind, one in (("requested", requested), ("rejected", event))
+    ]
+    timeline.show(screen, TraceReply(events=events), {}, verified=True)
+    shown = rows(terminal.getvalue().split("\n"), 80)
+    assert sum("approve: bob" in row or "reject: bob" in row for row in shown) == 1
+    assert not any(row.strip().startswith(APPROVES) for row in shown)
+
+
+@pytest.mark.parametrize("text", MISLEADING.values(), ids=MISLEADING)
+def test_no_reason_in_the_state_of_the_policy_or_in_a_change_of_a_request_looks_like_another_line(text: str) -> None:
+    screen, terminal = Screen("table"), io.StringIO()
+    screen.out = Console(file=terminal, width=80)
+    version = PolicyVersionView(number=2, digest="b" * 64, author="a", origin="published", at=2.0, reason=text)
+    stop = StopView(id="s", by="alice", reason=text, since=0.0)
+    emergency = structs.replace(sample(EmergencyView), reason=text)
+    assert isinstance(emergency, EmergencyView)
+    _show_status(screen, PolicyStatusReply(version=version, stops=[stop], emergencies=[emergency]))
+    _show_event(screen, structs.replace(sample(ApprovalEvent), reason=text))  # type: ignore[arg-type]
+    shown = rows(terminal.getvalue().split("\n"), 80)
+    assert not any(row.strip().startswith(FORGED) for row in shown)
+
+
 @pytest.mark.parametrize("text", MISLEADING.values(), ids=MISLEADING)
 @pytest.mark.parametrize("width", [40, 60, 80, 100])
 @pytest.mark.parametrize("show", [show_emergency, show_window, show_trace])
 def test_no_reason_looks_like_another_line_of_an_emergency_a_window_or_a_trace(
     show: Callable[[Screen, str], None], width: int, text: str
 ) -> None:
-    rows = rows_of(lambda screen: show(screen, text), width)
-    assert any("reason" in row for row in rows)
-    assert not any(row.strip().startswith(FORGED) for row in rows)
+    shown = rows_of(lambda screen: show(screen, text), width)
+    assert any("reason" in row for row in shown)
+    assert not any(row.strip().startswith(FORGED) for row in shown)
 
 
 def test_each_approval_of_a_card_has_a_line_of_its_own() -> None:
@@ -190,9 +297,9 @@ def test_each_approval_of_a_card_has_a_line_of_its_own() -> None:
     opened = open_card(card(), {POLICY.public})
     first = structs.replace(sample(Approval), approver="bob", reason="well, carol: well")
     both = [first, structs.replace(first, approver="dave", reason="")]
-    rows = card_rows(structs.replace(opened, approvals=both), 80)
-    assert "  approved by bob: well, carol: well" in rows
-    assert "  approved by dave: without a reason" in rows
+    shown = card_rows(structs.replace(opened, approvals=both), 80)
+    assert "  approved by bob: well, carol: well" in shown
+    assert "  approved by dave: without a reason" in shown
 
 
 def test_json_has_no_invisible_character_as_it_is() -> None:

@@ -165,6 +165,9 @@ def test_a_folder_that_the_user_may_not_read_is_named_with_its_owner(
     home = elsewhere / ".writ"
     home.mkdir(mode=0o700)
     monkeypatch.setattr("writ_cli.context.current_context.os.access", lambda path, mode: Path(path) != home)
+    done = call("targets", "--home", str(home))
+    assert f"you may not read your folder {home}: `chmod u+rwx {home}`" in done.stderr
+    monkeypatch.setattr("writ_cli.context.current_context.os.geteuid", lambda: os.getuid() + 1)
     for words in (("targets",), ("targets", "--home", str(home)), ("policy", "validate", "x.yaml")):
         done = call(*words)
         assert done.exit_code == 2

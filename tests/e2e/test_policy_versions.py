@@ -82,6 +82,20 @@ async def test_policy_file_is_version_1_and_its_edit_the_next_version(
     assert await number(writ) == 3
 
 
+async def test_refused_rollback_shows_what_is_wrong_with_the_version(
+    installation: RunningInstallation, writ: Writ
+) -> None:
+    installation.home.policy.write_text(open_policy())  # nobody could ever publish under it
+    assert await outcome(writ) == "succeeded"
+    locking = await number(writ)
+    installation.home.policy.write_text(OPEN)
+    assert await outcome(writ) == "succeeded"
+    assert await number(writ) == locking + 1, "only before the first publish: the file counts"
+    refused = await installation.writ("policy", "rollback", str(locking), "-r", "back", environ={"COLUMNS": "250"})
+    assert refused.status == 2, refused
+    assert f"version {locking}:1:1: error: nobody could ever carry out policy_publish" in refused.out
+
+
 async def test_a_published_version_decides_the_very_next_request_and_is_on_record(
     installation: RunningInstallation, writ: Writ
 ) -> None:

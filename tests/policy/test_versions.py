@@ -32,6 +32,7 @@ from writ_contracts.decisions import Decision
 from writ_contracts.policy.versions import MAX_DOCUMENT_BYTES, PACKED, PolicyFile, StoredPolicy, packed
 from writ_contracts.requests import RequestStatement
 from writ_contracts.wire import decode
+from writ_documents.document import FileErrors
 from writ_testing.memory.broker import Broker
 from writ_testing.memory.bus import MemoryBus
 from writ_trust.digests import plain_digest
@@ -205,6 +206,41 @@ async def test_a_right_that_was_withdrawn_counts_at_the_next_decision(asking: As
     _, answer = await decided(asking, "policy_publish", document=OPEN)
     assert answer.decision is not None
     assert read(answer.decision, Decision).effect == "deny"
+
+
+MISSPELT = {
+    "name": "misspelt",
+    "operations": ["network_test"],
+    "allowed": True,
+    "parameter_constraints": {"count": {"max": 10}, "cuont": {"max": 5}},
+}
+
+
+async def test_stored_version_with_a_finding_of_a_later_release_starts_decides_and_is_rolled_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A constraint on a parameter of no operation was a warning, or a plugin had the parameter."""
+    broker, known, text = Broker(), files(tmp_path), document(*RULES, MISSPELT)
+    known.write("policy", OPEN)
+    async with another(broker, known, mode="permissive") as earlier:
+        assert await code_after(earlier, await publish(earlier, text)) == "allowed"
+    caplog.clear()
+    async with another(broker, known) as asking:
+        assert (await asking.code(asking.subject()), await number(asking)) == ("allowed", 2)
+        findings = [vars(one).get("fields", {}).get("finding", "") for one in caplog.records]
+        assert any("has the parameter 'cuont', so 'misspelt' allows any value" in one for one in findings)
+        _, answer = await decided(asking, "policy_publish", document=text + "\n")
+        assert answer.error is not None
+        assert "did you mean 'count'?" in answer.error.problems[0].message
+        assert await number(asking, control_sequence=await roll_back(asking, 1)) == 3
+
+
+async def test_file_with_a_constraint_on_no_parameter_is_refused(tmp_path: Path) -> None:
+    known = files(tmp_path)
+    known.write("policy", document(*RULES, MISSPELT))
+    with pytest.raises(FileErrors, match="did you mean 'count'"):
+        async with another(Broker(), known):
+            pass
 
 
 async def test_a_policy_of_thousands_of_rules_is_a_version_like_others(tmp_path: Path) -> None:

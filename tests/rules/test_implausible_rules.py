@@ -46,3 +46,12 @@ def test_values_of_another_kind_than_the_parameter_are_a_finding() -> None:
 
 def test_lint_reports_a_policy_without_rules() -> None:
     assert every() == ["warning: the policy has no rule: everything is denied"]
+
+
+@pytest.mark.parametrize(
+    "operations", [["plugin_thing"], [], ["group:missing"], ["service_stop", "plugin_thing"]], ids=" ".join
+)
+def test_unknown_operations_leave_open_which_parameters_they_have(operations: list[str]) -> None:
+    found = every(rule("a", *operations, parameter_constraints={"thing": {"max": 1}}))
+    assert any("there is no" in finding or "an empty list" in finding for finding in found)
+    assert not any("has the parameter" in finding for finding in found)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
-from hypothesis import event, given, settings
+from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 from tests.rules.asking import CATALOGUE, NOBODYS_KEY, at, file_of, rule
@@ -185,8 +185,19 @@ def rule_of(file: PolicyDocument, finding: LintFinding) -> PlacedRule:
     return next(place for place in placed(file.policies) if place.keys == finding.keys[: len(place.keys)])
 
 
+PARTLY = file_of(
+    global_policies=[
+        rule("allow", "service_restart", "service_status"),
+        rule("deny", "service_restart", allowed=False),
+        rule("deny_one", "service_status", allowed=False, users=["alice"]),
+    ]
+)
+"""`deny` leaves nothing of one of the operations of `allow`. Few generated policies have such a finding."""
+
+
 @settings(max_examples=50, deadline=None)
 @given(policies().filter(compiles))
+@example(PARTLY)
 def test_lint_finding_is_true_of_every_request(file: PolicyDocument) -> None:
     policy, known = compiled(file)
     for finding in lint(file, CATALOGUE, known):
@@ -236,6 +247,15 @@ def test_lint_property_fails_if_the_wrong_rule_is_named(word: str) -> None:
     if word != "overridden":
         with pytest.raises(AssertionError):
             confirm(file, policy, word, placed(file.policies)[1])
+
+
+def test_lint_property_fails_if_the_wrong_operations_are_named_as_denied() -> None:
+    policy, known = compiled(PARTLY)
+    (finding,) = lint(PARTLY, CATALOGUE, known)
+    assert finding.message == "partly overridden: 'deny' denies all of service_restart that 'allow' allows"
+    confirm_denied(policy, "allow", ["service_restart"])
+    with pytest.raises(AssertionError):
+        confirm_denied(policy, "allow", ["service_status"])
 
 
 @pytest.mark.parametrize("key", ["users", "user_roles", "target_tags"])

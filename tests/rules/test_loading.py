@@ -229,10 +229,11 @@ def test_rule_with_less_effect_than_it_seems_loads_with_a_warning(line: str, mes
     assert any(message in warning for warning in warned(written(line)))
 
 
-def test_pattern_in_place_of_an_operation_is_refused_with_what_to_write() -> None:
-    text = "policies: {global_policies: [{name: a, operations: ['backup_*'], allowed: false}]}"
+@pytest.mark.parametrize("pattern", ["backup_*", "service_?top", "service_[ab]"])
+def test_pattern_in_place_of_an_operation_is_refused_with_what_to_write(pattern: str) -> None:
+    text = f"policies: {{global_policies: [{{name: a, operations: ['{pattern}'], allowed: false}}]}}"
     (finding,) = refused(text)
-    assert "there is no operation 'backup_*'; operations are named in full, or in a group under 'groups'" in finding
+    assert f"there is no operation '{pattern}'; operations are named in full, or in a group under 'groups'" in finding
 
 
 def test_misspelt_parameter_of_an_allow_rule_is_refused_since_the_rule_would_allow_any_value() -> None:
@@ -241,6 +242,7 @@ def test_misspelt_parameter_of_an_allow_rule_is_refused_since_the_rule_would_all
     (finding,) = refused(written(line))
     assert f"{message}, so 'a' allows any value; did you mean 'service_name'?" in finding
     assert f"{message}; did you mean 'service_name'?" in warned(written(line).replace("true", "false"))[0]
+    assert f"{message}; did you mean 'service_name'?" in warned(written(f"enabled: false\n      {line}"))[1]
 
 
 @pytest.mark.parametrize("key", ["max_concurrent", "max_targets"])

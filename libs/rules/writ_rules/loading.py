@@ -37,13 +37,14 @@ def compile_document(
 ) -> tuple[Policy, list[FileProblem]]:
     """Return the policy in a document and its warnings. Raises FileErrors.
 
-    `compared`: with the lint of rules beside each other. `on_pattern` receives the size of each pattern once it is
-    compiled.
+    `compared`: with the lint of rules beside each other, as of every document but a stored version. `on_pattern`
+    receives the size of each pattern once it is compiled.
     """
     file = shaped(document, catalogue, mode)
     policy, findings = compile_policy(file, catalogue, on_pattern)
     findings = findings if policy is None or not compared else [*findings, *lint(file, catalogue, findings)]
-    errors = [_problem(document, finding) for finding in findings if finding.severity in REFUSED[mode]]
+    refused = [one for one in findings if one.severity in REFUSED[mode] and (compared or not one.new_only)]
+    errors = [_problem(document, finding) for finding in refused]
     if policy is None or errors:
         raise FileErrors(*sorted(errors, key=lambda problem: (problem.line, problem.column)))
     return policy, [_problem(document, finding) for finding in findings]

@@ -10,7 +10,7 @@ from writ_cli.terminal import times
 from writ_cli.terminal.diff_text import show_diff
 from writ_cli.terminal.item_tables import is_table
 from writ_cli.terminal.output import Screen, outcome, shown
-from writ_cli.terminal.quoted_text import QuotedText
+from writ_cli.terminal.quoted_text import QuotedItems, QuotedText
 from writ_client.people.approval_card import Card
 from writ_contracts.people.approvals import demand_text
 from writ_contracts.plural import plural
@@ -67,8 +67,10 @@ def _lines(card: Card, now: float) -> Iterator[Line]:
 
 
 def _quoted(value: object) -> object:
-    """Return a value that others chose as quoted text. Else a part of it can look like another line of the card."""
-    return value if is_table(value) or value in (None, "", [], {}) else QuotedText(shown(value))
+    """Return a value that others chose as quoted text. Else a part of it can look like another line of the card; but
+    for a number, which may be a time.
+    """
+    return value if isinstance(value, int | float) or value in (None, "", [], {}) else QuotedText(shown(value))
 
 
 def _beyond_ascii(value: object) -> str:
@@ -84,7 +86,8 @@ def _preview(card: Card, now: float) -> Iterator[Line]:
         return
     yield "preview", f"by {preview.body.instance} of pool {preview.body.pool}, {times.span(_age(card, now))} ago"
     shows = preview.body.shown.items()
-    yield from (("would " + name if name != "would" else name, _quoted(value)) for name, value in shows)
+    for name, value in shows:
+        yield ("would " + name if name != "would" else name), QuotedItems(value) if is_table(value) else _quoted(value)
     yield "preview says", _quoted(preview.body.note)
 
 

@@ -91,7 +91,9 @@ async def list_pending(settings: Settings) -> int:
 
 
 def show_pending(screen: Screen, pending: list[PendingApproval]) -> None:
-    """Show the requests as a table, their reasons beneath where it is too wide."""
+    """Show the requests as a table. Where it is too wide, the beginnings of their reasons are beneath, in one row
+    each: a longer one could look like that of another request.
+    """
     now = time.time()
     rows = [
         (
@@ -111,6 +113,7 @@ def show_pending(screen: Screen, pending: list[PendingApproval]) -> None:
         rows,
         drop=("digest", ("operation", "time left"), ("target", "waits for"), ("requested by", "what")),
         spill=True,
+        cut=True,
     )
 
 
@@ -236,9 +239,11 @@ def _show_event(screen: Screen, event: ApprovalEvent) -> None:
         screen.data(event)
         return
     by = f" by {event.by}" if event.by else ""
-    why = f": {event.reason}" if event.reason else ""
-    what = f"{event.principal}: {event.operation} on {event.target}"
-    screen.line(f"{event.kind:10} {event.operation_id}  {what}{by}{why}")
+    line = f"{event.kind:10} {event.operation_id}  {event.principal}: {event.operation} on {event.target}{by}"
+    if event.reason:
+        screen.quoted(f"{line}:", text=event.reason)
+    else:
+        screen.line(line)
 
 
 async def _card(

@@ -51,6 +51,8 @@ def check_readable(home: Path) -> None:
     """Raises ConfigError for an installation's folder that this user may not read."""
     if home.is_dir() and not os.access(home, os.R_OK | os.X_OK):
         owner = home.stat().st_uid
+        if owner == os.geteuid():
+            raise ConfigError(f"you may not read your folder {home.absolute()}: `chmod u+rwx {home.absolute()}`")
         raise ConfigError(
             f"{home.absolute()} belongs to another user (uid {owner}), and you may not read it: {as_user(owner)}. In "
             "another folder, `writ up` creates an installation of your own"

@@ -17,6 +17,7 @@ from writ_cli.policy.problems import of_files, show_problems
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit, of_outcome
 from writ_cli.terminal.output import EARLIER_POLICY, Screen, visible
+from writ_cli.terminal.quoted_text import QuotedText
 from writ_client.client import Writ
 from writ_contracts.errors import Denied, Invalid, WritError
 from writ_contracts.plural import plural
@@ -55,7 +56,7 @@ def _show_status(screen: Screen, found: PolicyStatusReply) -> None:
                 ("since", times.date(version.at)),
                 ("from", version.origin),
                 ("author", "" if version.origin == "file" else version.author),
-                ("reason", version.reason),
+                ("reason", QuotedText(version.reason)),
                 ("restores version", version.restores),
                 ("digest", version.digest),
             ]
@@ -68,8 +69,8 @@ def _show_status(screen: Screen, found: PolicyStatusReply) -> None:
             ("stored", found.stored if version is None or found.stored != version.number else ""),
             *((f"{name} cannot be used", problem) for name, problem in found.problems.items()),
             *(("note", note) for note in found.notes),
-            *(("stop", f"{one.id} by {one.by}: {reach(one)}: {one.reason}") for one in found.stops),
-            *(("emergency", f"{one.id} by {one.by}, {one.state}: {one.reason}") for one in found.emergencies),
+            *(("stop", QuotedText(f"{one.id} by {one.by}: {reach(one)}: {one.reason}")) for one in found.stops),
+            *(("emergency", QuotedText(f"{e.id} by {e.by}, {e.state}: {e.reason}")) for e in found.emergencies),
             ("not listed", f"{found.more} further entries: {EARLIER_POLICY}" if found.more else ""),
         ]
     )
@@ -196,7 +197,13 @@ async def rollback(settings: Settings, version: int, reason: str) -> int:
     """
     async with await settings.connect() as writ:
         before = await _digest_in_force(writ)
-        view = await writ.policy_rollback(version, reason=reason)
+        try:
+            view = await writ.policy_rollback(version, reason=reason)
+        except Invalid as error:
+            if error.problems:
+                problems = _problems(await _document_of(writ, version), f"version {version}", error)
+                show_problems(settings.screen, problems)
+            raise
         document = await _document_of(writ, version) if view.outcome == "succeeded" else ""
     status = _show_result(settings.screen, view)
     if document:

@@ -13,19 +13,19 @@ import msgspec
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
 from rich.console import Console
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from writ_cli.terminal import times
 from writ_cli.terminal.field_path import select
 from writ_cli.terminal.item_tables import cell, columns_of, is_moment, is_table, shortened_digest
-from writ_cli.terminal.quoted_text import TAB, QuotedText, quoted_lines
+from writ_cli.terminal.quoted_text import BAR, TAB, QuotedItems, QuotedText, lines_behind, quoted_lines
 from writ_cli.terminal.table_widths import (
     SPACE,
     ColumnWidth,
     Step,
     empty_columns,
+    fits_whole,
     fitted,
     stacked,
     stacked_names,
@@ -116,17 +116,19 @@ class Screen:
         """Print names and values, one a line, without the empty ones. Agents choose names too: those of an output."""
         for name, value in pairs:
             if isinstance(value, QuotedText) and value:
-                self._quoted(name, value, indent)
+                self.quoted(" " * indent, (f"{visible(name)}:", "dim"), text=value)
             elif is_table(value):
                 self._items(name, value, indent)
             elif value not in (None, "", [], {}):
                 text = cell(name, value) if is_moment(name, value) else shown(value, indent + 2)
                 self._wrapped(Text.assemble(" " * indent, (f"{visible(name)}: ", "dim"), text))
 
-    def _quoted(self, name: str, value: QuotedText, indent: int) -> None:
-        """Print a text on the line of its name if it fits there; else in lines of its own, each behind a bar."""
-        head = Text.assemble(" " * indent, (f"{visible(name)}:", "dim"))
-        for line in quoted_lines(head, visible(value, newlines=True), self.out):
+    def quoted(self, *head: str | tuple[str, str], text: str) -> None:
+        """Print a text on the line of its head if it fits there; else in lines of its own, each behind a bar."""
+        self._print(quoted_lines(Text.assemble(*head), visible(text, newlines=True), self.out))
+
+    def _print(self, lines: Iterable[Text]) -> None:
+        for line in lines:
             self.out.print(line, soft_wrap=True)
 
     def _wrapped(self, text: Text, hang: int | None = None) -> None:
@@ -149,19 +151,20 @@ class Screen:
         """Print a list of mappings as a table. Where that is too wide, with shortened digests, as the engine's own
         programs show ids of containers; where it still is, each item after the other with its names.
         """
-        keys, inner = columns_of(items), indent + 2
+        keys, before = columns_of(items), BAR if isinstance(items, QuotedItems) else " " * (indent + 2)
+        room = self.out.width - len(before)
         columns = [visible(key) for key in keys]
         rows = [[visible(cell(key, item.get(key))) for key in keys] for item in items]
         self.out.print(Text.assemble(" " * indent, (f"{visible(name)}:", "dim")))
         for shown_rows in (rows, [[shortened_digest(part) for part in row] for row in rows]):
-            widths = fitted(columns, shown_rows, (), self.out.width - inner)
-            if sum(one.width + SPACE for one in widths) - SPACE <= self.out.width - inner:
+            widths = fitted(columns, shown_rows, (), room)
+            if sum(one.width + SPACE for one in widths) - SPACE <= room:
                 table = _table(columns, [[Text(part) for part in row] for row in shown_rows], widths)
-                self.out.print(Padding(table, (0, 0, 0, inner), expand=False))
+                self._print(lines_behind(before, table, self.out))
                 return
         for row in rows:
             parts = ", ".join(f"{key}: {part}" for key, part in zip(columns, row, strict=True) if part)
-            self.out.print(Padding(Text(f"- {parts}"), (0, 0, 0, inner), expand=False))
+            self._print(lines_behind(before, Text(f"- {parts}"), self.out))
 
     def listing(
         self,
@@ -192,10 +195,11 @@ class Screen:
         *,
         drop: Sequence[Step] = (),
         spill: bool = False,
+        cut: bool = False,
     ) -> None:
         """Print rows under headings. On a terminal that is too narrow the columns of `drop` are left out, and pairs of
         columns in it are stacked, one after the other; longer texts wrap between words. `spill`: the last column is
-        printed beneath then, a line for each row.
+        printed beneath then, a line for each row; with `cut` only what fits there.
         """
         cells = [[visible_text(_as_text(cell)) for cell in row] for row in rows]
         if self.quiet:
@@ -203,13 +207,16 @@ class Screen:
             for row in cells:
                 click.echo(row[named].plain)
             return
-        if not spill or _fits(fitted(columns, _plain(cells), (), self.out.width), self.out.width):
+        if not spill or fits_whole(fitted(columns, _plain(cells), (), self.out.width), self.out.width):
             self._fitting_table(columns, cells, drop)
             return
         self._fitting_table(columns[:-1], [row[:-1] for row in cells], drop)
         for row in cells:
             if row[-1]:
-                self._wrapped(Text.assemble(row[0], f": {columns[-1]}: ", row[-1]))
+                line = Text.assemble(row[0], f": {columns[-1]}: ", row[-1])
+                if cut:
+                    line.truncate(self.out.width, overflow="ellipsis")
+                self._wrapped(line)
 
     def _fitting_table(self, columns: Sequence[str], cells: Sequence[Sequence[Text]], steps: Sequence[Step]) -> None:
         """Print the table, made narrower by as many of the steps as it takes, and without their empty columns."""
@@ -275,10 +282,6 @@ def _breaks(text: str, start: int, width: int, further: int) -> list[int]:
             used = 0
         used += cell_len(word[0])
     return found
-
-
-def _fits(widths: Sequence[ColumnWidth], most: int) -> bool:
-    return not any(one.wraps for one in widths) and sum(one.width + SPACE for one in widths) - SPACE <= most
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[Text]], widths: Sequence[ColumnWidth]) -> Table:

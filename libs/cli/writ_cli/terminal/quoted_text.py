@@ -5,9 +5,11 @@ Otherwise tabs, spaces or a new line move a part of a text to where a line of th
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 from rich.cells import cell_len
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 TAB = 8
@@ -21,14 +23,22 @@ class QuotedText(str):
     __slots__ = ()
 
 
+class QuotedItems(list[dict[str, Any]]):
+    """Mappings that `Screen.fields` prints so: each row of their table behind a bar."""
+
+    __slots__ = ()
+
+
 def quoted_lines(head: Text, text: str, console: Console) -> Iterator[Text]:
     """Yield the lines: one with the head if the text fits there, else the text behind bars, also where it wraps.
 
     `text`: without control characters other than tab and newline.
     """
     lines = text.strip("\n").split("\n")
-    if len(lines) == 1 and cell_len(f"{head.plain} {lines[0].expandtabs(TAB)}") <= console.width:
-        yield Text.assemble(head, f" {lines[0]}")
+    whole = Text.assemble(head, f" {lines[0]}")
+    whole.expand_tabs(TAB)  # from the beginning of the line, as a terminal does
+    if len(lines) == 1 and cell_len(whole.plain) <= console.width:
+        yield whole
         return
     yield head
     for line in lines:
@@ -36,3 +46,10 @@ def quoted_lines(head: Text, text: str, console: Console) -> Iterator[Text]:
             console, max(console.width - len(BAR), MIN_WIDTH), overflow="fold", tab_size=TAB
         ) or [Text()]:
             yield Text.assemble(BAR, part)
+
+
+def lines_behind(before: str, item: Table | Text, console: Console) -> Iterator[Text]:
+    """Yield the lines of an item with this text before each."""
+    options = console.options.update(width=max(console.width - len(before), MIN_WIDTH))
+    for line in console.render_lines(item, options, pad=False):
+        yield Text.assemble(before, *((part.text, part.style or "") for part in line))

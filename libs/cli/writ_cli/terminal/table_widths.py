@@ -168,3 +168,8 @@ def _shared(kept: Sequence[_Measured], width: int) -> list[ColumnWidth]:
         widths[one.index] += more
         left -= more
     return [ColumnWidth(one.index, widths[one.index], widths[one.index] < one.most) for one in kept]
+
+
+def fits_whole(widths: Sequence[ColumnWidth], most: int) -> bool:
+    """Return whether columns of these widths fit, and none of them wraps."""
+    return not any(one.wraps for one in widths) and sum(one.width + SPACE for one in widths) - SPACE <= most

@@ -170,16 +170,16 @@ def _details(event: journal.JournalEvent | None, operation: str = "") -> Iterato
             for signed in event.approvals:
                 yield from _approval(signed, event.operation_id)
         case journal.SecurityEvent():
-            yield "detail", event.detail
+            yield "detail", QuotedText(event.detail)
             yield "reported by", _signature(event.report, SecurityReport)
         case journal.ControlEvent():
-            yield "body", event.body
+            yield "body", QuotedText(shown(event.body) if event.body else "")
         case _:
             return
 
 
 def _parameters(parameters: Mapping[str, Any], hidden: list[str]) -> Iterator[Line]:
-    yield "parameters", dict(parameters)
+    yield "parameters", QuotedText(shown(parameters) if parameters else "")
     yield "not on record", ", ".join(hidden)
 
 
@@ -228,7 +228,7 @@ def _approval(signed: SignedApproval, of: str) -> Iterator[Line]:
     checked = "" if by_key else ", which only the directory of credentials verifies (`writ journal verify`)"
     shown = f"of request {short_digest(approval.requested)} signed by {signed.credential[:12]}…{checked}{wrong}"
     yield approval.verdict, f"{approval.approver} ({approval.proof}), {shown}"
-    yield "reason", approval.reason
+    yield "reason", QuotedText(approval.reason)
 
 
 def _read(signed: Signed | None, kind: type[Any]) -> Any:

@@ -18,9 +18,12 @@ class Severity(StrEnum):
 
 
 class LintFinding(Struct, frozen=True):
-    """One finding. `at_key`: it is about the key, not the value."""
+    """One finding. `at_key`: it is about the key, not the value. `new_only`: stored versions, which may have passed the
+    lint of an earlier release or with other plugins, are not refused for it.
+    """
 
     severity: Severity
     keys: Keys
     message: str
     at_key: bool = False
+    new_only: bool = False

@@ -113,7 +113,7 @@ def _operations(
     for at, name in enumerate(placed.entry.operations):
         if name is not None and name not in verbs:
             hint = f"; did you mean 'group:{name}'?" if name in of_operations else nearest.hint(name, verbs)
-            if "*" in name or "?" in name:
+            if any(sign in name for sign in "*?["):
                 hint = "; operations are named in full, or in a group under 'groups'"
             yield LintFinding(Severity.LINT, (*keys, at), f"there is no operation '{name}'{hint}")
 
@@ -228,17 +228,20 @@ def _excludes_all(constraint: AttributeConstraint) -> str:
 
 
 def _parameters(nearest: NearestNames, placed: PlacedRule, verbs: Verbs) -> Iterator[LintFinding]:
-    having = [verbs[name] for name in present(placed.entry.operations) if name in verbs]
+    named = present(placed.entry.operations)
+    having = [verbs[name] for name in named if name in verbs]
+    complete = 0 < len(having) == len(named)  # an unknown operation, which has a finding of its own, may have any
     known = sorted({parameter for verb in having for parameter in verb.types})
     for name, constraint in (placed.entry.parameter_constraints or {}).items():
         keys = (*placed.keys, "parameter_constraints", name)
-        if name not in known:
+        if name not in known and complete:
             # The constraint counts as absent: an allow rule permits what it should exclude, a deny rule denies more.
-            more = f", so '{placed.entry.name}' allows any value" if placed.entry.allowed else ""
+            permits = placed.entry.allowed and placed.entry.enabled
+            more = f", so '{placed.entry.name}' allows any value" if permits else ""
             text = f"no operation of the rule has the parameter '{name}'{more}{nearest.hint(name, known)}"
-            severity = Severity.LINT if placed.entry.allowed else Severity.WARNING
-            yield LintFinding(severity, keys, text, at_key=True)
-        elif constraint is not None:
+            severity = Severity.LINT if permits else Severity.WARNING
+            yield LintFinding(severity, keys, text, at_key=True, new_only=True)
+        elif name in known and constraint is not None:
             yield from _contradictions(nearest, keys, constraint)
             for verb in having:
                 if name in verb.types:
