@@ -75,7 +75,7 @@ def test_value_that_is_recorded_for_reads_before_a_change_is_shown_and_not_calle
     """At audit level minimal a request has no values as sent. An agent's reads need those of a change all the same."""
     sent = {"parameters": {}, "hidden": ["content", "file_path"], "effective": {"file_path": "/a", "timeout": 60}}
     lines = dict(_details(structs.replace(REQUESTED, **sent)))
-    assert lines["parameters"] == {"file_path": "/a"}
+    assert lines["parameters"] == '{"file_path":"/a"}'
     assert lines["not on record"] == "content"
 
 

@@ -28,7 +28,7 @@ from writ_installation.administration.key_rotation import (
     switch,
 )
 from writ_installation.administration.key_steps import followed, rotate
-from writ_installation.administration.remote_agent_keys import retire_elsewhere
+from writ_installation.administration.remote_agent_keys import keys_elsewhere, retire_elsewhere
 from writ_installation.files import list_edits
 from writ_installation.files.create import create_installation
 from writ_installation.files.home import Home
@@ -270,8 +270,22 @@ async def test_rotation_of_a_pools_key_here_leaves_those_of_its_other_hosts(home
     for key in (first, elsewhere):
         list_edits.append(home.agents, "agents", {"pool": pool, "key": key}, unique="key")
     retire_elsewhere(home, AGENT, first, elsewhere)
+    assert keys_elsewhere(home, AGENT) == [elsewhere]
+    assert pools_elsewhere(home) == [pool]
     old = home.public(AGENT)
     await rotate(home, AGENT, lambda _: None)
     assert listed(home, AGENT) == [elsewhere, home.public(AGENT)]
     assert (elsewhere, "current") in states(home, AGENT)
     assert (old, "former") in states(home, AGENT)
+
+
+def test_interrupted_switch_retires_the_key_here_although_another_host_has_a_newer_one(home: Home) -> None:
+    pool, first, elsewhere = AGENT.removeprefix("agent-"), Key(generate_seed()).public, Key(generate_seed()).public
+    for key in (first, elsewhere):
+        list_edits.append(home.agents, "agents", {"pool": pool, "key": key}, unique="key")
+    old = announce(home, AGENT).old
+    retire_elsewhere(home, AGENT, first, elsewhere)
+    (home.keys / f"{AGENT}.next.seed").replace(home.seed_file(AGENT))  # by the switch, which then was killed
+    assert switch(home, AGENT).old == old
+    retire(home, AGENT, LastRecords())
+    assert listed(home, AGENT) == [elsewhere, home.public(AGENT)]

@@ -173,6 +173,31 @@ async def test_announced_key_whose_file_is_lost_is_ended(home: Home, name: str) 
     assert [state for _, state in states(home, name) if state != "former"] == ["current"]
 
 
+@pytest.mark.parametrize("name", [AGENT, LINK])
+async def test_lost_key_of_a_pool_or_link_is_ended_by_its_entry_alone(home: Home, name: str) -> None:
+    announce(home, name)
+    switch(home, name)
+    retire(home, name, LastRecords())
+    lost = home.public(name)
+    home.seed_file(name).unlink()
+    status, printed = await keys(home, "lost", name)
+    assert status == 2
+    assert "remove its entry from" in printed
+    assert lost in printed
+    list_edits.replace(
+        *((home.agents, "agents") if name == AGENT else (home.leaves, "leaves")), None, unique="key", value=lost
+    )
+    assert await keys(home, "lost", name) == (0, f"{name}: no lost key is accepted\n")
+
+
+async def test_key_of_a_pool_that_is_lost_with_the_announced_one_names_the_way_out(home: Home) -> None:
+    announce(home, AGENT)
+    home.seed_file(AGENT).unlink()
+    home.keys.joinpath(f"{AGENT}.next.seed").unlink()
+    status, printed = await keys(home, "lost", AGENT)
+    assert (status, "docs/operating/files.md" in printed) == (2, True)
+
+
 async def test_key_that_is_lost_with_the_announced_one_is_ended_with_it(home: Home) -> None:
     made = announce(home, "executor")
     home.seed_file("executor").unlink()

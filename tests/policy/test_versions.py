@@ -33,6 +33,8 @@ from writ_contracts.policy.versions import MAX_DOCUMENT_BYTES, PACKED, PolicyFil
 from writ_contracts.requests import RequestStatement
 from writ_contracts.wire import decode
 from writ_documents.document import FileErrors
+from writ_policy.state.loading import Compiler
+from writ_runtime.plugins.entry_points import load_catalogue
 from writ_testing.memory.broker import Broker
 from writ_testing.memory.bus import MemoryBus
 from writ_trust.digests import plain_digest
@@ -241,6 +243,14 @@ async def test_file_with_a_constraint_on_no_parameter_is_refused(tmp_path: Path)
     with pytest.raises(FileErrors, match="did you mean 'count'"):
         async with another(Broker(), known):
             pass
+
+
+def test_file_is_compared_although_the_same_text_is_a_stored_version(tmp_path: Path) -> None:
+    known = files(tmp_path)
+    known.write("policy", document(*RULES, MISSPELT))
+    compiled, path = Compiler(load_catalogue(), "strict"), known.path("policy")
+    compiled(path.read_text(), "version 1")
+    assert "did you mean 'count'" in str(compiled.read(path).error)
 
 
 async def test_a_policy_of_thousands_of_rules_is_a_version_like_others(tmp_path: Path) -> None:

@@ -98,7 +98,8 @@ def announce(home: Home, name: str) -> RotationStep:
 def switch(home: Home, name: str) -> RotationStep:
     """Replace the old key by the new one. This deletes the old one."""
     ring = home.keyring()
-    new, old = ring.find(name, "next"), _current(ring, name, _present(home, name)) or ring.find(name, "current")
+    new = ring.find(name, "next")
+    old = _current(ring, name, _present(home, name)) or _announced_beside(ring, name)
     if new is None or old is None:
         raise Conflict(f"no new key of {name} was announced")
     if name == PARAMS:
@@ -146,6 +147,7 @@ def end_lost(home: Home, name: str) -> list[RotationStep]:
     if lost is not None:
         _refuse_lost_policy(home, lost)
     elif announced is None:
+        _refuse_listed(home, name)
         if ring.of(name):
             return []
         raise Invalid(f"no lost key of {name[:80]} is accepted; `writ keys list` lists the keys")
@@ -163,8 +165,14 @@ def pools_elsewhere(home: Home) -> list[str]:
     if home.in_containers:
         return sorted({agent.pool for agent in read_agents(home.agents).agents})
     pools = [name for name in rotatable(home) if name.startswith(AGENT)]
-    own = {key for name in pools for key in home.keys_of(name)}
+    own = {key for name in pools for key in keys_here(home, name)}
     return sorted({agent.pool for agent in read_agents(home.agents).agents if agent.key not in own})
+
+
+def keys_here(home: Home, name: str) -> set[str]:
+    """Return the keys of a pool whose private halves are here, or were. Those of its other hosts are current, too."""
+    own = {one.key for one in home.keyring().of(name) if one.state in ("next", "retiring")}
+    return own | {home.public(name)}
 
 
 def _present(home: Home, name: str) -> str:
@@ -174,6 +182,15 @@ def _present(home: Home, name: str) -> str:
 
 def _current(ring: Keyring, name: str, key: str) -> KeyEntry | None:
     return next((one for one in ring.of(name) if (one.key, one.state) == (key, "current")), None)
+
+
+def _announced_beside(ring: Keyring, name: str) -> KeyEntry | None:
+    """Return the key that was in use at the announcement, for a switch that was interrupted. Its entry stands before
+    the announced one. A current one behind is that of another host.
+    """
+    entries = ring.of(name)
+    before = entries[: next((at for at, one in enumerate(entries) if one.state == "next"), 0)]
+    return next((one for one in reversed(before) if one.state == "current"), None)
 
 
 def _is_replaced(home: Home, one: KeyEntry, name: str) -> bool:
@@ -193,9 +210,26 @@ def _refuse_lost_policy(home: Home, lost: KeyEntry) -> None:
         )
 
 
+def _refuse_listed(home: Home, name: str) -> None:
+    """Raise Invalid for a pool or link with a rotated key elsewhere: whether it is lost, nobody here can know."""
+    present = _present(home, name) if home.seed_file(name).exists() else ""
+    listed = [one.key for one in home.keyring().of(name) if one.state == "current" and one.key != present]
+    if accepted := [key for key in listed if key in _in_list(home, name)]:
+        file = home.agents if name.startswith(AGENT) else home.leaves
+        raise Invalid(
+            f"{name} has keys that are not here, perhaps those of other hosts: if one is lost, remove its entry from"
+            f" {file}: {', '.join(accepted)}"
+        )
+
+
 def _lost_next(home: Home, name: str) -> KeyEntry | None:
-    """Return the entry of an announced key whose private half is lost."""
+    """Return the entry of an announced key whose private half is lost. Raises Invalid if that in use is lost, too."""
     announced = home.keyring().find(name, "next")
+    if announced is not None and name != PARAMS and not home.seed_file(name).exists():
+        raise Invalid(
+            f"the key of {name} in use is lost, too: follow docs/operating/files.md for it, start Writ, and repeat the "
+            "command"
+        )
     if announced is None or announced.key == _present(home, name):  # in use: a switch was interrupted
         return None
     held = holds_next(home.params_key, announced.key) if name == PARAMS else _next_file(home, name).exists()

@@ -11,7 +11,7 @@ from msgspec import structs
 from writ_contracts.errors import Invalid
 from writ_contracts.installation.keyring import KeyEntry
 from writ_documents.readers import read_agents
-from writ_installation.administration.key_rotation import AGENT, RotationStep
+from writ_installation.administration.key_rotation import AGENT, RotationStep, keys_here
 from writ_installation.files import list_edits, tokens
 from writ_installation.files.home import Home
 from writ_installation.files.keyring import save_keys
@@ -19,7 +19,7 @@ from writ_installation.files.keyring import save_keys
 
 def keys_elsewhere(home: Home, name: str) -> list[str]:
     """Return the keys of a pool's agents whose private halves are not here."""
-    own = home.keys_of(name) if home.seed_file(name).exists() else []
+    own = keys_here(home, name) if home.seed_file(name).exists() else set()
     pool = name.removeprefix(AGENT)
     agents = read_agents(home.agents).agents if name.startswith(AGENT) else []
     return [agent.key for agent in agents if agent.pool == pool and agent.key not in own]

@@ -17,7 +17,8 @@ HEAD_SECONDS, BODY_SECONDS, REPLY_SECONDS = 10.0, 20.0, 20.0
 MOST_CONNECTIONS = 1000
 MOST_UNREAD = 128 * 1024 * 1024
 """Bytes of replies that wait for their clients, of all connections: an eighth of the memory under systemd. Where the
-gateway itself has TLS, those that are encrypted already do not count; `REPLY_SECONDS` bounds them.
+gateway itself has TLS, those that are encrypted already do not count. The keep-alive and the shutdown of TLS end such a
+connection after a minute.
 """
 
 

@@ -45,27 +45,27 @@ class FileReading(Struct, frozen=True):
 
 class Compiler:
     """Compiles documents to policies for one catalogue and mode. The last result is cached, since a file is compiled
-    first to check it and then as a version.
+    first to check it and then as a version. The other way round it is compiled again, for the lint that is missing.
     """
 
     def __init__(self, catalogue: Catalogue, mode: Mode) -> None:
         self.mode = mode
         self._catalogue = catalogue
-        self._last: tuple[str, Policy] | None = None
+        self._last: tuple[str, bool, Policy] | None = None
 
     def __call__(self, text: str, name: str, *, compared: bool = False) -> Policy:
         """Return the policy, and log warnings. Raises FileErrors with all mistakes, and ConfigError for a defect of the
         loader. `compared`: also with the lint of rules beside each other, which a stored version passed before.
         """
         last = self._last
-        if last is not None and last[0] == text:
-            return last[1]
+        if last is not None and last[0] == text and (last[1] or not compared):
+            return last[2]
         try:
             with _collection_paused():
                 policy = self._compiled(text, name, compared=compared)
         except Exception as error:
             raise refusal(error, name) from error
-        self._last = (text, policy)
+        self._last = (text, compared, policy)
         return policy
 
     def _compiled(self, text: str, name: str, *, compared: bool) -> Policy:
