@@ -167,22 +167,6 @@ async def test_update_that_is_stopped_at_a_step_leaves_the_former_container(host
     assert left["State"]["Running"]
 
 
-async def test_former_container_that_is_renamed_late_gets_its_name_back(host: EngineHost) -> None:
-    host.engine.put("web", running=True)
-    host.engine.breaks = (UPDATE["first rename"], "cut")
-    task = update_of(host)
-    running = asyncio.create_task(host.backend.run(task, print))
-
-    async def removed() -> bool:
-        return len(host.engine.containers) == 1 and any(one.startswith("DELETE") for one in host.engine.requests)
-
-    await eventually(removed, within=20, what="the new container's removal on the way back")
-    [former] = host.engine.containers.values()
-    former["Name"] = f"/{container_replace.names_for('web', OPERATION).former}"  # the engine goes on
-    done = await asyncio.wait_for(running, 30)
-    assert (done.outcome, done.over, names(host)) == ("failed", True, ["/web"])
-
-
 async def test_update_that_is_stopped_while_the_former_container_is_removed_has_succeeded(host: EngineHost) -> None:
     former = host.engine.put("web", running=True)
     done = await stopped_at(host, update_of(host), 6)

@@ -166,24 +166,15 @@ def _gone_already() -> Iterator[None]:
 async def _roll_back_until(
     engine: Engine, name: str, former_id: str, ran: bool, operation_id: str, until: float, sent: FormerRequests
 ) -> tuple[bool, str]:
-    """Roll back, also over a restart of the engine. Return whether it is done, and otherwise the last error.
-
-    A rename whose reply was lost may come after the way back, which is repeated until that is certain (`sent`).
-    """
-    conflicts_until, certain_at = min(until, time.monotonic() + CERTAIN_AFTER), 0.0
+    """Roll back, also over a restart of the engine. Return whether it is done, and otherwise the last error."""
+    conflicts_until = min(until, time.monotonic() + CERTAIN_AFTER)
     while True:
         try:
-            back = await roll_back(engine, name, former_id, ran, operation_id, sent)
-            certain_at = certain_at or time.monotonic() + CERTAIN_AFTER
-            if time.monotonic() >= certain_at:
-                sent.renames = False
-            if not back or not sent.renames or time.monotonic() >= until:
-                return back, ""
+            return await roll_back(engine, name, former_id, ran, operation_id, sent), ""
         except Invalid as error:  # the engine has answered, and would answer the same again
             return False, str(error)
         except WritError as error:
             # A conflict may come from a request of ours whose reply was lost, and which the engine still carries out.
-            certain_at = 0.0
             if time.monotonic() + PAUSE >= (conflicts_until if isinstance(error, Conflict) else until):
                 return False, str(error)
         await asyncio.sleep(PAUSE)
@@ -226,14 +217,13 @@ async def _rolled_back(
     name, ran = str(raw["Name"]).removeprefix("/"), container_view.is_running(raw)
     back, problem = await _roll_back_until(engine, name, str(raw["Id"]), ran, task.operation_id, until, sent)
     shown = {**output, "rolled_back": back}
-    if back and not sent.renames:
+    if back:
         text = f"{message}; the former container runs again"
         return TaskResult(outcome="failed", code=code, message=text, output=shown, effect="done" if ran else "none")
     names = names_for(name, task.operation_id)
     reason = f" ({problem})" if problem and problem != message else ""
-    what = "the engine may still rename the former container" if back else "the former container could not be put back"
-    text = f"{message}; {what}{reason}: look for {names.former} and {names.new}"
-    return TaskResult(outcome="unknown", code=code, message=text, output=shown, effect="maybe", over=not sent.renames)
+    text = f"{message}; the former container could not be put back{reason}: look for {names.former} and {names.new}"
+    return TaskResult(outcome="unknown", code=code, message=text, output=shown, effect="maybe")
 
 
 async def _finished(engine: Engine, raw: Raw, names: ReplacementNames, new: Raw) -> TaskResult:
