@@ -192,6 +192,19 @@ async def test_many_silent_peers_are_bounded_and_leave_no_trace(
         writer.close()
 
 
+async def test_a_probe_that_is_open_when_the_service_stops_is_no_error(health: Health) -> None:
+    reported = list[dict[str, object]]()
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+    async with listening(health, "127.0.0.1", 0) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        assert (await get(port, "/healthz"))[0] == 200  # so the first has been accepted, too
+    with contextlib.suppress(ConnectionResetError):
+        assert await asyncio.wait_for(reader.read(), 10) == b""
+    writer.close()
+    await asyncio.sleep(0)
+    assert reported == []
+
+
 async def test_a_taken_port_is_an_error_at_once(health: Health, port: int) -> None:
     with pytest.raises(OSError, match="in use"):
         async with listening(health, "127.0.0.1", port):

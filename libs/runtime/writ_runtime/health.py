@@ -117,27 +117,24 @@ class Health:
 @asynccontextmanager
 async def listening(health: Health, host: str, port: int) -> AsyncIterator[int]:
     """Serve on `host`. Yield the port, a free one if `port` is 0. OSError if it is taken."""
-    open_now: dict[asyncio.Task[Any], StreamWriter] = {}
+    open_now: dict[asyncio.Task[None], StreamWriter] = {}
 
-    async def connected(reader: StreamReader, writer: StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is None:
-            return
+    def connected(reader: StreamReader, writer: StreamWriter) -> None:
+        # No coroutine: asyncio 3.11 logs one that is cancelled as an error.
         if len(open_now) >= MOST_CONNECTIONS:  # a silent client makes way: a probe takes an instant
             open_now.pop(next(iter(open_now))).transport.abort()
+        task = asyncio.create_task(_converse(health, reader, writer))
         open_now[task] = writer
-        try:
-            await _converse(health, reader, writer)
-        finally:
-            open_now.pop(task, None)
+        task.add_done_callback(lambda ended: open_now.pop(ended, None))
 
     server = await asyncio.start_server(connected, host, port, limit=LARGEST_HEAD)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
-        for task in open_now:
+        for task, writer in open_now.items():
             task.cancel()
+            writer.transport.abort()  # one that is cancelled before it begins closes nothing
         await asyncio.gather(*open_now, return_exceptions=True)
 
 
