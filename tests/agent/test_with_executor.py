@@ -29,7 +29,7 @@ from writ_contracts.journal import Finished, SecurityEvent
 from writ_contracts.large_texts import LARGE
 from writ_contracts.life import GrantedLife, Life
 from writ_contracts.signing import Signed
-from writ_executor.steps import parameter_seal
+from writ_executor.journal import large_parameters
 from writ_executor.steps.receipts import ReceiptEndpoint
 from writ_runtime.files.people_directory import KnownDirectory
 from writ_runtime.files.state_file import StateFile
@@ -156,7 +156,7 @@ async def test_a_large_content_that_is_not_the_granted_one_is_not_run(
     def of_another(data: bytes) -> tuple[bytes, bytes]:
         return encrypt_once(data.replace(b"x", b"y"))
 
-    monkeypatch.setattr(parameter_seal, "encrypt_once", of_another)
+    monkeypatch.setattr(large_parameters, "encrypt_once", of_another)
     life = await installation.run("file_write", file_path="/f", content="x" * LARGE)
     assert outcome_and_code(life) == ("failed", "grant_refused")
     assert installation.backend.tasks == []

@@ -241,4 +241,5 @@ async def test_a_check_whose_process_does_not_answer_ends_it_and_not_that_of_ano
     assert alive(anothers._process.pid)
     assert await backend.check() is None
     await anothers.stop(0.0)
+    await anothers._process.communicate()  # its pipes are closed with it, in this event loop
     pending.cancel()

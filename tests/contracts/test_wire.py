@@ -2,21 +2,23 @@
 
 import json
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Meta
 from tests.contracts.messages import file_name, messages, sample
 
+from writ_contracts import wire
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import GRAMMAR
 from writ_contracts.journal import JournalEvent
-from writ_contracts.large_texts import LARGE, written_texts
+from writ_contracts.large_texts import LARGE
 from writ_contracts.requests import Request
-from writ_contracts.wire import JSON, MSGPACK, canonical, decode, decode_event, decode_with_texts, encode
+from writ_contracts.wire import JSON, MSGPACK, canonical, decode, decode_event, encode
 from writ_testing.each_case import each_case
 
 EVERY = messages()
@@ -221,14 +223,53 @@ def test_large_text_beside_different_names_is_accepted(parameters: str) -> None:
     assert decode(data, Request, content_type=JSON).parameters == json.loads(parameters)
 
 
-@pytest.mark.parametrize("content_type", [JSON, MSGPACK])
-def test_large_texts_of_a_request_come_with_it_as_json(content_type: str) -> None:
-    request = {"target": "web-1", "parameters": {"content": "\u00e9\n" * LARGE, "note": "small", "more": "x" * LARGE}}
-    data = encode(request) if content_type == JSON else msgspec.msgpack.encode(request)
-    decoded, texts = decode_with_texts(data, Request, content_type=content_type)
-    assert decoded == decode(data, Request, content_type=content_type)
-    assert texts == written_texts(decoded.parameters)
-    assert list(texts) == ["content", "more"]
+def repeats_a_name(text: bytes) -> bool:
+    """Return whether an object in the JSON has a name twice, by the reader of the standard library alone."""
+    twice = False
+
+    def noted(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal twice
+        twice = twice or len(dict(pairs)) < len(pairs)
+        return dict(pairs)
+
+    json.loads(text, object_pairs_hook=noted)
+    return twice
+
+
+PIECES = ['"', "\\", '\\"', ":", ",", '":', '": ', "}", " ", "a", "\n", "\u00e9", "\0", " " * 63, "\\" * 64]
+small_texts = st.lists(st.sampled_from(PIECES), max_size=6).map("".join)
+large = st.tuples(small_texts, st.sampled_from([" ", "x", '"', "\\", "\n"]), small_texts).map(
+    lambda parts: f"{parts[0]}{parts[1] * LARGE}{parts[2]}"
+)
+names = st.sampled_from(["a", "b", "content", ":", '":', " "])
+members = st.lists(st.tuples(names, small_texts | large), min_size=1, max_size=5)
+spaces = st.sampled_from(["", " ", " " * 70])
+
+
+@given(members, spaces, st.booleans())
+@settings(max_examples=150)
+def test_request_with_large_texts_is_refused_just_for_a_repeated_name(
+    parameters: list[tuple[str, str]], space: str, ascii_only: bool
+) -> None:
+    written = ((json.dumps(name), json.dumps(value, ensure_ascii=ascii_only)) for name, value in parameters)
+    object_ = f",{space}".join(f"{name}:{space}{value}" for name, value in written)
+    text = f'{{"target":"web-1","parameters":{{{object_}}}}}'.encode()
+    if repeats_a_name(text):
+        with pytest.raises(Invalid, match="occurs twice"):
+            decode(text, Request, content_type=JSON)
+    else:
+        assert decode(text, Request, content_type=JSON).parameters == dict(parameters)
+
+
+FULL = "x" * LARGE
+
+
+@pytest.mark.parametrize("value", [FULL, '"quoted"\n' * LARGE, f'few "\\ {FULL} "', FULL + "\\" * 9])
+def test_large_text_is_not_read_for_a_repeated_name(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = list[str]()
+    monkeypatch.setattr(wire, "_unique_names", SimpleNamespace(decode=read.append))
+    decode(encode({"target": "web-1", "parameters": {"content": value, "b": 1}}), Request, content_type=JSON)
+    assert read == ['{"target":"web-1","parameters":{"content":"","b":1}}']
 
 
 def test_same_name_in_several_objects_is_accepted() -> None:

@@ -6,14 +6,17 @@ import pytest
 from tests.executor.agent_requests import heartbeat
 from tests.executor.conftest import World
 from tests.executor.test_large_results import shown
+from tests.executor.test_parameter_seal import claimed as claimed_apart
 
 from writ_bus.port import Service
 from writ_contracts import subjects
 from writ_contracts.agents import Acknowledgement, ReceiptMessage
-from writ_contracts.attached_bytes import attach
+from writ_contracts.attached_bytes import attach, detach
 from writ_contracts.errors import Untrusted
 from writ_contracts.large_texts import LARGE
 from writ_contracts.wire import decode, encode
+from writ_executor.journal.large_parameters import LargeParameters
+from writ_executor.journal.stored_parameters import EncryptedParameters, open_parameters
 from writ_executor.service import Executor
 from writ_testing.eventually import eventually
 from writ_testing.memory.bus import MemoryBus
@@ -25,7 +28,7 @@ BODY = TEXT.encode()
 async def replica(world: World) -> Executor:
     """Return an executor that has found itself alone."""
     one = await world.executor()
-    await heartbeat(world, also=("file_read",))
+    await heartbeat(world, also=("file_read", "file_write"))
 
     async def found() -> bool:
         return one.replicas.all_read_attached()
@@ -96,6 +99,43 @@ async def test_large_parameters_are_stored_under_aes_once_all_executors_read_it(
     former = one.intake._vault._encrypt(plain)
     assert (len(fast), len(former)) == (len(world.shared.encrypt_large(plain)), len(world.shared.encrypt(plain)))
     assert world.shared.decrypt(fast) == world.shared.decrypt(former) == plain
+
+
+GIVEN = {"file_path": "/srv/app/f", "content": TEXT, "note": TEXT + "more"}
+
+
+def stored_form(executor: Executor) -> EncryptedParameters:
+    return executor.intake._vault.prepared(GIVEN, LargeParameters("ab" * 32, GIVEN)).encrypt()
+
+
+async def test_large_texts_of_parameters_have_a_key_of_their_own_once_all_executors_read_it(world: World) -> None:
+    one = await replica(world)
+    apart = stored_form(one)
+    await add_earlier_release(world, one)
+    whole = stored_form(one)
+    assert (apart.texts is not None, whole.texts) == (True, None)
+    for stored in (apart, whole):
+        assert open_parameters(world.shared.decrypt, stored.data).values == GIVEN
+        assert b"quoted" not in stored.data
+        assert len(BODY) <= stored.plain_bytes / 2 <= 1.3 * len(BODY)
+
+
+async def test_changed_bit_of_stored_parameters_is_found(world: World) -> None:
+    data = stored_form(await replica(world)).data
+    for at in (12, 60, 200, len(data) // 2, len(data) - 1):
+        changed = bytearray(data)
+        changed[at] ^= 1
+        with pytest.raises(Untrusted):
+            open_parameters(world.shared.decrypt, bytes(changed))
+
+
+async def test_agent_gets_the_large_texts_as_they_are_stored(world: World) -> None:
+    await replica(world)
+    _, reply = await claimed_apart(world)
+    [stored] = [data for name, (data, _) in world.broker.disk.kept.items() if name.startswith("writ.params.")]
+    _, texts = detach(reply)
+    assert len(texts) >= LARGE
+    assert stored.endswith(texts)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
-"""A large request gets its fingerprint while policy decides. It is repeated, refused and denied like any other."""
+"""A large request gets its fingerprint while policy decides, over the digests of its large texts. It is repeated,
+refused and denied like any other.
+"""
 
 from typing import Any
 
@@ -12,7 +14,7 @@ from writ_contracts.requests import RequestReply
 from writ_executor.requests import attempt
 from writ_executor.requests.attempt import fingerprint
 from writ_executor.service import Executor
-from writ_trust.digests import keyed_digest
+from writ_trust.digests import keyed_digest, text_digest
 
 CONTENT = '"quoted"\t\u00e9 and more\n' * (LARGE // 8)
 PARAMETERS = {"file_path": "/srv/f", "content": CONTENT}
@@ -24,7 +26,9 @@ async def ask(world: World, **changed: Any) -> RequestReply:
 
 def digest_of(executor: Executor, operation_id: str, parameters: dict[str, Any]) -> str:
     keys = executor.intake._vault.new_keys(operation_id)
-    return keyed_digest(keys.fingerprint, ["file_write", "web-1", parameters, False])
+    others = {name: value for name, value in parameters.items() if name != "content"}
+    texts = {"content": text_digest(keys.parameters, parameters["content"])}
+    return keyed_digest(keys.fingerprint, ["file_write", "web-1", [others, texts], False])
 
 
 async def test_fingerprint_is_that_of_the_whole_request(world: World) -> None:

@@ -16,6 +16,8 @@ from writ_contracts.journal import Requested
 from writ_contracts.large_texts import LARGE
 from writ_contracts.signing import Statement
 from writ_contracts.wire import decode, encode
+from writ_executor.journal.large_parameters import LargeParameters
+from writ_executor.journal.stored_parameters import HiddenParameters
 from writ_executor.policy.client import CheckedDecision
 from writ_executor.steps import claims, parameter_seal
 from writ_executor.steps.parameter_seal import ParameterSeal, Sealed
@@ -82,7 +84,7 @@ async def test_other_parameters_than_those_sealed_ahead_are_sealed_again(
     world: World, seals: list[str], changed: dict[str, Any]
 ) -> None:
     operation, key = await requested(world), SealKey()
-    sealing = ParameterSeal(key.public, "ab" * 32, operation, PARAMETERS)
+    sealing = ParameterSeal(key.public, "ab" * 32, operation, HiddenParameters(values=PARAMETERS))
     sealing.prepare()
     expected = {**PARAMETERS, **operation.effective}
     assert expected["timeout"] == 60
@@ -134,7 +136,8 @@ async def test_given_parameters_are_whole_again_where_their_texts_are_the_effect
     statement = sign(world.hands.key, AnyStatement()) if signed else None
     operation, key = structs.replace(await requested(world), statement=statement), SealKey()
     given = {"file_path": "/srv/f", "content": content, "note": "y" * LARGE}
-    sealed = ParameterSeal(key.public, "ab" * 32, operation, given, apart=True).of({**given, "note": "z" * LARGE})
+    stored = HiddenParameters(values=given, texts=LargeParameters("ab" * 32, given).encrypted)
+    sealed = ParameterSeal(key.public, "ab" * 32, operation, stored, apart=True).of({**given, "note": "z" * LARGE})
     assert len(sealed.parameters) < (2 * LARGE if signed else LARGE)
     found = with_texts(decode(key.open(json.decode(sealed.parameters, type=bytes)), SealedParameters), sealed.texts)
     assert found.parameters == {**given, "note": "z" * LARGE}
@@ -142,7 +145,7 @@ async def test_given_parameters_are_whole_again_where_their_texts_are_the_effect
 
 
 async def test_claim_with_a_broken_key_is_refused_only_once_it_is_verified(world: World) -> None:
-    sealing = ParameterSeal("no key", "ab" * 32, await requested(world), PARAMETERS)
+    sealing = ParameterSeal("no key", "ab" * 32, await requested(world), HiddenParameters(values=PARAMETERS))
     sealing.prepare()
     with pytest.raises(Exception, match="not an X25519 public key"):
         sealing.of(PARAMETERS)

@@ -3,19 +3,24 @@
 import secrets
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.executor.conftest import World
 from tests.executor.test_parameter_retention import demanding
 
 from writ_contracts.errors import ConfigError, Untrusted
+from writ_contracts.large_texts import LARGE
 from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.shared_keys import SharedKeys
 from writ_executor.journal.storage_watch import StorageWatch
 from writ_installation.files.parameter_keys import id_in_use, make_parameter_key, next_id, use_next
 from writ_trust.parameter_keys import ParameterKeys, format_keys, shared_key_id
 
-WRITE = {"parameters": {"file_path": "/srv/app/a", "content": "secret"}, "idempotency_key": "once"}
+WRITE: dict[str, Any] = {
+    "parameters": {"file_path": "/srv/app/a", "content": "secret"},
+    "idempotency_key": "once",
+}
 
 
 @pytest.fixture
@@ -29,23 +34,25 @@ def rotate(file: Path) -> None:
     use_next(file, next_id(file))
 
 
+@pytest.mark.parametrize("content", ["once", "once" * LARGE])
 async def test_an_operation_from_before_a_rotation_keeps_its_keys(
-    world: World, file: Path, monkeypatch: pytest.MonkeyPatch
+    world: World, file: Path, monkeypatch: pytest.MonkeyPatch, content: str
 ) -> None:
+    wish = {**WRITE, "parameters": {**WRITE["parameters"], "content": content}}
     demanding(world, monkeypatch)
     world.shared = SharedKeys.read(file)
     await world.executor(sweep=1000.0)
-    answer = await world.ask("file_write", **WRITE)
+    answer = await world.ask("file_write", **wish)
     requested = (await world.accepted(answer.operation_id)).requested
     assert requested.parameter_key == id_in_use(file)
     rotate(file)
     later = SharedKeys.read(file)
     for keys in (world.shared, later):
         vault = Vault(world.bus, keys, StorageWatch(world.bus.journal.usage, time.time), lambda: False)
-        assert await vault.parameters(requested) == WRITE["parameters"]
+        assert await vault.parameters(requested) == wish["parameters"]
         assert vault.keys_of(requested).key_id == requested.parameter_key
         assert vault.new_keys(requested.operation_id).key_id == id_in_use(file) != requested.parameter_key
-    again = await world.ask("file_write", **WRITE)
+    again = await world.ask("file_write", **wish)
     assert (again.operation_id, again.error) == (answer.operation_id, None)
     other = await world.ask("file_write", **{**WRITE, "parameters": {"file_path": "/srv/app/a", "content": "other"}})
     assert other.error

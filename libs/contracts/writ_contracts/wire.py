@@ -10,13 +10,13 @@ from functools import cache, lru_cache
 from typing import Any, TypeVar, get_args
 
 import msgspec
-from msgspec import Raw, Struct, structs
+from msgspec import Struct, structs
 
 from writ_contracts.bounds import check, is_free, is_plain_json
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import in_words
 from writ_contracts.journal import KINDS, OPERATION_KINDS, Carried, JournalEvent
-from writ_contracts.large_texts import written_texts
+from writ_contracts.large_texts import large_texts
 from writ_contracts.people.approvals import SignedApproval
 from writ_contracts.signing import Signed
 from writ_contracts.subjects import EventSubject, parse_event
@@ -28,6 +28,8 @@ JSON = "application/json"
 MSGPACK = "application/msgpack"
 LONGEST_MESSAGE = 1000
 """Limit of an error message: it may quote a name of any length."""
+MOST_QUOTED, MOST_BACKSLASHES = 200, 64
+"""Quotation marks in a large text, and backslashes before one of them, up to which its end is searched for."""
 
 _encoder = msgspec.json.Encoder()
 _canonical = msgspec.json.Encoder(order="sorted")
@@ -68,45 +70,27 @@ def decode(data: bytes, kind: type[T], *, content_type: str | None = None, limit
     With a `content_type` it comes from outside, and JSON with a duplicate name is refused: readers differ in which of
     the two they take.
     """
-    return _decoded(data, kind, content_type, limit)[0]
-
-
-def decode_with_texts(
-    data: bytes, kind: type[T], *, content_type: str, limit: int = 2_000_000
-) -> tuple[T, dict[str, Raw]]:
-    """Return the same as `decode`, and the large texts of its parameters as JSON, encoded once for the search for
-    duplicate names and for the caller.
-    """
-    return _decoded(data, kind, content_type, limit)
-
-
-def _decoded(data: bytes, kind: type[T], content_type: str | None, limit: int) -> tuple[T, dict[str, Raw]]:
     if len(data) > limit:
         raise Invalid(f"{len(data)} bytes; at most {limit} are allowed", code="oversize")
     try:
         text = data if content_type is None else _as_json(data, content_type)
         if len(text) > limit:  # MessagePack of 0.8 MB can be 1.6 MB of JSON, which is what travels on
             raise Invalid(f"{len(text)} bytes as JSON; at most {limit} are allowed", code="oversize")
-        decoded = _json(kind).decode(text)  # type: ignore[arg-type]
+        decoded: T = _json(kind).decode(text)  # type: ignore[arg-type]
         if _is_free(kind) and not is_plain_json(text):  # type: ignore[arg-type]
             check(decoded)
-        written = {} if content_type is None else _texts_of(decoded)
         if content_type is not None:
-            _refuse_duplicates(text, written)
-        return decoded, written
+            parameters = getattr(decoded, "parameters", None)
+            _refuse_duplicates(text, large_texts(parameters) if isinstance(parameters, dict) else {})
+        return decoded
     except RecursionError as error:
         raise Invalid("nested too deeply") from error
     except (msgspec.DecodeError, ValueError) as error:
         raise Invalid(_readable(str(error), data)[:LONGEST_MESSAGE]) from error
 
 
-def _texts_of(decoded: Any) -> dict[str, Raw]:
-    parameters = getattr(decoded, "parameters", None)
-    return written_texts(parameters) if isinstance(parameters, dict) else {}
-
-
-def _refuse_duplicates(text: bytes, texts: Mapping[str, Raw]) -> None:
-    """Raises Invalid for an object with a name that occurs twice. `texts`: its large ones, as we write them.
+def _refuse_duplicates(text: bytes, texts: Mapping[str, str]) -> None:
+    """Raises Invalid for an object with a name that occurs twice. `texts`: the large ones among its parameters.
 
     It takes a second reading, in which a large text would take most of the time, so it is left out where that is safe.
     """
@@ -116,21 +100,41 @@ def _refuse_duplicates(text: bytes, texts: Mapping[str, Raw]) -> None:
         _unique_names.decode(text.decode())
 
 
-def _without_large_text(text: bytes, texts: Mapping[str, Raw]) -> bytes:
-    """Return the JSON with "" in place of its first large parameter, where that is written as we write it.
+def _without_large_text(text: bytes, texts: Mapping[str, str]) -> bytes:
+    """Return the JSON with "" in place of its first large parameter, where that begins as we write it.
 
-    What is taken out is the whole value of a member: it follows on a colon, and what it ends is no name. A quotation
-    mark within a text follows on a backslash.
+    What is taken out begins with a quotation mark behind a colon and ends with the next one, so it is the whole value
+    of a member. Or it is what stands between two texts of which the first ends with a colon: then no JSON is left.
     """
     for value in texts.values():
-        written = bytes(value)
-        start = text.find(written[:64])
-        end = start + len(written)
-        before, after = text[max(start - 2, 0) : max(start, 0)], text[end : end + 1]
-        if before.endswith((b'":', b": ")) and after in (b",", b"}") and text.startswith(written, start):
-            return text[:start] + b'""' + text[end:]
+        begin = _encoder.encode(value[:64])[:-1]
+        start = text.find(begin)
+        if text[max(start - 2, 0) : max(start, 0)].endswith((b'":', b": ")):
+            end = _end_of_text(text, start, value)
+            return text if end is None else text[:start] + b'""' + text[end:]
         return text
     return text
+
+
+def _end_of_text(text: bytes, start: int, value: str) -> int | None:
+    """Return where the text ends that begins with the quotation mark at `start`, probably this value; None if unknown.
+
+    The next quotation mark without a backslash ends it. Few have more than a few with one: to write those takes as long
+    as to search for each of them.
+    """
+    at = start
+    for _ in range(MOST_QUOTED):
+        at = text.find(b'"', at + 1)
+        if at < 0:
+            return None
+        before = text[max(at - MOST_BACKSLASHES, start + 1) : at]
+        backslashes = len(before) - len(before.rstrip(b"\\"))
+        if backslashes == MOST_BACKSLASHES:
+            return None
+        if backslashes % 2 == 0:
+            return at + 1
+    written = _encoder.encode(value)
+    return start + len(written) if text.startswith(written, start) else None
 
 
 def _refuse_twice(pairs: list[tuple[str, Any]]) -> None:

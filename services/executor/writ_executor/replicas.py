@@ -17,8 +17,8 @@ from writ_runtime.logs import Log
 from writ_trust.sealing import has_aes
 
 NAME = "executor"
-READS_ATTACHED = {"attached": "aes"} if has_aes() else {}
-"""An executor with it reads attached texts of outputs, and what is stored under AES."""
+READS_ATTACHED = {"attached": "apart"} if has_aes() else {}
+"""An executor with it reads attached texts of outputs, and what is stored under AES, large parameters apart."""
 METADATA = {"level": str(LEVEL), **READS_ATTACHED}
 """What an executor of this release replies with."""
 WITHIN = 0.5

@@ -9,18 +9,20 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from msgspec import Raw, Struct, field
+from msgspec import Struct, field
 
 from writ_bus.port import Bus
 from writ_contracts.attached_bytes import attach, detach
 from writ_contracts.bounds import check_values
 from writ_contracts.errors import Invalid, Unreachable
 from writ_contracts.journal import Requested
-from writ_contracts.large_texts import LARGE, check_sizes, texts_of_bytes
+from writ_contracts.large_texts import LARGE, check_sizes, texts_of_bytes, without_large_texts
 from writ_contracts.people.previews import PreviewDetails
 from writ_contracts.wire import decode
+from writ_executor.journal.large_parameters import LargeParameters
 from writ_executor.journal.shared_keys import OperationKeys, SharedKeys
 from writ_executor.journal.storage_watch import StorageWatch
+from writ_executor.journal.stored_parameters import HiddenParameters, PreparedParameters, open_parameters
 from writ_runtime.logs import Log
 from writ_runtime.recent_values import RecentValues
 from writ_trust.digests import keyed_digest, same
@@ -51,39 +53,12 @@ class ParametersLost(Unreachable):
     retry = False
 
 
-class EncryptedParameters(Struct, frozen=True, kw_only=True):
-    """Parameters as they are stored. `plain_bytes`: their size as JSON."""
-
-    data: bytes
-    plain_bytes: int
-
-
 class StoredOutput(Struct, frozen=True, kw_only=True):
     """An output as it is stored if its large texts are attached. `values`: the others."""
 
     place: str
     values: dict[str, Any]
     texts: list[tuple[str, int]] = field(default_factory=list)
-
-
-class PreparedParameters:
-    """The parameters of a request and their stored form, which is made once, when it is first needed."""
-
-    def __init__(
-        self, encrypt: Callable[[bytes], bytes], parameters: dict[str, Any], written: Mapping[str, Raw]
-    ) -> None:
-        """`written`: the large texts among them as JSON."""
-        self._encrypt = encrypt
-        self._written = written
-        self._encrypted: EncryptedParameters | None = None
-        self.parameters = parameters
-
-    def encrypt(self) -> EncryptedParameters:
-        """Return the stored form."""
-        if self._encrypted is None:
-            plain = msgspec.json.encode({**self.parameters, **self._written})
-            self._encrypted = EncryptedParameters(data=self._encrypt(plain), plain_bytes=len(plain))
-        return self._encrypted
 
 
 class Vault:
@@ -94,7 +69,7 @@ class Vault:
         self._bus = bus
         self._keys = keys
         self._watch = watch
-        self._recent: RecentValues[dict[str, Any]] = RecentValues(MOST_RECENT, RECENT_SECONDS)
+        self._recent: RecentValues[HiddenParameters] = RecentValues(MOST_RECENT, RECENT_SECONDS)
         self.all_read_attached = all_read_attached
 
     def new_keys(self, operation_id: str) -> OperationKeys:
@@ -116,9 +91,9 @@ class Vault:
             raise ParametersLost(f"params.key does not hold the key of {requested.operation_id} any more")
         return found
 
-    def prepared(self, parameters: dict[str, Any], written: Mapping[str, Raw]) -> PreparedParameters:
-        """Return parameters that are perhaps stored later. `written`: the large texts among them as JSON."""
-        return PreparedParameters(self._encrypt, parameters, written)
+    def prepared(self, parameters: dict[str, Any], texts: LargeParameters) -> PreparedParameters:
+        """Return parameters that are perhaps stored later. `texts`: the large ones among them."""
+        return PreparedParameters(self._encrypt, parameters, texts, self.all_read_attached)
 
     async def store(self, requested: Requested, prepared: PreparedParameters, seconds: float) -> None:
         """Keep the requester's parameters until the outcome, at most for `seconds`."""
@@ -131,11 +106,14 @@ class Vault:
         return await self._store(_place_of(operation_id, fingerprint), prepared, seconds, only_new=True)
 
     async def _store(self, place: str, prepared: PreparedParameters, seconds: float, *, only_new: bool) -> int:
-        data = prepared.encrypt().data
+        stored = prepared.encrypt()
         async with self._watch.storing():
-            version = await self._bus.params.put(place, data, ttl=seconds, only_new=only_new)
-        self._recent.put(place, prepared.parameters, memory_of(prepared.parameters))
+            version = await self._bus.params.put(place, stored.data, ttl=seconds, only_new=only_new)
+        self._remember(place, HiddenParameters(values=prepared.parameters, texts=stored.texts))
         return version
+
+    def _remember(self, place: str, hidden: HiddenParameters) -> None:
+        self._recent.put(place, hidden, memory_of(hidden.values) + (len(hidden.texts.data) if hidden.texts else 0))
 
     async def discard(self, operation_id: str, fingerprint: str, version: int) -> None:
         """Delete one stored version of parameters. A later one is another request's, and stays."""
@@ -145,26 +123,28 @@ class Vault:
 
     async def parameters(self, requested: Requested) -> dict[str, Any]:
         """Return the requester's whole parameters. Raises ParametersLost."""
+        return (await self.hidden(requested)).values
+
+    async def hidden(self, requested: Requested) -> HiddenParameters:
+        """Return the same, with their large texts as they are stored. Raises ParametersLost."""
         if not requested.hidden:
-            return dict(requested.parameters)
+            return HiddenParameters(values=dict(requested.parameters))
         recent = self._recent.get(_place(requested))
         if recent is not None:
-            return dict(recent)
+            return HiddenParameters(values=dict(recent.values), texts=recent.texts)
         data = await self._bus.params.get(_place(requested))
         if data is None:
             raise ParametersLost(f"the parameters of {requested.operation_id} have been deleted")
-        parameters = dict(msgspec.json.decode(self._keys.decrypt(data)))
-        self._check_fingerprint(requested, parameters)
-        return parameters
+        hidden = open_parameters(self._keys.decrypt, data)
+        self._check_fingerprint(requested, hidden.values)
+        return hidden
 
     def _check_fingerprint(self, requested: Requested, parameters: dict[str, Any]) -> None:
         """Raise ParametersLost for the parameters of another request, copied to this one's place in the store: with a
         key of an agent that may claim this one, the copier would read them.
         """
         keys = self.keys_of(requested)
-        found = request_fingerprint(
-            keys.fingerprint, requested.operation, requested.target, parameters, requested.dry_run
-        )
+        found = request_fingerprint(keys, requested.operation, requested.target, parameters, requested.dry_run)
         if not same(found, requested.fingerprint):
             _log.error("parameters.misplaced", operation_id=requested.operation_id, effect="they are not used")
             raise ParametersLost(f"the stored parameters of {requested.operation_id} are those of another request")
@@ -279,9 +259,20 @@ def _joined(values: dict[str, Any], texts: Sequence[tuple[str, int]], attached: 
     return output if size <= MOST_SHOWN else {"omitted_bytes": size}
 
 
-def request_fingerprint(key: str, operation: str, target: str, parameters: Mapping[str, Any], dry_run: bool) -> str:
-    """Return the keyed digest of a request. `parameters`: the requester's own, all of them."""
-    return keyed_digest(key, [operation, target, parameters, dry_run])
+def request_fingerprint(
+    keys: OperationKeys,
+    operation: str,
+    target: str,
+    parameters: Mapping[str, Any],
+    dry_run: bool,
+    digests: Mapping[str, str] | None = None,
+) -> str:
+    """Return the keyed digest of a request. `parameters`: the requester's own, all of them. `digests`: those of the
+    large texts among them, which stand for the texts, where they are known.
+    """
+    texts = LargeParameters(keys.parameters, parameters).digests if digests is None else digests
+    values = [without_large_texts(parameters), dict(texts)] if texts else parameters
+    return keyed_digest(keys.fingerprint, [operation, target, values, dry_run])
 
 
 def _place(requested: Requested) -> str:

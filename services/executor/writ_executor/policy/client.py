@@ -33,6 +33,7 @@ from writ_contracts.signing import Signed
 from writ_contracts.version import TEXT_DIGESTS
 from writ_contracts.wire import decode, encode
 from writ_executor.agents.presence import AgentPresence
+from writ_executor.journal.large_parameters import LargeParameters
 from writ_executor.metrics import ExecutorMeasures
 from writ_executor.policy.answers import Answered, retry_while_behind
 from writ_executor.policy.effective_parameters import EffectiveParameters
@@ -110,15 +111,15 @@ class PolicyClient:
         return open_signed(signed, ApprovalFacts, self._trusted, self._installation)
 
     async def decide(
-        self, request: DecideRequest, written: Mapping[str, Raw] = NOTHING_WRITTEN, by_digest: Collection[str] = ()
+        self, request: DecideRequest, texts: LargeParameters | None = None, by_digest: Collection[str] = ()
     ) -> CheckedDecision:
-        """Return the decision. `written`: the large texts of the parameters as JSON, where they are at hand.
-        `by_digest`: those that policy may decide without, where it can.
+        """Return the decision. `texts`: the large ones of the parameters. `by_digest`: those that policy may decide
+        without, where it can.
 
         Raises Invalid (in policy's judgement), Unreachable, TimedOut, Untrusted.
         """
         with self._measures.stage("decide", "", request.subject.operation_id):
-            reply = await self._request_decision(request, written, by_digest)
+            reply = await self._request_decision(request, texts, by_digest)
         if reply.decision is None:
             raise Untrusted("policy's reply has no decision")
         decision = self._check(reply.decision, request.subject)
@@ -142,9 +143,9 @@ class PolicyClient:
         self._levels[level] = now
         return min(self._levels)
 
-    def expect(self, subject: Subject, effective: Mapping[str, object], written: Mapping[str, Raw]) -> None:
+    def expect(self, subject: Subject, effective: Mapping[str, object], texts: LargeParameters) -> None:
         """Compute what is needed to check a decision on these effective parameters, before it is here."""
-        self._effective.expect(subject, effective, written)
+        self._effective.expect(subject, effective, texts)
 
     async def grant(self, request: GrantRequest, decided: str = "", by_digest: Collection[str] = ()) -> CheckedDecision:
         """Return the decision, with a grant if it allows; the journal has the start by then. `decided`: the digest of
@@ -204,15 +205,17 @@ class PolicyClient:
         return await retry_while_behind(send)
 
     async def _request_decision(
-        self, request: DecideRequest, written: Mapping[str, Raw], by_digest: Collection[str]
+        self, request: DecideRequest, texts: LargeParameters | None, by_digest: Collection[str]
     ) -> DecideReply:
-        if by_digest and self._decides_by_digest():
-            shorter = structs.replace(request, subject=self._effective.left_out(request.subject, by_digest))
+        if texts and by_digest and self._decides_by_digest():
+            subject = self._effective.left_out(request.subject, by_digest, texts.digests)
+            shorter = structs.replace(request, subject=subject)
             try:
                 return await self._send_with_facts(subjects.POLICY_DECIDE, shorter, DecideReply)
             except Invalid as error:
                 self._learn_from(error)
                 self._texts_needed = time.monotonic()
+        written = texts.written if texts else NOTHING_WRITTEN
         return await self._send_with_facts(subjects.POLICY_DECIDE, request, DecideReply, written)
 
     def _learn_from(self, error: Invalid) -> None:

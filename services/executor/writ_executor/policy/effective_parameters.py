@@ -5,17 +5,20 @@ A stolen policy key would be used to change parameters on their way to an agent.
 
 import sys
 from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
-from msgspec import Raw, structs
+from msgspec import structs
 
 from writ_contracts.decisions import Decision, Subject
 from writ_contracts.errors import Untrusted
+from writ_executor.journal.large_parameters import LargeParameters
 from writ_runtime.recent_digests import MOST_BYTES, SECONDS, RecentDigests
 from writ_runtime.recent_values import RecentValues
 from writ_trust.digests import digest_by_texts, same, text_digest
 
 ALTERED: Final = "mismatched_grant"
+NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class EffectiveParameters:
@@ -51,30 +54,34 @@ class EffectiveParameters:
             return self._digests.of(key, effective)
         return digest_by_texts(key, effective, self.of_texts(key, effective, decision.by_texts.names))
 
-    def left_out(self, subject: Subject, names: Collection[str]) -> Subject:
-        """Return the subject with the digests of these texts in place of the texts."""
-        texts = self.of_texts(subject.parameters_key, subject.parameters, names)
+    def left_out(self, subject: Subject, names: Collection[str], digests: Mapping[str, str] = NOTHING) -> Subject:
+        """Return the subject with the digests of these texts in place of the texts. `digests`: those that are known."""
+        texts = self.of_texts(subject.parameters_key, subject.parameters, names, digests)
         others = {name: value for name, value in subject.parameters.items() if name not in texts}
         return structs.replace(subject, parameters=others, texts=texts)
 
-    def of_texts(self, key: str, values: Mapping[str, Any], names: Collection[str]) -> dict[str, str]:
-        """Return the digests of these texts, each computed once within a moment."""
+    def of_texts(
+        self, key: str, values: Mapping[str, Any], names: Collection[str], digests: Mapping[str, str] = NOTHING
+    ) -> dict[str, str]:
+        """Return the digests of these texts, each computed once within a moment. `digests`: those that are known."""
         known = self._texts.get(key) or {}
         texts = {name: values[name] for name in names if isinstance(values.get(name), str)}
         found = {
-            name: known[name] if name in known and known[name][0] == text else (text, text_digest(key, text))
+            name: known[name]
+            if name in known and known[name][0] == text
+            else (text, digests.get(name) or text_digest(key, text))
             for name, text in texts.items()
         }
         self._digests.drop(key)
         self._texts.put(key, found, sum(map(sys.getsizeof, texts.values())))
         return {name: digested for name, (_, digested) in found.items()}
 
-    def expect(self, subject: Subject, effective: Mapping[str, object], written: Mapping[str, Raw]) -> None:
+    def expect(self, subject: Subject, effective: Mapping[str, object], texts: LargeParameters) -> None:
         """Digest the parameters that policy probably decides on, before its answer is here; nothing if their texts were
         digested for its question.
         """
         if self._texts.get(subject.parameters_key) is None:
-            self._digests.of(subject.parameters_key, effective, written)
+            self._digests.of(subject.parameters_key, effective, texts.written)
 
     def drop(self, subject: Subject) -> None:
         """Forget the parameters of an operation that has been granted or denied."""

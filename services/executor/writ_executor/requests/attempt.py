@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, Self
 
-from msgspec import Raw, Struct, structs
+from msgspec import Struct, structs
 
 from writ_bus import tracing
 from writ_bus.port import Message
@@ -17,6 +17,7 @@ from writ_contracts.requests import MAX_REQUEST_BYTES, Request
 from writ_contracts.signing import Signed
 from writ_executor.journal.audit_level import AuditDetail
 from writ_executor.journal.hidden_values import request_fingerprint
+from writ_executor.journal.large_parameters import LargeParameters
 from writ_executor.journal.search_digests import hidden_digests
 from writ_executor.journal.shared_keys import OperationKeys
 
@@ -47,14 +48,15 @@ class DecodedAttempt(Attempt, frozen=True, kw_only=True):
     request: Request
     keys: OperationKeys
     """For the operation's digests, also those that are recorded later: the key in use may be another by then."""
-    written: Mapping[str, Raw]
-    """The large texts of the parameters as JSON, encoded once for all uses."""
+    texts: LargeParameters
 
     def with_fingerprint(self) -> Self:
         """Return the attempt with its fingerprint, which takes a millisecond for a large one."""
         if self.fingerprint:
             return self
-        return structs.replace(self, fingerprint=fingerprint(self.keys, self.operation, self.request, self.written))
+        return structs.replace(
+            self, fingerprint=fingerprint(self.keys, self.operation, self.request, self.texts.digests)
+        )
 
     def recorded(self, detail: AuditDetail) -> dict[str, Any]:
         return {
@@ -75,7 +77,7 @@ class CheckedAttempt(DecodedAttempt, frozen=True, kw_only=True):
         """Return the large texts that nobody signed and that policy need not read, unless a rule constrains them."""
         if self.request.statement is not None:
             return []
-        return [name for name in self.definition.by_digest if name in self.written]
+        return [name for name in self.definition.by_digest if name in self.texts.texts]
 
     def recorded(self, detail: AuditDetail) -> dict[str, Any]:
         shown, hidden = detail.refused(self.definition, self.parameters)
@@ -115,18 +117,18 @@ def claimed_target(message: Message) -> str:
         return ""
 
 
-def fingerprint(keys: OperationKeys, operation: str, request: Request, written: Mapping[str, Raw]) -> str:
-    """Return the digest of the request, valid or not: the idempotency key of a refused request is used up as well."""
-    parameters = {**request.parameters, **written}
+def fingerprint(keys: OperationKeys, operation: str, request: Request, digests: Mapping[str, str] | None = None) -> str:
+    """Return the digest of the request, valid or not: the idempotency key of a refused request is used up as well.
+    `digests`: those of its large texts, where they are known.
+    """
     try:
-        return request_fingerprint(keys.fingerprint, operation, request.target, parameters, request.dry_run)
+        return request_fingerprint(keys, operation, request.target, request.parameters, request.dry_run, digests)
     except RecursionError as error:  # this is called from deeper down than what decoded it
         raise Invalid("nested too deeply") from error
 
 
-def decoded(attempt: Attempt, request: Request, keys: OperationKeys, written: Mapping[str, Raw]) -> DecodedAttempt:
-    """Return the next stage of the attempt. The id is the one chosen by the idempotency key. `written`: the large texts
-    of the parameters as JSON.
+def decoded(attempt: Attempt, request: Request, keys: OperationKeys) -> DecodedAttempt:
+    """Return the next stage of the attempt. The id is the one chosen by the idempotency key.
 
     A large request gets its fingerprint later, while policy decides. Raises Invalid if it is nested too deeply.
     """
@@ -136,8 +138,9 @@ def decoded(attempt: Attempt, request: Request, keys: OperationKeys, written: Ma
         "correlation_id": request.correlation_id or attempt.correlation_id,
         "target": request.target,
     }
-    read = DecodedAttempt(**fields, request=request, keys=keys, written=written)
-    return read if written and _is_flat(request.parameters) else read.with_fingerprint()
+    texts = LargeParameters(keys.parameters, request.parameters)
+    read = DecodedAttempt(**fields, request=request, keys=keys, texts=texts)
+    return read if texts.texts and _is_flat(request.parameters) else read.with_fingerprint()
 
 
 def checked(attempt: DecodedAttempt, definition: Operation) -> CheckedAttempt:

@@ -16,7 +16,8 @@ from writ_contracts.errors import Conflict, Full
 from writ_executor.admission.admission import Admission
 from writ_executor.config import ExecutorConfig
 from writ_executor.journal.audit_level import AuditDetail
-from writ_executor.journal.hidden_values import PreparedParameters, Vault
+from writ_executor.journal.hidden_values import Vault
+from writ_executor.journal.stored_parameters import PreparedParameters
 from writ_executor.requests.attempt import CheckedAttempt
 from writ_executor.steps.background import BackgroundTasks
 from writ_executor.steps.parameter_retention import seconds_kept_without_approval

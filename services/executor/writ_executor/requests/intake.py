@@ -26,11 +26,12 @@ from writ_executor.admission.admission import Admission
 from writ_executor.agents.targets import Targets
 from writ_executor.config import ExecutorConfig
 from writ_executor.journal.audit_level import LEVELS
-from writ_executor.journal.hidden_values import PreparedParameters, Vault
+from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.index import Index
 from writ_executor.journal.lookup import OperationTable
 from writ_executor.journal.recorder import Recorder
 from writ_executor.journal.search_digests import hidden_digests
+from writ_executor.journal.stored_parameters import PreparedParameters
 from writ_executor.policy.client import CheckedDecision, PolicyClient
 from writ_executor.requests.attempt import (
     Attempt,
@@ -109,7 +110,7 @@ class RequestEndpoint:
                 principal, request.key, request.definition, request.target, request.parameters
             )
             self._admission.session_rate(principal, operation)
-            prepared = self._vault.prepared(request.parameters, request.written)
+            prepared = self._vault.prepared(request.parameters, request.texts)
             with self._early.copy() as early:
                 decided, request = await self._decided(self._question(request, owner), request, prepared, early)
                 denial = denial_of(request, decided.decision)
@@ -126,12 +127,10 @@ class RequestEndpoint:
 
     def _decode(self, attempt: Attempt, message: Message) -> DecodedAttempt:
         content_type = message.headers.get("Content-Type", wire.JSON)
-        request, written = wire.decode_with_texts(
-            message.data, Request, content_type=content_type, limit=MAX_REQUEST_BYTES
-        )
+        request = wire.decode(message.data, Request, content_type=content_type, limit=MAX_REQUEST_BYTES)
         request = structs.replace(request, dry_run=self._screening.dry(request.dry_run))
         keys = self._vault.new_keys(chosen_id(attempt, request))
-        return decoded(attempt, request, keys, written)
+        return decoded(attempt, request, keys)
 
     def _earlier(self, attempt: DecodedAttempt) -> RequestReply | None:
         """Return the answer to an identical earlier request, if its operation is known without reading the journal."""
@@ -155,7 +154,7 @@ class RequestEndpoint:
         if not isinstance(attempt, DecodedAttempt):
             return False
         keys = self._vault.all_keys(attempt.operation_id)
-        prints = (fingerprint(one, attempt.operation, attempt.request, attempt.written) for one in keys)
+        prints = (fingerprint(one, attempt.operation, attempt.request) for one in keys)
         return any(same(recorded, one) for one in prints)
 
     def _question(self, attempt: CheckedAttempt, owner: str | None) -> DecideRequest:
@@ -194,9 +193,9 @@ class RequestEndpoint:
         self, question: DecideRequest, attempt: CheckedAttempt, prepared: PreparedParameters, early: EarlyCopy
     ) -> tuple[CheckedDecision, CheckedAttempt]:
         """Return policy's decision, and the attempt with its fingerprint. Large parameters are stored meanwhile."""
-        if not attempt.written:
+        if not attempt.texts.texts:
             return await self._policy.decide(question), attempt
-        asking = self._policy.decide(question, attempt.written, attempt.unsigned_texts())
+        asking = self._policy.decide(question, attempt.texts, attempt.unsigned_texts())
         deciding = tasks.start(asking, "decide")
         try:
             await asyncio.sleep(0)  # the question is sent
@@ -206,7 +205,7 @@ class RequestEndpoint:
             early.begin(fingerprinted, prepared)
             await asyncio.sleep(0)  # it is sent to the store
             if not deciding.done():  # a denial has dropped what would be kept here
-                self._policy.expect(question.subject, attempt.definition.check(attempt.parameters), attempt.written)
+                self._policy.expect(question.subject, attempt.definition.check(attempt.parameters), attempt.texts)
             return await deciding, fingerprinted
         finally:
             deciding.cancel()

@@ -33,6 +33,7 @@ from writ_executor.journal.index import Index
 from writ_executor.journal.lookup import OperationTable
 from writ_executor.journal.recorder import ATTEMPTS, Recorder
 from writ_executor.journal.shared_keys import OperationKeys
+from writ_executor.journal.stored_parameters import HiddenParameters
 from writ_executor.journal.traces import going_on
 from writ_executor.metrics import ExecutorMeasures
 from writ_executor.policy.client import CheckedDecision, PolicyClient
@@ -161,7 +162,7 @@ class ClaimEndpoint:
         keys = self._vault.keys_of(requested)
         sealing = _sealing(requested, received, parameters, keys)
         try:
-            granted = await self._grant(requested, parameters, keys, received, sealing)
+            granted = await self._grant(requested, parameters.values, keys, received, sealing)
         except Untrusted as error:  # policy may know other keys than this replica: an alarm needs a key unknown to both
             await self._check(received, requested.pool)
             if error.code == ALTERED:
@@ -209,9 +210,9 @@ class ClaimEndpoint:
         left_out = read(requested.decision, Decision).left_out if by_digest else []
         return await self._policy.grant(request, requested.parameters_digest, left_out)
 
-    async def _parameters(self, life: DispatchedLife, received: ReceivedClaim) -> dict[str, Any]:
+    async def _parameters(self, life: DispatchedLife, received: ReceivedClaim) -> HiddenParameters:
         try:
-            return await self._vault.parameters(life.requested)
+            return await self._vault.hidden(life.requested)
         except ParametersLost as error:
             await self._end(life, received, "failed", error.code, f"nothing was run: {error}")
             raise Denied(str(error), code="gone") from error
@@ -251,8 +252,8 @@ class ClaimEndpoint:
             raise Denied(f"{claim.operation_id} is {life.state}: there is nothing to start", code="gone")
         started, requested, grant = life.started, life.requested, read(life.started.grant, Grant)
         await self._check_target(requested, grant.target)
-        parameters = await self._vault.parameters(requested)
-        effective = await self._granted_parameters(life, grant, parameters)
+        parameters = await self._vault.hidden(requested)
+        effective = await self._granted_parameters(life, grant, parameters.values)
         approvals = [one for one in life.approvals if approval_digest(one) in grant.approvals]
         people = await self._policy.people(grant)
         sealing = _sealing(requested, received, parameters, self._vault.keys_of(requested))
@@ -318,7 +319,7 @@ class ClaimEndpoint:
 
 
 def _sealing(
-    requested: Requested, received: ReceivedClaim, parameters: dict[str, Any], keys: OperationKeys
+    requested: Requested, received: ReceivedClaim, parameters: HiddenParameters, keys: OperationKeys
 ) -> ParameterSeal:
     return ParameterSeal(received.claim.seal_to, keys.parameters, requested, parameters, apart=received.apart)
 

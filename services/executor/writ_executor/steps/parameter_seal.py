@@ -14,11 +14,13 @@ from msgspec import Raw, Struct, field
 from writ_contracts.agents import SealedParameters
 from writ_contracts.errors import Untrusted
 from writ_contracts.journal import Requested
-from writ_contracts.large_texts import large_texts, texts_as_bytes, without_large_texts
+from writ_contracts.large_texts import large_texts, without_large_texts
 from writ_contracts.people.approvals import SignedApproval
 from writ_contracts.signing import Signed
 from writ_contracts.wire import canonical, encode
-from writ_trust.sealing import encrypt_once, seal
+from writ_executor.journal.large_parameters import EncryptedTexts, LargeParameters
+from writ_executor.journal.stored_parameters import HiddenParameters
+from writ_trust.sealing import seal
 
 
 class EncodedClaimReply(Struct, frozen=True, kw_only=True):
@@ -44,7 +46,7 @@ class ParameterSeal:
     """The seal for one claim. What is sealed ahead is sent for the same parameters only."""
 
     def __init__(
-        self, seal_to: str, key: str, requested: Requested, given: Mapping[str, Any], *, apart: bool = False
+        self, seal_to: str, key: str, requested: Requested, given: HiddenParameters, *, apart: bool = False
     ) -> None:
         """`key`: that of the parameters' digest. `given`: the parameters as the requester sent them. `apart`: the agent
         reads large texts that are attached to the reply.
@@ -52,7 +54,8 @@ class ParameterSeal:
         self._seal_to = seal_to
         self._key = key
         self._requested = requested
-        self._given = dict(given)
+        self._given = dict(given.values)
+        self._stored = given.texts
         self._apart = apart
         self._ahead: tuple[dict[str, Any], Sealed] | None = None
 
@@ -73,17 +76,22 @@ class ParameterSeal:
         texts = large_texts(effective) if self._apart else {}
         if not texts:
             return Sealed(self._seal(SealedParameters(**self._inside(effective, given))))
-        sizes, plain = texts_as_bytes(texts)
-        key, encrypted = encrypt_once(plain)
+        encrypted = self._encrypted(texts)
         same = [name for name, text in texts.items() if given.get(name) == text]
         others = {name: value for name, value in effective.items() if name not in texts}
         inside = SealedParameters(
             **self._inside(others, {name: value for name, value in given.items() if name not in same}),
-            texts=sizes,
-            texts_key=key.hex(),
+            texts=encrypted.sizes,
+            texts_key=encrypted.key.hex(),
             given_texts=same,
         )
-        return Sealed(self._seal(inside), encrypted)
+        return Sealed(self._seal(inside), encrypted.data)
+
+    def _encrypted(self, texts: Mapping[str, str]) -> EncryptedTexts:
+        """Return the texts as they are stored, if these are the requester's, and no others."""
+        if self._stored is not None and texts == large_texts(self._given):
+            return self._stored
+        return LargeParameters(self._key, texts).encrypted
 
     def _inside(self, effective: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
         requested = self._requested
