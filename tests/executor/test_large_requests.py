@@ -11,6 +11,7 @@ from writ_contracts.decisions import DecideRequest
 from writ_contracts.journal import Refused
 from writ_contracts.large_texts import LARGE
 from writ_contracts.requests import RequestReply
+from writ_executor.journal.shared_keys import OperationKeys
 from writ_executor.requests import attempt
 from writ_executor.requests.attempt import fingerprint
 from writ_executor.service import Executor
@@ -79,6 +80,22 @@ async def test_denied_request_uses_up_its_key(world: World) -> None:
     other = await ask(world, content=CONTENT + "x")
     assert other.error is not None
     assert other.error.code == "conflict"
+
+
+async def test_request_that_the_release_before_recorded_is_known(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def former(keys: OperationKeys, *about: Any) -> str:
+        return keyed_digest(keys.fingerprint, list(about[:4]))
+
+    with monkeypatch.context() as before:
+        before.setattr(attempt, "request_fingerprint", former)
+        await world.executor()
+        first = await ask(world)
+    later = await world.executor()
+    requested = (await world.accepted(first.operation_id)).requested
+    assert requested.fingerprint != digest_of(later, requested.operation_id, PARAMETERS)
+    assert await later.intake._vault.parameters(requested) == PARAMETERS
+    again = await ask(world)
+    assert (again.operation_id, again.error) == (first.operation_id, None)
 
 
 async def test_fingerprint_is_computed_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ id>.<digest of the preview>`; `WRIT_RESULTS` has outputs under `<principal>.<ope
 """
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -144,8 +144,8 @@ class Vault:
         key of an agent that may claim this one, the copier would read them.
         """
         keys = self.keys_of(requested)
-        found = request_fingerprint(keys, requested.operation, requested.target, parameters, requested.dry_run)
-        if not same(found, requested.fingerprint):
+        known = known_fingerprints(keys, requested.operation, requested.target, parameters, requested.dry_run)
+        if not any(same(one, requested.fingerprint) for one in known):
             _log.error("parameters.misplaced", operation_id=requested.operation_id, effect="they are not used")
             raise ParametersLost(f"the stored parameters of {requested.operation_id} are those of another request")
 
@@ -273,6 +273,14 @@ def request_fingerprint(
     texts = LargeParameters(keys.parameters, parameters).digests if digests is None else digests
     values = [without_large_texts(parameters), dict(texts)] if texts else parameters
     return keyed_digest(keys.fingerprint, [operation, target, values, dry_run])
+
+
+def known_fingerprints(
+    keys: OperationKeys, operation: str, target: str, parameters: Mapping[str, Any], dry_run: bool
+) -> Iterator[str]:
+    """Yield the fingerprint of a request, and that which the release before gave it."""
+    yield request_fingerprint(keys, operation, target, parameters, dry_run)
+    yield keyed_digest(keys.fingerprint, [operation, target, parameters, dry_run])
 
 
 def _place(requested: Requested) -> str:

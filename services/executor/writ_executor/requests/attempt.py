@@ -117,9 +117,9 @@ def claimed_target(message: Message) -> str:
         return ""
 
 
-def fingerprint(keys: OperationKeys, operation: str, request: Request, digests: Mapping[str, str] | None = None) -> str:
+def fingerprint(keys: OperationKeys, operation: str, request: Request, digests: Mapping[str, str]) -> str:
     """Return the digest of the request, valid or not: the idempotency key of a refused request is used up as well.
-    `digests`: those of its large texts, where they are known.
+    `digests`: those of its large texts.
     """
     try:
         return request_fingerprint(keys, operation, request.target, request.parameters, request.dry_run, digests)

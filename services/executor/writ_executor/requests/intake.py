@@ -26,7 +26,7 @@ from writ_executor.admission.admission import Admission
 from writ_executor.agents.targets import Targets
 from writ_executor.config import ExecutorConfig
 from writ_executor.journal.audit_level import LEVELS
-from writ_executor.journal.hidden_values import Vault
+from writ_executor.journal.hidden_values import Vault, known_fingerprints
 from writ_executor.journal.index import Index
 from writ_executor.journal.lookup import OperationTable
 from writ_executor.journal.recorder import Recorder
@@ -41,7 +41,6 @@ from writ_executor.requests.attempt import (
     chosen_id,
     claimed_target,
     decoded,
-    fingerprint,
     new_attempt,
 )
 from writ_executor.requests.denials import denial_of
@@ -154,8 +153,9 @@ class RequestEndpoint:
         if not isinstance(attempt, DecodedAttempt):
             return False
         keys = self._vault.all_keys(attempt.operation_id)
-        prints = (fingerprint(one, attempt.operation, attempt.request) for one in keys)
-        return any(same(recorded, one) for one in prints)
+        request = attempt.request
+        about = (attempt.operation, request.target, request.parameters, request.dry_run)
+        return any(same(recorded, known) for one in keys for known in known_fingerprints(one, *about))
 
     def _question(self, attempt: CheckedAttempt, owner: str | None) -> DecideRequest:
         request = attempt.request
