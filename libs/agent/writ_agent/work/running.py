@@ -155,7 +155,8 @@ def _check_result(done: TaskResult) -> None:
     """Raises ValueError for a result which cannot be sent: a defect of the backend, with an unknown effect."""
     canonical([list(done.output), without_large_texts(done.output), done.state, done.code, done.message])
     for text in large_texts(done.output).values():
-        text.encode()  # refuses half of a surrogate pair, as JSON does; the receipt encodes it all
+        if not text.isascii():
+            text.encode()  # refuses half of a surrogate pair, as JSON does; the receipt encodes it all
     try:
         check_values(done.output)
         check_values(done.state)
