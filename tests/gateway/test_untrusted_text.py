@@ -169,7 +169,7 @@ def test_visible_text_stays_unchanged(text: str) -> None:
 
 
 def test_a_result_names_outputs_that_it_does_not_show_as_they_are_and_says_not_to_write_them_back() -> None:
-    """An agent that edits a file writes back what it has read: half of a long one, or `\\u{d}` at the end of each line."""
+    """An agent that edits a file writes back what it has read: a part of a long one, or `\\u{d}` in each line."""
     short = bounded({"status": "succeeded", "output": {"content": "a\r\nb\r\n", "mode": "0644"}, "operation_id": "y"})
     assert (short["escaped"], "cut" in short) == (["output.content"], False)
     assert "encoding base64" in short["advice"]

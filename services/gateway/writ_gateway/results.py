@@ -39,13 +39,13 @@ ADVICE: Mapping[str, str] = MappingProxyType(
 )
 
 CANCEL = "operation_cancel"
-NOT_CANCELLED = "Nothing shows that this cancel ended the operation: `message` says why. `next` shows how the operation is."
+NOT_CANCELLED = "Nothing shows that this cancel ended the operation: `message` says why. `next` shows its state."
 OF_COPIES: Mapping[str, str] = MappingProxyType(
     {
-        "cut": "What `cut` names is longer on the target than here: ask for less at a time, such as a part of a file by "
-        "`offset` and `max_bytes`. Never write it back as it is here.",
-        "escaped": "In what `escaped` names, each \\u{…} stands for one invisible character, such as \\u{d} for the end of "
-        "a line. Before you write such a text back, read it with encoding base64.",
+        "cut": "What `cut` names is longer on the target than here: request less at a time, such as a part of a file "
+        "by `offset` and `max_bytes`. Never write it back as it is here.",
+        "escaped": "In what `escaped` names, each \\u{…} stands for one invisible character, such as \\u{d} for a "
+        "carriage return. Before you write such a text back, read it with encoding base64.",
     }
 )
 """Advice on outputs that a result does not show as they are. A model that edits a file would write the copy back."""
