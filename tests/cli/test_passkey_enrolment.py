@@ -49,8 +49,8 @@ async def test_passkey_of_an_unknown_maker_is_requested_as_unattested(
     key, challenge = SoftwareSecurityKey("ecdsa"), decoded((await options(installation))["challenge"])
     made = passkey_attestation(AttestationAuthority().device(), key, challenge, person="carol")
     (tmp_path / "created.json").write_text(json.dumps(registration(made, key, "carol")))
-    words = ("credential", "request", "carol", str(tmp_path / "carol.json"), "--proof", "verified")
-    words = (*words, "--registration", str(tmp_path / "created.json"))
+    browser = ("--proof", "verified", "--registration", str(tmp_path / "created.json"))
+    words = ("credential", "request", "carol", str(tmp_path / "carol.json"), *browser)
     refused = await installation.writ(*words)
     assert (refused.status, "`--unattested` requests the passkey" in refused.err) == (6, True), refused
     requested = await installation.json(*words, "--unattested")
