@@ -46,14 +46,12 @@ class ExecutorMeasures:
         pool, operations = {"pool": self.pools}, {"operation": tuple(catalogue)}
         self._ended = measured.counter(
             "writ_operations_total",
-            "Operations that ended (refused ones without a pool); policy counts those that people rejected. A resolved "
-            "`unknown` one counts again.",
+            "Operations that ended (refused: without a pool; rejected: see policy). A resolved `unknown` counts again.",
             {"outcome": get_args(Outcome), **pool, **operations},
         )
         self._outcomes = measured.counter(
             "writ_outcomes_total",
-            "Operations that ended, by outcome, each from 0 on; with denied and invalid ones without a record. Policy "
-            "counts those that people rejected.",
+            "Operations that ended, by outcome, each from 0 on; with unrecorded refusals. Policy counts rejected ones.",
             {"outcome": get_args(Outcome)},
         )
         self._stages = measured.histogram(
