@@ -17,6 +17,7 @@ from tests.client.test_approval_card import POLICY, card
 from tests.contracts.messages import sample
 
 from writ_bus.port import Endpoint, Message, Service
+from writ_cli.approvals import group
 from writ_cli.approvals.card_text import as_data, show_card
 from writ_cli.approvals.group import _show_event, hidden_parameters, show_pending
 from writ_cli.main import cli
@@ -56,6 +57,16 @@ def test_card_shows_the_warning_of_policy(warning: str) -> None:
     assert (f"warning: {warning}" in terminal.getvalue()) == bool(warning)
     assert ("warning:" in terminal.getvalue()) == bool(warning)
     assert as_data(opened)["warning"] == warning
+
+
+def test_question_after_a_long_diff_names_requester_operation_and_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The card's first line has left the screen by then."""
+    asked = list[str]()
+    monkeypatch.setattr(group, "confirmed", lambda question, **_: asked.append(question))
+    opened = open_card(card(), {POLICY.public})
+    group._confirmed(opened)
+    assert asked == [f"Approve: {opened.sentence} ({opened.short})?"]
+    assert " requests service_restart on " in asked[0]
 
 
 @pytest.mark.parametrize("width", [80, 200])

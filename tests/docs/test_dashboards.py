@@ -98,3 +98,30 @@ def test_the_source_is_queried_no_more_often_than_it_scrapes() -> None:
 def test_grafana_reads_dashboards_from_the_folder_that_compose_mounts() -> None:
     (provider,) = provisioned("dashboards")["providers"]
     assert provider["options"]["path"] == "/etc/grafana/dashboards"
+
+
+def test_prediction_of_the_journal_waits_until_it_has_six_hours_to_go_by(tmp_path: Path) -> None:
+    """At the start of an installation it was several hundred percent, in red; after an archive it was below zero."""
+    (panel,) = (one for one in page("audit")["panels"] if one["title"] == "In a week")
+    expression = panel["targets"][0]["expr"]
+    fresh = {"series": "writ_journal_fill_ratio", "values": "0 0.0001 0.0002+0x720"}
+    grown = {"series": "writ_journal_fill_ratio", "values": "0.1+0.0001x720"}
+    archived = {"series": "writ_journal_fill_ratio", "values": "0.9-0.001x720"}
+    tests = [
+        _of_expression(expression, fresh, {"10m": 2, "7h": 2}),
+        _of_expression(expression, grown, {"10m": 1010, "7h": 1000 + 420 + 7 * 1440}),
+        _of_expression(expression, archived, {"10m": 8900, "7h": 0}),
+    ]
+    path = tmp_path / "test.yaml"
+    path.write_text(yaml.safe_dump({"evaluation_interval": "1m", "tests": tests}))
+    done = subprocess.run([program("promtool"), "test", "rules", path], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _of_expression(expression: str, series: dict[str, str], expected: dict[str, int]) -> dict[str, Any]:
+    """Return a test of promtool: the value in ten thousandths, at some times, by a series of one sample a minute."""
+    cases = [
+        {"expr": f"round(10000 * {expression})", "eval_time": at, "exp_samples": [{"labels": "{}", "value": value}]}
+        for at, value in expected.items()
+    ]
+    return {"interval": "1m", "input_series": [series], "promql_expr_test": cases}

@@ -15,9 +15,10 @@ from writ_contracts.life import AcceptedLife
 from writ_contracts.wire import decode, encode
 from writ_executor.journal import own_violations
 from writ_executor.journal.audit_services import REMEMBERED, SILENCE, AuditServices
-from writ_executor.metrics import POOLS, ExecutorMeasures, deadline_of, metrics
+from writ_executor.metrics import ExecutorMeasures, deadline_of, metrics
 from writ_executor.success_rate import FEWEST, SECONDS, SuccessRate
 from writ_runtime.health import Attention
+from writ_runtime.metric_series import POOLS
 from writ_runtime.metrics import Metrics
 from writ_testing.eventually import eventually
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from mcp import Client
+from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 from tests.gateway.conftest import call
 
@@ -68,6 +68,28 @@ async def test_no_token_that_is_good_is_401_with_a_challenge(installation: Runni
         assert refused.status_code == 401, header[:50]
         assert refused.headers["www-authenticate"].startswith("Bearer ")
     assert (await post(url, Authorization=f"Bearer {good}")).status_code == 200
+
+
+async def test_client_shows_its_model_why_the_gateway_refused_a_request(
+    installation: RunningInstallation, url: str
+) -> None:
+    """Of a body that is not JSON-RPC it shows `Server returned an error response`, and a model tries again at once."""
+    created = await installation.json("token", "create", "bot", "--rate", "6")
+    async with (
+        httpx2.AsyncClient(headers={"Authorization": f"Bearer {created['token']}"}, timeout=30) as http,
+        Client(streamable_http_client(url, http_client=http), cache=None) as client,
+    ):
+        with pytest.raises(MCPError, match="this token is for 6 requests a minute: wait 10 s"):
+            await list_targets(client, times=7)
+        gone = await installation.json("token", "revoke", created["id"])
+        assert gone == {"id": created["id"], "principal": "bot"}
+        with pytest.raises(MCPError, match="no valid token for this gateway: it is unknown, revoked or expired"):
+            await list_targets(client)
+
+
+async def list_targets(client: Client, times: int = 1) -> None:
+    for _ in range(times):
+        await client.call_tool("list_targets", {})
 
 
 async def test_a_revoked_token_ends_with_the_next_request(installation: RunningInstallation, url: str) -> None:

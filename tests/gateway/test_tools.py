@@ -1,5 +1,6 @@
 """Tools of the gateway, called by the SDK's client, with a real installation behind."""
 
+from base64 import b64decode
 from pathlib import Path
 from typing import Any
 
@@ -285,3 +286,30 @@ async def test_search_where_nothing_is_permitted_has_no_hint_about_its_words(ins
         for query in ("", "restart"):
             found = await call(client, "search_operations", query=query)
             assert (found["operations"], "hint" in found) == ([], False)
+
+
+async def test_cancel_of_an_ended_operation_is_advised_to_look_at_it_not_at_the_target(
+    installation: RunningInstallation,
+) -> None:
+    async with serving(installation) as client:
+        done = await call(client, "read", operation_type="test_noop", target_id="web-1")
+        late = await call(client, "cancel_operation", operation_id=done["operation_id"], reason="enough")
+        assert (late["status"], late["code"]) == ("failed", "not_cancellable"), late
+        assert late["advice"] == results.NOT_CANCELLED
+        assert late["next"] == {"tool": "wait_for_operation", "arguments": {"operation_id": done["operation_id"]}}
+        assert (await call(client, late["next"]["tool"], **late["next"]["arguments"]))["status"] == "succeeded"
+
+
+async def test_agent_that_edits_a_file_by_its_result_is_warned_before_it_breaks_the_lines(
+    installation: RunningInstallation, files: Path
+) -> None:
+    (files / "dos.ini").write_bytes(b"[a]\r\nb=1\r\n")
+    request: dict[str, Any] = {"operation_type": "file_read", "target_id": "web-1"}
+    async with serving(installation) as client:
+        parameters = {"file_path": str(files / "dos.ini")}
+        shown = await call(client, "read", **request, parameters=parameters)
+        exact = await call(client, "read", **request, parameters={**parameters, "encoding": "base64"})
+    assert (shown["output"]["content"], shown["escaped"]) == ("[a]\\u{d}\nb=1\\u{d}\n", ["output.content"])
+    assert "encoding base64" in shown["advice"]
+    assert b64decode(exact["output"]["content"]) == (files / "dos.ini").read_bytes()
+    assert "escaped" not in exact

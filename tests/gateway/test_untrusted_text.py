@@ -166,3 +166,22 @@ def test_no_character_without_a_glyph_passes() -> None:
 @pytest.mark.parametrize("text", ["plain", "tab\tand\nnewline", "日本語 ü — ok", "❤️ 1️⃣ ok"])
 def test_visible_text_stays_unchanged(text: str) -> None:
     assert visible(text) == text
+
+
+def test_a_result_names_outputs_that_it_does_not_show_as_they_are_and_says_not_to_write_them_back() -> None:
+    """An agent that edits a file writes back what it has read: a part of a long one, or `\\u{d}` in each line."""
+    short = bounded({"status": "succeeded", "output": {"content": "a\r\nb\r\n", "mode": "0644"}, "operation_id": "y"})
+    assert (short["escaped"], "cut" in short) == (["output.content"], False)
+    assert "encoding base64" in short["advice"]
+    whole = bounded({"status": "failed", "output": {"content": "x" * 100_000}, "advice": "It failed."})
+    assert (whole["cut"], "escaped" in whole) == (["output.content"], False)
+    assert whole["advice"].startswith("It failed. ")
+    assert "Never write it back" in whole["advice"]
+    plain = bounded({"status": "succeeded", "output": {"content": "a\nb"}, "message": "at\x1b"})
+    assert (plain["escaped"], "advice" in plain) == (["message"], False)
+
+
+def test_names_of_changed_fields_are_never_those_that_a_host_chose() -> None:
+    labels = {INJECTIONS[0]: "x" * 100_000, INJECTIONS[1]: "\x1b"}
+    result = bounded({"status": "succeeded", "output": {"labels": labels}, "operation_id": "y"})
+    assert (result["cut"], result["escaped"]) == (["output.labels"], ["output.labels"])

@@ -74,6 +74,17 @@ def test_diff_shows_no_part_of_a_comment_as_a_line_of_its_own(
     ]
 
 
+def test_diff_of_a_long_file_shows_its_few_changes_though_the_first_and_last_line_change() -> None:
+    """The whole file stood there twice, and an approver could not find the change in the middle."""
+    old = [f"key{number} = {number % 7}" if number % 5 else "" for number in range(1, 30_000)]
+    new = ["# tuned", *old[1:15_001], "PermitRootLogin yes", *old[15_001:-1], "# end"]
+    made = unified("/srv/a", text(old, True), text(new, True))
+    assert applied(text(old, True), made) == text(new, True)
+    changed = [line for line in made.splitlines()[2:] if line[0] in "+-"]
+    assert changed == [f"-{old[0]}", "+# tuned", "+PermitRootLogin yes", f"-{old[-1]}", "+# end"]
+    assert len(made.splitlines()) < 30
+
+
 def test_diff_names_large_and_binary_content_without_showing_it(ask: Ask, srv: Path) -> None:
     (srv / "a").write_bytes(b"\0binary")
     whole = {"request": {"diff": True}}

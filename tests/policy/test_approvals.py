@@ -75,6 +75,17 @@ async def test_a_rejection_is_recorded_with_its_reason(asking: Asking) -> None:
     assert await one.code(nonce="cd" * 32) == "decided"
 
 
+async def test_rejected_operation_is_counted_once_however_often_its_verdict_arrives(asking: Asking) -> None:
+    """No executor writes this end, and each of them reads it: the panels by outcome showed none."""
+    one = await pending(asking)
+    signed = sign_approval(asking.files.keys["bob"], one.approval(verdict="reject"))
+    assert [(await one.send(signed)).state for _ in range(2)] == ["rejected", "rejected"]
+    counted = asking.measured.exposition()[0].decode().splitlines()
+    assert 'writ_outcomes_total{outcome="rejected"} 1.0' in counted
+    of = 'operation="service_restart",outcome="rejected",pool="a"'
+    assert f"writ_operations_total{{{of}}} 1.0" in counted, [line for line in counted if "operations_total" in line]
+
+
 OTHER = "0123456789abcdef" * 4
 MUTATIONS: dict[str, dict[str, Any]] = {
     "operation_id": {"operation_id": "a" * 26},

@@ -18,9 +18,11 @@ THE_RECORD = [
     ),
     number(
         "In a week",
-        "max(predict_linear(writ_journal_fill_ratio[6h], 7 * 86400))",
+        # A prediction by the first minutes, in which an installation starts, is of several times the whole journal.
+        "clamp_min(max(predict_linear(writ_journal_fill_ratio[6h], 7 * 86400) and writ_journal_fill_ratio offset 6h "
+        "or writ_journal_fill_ratio), 0)",
         "percentunit",
-        text="How full it will be, if it goes on as in the last six hours.",
+        text="How full it will be, if it goes on as in the last six hours; until then, how full it is.",
         steps={0: GOOD, 0.6: WARNING, 0.8: BAD},
     ),
     number(

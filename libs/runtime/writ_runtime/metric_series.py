@@ -15,6 +15,8 @@ from writ_bus import tracing
 
 OTHER = "other"
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+POOLS = 50
+"""Pools with series of their own: with `local-<host>` there may be thousands of pools."""
 EXAMPLE_EVERY = 1.0
 """Seconds before a bucket takes another exemplar: no more are kept than are scraped."""
 

@@ -19,11 +19,9 @@ from writ_contracts.registry import CHANNELS, Role
 from writ_executor.journal.usage import Amount, Owner
 from writ_executor.success_rate import SuccessRate
 from writ_runtime.journal.security_events import security_counter
-from writ_runtime.metric_series import AtMost
+from writ_runtime.metric_series import POOLS, AtMost
 from writ_runtime.metrics import Metrics
 
-POOLS = 50
-"""Pools with series of their own: with `local-<host>` there may be thousands of pools."""
 STAGES = ("decide", "wait", "claim", "grant", "run", "record", "whole")
 QUEUES = ("waiting", "dispatched", "running")
 LISTED = ("listed", "no_agent", "refused", "unusable")
@@ -48,12 +46,12 @@ class ExecutorMeasures:
         pool, operations = {"pool": self.pools}, {"operation": tuple(catalogue)}
         self._ended = measured.counter(
             "writ_operations_total",
-            "Operations that ended (refused ones without a pool). A resolved `unknown` one counts again.",
+            "Operations that ended (refused: without a pool; rejected: see policy). A resolved `unknown` counts again.",
             {"outcome": get_args(Outcome), **pool, **operations},
         )
         self._outcomes = measured.counter(
             "writ_outcomes_total",
-            "Operations that ended, by outcome, each from 0 on; with denied and invalid ones without a record.",
+            "Operations that ended, by outcome, each from 0 on; with unrecorded refusals. Policy counts rejected ones.",
             {"outcome": get_args(Outcome)},
         )
         self._stages = measured.histogram(

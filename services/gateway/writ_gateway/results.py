@@ -1,6 +1,6 @@
 """The shapes of results, and advice to a language model on its next step. Pure functions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -38,6 +38,18 @@ ADVICE: Mapping[str, str] = MappingProxyType(
     }
 )
 
+CANCEL = "operation_cancel"
+NOT_CANCELLED = "Nothing shows that this cancel ended the operation: `message` says why. `next` shows its state."
+OF_COPIES: Mapping[str, str] = MappingProxyType(
+    {
+        "cut": "What `cut` names is longer on the target than here: request less at a time, such as a part of a file "
+        "by `offset` and `max_bytes`. Never write it back as it is here.",
+        "escaped": "In what `escaped` names, each \\u{…} stands for one invisible character, such as \\u{d} for a "
+        "carriage return. Before you write such a text back, read it with encoding base64.",
+    }
+)
+"""Advice on outputs that a result does not show as they are. A model that edits a file would write the copy back."""
+
 _TEXT: Schema = {"type": "string"}
 _TEXTS: Schema = {"type": "array", "items": _TEXT}
 _FOREIGN: Schema = {
@@ -66,7 +78,7 @@ NEXT: Schema = {
 
 def shape(properties: Mapping[str, Schema]) -> Schema:
     """Return the schema of a result with these properties, or an error in their place."""
-    both = {"status": _TEXT, **ERROR, "cut": _TEXTS, "untrusted": _FOREIGN, **properties}
+    both = {"status": _TEXT, **ERROR, "cut": _TEXTS, "escaped": _TEXTS, "untrusted": _FOREIGN, **properties}
     return {"type": "object", "properties": both, "required": ["status"]}
 
 
@@ -126,6 +138,9 @@ def advised(result: Result) -> Result:
     advice: Result = {"advice": ADVICE[status]} if status in ADVICE else {}
     if result.get("code") == "unknown_target":
         advice = {"advice": "list_targets lists the targets that you may know."}
+    if result.get("operation_type") == CANCEL and status in ("failed", "unknown"):
+        victim = {"operation_id": result["parameters"]["operation_id"]}
+        advice = {"advice": NOT_CANCELLED, "next": {"tool": "wait_for_operation", "arguments": victim}}
     if status in OPEN_STATUSES and result.get("operation_id"):
         advice["next"] = {"tool": "wait_for_operation", "arguments": {"operation_id": result["operation_id"]}}
     return {**result, **advice}
@@ -135,11 +150,17 @@ def bounded(result: Result) -> Result:
     """Bound the text of a result, show invisible characters, and name the fields with text from hosts."""
     copying = BoundedCopy()
     kept: Result = copying.copy(result)
-    if copying.cut:
-        kept["cut"] = copying.cut
+    kept |= _copied({"cut": copying.cut, "escaped": copying.escaped}, str(kept.get("advice", "")))
     is_judged = kept.get("policy_evaluation", {}).get("decision", "allow") != "allow"
     names = (*UNTRUSTED, *UNTRUSTED_REASONS) if is_judged else UNTRUSTED
     foreign = [name for name in names if kept.get(name)]
     if foreign and kept.get("status") != "error":
         kept["untrusted"] = foreign
     return kept
+
+
+def _copied(changed: Mapping[str, Sequence[str]], advice: str) -> Result:
+    """Return the names of changed fields, and what follows for outputs, behind the advice that there is."""
+    named: Result = {name: paths for name, paths in changed.items() if paths}
+    of_outputs = [OF_COPIES[name] for name, paths in named.items() if any(path.startswith("output") for path in paths)]
+    return {**named, "advice": " ".join(filter(None, [advice, *of_outputs]))} if of_outputs else named

@@ -25,12 +25,13 @@ class BoundedCopy:
     `MOST_ITEMS` a list.
 
     Short texts have room of their own, so the content of a file never displaces an operation's outcome. `cut`: the
-    shortened fields.
+    shortened fields; `escaped`: those with characters that are spelled out.
     """
 
     def __init__(self, most: int = MOST_CHARACTERS) -> None:
         self._long, self._short, self._names = most, most, most
         self.cut: list[str] = []
+        self.escaped: list[str] = []
 
     def copy(self, value: Any, path: str = "") -> Any:
         """Return a copy of the value, cut to the room that is left."""
@@ -52,7 +53,7 @@ class BoundedCopy:
             shown = visible(str(name)[:SHORT])[:SHORT]
             self._names -= len(shown)
             if path and self._names < 0:  # the names at the top are ours
-                self._note(path)
+                _note(self.cut, path)
                 break
             kept[shown] = self.copy(part, f"{inside}{shown}")
         return kept
@@ -61,7 +62,7 @@ class BoundedCopy:
         kept: list[Any] = []
         for item in items:
             if self._short <= 0 or len(kept) >= MOST_ITEMS:
-                self._note(path)
+                _note(self.cut, path)
                 break
             self._short -= 1
             kept.append(self.copy(item, path))
@@ -71,8 +72,10 @@ class BoundedCopy:
         short = len(text) <= SHORT
         left = max(self._short if short else self._long, 0)
         shown = visible(text[: left + 1])
+        if shown != text[: left + 1]:
+            _note(self.escaped, path)
         if len(shown) > left:
-            self._note(path)
+            _note(self.cut, path)
             shown = shown[:left]
         if short:
             self._short -= len(shown)
@@ -80,6 +83,9 @@ class BoundedCopy:
             self._long -= len(shown)
         return shown
 
-    def _note(self, path: str) -> None:
-        if path not in self.cut:
-            self.cut.append(path)
+
+def _note(paths: list[str], path: str) -> None:
+    """Note a field of a result, or of one of its fields: hosts choose the names below, such as those of labels."""
+    named = ".".join(path.split(".")[:2])
+    if named not in paths:
+        paths.append(named)

@@ -3,6 +3,7 @@
 from collections import Counter
 
 from writ_contracts.agents import SecurityKind
+from writ_contracts.journal import Requested
 from writ_contracts.operations import Catalogue
 from writ_contracts.registry import CHANNELS, Role
 from writ_policy.decisions.rulings import RuledRequest
@@ -13,6 +14,7 @@ from writ_rules.engine.compile import ROLES
 from writ_rules.engine.control import ControlState
 from writ_runtime.journal.journal_notices import dropped_notices
 from writ_runtime.journal.security_events import security_counter
+from writ_runtime.metric_series import POOLS, AtMost
 from writ_runtime.metrics import Metrics
 
 STORE = "store"
@@ -43,6 +45,17 @@ class PolicyMeasures:
             "writ_policy_load_errors_total",
             "Changed files, and stored versions of the policy, that could not be used.",
             {"file": (*FILES, STORE)},
+        )
+        rejected = {"outcome": ("rejected",)}
+        self._ended = measured.counter(
+            "writ_operations_total",
+            "Operations that people rejected, which policy records; executors count the others.",
+            {**rejected, "pool": AtMost(POOLS), "operation": tuple(catalogue)},
+        )
+        self._outcomes = measured.counter(
+            "writ_outcomes_total",
+            "Operations that people rejected, which policy records; executors count the others.",
+            rejected,
         )
         self._security = security_counter(measured)
         self.notice_dropped = dropped_notices(measured)
@@ -78,6 +91,11 @@ class PolicyMeasures:
             "decision_code": decision.code,
             "rules": decision.rules,
         }
+
+    def rejected(self, requested: Requested) -> None:
+        """Count an operation that this replica recorded as rejected."""
+        self._ended.add(outcome="rejected", pool=requested.pool, operation=requested.operation)
+        self._outcomes.add(outcome="rejected")
 
     def opened(self, own: bool) -> None:
         """Count a recorded decision that was opened; `own`: its signature was known."""

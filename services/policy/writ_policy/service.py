@@ -181,7 +181,7 @@ class PolicyService:
         people = PeopleEndpoints(judging, self._observe, self._key, clock)
         own = [
             scans.endpoint(),
-            ApprovalEndpoint(bus, judging, recorded, security, self._observe).endpoint(),
+            ApprovalEndpoint(bus, judging, recorded, security, self._measures.rejected, self._observe).endpoint(),
             people.endpoint(),
             VisibleEndpoint(judging, self._observe).endpoint(),
         ]

@@ -312,7 +312,7 @@ def _check_digest(card: Card, expected: str | None) -> None:
 
 def _confirmed(card: Card) -> bool:
     without = "nothing was approved: there is no terminal to ask on; --yes approves without a question"
-    return confirmed(f"Approve {card.short}?", without_answer=without)
+    return confirmed(f"Approve: {card.sentence} ({card.short})?", without_answer=without)
 
 
 def _show_answer(screen: Screen, card: Card, answer: ApprovalReply) -> int:

@@ -24,6 +24,7 @@ from writ_cli.credentials.options import (
     REGISTRATION,
     ROOT,
     SSH_KEY,
+    UNATTESTED,
     read_answer,
 )
 from writ_cli.credentials.passkeys import (
@@ -67,6 +68,7 @@ for command in (challenge, prove, root, relying_party):
 @PROOF
 @LABEL
 @ATTESTATION
+@UNATTESTED
 @ROOT
 @INSTALLATION
 @local
@@ -79,6 +81,7 @@ async def request(
     proof: str,
     label: str,
     attestation: Path | None,
+    unattested: bool,
     root: str | None,
     installation: str | None,
 ) -> int:
@@ -89,7 +92,9 @@ async def request(
     """
     about = about_installation(settings, root, installation)
     if registration is not None:
-        enrolment = unsigned_passkey(settings, person, cast(Proof, proof), label, about, registration)
+        enrolment = unsigned_passkey(
+            settings, person, cast(Proof, proof), label, about, registration, attested=not unattested
+        )
     else:
         vouched = None if attestation is None else enrolment_files.read_ssh_attestation(attestation)
         enrolment = await enrolment_files.made(

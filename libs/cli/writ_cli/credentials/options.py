@@ -28,6 +28,7 @@ ATTESTATION = click.option(
     metavar="FILE",
     help="Of a security key: the file of `ssh-keygen -O write-attestation`, made with `writ credential challenge`.",
 )
+UNATTESTED = click.option("--unattested", is_flag=True, help="Of a passkey: leave its maker's attestation out.")
 REGISTRATION = click.option(
     "--registration",
     type=JSON_FILE,

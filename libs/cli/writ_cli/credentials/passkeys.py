@@ -19,8 +19,8 @@ from writ_client.people.passkeys import (
     read_registration,
     request_options,
 )
-from writ_contracts.errors import Invalid
-from writ_contracts.people.attestations import RelyingParty
+from writ_contracts.errors import Invalid, Untrusted
+from writ_contracts.people.attestations import AttestationRoot, RelyingParty
 from writ_contracts.people.credentials import Credential, Proof
 from writ_contracts.people.directory import SignedEnrolment
 from writ_documents.atomic_files import write_atomically
@@ -66,7 +66,8 @@ async def challenge(
         write_atomically(ssh_file, made_for, enrolment_files.READABLE)
         _show_ssh(settings.screen, ssh_file)
         return Exit.DONE
-    options = creation_options(made_for, person, _party(settings.home, rp_id), _known(settings.home))
+    party, attested = _party(settings.home, rp_id), bool(_roots(settings.home))
+    options = creation_options(made_for, person, party, _known(settings.home), attested=attested)
     settings.screen.data({"publicKey": options})
     return Exit.DONE
 
@@ -105,12 +106,14 @@ def unsigned_passkey(
     label: str,
     about: enrolment_files.EnrolledInstallation,
     registration: BinaryIO,
+    *,
+    attested: bool,
 ) -> SignedEnrolment:
     """Return the enrolment of a new passkey which has yet to sign it. Raises Invalid or Untrusted."""
     data = read_answer(registration, prompts=False)
     made_for = attestation_challenge(about.id, about.people_key, person)
     credential, attestation = read_registration(data, person, proof, _parties(settings.home), made_for, label)
-    return enrolment_files.unsigned(credential, about, attestation)
+    return enrolment_files.unsigned(credential, about, attestation if attested else None)
 
 
 def enrolled_passkey(home: Home, data: bytes) -> PasskeyAssertion:
@@ -122,8 +125,14 @@ def check_attestation(home: Home, enrolment: SignedEnrolment) -> None:
     """Raises Untrusted for an attestation that `enrol` would refuse, where the directory is on this machine."""
     statement = read_enrolment(enrolment)
     directory = CredentialsDirectory(home).current if home.people_file.exists() else None
-    if statement.attestation is not None and directory is not None:
+    if statement.attestation is None or directory is None:
+        return
+    try:
         verify_attestation(statement, directory.attestation_roots, time.time())
+    except Untrusted as error:
+        if statement.credential.method != "passkey":
+            raise
+        raise Untrusted(f"{error}; `--unattested` requests the passkey without its attestation") from error
 
 
 def show_enrolment(screen: Screen, enrolment: SignedEnrolment, file: Path) -> None:
@@ -168,6 +177,12 @@ def _known(home: Home) -> list[Credential]:
 def _parties(home: Home) -> list[RelyingParty]:
     directory = CredentialsDirectory(home).current
     return list(directory.relying_parties) if directory is not None else []
+
+
+def _roots(home: Home) -> list[AttestationRoot]:
+    """Return the roots by which a new key can be attested."""
+    directory = CredentialsDirectory(home).current
+    return [one for one in directory.attestation_roots if one.removed_at is None] if directory is not None else []
 
 
 def _party(home: Home, rp_id: str | None) -> RelyingParty:

@@ -77,7 +77,8 @@ def request_options(data: bytes, known: Iterable[Credential], proof: Proof) -> d
     """
     found = [one for one in known if one.method == "passkey" and strength(one.proof) >= strength(proof)]
     if not found:
-        raise Invalid(f"no passkey that proves {proof} is enrolled: `writ credential challenge` begins an enrolment")
+        which = "passkey" if proof == "key" else f"passkey that proves {proof}"
+        raise Invalid(f"no {which} is enrolled: `writ credential challenge` begins an enrolment")
     rp_id = found[-1].rp_id
     return {
         "challenge": passkeys.encoded(hashlib.sha256(data).digest()),
@@ -88,8 +89,13 @@ def request_options(data: bytes, known: Iterable[Credential], proof: Proof) -> d
     }
 
 
-def creation_options(challenge: bytes, person: str, party: RelyingParty, known: Iterable[Credential]) -> dict[str, Any]:
-    """Return the options by which a browser makes a passkey of this person. `known`: the passkeys they have."""
+def creation_options(
+    challenge: bytes, person: str, party: RelyingParty, known: Iterable[Credential], *, attested: bool
+) -> dict[str, Any]:
+    """Return the options by which a browser makes a passkey of this person. `known`: the passkeys they have.
+
+    `attested`: with its maker's attestation, which browsers ask the person about.
+    """
     own = [one for one in known if one.method == "passkey" and one.person == person]
     return {
         "challenge": passkeys.encoded(challenge),
@@ -98,7 +104,7 @@ def creation_options(challenge: bytes, person: str, party: RelyingParty, known: 
         "pubKeyCredParams": [{"type": "public-key", "alg": -8}, {"type": "public-key", "alg": -7}],
         "excludeCredentials": [{"type": "public-key", "id": one.credential_id} for one in own],
         "authenticatorSelection": {"userVerification": "preferred"},
-        "attestation": "direct",
+        "attestation": "direct" if attested else "none",
         "timeout": SECONDS * 1000,
     }
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import os
-from typing import Dict, List, Optional, Tuple
+from bisect import bisect_left
+from collections import Counter
+from typing import Dict, Iterator, List, Optional, Tuple
 
 from writ_hostops.errors import system_errors
 from writ_hostops.files.replacement import ExistingFile
@@ -15,8 +17,10 @@ MOST_SHOWN = 131_072
 LAST_LINE = 100
 """Characters kept free for the line that counts those not shown."""
 MOST_COMPARED = 1_000
-"""Lines on each side that difflib compares: its time grows with their product. Longer changes are one block."""
+"""Lines on each side that difflib compares: its time grows with their product."""
 CONTEXT = 3
+Change = Tuple[int, int, int, int]
+"""Where lines begin and end in the present text, and where those that replace them do in the new one."""
 
 
 def file_diff(path: str, old: Optional[ExistingFile], new: bytes, quotes: bool) -> Dict[str, object]:
@@ -67,14 +71,15 @@ def decoded(data: bytes) -> Optional[str]:
 
 
 def unified(path: str, before: str, after: str) -> str:
-    """Return a unified diff; empty if nothing differs. A changed part that is too long for difflib is shown as one
-    block of removed and added lines.
+    """Return a unified diff; empty if nothing differs. A changed part of a long text in which too few lines occur once
+    is shown as one block of removed and added lines.
     """
     old, new = _lines(before), _lines(after)
     start, end = _same_ends(old, new)
     middle = old[start : len(old) - end], new[start : len(new) - end]
     if max(map(len, middle)) > MOST_COMPARED:
-        return _block(path, old, start, middle)
+        moved = [(start + i, start + j, start + k, start + m) for i, j, k, m in _changes(*middle)]
+        return _hunks(path, old, new, moved)
     low, tail = max(start - CONTEXT, 0), max(end - CONTEXT, 0)
     lines = difflib.unified_diff(old[low : len(old) - tail], new[low : len(new) - tail], "present", path, n=CONTEXT)
     return "".join(_ended(_moved(line, low)) for line in lines)
@@ -96,13 +101,72 @@ def _same_ends(old: List[str], new: List[str]) -> Tuple[int, int]:
     return start, end
 
 
-def _block(path: str, old: List[str], start: int, middle: Tuple[List[str], List[str]]) -> str:
-    low = max(start - CONTEXT, 0)
-    removed, added = middle
-    before, after = start - low + len(removed), start - low + len(added)
-    head = f"@@ -{low + 1 if before else low},{before} +{low + 1 if after else low},{after} @@\n"
-    body = [f" {line}" for line in old[low:start]] + [f"-{line}" for line in removed] + [f"+{line}" for line in added]
-    return f"--- present\n+++ {path}\n{head}" + "".join(map(_ended, body))
+def _changes(old: List[str], new: List[str]) -> List[Change]:
+    """Return the changes between long texts. Lines that are once in each text stand for each other, as in a patience
+    diff; difflib compares what is between two of them, until it has compared `MOST_COMPARED` by as many lines.
+    """
+    found: List[Change] = []
+    left = MOST_COMPARED * MOST_COMPARED
+    here = there = 0
+    for at, to in [*_common(old, new), (len(old), len(new))]:
+        before, after = old[here:at], new[there:to]
+        if left < len(before) * len(after):
+            found.append((here, at, there, to))
+        elif before or after:
+            left -= len(before) * len(after)
+            codes = difflib.SequenceMatcher(None, before, after).get_opcodes()
+            found += [(here + i, here + j, there + k, there + m) for tag, i, j, k, m in codes if tag != "equal"]
+        here, there = at + 1, to + 1
+    return found
+
+
+def _common(old: List[str], new: List[str]) -> List[Tuple[int, int]]:
+    """Return where lines are that occur once in each text, the most of them that are in the same order in both."""
+    once = {line: at for at, line in enumerate(new)}
+    both = (Counter(old), Counter(new))
+    pairs = [(at, once[line]) for at, line in enumerate(old) if all(count[line] == 1 for count in both)]
+    ends: List[int] = []  # the least end of a rising sequence of each length, and which pair that is
+    which: List[int] = []
+    earlier: List[int] = []
+    for number, (_, to) in enumerate(pairs):
+        length = bisect_left(ends, to)
+        earlier.append(which[length - 1] if length else -1)
+        ends[length : length + 1], which[length : length + 1] = [to], [number]
+    found: List[Tuple[int, int]] = []
+    last = which[-1] if which else -1
+    while last >= 0:
+        found.append(pairs[last])
+        last = earlier[last]
+    return found[::-1]
+
+
+def _hunks(path: str, old: List[str], new: List[str], changes: List[Change]) -> str:
+    """Return a unified diff by these changes."""
+    groups: List[List[Change]] = []
+    for change in changes:
+        if groups and change[0] - groups[-1][-1][1] <= 2 * CONTEXT:
+            groups[-1].append(change)
+        else:
+            groups.append([change])
+    hunks = [line for group in groups for line in _hunk(old, new, group)]
+    return "".join([f"--- present\n+++ {path}\n", *hunks])
+
+
+def _hunk(old: List[str], new: List[str], group: List[Change]) -> Iterator[str]:
+    at = low = max(group[0][0] - CONTEXT, 0)
+    high = min(group[-1][1] + CONTEXT, len(old))
+    first, last = low + group[0][2] - group[0][0], high + group[-1][3] - group[-1][1]
+    yield f"@@ -{_range(low, high)} +{_range(first, last)} @@\n"
+    for start, end, begin, stop in group:
+        marked = [(" ", old[at:start]), ("-", old[start:end]), ("+", new[begin:stop])]
+        yield from (_ended(f"{mark}{line}") for mark, lines in marked for line in lines)
+        at = end
+    yield from (_ended(f" {line}") for line in old[at:high])
+
+
+def _range(start: int, end: int) -> str:
+    """Return the lines of a hunk as POSIX has it: counted from 1, and before an empty range the line that precedes."""
+    return f"{start + (end > start)},{end - start}"
 
 
 def _moved(line: str, by: int) -> str:

@@ -10,6 +10,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+REFUSED = -32050
+"""Of JSON-RPC's codes for errors that an implementation defines, one that MCP does not use."""
+
 
 async def reply(send: Send, status: int, body: dict[str, Any], *headers: tuple[bytes, bytes]) -> None:
     """Send a whole reply."""
@@ -17,3 +20,12 @@ async def reply(send: Send, status: int, body: dict[str, Any], *headers: tuple[b
     all_headers = [(b"content-type", b"application/json"), (b"content-length", str(len(data)).encode()), *headers]
     await send({"type": "http.response.start", "status": status, "headers": all_headers})
     await send({"type": "http.response.body", "body": data})
+
+
+async def refuse(send: Send, status: int, code: str, message: str, *headers: tuple[bytes, bytes]) -> None:
+    """Refuse a request before its message is read, by an error of JSON-RPC without an id, which MCP allows.
+
+    Clients show its text to a model, and of another body nothing.
+    """
+    error = {"code": REFUSED, "message": message, "data": {"code": code}}
+    await reply(send, status, {"jsonrpc": "2.0", "id": None, "error": error}, *headers)

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from writ_contracts.errors import Unreachable
 from writ_contracts.installation.gateway_tokens import GatewayToken
-from writ_gateway.http.asgi import Application, Receive, Scope, Send, reply
+from writ_gateway.http.asgi import Application, Receive, Scope, Send, refuse, reply
 from writ_gateway.http.issuers import SCOPE, Issuer, has_scope, metadata, session_of
 from writ_gateway.http.time_limits import MOST_CONNECTIONS
 from writ_gateway.http.tokens import TokenRates, Tokens
@@ -74,8 +74,8 @@ class BearerAuthentication:
         if scope["type"] != "http":
             await self._inner(scope, receive, send)
         elif _has_two_lengths(scope):
-            body = {"error": "invalid_request", "message": "a body has a length or comes in chunks, not both"}
-            await reply(send, 400, body, (b"connection", b"close"))
+            text = "a body has a length or comes in chunks, not both"
+            await refuse(send, 400, "invalid_request", text, (b"connection", b"close"))
         elif scope["path"] == HEALTH:
             await reply(send, 200, {"status": "ok"})
         elif self._issuer and scope["path"].startswith(METADATA):
@@ -94,8 +94,8 @@ class BearerAuthentication:
             claims = await self._access.claims(token) if self._access is not None and token else None
         except Unreachable as error:
             _log.warning("access_token.not_verified", error=str(error)[:500])
-            body = {"error": "temporarily_unavailable", "message": "the authorization server does not answer"}
-            await reply(send, 503, body, (b"retry-after", b"5"))
+            text = "the authorization server does not answer: try again in 5 s"
+            await refuse(send, 503, "temporarily_unavailable", text, (b"retry-after", b"5"))
             return
         if self._access is None or claims is None or (principal := self._access.principal(claims)) is None:
             self._unauthenticated[_has_credentials(scope)].note(_address(scope))
@@ -121,8 +121,8 @@ class BearerAuthentication:
         Nothing is ever sent on the stream of a GET. It would stay open, and count, after its token was revoked.
         """
         if scope["method"] != "POST":
-            body = {"error": "method_not_allowed", "message": "this server has no sessions: POST each request"}
-            await reply(send, 405, body, (b"allow", b"POST"))
+            text = "this server has no sessions: POST each request"
+            await refuse(send, 405, "method_not_allowed", text, (b"allow", b"POST"))
             return
         who, size = identity.principal, _body_size(scope)
         if self._open[who] >= MOST_OPEN or self._open_bytes[who] + size > MOST_OPEN_BYTES:
@@ -139,8 +139,7 @@ class BearerAuthentication:
 
     async def _refuse_excess(self, identity: CallerIdentity, send: Send, message: str, seconds: int) -> None:
         self._refusals.note(identity.principal, "rate_limited", session=identity.session)
-        body = {"error": "rate_limited", "message": message}
-        await reply(send, 429, body, (b"retry-after", str(seconds).encode()))
+        await refuse(send, 429, "rate_limited", f"{message} {seconds} s", (b"retry-after", str(seconds).encode()))
 
     async def _refuse(self, send: Send, status: int, error: str) -> None:
         challenge = f'Bearer realm="writ", error="{error}"'
@@ -148,8 +147,8 @@ class BearerAuthentication:
             address = urlsplit(self._issuer.audience)
             where = f"{address.scheme}://{address.netloc}{METADATA}{address.path}"
             challenge += f', scope="{SCOPE}", resource_metadata="{where}"'
-        body = {"error": error, "message": "no valid token for this gateway"}
-        await reply(send, status, body, (b"www-authenticate", challenge.encode()))
+        text = "no valid token for this gateway: it is unknown, revoked or expired, or lacks the scope"
+        await refuse(send, status, error, text, (b"www-authenticate", challenge.encode()))
 
 
 def _access_tokens(issuer: Issuer) -> "AccessTokens":

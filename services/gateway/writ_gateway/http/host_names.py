@@ -6,7 +6,7 @@ alone: `127.0.0.1:1.evil.example` passes there, and any port.
 
 import re
 
-from writ_gateway.http.asgi import Application, Receive, Scope, Send, reply
+from writ_gateway.http.asgi import Application, Receive, Scope, Send, refuse
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 _PORT = "(:[0-9]{1,5})?"
@@ -30,16 +30,12 @@ class HostNames:
             return
         hosts, origins = _values(scope, b"host"), _values(scope, b"origin")
         if len(hosts) != 1 or not self._is_host(hosts[0]):
-            await _refuse(send, 421, "misdirected_request", "the Host header does not name this gateway")
+            await refuse(send, 421, "misdirected_request", "the Host header does not name this gateway")
         elif not all(map(self._is_origin, filter(None, origins))):
-            await _refuse(send, 403, "forbidden_origin", "the Origin header names another page than this gateway's")
+            await refuse(send, 403, "forbidden_origin", "the Origin header names another page than this gateway's")
         else:
             await self._inner(scope, receive, send)
 
 
 def _values(scope: Scope, header: bytes) -> list[str]:
     return [value.decode("latin-1").lower() for name, value in scope["headers"] if name == header]
-
-
-async def _refuse(send: Send, status: int, error: str, message: str) -> None:
-    await reply(send, status, {"error": error, "message": message})

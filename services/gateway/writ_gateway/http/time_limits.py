@@ -11,7 +11,7 @@ from collections.abc import Callable
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
-from writ_gateway.http.asgi import Application, Message, Receive, Scope, Send, reply
+from writ_gateway.http.asgi import Application, Message, Receive, Scope, Send, refuse
 
 HEAD_SECONDS, BODY_SECONDS, REPLY_SECONDS = 10.0, 20.0, 20.0
 MOST_CONNECTIONS = 1000
@@ -142,8 +142,8 @@ class BodyLimit:
             if not timed.late:
                 raise
             if not timed.started:
-                body = {"error": "timeout", "message": "the body of the request did not come in time"}
-                await reply(send, 408, body, (b"connection", b"close"))
+                text = "the body of the request did not come in time"
+                await refuse(send, 408, "timeout", text, (b"connection", b"close"))
 
 
 class _TimedRequest:

@@ -5,7 +5,7 @@ bytes, so what looks like a value inside of a string does not count.
 """
 
 from writ_contracts.json_values import may_exceed
-from writ_gateway.http.asgi import Application, Message, Receive, Scope, Send, reply
+from writ_gateway.http.asgi import Application, Message, Receive, Scope, Send, refuse
 from writ_gateway.server import LONGEST_MESSAGE
 
 MOST_VALUES = 100_000
@@ -26,7 +26,7 @@ class ValueLimit:
         first, body = await _whole(receive)
         if first is None and may_exceed(body, MOST_VALUES):
             text = f"the body may have more than {MOST_VALUES:,} values"
-            await reply(send, 413, {"error": "too_large", "message": text})
+            await refuse(send, 413, "too_large", text)
             return
         waiting = [first or {"type": "http.request", "body": body, "more_body": False}]
 

@@ -6,6 +6,7 @@ new state.
 """
 
 import time
+from collections.abc import Callable
 
 from writ_bus import tracing
 from writ_bus.port import Bus, Endpoint, Entry, Message
@@ -13,7 +14,7 @@ from writ_bus.sender import sender_key
 from writ_contracts import subjects, wire
 from writ_contracts.errors import Conflict, Denied, Full, Untrusted, WritError
 from writ_contracts.inventory import WRIT
-from writ_contracts.journal import ApprovalGiven, Approved, Rejected
+from writ_contracts.journal import ApprovalGiven, Approved, Rejected, Requested
 from writ_contracts.people.approvals import (
     Approval,
     ApprovalEvent,
@@ -60,12 +61,15 @@ class ApprovalEndpoint:
         judging: JudgeFactory,
         standings: RecordedOperations,
         security: SecurityEvents,
+        rejected: Callable[[Requested], None],
         observe: Observer,
     ) -> None:
+        """`rejected` counts an operation that ends by a recorded rejection."""
         self._bus = bus
         self._judging = judging
         self._standings = standings
         self._security = security
+        self._rejected = rejected
         self._observe = observe
         self._buckets = Buckets(RATE, BURST)
         self._counters = SignCounters()
@@ -112,6 +116,8 @@ class ApprovalEndpoint:
                 state = await self._append(standing, event)
             except Conflict:
                 continue  # another writer was first: read the new state
+            if isinstance(event, Rejected):
+                self._rejected(standing.life.requested)
             self._note_counter(request.approval.credential, proven)
             await self._notify_approvers(standing, event, approval)
             return _reply(standing, state, remaining)

@@ -153,5 +153,8 @@ async def revoke(settings: Settings, token_id: str) -> int:
     """Remove a token; the gateway refuses it from the next request on."""
     known = [one.id for one in read_tokens(settings.home.gateway_tokens)]
     gone = revoke_token(settings.home.gateway_tokens, one_of(token_id, known, "token"))
-    settings.screen.line(f"token {gone.id} of {gone.principal} is revoked")
+    if settings.screen.json:
+        settings.screen.data({"id": gone.id, "principal": gone.principal})
+    else:
+        settings.screen.line(f"token {gone.id} of {gone.principal} is revoked")
     return Exit.DONE
