@@ -24,7 +24,6 @@ async def heartbeat(
     free: int = 1,
     plugins: dict[str, str] | None = None,
     level: int = 0,
-    requests: bool = False,
     baseline_notices: bool = False,
     instance: str = "",
     leaving: bool = False,
@@ -34,7 +33,6 @@ async def heartbeat(
     beat = Heartbeat(
         pool=world.hands.pool,
         instance=instance or world.hands.instance,
-        requests=requests,
         baseline_notices=baseline_notices,
         leaving=leaving,
         running=list(running),

@@ -208,7 +208,6 @@ class Agent:
             trusts=sorted(parts.trust.policy_keys)[:MOST_TRUSTED],
             people=self._known_people(),
             started=parts.identity.started,
-            requests=parts.bus.work_filter == subjects.dispatched_filter(parts.identity.pool),
             baseline_notices=self._hears_baselines,
             signs_replies=True,
         )

@@ -175,11 +175,6 @@ class AgentPresence:
         """Return the instances of all pools with a heartbeat within a lease."""
         return [last.heartbeat for pool in tuple(self._latest) for last in self._alive(pool)]
 
-    def reads_requests(self, pool: str) -> bool:
-        """Return whether the pool has agents, and all of them take requests that are dispatched at once."""
-        alive = self._alive(pool)
-        return bool(alive) and all(last.heartbeat.requests for last in alive)
-
     def hears_baseline_notices(self, pool: str) -> bool:
         """Return whether the pool has one agent alone, which receives notices of soon dispatched operations."""
         alive = self._alive(pool)
@@ -199,15 +194,6 @@ class AgentPresence:
         horizon = self._now() - self._lease
         heard = [one.signs for one in self._signing.get(pool, {}).values() if one.at >= horizon]
         return all(heard) if heard else not self.new
-
-    def all_read(self, level: int) -> bool:
-        """Return whether there are agents, and all of them read messages of this level."""
-        agents = self.all_agents()
-        return bool(agents) and all(agent.level >= level for agent in agents)
-
-    def any_reads_requests(self) -> bool:
-        """Return whether any agent takes requests that are dispatched at once."""
-        return any(agent.requests for agent in self.all_agents())
 
     def agents_of(self, pools: Iterable[str]) -> dict[str, list[Heartbeat]]:
         """Return the live agents of each of these pools at once."""
