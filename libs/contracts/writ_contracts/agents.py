@@ -211,16 +211,10 @@ class Heartbeat(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
     started: Seconds = 0.0
     """When this process started, by its host's clock. One instance with two starts is two processes."""
-    baseline_notices: bool = False
-    """It receives notices of soon dispatched operations."""
-    signs_replies: bool = False
-    """It signs its replies to executors (`ReplyStatement`)."""
 
 
 SIGNATURE_HEADER = "Writ-Signature"
-"""Of an agent's reply to an executor: the signed `ReplyStatement` as JSON. An executor of an earlier release ignores
-it. An agent of one sends none, and no `Heartbeat.signs_replies`.
-"""
+"""Of an agent's reply to an executor: the signed `ReplyStatement` as JSON."""
 
 
 class ReplyStatement(

@@ -114,7 +114,7 @@ def lay_foundation(  # long: one list of parts, each given those before it
         policy=PolicyClient(bus, policy_keys, config.installation, presence, measures),
         alarms=alarms,
         statements=statements,
-        replies=SignedReplies(statements, presence),
+        replies=SignedReplies(statements),
         targets=Targets(inventory, catalogue, presence),
         keys=keys,
         key_use=_key_use(config, keys, alarms, background, time),
