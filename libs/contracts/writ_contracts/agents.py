@@ -48,13 +48,10 @@ STARTED_HEADER = "Writ-Started"
 """
 
 
-def named_start(headers: Mapping[str, str]) -> float | None:
-    """Return the start that a claim's message names; None without one, and 0, which no agent has, for anything else."""
-    text = headers.get(STARTED_HEADER)
-    if text is None:
-        return None
+def named_start(headers: Mapping[str, str]) -> float:
+    """Return the start that a claim's message names; 0, which no agent has, where it names none."""
     try:
-        started = float(text)
+        started = float(headers.get(STARTED_HEADER, ""))
     except ValueError:
         return 0.0
     return started if isfinite(started) else 0.0

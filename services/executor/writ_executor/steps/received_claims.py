@@ -15,7 +15,7 @@ class ReceivedClaim(Struct, frozen=True, kw_only=True):
 
     signed: Signed
     claim: Claim
-    started: float | None
+    started: float
     apart: bool
 
 
