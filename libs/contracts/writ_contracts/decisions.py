@@ -26,8 +26,7 @@ themselves.
 MOST_TRACED = 40
 """Default number of rules in a trace."""
 OMIT_HEADER, OMIT_UNCHANGED = "Writ-Omit", "unchanged"
-"""With this header on a request to policy, the reply's `effective` may leave out texts equal to the requested ones. A
-policy of an earlier release ignores it.
+"""With this header on a request to policy, the reply's `effective` may leave out texts equal to the requested ones.
 """
 LARGE_REQUEST = 65_536
 """Bytes of a request from which on executors send the header."""
