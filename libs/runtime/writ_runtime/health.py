@@ -16,6 +16,7 @@ from urllib.parse import parse_qs
 import msgspec
 from msgspec import Struct
 
+from writ_bus import tasks
 from writ_contracts.errors import WritError
 from writ_runtime.logs import Log
 
@@ -123,7 +124,7 @@ async def listening(health: Health, host: str, port: int) -> AsyncIterator[int]:
         # No coroutine: asyncio 3.11 logs one that is cancelled as an error.
         if len(open_now) >= MOST_CONNECTIONS:  # a silent client makes way: a probe takes an instant
             open_now.pop(next(iter(open_now))).transport.abort()
-        task = asyncio.create_task(_converse(health, reader, writer))
+        task = tasks.spawn(_converse(health, reader, writer), "health")
         open_now[task] = writer
         task.add_done_callback(lambda ended: open_now.pop(ended, None))
 
