@@ -121,7 +121,7 @@ class Outbox:
 
     async def _send(self, key: str, parcel: Parcel) -> None:
         pauses = backoff(first=0.1, most=LONGEST_PAUSE)
-        while (reply := await self._reply(key, parcel, parcel.body)) is None:
+        while (reply := await self._reply(key, parcel)) is None:
             await self._keep_unspooled(key)
             await asyncio.sleep(next(pauses))
         if reply.unsettled:
@@ -137,7 +137,7 @@ class Outbox:
         reply = None
         while reply is None or reply.unsettled:
             await asyncio.sleep(repeat_pause(len(self._repeating)) * _random.uniform(0.5, 1.0))
-            reply = await self._reply(key, parcel, parcel.body)
+            reply = await self._reply(key, parcel)
         await self._forget(key, parcel)
 
     async def _forget(self, key: str, parcel: Parcel) -> None:
@@ -157,10 +157,10 @@ class Outbox:
             return False
         return True
 
-    async def _reply(self, key: str, parcel: Parcel, body: bytes) -> Acknowledgement | None:
+    async def _reply(self, key: str, parcel: Parcel) -> Acknowledgement | None:
         """Return the reply to the parcel, also to one that was set aside; None if it must be sent again."""
         try:
-            reply = await self._bus.request(parcel.subject, body, timeout=SEND_SECONDS)
+            reply = await self._bus.request(parcel.subject, parcel.body, timeout=SEND_SECONDS)
             answer = decode(reply.data, Acknowledgement)
         except Invalid as error:
             _log.error("outbox.unreadable_answer", key=key, error=str(error))
