@@ -12,14 +12,12 @@ from writ_agent.backends.port import Task
 from writ_agent.preflight import host_reads
 from writ_agent.work import early_baselines
 from writ_agent.work.early_baselines import EarlyBaselines
-from writ_bus.errors import Forbidden
-from writ_bus.port import Message, Subscription
+from writ_bus.port import Message
 from writ_contracts import subjects
 from writ_contracts.agents import BaselineNotice, Claim
 from writ_contracts.inventory import Target
 from writ_contracts.journal import Dispatched
 from writ_contracts.wire import encode
-from writ_testing.memory.bus import MemoryBus
 from writ_trust.keys import Key, generate_seed
 from writ_trust.statements import read
 
@@ -309,25 +307,3 @@ async def test_a_stopping_agent_ends_its_early_reads(world: World, baselines: Ba
     await until(lambda: len(baselines.begun) == 1)
     await agent.stop()
     await until(lambda: baselines.ended == [1])
-
-
-async def test_an_agent_announces_that_it_receives_notices(world: World) -> None:
-    await world.agent()
-    await until(lambda: bool(world.executor.heartbeats) and world.executor.heartbeats[-1].baseline_notices)
-
-
-async def test_an_agent_that_may_not_receive_notices_works_and_announces_none(
-    world: World, baselines: Baselines, sequence: Sequence, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """NATS still has the permissions of an earlier release."""
-    original = MemoryBus.subscribe
-
-    async def refused(self: MemoryBus, subject: str, *parts: Any, **named: Any) -> Subscription:
-        if subject == subjects.baseline_notice(POOL):
-            raise Forbidden("not permitted")
-        return await original(self, subject, *parts, **named)
-
-    monkeypatch.setattr(MemoryBus, "subscribe", refused)
-    await world.agent()
-    assert await sequence.dispatch(await sequence.prepare(), noticed=False) == {"reading": 1}
-    assert {beat.baseline_notices for beat in world.executor.heartbeats} == {False}

@@ -10,7 +10,6 @@ from tests.agent.conftest import POOL, TARGET, World, until
 from writ_agent.backends.port import Progress, Task, TaskResult
 from writ_agent.reporting import progress
 from writ_agent.work import worker
-from writ_contracts import subjects
 from writ_contracts.agents import Claim, ClaimReply, Receipt
 from writ_contracts.errors import Denied
 from writ_contracts.journal import Dispatched, DispatchedAtOnce, Requested
@@ -309,19 +308,3 @@ async def test_a_request_that_is_not_dispatched_is_dropped(world: World) -> None
     await world.executor.ended(done)
     assert world.backend.effects == [done]
     assert world.executor.operations[dropped].claims == []
-
-
-async def test_an_agent_says_that_it_takes_requests_where_its_consumer_delivers_them(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    agent = await world.agent()
-    bus = agent._parts.bus
-    for delivered, expected in (
-        (subjects.dispatched_filter(POOL), True),
-        (f"writ.journal.op.*.*.dispatched.{POOL}.>", False),
-        ("", False),
-    ):
-        monkeypatch.setattr(bus, "work_filter", delivered)
-        before = len(world.executor.heartbeats)
-        await until(lambda: len(world.executor.heartbeats) > before + 1)  # noqa: B023 - awaited here
-        assert world.executor.heartbeats[-1].requests is expected

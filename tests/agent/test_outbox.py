@@ -6,25 +6,18 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from msgspec import Raw, Struct
 
 from writ_agent.reporting.outbox import LARGE, Outbox, repeat_pause
 from writ_agent.reporting.spool import Intent, Parcel, Spool
 from writ_bus.port import Endpoint, EndpointReply, Message, Service
-from writ_contracts.agents import Acknowledgement, ReceiptMessage
-from writ_contracts.attached_bytes import attach
-from writ_contracts.errors import Invalid
-from writ_contracts.failures import failure_of
+from writ_contracts.agents import Acknowledgement
 from writ_contracts.requests import Failure
-from writ_contracts.signing import Signed
-from writ_contracts.wire import decode, encode
+from writ_contracts.wire import encode
 from writ_testing.eventually import eventually
 from writ_testing.memory.broker import Broker
 from writ_testing.memory.bus import MemoryBus
-from writ_trust.keys import public_of
 
 SMALL, BIG = Parcel(subject="writ.receipt.a", body=b"x"), Parcel(subject="writ.receipt.a", body=b"x" * (LARGE + 1))
 
@@ -214,64 +207,3 @@ async def test_refused_receipt_of_a_former_release_takes_no_other_claim_aside(
 
     await eventually(is_over, what="the refusal")
     assert (len(kept), dict(spool.live), list(tmp_path.glob("rejected-*"))) == (2, {"k": intent}, [])
-
-
-class EarlierReceiptMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A ReceiptMessage as executors of the release before read it."""
-
-    receipt: Signed
-    principal: str
-    full_output: dict[str, Any] = {}
-
-
-async def serve_earlier(broker: Broker, read: list[EarlierReceiptMessage]) -> None:
-    """Answer receipts as an executor of the release before."""
-
-    async def handle(message: Message) -> EndpointReply:
-        try:
-            read.append(decode(message.data, EarlierReceiptMessage))
-        except Invalid as error:
-            return EndpointReply(encode(Acknowledgement(error=failure_of(error))), {})
-        return EndpointReply(encode(Acknowledgement(stored=True)), {})
-
-    endpoint = Endpoint(name="receipt", subject="writ.receipt.*", handler=handle)
-    await MemoryBus(broker).serve(Service(name="executor", version="0", description="x", endpoints=[endpoint]))
-
-
-def with_attached(text: str) -> Parcel:
-    signed, data = Signed(key=public_of(b"s" * 32), payload=Raw(b"{}"), signature="s"), text.encode()
-    head = ReceiptMessage(receipt=signed, principal="p", full_output={"length": 1}, texts=[("content", len(data))])
-    return Parcel(subject="writ.receipt.a", body=attach(encode(head), data))
-
-
-@pytest.mark.parametrize("durable", [True, False])
-@pytest.mark.parametrize(
-    ("text", "output"),
-    [
-        ("é\n" * LARGE, {"length": 1, "content": "é\n" * LARGE}),
-        ("\1" * 1_000_000, {"omitted_bytes": 6_000_025}),
-    ],
-    ids=["fits", "too large as JSON"],
-)
-async def test_executor_of_the_release_before_gets_a_receipt_without_attached_texts(
-    spool: Spool, tmp_path: Path, text: str, output: dict[str, Any], durable: bool
-) -> None:
-    broker, read, sent = Broker(), list[EarlierReceiptMessage](), list[str]()
-    await serve_earlier(broker, read)
-    outbox = Outbox(MemoryBus(broker), spool, sent.append)
-    await outbox.post("k", with_attached(text), durable=durable)
-    await outbox.flush(5.0)
-    assert [(one.principal, one.full_output) for one in read] == [("p", output)]
-    assert (sent, dict(spool.live), list(tmp_path.glob("rejected-*"))) == (["k"], {}, [])
-
-
-async def test_receipt_refused_in_both_forms_is_set_aside_with_its_attached_texts(spool: Spool, tmp_path: Path) -> None:
-    broker, kept, sent = Broker(), list[bool](), list[str]()
-    invalid = Acknowledgement(error=Failure(code="invalid", message="no"))
-    await serve(broker, spool, kept, invalid, invalid)
-    outbox = Outbox(MemoryBus(broker), spool, sent.append)
-    await outbox.post("k", with_attached("x" * LARGE), durable=True)
-    await outbox.flush(5.0)
-    (aside,) = tmp_path.glob("rejected-*")
-    assert aside.stat().st_size > LARGE
-    assert (len(kept), dict(spool.live)) == (2, {})

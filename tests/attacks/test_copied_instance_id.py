@@ -30,6 +30,6 @@ async def test_a_claim_under_the_honest_agents_instance_id_is_a_security_event(
         with installation.paused("agent-a"):
             answer = await alice.submit("file_write", "web-1", {"file_path": str(files / "taken"), "content": "x"})
             await claimed(installation, thief, answer.operation_id or "", instance)
-    event = await alarm(executor, "key_copied", text="claims of one instance name no start")
+    event = await alarm(executor, "key_copied", text="one instance has two starts")
     assert event.pool == "a"
     assert instance in event.detail

@@ -1,13 +1,12 @@
 """Searches by values that the journal has as search digests alone."""
 
 import secrets
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.audit.history import History
-from tests.audit.replica import policy, replica, search, trace
+from tests.audit.replica import replica, search, trace
 
 from writ_audit import hidden_values
 from writ_bus.errors import Forbidden
@@ -28,21 +27,6 @@ from writ_runtime.logs import Log
 from writ_testing.fakes.scripted_policy import ScriptedPolicy
 from writ_testing.memory.bus import MemoryBus
 from writ_trust.parameter_keys import ParameterKeys
-
-
-@pytest.fixture
-def scripted() -> ScriptedPolicy:
-    return policy("allow")
-
-
-@pytest.fixture
-async def bus(tmp_path: Path, scripted: ScriptedPolicy, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MemoryBus]:
-    monkeypatch.setattr(hidden_values, "TIMEOUT", 0.3)  # some tests have no executor
-    bus = MemoryBus()
-    await scripted.serve(bus)
-    async with replica(bus, tmp_path, scripted.key.public):
-        yield bus
-    await bus.close()
 
 
 @pytest.fixture

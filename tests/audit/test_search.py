@@ -1,15 +1,14 @@
 """Searches: every filter, newest first, in pages, and never more than the reader may see."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from tests.audit.history import History
-from tests.audit.replica import ask, policy, replica, search, trace
+from tests.audit.replica import ask, replica, search, trace
 from tests.contracts.messages import sample
 
-from writ_audit import hidden_values, reading
+from writ_audit import reading
 from writ_audit.index_follower import IndexFollower
 from writ_bus.port import Bus
 from writ_contracts.history.audit import SearchReply, SecurityFilter
@@ -19,21 +18,6 @@ from writ_contracts.people.approvals import SignedApproval
 from writ_contracts.wire import decode_event, encode
 from writ_testing.fakes.scripted_policy import ScriptedPolicy
 from writ_testing.memory.bus import MemoryBus
-
-
-@pytest.fixture
-def scripted() -> ScriptedPolicy:
-    return policy("allow")
-
-
-@pytest.fixture
-async def bus(tmp_path: Path, scripted: ScriptedPolicy, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MemoryBus]:
-    monkeypatch.setattr(hidden_values, "TIMEOUT", 0.3)  # most tests have no executor
-    bus = MemoryBus()
-    await scripted.serve(bus)
-    async with replica(bus, tmp_path, scripted.key.public):
-        yield bus
-    await bus.close()
 
 
 @pytest.fixture

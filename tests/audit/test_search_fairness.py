@@ -3,12 +3,12 @@
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.audit.history import History
-from tests.audit.replica import policy, replica, search
+from tests.audit.replica import search
 from tests.audit.test_index import opened
 
 from writ_audit import index, reading
@@ -20,15 +20,6 @@ from writ_testing.memory.bus import MemoryBus
 
 SEARCHES = 45
 """Fewer than audit serves of one principal at once, and more than Python has threads for them."""
-
-
-@pytest.fixture
-async def bus(tmp_path: Path) -> AsyncIterator[MemoryBus]:
-    bus, scripted = MemoryBus(), policy("allow")
-    await scripted.serve(bus)
-    async with replica(bus, tmp_path, scripted.key.public):
-        yield bus
-    await bus.close()
 
 
 async def test_search_waits_for_no_long_searches_of_another_principal(

@@ -1,13 +1,11 @@
 """Security events are listed for those whom policy allows it, also events without an operation."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from tests.audit.history import History
-from tests.audit.replica import policy, replica, trace
+from tests.audit.replica import trace
 
 from writ_contracts import journal, subjects
 from writ_contracts.history.audit import SecurityFilter, TraceReply
@@ -16,20 +14,6 @@ from writ_contracts.wire import encode
 from writ_testing.fakes.scripted_policy import ScriptedPolicy
 from writ_testing.memory.bus import MemoryBus
 from writ_testing.memory.journal import MemoryJournal
-
-
-@pytest.fixture
-def ruling() -> ScriptedPolicy:
-    return policy("allow")
-
-
-@pytest.fixture
-async def bus(tmp_path: Path, ruling: ScriptedPolicy) -> AsyncIterator[MemoryBus]:
-    bus = MemoryBus()
-    await ruling.serve(bus)
-    async with replica(bus, tmp_path, ruling.key.public):
-        yield bus
-    await bus.close()
 
 
 @pytest.fixture
@@ -106,11 +90,11 @@ async def test_the_last_page_ends_where_older_events_are_archived(
 
 
 async def test_security_events_are_hidden_from_those_without_permission(
-    bus: MemoryBus, ruling: ScriptedPolicy, stored: list[int]
+    bus: MemoryBus, scripted: ScriptedPolicy, stored: list[int]
 ) -> None:
     """Also those about the reader: a thief would learn that it is noticed."""
     assert len(sequences(await listed(bus))) == len(stored)
-    ruling.effects["audit_read"] = "deny"
+    scripted.effects["audit_read"] = "deny"
     for fields in ({}, {"principal": "anna"}):
         answer = await listed(bus, **fields)
         assert answer.error is not None

@@ -1,6 +1,5 @@
 """Traces are complete at once after the end, include related security events, and open only to permitted readers."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -18,19 +17,15 @@ from writ_contracts.ids import operation_id
 from writ_contracts.notices import Notice, NoticeReply
 from writ_contracts.wire import decode, encode
 from writ_testing.eventually import eventually
+from writ_testing.fakes.scripted_policy import ScriptedPolicy
 from writ_testing.memory.bus import MemoryBus
 
 WHOLE = ["requested", "dispatched", "granted", "finished"]
 
 
 @pytest.fixture
-async def bus(tmp_path: Path) -> AsyncIterator[MemoryBus]:
-    bus = MemoryBus()
-    scripted = policy("deny")
-    await scripted.serve(bus)
-    async with replica(bus, tmp_path, scripted.key.public):
-        yield bus
-    await bus.close()
+def scripted() -> ScriptedPolicy:
+    return policy("deny")
 
 
 @pytest.fixture

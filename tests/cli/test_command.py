@@ -148,25 +148,6 @@ async def test_the_beginning_of_an_id_is_enough(command: Command, served: Script
     assert served.requests[-1][1].parameters == {"operation_id": ids[0]}, cancelled.stderr
 
 
-async def test_earlier_audit_finds_whole_correlation_ids_and_the_command_says_so(
-    command: Command, served: ScriptedApi
-) -> None:
-    number = operation_id("alice", "k")
-    await command("run", "service_restart", "-t", "a", "service_name=nginx", "--idempotency-key", "k")
-    whole = served.view(number).correlation_id
-    served.audit_is_older = True
-    for words in (("trace", whole), ("audit", "search", "--correlation-id", whole)):
-        done = await command(*words)
-        assert (done.exit_code, number in done.stdout) == (0, True), done.stderr
-    for words in (("trace", whole[:1]), ("audit", "search", "--correlation-id", whole[:1])):
-        done = await command(*words)
-        assert done.exit_code == 2
-        assert done.stderr == (
-            f"writ: nothing with correlation id {whole[:1]!r} is on record, or you may not read it; the audit service "
-            "is of an earlier release, which finds such ids only as a whole\n"
-        )
-
-
 async def test_times_for_programs_are_iso_beside_epoch(command: Command, served: ScriptedApi) -> None:
     await command("run", "service_restart", "-t", "a", "service_name=nginx", "--idempotency-key", "k")
     view = json.loads((await command("op", "get", operation_id("alice", "k"), "-o", "json")).stdout)

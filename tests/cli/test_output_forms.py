@@ -53,18 +53,6 @@ def test_a_path_that_leads_nowhere_is_refused_with_what_there_is(path: str, mess
     assert message in str(refused.value)
 
 
-@pytest.mark.parametrize("found", [[], ["a"]])
-def test_a_list_tells_how_many_entries_an_earlier_release_left_out(
-    capsys: pytest.CaptureFixture[str], found: list[str]
-) -> None:
-    Screen("table").listing(found, ("stop",), ((one,) for one in found), empty="no stop", drop=(), unlisted=7)
-    shown = capsys.readouterr()
-    assert shown.err.startswith(
-        "writ: 7 further entries are not listed: a policy service of an earlier release replied"
-    )
-    assert "no stop" not in shown.out
-
-
 def test_a_list_of_no_tokens_has_a_line_in_place_of_headings(tmp_path: Path) -> None:
     (tmp_path / "inventory.yaml").write_text(INVENTORY)
     (tmp_path / "principals.yaml").write_text(PRINCIPALS)

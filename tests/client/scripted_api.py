@@ -54,7 +54,6 @@ class ScriptedApi:
         """Dispatch operations with their requests."""
         self.mute = False
         self.audit_away = False
-        self.audit_is_older = False
         self.audit_lacks = 0
         """It refuses fields of searches that its release does not have."""
         self.silent_policy = False
@@ -261,9 +260,6 @@ class ScriptedApi:
 
     async def _search(self, message: Message) -> bytes:
         responders = decode(message.data, audit.SearchQuery)
-        if self.audit_is_older and responders.correlation_prefix is not None:
-            text = "Object contains unknown field `correlation_prefix`"
-            return encode(audit.SearchReply(error=Failure(code="invalid", message=text)))
         views = [self.view(number) for number in reversed(self.lives)]
         rows = [
             audit.SearchRow(

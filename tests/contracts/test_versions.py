@@ -15,8 +15,8 @@ from writ_testing.each_case import each_case
 
 FILE = GOLDEN.with_name("last_version.json")
 LAST: dict[str, Any] = json.decode(FILE.read_bytes())
-GONE: frozenset[str] = frozenset({"StoredReport.json"})
-"""Kinds that the last version had and nobody sends or reads any more: stored reports are signed now."""
+GONE: frozenset[str] = frozenset()
+"""Kinds that the last version had and nobody sends or reads any more."""
 KINDS = {file_name(kind): kind for kind in messages()}
 SENT = {
     kind for channel in CHANNELS if channel.style in (Style.REQUEST, Style.PUBLISH) for kind in carried(channel.message)

@@ -6,7 +6,7 @@ from typing import Any
 from tests.executor.conftest import World
 
 from writ_agent.reporting.receipts import AgentIdentity
-from writ_agent.reporting.signed_replies import signed_reply
+from writ_agent.reporting.signed_replies import signed_reply, with_finding
 from writ_bus.port import Endpoint, EndpointReply, Message, Service
 from writ_contracts import subjects
 from writ_contracts.agents import CancelReply, CancelRequest, Heartbeat, ReadReply, ReadRequest
@@ -24,18 +24,13 @@ async def heartbeat(
     free: int = 1,
     plugins: dict[str, str] | None = None,
     level: int = 0,
-    requests: bool = False,
-    baseline_notices: bool = False,
     instance: str = "",
     leaving: bool = False,
     also: tuple[str, ...] = (),
-    signs_replies: bool = False,
 ) -> None:
     beat = Heartbeat(
         pool=world.hands.pool,
         instance=instance or world.hands.instance,
-        requests=requests,
-        baseline_notices=baseline_notices,
         leaving=leaving,
         running=list(running),
         free_slots=free,
@@ -44,7 +39,6 @@ async def heartbeat(
         skew=skew,
         plugins=plugins or {},
         level=level,
-        signs_replies=signs_replies,
     )
     await world.bus.publish(subjects.heartbeat(world.hands.pool), encode(beat))
 
@@ -69,7 +63,6 @@ async def serve_agent(
     cancelled: str = "stopped",
     observed: dict[str, Any] | None = None,
     *,
-    signs: bool = True,
     key: Key | None = None,
     instance: str = "",
     before_read: Callable[[], Awaitable[object]] | None = None,
@@ -80,19 +73,21 @@ async def serve_agent(
         key=key or world.hands.key, pool=world.hands.pool, instance=instance or world.hands.instance
     )
 
-    async def serve_read(message: Message) -> bytes | EndpointReply:
+    async def serve_read(message: Message) -> EndpointReply:
         ask = decode(message.data, ReadRequest)
         found = observed or {"action": ask.action}
         if before_read is not None:
             await before_read()
         preview = sign(world.hands.key, preview_of(ask, found)) if ask.action == "preview" else None
-        reply = encode(ReadReply(observed=found, verdict=verdict, preview=preview))  # type: ignore[arg-type]
-        return signed_reply(identity, message, reply) if signs else reply
+        reply = ReadReply(observed=found, verdict=verdict, preview=preview)  # type: ignore[arg-type]
+        if ask.action == "probe":
+            reply = with_finding(identity, ask, read(ask.look, ReadGrant), reply)
+        return signed_reply(identity, message, encode(reply))
 
-    async def cancel(message: Message) -> bytes | EndpointReply:
+    async def cancel(message: Message) -> EndpointReply:
         cancels.append(decode(message.data, CancelRequest))
         reply = encode(CancelReply(result=cancelled))  # type: ignore[arg-type]
-        return signed_reply(identity, message, reply) if signs else reply
+        return signed_reply(identity, message, reply)
 
     pool = world.hands.pool
     endpoints = [

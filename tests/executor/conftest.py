@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from msgspec import json, structs
+from msgspec import Raw, json, structs
 
 from writ_contracts import subjects
 from writ_contracts.catalogue import BUILT_IN
@@ -18,6 +18,7 @@ from writ_contracts.journal import Carried, Dispatched, JournalEvent
 from writ_contracts.life import AcceptedLife, DispatchedLife, Life
 from writ_contracts.operations import Catalogue
 from writ_contracts.requests import RequestReply
+from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, decode_event
 from writ_executor.config import ExecutorConfig
 from writ_executor.journal.follower import read_life
@@ -36,6 +37,8 @@ from writ_trust.parameter_keys import ParameterKeys
 T = TypeVar("T")
 POOL = "local-web-1"
 WEB = Target(id="web-1", role="production", backend="local", file_roots=["/srv/app"])
+SIGNED: dict[str, Any] = {"statement": Signed(key="U" * 56, payload=Raw(b"{}"), signature="x"), "salt": "ab" * 32}
+"""A request with it is one that its principal signed; the scripted policy does not look."""
 KEY = SharedKeys(ParameterKeys(used=(secrets.token_bytes(32),)))
 
 
@@ -71,6 +74,7 @@ class World:
                 agents=self.folder / "agents",
                 sweep=0.05,
                 rate=10_000,
+                dispatch_at_once=False,
             ),
             **changed,
         )

@@ -1,9 +1,8 @@
-"""A large output comes with its texts attached, and is stored under AES, once all executors read both."""
+"""A large output comes with its texts attached, and is stored under AES, if all executors have AES."""
 
 from typing import Any
 
 import pytest
-from tests.executor.agent_requests import heartbeat
 from tests.executor.conftest import World
 from tests.executor.test_large_results import shown
 from tests.executor.test_parameter_seal import claimed as claimed_apart
@@ -17,6 +16,7 @@ from writ_contracts.large_texts import LARGE
 from writ_contracts.wire import decode, encode
 from writ_executor.journal.large_parameters import LargeParameters
 from writ_executor.journal.stored_parameters import EncryptedParameters, open_parameters
+from writ_executor.replicas import METADATA
 from writ_executor.service import Executor
 from writ_testing.eventually import eventually
 from writ_testing.memory.bus import MemoryBus
@@ -28,7 +28,6 @@ BODY = TEXT.encode()
 async def replica(world: World) -> Executor:
     """Return an executor that has found itself alone."""
     one = await world.executor()
-    await heartbeat(world, also=("file_read", "file_write"))
 
     async def found() -> bool:
         return one.replicas.all_read_attached()
@@ -37,9 +36,9 @@ async def replica(world: World) -> Executor:
     return one
 
 
-async def add_earlier_release(world: World, one: Executor) -> None:
-    """Add an executor that replies as the release before does."""
-    metadata = {"level": "2"}
+async def add_one_without_aes(world: World, one: Executor) -> None:
+    """Add an executor that replies as one does whose processor lacks AES."""
+    metadata = {"level": METADATA["level"]}
     await MemoryBus(world.broker).serve(
         Service(name="executor", version="0.1.0", description="", endpoints=[], metadata=metadata)
     )
@@ -80,9 +79,9 @@ async def test_requester_gets_the_output_whose_texts_were_attached(world: World)
     assert b"quoted" not in await stored(world, operation_id)
 
 
-async def test_executor_of_the_release_before_is_enough_for_the_former_form(world: World) -> None:
+async def test_one_executor_without_aes_is_enough_for_the_other_form(world: World) -> None:
     one = await replica(world)
-    await add_earlier_release(world, one)
+    await add_one_without_aes(world, one)
     assert not await claimed(world)
     operation_id, acknowledged = await reported(world, {"length": 1}, [("content", len(BODY))], BODY)
     assert acknowledged.stored  # an agent may have its permission from before
@@ -91,14 +90,14 @@ async def test_executor_of_the_release_before_is_enough_for_the_former_form(worl
     assert await shown(world, operation_id) == {"length": 1, "content": TEXT}
 
 
-async def test_large_parameters_are_stored_under_aes_once_all_executors_read_it(world: World) -> None:
+async def test_large_parameters_are_stored_under_aes_if_all_executors_have_it(world: World) -> None:
     one = await replica(world)
     plain = b"x" * LARGE
     fast = one.intake._vault._encrypt(plain)
-    await add_earlier_release(world, one)
-    former = one.intake._vault._encrypt(plain)
-    assert (len(fast), len(former)) == (len(world.shared.encrypt_large(plain)), len(world.shared.encrypt(plain)))
-    assert world.shared.decrypt(fast) == world.shared.decrypt(former) == plain
+    await add_one_without_aes(world, one)
+    other = one.intake._vault._encrypt(plain)
+    assert (len(fast), len(other)) == (len(world.shared.encrypt_large(plain)), len(world.shared.encrypt(plain)))
+    assert world.shared.decrypt(fast) == world.shared.decrypt(other) == plain
 
 
 GIVEN = {"file_path": "/srv/app/f", "content": TEXT, "note": TEXT + "more"}
@@ -111,7 +110,7 @@ def stored_form(executor: Executor) -> EncryptedParameters:
 async def test_large_texts_of_parameters_have_a_key_of_their_own_once_all_executors_read_it(world: World) -> None:
     one = await replica(world)
     apart = stored_form(one)
-    await add_earlier_release(world, one)
+    await add_one_without_aes(world, one)
     whole = stored_form(one)
     assert (apart.texts is not None, whole.texts) == (True, None)
     for stored in (apart, whole):
@@ -183,7 +182,7 @@ async def test_result_copied_to_the_place_of_another_one_is_not_shown(world: Wor
 async def test_output_that_no_reply_can_hold_is_named_by_its_size(world: World, alone: bool) -> None:
     one = await replica(world)
     if not alone:
-        await add_earlier_release(world, one)
+        await add_one_without_aes(world, one)
     operation_id, acknowledged = await reported(world, {}, [("content", 1_000_000)], b"\1" * 1_000_000)
     assert acknowledged.stored
     assert await shown(world, operation_id) == {"omitted_bytes": 6_000_014}

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from msgspec import structs
-from tests.executor.agent_requests import heartbeat, preview_of, serve_agent
+from tests.executor.agent_requests import preview_of, serve_agent
 from tests.executor.conftest import POOL, World
 
 from writ_agent.reporting.receipts import AgentIdentity
@@ -22,7 +22,6 @@ from writ_contracts.life import GrantedLife
 from writ_contracts.people.previews import PreviewDetails
 from writ_contracts.target_tests import TargetReport
 from writ_contracts.wire import decode, encode
-from writ_testing.eventually import eventually
 from writ_trust.digests import keyed_digest
 from writ_trust.keys import Key, generate_seed
 from writ_trust.statements import open_signed, read, sign
@@ -99,16 +98,6 @@ async def claimed(world: World) -> str:
     return number
 
 
-async def heard(world: World, *, number: int = 1, **how: Any) -> None:
-    """Send a heartbeat of the agent, and wait until the executor knows so many agents."""
-    await heartbeat(world, **how)
-
-    async def known() -> bool:
-        return len(world.executors[0].presence.agents(POOL)) == number
-
-    await eventually(known, what="its heartbeat")
-
-
 async def cancelled(world: World, number: str) -> str:
     """Return the outcome of a cancel of the operation."""
     cancel = await world.ask("operation_cancel", target="writ", parameters={"operation_id": number})
@@ -124,7 +113,6 @@ async def forgeries(world: World) -> list[tuple[str, str | None]]:
 async def test_forged_reply_to_a_cancel_confirms_no_stop_and_is_recorded(world: World, forgery: Forgery) -> None:
     await world.executor(sweep=1000.0, lease=1000.0)
     await serve(world, forgery, STOPPED)
-    await heard(world, signs_replies=True)
     number = await claimed(world)
     assert await cancelled(world, number) == "unknown"
     assert await forgeries(world) == [("bad_signature", number)]
@@ -133,45 +121,8 @@ async def test_forged_reply_to_a_cancel_confirms_no_stop_and_is_recorded(world: 
 async def test_signed_reply_of_the_claimant_confirms_the_stop(world: World) -> None:
     await world.executor(sweep=1000.0, lease=1000.0)
     await serve_agent(world)
-    await heard(world, signs_replies=True)
     assert await cancelled(world, await claimed(world)) == "succeeded"
     assert await forgeries(world) == []
-
-
-async def test_unsigned_reply_of_an_agent_of_an_earlier_release_confirms_the_stop(world: World) -> None:
-    await world.executor(sweep=1000.0, lease=1000.0)
-    await serve_agent(world, signs=False)
-    await heard(world)
-    await heard(world, instance="i-new", signs_replies=True, number=2)
-    assert await cancelled(world, await claimed(world)) == "succeeded"
-    assert await forgeries(world) == []
-
-
-async def test_unsigned_reply_of_an_agent_of_an_earlier_release_that_leaves_confirms_the_stop(world: World) -> None:
-    """A stopped agent lets its operations finish for a while, and replies meanwhile."""
-    await world.executor(sweep=1000.0, lease=1000.0)
-    await serve_agent(world, signs=False)
-    await heard(world)
-    await heard(world, instance="i-new", signs_replies=True, number=2)
-    number = await claimed(world)
-    await heard(world, leaving=True, number=1)
-    assert await cancelled(world, number) == "succeeded"
-    assert await forgeries(world) == []
-
-
-async def test_no_later_heartbeat_takes_back_that_an_agent_signs_its_replies(world: World) -> None:
-    one = await world.executor(sweep=1000.0, lease=1000.0)
-    await serve(world, unsigned, STOPPED)
-    await heard(world, signs_replies=True)
-    number = await claimed(world)
-    await heartbeat(world, skew=9.0)
-
-    async def replaced() -> bool:
-        return one.presence.agents(POOL)[0].skew == 9.0
-
-    await eventually(replaced, what="the forged heartbeat")
-    assert await cancelled(world, number) == "unknown"
-    assert await forgeries(world) == [("bad_signature", number)]
 
 
 async def probed(world: World, number: str) -> None:
@@ -186,7 +137,6 @@ async def probed(world: World, number: str) -> None:
 async def test_forged_reply_to_a_probe_ends_nothing_and_is_recorded(world: World, forgery: Forgery) -> None:
     await world.executor(sweep=1000.0, lease=1000.0)
     await serve(world, forgery, EFFECT)
-    await heard(world, signs_replies=True)
     number = await claimed(world)
     with pytest.raises(Untrusted):
         await probed(world, number)
@@ -196,8 +146,7 @@ async def test_forged_reply_to_a_probe_ends_nothing_and_is_recorded(world: World
 
 async def test_signed_reply_of_another_agent_of_the_pool_to_a_probe_ends_it(world: World) -> None:
     await world.executor(sweep=1000.0, lease=1000.0)
-    await serve(world, by_a_colleague, EFFECT)
-    await heard(world, signs_replies=True)
+    await serve(world, found(by=COLLEAGUE), b"")
     number = await claimed(world)
     await probed(world, number)
     assert (await world.life(number)).outcome == "succeeded"
@@ -219,10 +168,13 @@ def found(by: Key | None = None, **changed: Any) -> Forgery:
     return reply
 
 
+def without_finding(world: World, message: Message, _: bytes) -> EndpointReply:
+    return signed_reply(identity(world), message, EFFECT)
+
+
 async def test_finding_of_a_probe_is_on_record_with_the_outcome(world: World) -> None:
     await world.executor(sweep=1000.0, lease=1000.0)
     await serve(world, found(), b"")
-    await heard(world, signs_replies=True)
     number = await claimed(world)
     await probed(world, number)
     *_, end = await world.events(subjects.operation_filter("alice", number))
@@ -233,49 +185,24 @@ async def test_finding_of_a_probe_is_on_record_with_the_outcome(world: World) ->
 
 @pytest.mark.parametrize(
     "forgery",
-    [found(STRANGER), found(operation_id="a" * 26), found(verdict="no_effect"), found(attempt=2), found(pool="other")],
-    ids=["stranger", "operation", "verdict", "attempt", "pool"],
+    [
+        without_finding,
+        found(STRANGER),
+        found(operation_id="a" * 26),
+        found(verdict="no_effect"),
+        found(attempt=2),
+        found(pool="other"),
+    ],
+    ids=["none", "stranger", "operation", "verdict", "attempt", "pool"],
 )
 async def test_forged_finding_of_a_probe_ends_nothing_and_is_recorded(world: World, forgery: Forgery) -> None:
     await world.executor(sweep=1000.0, lease=1000.0)
     await serve(world, forgery, b"")
-    await heard(world, signs_replies=True)
     number = await claimed(world)
     with pytest.raises(Untrusted):
         await probed(world, number)
     assert (await world.life(number)).open
     assert await forgeries(world) == [("bad_signature", number)]
-
-
-@pytest.mark.parametrize("claimant_signs", [False, True])
-async def test_unsigned_reply_to_a_probe_counts_for_an_operation_of_an_earlier_release(
-    world: World, claimant_signs: bool
-) -> None:
-    await world.executor(sweep=1000.0, lease=1000.0)
-    await serve(world, unsigned, EFFECT)
-    await heard(world, signs_replies=claimant_signs)
-    await heard(world, instance="i-other", signs_replies=not claimant_signs, number=2)
-    number = await claimed(world)
-    if claimant_signs:  # the other agent may have replied
-        with pytest.raises(Untrusted):
-            await probed(world, number)
-    else:
-        await probed(world, number)
-    assert (await world.life(number)).outcome == (None if claimant_signs else "succeeded")
-    assert await forgeries(world) == []
-
-
-async def test_unsigned_reply_of_a_leaving_agent_of_an_earlier_release_to_a_probe_is_no_forgery(world: World) -> None:
-    await world.executor(sweep=1000.0, lease=1000.0)
-    await serve(world, unsigned, EFFECT)
-    await heard(world, signs_replies=True)
-    await heard(world, instance="i-old", number=2)
-    number = await claimed(world)
-    await heard(world, instance="i-old", leaving=True, number=1)
-    with pytest.raises(Untrusted):
-        await probed(world, number)
-    assert (await world.life(number)).open
-    assert await forgeries(world) == []
 
 
 async def report_of(world: World) -> TargetReport:
@@ -287,22 +214,9 @@ async def report_of(world: World) -> TargetReport:
 async def test_forged_report_of_a_target_test_is_not_shown_and_is_recorded(world: World, forgery: Forgery) -> None:
     await world.executor(sweep=1000.0, lease=1000.0)
     await serve(world, forgery, REPORT)
-    await heard(world, signs_replies=True)
     with pytest.raises(Untrusted):
         await report_of(world)
     assert await forgeries(world) == [("bad_signature", None)]
-
-
-@pytest.mark.parametrize(("reply", "signs"), [(by_a_colleague, True), (unsigned, False)])
-async def test_report_of_a_target_test_counts_if_a_colleague_signed_it_or_an_agent_signs_no_replies(
-    world: World, reply: Forgery, signs: bool
-) -> None:
-    await world.executor(sweep=1000.0, lease=1000.0)
-    await serve(world, reply, REPORT)
-    await heard(world, signs_replies=signs)
-    await heard(world, instance="i-other", signs_replies=True, number=2)
-    assert (await report_of(world)).well
-    assert await forgeries(world) == []
 
 
 @pytest.mark.parametrize("forged", ["unsigned", "by a stranger", "other details"])

@@ -5,7 +5,7 @@ refused and denied like any other.
 from typing import Any
 
 import pytest
-from tests.executor.conftest import World
+from tests.executor.conftest import SIGNED, World
 
 from writ_contracts.decisions import DecideRequest
 from writ_contracts.journal import Refused
@@ -39,9 +39,9 @@ async def test_fingerprint_is_that_of_the_whole_request(world: World) -> None:
     assert requested.fingerprint == digest_of(executor, requested.operation_id, PARAMETERS)
 
 
-async def test_policy_receives_the_texts_as_they_were_sent(world: World) -> None:
+async def test_policy_receives_signed_texts_as_they_were_sent(world: World) -> None:
     await world.executor()
-    await ask(world)
+    await world.ask("file_write", parameters=PARAMETERS, **SIGNED)
     (question,) = world.policy.decides
     assert isinstance(question, DecideRequest)
     assert question.subject.parameters == PARAMETERS

@@ -14,7 +14,7 @@ from writ_contracts.inventory import Target
 from writ_contracts.life import AcceptedLife
 from writ_contracts.wire import decode, encode
 from writ_executor.journal import own_violations
-from writ_executor.journal.audit_services import REMEMBERED, SILENCE, AuditServices
+from writ_executor.journal.audit_services import SILENCE, AuditServices
 from writ_executor.metrics import ExecutorMeasures, deadline_of, metrics
 from writ_executor.success_rate import FEWEST, SECONDS, SuccessRate
 from writ_runtime.health import Attention
@@ -280,24 +280,6 @@ def test_audit_position_is_that_of_the_service_that_has_read_most() -> None:
     audit_services.record(AuditStanding(position=30, lag=0, instance="a"))
     now[0] = SILENCE + 1
     assert audit_services.position() == 30  # the other one is gone; what it missed it reads within WRIT_JOURNAL_KEEP
-
-
-def test_the_level_of_audit_is_unknown_before_its_first_report_and_kept_while_it_is_silent() -> None:
-    now = [0.0]
-    audit_services = AuditServices(lambda: now[0])
-    assert not audit_services.all_read(1)
-    audit_services.record(AuditStanding(position=1, lag=0, instance="new", level=2))
-    assert audit_services.all_read(2)
-    assert not audit_services.all_read(3)
-    audit_services.record(AuditStanding(position=1, lag=0, instance="old", level=1))
-    now[0] = SILENCE + 1
-    audit_services.record(AuditStanding(position=1, lag=0, instance="new", level=2))
-    assert list(audit_services.levels()) == ["new"]
-    assert not audit_services.all_read(2)  # the silent one may go on
-    now[0] = REMEMBERED + 1
-    assert audit_services.all_read(2)
-    now[0] += SILENCE + 1
-    assert not audit_services.all_read(2)
 
 
 @pytest.mark.parametrize("refused", ["denied", "invalid", "cancelled", "rejected", "stale"])

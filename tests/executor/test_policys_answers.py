@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from msgspec import structs
-from tests.executor.conftest import World
+from tests.executor.conftest import SIGNED, World
 
 from writ_bus.port import Message
 from writ_contracts import subjects
@@ -167,7 +167,7 @@ async def test_large_texts_are_sent_for_the_grant_only_to_a_policy_without_them(
     """The scripted policy keeps none, like a replica that did not decide."""
     executor = await world.executor()
     content = "x" * LARGE
-    answer = await world.ask("file_write", parameters={"file_path": "/srv/f", "content": content})
+    answer = await world.ask("file_write", parameters={"file_path": "/srv/f", "content": content}, **SIGNED)
     work = await world.work(answer.operation_id or "")
     claimed = await world.hands.claim(work)
     assert claimed.answer.error is None
@@ -197,7 +197,7 @@ async def test_large_parameters_are_digested_and_encrypted_while_policy_decides(
     monkeypatch.setattr(executor.base.policy, "decide", decide_afterwards)
     monkeypatch.setattr(SharedKeys, "encrypt", noted)
     parameters = {"file_path": "/srv/f", "content": "x" * LARGE}
-    answer = await world.ask("file_write", parameters=parameters)
+    answer = await world.ask("file_write", parameters=parameters, **SIGNED)
     life = await world.accepted(answer.operation_id)
     assert executor.base.policy._effective._digests._recent._entries
     assert life.requested.hidden_bytes == len(encode(parameters))
@@ -206,7 +206,7 @@ async def test_large_parameters_are_digested_and_encrypted_while_policy_decides(
 async def test_contents_of_a_denied_request_are_not_kept(world: World) -> None:
     executor = await world.executor()
     world.policy.effects["file_write"] = "deny"
-    answer = await world.ask("file_write", parameters={"file_path": "/srv/f", "content": "x" * LARGE})
+    answer = await world.ask("file_write", parameters={"file_path": "/srv/f", "content": "x" * LARGE}, **SIGNED)
     assert answer.outcome == "denied"
     assert not executor.base.policy._effective._digests._recent._entries
 

@@ -1,7 +1,5 @@
 """Heartbeats are unsigned: a stolen key of a pool fills neither the memory nor another pool's place."""
 
-from msgspec import structs
-
 from writ_contracts.agents import Heartbeat
 from writ_contracts.ids import operation_id
 from writ_executor.agents.presence import MOST_INSTANCES, MOST_RUNNING, AgentPresence, other_policy_keys
@@ -22,22 +20,6 @@ def test_instances_of_a_pool_are_bounded_and_known_ones_stay() -> None:
     assert len(names) == MOST_INSTANCES
     assert "honest" in names
     assert [one.instance for one in presence.agents("ssh")] == ["other"]
-
-
-def test_made_up_instances_do_not_displace_an_agent_that_signs_its_replies() -> None:
-    now = [100.0]
-    presence = AgentPresence(lease=15.0, clock=lambda: now[0])
-    presence.record(structs.replace(beat("local", "honest"), signs_replies=True))
-    for n in range(MOST_INSTANCES + 50):
-        made_up = structs.replace(beat("local", f"ghost-{n}"), signs_replies=True)
-        presence.record(made_up)
-        presence.record(structs.replace(made_up, leaving=True))
-    presence.record(beat("local", "honest"))
-    assert presence.signs_replies("local", "honest")
-    now[0] += 16.0
-    presence.record(structs.replace(beat("local", "next"), signs_replies=True))
-    assert presence.signs_replies("local", "next")
-    assert len(presence._signing["local"]) == MOST_INSTANCES
 
 
 def test_running_operations_of_a_pool_are_bounded_and_granted_ones_stay() -> None:

@@ -154,7 +154,7 @@ async def test_start_with_another_text_or_other_values_is_forged(asking: Asking)
 
 
 async def test_start_with_the_whole_text_is_compared_with_the_digest(asking: Asking) -> None:
-    """For an agent of an earlier release, or from an executor of one."""
+    """Policy may have needed the text of another request a moment ago."""
     subject = left_out(asking)
     await recorded(asking, subject)
     answer = await asking.granted_as_recorded(whole(subject))

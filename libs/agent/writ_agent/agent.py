@@ -25,8 +25,7 @@ from writ_agent.work.in_flight import InFlightOperations
 from writ_agent.work.recovery import recover
 from writ_agent.work.worker import Worker, WorkerParts
 from writ_bus import tasks
-from writ_bus.errors import Forbidden
-from writ_bus.port import Bus, Endpoint, Handler, Service, Subscription
+from writ_bus.port import Bus, Endpoint, Service, Subscription
 from writ_contracts import subjects
 from writ_contracts.agents import MOST_RUNNING, MOST_TRUSTED, Heartbeat
 from writ_contracts.operations import Catalogue
@@ -109,7 +108,6 @@ class Agent:
         self._tasks: list[asyncio.Task[None]] = []
         self._subscriptions: list[Subscription] = []
         self._pulling: Subscription | None = None
-        self._hears_baselines = False
 
     async def start(self) -> None:
         """Recover the operations of an earlier process, then take work."""
@@ -119,25 +117,17 @@ class Agent:
         await recover(parts)
         self._subscriptions.append(await parts.bus.serve(self._service()))
         people = PeopleNoticeHandler(parts.trust, parts.people, parts.reporter, self._heartbeats.changed)
-        await self._subscribe(subjects.people_notice(pool), people.handle)
         baselines = self._worker.early_baselines
-        self._hears_baselines = await self._subscribe(subjects.baseline_notice(pool), baselines.handle)
+        for subject, handle in (
+            (subjects.people_notice(pool), people.handle),
+            (subjects.baseline_notice(pool), baselines.handle),
+        ):
+            self._subscriptions.append(await parts.bus.subscribe(subject, handle))
         self._pulling = await parts.bus.pull(
             subjects.consumer(pool), subjects.JOURNAL_STREAM, self._worker.handle, slots=self._settings.slots
         )
         # The first heartbeat makes executors count this agent as online, so it is sent once the agent takes work.
         self._tasks.append(tasks.keep("heartbeats", self._heartbeats.run))
-
-    async def _subscribe(self, subject: str, handle: Handler) -> bool:
-        """Subscribe to notices, without which an agent works too. Return whether NATS permits it: its configuration may
-        be of an earlier release.
-        """
-        try:
-            self._subscriptions.append(await self._parts.bus.subscribe(subject, handle))
-        except Forbidden as error:
-            _log.warning("notices.not_heard", subject=subject, error=str(error))
-            return False
-        return True
 
     async def stop(self) -> None:
         """Claim nothing more, give running operations `stop_grace`, end the rest, then send the receipts."""
@@ -208,9 +198,6 @@ class Agent:
             trusts=sorted(parts.trust.policy_keys)[:MOST_TRUSTED],
             people=self._known_people(),
             started=parts.identity.started,
-            requests=parts.bus.work_filter == subjects.dispatched_filter(parts.identity.pool),
-            baseline_notices=self._hears_baselines,
-            signs_replies=True,
         )
 
     def _known_people(self) -> int | None:

@@ -228,10 +228,6 @@ class Bus(Protocol):
         client does not reconnect. The process must end then, since it receives nothing more.
         """
 
-    @property
-    def work_filter(self) -> str:
-        """Return the filter of the consumer of this agent's pool, as of the last `server_time`; empty for others."""
-
     async def server_time(self, *, timeout: float) -> float:
         """Return the clock of the journal's server (Unix seconds), at some instant between call and return. Raises
         Unreachable, TimedOut, BusRefused, or Forbidden where the server's configuration is of an earlier release.

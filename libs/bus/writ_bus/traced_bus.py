@@ -133,10 +133,6 @@ class TracedBus:
     async def wait_closed(self) -> None:
         await self._bus.wait_closed()
 
-    @property
-    def work_filter(self) -> str:
-        return self._bus.work_filter
-
     async def server_time(self, *, timeout: float) -> float:
         return await self._bus.server_time(timeout=timeout)
 

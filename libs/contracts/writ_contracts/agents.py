@@ -44,18 +44,14 @@ class Claim(Statement, frozen=True, kw_only=True, forbid_unknown_fields=True, om
 
 
 STARTED_HEADER = "Writ-Started"
-"""Of a claim's message: `Heartbeat.started` of the agent, which the claim itself, being on record, must not show. An
-executor of an earlier release ignores the header; a message without it comes from an agent of an earlier release.
+"""Of a claim's message: `Heartbeat.started` of the agent, which the claim itself, being on record, must not show.
 """
 
 
-def named_start(headers: Mapping[str, str]) -> float | None:
-    """Return the start that a claim's message names; None without one, and 0, which no agent has, for anything else."""
-    text = headers.get(STARTED_HEADER)
-    if text is None:
-        return None
+def named_start(headers: Mapping[str, str]) -> float:
+    """Return the start that a claim's message names; 0, which no agent has, where it names none."""
     try:
-        started = float(text)
+        started = float(headers.get(STARTED_HEADER, ""))
     except ValueError:
         return 0.0
     return started if isfinite(started) else 0.0
@@ -63,17 +59,8 @@ def named_start(headers: Mapping[str, str]) -> float | None:
 
 TEXTS_HEADER, TEXTS_APART = "Writ-Texts", "apart"
 """With this header on a claim's message, the reply may have large texts attached as bytes
-(`writ_contracts.attached_bytes`). An executor of an earlier release ignores it, and an agent of one does not send it.
+(`writ_contracts.attached_bytes`). An agent whose processor lacks AES does not send it.
 """
-
-
-DIGESTS_HEADER, DIGESTS_OF_TEXTS = "Writ-Digests", "texts"
-"""With this header on a claim's message, the agent verifies grants by digests of texts (`ClaimReply.by_digest`)."""
-
-
-def verifies_digests(headers: Mapping[str, str]) -> bool:
-    """Return whether the agent that sent a claim verifies grants by digests of texts."""
-    return headers.get(DIGESTS_HEADER) == DIGESTS_OF_TEXTS
 
 
 class ClaimMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -189,8 +176,7 @@ class ReceiptMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class Acknowledgement(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The reply to a receipt or report: stored (or no longer needed), so delete it; or an error.
 
-    `unsettled`: the receipt is of a claim that ran nothing, and that may yet be granted. Send it again later; an agent
-    of an earlier release deletes it.
+    `unsettled`: the receipt is of a claim that ran nothing, and that may yet be granted. Send it again later.
     """
 
     stored: bool = False
@@ -222,18 +208,10 @@ class Heartbeat(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
     started: Seconds = 0.0
     """When this process started, by its host's clock. One instance with two starts is two processes."""
-    requests: bool = False
-    """It takes requests that are dispatched at once: its release reads them, and its consumer delivers them."""
-    baseline_notices: bool = False
-    """It receives notices of soon dispatched operations."""
-    signs_replies: bool = False
-    """It signs its replies to executors (`ReplyStatement`)."""
 
 
 SIGNATURE_HEADER = "Writ-Signature"
-"""Of an agent's reply to an executor: the signed `ReplyStatement` as JSON. An executor of an earlier release ignores
-it. An agent of one sends none, and no `Heartbeat.signs_replies`.
-"""
+"""Of an agent's reply to an executor: the signed `ReplyStatement` as JSON."""
 
 
 class ReplyStatement(

@@ -26,8 +26,7 @@ themselves.
 MOST_TRACED = 40
 """Default number of rules in a trace."""
 OMIT_HEADER, OMIT_UNCHANGED = "Writ-Omit", "unchanged"
-"""With this header on a request to policy, the reply's `effective` may leave out texts equal to the requested ones. A
-policy of an earlier release ignores it.
+"""With this header on a request to policy, the reply's `effective` may leave out texts equal to the requested ones.
 """
 LARGE_REQUEST = 65_536
 """Bytes of a request from which on executors send the header."""
@@ -257,7 +256,7 @@ class Subject(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     """A simulation: needs no signature of the principal's own, and no grant can follow."""
     texts: dict[str, Digest] = field(default_factory=dict)
     """Large texts that `parameters` leaves out: the keyed digest of each. Policy answers `texts_needed` where it must
-    read one. A release below `TEXT_DIGESTS` refuses the field.
+    read one.
     """
 
 
@@ -331,7 +330,7 @@ class GrantRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     values: bool = True
     kept: Digest | None = None
     """The parameters' digest of policy's first decision, where the question leaves out their large texts. A replica
-    without them answers `texts_needed`; one of an earlier release refuses the field (`invalid`).
+    without them answers `texts_needed`.
     """
 
 

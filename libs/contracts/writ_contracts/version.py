@@ -6,7 +6,3 @@ LEVEL = 3
 to something that refuses unknown fields, raises it; only the release after that writes them. 0 did not name a level.
 Where a writer finds out in another way what its readers read, as for attached texts of outputs, it stays the same.
 """
-REQUESTS_DISPATCH = 2
-"""The level from which on a release reads requests that are dispatched at once (`Requested.dispatched`)."""
-TEXT_DIGESTS = 3
-"""The level from which on a release reads decisions by digests of texts (`Decision.by_texts`)."""

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from writ_contracts.life import AcceptedLife, State
-from writ_contracts.version import REQUESTS_DISPATCH
 from writ_executor.agents.notices import NoticeEndpoint
 from writ_executor.control.archiving import ArchiveOperation
 from writ_executor.control.operations import ControlOperations
@@ -84,7 +83,7 @@ def compose(base: Foundation) -> Components:
     visible, dry = TargetVisibility(base.policy), config.dry_run_only
     screening = RequestScreening(base.targets, visible, base.admission, controls, lives, dry_run_only=dry)
     return Components(
-        after_event=_after_event(base.background, accepted, outcomes, steps.dispatcher),
+        after_event=_after_event(base.background, accepted, outcomes),
         unwatched=Recorder(bus.journal, index, measures, time.now),
         sweep=_sweep(base, steps, controls, accepted),
         intake=_intake(base, screening, accepted, steps.dispatcher),
@@ -103,15 +102,16 @@ def _steps(base: Foundation) -> _Steps:
     targets, statements, detail = base.targets, base.statements, base.audit_detail
     approvers, stops = ApproverEvents(bus), StopHistory(bus.journal)
 
-    def read_requests(pool: str) -> bool:
-        others = (base.audit_services, base.replicas)
-        reads = presence.reads_requests(pool) and all(other.all_read(REQUESTS_DISPATCH) for other in others)
-        return config.dispatch_at_once and reads
-
-    clock = base.time.clocks.boot
     notices = BaselineNotices(bus, index, presence)
     dispatcher = Dispatcher(
-        bus, catalogue, recorder, index, base.follower, notices, config.start_window, read_requests, clock
+        bus,
+        catalogue,
+        recorder,
+        index,
+        base.follower,
+        notices,
+        config.start_window,
+        with_requests=config.dispatch_at_once,
     )
     outcomes = OutcomeRecorder(recorder, vault, dispatcher, presence, base.background, detail, approvers)
     approvals = ApprovalSteps(
@@ -121,7 +121,7 @@ def _steps(base: Foundation) -> _Steps:
     host_reads = HostReadRequests(
         bus, catalogue, index, recorder, vault, policy, detail, outcomes, statements, base.replies
     )
-    previews = PendingPreviews(catalogue, index, recorder, vault, presence, host_reads, detail, clock)
+    previews = PendingPreviews(catalogue, index, recorder, vault, presence, host_reads, detail, base.time.clocks.boot)
     return _Steps(
         dispatcher=dispatcher,
         cancels=Cancels(bus, base.replies),
@@ -246,16 +246,12 @@ def _queries(base: Foundation, steps: _Steps, screening: RequestScreening, gener
     )
 
 
-def _after_event(
-    background: BackgroundTasks, accepted: AcceptedOperations, outcomes: OutcomeRecorder, dispatcher: Dispatcher
-) -> OnEvent:
+def _after_event(background: BackgroundTasks, accepted: AcceptedOperations, outcomes: OutcomeRecorder) -> OnEvent:
     def happened(life: AcceptedLife, kind: str) -> None:
-        """Continue or clean up an operation after policy recorded people's verdicts. Notice other executors' ways."""
+        """Continue or clean up an operation after policy recorded people's verdicts."""
         if kind == "approved" and life.state is State.APPROVED:
             background.spawn("approved", accepted.begin(life))
         elif kind == "rejected":
             outcomes.rejected(life)
-        elif kind == "dispatched":
-            dispatcher.notice_earlier_release(life)
 
     return happened

@@ -85,7 +85,7 @@ def lay_foundation(  # long: one list of parts, each given those before it
     """Compose the parts which need no others than these."""
     clock = time.clocks.boot
     index, background, presence = Index(), BackgroundTasks(), AgentPresence(config.lease, clock)
-    replicas = ExecutorReplicas(bus, presence, clock, dispatch_at_once=config.dispatch_at_once)
+    replicas = ExecutorReplicas(bus, clock)
     storage, policy_keys = StorageWatch(bus.journal.usage, time.now), PolicyKeys(config.policy_key, config.keyring).live
     recorder = Recorder(journal := WatchedJournal(bus.journal, storage), index, measures, time.now)
     guard = _guard(config, journal, recorder, background, measured)
@@ -111,10 +111,10 @@ def lay_foundation(  # long: one list of parts, each given those before it
         follower=JournalFollower(bus, index, shared, measures.success, guard),
         lives=OperationTable(bus, index, measures),
         vault=Vault(bus, shared, storage, replicas.all_read_attached),
-        policy=PolicyClient(bus, policy_keys, config.installation, presence, replicas, measures),
+        policy=PolicyClient(bus, policy_keys, config.installation, presence, measures),
         alarms=alarms,
         statements=statements,
-        replies=SignedReplies(statements, presence),
+        replies=SignedReplies(statements),
         targets=Targets(inventory, catalogue, presence),
         keys=keys,
         key_use=_key_use(config, keys, alarms, background, time),

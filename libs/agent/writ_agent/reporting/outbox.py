@@ -1,8 +1,7 @@
 """Messages which must reach an executor (receipts, security reports): spooled, and sent until acknowledged.
 
 An acknowledged message is forgotten. After anything else it is sent again, also after a restart. Only a final refusal
-moves it aside, with an error in the log. Before that, a receipt with attached texts is sent without these: an executor
-of an earlier release cannot read it, and may have started since the claim.
+moves it aside, with an error in the log.
 
 NATS may hold back the append of a grant for longer than an agent waits. So the receipt of a claim that was given up is
 sent until that claim can no longer be granted (`unsettled`). This holds up no other claim of the operation.
@@ -13,7 +12,6 @@ import random
 from collections.abc import Callable
 from time import monotonic
 
-from writ_agent.reporting.receipts import without_attached
 from writ_agent.reporting.spool import Parcel, Spool
 from writ_bus import tasks
 from writ_bus.backoff import backoff
@@ -123,7 +121,7 @@ class Outbox:
 
     async def _send(self, key: str, parcel: Parcel) -> None:
         pauses = backoff(first=0.1, most=LONGEST_PAUSE)
-        while (reply := await self._reply(key, parcel, parcel.body)) is None:
+        while (reply := await self._reply(key, parcel)) is None:
             await self._keep_unspooled(key)
             await asyncio.sleep(next(pauses))
         if reply.unsettled:
@@ -139,7 +137,7 @@ class Outbox:
         reply = None
         while reply is None or reply.unsettled:
             await asyncio.sleep(repeat_pause(len(self._repeating)) * _random.uniform(0.5, 1.0))
-            reply = await self._reply(key, parcel, parcel.body)
+            reply = await self._reply(key, parcel)
         await self._forget(key, parcel)
 
     async def _forget(self, key: str, parcel: Parcel) -> None:
@@ -159,10 +157,10 @@ class Outbox:
             return False
         return True
 
-    async def _reply(self, key: str, parcel: Parcel, body: bytes) -> Acknowledgement | None:
+    async def _reply(self, key: str, parcel: Parcel) -> Acknowledgement | None:
         """Return the reply to the parcel, also to one that was set aside; None if it must be sent again."""
         try:
-            reply = await self._bus.request(parcel.subject, body, timeout=SEND_SECONDS)
+            reply = await self._bus.request(parcel.subject, parcel.body, timeout=SEND_SECONDS)
             answer = decode(reply.data, Acknowledgement)
         except Invalid as error:
             _log.error("outbox.unreadable_answer", key=key, error=str(error))
@@ -173,8 +171,6 @@ class Outbox:
         if answer.error is not None and not answer.error.retry:
             if answer.error.code == "not_found" and not self._is_final(key):
                 return None
-            if answer.error.code == Invalid.default_code and (plain := without_attached(body)) is not None:
-                return await self._reply(key, parcel, plain)
             _log.error("outbox.refused", key=key, code=answer.error.code, error=answer.error.message)
             await self._keep_unspooled(key)
             await self._synced(key)

@@ -7,14 +7,13 @@ import msgspec
 from msgspec import Raw, Struct
 
 from writ_agent.backends.port import TaskResult
-from writ_contracts.agents import Receipt, ReceiptMessage
-from writ_contracts.attached_bytes import attach, detach
-from writ_contracts.errors import Invalid
-from writ_contracts.large_texts import texts_as_bytes, texts_of_bytes, without_large_texts
+from writ_contracts.agents import Receipt
+from writ_contracts.attached_bytes import attach
+from writ_contracts.large_texts import texts_as_bytes, without_large_texts
 from writ_contracts.operations import Operation
 from writ_contracts.parameters import recorded
 from writ_contracts.signing import Signed
-from writ_contracts.wire import canonical, decode, encode
+from writ_contracts.wire import canonical, encode
 from writ_trust.digests import derive, keyed_digest, plain_digest
 from writ_trust.keys import Key
 from writ_trust.statements import sign
@@ -125,26 +124,6 @@ def receipt_message(
         claim_digest=subject.claim_digest,
     )
     return full.message(sign(identity.key, receipt), subject.principal)
-
-
-def without_attached(message: bytes) -> bytes | None:
-    """Return a ReceiptMessage with its attached texts in its JSON, or with their size alone where they are too large
-    for that. None for any other message, also one of another release that cannot be read.
-
-    The receipt stays as it is signed: its digest covers the attached form.
-    """
-    try:
-        content, attached = detach(message)
-        if not attached:
-            return None
-        body = decode(content, ReceiptMessage)
-        output = {**body.full_output, **texts_of_bytes(body.texts, attached, body.full_output)}
-    except Invalid:
-        return None
-    values = canonical(output)
-    if len(values) > MAX_FULL_BYTES:
-        values = canonical({"omitted_bytes": len(values)})
-    return encode(_EncodedMessage(receipt=body.receipt, principal=body.principal, full_output=Raw(values)))
 
 
 class _EncodedMessage(Struct, frozen=True, kw_only=True, omit_defaults=True):

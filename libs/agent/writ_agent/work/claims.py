@@ -22,8 +22,6 @@ from writ_bus.errors import Forbidden, Full, TimedOut, Unreachable
 from writ_bus.port import Bus, Delivery
 from writ_contracts import subjects
 from writ_contracts.agents import (
-    DIGESTS_HEADER,
-    DIGESTS_OF_TEXTS,
     STARTED_HEADER,
     TEXTS_APART,
     TEXTS_HEADER,
@@ -174,7 +172,7 @@ async def _send_once(bus: Bus, claimed: SentClaim, body: bytes) -> ClaimReply | 
     Forbidden: nothing was done.
     """
     try:
-        headers = {STARTED_HEADER: repr(claimed.started), DIGESTS_HEADER: DIGESTS_OF_TEXTS, **_READS_TEXTS}
+        headers = {STARTED_HEADER: repr(claimed.started), **_READS_TEXTS}
         reply = await bus.request(subjects.claim(claimed.claim.pool), body, timeout=ASK_SECONDS, headers=headers)
         content, texts = detach(reply.data)
         answer = decode(content, ClaimReply)

@@ -80,7 +80,6 @@ class NatsBus:
         self.connection = connection
         self.replies = replies
         self._open: list[_Closable] = []
-        self._work_filter = ""
         self._work_is_replicated = False
         self.journal = NatsJournal(connection, replies, subjects.JOURNAL_STREAM, subjects.JOURNAL, subjects.REPUBLISHED)
         self.policies: EventStore = NatsJournal(connection, replies, subjects.POLICIES_STREAM, subjects.POLICIES, "")
@@ -97,13 +96,8 @@ class NatsBus:
 
     async def server_time(self, *, timeout: float) -> float:
         info = await call_subject(self.replies, CLOCK, {}, timeout=timeout)
-        self._work_filter = info.get("config", {}).get("filter_subject", "")
         self._work_is_replicated = bool((info.get("cluster") or {}).get("replicas"))
         return time_of(info)
-
-    @property
-    def work_filter(self) -> str:
-        return self._work_filter
 
     async def ping(self, timeout: float) -> None:
         await self.connection.round_trip(timeout)

@@ -16,7 +16,7 @@ from writ_cli.policy.files import FILE, text_of
 from writ_cli.policy.problems import of_files, show_problems
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit, of_outcome
-from writ_cli.terminal.output import EARLIER_POLICY, Screen, visible
+from writ_cli.terminal.output import Screen, visible
 from writ_cli.terminal.quoted_text import QuotedText
 from writ_client.client import Writ
 from writ_contracts.errors import Denied, Invalid, WritError
@@ -71,7 +71,6 @@ def _show_status(screen: Screen, found: PolicyStatusReply) -> None:
             *(("note", note) for note in found.notes),
             *(("stop", QuotedText(f"{one.id} by {one.by}: {reach(one)}: {one.reason}")) for one in found.stops),
             *(("emergency", QuotedText(f"{e.id} by {e.by}, {e.state}: {e.reason}")) for e in found.emergencies),
-            ("not listed", f"{found.more} further entries: {EARLIER_POLICY}" if found.more else ""),
         ]
     )
 

@@ -34,7 +34,6 @@ from writ_cli.terminal.table_widths import (
 from writ_contracts.invisible_text import spelled_out
 from writ_documents import yaml_file
 
-EARLIER_POLICY = "a policy service of an earlier release replied. List again once it is updated"
 _ANY = 10_000
 """Wider than any table."""
 _word = re.compile(r"\S+\s*").finditer
@@ -174,19 +173,14 @@ class Screen:
         *,
         empty: str,
         drop: Sequence[Step],
-        unlisted: int = 0,
     ) -> None:
-        """Write `found` for programs, or `rows` as a table for people. `empty`: the line if nothing is found.
-        `unlisted`: how many entries an earlier release of policy left out, which standard error tells.
-        """
+        """Write `found` for programs, or `rows` as a table for people. `empty`: the line if nothing is found."""
         if self.json:
             self.data(found)
         elif found:
             self.table(columns, rows, drop=drop)
-        elif not unlisted:
+        else:
             self.line(empty)
-        if unlisted:
-            click.echo(f"writ: {unlisted} further entries are not listed: {EARLIER_POLICY}", err=True)
 
     def table(
         self,

@@ -46,14 +46,11 @@ class Sessions:
         return await self._writ.submit("session_end", WRIT_TARGET, {"session_id": session_id})
 
     async def open_ones(self, *, everybody: bool = False) -> SessionsReply:
-        """Return one's own open sessions, or those of everybody. Raises Denied.
-
-        `more`: how many are not listed, because a policy service of an earlier release replied.
-        """
+        """Return one's own open sessions, or those of everybody. Raises Denied."""
         found = await self._page("", everybody=everybody)
         async for page in further_pages(found, partial(self._page, everybody=everybody)):
-            found = structs.replace(found, sessions=found.sessions + page.sessions, more=page.more)
-        return structs.replace(found, last="")
+            found = structs.replace(found, sessions=found.sessions + page.sessions)
+        return structs.replace(found, more=0, last="")
 
     async def _page(self, after: str, *, everybody: bool) -> SessionsReply:
         answer: SessionsReply = await request_reply(

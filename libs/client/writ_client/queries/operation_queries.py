@@ -163,7 +163,7 @@ class Queries:
         (`not_found`), also where several ids begin so.
         """
         query, found = audit.SearchQuery(correlation_prefix=prefix, limit=1000), set[str]()
-        while rows := await self._beginning_so(query):
+        while rows := (await self.search(query)).rows:
             found |= {row.correlation_id for row in rows}
             if prefix in found:
                 return prefix
@@ -176,20 +176,8 @@ class Queries:
             raise errors.Invalid(text, code="not_found")
         return found.pop()
 
-    async def _beginning_so(self, query: audit.SearchQuery) -> list[audit.SearchRow]:
-        try:
-            return (await self.search(query)).rows
-        except errors.Invalid as error:
-            if "unknown field `correlation_prefix`" not in str(error):
-                raise
-            text = f"nothing with correlation id {query.correlation_prefix!r} is on record, or you may not read it"
-            advice = "the audit service is of an earlier release, which finds such ids only as a whole"
-            raise errors.Invalid(f"{text}; {advice}") from error
-
     async def policy_status(self) -> versions.PolicyStatusReply:
-        """Return the policy in force in the replying replica, with the problems of its files and all that is in force.
-        A release of policy without pages lists a part of it. `more`: how many are not listed.
-        """
+        """Return the policy in force in the replying replica, the problems of its files, and all that is in force."""
         found = await self._policy_status("")
         async for page in further_pages(found, self._policy_status):
             found = structs.replace(
@@ -197,9 +185,8 @@ class Queries:
                 stops=found.stops + page.stops,
                 emergencies=found.emergencies + page.emergencies,
                 windows=found.windows + page.windows,
-                more=page.more,
             )
-        return structs.replace(found, last="")
+        return structs.replace(found, more=0, last="")
 
     async def _policy_status(self, after: str) -> versions.PolicyStatusReply:
         question = versions.PolicyStatusQuery(after=after)

@@ -7,7 +7,6 @@ is the same operation. So a lost reply is no reason to give up.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
 from msgspec import Struct
@@ -22,7 +21,6 @@ Reply = TypeVar("Reply", bound=Struct)
 
 ATTEMPT_SECONDS = 6.0
 """Longer than any live executor takes, even without policy; then the request goes to another replica."""
-PAGE_ATTEMPTS = 8
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 
 
@@ -37,21 +35,11 @@ Page = TypeVar("Page", bound=ListPage)
 
 
 async def further_pages(first: Page, query: Callable[[str], Awaitable[Page]]) -> AsyncIterator[Page]:
-    """Yield the pages behind the first one. During an update a query may reach a replica of an earlier release, which
-    knows no pages and refuses it: then it is sent again. If every attempt is refused, no more pages come.
-    """
-    page: Page | None = first
-    while page is not None and page.last:
-        page = await _further_page(page.last, query)
-        if page is not None:
-            yield page
-
-
-async def _further_page(last: str, query: Callable[[str], Awaitable[Page]]) -> Page | None:
-    for _ in range(PAGE_ATTEMPTS):
-        with suppress(errors.Invalid):
-            return await query(last)
-    return None
+    """Yield the pages behind the first one."""
+    page = first
+    while page.last:
+        page = await query(page.last)
+        yield page
 
 
 async def request_reply(

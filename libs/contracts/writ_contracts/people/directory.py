@@ -28,7 +28,7 @@ Posture = Literal["solo", "team"]
 """
 MOST_ENTRIES = 500
 KNOWN_HEADER = "Writ-Known"
-"""Of a PeopleRequest: the digest of the directory that the sender has. A policy of an earlier release ignores it."""
+"""Of a PeopleRequest: the digest of the directory that the sender has."""
 MOST_SUCCESSIONS = 64
 LARGEST_DIRECTORY = 900_000
 """Bytes. Of a security key an entry has about 1.5 KB."""

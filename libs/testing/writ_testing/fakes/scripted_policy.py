@@ -76,7 +76,6 @@ class ScriptedPolicy:
         self.waiting = 0
         self.grants: list[GrantRequest] = []
         self.lifetime = 30.0
-        self.level = LEVEL
         self.needs_texts = False
         self.kill_grace = KILL_GRACE
         self.agents: frozenset[str] | None = None
@@ -151,7 +150,7 @@ class ScriptedPolicy:
             return encode(DecideReply(decision=sign(self.key, decision), look=listing, needs=needs))
         decision = self.decision(subject, effective, self.effects.get(subject.operation, "allow"), ask.control_sequence)
         look = self._read_grant(ask, effective) if self._looks(ask) and decision.effect != "deny" else None
-        return encode(DecideReply(decision=sign(self.key, decision), effective=effective, look=look, level=self.level))
+        return encode(DecideReply(decision=sign(self.key, decision), effective=effective, look=look, level=LEVEL))
 
     async def _grant(self, message: Message) -> bytes:
         ask = decode(message.data, GrantRequest)

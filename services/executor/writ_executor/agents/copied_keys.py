@@ -8,7 +8,7 @@ silent.
 
 from collections.abc import Callable, Mapping
 
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from writ_contracts.agents import Heartbeat
 from writ_runtime.logs import Log
@@ -24,18 +24,14 @@ _log = Log("writ.executor")
 
 
 class KeyHolder(Struct):
-    """A process that used the key: its instance, its start by its own clock, and the times of its first and last
-    message (boot clock of this executor).
-
-    `started`: 0 of heartbeats without a start; None of claims without one. Both may come from an agent of an earlier
-    release. `claims` is True if claims named this start.
+    """A process that used the key: its instance, its start by its own clock (0 where a message named none), and the
+    times of its first and last message (boot clock of this executor).
     """
 
     instance: str
-    started: float | None
+    started: float
     first: float
     last: float
-    claims: bool = False
 
 
 class CopiedKey(Struct, frozen=True):
@@ -65,11 +61,9 @@ class CopiedKeys:
         self._see(key, heartbeat.instance, heartbeat.started)
         return self._new(heartbeat.pool, key, key in hosts)
 
-    def claimed(
-        self, pool: str, instance: str, started: float | None, key: str, hosts: Mapping[str, str]
-    ) -> CopiedKey | None:
+    def claimed(self, pool: str, instance: str, started: float, key: str, hosts: Mapping[str, str]) -> CopiedKey | None:
         """Take in a claim whose signature was verified, and the start that it named; return as `heard` does."""
-        self._see(key, instance, started, claims=started is not None)
+        self._see(key, instance, started)
         return self._new(pool, key, key in hosts)
 
     def record_again(self, key: str) -> None:
@@ -82,16 +76,16 @@ class CopiedKeys:
         self._found = {key: found for key, found in self._found.items() if found[0] >= since}
         return [copied for _, copied in self._found.values()]
 
-    def _see(self, key: str, instance: str, started: float | None, *, claims: bool = False) -> None:
+    def _see(self, key: str, instance: str, started: float) -> None:
         now = self._clock()
         known = [one for one in self._heard.get(key, []) if one.last >= now - KEPT_LEASES * self._lease]
         self._heard[key] = known
         # The instance id is in the record, so a thief may know it without the start.
         same = next((one for one in known if one.instance == instance and one.started == started), None)
         if same is not None:
-            same.last, same.claims = now, same.claims or claims
+            same.last = now
         elif len(known) < MOST_PROCESSES:
-            known.append(KeyHolder(instance, started, now, now, claims))
+            known.append(KeyHolder(instance, started, now, now))
         else:
             self._warnings.warning("copied_keys.too_many_processes", key[:12], instance=instance)
 
@@ -107,13 +101,11 @@ class CopiedKeys:
         return copied
 
     def _copied(self, pool: str, key: str, bound: bool) -> CopiedKey | None:
-        known, most = _processes(self._heard[key]), 1 if bound else self._most
+        known, most = self._heard[key], 1 if bound else self._most
         for one in known:
             together = [other for other in known if other is not one and self._lived_on(other, one)]
-            twice = [other for other in together if other.instance == one.instance]
-            if twice:
-                why = "claims of one instance name no start" if one.started is None else "one instance has two starts"
-                return CopiedKey(pool, key, (one.instance,), why)
+            if any(other.instance == one.instance for other in together):
+                return CopiedKey(pool, key, (one.instance,), "one instance has two starts")
             if most and len(together) >= most:
                 names = tuple(sorted({one.instance, *(other.instance for other in together)}))
                 return CopiedKey(pool, key, names, f"it has {most} process{'es' if most > 1 else ''}")
@@ -128,24 +120,6 @@ class CopiedKeys:
         if other.first > later.first or other.last < later.first + self._lease:
             return False
         return later.first - other.first >= self._lease or later.last - later.first >= self._lease
-
-
-def _processes(known: list[KeyHolder]) -> list[KeyHolder]:
-    """Return the processes, where claims without a start are of the process of their instance that sends heartbeats,
-    unless that process names its start in claims.
-    """
-    named = [one for one in known if one.started is not None]
-    for one in known:
-        if one.started is not None:
-            continue
-        owners = [at for at, other in enumerate(named) if other.instance == one.instance]
-        if not owners or any(named[at].claims for at in owners):
-            named.append(one)
-        else:
-            owner = named[owners[-1]]
-            first, last = min(owner.first, one.first), max(owner.last, one.last)
-            named[owners[-1]] = structs.replace(owner, first=first, last=last)
-    return named
 
 
 def description(copied: CopiedKey) -> str:

@@ -29,7 +29,7 @@ class AgentKeyUse:
         if key in await self._keys.of(heartbeat.pool):
             self._record(self._copies.heard(heartbeat, key, self._keys.hosts))
 
-    async def claim(self, pool: str, instance: str, started: float | None, key: str) -> None:
+    async def claim(self, pool: str, instance: str, started: float, key: str) -> None:
         """Take in a claim whose signature was verified, and the start that its message named."""
         if key in await self._keys.of(pool):
             self._record(self._copies.claimed(pool, instance, started, key, self._keys.hosts))

@@ -31,13 +31,6 @@ class LastHeartbeat(Struct, frozen=True):
     at: float
 
 
-class SigningInstance(Struct, frozen=True):
-    """Whether an instance signs its replies to executors, and when it was last heard."""
-
-    signs: bool
-    at: float
-
-
 def other_builds(agents: Iterable[Heartbeat], own: PluginDigests) -> list[str]:
     """Return the agents with another build of a plugin than `own`, each with the plugins' names."""
     found = []
@@ -79,8 +72,6 @@ class AgentPresence:
         self._latest: dict[str, dict[str, LastHeartbeat]] = defaultdict(dict)
         self._running: dict[str, dict[str, float]] = defaultdict(dict)
         """By pool too: an operation named by another pool's agent does not count."""
-        self._signing: dict[str, dict[str, SigningInstance]] = defaultdict(dict)
-        """By pool, the last heard ones last. Also those that leave: they reply until they have ended."""
 
     def _now(self) -> float:
         return self._clock() - self._missed
@@ -94,21 +85,7 @@ class AgentPresence:
             self._latest[pool][instance] = LastHeartbeat(heartbeat, now)
         else:
             self._warnings.warning("presence.too_many_instances", pool, instance=instance)
-        self._note_signing(heartbeat, now)
         self._name(heartbeat.pool, heartbeat.running, now)
-
-    def _note_signing(self, heartbeat: Heartbeat, now: float) -> None:
-        """Record whether an instance signs its replies. It is one process, so no later heartbeat, which might be
-        forged, takes that back, and made-up instances displace none that was heard within a lease.
-        """
-        known, instance = self._signing[heartbeat.pool], heartbeat.instance
-        former = known.pop(instance, None)
-        if former is None and len(known) >= MOST_INSTANCES:
-            first = next(iter(known))
-            if known[first].at >= now - self._lease:
-                return
-            del known[first]
-        known[instance] = SigningInstance(heartbeat.signs_replies or (former is not None and former.signs), now)
 
     def _name(self, pool: str, running: Iterable[str], now: float) -> None:
         """Record the operations named by an instance, known ones first."""
@@ -174,40 +151,6 @@ class AgentPresence:
     def all_agents(self) -> list[Heartbeat]:
         """Return the instances of all pools with a heartbeat within a lease."""
         return [last.heartbeat for pool in tuple(self._latest) for last in self._alive(pool)]
-
-    def reads_requests(self, pool: str) -> bool:
-        """Return whether the pool has agents, and all of them take requests that are dispatched at once."""
-        alive = self._alive(pool)
-        return bool(alive) and all(last.heartbeat.requests for last in alive)
-
-    def hears_baseline_notices(self, pool: str) -> bool:
-        """Return whether the pool has one agent alone, which receives notices of soon dispatched operations."""
-        alive = self._alive(pool)
-        return len(alive) == 1 and alive[0].heartbeat.baseline_notices
-
-    def signs_replies(self, pool: str, instance: str) -> bool:
-        """Return whether this instance signs its replies: it announced that, now or earlier. If this replica has never
-        heard it, the pool's other agents count.
-        """
-        known = self._signing.get(pool, {}).get(instance)
-        return self.all_sign(pool) if known is None else known.signs
-
-    def all_sign(self, pool: str) -> bool:
-        """Return whether all agents of the pool that were heard within a lease sign their replies, also those that
-        leave. Without any, a new replica returns False.
-        """
-        horizon = self._now() - self._lease
-        heard = [one.signs for one in self._signing.get(pool, {}).values() if one.at >= horizon]
-        return all(heard) if heard else not self.new
-
-    def all_read(self, level: int) -> bool:
-        """Return whether there are agents, and all of them read messages of this level."""
-        agents = self.all_agents()
-        return bool(agents) and all(agent.level >= level for agent in agents)
-
-    def any_reads_requests(self) -> bool:
-        """Return whether any agent takes requests that are dispatched at once."""
-        return any(agent.requests for agent in self.all_agents())
 
     def agents_of(self, pools: Iterable[str]) -> dict[str, list[Heartbeat]]:
         """Return the live agents of each of these pools at once."""

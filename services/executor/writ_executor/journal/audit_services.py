@@ -1,6 +1,6 @@
 """The state of audit by its own reports: its presence and its lag. Only for health, nobody waits for it. Soft state."""
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable
 
 from writ_contracts.history.audit import AuditStanding
@@ -8,9 +8,6 @@ from writ_contracts.history.audit import AuditStanding
 SILENCE = 20.0
 """Seconds without a report of any audit service: three in a row got lost, or none is running."""
 MOST_BEHIND = 1_000
-REMEMBERED = 600.0
-"""Seconds for which the level of a silent audit service counts: it may go on, or start again with the same release."""
-MOST_REMEMBERED = 64
 
 
 class AuditServices:
@@ -21,17 +18,10 @@ class AuditServices:
         self._clock = clock
         self._began = clock()
         self._heard: deque[tuple[float, AuditStanding]] = deque(maxlen=64)
-        self._levels: OrderedDict[str, tuple[float, int]] = OrderedDict()
-        """By instance: the time and the level of its last report, the latest report last."""
 
     def record(self, standing: AuditStanding) -> None:
         """Take in a report."""
-        now = self._clock()
-        self._heard.append((now, standing))
-        self._levels[standing.instance] = (now, standing.level)
-        self._levels.move_to_end(standing.instance)
-        if len(self._levels) > MOST_REMEMBERED:
-            self._levels.popitem(last=False)
+        self._heard.append((self._clock(), standing))
 
     @property
     def unheard(self) -> bool:
@@ -53,14 +43,6 @@ class AuditServices:
     def levels(self) -> dict[str, int]:
         """Return the level of messages of each audit service with a recent report, by its instance."""
         return {standing.instance: standing.level for standing in self._lately()}
-
-    def all_read(self, level: int) -> bool:
-        """Return whether audit reads messages of this level: every service that reported in the last ten minutes, at
-        least one.
-        """
-        since = self._clock() - REMEMBERED
-        levels = [known for at, known in self._levels.values() if at >= since]
-        return bool(levels) and min(levels) >= level
 
     def _lately(self) -> list[AuditStanding]:
         since = self._clock() - SILENCE

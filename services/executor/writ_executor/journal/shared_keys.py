@@ -100,7 +100,7 @@ class SharedKeys:
         return encrypt(self._known[self._in_use], data)
 
     def encrypt_large(self, data: bytes) -> bytes:
-        """Return large `data` encrypted, by way of a key of its own. Executors of earlier releases do not read it."""
+        """Return large `data` encrypted, by way of a key of its own. An executor without AES does not read it."""
         self._refresh()
         return encrypt_large(self._known[self._in_use], data)
 

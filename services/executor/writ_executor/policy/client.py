@@ -30,7 +30,6 @@ from writ_contracts.people.directory import PeopleReply, PeopleRequest
 from writ_contracts.people.previews import ApprovalFacts
 from writ_contracts.policy.listing import VisibleReply, VisibleRequest
 from writ_contracts.signing import Signed
-from writ_contracts.version import TEXT_DIGESTS
 from writ_contracts.wire import decode, encode
 from writ_executor.agents.presence import AgentPresence
 from writ_executor.journal.large_parameters import LargeParameters
@@ -38,7 +37,6 @@ from writ_executor.metrics import ExecutorMeasures
 from writ_executor.policy.answers import Answered, retry_while_behind
 from writ_executor.policy.effective_parameters import EffectiveParameters
 from writ_executor.policy.listings import ListingRequests
-from writ_executor.replicas import ExecutorReplicas
 from writ_trust.statements import digest, open_signed, read
 
 TIMEOUT = 4.0
@@ -48,11 +46,9 @@ CHECK_TIMEOUT = 45.0
 CHECKED = frozenset({"policy_publish", "policy_rollback"})
 WithFacts = TypeVar("WithFacts", DecideReply, GrantReply)
 REMEMBERED = 60.0
-LEVEL_REMEMBERED = 600.0
-"""Seconds for which the level of a reply counts: the replica that sent it serves some of the later requests too."""
 NOTHING_WRITTEN: Mapping[str, Raw] = MappingProxyType({})
-NOT_KEPT = frozenset({"texts_needed", "invalid"})
-"""Codes of a replica that needs the large texts: it does not have them, or its release cannot keep them."""
+TEXTS_NEEDED = "texts_needed"
+"""The code of a replica that needs the large texts: it has to read one, or does not have them."""
 
 
 class CheckedDecision(Struct, frozen=True, kw_only=True):
@@ -66,8 +62,6 @@ class CheckedDecision(Struct, frozen=True, kw_only=True):
     grant: Signed | None = None
     grant_body: Grant | None = None
     approvals: list[SignedApproval] = field(default_factory=list)
-    level: int = 0
-    """The lowest level of messages that policy has named in its latest decisions: any replica may grant the start."""
 
 
 class PolicyClient:
@@ -82,12 +76,9 @@ class PolicyClient:
         policy_keys: Collection[str],
         installation: str,
         presence: AgentPresence,
-        replicas: ExecutorReplicas,
         measures: ExecutorMeasures,
     ) -> None:
         self._bus = bus
-        self._presence = presence
-        self._replicas = replicas
         self._trusted = policy_keys
         self._installation = installation
         self._listings = ListingRequests(bus, policy_keys, installation, presence, measures)
@@ -95,8 +86,6 @@ class PolicyClient:
         self._silent: tuple[float, str] | None = None
         self._people: Signed | None = None
         self._effective = EffectiveParameters()
-        self._levels: dict[int, float] = {}
-        """When each level was last named in a decision."""
         self._texts_needed = -REMEMBERED
         """When policy last had to read a text that was left out."""
 
@@ -132,16 +121,7 @@ class PolicyClient:
             effective=effective,
             look=_preflight_grant(reply),
             look_key=request.look_key or "",
-            level=self._lowest_level(reply.level),
         )
-
-    def _lowest_level(self, level: int) -> int:
-        """Return the lowest level of the latest decisions, this one included."""
-        now = time.monotonic()
-        if self._levels.keys() - {level}:
-            self._levels = {known: at for known, at in self._levels.items() if now - at < LEVEL_REMEMBERED}
-        self._levels[level] = now
-        return min(self._levels)
 
     def expect(self, subject: Subject, effective: Mapping[str, object], texts: LargeParameters) -> None:
         """Compute what is needed to check a decision on these effective parameters, before it is here."""
@@ -207,51 +187,33 @@ class PolicyClient:
     async def _request_decision(
         self, request: DecideRequest, texts: LargeParameters | None, by_digest: Collection[str]
     ) -> DecideReply:
-        if texts and by_digest and self._decides_by_digest():
+        if texts and by_digest and time.monotonic() >= self._texts_needed + REMEMBERED:
             subject = self._effective.left_out(request.subject, by_digest, texts.digests)
             shorter = structs.replace(request, subject=subject)
             try:
                 return await self._send_with_facts(subjects.POLICY_DECIDE, shorter, DecideReply)
             except Invalid as error:
-                self._learn_from(error)
+                if error.code != TEXTS_NEEDED:
+                    raise
                 self._texts_needed = time.monotonic()
         written = texts.written if texts else NOTHING_WRITTEN
         return await self._send_with_facts(subjects.POLICY_DECIDE, request, DecideReply, written)
-
-    def _learn_from(self, error: Invalid) -> None:
-        """Remember a replica of a release that does not know texts by their digests. Raises errors of other kinds."""
-        if error.code not in NOT_KEPT:
-            raise error
-        if error.code == "invalid":
-            self._lowest_level(TEXT_DIGESTS - 1)
-
-    def _decides_by_digest(self) -> bool:
-        """Return whether all read decisions by digests of texts, and policy needed no text a moment ago."""
-        if time.monotonic() < self._texts_needed + REMEMBERED or min(self._levels, default=0) < TEXT_DIGESTS:
-            return False
-        return self._presence.all_read(TEXT_DIGESTS) and self._replicas.all_read(TEXT_DIGESTS)
 
     async def _request_grant(self, request: GrantRequest, decided: str, by_digest: Collection[str]) -> GrantReply:
         """Send the question without its large texts, which policy decided without, or has from its decision; with them
         if it needs them.
         """
+        shorter = request
         if by_digest:
-            shorter = self._effective.left_out(request.subject, by_digest)
-            try:
-                return await self._send_with_facts(
-                    subjects.POLICY_GRANT, structs.replace(request, subject=shorter), GrantReply
-                )
-            except Invalid as error:
-                self._learn_from(error)
+            shorter = structs.replace(request, subject=self._effective.left_out(request.subject, by_digest))
         elif decided and large_texts(request.subject.parameters):
-            shorter = structs.replace(request.subject, parameters=without_large_texts(request.subject.parameters))
-            try:
-                return await self._send_with_facts(
-                    subjects.POLICY_GRANT, structs.replace(request, subject=shorter, kept=decided), GrantReply
-                )
-            except Invalid as error:
-                if error.code not in NOT_KEPT:
-                    raise
+            left = without_large_texts(request.subject.parameters)
+            shorter = structs.replace(request, subject=structs.replace(request.subject, parameters=left), kept=decided)
+        try:
+            return await self._send_with_facts(subjects.POLICY_GRANT, shorter, GrantReply)
+        except Invalid as error:
+            if shorter is request or error.code != TEXTS_NEEDED:
+                raise
         return await self._send_with_facts(subjects.POLICY_GRANT, request, GrantReply)
 
     async def _send_with_facts(

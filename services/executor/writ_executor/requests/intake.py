@@ -9,7 +9,6 @@ from typing import Any
 from msgspec import structs
 
 from writ_bus import tasks
-from writ_bus.errors import Forbidden
 from writ_bus.port import Message
 from writ_contracts import wire
 from writ_contracts.decisions import DecideRequest, Subject
@@ -17,11 +16,10 @@ from writ_contracts.errors import Conflict, Invalid, Untrusted
 from writ_contracts.failures import failure_of
 from writ_contracts.inventory import WRIT, Target
 from writ_contracts.journal import Refused, Requested
-from writ_contracts.life import AcceptedLife, Life, is_open
+from writ_contracts.life import Life, is_open
 from writ_contracts.operations import Catalogue
 from writ_contracts.requests import MAX_REQUEST_BYTES, Failure, Request, RequestReply
 from writ_contracts.subjects import parse_request, printable
-from writ_contracts.version import REQUESTS_DISPATCH
 from writ_executor.admission.admission import Admission
 from writ_executor.agents.targets import Targets
 from writ_executor.config import ExecutorConfig
@@ -218,8 +216,7 @@ class RequestEndpoint:
         event = self._requested(attempt, decided, target)
         if event.hidden:
             event = structs.replace(event, hidden_bytes=prepared.encrypt().plain_bytes)
-        if decided.level >= REQUESTS_DISPATCH:
-            event = self._dispatcher.at_once(event)
+        event = self._dispatcher.at_once(event)
         await self._dispatcher.give_notice(event)
         keep = seconds_kept(decided.decision, event.timeout, self._config)
         stored = await early.lasts(keep)
@@ -229,20 +226,10 @@ class RequestEndpoint:
             early.keep(attempt)
             fault("executor.params_kept")
             try:
-                try:
-                    life = await self._recorder.append(Life(), event)
-                except Forbidden:
-                    if event.dispatched is None:
-                        raise
-                    life = await self._append_undispatched(event)
+                life = await self._recorder.append(Life(), event)
             except Conflict:
                 return await self._was_there(attempt, event)
         return reply_of(await self._accepted.begin_recorded(life))
-
-    async def _append_undispatched(self, event: Requested) -> AcceptedLife:
-        """Append it to a NATS server that refused the subject of a dispatched request."""
-        self._dispatcher.keep_two_events()
-        return await self._recorder.append(Life(), structs.replace(event, dispatched=None))
 
     async def _was_there(self, attempt: Attempt, event: Requested) -> RequestReply:
         life = await self._lives.fresh(attempt.principal, attempt.operation_id)

@@ -1,7 +1,7 @@
 """Notices of operations that are soon dispatched, so that an agent reads the baseline while their events are stored.
 
-A notice is sent only while the target is free. The baseline counts if the operation is the next one to take the
-target's lock; `dispatched` states that.
+A notice is sent only while the target is free, and to a pool with one agent alone. The baseline counts if the operation
+is the next one to take the target's lock; `dispatched` states that.
 """
 
 from collections import OrderedDict
@@ -33,7 +33,7 @@ class BaselineNotices:
     async def send(self, requested: Requested) -> None:
         """Send the notice of an operation that is about to be recorded, if its agent can use it."""
         lock = self._free_target(requested)
-        if lock is None or requested.look is None or not self._presence.hears_baseline_notices(requested.pool):
+        if lock is None or requested.look is None or len(self._presence.agents(requested.pool)) != 1:
             return
         notice = BaselineNotice(
             operation_id=requested.operation_id,

@@ -206,8 +206,7 @@ class ClaimEndpoint:
             values=self._audit_detail.values,
         )
         tasks.soon(sealing.prepare)
-        by_digest = received.by_digest and large_texts(parameters)
-        left_out = read(requested.decision, Decision).left_out if by_digest else []
+        left_out = read(requested.decision, Decision).left_out if large_texts(parameters) else []
         return await self._policy.grant(request, requested.parameters_digest, left_out)
 
     async def _parameters(self, life: DispatchedLife, received: ReceivedClaim) -> HiddenParameters:

@@ -7,7 +7,6 @@ none of them. The order is the one of the requests: a line is read only when the
 earlier one can be missing.
 """
 
-import math
 from collections.abc import Awaitable, Callable, Mapping
 
 from msgspec import structs
@@ -30,16 +29,12 @@ from writ_executor.journal.traces import going_on
 from writ_executor.policy.client import CheckedDecision
 from writ_executor.steps.baseline_notices import BaselineNotices
 from writ_runtime.faults import fault
-from writ_runtime.logs import Log
 from writ_trust.statements import digest
 
-_log = Log("writ.executor")
 PROBE_FIRST = 8.0
 """Seconds for which the next change of a target waits for a probe of the last one, if that ended `unknown`. A probe on
 an engine lasts 4 s before it finds no effect.
 """
-EARLIER_RELEASE = 600.0
-"""Seconds without a request that is dispatched at once, after an executor of the release before was noticed."""
 Review = Callable[[AcceptedLife], Awaitable[CheckedDecision | None]]
 
 
@@ -59,12 +54,10 @@ class Dispatcher:
         follower: JournalFollower,
         notices: BaselineNotices,
         start_window: float,
-        reads_requests: Callable[[str], bool],
-        clock: Callable[[], float],
+        *,
+        with_requests: bool,
     ) -> None:
-        """`reads_requests`: whether the agents of a pool, audit, and all executors read requests that are dispatched
-        at once. `clock`: the boot clock.
-        """
+        """`with_requests`: whether what waits for nothing is dispatched by the event of its request."""
         self._bus = bus
         self._catalogue = catalogue
         self._recorder = recorder
@@ -72,20 +65,17 @@ class Dispatcher:
         self._follower = follower
         self._notices = notices
         self._start_window = start_window
-        self._reads_requests = reads_requests
-        self._clock = clock
-        self._two_events_until = 0.0
+        self._with_requests = with_requests
         self.review: Review = _no_review
         """Policy's second decision on what people approved. Set once: what it needs in turn needs the dispatcher."""
 
     def at_once(self, requested: Requested) -> Requested:
-        """Return the request with its dispatch, if it waits for nothing and the pool's agents read this form.
+        """Return the request with its dispatch, if it waits for nothing.
 
         Agents then see the whole event. So it needs parameters that are public, all of them.
         """
         waits = requested.dry_run or requested.target == WRIT_TARGET or needs_approval(requested) or lines_of(requested)
-        two_events = self._clock() < self._two_events_until
-        if waits or requested.hidden or two_events or not self._reads_requests(requested.pool):
+        if waits or requested.hidden or not self._with_requests:
             return requested
         at_once = DispatchedAtOnce(
             start_by=requested.at + self._start_window, decision_digest=digest(requested.decision)
@@ -95,24 +85,6 @@ class Dispatcher:
     async def give_notice(self, requested: Requested) -> None:
         """Let an agent read the baseline of an operation about to be recorded, if nothing delays its dispatch."""
         await self._notices.send(requested)
-
-    def keep_two_events(self) -> None:
-        """Dispatch nothing with its request any more: NATS has the permissions of an earlier release, and records each
-        refusal.
-        """
-        _log.warning("dispatch.two_events", effect="reads take one more event until this executor starts again")
-        self._two_events_until = math.inf
-
-    def notice_earlier_release(self, life: AcceptedLife) -> None:
-        """Dispatch nothing with its request for a while if `life` was also dispatched by an event of its own.
-
-        An executor of the release before did that: it does not read the dispatch in a request. It would refuse claims
-        and receipts of what is dispatched so.
-        """
-        if not isinstance(life, DispatchedLife) or life.dispatched.attempt > 1 or life.requested.dispatched is None:
-            return
-        _log.warning("dispatch.earlier_release", operation_id=life.requested.operation_id, seconds=EARLIER_RELEASE)
-        self._two_events_until = max(self._two_events_until, self._clock() + EARLIER_RELEASE)
 
     async def start(self, life: AcceptedLife) -> Life:
         """Dispatch the operation if its target and limits are free. Return its life, which may still be waiting."""

@@ -140,10 +140,10 @@ class HostReadRequests:
             await self._settle(life, "failed", "the probe found no effect and no running process of it", reply)
 
     async def _check_finding(self, life: GrantedLife, sent: bytes, reply: ReadReply) -> None:
-        """Check the signed finding; an agent of an earlier release sends none. Raises Untrusted."""
-        if reply.finding is None:
-            return
+        """Check the signed finding. Raises Untrusted."""
         requested = life.requested
+        if reply.finding is None:
+            raise await self._statements.refused(requested.pool, ProbeFinding, "it is not signed", requested)
         found = await self._statements.open(requested.pool, reply.finding, ProbeFinding, requested)
         about = (requested.operation_id, requested.operation, requested.target)
         if (found.operation_id, found.operation, found.target) != about:

@@ -4,20 +4,19 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from writ_contracts.agents import TEXTS_APART, TEXTS_HEADER, Claim, named_start, verifies_digests
+from writ_contracts.agents import TEXTS_APART, TEXTS_HEADER, Claim, named_start
 from writ_contracts.signing import Signed
 
 
 class ReceivedClaim(Struct, frozen=True, kw_only=True):
-    """A claim as an agent signed it, and what its message named: the agent's start; `apart`, that it reads texts
-    attached to the reply; and `by_digest`, that it verifies grants by digests of texts.
+    """A claim as an agent signed it, and what its message named: the agent's start; and `apart`, that it reads
+    texts attached to the reply.
     """
 
     signed: Signed
     claim: Claim
-    started: float | None
+    started: float
     apart: bool
-    by_digest: bool
 
 
 def received_claim(signed: Signed, claim: Claim, headers: Mapping[str, str], *, encrypts_apart: bool) -> ReceivedClaim:
@@ -27,5 +26,4 @@ def received_claim(signed: Signed, claim: Claim, headers: Mapping[str, str], *, 
         claim=claim,
         started=named_start(headers),
         apart=encrypts_apart and headers.get(TEXTS_HEADER) == TEXTS_APART,
-        by_digest=verifies_digests(headers),
     )

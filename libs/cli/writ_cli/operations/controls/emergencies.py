@@ -154,7 +154,6 @@ async def list_all(settings: Settings) -> int:
         ),
         empty="no emergency is in force, and none waits for its review",
         drop=(("emergency", "until"), ("state", "declared by"), "reason"),
-        unlisted=status.more,
     )
     return Exit.DONE
 

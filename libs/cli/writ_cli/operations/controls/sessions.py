@@ -104,7 +104,7 @@ async def list_all(settings: Settings, everybody: bool) -> int:
     columns = ("session", "of", "device", "proof", "since", "until", "")
     drop = ("proof", ("session", "device"), ("since", "until"), "since\nuntil", "of")
     rows = map(_row, found.sessions)
-    settings.screen.listing(found.sessions, columns, rows, empty="no session is open", drop=drop, unlisted=found.more)
+    settings.screen.listing(found.sessions, columns, rows, empty="no session is open", drop=drop)
     return Exit.DONE
 
 

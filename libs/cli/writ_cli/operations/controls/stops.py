@@ -132,10 +132,10 @@ async def list_all(settings: Settings) -> int:
     """List the stops in force. Everybody may see them."""
     async with await settings.connect() as writ:
         status = await writ.policy_status()
-    found, more = status.stops, status.more
+    found = status.stops
     columns = ("stop", "by", "since", "until", "reach", "reason")
     drop = ("since", ("stop", "by"), ("reach", "until"))
-    settings.screen.listing(found, columns, map(_row, found), empty="no stop is in force", drop=drop, unlisted=more)
+    settings.screen.listing(found, columns, map(_row, found), empty="no stop is in force", drop=drop)
     return Exit.DONE
 
 

@@ -67,12 +67,10 @@ async def list_all(settings: Settings) -> int:
     """List the open windows. Everybody may see them."""
     async with await settings.connect() as writ:
         status = await writ.policy_status()
-    found, more = status.windows, status.more
+    found = status.windows
     columns = ("window", "of", "until", "used", "operations", "targets")
     drop = ("used", ("window", "until"), ("of", "targets"))
-    settings.screen.listing(
-        found, columns, map(_row, found), empty="no approval window is open", drop=drop, unlisted=more
-    )
+    settings.screen.listing(found, columns, map(_row, found), empty="no approval window is open", drop=drop)
     return Exit.DONE
 
 
