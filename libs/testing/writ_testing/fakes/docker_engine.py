@@ -60,6 +60,7 @@ class FakeEngine(EngineNetworks, EngineStorage, LateStops):
     ill: str = ""
     api: str = "1.45"
     more_info: dict[str, Any] = field(default_factory=dict)
+    more_version: dict[str, Any] = field(default_factory=dict)
     clock: int = 0
     _server: asyncio.Server | None = None
     _connections: set[asyncio.StreamWriter] = field(default_factory=set)
@@ -209,7 +210,7 @@ class FakeEngine(EngineNetworks, EngineStorage, LateStops):
         return HttpReply(200, headers={"Api-Version": self.api, "Ostype": "linux"})
 
     def _version(self, request: EngineRequest) -> HttpReply:
-        return HttpReply(200, {"Version": "26.1.5", "ApiVersion": self.api})
+        return HttpReply(200, {"Version": "26.1.5", "ApiVersion": self.api, **self.more_version})
 
     def _info(self, request: EngineRequest) -> HttpReply:
         info = {"OperatingSystem": "Fake", "Driver": "overlay2", "SecurityOptions": []}
