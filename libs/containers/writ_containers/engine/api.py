@@ -197,10 +197,10 @@ class Engine:
         with translated():
             await self._docker.containers.container(_check_id(container_id)).rename(name)
 
-    async def remove(self, container_id: str, *, force: bool) -> None:
-        """DELETE /containers/{id}. Its volumes stay."""
+    async def remove(self, container_id: str, *, force: bool, anonymous_volumes: bool = False) -> None:
+        """DELETE /containers/{id}. Its volumes stay, unless the anonymous ones are to go, too."""
         with translated_delete():
-            await self._docker.containers.container(_check_id(container_id)).delete(force=force)
+            await self._docker.containers.container(_check_id(container_id)).delete(force=force, v=anonymous_volumes)
 
     async def networks(self, labels: Mapping[str, str]) -> list[Raw]:
         """GET /networks: those with these labels."""
