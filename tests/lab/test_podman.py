@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from tests.lab.docker_host import BOX, DockerHost, make_box
 from tests.lab.engine import Engine
-from tests.lab.podman_engine import podman_engine
+from tests.lab.podman_engine import REGISTRY_PORT, podman_engine
+from tests.lab.registry import registry
 
 from writ_containers.engine.podman import NO_BACKUPS
 from writ_contracts.errors import Conflict, Invalid
@@ -102,3 +103,19 @@ async def test_archive_of_podman_loses_owners_so_a_backup_is_refused(host: Docke
         assert tar.getmember("data/of-root").uid == 7  # a release that keeps them needs no refusal
     with pytest.raises(Invalid, match="would lose their owners"):
         await host.run("backup_create", new_id(), container_name="db", backup_id="one")
+
+
+async def test_image_is_pulled_from_a_registry(host: DockerHost, tmp_path: Path) -> None:
+    """The last line of Podman's stream has the id of the image, and no text of Docker's."""
+    with registry(tmp_path / "registry", port=REGISTRY_PORT) as where:
+        image = f"{where}/box:1"
+        host.engine.docker("tag", BOX, image)
+        host.engine.docker("push", image)
+        host.engine.docker("rmi", image)
+        for changed in (True, False):
+            done = await host.run("image_pull", new_id(), image=image)
+            assert (done.outcome, done.output["changed"]) == ("succeeded", changed)
+        host.engine.docker("rmi", image)
+        done = await host.run("container_create", new_id(), container_name="web", image=image)
+        assert done.outcome == "succeeded"
+    assert {image, BOX} <= {*await host.backend.listing(host.target, "list_images")}
