@@ -30,6 +30,8 @@ REGISTRIES = """[[registry]]
 location = "127.0.0.1:{port}"
 insecure = true
 """
+OWN_STATE = 'for folder in /run/containers /run/netns; do mkdir -p $folder && mount -t tmpfs tmpfs $folder; done; exec "$@"'
+"""Podman keeps names and namespaces of networks there whatever its settings say: a killed one left them to the next."""
 CGROUP = "libpod_parent"
 
 
@@ -49,6 +51,7 @@ class PodmanEngine(Engine):
         loaded.mkdir(exist_ok=True)
         environ = {**self.environ, **{name: str(self.folder / name) for name in files}, "TMPDIR": str(loaded)}
         apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]
+        apart += ["sh", "-ec", OWN_STATE, "sh"]
         service = [program("podman"), "system", "service", "--time=0", f"unix://{self.socket}"]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
