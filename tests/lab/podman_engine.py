@@ -30,7 +30,7 @@ REGISTRIES = """[[registry]]
 location = "127.0.0.1:{port}"
 insecure = true
 """
-OWN_STATE = 'for folder in /run/containers /run/netns; do mkdir -p $folder && mount -t tmpfs tmpfs $folder; done; exec "$@"'
+OWN_STATE = 'for one in /run/containers /run/netns; do mkdir -p $one && mount -t tmpfs tmpfs $one; done; exec "$@"'
 """Podman keeps names and namespaces of networks there whatever its settings say: a killed one left them to the next."""
 CGROUP = "libpod_parent"
 
