@@ -16,6 +16,7 @@ from writ_containers import container_operations
 from writ_containers.backups import operations as backups
 from writ_containers.backups.quiet_container import quiet
 from writ_containers.containers import container_changes
+from writ_containers.containers.container_replace import names_for
 from writ_containers.engine.late_effects import observe_late
 from writ_testing.eventually import eventually
 from writ_testing.fakes.docker_engine import fake_engine
@@ -198,3 +199,28 @@ async def test_probe_of_a_snapshot_is_unknown_while_the_engine_commits(
     assert web is not None
     web["State"]["Status"] = "paused"
     assert (await asyncio.wait_for(host.backend.probe(task, baseline), 30)).verdict == verdict
+
+
+@pytest.mark.parametrize("moment", ["on the way back", "after it"])
+async def test_former_container_that_is_renamed_late_gets_its_name_back(host: EngineHost, moment: str) -> None:
+    """The connection broke at the rename, and the engine carries it out once the new container is removed."""
+    [former] = host.engine.containers.values()
+    task = host.task("container_update", OPERATION, container_name="web", image="box:1", recreate=True)
+    host.engine.breaks = (3, "cut")
+    running = asyncio.create_task(host.backend.run(task, print))
+
+    async def is_back() -> bool:
+        sent = [one for one in host.engine.requests if one.startswith("DELETE")]
+        return bool(sent) and (moment == "on the way back" or looks_after(host, sent[0]) > 3)
+
+    await eventually(is_back, what="the removal of the new container")
+    former["Name"] = f"/{names_for('web', OPERATION).former}"
+    done = await asyncio.wait_for(running, 30)
+    assert (done.outcome, done.output["rolled_back"]) == ("failed", True)
+    assert [(one["Id"], one["Name"]) for one in host.engine.containers.values()] == [(former["Id"], "/web")]
+    assert former["State"]["Running"]
+
+
+def looks_after(host: EngineHost, request: str) -> int:
+    after = host.engine.requests[host.engine.requests.index(request) :]
+    return sum(one.startswith("GET /containers/") for one in after)

@@ -48,7 +48,7 @@ def names(host: EngineHost) -> list[str]:
     return [one["Name"] for one in host.engine.containers.values()]
 
 
-@pytest.mark.parametrize("operation", ["container_delete", "snapshot_create"])
+@pytest.mark.parametrize("operation", ["container_start", "container_delete", "snapshot_create"])
 async def test_change_that_the_engine_goes_on_with_is_not_over(host: EngineHost, operation: str) -> None:
     host.engine.put("web")
     parameters: dict[str, Any] = {"snapshot_name": "s"} if operation == "snapshot_create" else {}
@@ -60,6 +60,31 @@ async def test_change_that_the_engine_goes_on_with_is_not_over(host: EngineHost,
     assert not await host.backend.stop(OPERATION, 5.0)
     host.engine.go_on.set()
     assert ((await running).outcome, (await running).over) == ("unknown", False)
+
+
+async def test_start_that_is_stopped_while_the_engine_starts_it_waits_for_the_reply(host: EngineHost) -> None:
+    host.engine.put("web")
+    done = await stopped_at(host, host.task("container_start", OPERATION, container_name="web"), 1)
+    assert (done.outcome, done.over, (host.engine.named("web") or {})["State"]["Running"]) == ("unknown", True, True)
+
+
+@pytest.mark.parametrize("verb", ["start", "stop", "restart", "delete"])
+async def test_change_that_is_stopped_before_its_request_is_cancelled(host: EngineHost, verb: str) -> None:
+    host.engine.put("web", running=verb != "start")
+    task = host.task(
+        f"container_{verb}", OPERATION, container_name="web", **({"force": True} if verb == "delete" else {})
+    )
+    task = replace(task, baseline=await host.backend.baseline(task))
+    reads = len(host.engine.requests)
+    host.engine.fail("GET", "/web/json$", "hang")
+
+    async def read() -> bool:
+        return len(host.engine.requests) > reads
+
+    running = asyncio.create_task(host.backend.run(task, print))
+    await eventually(read)
+    assert await host.backend.stop(OPERATION, 5.0)
+    assert ((await running).outcome, host.engine.changes) == ("cancelled", [])
 
 
 async def test_create_that_is_stopped_while_the_engine_creates_leaves_no_container(host: EngineHost) -> None:

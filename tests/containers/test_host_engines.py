@@ -21,6 +21,7 @@ from writ_agent_ssh.engines import ForwardedEngines, HostStackFiles
 from writ_agent_ssh.host_sessions.pool import Pool
 from writ_agent_ssh.startup.archive import build
 from writ_containers.backups.repository import repository_of
+from writ_containers.engine.podman import NO_BACKUPS
 from writ_containers.engine.registries import Registries
 from writ_containers.host_engines import BackendWithEngines, local_engines
 from writ_contracts.errors import WritError
@@ -144,6 +145,19 @@ async def test_snapshot_of_a_container_is_the_engines_and_of_a_path_the_hosts(ho
     with pytest.raises(WritError) as refused:
         await host.backend.preview(path)
     assert refused.value.code not in ("container_not_found", "no_engine")
+
+
+async def test_podman_refuses_backups_of_containers_and_its_host_makes_others(host: EngineOnHost) -> None:
+    host.engine.more_version = {"Version": "5.4.2", "Components": [{"Name": "Podman Engine"}]}
+    host.engine.put("web", HostConfig={"Mounts": [{"Type": "volume", "Source": "data", "Target": "/data"}]})
+    for name in ("backup_create", "backup_restore"):
+        task = host.task(name, container_name="web", backup_id="one")
+        for attempt in (host.backend.run(task, ProgressRecorder()), host.backend.preview(task)):
+            with pytest.raises(WritError, match="would lose their owners") as refused:
+                await attempt
+            assert refused.value.code == "unsupported"
+    assert not host.engine.changes
+    assert NO_BACKUPS not in (await host.backend.test_target(host.target)).lacking.values()
 
 
 async def test_stop_ends_an_operation_on_the_engine_of_a_host(host: EngineOnHost) -> None:

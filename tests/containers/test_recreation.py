@@ -69,6 +69,17 @@ def test_data_of_anonymous_volumes_stays_with_the_container() -> None:
     ]
 
 
+def test_what_podman_adds_of_its_own_is_not_taken_over() -> None:
+    """It shows a limit of processors twice and refuses both together, and makes an alias of each hostname again."""
+    config = {"Env": ["A=1", f"HOSTNAME={'a' * 12}"]}
+    networks = {"front": {"Aliases": ["web", "shop", "shop", "a" * 12]}}
+    host = {"NanoCpus": 500_000_000, "CpuPeriod": 100_000, "CpuQuota": 50_000}
+    made = body(config, host, NetworkSettings={"Networks": networks})
+    assert made["Env"] == ["A=1"]
+    assert made["HostConfig"] == {"NanoCpus": 500_000_000, "Mounts": []}
+    assert made["NetworkingConfig"]["EndpointsConfig"]["front"]["Aliases"] == ["web", "shop"]
+
+
 def test_networks_stay_without_the_addresses_that_the_engine_gave() -> None:
     networks = {
         "front": {"Aliases": ["web", "a" * 12], "IPAMConfig": {"IPv4Address": "10.0.0.9"}, "IPAddress": "10.0.0.9"},

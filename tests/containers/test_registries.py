@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from writ_containers.containers.image_pull import references
+from writ_containers.engine.pull_stream import PullEnd
 from writ_containers.engine.registries import Registries, registry_of
 from writ_contracts.errors import Invalid
 
@@ -52,3 +54,42 @@ def test_invalid_file_is_refused_without_its_content(text: str, mode: int, tmp_p
     assert refused.value.code == "invalid_registry_credentials"
     assert "ghcr.io" in str(refused.value)
     assert "s3cret" not in str(refused.value)
+
+
+NUMBER = "6384248836d9" + "0" * 52
+PODMAN = b"""{"status":"Pulling fs layer","progressDetail":{},"id":"290d36ca5a8f"}
+{"status":"Download complete","progressDetail":{},"id":"290d36ca5a8f"}
+{"status":"Download complete","progressDetail":{},"id":"6384248836d9"}
+"""
+
+
+def test_pull_of_podman_has_ended_once_its_last_line_names_the_image() -> None:
+    end = PullEnd()
+    for line in PODMAN.splitlines(keepends=True):
+        assert not end.names({"Id": f"sha256:{NUMBER}"})
+        end.feed(line)
+    assert not end.is_whole
+    assert end.names({"Id": f"sha256:{NUMBER}"})
+    assert end.names({"Id": NUMBER})
+    assert not end.names({"Id": "sha256:" + "0" * 64})
+    assert not end.names(None)
+
+
+def test_pull_of_docker_that_ends_at_a_layer_is_not_whole() -> None:
+    end = PullEnd()
+    for line in (b'{"status":"Download complete"}', b'{"status":"Pull complete","id":"290d36ca5a8f"}'):
+        end.feed(line)
+        assert not end.is_whole
+        assert not end.names({"Id": f"sha256:{NUMBER}"})
+    end.feed(b'{"status":"Status: Downloaded newer image for box:1"}')
+    assert end.is_whole
+
+
+def test_images_are_named_as_parameters_name_them() -> None:
+    tags = [
+        "docker.io/lab/box:1",
+        "docker.io/library/box:latest",
+        "localhost/box:1",
+        "registry.example/docker.io/box:1",
+    ]
+    assert references({"RepoTags": tags}) == ["lab/box:1", "box", "localhost/box:1", "registry.example/docker.io/box:1"]

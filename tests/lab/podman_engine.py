@@ -25,6 +25,13 @@ cgroup_manager = "cgroupfs"
 events_logger = "file"
 tmp_dir = "{folder}/tmp"
 """
+REGISTRY_PORT = 5055
+REGISTRIES = """[[registry]]
+location = "127.0.0.1:{port}"
+insecure = true
+"""
+OWN_STATE = 'for one in /run/containers /run/netns; do mkdir -p $one && mount -t tmpfs tmpfs $one; done; exec "$@"'
+"""Podman keeps names and namespaces of networks there whatever its settings say: a killed one left them to the next."""
 CGROUP = "libpod_parent"
 
 
@@ -33,13 +40,18 @@ class PodmanEngine(Engine):
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        files = {"CONTAINERS_STORAGE_CONF": STORAGE, "CONTAINERS_CONF": CONTAINERS}
+        files = {
+            "CONTAINERS_STORAGE_CONF": STORAGE,
+            "CONTAINERS_CONF": CONTAINERS,
+            "CONTAINERS_REGISTRIES_CONF": REGISTRIES,
+        }
         for name, text in files.items():
-            (self.folder / name).write_text(text.format(folder=self.folder))
+            (self.folder / name).write_text(text.format(folder=self.folder, port=REGISTRY_PORT))
         loaded = self.folder / "loaded"  # podman leaves there what it loads; by default in /var/tmp
         loaded.mkdir(exist_ok=True)
         environ = {**self.environ, **{name: str(self.folder / name) for name in files}, "TMPDIR": str(loaded)}
         apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]
+        apart += ["sh", "-ec", OWN_STATE, "sh"]
         service = [program("podman"), "system", "service", "--time=0", f"unix://{self.socket}"]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(

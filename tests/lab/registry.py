@@ -18,10 +18,10 @@ BCRYPT = "$2b$05$abcdefghijklmnopqrstuu2Bsy/.7pTCHH7RAujlkwhpCJL2U.ZTC"
 
 
 @contextmanager
-def registry(folder: Path, *, closed: bool = False) -> Iterator[str]:
-    """Yield its host:port. `closed`: over TLS, and for USER alone."""
+def registry(folder: Path, *, closed: bool = False, port: int | None = None) -> Iterator[str]:
+    """Yield its host:port. `port`: by default a free one. `closed`: over TLS, and for USER alone."""
     folder.mkdir(parents=True)
-    port = free_port()
+    port = port or free_port()
     http: dict[str, object] = {"addr": f"127.0.0.1:{port}"}
     config: dict[str, object] = {"version": 0.1, "storage": {"filesystem": {"rootdirectory": str(folder / "data")}}}
     if closed:

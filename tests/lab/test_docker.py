@@ -51,6 +51,15 @@ async def test_container_that_cannot_start_is_removed_and_its_command_is_not_sho
     assert host.runs("bad") is None
 
 
+async def test_container_that_is_removed_again_leaves_no_anonymous_volume(host: DockerHost) -> None:
+    host.engine.docker("build", "--quiet", "--tag", "lab/data:1", "-", stdin=f"FROM {BOX}\nVOLUME /data\n".encode())
+    host.engine.docker("volume", "create", "mine")
+    before = host.engine.docker("volume", "ls", "--quiet")
+    given = {"image": "lab/data:1", "command": ["no-such-program"], "mounts": ["mine:/mine"]}
+    done = await host.run("container_create", new_id(), container_name="bad", **given)
+    assert (done.outcome, host.engine.docker("volume", "ls", "--quiet")) == ("failed", before)
+
+
 async def test_a_port_that_is_taken_is_a_failure_without_effect(host: DockerHost) -> None:
     given = {"image": BOX, "ports": ["127.0.0.1:18080:80"]}
     assert (await host.run("container_create", new_id(), container_name="one", **given)).outcome == "succeeded"

@@ -1,15 +1,19 @@
 """Podman's compatible socket accepts the operations of a Docker engine, and a target test reports Podman."""
 
+import io
 import os
+import tarfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from tests.lab.docker_host import BOX, DockerHost, make_box
 from tests.lab.engine import Engine
-from tests.lab.podman_engine import podman_engine
+from tests.lab.podman_engine import REGISTRY_PORT, podman_engine
+from tests.lab.registry import registry
 
-from writ_contracts.errors import Invalid
+from writ_containers.engine.podman import NO_BACKUPS
+from writ_contracts.errors import Conflict, Invalid
 from writ_contracts.ids import encode_id
 from writ_testing.suites.host_cases import show
 
@@ -45,7 +49,7 @@ async def test_target_test_reports_podman_and_its_version(host: DockerHost) -> N
     found = await host.backend.test_target(host.target)
     assert found.code == ""
     assert found.versions["engine"].startswith("Podman ")
-    assert found.lacking == {}
+    assert found.lacking == dict.fromkeys(("backup_create", "backup_restore"), NO_BACKUPS)
 
 
 async def test_a_container_of_podman_is_judged_as_one_of_docker(host: DockerHost) -> None:
@@ -67,3 +71,51 @@ async def test_a_container_that_ends_at_once_fails_with_its_last_lines(host: Doc
     assert (done.outcome, done.code, done.effect) == ("failed", "container_exited", "done")
     assert done.output["log"].strip() == "no such database"
     assert done.output["exit_code"] == 3
+
+
+async def test_snapshot_of_a_container_is_made_restored_and_deleted(host: DockerHost) -> None:
+    """Podman shows a local name below docker.io/library."""
+    host.engine.docker("run", "--detach", "--name", "web", "--cpus", "0.5", BOX)
+    host.engine.docker("exec", "web", "sh", "-c", "echo then > /state")
+    names = {"container_name": "web", "snapshot_name": "before"}
+    create = host.task("snapshot_create", new_id(), **names)
+    assert (await host.backend.run(create, print)).outcome == "succeeded"
+    assert (await host.backend.probe(create, {})).verdict == "took_effect"
+    host.engine.docker("exec", "web", "sh", "-c", "echo now > /state")
+    assert (await host.run("snapshot_restore", new_id(), **names)).outcome == "succeeded"
+    assert host.engine.docker("exec", "web", "cat", "/state") == "then\n"
+    assert host.shown("web")["HostConfig"]["NanoCpus"] == 500_000_000
+    with pytest.raises(Conflict) as refused:
+        await host.run("snapshot_delete", new_id(), **names)
+    assert refused.value.code == "snapshot_in_use"
+    host.engine.docker("rm", "--force", "web")
+    assert (await host.run("snapshot_delete", new_id(), **names)).outcome == "succeeded"
+    assert (await host.run("snapshot_list", new_id(), container_name="web")).output["snapshots"] == []
+
+
+async def test_archive_of_podman_loses_owners_so_a_backup_is_refused(host: DockerHost) -> None:
+    host.engine.docker("run", "--detach", "--name", "db", "--volume", "data:/data", "--user", "7:8", BOX)
+    host.engine.docker("exec", "--user", "0", "db", "touch", "/data/of-root")
+    async with host.backend._engines.engine(host.target) as engine:
+        container = str((await engine.find("db"))["Id"])
+        packed = io.BytesIO(b"".join([piece async for piece in engine.archive(container, "/data")]))
+    with tarfile.open(fileobj=packed) as tar:
+        assert tar.getmember("data/of-root").uid == 7  # a release that keeps them needs no refusal
+    with pytest.raises(Invalid, match="would lose their owners"):
+        await host.run("backup_create", new_id(), container_name="db", backup_id="one")
+
+
+async def test_image_is_pulled_from_a_registry(host: DockerHost, tmp_path: Path) -> None:
+    """The last line of Podman's stream has the id of the image, and no text of Docker's."""
+    with registry(tmp_path / "registry", port=REGISTRY_PORT) as where:
+        image = f"{where}/box:1"
+        host.engine.docker("tag", BOX, image)
+        host.engine.docker("push", image)
+        host.engine.docker("rmi", image)
+        for changed in (True, False):
+            done = await host.run("image_pull", new_id(), image=image)
+            assert (done.outcome, done.output["changed"]) == ("succeeded", changed)
+        host.engine.docker("rmi", image)
+        done = await host.run("container_create", new_id(), container_name="web", image=image)
+        assert done.outcome == "succeeded"
+    assert {image, BOX} <= {*await host.backend.listing(host.target, "list_images")}

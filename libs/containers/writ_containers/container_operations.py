@@ -46,7 +46,7 @@ ENDS_CLEAN = frozenset({"image_pull", "container_update", "snapshot_restore", "b
 a container handles its own stop (`container_replace`).
 """
 
-TAKES_LONG = frozenset({"container_stop", "container_restart", "container_delete", "snapshot_create"})
+TAKES_LONG = frozenset({*CHANGES, "snapshot_create"})
 """The engine goes on with these, for seconds or minutes, although nobody waits for them any more."""
 
 

@@ -5,9 +5,11 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from writ_containers.backups import operations as backups
 from writ_containers.engine.api import API_VERSION, Engine
 from writ_containers.engine.endpoint import SocketEndpoint
 from writ_containers.engine.engine_errors import one_line
+from writ_containers.engine.podman import NO_BACKUPS, is_podman
 from writ_containers.engine.stack_files import DiskSpace
 from writ_containers.stacks import compose_command, stack_operations
 from writ_contracts.errors import WritError
@@ -38,6 +40,7 @@ async def survey(engine: Engine, target: Target) -> EngineSurvey:
     versions = _versions(version, info) | ({"compose": compose} if compose else {})
     versions["disk"] = await _disk(engine, target, str(info.get("DockerRootDir") or ""))
     lacking = {} if compose else dict.fromkeys(stack_operations.APPLY, NO_COMPOSE)
+    lacking |= dict.fromkeys(backups.READ_OR_FILLED, NO_BACKUPS) if is_podman(version) else {}
     os = str(info.get("OperatingSystem", ""))
     versions = {name: one_line(text) for name, text in versions.items()}
     return EngineSurvey(os=os, versions=versions, problem=_too_old(version), lacking=lacking)
@@ -71,11 +74,6 @@ def size(number: float) -> str:
             return f"{number:.3g} {unit}"
         number /= 1000
     return f"{number:.3g} TB"
-
-
-def is_podman(version: Mapping[str, Any]) -> bool:
-    """Return whether it is Podman's compatible socket."""
-    return any(one.get("Name") == "Podman Engine" for one in version.get("Components") or ())
 
 
 def _versions(version: Mapping[str, Any], info: Mapping[str, Any]) -> dict[str, str]:

@@ -72,7 +72,7 @@ class BackendWithEngines(RoutedBackend):
     def _lacking(self, surveyed: EngineSurvey) -> dict[str, str]:
         if surveyed.problem:
             return dict.fromkeys(OWN, surveyed.problem)
-        return surveyed.lacking
+        return {name: why for name, why in surveyed.lacking.items() if name in OWN}
 
 
 def local_engines(registries: Registries) -> EngineConnections:

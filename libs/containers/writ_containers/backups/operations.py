@@ -27,16 +27,20 @@ from writ_containers.backups.tar_digest import TarDigest, digest_of
 from writ_containers.containers import container_recreate, container_update
 from writ_containers.containers.container_replace import replace_container
 from writ_containers.engine.api import Engine
+from writ_containers.engine.podman import NO_BACKUPS, is_podman
 from writ_contracts.catalogue.backups import BackupCreate, BackupRestore
 from writ_contracts.errors import Conflict, Invalid, TimedOut, WritError
 from writ_contracts.inventory import Target
 
 Raw = Mapping[str, Any]
 OPERATIONS = ("backup_create", "backup_list", "backup_restore", "backup_delete")
+READ_OR_FILLED = ("backup_create", "backup_restore")
+"""Operations that need the archive of a container."""
 
 
 async def run(engine: Engine, task: Task, progress: Progress, until: float) -> TaskResult:
     """Carry out the operation until `until`, in monotonic seconds. Raises WritError if refused before any effect."""
+    await _refuse_podman(engine, task)
     repository = repository_of(task.target, task.operation_id)
     match task.operation.name:
         case "backup_create":
@@ -76,6 +80,7 @@ async def probe_container(engine: Engine, task: Task, stored: ProbeResult) -> Pr
 
 async def preview(engine: Engine, task: Task) -> dict[str, Any]:
     """Return the preview. Raises WritError."""
+    await _refuse_podman(engine, task)
     repository = repository_of(task.target, task.operation_id)
     backup_id = str(task.parameters["backup_id"])
     if task.operation.name == "backup_create":
@@ -226,6 +231,12 @@ async def _list(repository: Repository, task: Task) -> TaskResult:
     ]
     found.sort(key=lambda one: float(one["created_at"]), reverse=True)
     return TaskResult(outcome="succeeded", output={"backups": found[:limit], "truncated": len(found) > limit})
+
+
+async def _refuse_podman(engine: Engine, task: Task) -> None:
+    """Raises Invalid (`unsupported`): a backup without the owners of its files is none."""
+    if task.operation.name in READ_OR_FILLED and is_podman(await engine.version()):
+        raise Invalid(NO_BACKUPS, code="unsupported")
 
 
 async def _parts(repository: Repository, backup_id: str) -> list[BackupPart]:

@@ -16,6 +16,7 @@ from writ_containers.containers.health_wait import inspected, last_lines, settle
 from writ_containers.engine.api import Engine
 from writ_containers.engine.engine_errors import LOST
 from writ_containers.engine.late_effects import CERTAIN_AFTER, PAUSE, LastSeen, observe_late
+from writ_containers.engine.whole_requests import answered
 from writ_contracts.errors import Conflict, Unreachable, WritError
 
 Raw = Mapping[str, Any]
@@ -23,7 +24,10 @@ Raw = Mapping[str, Any]
 
 async def change(engine: Engine, task: Task, progress: Progress, until: float) -> TaskResult:
     """Carry out the operation until `until`, in monotonic seconds. Raises WritError if refused before any effect."""
-    raw = await engine.find(str(task.parameters["container_name"]))
+    try:
+        raw = await engine.find(str(task.parameters["container_name"]))
+    except asyncio.CancelledError:
+        return TaskResult(outcome="cancelled", code="cancelled", message="it was stopped before it began")
     _refuse_another(task, raw)
     if _is_so(task, raw):
         return _ended(raw, effect="none")
@@ -74,7 +78,7 @@ async def _call(engine: Engine, task: Task, raw: Raw) -> None:
     container_id = str(raw["Id"])
     match verb_of(task):
         case "start":
-            await engine.start(container_id)
+            await answered(engine.start(container_id))
         case "stop":
             await engine.stop(container_id, _seconds(task, raw))
         case "restart":

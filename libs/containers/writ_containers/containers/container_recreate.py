@@ -49,10 +49,14 @@ def recreated(raw: Raw, former_image: Raw | None, image: str, operation_id: str)
     body |= {name: config[name] for name in INHERITED if config.get(name) and config[name] != theirs.get(name)}
     body |= {name: _added(config.get(name), theirs.get(name)) for name in MERGED}
     body["Labels"][OPERATION_LABEL] = operation_id
-    body["Env"] = [pair for pair in config.get("Env") or () if pair not in (theirs.get("Env") or ())]
-    if config.get("Hostname") and config["Hostname"] != str(raw.get("Id"))[:SHORT_ID]:
+    short = str(raw.get("Id"))[:SHORT_ID]
+    given = {*(theirs.get("Env") or ()), f"HOSTNAME={short}"}  # Podman adds the name that it has made of the id
+    body["Env"] = [pair for pair in config.get("Env") or () if pair not in given]
+    if config.get("Hostname") and config["Hostname"] != short:
         body["Hostname"] = config["Hostname"]
     host = dict(raw.get("HostConfig") or {})
+    if host.get("NanoCpus"):  # Podman shows the limit in both forms, and refuses them together
+        host = {name: value for name, value in host.items() if name not in ("CpuPeriod", "CpuQuota")}
     host["Mounts"] = [*(host.get("Mounts") or ()), *_anonymous(raw)]
     body |= {"Image": image, "HostConfig": host}
     if networks := dict(_endpoints(raw)):
@@ -120,8 +124,8 @@ def _endpoints(raw: Raw) -> Iterator[tuple[str, dict[str, Any]]]:
     for name, own in ((raw.get("NetworkSettings") or {}).get("Networks") or {}).items():
         one = own or {}
         kept = {key: one[key] for key in ("IPAMConfig", "Links", "DriverOpts") if one.get(key)}
-        if aliases := [alias for alias in one.get("Aliases") or () if alias != short]:
-            kept["Aliases"] = aliases
+        if aliases := dict.fromkeys(alias for alias in one.get("Aliases") or () if alias != short):
+            kept["Aliases"] = [*aliases]
         yield name, kept
 
 

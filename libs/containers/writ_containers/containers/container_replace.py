@@ -20,7 +20,7 @@ from writ_containers.containers.created_container import create_container, label
 from writ_containers.containers.health_wait import HealthResult, inspected, last_lines, settled
 from writ_containers.engine.api import Engine
 from writ_containers.engine.engine_errors import LOST
-from writ_containers.engine.late_effects import CERTAIN_AFTER
+from writ_containers.engine.late_effects import CERTAIN_AFTER, observe_late
 from writ_containers.engine.whole_requests import answered, completed
 from writ_contracts.errors import Conflict, Invalid, WritError
 
@@ -148,9 +148,10 @@ async def roll_back(
     for volume in await engine.volumes({container_view.OPERATION_LABEL: operation_id}):
         with _gone_already():
             await engine.remove_volume(volume)
-    container = await engine.find(name)
-    is_as_before = container.get("Id") == former_id and container_view.is_running(container) == ran
-    return is_as_before and operation_id not in engine.creating
+    container = await engine.find_or_none(name)
+    if container is None or container.get("Id") != former_id or container_view.is_running(container) != ran:
+        return False
+    return operation_id not in engine.creating
 
 
 @contextmanager
@@ -170,7 +171,14 @@ async def _roll_back_until(
     conflicts_until = min(until, time.monotonic() + CERTAIN_AFTER)
     while True:
         try:
-            return await roll_back(engine, name, former_id, ran, operation_id, sent), ""
+            back = await roll_back(engine, name, former_id, ran, operation_id, sent)
+            if not sent.renames:
+                return back, ""
+            if back and await _keeps_name(engine, name, former_id, until):
+                sent.renames = False
+                return True, ""
+            if time.monotonic() + PAUSE >= until:
+                return False, "the engine may still rename it"
         except Invalid as error:  # the engine has answered, and would answer the same again
             return False, str(error)
         except WritError as error:
@@ -178,6 +186,16 @@ async def _roll_back_until(
             if time.monotonic() + PAUSE >= (conflicts_until if isinstance(error, Conflict) else until):
                 return False, str(error)
         await asyncio.sleep(PAUSE)
+
+
+async def _keeps_name(engine: Engine, name: str, former_id: str, until: float) -> bool:
+    """Return whether a rename of the former container whose reply was lost certainly does not come any more."""
+
+    async def has_another() -> bool:
+        return (await engine.inspect(former_id)).get("Name") != f"/{name}"
+
+    observed = await observe_late(has_another, bool, CERTAIN_AFTER, until)
+    return observed.is_certain and not observed.seen
 
 
 async def _well(engine: Engine, container_id: str, ran: bool, until: float, progress: Progress) -> HealthResult:

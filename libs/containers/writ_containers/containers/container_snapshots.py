@@ -16,7 +16,7 @@ from writ_containers.containers.container_replace import replace_container
 from writ_containers.containers.container_view import OPERATION_LABEL
 from writ_containers.engine.api import Engine
 from writ_containers.engine.engine_errors import LOST
-from writ_containers.engine.snapshot_names import REPOSITORY
+from writ_containers.engine.snapshot_names import KNOWN_AS, REPOSITORY
 from writ_contracts.errors import Conflict, Invalid, WritError
 
 Raw = Mapping[str, Any]
@@ -198,13 +198,14 @@ async def _refuse_taken(engine: Engine, container: str, name: str) -> None:
 
 def _is_local(image: Raw, container: str, name: str) -> bool:
     """Return True for an image committed here: a pulled image may have the same labels."""
-    return f"{REPOSITORY}:{tag(container, name)}" in (image.get("RepoTags") or ()) and not _pulled(image)
+    tags = {f"{known}:{tag(container, name)}" for known in KNOWN_AS}
+    return not tags.isdisjoint(image.get("RepoTags") or ()) and not _pulled(image)
 
 
 def _pulled(image: Raw) -> bool:
     """An engine with the containerd image store gives local images a digest of their own name as well."""
     digests = [str(one).partition("@")[0] for one in image.get("RepoDigests") or ()]
-    return any(one != REPOSITORY for one in digests)
+    return any(one not in KNOWN_AS for one in digests)
 
 
 def _labels(image: Raw) -> Mapping[str, Any]:

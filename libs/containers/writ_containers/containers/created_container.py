@@ -76,7 +76,7 @@ async def removed_until(engine: Engine, operation_id: str, until: float) -> bool
 async def _removed(engine: Engine, operation_id: str) -> bool:
     for container_id in await labelled(engine, operation_id):
         engine.creating.discard(operation_id)
-        await engine.remove(container_id, force=True)
+        await engine.remove(container_id, force=True, anonymous_volumes=True)  # they came into being with it
     return operation_id not in engine.creating and not await labelled(engine, operation_id)
 
 

@@ -1,5 +1,6 @@
 """image_pull: fetch an image, judged by the engine's image afterwards."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,6 +9,7 @@ from writ_containers.engine.api import Engine
 from writ_contracts.errors import WritError
 
 Raw = Mapping[str, Any]
+_DEFAULT = re.compile("^docker[.]io/(library/)?")
 
 
 async def pull(engine: Engine, task: Task, progress: Progress) -> TaskResult:
@@ -63,6 +65,9 @@ def _observed(image: Raw) -> dict[str, Any]:
 
 
 def references(image: Raw) -> list[str]:
-    """Return the names of an entry of GET /images/json as parameters have them: `:latest` is left out."""
+    """Return the names of an entry of GET /images/json as parameters have them: `:latest` is left out, and the default
+    registry, which Podman names.
+    """
     tags = [str(one).removesuffix(":latest") for one in image.get("RepoTags") or ()]
-    return [one for one in [*tags, *(image.get("RepoDigests") or ())] if not one.startswith("<none>")]
+    names = [*tags, *map(str, image.get("RepoDigests") or ())]
+    return [_DEFAULT.sub("", one) for one in names if not one.startswith("<none>")]

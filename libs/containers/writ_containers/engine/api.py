@@ -19,10 +19,11 @@ from writ_containers.engine import reply_shapes as shapes
 from writ_containers.engine.connection import EngineAddress
 from writ_containers.engine.disk_usage import DiskUsage, disk_usage
 from writ_containers.engine.endpoint import Endpoint, connector, url
-from writ_containers.engine.engine_errors import STREAM, one_line, translated, translated_delete
+from writ_containers.engine.engine_errors import translated, translated_delete
 from writ_containers.engine.http_client import aiodocker, aiohttp
 from writ_containers.engine.late_effects import AnsweredProbes
 from writ_containers.engine.log_end import LogEnd
+from writ_containers.engine.pull_stream import PullEnd, pull_query
 from writ_containers.engine.registries import Registries
 from writ_containers.engine.snapshot_names import is_snapshot
 from writ_containers.engine.stack_files import LocalStackFiles, StackFiles
@@ -197,10 +198,10 @@ class Engine:
         with translated():
             await self._docker.containers.container(_check_id(container_id)).rename(name)
 
-    async def remove(self, container_id: str, *, force: bool) -> None:
-        """DELETE /containers/{id}. Its volumes stay."""
+    async def remove(self, container_id: str, *, force: bool, anonymous_volumes: bool = False) -> None:
+        """DELETE /containers/{id}. Its volumes stay, unless the anonymous ones are to go, too."""
         with translated_delete():
-            await self._docker.containers.container(_check_id(container_id)).delete(force=force)
+            await self._docker.containers.container(_check_id(container_id)).delete(force=force, v=anonymous_volumes)
 
     async def networks(self, labels: Mapping[str, str]) -> list[Raw]:
         """GET /networks: those with these labels."""
@@ -260,15 +261,14 @@ class Engine:
         if is_snapshot(reference):
             raise Invalid(f"{reference} is the name of a snapshot, which no registry has", code="image_not_found")
         headers = self.registries.header(reference)
-        query = {"fromImage": reference} if _has_tag(reference) else {"fromImage": reference, "tag": "latest"}
-        address, last = f"{self._base}/images/create", ""
+        address, query, end = f"{self._base}/images/create", pull_query(reference), PullEnd()
         with translated():
             async with self._session.post(address, params=query, headers=headers) as response:
                 await _check_status(response)
                 async for line in response.content:
-                    last = one_line(_status(json.loads(line)))
-                    progress(last)
-        if not last.startswith("Status:"):
+                    end.feed(line)
+                    progress(end.status)
+        if not end.is_whole and not end.names(await self.image(reference)):
             raise TimedOut("the pull ended before its last line", code="connection_lost")
 
     async def logs(self, container_id: str, lines: int, most: int = LOG_BYTES) -> str:
@@ -335,16 +335,3 @@ def _check_id(text: str) -> str:
 
 def _absent(name: str) -> Invalid:
     return Invalid(f"no container {name} on this engine", code="container_not_found")
-
-
-def _has_tag(reference: str) -> bool:
-    """Return True for a reference to one image: without a tag the engine would pull every tag."""
-    return "@" in reference or ":" in reference.rpartition("/")[2]
-
-
-def _status(line: Mapping[str, Any]) -> str:
-    """Return the status of one line of a pull. Raises DockerError for an error: the reply began as a success."""
-    if "error" in line or "errorDetail" in line:
-        detail = line.get("errorDetail") or {}
-        raise aiodocker.exceptions.DockerError(STREAM, str(detail.get("message") or line.get("error")))
-    return str(line.get("status", ""))

@@ -1,6 +1,8 @@
 """The repository name of snapshots: local alone, so a pull of it is refused."""
 
 REPOSITORY = "writops-snapshot"
+KNOWN_AS = (REPOSITORY, f"docker.io/library/{REPOSITORY}")
+"""The repository as Docker and as Podman show it."""
 
 
 def is_snapshot(reference: str) -> bool:

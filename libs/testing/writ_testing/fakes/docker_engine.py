@@ -20,6 +20,7 @@ from writ_testing.fakes.engine_storage import EngineStorage, has_labels
 Kind = Literal["cut", "act_and_cut", "cut_body", "hang", "act_and_hang", "half_close", "garble", "late"]
 FOLDER = base64.b64encode(b'{"name":"data","mode":2147484141}').decode()
 DISK_USAGE = {"LayersSize": 1_500_000_000, "Containers": [{"SizeRw": 2500}]}
+INFO = {"OperatingSystem": "Fake", "Driver": "overlay2", "SecurityOptions": [], "Swarm": {"LocalNodeState": "inactive"}}
 ABSENT = "0001-01-01T00:00:00Z"
 
 
@@ -60,6 +61,7 @@ class FakeEngine(EngineNetworks, EngineStorage, LateStops):
     ill: str = ""
     api: str = "1.45"
     more_info: dict[str, Any] = field(default_factory=dict)
+    more_version: dict[str, Any] = field(default_factory=dict)
     clock: int = 0
     _server: asyncio.Server | None = None
     _connections: set[asyncio.StreamWriter] = field(default_factory=set)
@@ -184,7 +186,7 @@ class FakeEngine(EngineNetworks, EngineStorage, LateStops):
             ("HEAD", "/_ping", self._ping),
             ("GET", "/_ping", self._ping),
             ("GET", "/version", self._version),
-            ("GET", "/info", self._info),
+            ("GET", "/info", lambda _: HttpReply(200, {**INFO, **self.more_info})),
             ("GET", "/system/df", lambda _: HttpReply(200, DISK_USAGE)),
             ("GET", "/containers/json", self._list),
             ("POST", "/containers/create", self._create),
@@ -209,11 +211,7 @@ class FakeEngine(EngineNetworks, EngineStorage, LateStops):
         return HttpReply(200, headers={"Api-Version": self.api, "Ostype": "linux"})
 
     def _version(self, request: EngineRequest) -> HttpReply:
-        return HttpReply(200, {"Version": "26.1.5", "ApiVersion": self.api})
-
-    def _info(self, request: EngineRequest) -> HttpReply:
-        info = {"OperatingSystem": "Fake", "Driver": "overlay2", "SecurityOptions": []}
-        return HttpReply(200, {**info, "Swarm": {"LocalNodeState": "inactive"}, **self.more_info})
+        return HttpReply(200, {"Version": "26.1.5", "ApiVersion": self.api} | self.more_version)
 
     def _list(self, request: EngineRequest) -> HttpReply:
         found = [one for one in self.containers.values() if has_labels(request, one["Config"]["Labels"])]
