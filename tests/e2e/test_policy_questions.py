@@ -271,6 +271,10 @@ async def test_a_document_that_does_not_load_is_reported_with_every_place(
     assert refused.exit_code == 2
     assert f"{bad}:4:40: error: unknown key 'alowed'; did you mean 'allowed'?" in refused.stdout
     assert "is not published" in refused.stderr
+    for_programs = await command(installation, "publish", bad, "--reason", "bad", "-o", "json")
+    error = json.loads(for_programs.stdout)["error"]
+    assert (error["code"], len(error["problems"])) == ("invalid_document", 2)
+    assert (4, 40) in [(one["line"], one["column"]) for one in error["problems"]]
     checked = await command(installation, "validate", bad, "--running")
     assert checked.exit_code == 2
     assert f"{bad}:4:40: error: unknown key 'alowed'" in checked.stdout

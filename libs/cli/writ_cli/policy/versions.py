@@ -107,7 +107,7 @@ def _row(version: PolicyVersionView) -> tuple[object, ...]:
     in_force = Text("in force", style="bold green") if version.in_force else ""
     when = times.date(version.at) if version.at else ""
     digest = version.digest[:12]
-    return version.number, in_force, when, version.author, origin, digest, version.problem, version.reason
+    return version.number, in_force, when, version.author, origin, digest, version.problem, QuotedText(version.reason)
 
 
 @click.command()
@@ -149,8 +149,9 @@ async def publish(settings: Settings, file: Path, reason: str, replaces: int | N
     except Invalid as error:
         if not error.problems:
             raise
-        show_problems(settings.screen, _problems(document, str(file), error))
-        raise Invalid(f"{file} is not published: {error}", code=error.code) from error
+        if not settings.screen.json:
+            show_problems(settings.screen, _problems(document, str(file), error))
+        raise Invalid(f"{file} is not published: {error}", code=error.code, problems=error.problems) from error
     status = _show_result(settings.screen, view)
     show_problems(settings.screen, of_files(warnings, {"policy": str(file)}))
     if view.outcome == "succeeded":
@@ -200,7 +201,7 @@ async def rollback(settings: Settings, version: int, reason: str) -> int:
         try:
             view = await writ.policy_rollback(version, reason=reason)
         except Invalid as error:
-            if error.problems:
+            if error.problems and not settings.screen.json:
                 problems = _problems(await _document_of(writ, version), f"version {version}", error)
                 show_problems(settings.screen, problems)
             raise
