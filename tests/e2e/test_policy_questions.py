@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -310,6 +312,23 @@ async def test_validate_gives_one_verdict_by_files_and_by_the_running_writ(
     assert results[0].exit_code == results[1].exit_code
     assert (running["valid"], running["problems"]) == (files["valid"], files["problems"])
     assert bool(files["problems"]) or case == "starter"
+
+
+async def test_published_policy_is_in_its_file_although_nobody_reads_the_output(
+    installation: RunningInstallation, tmp_path: Path
+) -> None:
+    """As after `writ policy publish … | head -1`."""
+    policy = tmp_path / "new.yaml"
+    policy.write_text(open_policy(CONTROLS, NOBODY))
+    reader, writer = os.pipe()
+    os.close(reader)
+    environ = {**os.environ, "WRIT_HOME": str(installation.home.root), "WRIT_PRINCIPAL": "operator", "NATS_URL": ""}
+    words = ("-m", "writ_cli", "policy", "publish", str(policy), "--reason", "unread")
+    process = await asyncio.create_subprocess_exec(sys.executable, *words, stdout=writer, env=environ)
+    os.close(writer)
+    assert await asyncio.wait_for(process.wait(), 30) == 1
+    assert installation.home.policy.read_text() == policy.read_text()
+    assert (await command(installation, "rollback", 1, "--reason", "for everybody")).exit_code == 0
 
 
 async def test_publish_keeps_an_edited_policy_file_and_reports_it(

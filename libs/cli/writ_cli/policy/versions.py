@@ -152,11 +152,16 @@ async def publish(settings: Settings, file: Path, reason: str, replaces: int | N
         if not settings.screen.json:
             show_problems(settings.screen, _problems(document, str(file), error))
         raise Invalid(f"{file} is not published: {error}", code=error.code, problems=error.problems) from error
+    note = local_file.updated(settings, document, before) if view.outcome == "succeeded" else ""
     status = _show_result(settings.screen, view)
     show_problems(settings.screen, of_files(warnings, {"policy": str(file)}))
-    if view.outcome == "succeeded":
-        local_file.update(settings, document, before)
+    _show_note(settings.screen, note)
     return status
+
+
+def _show_note(screen: Screen, note: str) -> None:
+    if not screen.json:
+        screen.fields([("file", note)])
 
 
 async def _warnings(settings: Settings, writ: Writ, document: str) -> list[PolicyProblem]:
@@ -206,9 +211,9 @@ async def rollback(settings: Settings, version: int, reason: str) -> int:
                 show_problems(settings.screen, problems)
             raise
         document = await _document_of(writ, version) if view.outcome == "succeeded" else ""
+    note = local_file.updated(settings, document, before) if document else ""
     status = _show_result(settings.screen, view)
-    if document:
-        local_file.update(settings, document, before)
+    _show_note(settings.screen, note)
     return status
 
 
