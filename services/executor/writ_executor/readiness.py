@@ -12,7 +12,7 @@ from writ_runtime.clocks import describe
 from writ_runtime.health import Attention, Check, Detail
 
 LONG = 30.0
-"""Seconds after which an operation that does not run is worth a look."""
+"""Seconds after which an operation that does not run is named."""
 NAMED = 10
 """Pools or agents named in one line."""
 

@@ -345,8 +345,6 @@ def _as_text(cell: object) -> Text:
 
 
 def _brief(value: object) -> str:
-    if value is None:
-        return ""
     if isinstance(value, list):
         return ", ".join(str(item) for item in value)
-    return str(value)
+    return "" if value is None else str(value)

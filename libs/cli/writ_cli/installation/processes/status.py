@@ -77,14 +77,12 @@ def _show_status(screen: Screen, status: control.InstallationStatus) -> None:
     if not any(one.name.startswith("agent") for one in status.processes):  # units of systemd: agents have no fixed port
         screen.line("agents: `writ targets` counts them for each target")
     for reason, names in degraded.items():
-        mend = _mend(status, reason, names)
-        head, mistakes = control.mistakes_of(f"{', '.join(names)}: {reason}{mend}" if names else reason)
+        head, mistakes = control.mistakes_of(f"{', '.join(names)}: {reason}{_mend(status, names)}" if names else reason)
         for line in (head, *(f"  {mistake}" for mistake in mistakes)):
             screen.line(Text(line, style="red"))
-    for note in (*_notes_not_of_writ(status), *policy_notes(status), *_refusals_notes(status), *_restarts(status)):
+    notes = (_notes_not_of_writ, policy_notes, _refusals_notes, _restarts, _late_operations)
+    for note in (line for lines in notes for line in lines(status)):
         screen.line(Text(note, style="yellow"))
-    for late in dict.fromkeys(one.details["operations"] for one in status.processes if "operations" in one.details):
-        screen.line(Text(f"{late}; see `writ trace {late.rpartition(' ')[2]}`", style="yellow"))
     for notice in dict.fromkeys(one.details["control"] for one in status.processes if "control" in one.details):
         screen.line(Text(notice, style="bold yellow"))
     if status.exposed:
@@ -99,7 +97,13 @@ def _show_status(screen: Screen, status: control.InstallationStatus) -> None:
     screen.line(f"journal: {number}, {usage.bytes / 1e6:.1f} MB, {share:.1%} of {usage.max_bytes / 1e6:.0f} MB")
 
 
-def _mend(observed: control.InstallationStatus, reason: str, names: list[str]) -> str:
+def _late_operations(observed: control.InstallationStatus) -> list[str]:
+    """Return the executors' notes about the operation that waits longest, each once, with the command that shows it."""
+    late = dict.fromkeys(one.details["operations"] for one in observed.processes if "operations" in one.details)
+    return [f"{line}; see `writ trace {line.rpartition(' ')[2]}`" for line in late]
+
+
+def _mend(observed: control.InstallationStatus, names: list[str]) -> str:
     """Return the command that replaces processes of `writ up` that do not reply; "" where others may be the cause."""
     silent = [one.name for one in observed.processes if one.state == NO_ANSWER]
     if observed.pid is None or not set(names) <= set(silent) or ("nats" in silent and names != ["nats"]):
