@@ -12,6 +12,7 @@ import writ_contracts.journal
 import writ_contracts.people.approvals
 import writ_contracts.policy.facts
 import writ_contracts.requests
+from docs.generate.docstrings import evened
 from writ_contracts.registry import CHANNELS, Channel, Role, Style, summary_of
 
 SIGNED_IN: tuple[ModuleType, ...] = (
@@ -56,7 +57,7 @@ def document() -> dict[str, Any]:
         "operations": {item.name: _operation(item) for item in CHANNELS},
         "components": {
             "messages": {name: _message(name, kind) for name, kind in sorted(names.items())} | {"Sealed": SEALED},
-            "schemas": _plain_discriminators(dict(sorted(schemas.items()))),
+            "schemas": evened(_plain_discriminators(dict(sorted(schemas.items())))),
         },
     }
 

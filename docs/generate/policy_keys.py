@@ -1,5 +1,6 @@
 """docs/policy-keys.md: every key of the policy format, from the structs that read it."""
 
+import inspect
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -44,7 +45,7 @@ def document() -> str:
 
 def _table(title: str, kind: type[Struct]) -> str:
     hints = get_type_hints(kind, include_extras=True)
-    said = (kind.__doc__ or "").strip()
+    said = inspect.getdoc(kind) or ""
     lines = [
         f"\n## {title[0].upper()}{title[1:]}\n",
         said,

@@ -7,6 +7,7 @@ from typing import Any, get_args
 import msgspec
 from msgspec import Struct
 
+from docs.generate.docstrings import evened
 from docs.generate.inventory_keys import MEANINGS
 from writ_agent_proxmox import settings as proxmox
 from writ_agent_ssh import settings as ssh
@@ -101,4 +102,4 @@ def _describe(schema: Data, meanings: dict[str, tuple[str, str]]) -> None:
 
 
 def _text(schema: Data) -> str:
-    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(evened(schema), indent=2, ensure_ascii=False) + "\n"

@@ -22,12 +22,12 @@ def test_reason_of_a_version_is_shown_in_80_columns(capsys: pytest.CaptureFixtur
     assert [line for line in shown if len(line) > 80] == []
 
 
-def test_long_reason_of_a_version_wraps_with_an_indent(capsys: pytest.CaptureFixture[str]) -> None:
+def test_long_reason_of_a_version_stands_behind_bars(capsys: pytest.CaptureFixture[str]) -> None:
     one = PolicyVersionView(number=2, digest="b" * 64, author="a", origin="published", at=2.0, reason=f"{REASON}, " * 3)
     screen = Screen("table")
     screen.out.width, screen.out.soft_wrap = 80, False
     _show_history(screen, PolicyHistoryReply(versions=[one], more=False))
     shown = capsys.readouterr().out.splitlines()
-    at = next(number for number, line in enumerate(shown) if line.startswith("2: reason: "))
-    assert all(line.startswith("  ") for line in shown[at + 1 :])
+    at = shown.index("2: reason:")
+    assert all(line.startswith("    | ") for line in shown[at + 1 :])
     assert len(shown) > at + 1

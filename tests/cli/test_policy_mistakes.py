@@ -1,5 +1,6 @@
 """Every command that reads a policy shows its mistakes on the terminal."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -43,4 +44,7 @@ def test_every_command_that_reads_a_policy_lists_its_mistakes_with_lines(
     assert shown.exit_code == 2
     problem = "unknown key 'alowed'; did you mean 'allowed'?"
     assert f"\n{bad}:5:5: {problem}\n    5 |     alowed: true\n      |     ^" in shown.stderr
+    as_json = json.loads(runner.invoke(cli, [*map(str, arguments), "-o", "json"]).stdout)
+    places = [(one["file"], one["line"], one["column"]) for one in as_json["error"]["problems"]]
+    assert places == [(str(bad), 3, 5), (str(bad), 5, 5)]
     assert shown.stderr.startswith(f"writ: 2 mistakes:\n{bad}:3:5: the key 'allowed' is missing\n    3 |   - name: a\n")

@@ -72,3 +72,18 @@ async def test_an_argument_that_is_not_utf_8_is_a_mistake_of_the_user_and_not_sh
     what = b"an argument, a variable of the environment or the name of a file"
     assert (done.returncode, done.stderr) == (2, b"writ: %s is not UTF-8 text\n" % what)
     assert served.requests == []
+
+
+def test_command_in_a_removed_folder_says_so(tmp_path: Path) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    command = f"rmdir {folder}; exec {sys.executable} -m writ_cli targets"
+    environ = {**os.environ, "NATS_URL": "", "WRIT_HOME": "", "WRIT_CONTEXT": ""}
+    environ = {name: value for name, value in environ.items() if value}
+    done = subprocess.run(
+        ["sh", "-c", command], cwd=folder, env=environ, capture_output=True, text=True, check=False, timeout=30
+    )
+    assert (done.returncode, done.stderr) == (
+        2,
+        "writ: the folder in which this command runs was removed: change to another one\n",
+    )

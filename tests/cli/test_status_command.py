@@ -61,6 +61,57 @@ def test_status_shows_the_failing_check_beside_its_process(capsys: pytest.Captur
     assert shown(capsys, one).count("bus: away") == 1
 
 
+@pytest.mark.parametrize(
+    ("silent", "line"),
+    [
+        (("policy", "audit"), "policy, audit: no answer; `writ restart policy audit` replaces them\n"),
+        (("nats",), "nats: journal: NATS does not answer; `writ restart nats` replaces it\n"),
+        (("nats", "policy"), "policy: no answer\n"),
+    ],
+)
+def test_status_names_the_command_that_replaces_processes_without_an_answer(
+    capsys: pytest.CaptureFixture[str], silent: tuple[str, ...], line: str
+) -> None:
+    """Without NATS the others may not reply either: it comes first."""
+    processes = [
+        ProcessStatus(
+            name=name,
+            ready=name not in silent,
+            state="no answer" if name in silent else "ready",
+            pid=2,
+            restarts=0,
+            failing={"journal": "NATS does not answer"} if (name, name in silent) == ("nats", True) else {},
+        )
+        for name in ("nats", "policy", "audit", "executor")
+    ]
+    observed = InstallationStatus(
+        home="here", state="ready", pid=1, url="u", ready=False, processes=processes, journal=None
+    )
+    _show_status(Screen("table"), observed)
+    assert f"\n{line}" in capsys.readouterr().out
+
+
+def test_status_names_the_oldest_operation_that_waits_once_and_the_command_for_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    late = "2 operations not running, the oldest for 7.0 min: file_write on vm (awaiting_approval): abc"
+    processes = [
+        ProcessStatus(name=name, ready=True, state="ready", pid=2, restarts=0, details={"operations": late})
+        for name in ("executor", "executor-2")
+    ]
+    observed = InstallationStatus(
+        home="here", state="ready", pid=1, url="u", ready=True, processes=processes, journal=None
+    )
+    _show_status(Screen("table"), observed)
+    assert capsys.readouterr().out.count(f"{late}; see `writ trace abc`\n") == 1
+
+
+def test_status_names_the_command_that_tries_an_unreachable_host_again(capsys: pytest.CaptureFixture[str]) -> None:
+    away = {"targets": "unreachable at the last attempt: far (unreachable)"}
+    one = ProcessStatus(name="agent-ssh", ready=True, state="ready", pid=2, restarts=0, failing=away)
+    assert "far (unreachable); `writ backends test TARGET` tries again\n" in shown(capsys, one)
+
+
 def test_a_degraded_installation_says_so_first_and_each_reason_once(capsys: pytest.CaptureFixture[str]) -> None:
     bad = {"inventory": "inventory.yaml:3:5: unknown key 'rol'"}
     processes = [

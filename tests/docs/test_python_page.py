@@ -2,15 +2,20 @@
 
 import re
 from collections import defaultdict
+from collections.abc import Callable, Coroutine
 from functools import reduce
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from writ_client.client import Writ
+from writ_client.groups.group import OperationRunner
 from writ_client.groups.groups import OperationGroups
+from writ_client.groups.services import Services
 from writ_client.tools.capability_tools import CapabilityTools
 from writ_client.tools.policy_management_tools import PolicyManagementTools
+from writ_contracts.requests import OperationView
 from writ_testing.memory.bus import MemoryBus
 
 PAGE = (Path(__file__).parents[2] / "docs/python.md").read_text()
@@ -50,6 +55,15 @@ async def test_table_of_methods_is_that_of_the_classes(writ: Writ) -> None:
 async def test_every_object_of_the_client_has_rows_in_the_table(writ: Writ) -> None:
     objects = {name for name in vars(writ) if not name.startswith("_")} - {"principal"}
     assert objects == set(PARTS)
+
+
+async def test_operations_of_a_client_have_types_for_a_program(writ: Writ) -> None:
+    """The types are what `make check` compares here: a program under `mypy --strict` has the same."""
+    runner: OperationRunner = writ
+    services: Services = writ.services
+    restart: Callable[[str, str], Coroutine[Any, Any, OperationView]] = services.restart
+    assert runner is writ
+    assert restart.__name__ == "restart"
 
 
 def test_every_group_of_operations_is_named() -> None:

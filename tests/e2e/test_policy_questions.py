@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -271,6 +273,9 @@ async def test_a_document_that_does_not_load_is_reported_with_every_place(
     assert refused.exit_code == 2
     assert f"{bad}:4:40: error: unknown key 'alowed'; did you mean 'allowed'?" in refused.stdout
     assert "is not published" in refused.stderr
+    for_programs = await command(installation, "publish", bad, "--reason", "bad", "-o", "json")
+    error = json.loads(for_programs.stdout)["error"]
+    assert (4, 40) in [(one["line"], one["column"]) for one in error["problems"]]
     checked = await command(installation, "validate", bad, "--running")
     assert checked.exit_code == 2
     assert f"{bad}:4:40: error: unknown key 'alowed'" in checked.stdout
@@ -306,6 +311,22 @@ async def test_validate_gives_one_verdict_by_files_and_by_the_running_writ(
     assert results[0].exit_code == results[1].exit_code
     assert (running["valid"], running["problems"]) == (files["valid"], files["problems"])
     assert bool(files["problems"]) or case == "starter"
+
+
+async def test_published_policy_is_in_its_file_although_nobody_reads_the_output(
+    installation: RunningInstallation, tmp_path: Path
+) -> None:
+    policy = tmp_path / "new.yaml"
+    policy.write_text(open_policy(CONTROLS, NOBODY))
+    reader, writer = os.pipe()
+    os.close(reader)
+    environ = {**os.environ, "WRIT_HOME": str(installation.home.root), "WRIT_PRINCIPAL": "operator", "NATS_URL": ""}
+    words = (sys.executable, "-m", "writ_cli", "policy", "publish", policy, "--reason", "unread")
+    process = await asyncio.create_subprocess_exec(*words, stdout=writer, env=environ)
+    os.close(writer)
+    assert await asyncio.wait_for(process.wait(), 30) == 1
+    assert installation.home.policy.read_text() == policy.read_text()
+    assert (await command(installation, "rollback", 1, "--reason", "for everybody")).exit_code == 0
 
 
 async def test_publish_keeps_an_edited_policy_file_and_reports_it(

@@ -13,6 +13,7 @@ from writ_contracts.history.audit import AuditStanding, JournalQuery, JournalRep
 from writ_contracts.inventory import Target
 from writ_contracts.life import AcceptedLife
 from writ_contracts.wire import decode, encode
+from writ_executor import readiness
 from writ_executor.journal import own_violations
 from writ_executor.journal.audit_services import SILENCE, AuditServices
 from writ_executor.metrics import ExecutorMeasures, deadline_of, metrics
@@ -99,6 +100,21 @@ async def test_every_stage_of_a_way_is_timed(world: World) -> None:
     assert [counted.stage(stage) for stage in ("wait", "claim", "run", "whole")] == [1, 1, 1, 1]
     assert counted.stage("record") == 3  # one append for each event but `granted`, which is policy's
     assert [counted.stage(stage, "") for stage in ("decide", "grant")] == [1, 1]
+
+
+async def test_operation_that_waits_long_is_named_and_one_that_runs_is_not(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = await counting(world)
+    first = await world.ask("service_restart", **RESTART)
+    await world.ask("service_restart", **RESTART)
+    assert (await counted.checks())["operations"] is None
+    monkeypatch.setattr(readiness, "LONG", 0.0)
+    detail = str((await counted.checks())["operations"])
+    assert detail.startswith("2 operations not running, the oldest for 0.0 min: service_restart on ")
+    assert detail.endswith(f" (dispatched): {first.operation_id}")
+    await world.hands.claim(await world.work(str(first.operation_id)))
+    assert str((await counted.checks())["operations"]).startswith("1 operation not running, ")
 
 
 async def test_a_pool_is_reported_with_its_queue_its_agents_and_their_slots(world: World) -> None:

@@ -1,5 +1,6 @@
 """Keys of a rotation whose files are lost, and older copies of files: what ends them, and what ends nothing."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from tests.installation.rotated_keys import AGENT, DEPOT, LINK, create, keys, li
 
 from writ_contracts.errors import ConfigError, Conflict, Invalid, TimedOut
 from writ_contracts.installation.keyring import KeyEntry
+from writ_documents import yaml_file
 from writ_documents.atomic_files import write_atomically
 from writ_installation.administration.key_rotation import LastRecords, announce, end_lost, pending, retire, switch
 from writ_installation.administration.key_steps import rotate
@@ -14,6 +16,7 @@ from writ_installation.files import list_edits
 from writ_installation.files.create import create_installation
 from writ_installation.files.home import Home
 from writ_installation.files.keyring import save_keys
+from writ_installation.files.lost_policy_key import kept_former_keys
 from writ_installation.files.parameter_keys import make_parameter_key
 from writ_installation.files.site import Site
 from writ_installation.initialise import init, upgrade
@@ -130,7 +133,7 @@ async def rotated(home: Home, name: str) -> None:
             return
 
 
-async def test_lost_key_of_policy_names_the_way_out_in_containers(tmp_path: Path) -> None:
+async def test_lost_key_of_policy_is_ended_in_containers_and_its_value_is_kept(tmp_path: Path) -> None:
     """No start removes its entries there, and agents are given both keys."""
     home = folders.init(tmp_path / ".writ", 1)
     await rotate(home, "policy", lambda _: None)
@@ -140,12 +143,42 @@ async def test_lost_key_of_policy_names_the_way_out_in_containers(tmp_path: Path
     home.seed_file("policy").unlink()
     folders.init(home.root, 1)
     assert home.keys_of("policy") == [home.public("policy"), lost]
-    for word in ("lost", "rotate"):
-        status, printed = await keys(home, word, "policy")
-        assert status == 2
-        assert f"policy's key {lost} was lost, and is accepted still" in printed
-        assert str(home.keyring_file) in printed.replace("\n", "")
-        assert "docs/operating/files.md" in printed
+    status, printed = await keys(home, "rotate", "policy")
+    assert (status, "run `writ keys lost policy` first" in printed) == (2, True)
+    first, other = home.keyring().former("policy")[0], home.keyring().of("executor")
+    (home.state / "policy").mkdir(parents=True)
+    (home.state / "policy" / "policy-version.json").write_text('{"number":3,"digest":"d"}')
+    (home.state / "policy" / "journal.json").write_text('{"created":"c","sequence":71,"digest":"d"}')
+    value = f"{first}@1@5,{lost}@3@71"
+    status, printed = await keys(home, "lost", "policy")
+    assert (status, f"WRIT_POLICY_FORMER_KEYS={value}\n" in printed) == (0, True), printed
+    assert f"WRIT_POLICY_KEY={home.public('policy')}\n" in printed
+    assert home.keys_of("policy") == [home.public("policy")]
+    assert (home.keyring().of("policy"), home.keyring().of("executor")) == ([], other)
+    assert kept_former_keys(home) == value
+    assert announce(home, "policy").old == home.public("policy")
+
+
+@pytest.mark.parametrize("containers", [False, True])
+async def test_lost_key_of_policy_is_made_again_by_command_after_init(tmp_path: Path, containers: bool) -> None:
+    """No start makes it there."""
+    home = folders.init(tmp_path / "writ", 1) if containers else init(tmp_path / "writ", SITE)
+    lost = home.public("policy")
+    home.seed_file("policy").unlink()
+    status, printed = await keys(home, "lost", "policy", "-o", "json")
+    new = home.public("policy")
+    step = {"name": "policy", "step": "retired", "old": lost, "new": new}
+    assert (status, json.loads(printed)) == (0, {"ended": [step], "former_policy_keys": f"{lost}@NUMBER"})
+    assert home.key("policy").public == new != lost
+    assert yaml_file.read(home.public_file).data["policy"] == new
+    assert (await keys(home, "lost", "policy"))[0] == 2
+
+
+async def test_steps_of_a_rotation_and_lost_keys_are_documents_for_programs(home: Home) -> None:
+    status, printed = await keys(home, "rotate", "executor", "-o", "json")
+    steps = [json.loads(line) for line in printed.splitlines()]
+    assert (status, [one["step"] for one in steps]) == (0, ["announced", "switched", "retired"])
+    assert await keys(home, "lost", "executor", "-o", "json") == (0, '{\n  "ended": []\n}\n')
 
 
 @pytest.mark.parametrize("name", ["executor", "policy", "params", AGENT, LINK])

@@ -237,6 +237,24 @@ async def test_stored_version_with_a_finding_of_a_later_release_starts_decides_a
         assert await number(asking, control_sequence=await roll_back(asking, 1)) == 3
 
 
+async def test_stored_version_with_an_operation_that_a_plugin_dropped_starts_and_decides(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    dropped = {"name": "shelf", "operations": ["shelf_tidy", "network_test"], "allowed": True}
+    broker, known, text = Broker(), files(tmp_path), document(*RULES, dropped)
+    known.write("policy", OPEN)
+    async with another(broker, known, mode="permissive") as earlier:
+        assert await code_after(earlier, await publish(earlier, text)) == "allowed"
+    caplog.clear()
+    async with another(broker, known) as asking:
+        assert (await asking.code(asking.subject()), await number(asking)) == ("allowed", 2)
+        findings = [vars(one).get("fields", {}).get("finding", "") for one in caplog.records]
+        assert any("there is no operation 'shelf_tidy'" in one for one in findings)
+        _, answer = await decided(asking, "policy_publish", document=text + "\n")
+        assert answer.error is not None
+        assert "there is no operation 'shelf_tidy'" in answer.error.problems[0].message
+
+
 async def test_file_with_a_constraint_on_no_parameter_is_refused(tmp_path: Path) -> None:
     known = files(tmp_path)
     known.write("policy", document(*RULES, MISSPELT))

@@ -6,11 +6,13 @@ from writ_contracts.plural import plural
 from writ_contracts.version import LEVEL
 from writ_executor.agents.presence import other_builds, other_levels, other_policy_keys
 from writ_executor.foundation import Foundation
-from writ_executor.metrics import pools_of
+from writ_executor.metrics import deadline_of, pools_of, queue_of
 from writ_executor.policy.people_notices import PeopleNotices
 from writ_runtime.clocks import describe
-from writ_runtime.health import Attention, Check
+from writ_runtime.health import Attention, Check, Detail
 
+LONG = 30.0
+"""Seconds after which an operation that does not run is named."""
 NAMED = 10
 """Pools or agents named in one line."""
 
@@ -30,6 +32,7 @@ class ExecutorReadiness:
             "inventory": self._files,
             "pools": self._pools,
             "success": self._success,
+            "operations": self._operations,
             "audit": self._audit,
             "decisions": self._decisions,
             "clock": self._base.time.check,
@@ -66,6 +69,22 @@ class ExecutorReadiness:
 
     async def _success(self) -> str | None:
         return _attention(self._base.measures.success.problem())
+
+    async def _operations(self) -> Detail | None:
+        """Return which operations wait long: for a lock, an agent, an approval, or for an end that is overdue."""
+        now = self._base.time.now()
+        late = [
+            life
+            for life in self._base.index.open()
+            if now - life.first_time > LONG and (queue_of(life) != "running" or now > deadline_of(life))
+        ]
+        if not late:
+            return None
+        oldest = min(late, key=lambda life: life.first_time)
+        what, minutes = oldest.requested, (now - oldest.first_time) / 60
+        many = f"{plural(len(late), 'operation')} not running, the oldest for {minutes:.1f} min"
+        named = f"{what.operation} on {what.target[:100]} ({oldest.state}): {what.operation_id}"
+        return Detail(f"{many}: {named}")
 
     async def _audit(self) -> str | None:
         return _attention(self._base.audit_services.problem())

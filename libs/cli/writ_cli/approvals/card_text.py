@@ -8,9 +8,8 @@ from rich.text import Text
 
 from writ_cli.terminal import times
 from writ_cli.terminal.diff_text import show_diff
-from writ_cli.terminal.item_tables import is_table
 from writ_cli.terminal.output import Screen, outcome, shown
-from writ_cli.terminal.quoted_text import QuotedItems, QuotedText
+from writ_cli.terminal.quoted_values import quoted
 from writ_client.people.approval_card import Card
 from writ_contracts.people.approvals import demand_text
 from writ_contracts.plural import plural
@@ -45,10 +44,10 @@ def refusals(card: Card) -> list[str]:
 def _lines(card: Card, now: float) -> Iterator[Line]:
     decision, requested = card.decision, card.requested
     for name, value in requested.effective.items():
-        yield "parameter " + name, _quoted(value)
+        yield "parameter " + name, quoted(value)
         yield f"letters beyond ASCII in {name}", _beyond_ascii(value)
     yield "not shown", ", ".join(card.unseen)
-    yield "reason given" if card.reason_is_signed else "reason given (not signed)", _quoted(requested.reason)
+    yield "reason given" if card.reason_is_signed else "reason given (not signed)", quoted(requested.reason)
     yield "risk", requested.risk
     yield from _preview(card, now)
     yield from _reach(card)
@@ -56,7 +55,7 @@ def _lines(card: Card, now: float) -> Iterator[Line]:
     yield "demands", "; ".join(map(demand_text, card.demands))
     yield "your proof", card.proof if card.step and card.proof != "key" else ""
     for one in card.approvals:
-        yield f"approved by {one.approver}", _quoted(one.reason or "without a reason")
+        yield f"approved by {one.approver}", quoted(one.reason or "without a reason")
     if card.state == "awaiting_approval":
         more = f"; {card.remaining} more needed" if card.approvals and card.remaining else ""
         yield "waits for", f"{card.waits_for}{more}"
@@ -64,13 +63,6 @@ def _lines(card: Card, now: float) -> Iterator[Line]:
         left = max(card.until - now, 0.0)
         yield "until", f"{times.date(card.until)} ({times.span(left)} left)"
         yield "your step", card.step or "none now"
-
-
-def _quoted(value: object) -> object:
-    """Return a value that others chose as quoted text. Else a part of it can look like another line of the card; but
-    for a number, which may be a time.
-    """
-    return value if isinstance(value, int | float) or value in (None, "", [], {}) else QuotedText(shown(value))
 
 
 def _beyond_ascii(value: object) -> str:
@@ -87,8 +79,8 @@ def _preview(card: Card, now: float) -> Iterator[Line]:
     yield "preview", f"by {preview.body.instance} of pool {preview.body.pool}, {times.span(_age(card, now))} ago"
     shows = preview.body.shown.items()
     for name, value in shows:
-        yield ("would " + name if name != "would" else name), QuotedItems(value) if is_table(value) else _quoted(value)
-    yield "preview says", _quoted(preview.body.note)
+        yield ("would " + name if name != "would" else name), quoted(value)
+    yield "preview says", quoted(preview.body.note)
 
 
 def _age(card: Card, now: float) -> float:

@@ -15,7 +15,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from writ_cli.arguments.shell_scripts import SCRIPTS
-from writ_cli.context.current_context import ContextFolder, found_home
+from writ_cli.context.current_context import ContextFolder, found_home, present_folder
 from writ_cli.context.settings import Settings
 from writ_cli.terminal.output import Screen, visible
 from writ_contracts.errors import ConfigError, WritError
@@ -204,7 +204,7 @@ def _read(read: Callable[[Home], list[str]], context: click.Context) -> list[str
 def _settings(context: click.Context) -> Settings:
     parameters: dict[str, Any] = context.params
     where = parameters.get("context")
-    home = parameters.get("home") or os.environ.get("WRIT_HOME") or found_home(Path.cwd()) or ".writ"
+    home = parameters.get("home") or os.environ.get("WRIT_HOME") or found_home(present_folder()) or ".writ"
     return Settings(
         screen=Screen("table"),
         home=Home(Path(home)),

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from writ_cli.arguments import completion
 from writ_cli.arguments.suggestions import with_suggestion
-from writ_cli.context.current_context import ContextFolder, check_readable, found_home
+from writ_cli.context.current_context import ContextFolder, check_readable, found_home, present_folder
 from writ_cli.context.settings import Settings
 from writ_cli.terminal.output import Screen
 from writ_cli.terminal.watching import watched
@@ -215,7 +215,7 @@ def _runs(body: Body, *, traced: bool = False) -> Command:
         source = click.get_current_context().get_parameter_source
         typed_context = source("context") is ParameterSource.COMMANDLINE
         if source("home") is ParameterSource.DEFAULT:
-            found = found_home(Path.cwd())
+            found = found_home(present_folder())
             home = found or home
             if found is None and context is None and traced and not os.environ.get("NATS_URL"):
                 context = ContextFolder(os.environ).current_file()

@@ -18,6 +18,14 @@ FOLDER = ".writ"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}").fullmatch
 
 
+def present_folder() -> Path:
+    """Return the folder in which the command runs. Raises ConfigError if it was removed."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise ConfigError("the folder in which this command runs was removed: change to another one") from None
+
+
 def found_home(start: Path) -> Path | None:
     """Return the nearest `.writ` from `start` upwards that belongs to this user: in a shared folder anybody could put
     one, with a server and a policy of their own, and a link to this user's key.

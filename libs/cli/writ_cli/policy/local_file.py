@@ -9,28 +9,28 @@ from writ_cli.terminal.output import visible
 from writ_documents import atomic_files
 
 
-def update(settings: Settings, document: str, before: str) -> None:
-    """Write the document into the installation's policy file, unless somebody has changed that since `before`.
+def updated(settings: Settings, document: str, before: str) -> str:
+    """Write the document into the installation's policy file, unless somebody has changed that since `before`. Return a
+    note if it was written. It comes before all output, which may end by a closed pipe.
 
     `before`: digest of the version that was in force.
     """
     path = settings.home.policy
     if settings.context is not None or not path.exists():
-        return
+        return ""
     data = document.encode()
     there = path.read_bytes()
     if there == data:
-        return
+        return ""
     if hashlib.sha256(there).hexdigest() != before:
         _warn(f"{path} has changes that are not in force; it does not count")
-        return
+        return ""
     try:
         atomic_files.save(path, data)
     except OSError as error:
         _warn(f"{path} still has the version before, which does not count: {error.strerror}")
-        return
-    if not settings.screen.json:
-        settings.screen.fields([("file", f"{path} has it now, too")])
+        return ""
+    return f"{path} has it now, too"
 
 
 def _warn(text: str) -> None:

@@ -106,7 +106,7 @@ def _row(version: PolicyVersionView) -> tuple[object, ...]:
     in_force = Text("in force", style="bold green") if version.in_force else ""
     when = times.date(version.at) if version.at else ""
     digest = version.digest[:12]
-    return version.number, in_force, when, version.author, origin, digest, version.problem, version.reason
+    return version.number, in_force, when, version.author, origin, digest, version.problem, QuotedText(version.reason)
 
 
 @click.command()
@@ -148,13 +148,19 @@ async def publish(settings: Settings, file: Path, reason: str, replaces: int | N
     except Invalid as error:
         if not error.problems:
             raise
-        show_problems(settings.screen, _problems(document, str(file), error))
-        raise Invalid(f"{file} is not published: {error}", code=error.code) from error
+        if not settings.screen.json:
+            show_problems(settings.screen, _problems(document, str(file), error))
+        raise Invalid(f"{file} is not published: {error}", code=error.code, problems=error.problems) from error
+    note = local_file.updated(settings, document, before) if view.outcome == "succeeded" else ""
     status = _show_result(settings.screen, view)
     show_problems(settings.screen, of_files(warnings, {"policy": str(file)}))
-    if view.outcome == "succeeded":
-        local_file.update(settings, document, before)
+    _show_note(settings.screen, note)
     return status
+
+
+def _show_note(screen: Screen, note: str) -> None:
+    if not screen.json:
+        screen.fields([("file", note)])
 
 
 async def _warnings(settings: Settings, writ: Writ, document: str) -> list[PolicyProblem]:
@@ -199,14 +205,14 @@ async def rollback(settings: Settings, version: int, reason: str) -> int:
         try:
             view = await writ.policy_rollback(version, reason=reason)
         except Invalid as error:
-            if error.problems:
+            if error.problems and not settings.screen.json:
                 problems = _problems(await _document_of(writ, version), f"version {version}", error)
                 show_problems(settings.screen, problems)
             raise
         document = await _document_of(writ, version) if view.outcome == "succeeded" else ""
+    note = local_file.updated(settings, document, before) if document else ""
     status = _show_result(settings.screen, view)
-    if document:
-        local_file.update(settings, document, before)
+    _show_note(settings.screen, note)
     return status
 
 

@@ -1,7 +1,8 @@
 """Output of errors: a readable line on standard error, and with `-o json` or `-o yaml` a document on standard output.
 
 A program reading standard output gets `{"error": {"code", "message", "retry"}}` in every ending without a result, with
-`operation_id` if an operation goes on.
+`operation_id` if an operation goes on. Where a document has mistakes, `error` has `problems`: each with `line`,
+`column`, `message`, and `file` if it was read here.
 """
 
 import errno
@@ -19,7 +20,7 @@ from writ_bus.errors import NO_SERVICE
 from writ_cli.terminal.exit_status import Exit, of_error
 from writ_cli.terminal.output import Screen, visible
 from writ_cli.terminal.output_option import DOCUMENTS
-from writ_contracts.errors import ConfigError, TimedOut, Unreachable, WritError
+from writ_contracts.errors import ConfigError, Invalid, TimedOut, Unreachable, WritError
 from writ_contracts.nearest_name import did_you_mean, near, nearest
 from writ_documents.document import FileErrors
 
@@ -54,6 +55,8 @@ def refuse(error: BaseException, form: str = "table") -> int:
     if form in DOCUMENTS:
         retry = isinstance(error, WritError) and error.retry
         report = {"error": {"code": code, "message": message, "retry": retry}}
+        if problems := _problems(error):
+            report["error"]["problems"] = problems
         if number := _open_operation(error):
             report["operation_id"] = number
     try:
@@ -93,6 +96,16 @@ def described(error: BaseException) -> tuple[str, str, int]:
         case _:
             message = f"defect in writ: {type(error).__name__}: {error}; WRIT_DEBUG=1 shows where"
             return "internal", message, Exit.FAILED
+
+
+def _problems(error: BaseException) -> list[dict[str, Any]]:
+    match error:
+        case FileErrors(found=found):
+            return [{"file": p.file, "line": p.line, "column": p.column, "message": p.message} for p in found]
+        case Invalid(problems=found):
+            return [{"line": line, "column": column, "message": message} for line, column, message in found]
+        case _:
+            return []
 
 
 def _open_operation(error: BaseException) -> str:

@@ -193,8 +193,9 @@ class Screen:
     ) -> None:
         """Print rows under headings. On a terminal that is too narrow the columns of `drop` are left out, and pairs of
         columns in it are stacked, one after the other; longer texts wrap between words. `spill`: the last column is
-        printed beneath then, a line for each row; with `cut` only what fits there.
+        printed beneath then, a line for each row, quoted if it is a QuotedText; with `cut` only what fits there.
         """
+        rows = [*rows]
         cells = [[visible_text(_as_text(cell)) for cell in row] for row in rows]
         if self.quiet:
             named = columns.index("operation") if "when" in columns[:1] else 0
@@ -205,8 +206,10 @@ class Screen:
             self._fitting_table(columns, cells, drop)
             return
         self._fitting_table(columns[:-1], [row[:-1] for row in cells], drop)
-        for row in cells:
-            if row[-1]:
+        for row, given in zip(cells, rows, strict=True):
+            if row[-1] and isinstance(given[-1], QuotedText):
+                self.quoted(f"{row[0].plain}: {columns[-1]}:", text=given[-1])
+            elif row[-1]:
                 line = Text.assemble(row[0], f": {columns[-1]}: ", row[-1])
                 if cut:
                     line.truncate(self.out.width, overflow="ellipsis")
@@ -336,8 +339,6 @@ def _as_text(cell: object) -> Text:
 
 
 def _brief(value: object) -> str:
-    if value is None:
-        return ""
     if isinstance(value, list):
         return ", ".join(str(item) for item in value)
-    return str(value)
+    return "" if value is None else str(value)

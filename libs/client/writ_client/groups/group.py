@@ -20,11 +20,9 @@ class RunOptions(TypedDict, total=False):
 
 
 class OperationRunner(Protocol):
-    """A client which runs operations."""
+    """A client which runs operations. Type checkers take any arguments of `run` then, also those of `Writ.run`."""
 
-    async def run(
-        self, operation: str, target: str, parameters: Mapping[str, Any] | None = None, **options: Any
-    ) -> OperationView: ...
+    async def run(self, *arguments: Any, **options: Any) -> OperationView: ...
 
     async def with_output(self, view: OperationView) -> OperationView: ...
 

@@ -23,6 +23,7 @@ from writ_installation.files.create import SERVICES, write_public
 from writ_installation.files.former_keys import refuse_former_keys
 from writ_installation.files.home import Home
 from writ_installation.files.keyring import save_keys
+from writ_installation.files.lost_policy_key import end_policy_entries
 from writ_installation.files.parameter_keys import PARAMS, holds_next, id_in_use, next_id, use_next
 from writ_installation.files.principal_changes import principals_of
 from writ_installation.nats.leaf_sites import Leaf, key_name, read_leaves
@@ -81,8 +82,7 @@ def announce(home: Home, name: str) -> RotationStep:
     ring, old = home.keyring(), _present(home, name)
     if ring.find(name, "next") or ring.find(name, "retiring"):
         raise Conflict(f"{name} is being rotated already")
-    if lost := lost_key(home, name):
-        _refuse_lost_policy(home, lost)
+    if lost_key(home, name):
         raise Conflict(f"an earlier key of {name} was lost, and is accepted still: run `writ keys lost {name}` first")
     new = next_id(home.params_key) if name == PARAMS else _next_key(home, name).public
     if name.startswith(AGENT):
@@ -138,15 +138,16 @@ def end_lost(home: Home, name: str) -> list[RotationStep]:
     """End the trust in lost keys: one in whose place there is a new one, which is listed then, and one that was
     announced. Return nothing if all lost keys are refused already.
 
-    Raises Invalid where none was lost, Conflict during a rotation, ConfigError for an older copy of the file.
+    Of policy no key is listed then: `policy-former-keys` says up to which event each counts. Raises Invalid
+    where none was lost, Conflict during a rotation, ConfigError for an older copy of the file.
     """
     refuse_former_keys(home, name)
+    if name == POLICY and (home.site or home.in_containers) and not home.seed_file(name).exists():
+        return [_new_policy_key(home)]
     ring, lost, announced = home.keyring(), lost_key(home, name), _lost_next(home, name)
     if ring.find(name, "retiring") or (ring.find(name, "next") and announced is None):
         raise Conflict(f"{name} is being rotated: finish it with `writ keys rotate {name}`")
-    if lost is not None:
-        _refuse_lost_policy(home, lost)
-    elif announced is None:
+    if lost is None and announced is None:
         _refuse_listed(home, name)
         if ring.of(name):
             return []
@@ -155,6 +156,9 @@ def end_lost(home: Home, name: str) -> list[RotationStep]:
         _remove_from_list(home, name, announced.key)
     new = _present(home, name)
     kept = [_ended(one) if one == lost else one for one in ring.keys if one != announced]
+    if lost and name == POLICY:
+        end_policy_entries(home)
+        return [RotationStep(name=name, step="retired", old=lost.key, new=new)]
     listed = [_entry(name, new, "current", _since(home, name))] if lost else []
     save_keys(home.keyring_file, [*kept, *listed])
     return [RotationStep(name=name, step="retired", old=one.key, new=new) for one in (lost, announced) if one]
@@ -201,13 +205,15 @@ def _is_replaced(home: Home, one: KeyEntry, name: str) -> bool:
     return (one.name, one.state) == (name, "current") and one.key not in _in_list(home, name)
 
 
-def _refuse_lost_policy(home: Home, lost: KeyEntry) -> None:
-    """Raise Invalid for policy's key: verifiers must know up to which event it counts, which nothing here does."""
-    if lost.name == POLICY:
-        raise Invalid(
-            f"policy's key {lost.key} was lost, and is accepted still. This command cannot end it: remove the entries "
-            f"named `policy` from {home.keyring_file}, as docs/operating/files.md describes"
-        )
+def _new_policy_key(home: Home) -> RotationStep:
+    """Make policy's key in an installation of `writ init`, where no start does it. Raises Conflict."""
+    if home.keyring().find(POLICY, "next"):
+        raise Conflict(f"policy is being rotated, and {home.seed_file(POLICY)} is missing: put it back from a backup")
+    lost = home.public(POLICY)
+    end_policy_entries(home)
+    new = home.make_key(POLICY).public
+    write_public(home)
+    return RotationStep(name=POLICY, step="retired", old=lost, new=new)
 
 
 def _refuse_listed(home: Home, name: str) -> None:

@@ -53,9 +53,26 @@ def drop_lost_policy_key(home: Home) -> None:
     """Remove policy's entries from `keyring.json` if its key is lost: policy signs with no key that a list of its keys
     lacks. Those of other services stay, by which their former keys are refused. Raises ConfigError.
     """
+    if not home.seed_file(POLICY).exists():
+        _drop_entries(home)
+
+
+def end_policy_entries(home: Home) -> None:
+    """Remove policy's entries from `keyring.json`, and keep what they say. Raises ConfigError."""
+    keep_former_keys(home, former_policy_keys(home))
+    _drop_entries(home)
+
+
+def _drop_entries(home: Home) -> None:
     ring = home.keyring()
-    if ring.of(POLICY) and not home.seed_file(POLICY).exists():
+    if ring.of(POLICY):
         save_keys(home.keyring_file, [one for one in ring.keys if one.name != POLICY])
+
+
+def former_policy_keys(home: Home) -> str:
+    """Return the value of WRIT_POLICY_FORMER_KEYS after the loss of policy's key, before the command that ends it."""
+    listed = home.keyring().find(POLICY, "current")
+    return ",".join(_former(home, home.keyring(), listed.key if listed else home.public(POLICY)))
 
 
 def keep_former_keys(home: Home, given: str) -> None:

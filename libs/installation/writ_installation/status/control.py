@@ -18,7 +18,7 @@ from writ_installation.files.home import Home
 from writ_installation.files.lock import holder
 from writ_installation.nats import disk
 from writ_installation.processes.child import quoted
-from writ_installation.processes.readiness import probe, read_run_file
+from writ_installation.processes.readiness import NO_ANSWER, probe, read_run_file
 from writ_installation.processes.report import InstallationReport, ProcessReport, read_report
 from writ_installation.server_access.server_options import options_of
 from writ_installation.server_access.server_tls import certificate_end, client_tls, exposure
@@ -153,7 +153,7 @@ def _without_answer(one: ProcessStatus, reason: str) -> ProcessStatus:
     """Return the status of the server that does not answer, although it runs. Others stay as they are."""
     if one.name != "nats" or not one.ready:
         return one
-    return structs.replace(one, ready=False, state="no answer", failing={"journal": reason})
+    return structs.replace(one, ready=False, state=NO_ANSWER, failing={"journal": reason})
 
 
 async def _status_of(home: Home, others: Sequence[HealthAddress], url: str, within: float) -> InstallationStatus:

@@ -34,6 +34,7 @@ from writ_installation.administration.remote_agent_keys import (
 )
 from writ_installation.files.home import PEOPLE
 from writ_installation.files.lock import held
+from writ_installation.files.lost_policy_key import VARIABLE, former_policy_keys
 from writ_installation.files.parameter_keys import PARAMS
 from writ_installation.initialise import refresh_environment
 
@@ -115,17 +116,27 @@ async def end_lost_key(settings: Settings, name: str) -> int:
     """Refuse a lost key of KEY, in whose place a start has made a new one, or which was announced.
 
     A key that had been rotated stays accepted beside the new one until then. The lost key still verifies what is on
-    record. To replace a key that you have, use `writ keys rotate`.
+    record. To replace a key that you have, use `writ keys rotate`. Policy's lost key counts up to the events and
+    versions that the printed value names.
     """
     with held(settings.home.root / ".rotation.lock", "a key is being rotated in"):
+        former = former_policy_keys(settings.home) if name == POLICY else ""
         ended = end_lost(settings.home, name)
+        former = "" if settings.home.keyring().of(POLICY) else former  # an announced key had signed nothing
         refresh_environment(settings.home)
         await followed(settings.home)  # also after a command that ended them, and then was interrupted
+    if settings.screen.json:
+        settings.screen.data({"ended": ended} | ({"former_policy_keys": former} if former and ended else {}))
+        return Exit.DONE
     for made in ended:
         _report_step(settings, made)
-    if not ended and not settings.screen.json:
+    if not ended:
         settings.screen.line(f"{name}: no lost key is accepted")
-    if not supervised(settings.home):
+    elif former:
+        settings.screen.whole(f"next: start policy with {VARIABLE}={former}")
+        settings.screen.whole(f"  and agents, executors and audit with WRIT_POLICY_KEY={ended[0].new}")
+        settings.screen.line("  as docs/operating/policy-versions.md describes")
+    elif not supervised(settings.home):
         _next(settings, name)
     return Exit.DONE
 
@@ -156,8 +167,11 @@ async def _principal(settings: Settings, name: str) -> int:
 
 
 def _report_step(settings: Settings, made: RotationStep) -> None:
-    if settings.screen.json:
+    if settings.screen.field is not None:
         settings.screen.data(made)
+        return
+    if settings.screen.json:
+        settings.screen.item(made)
         return
     words = {
         "announced": f"{made.new} is known, but not used yet",

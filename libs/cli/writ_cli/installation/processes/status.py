@@ -13,6 +13,7 @@ from writ_cli.terminal.exit_status import Exit
 from writ_cli.terminal.output import Screen
 from writ_cli.terminal.process_age import process_age
 from writ_contracts.plural import plural
+from writ_installation.processes.readiness import NO_ANSWER
 from writ_installation.status import control
 from writ_installation.status.scrape_targets import scrape_targets
 
@@ -23,6 +24,7 @@ where the command takes a second to start and half of one to end.
 LEAST_PATIENCE = 1.2
 FRESH_SECONDS = 10.0
 """A process of this age did not start for this command alone."""
+_RETRIES = {"targets": "; `writ backends test TARGET` tries again"}
 
 
 def patience_at(age: float) -> float:
@@ -75,10 +77,11 @@ def _show_status(screen: Screen, status: control.InstallationStatus) -> None:
     if not any(one.name.startswith("agent") for one in status.processes):  # units of systemd: agents have no fixed port
         screen.line("agents: `writ targets` counts them for each target")
     for reason, names in degraded.items():
-        head, mistakes = control.mistakes_of(f"{', '.join(names)}: {reason}" if names else reason)
+        head, mistakes = control.mistakes_of(f"{', '.join(names)}: {reason}{_mend(status, names)}" if names else reason)
         for line in (head, *(f"  {mistake}" for mistake in mistakes)):
             screen.line(Text(line, style="red"))
-    for note in (*_notes_not_of_writ(status), *policy_notes(status), *_refusals_notes(status), *_restarts(status)):
+    notes = (_notes_not_of_writ, policy_notes, _refusals_notes, _restarts, _late_operations)
+    for note in (line for lines in notes for line in lines(status)):
         screen.line(Text(note, style="yellow"))
     for notice in dict.fromkeys(one.details["control"] for one in status.processes if "control" in one.details):
         screen.line(Text(notice, style="bold yellow"))
@@ -94,10 +97,24 @@ def _show_status(screen: Screen, status: control.InstallationStatus) -> None:
     screen.line(f"journal: {number}, {usage.bytes / 1e6:.1f} MB, {share:.1%} of {usage.max_bytes / 1e6:.0f} MB")
 
 
+def _late_operations(observed: control.InstallationStatus) -> list[str]:
+    """Return the executors' notes about the operation that waits longest, each once, with the command that shows it."""
+    late = dict.fromkeys(one.details["operations"] for one in observed.processes if "operations" in one.details)
+    return [f"{line}; see `writ trace {line.rpartition(' ')[2]}`" for line in late]
+
+
+def _mend(observed: control.InstallationStatus, names: list[str]) -> str:
+    """Return the command that replaces processes of `writ up` that do not reply; "" where others may be the cause."""
+    silent = [one.name for one in observed.processes if one.state == NO_ANSWER]
+    if observed.pid is None or not set(names) <= set(silent) or ("nats" in silent and names != ["nats"]):
+        return ""
+    return f"; `writ restart {' '.join(names)}` replaces {'it' if len(names) == 1 else 'them'}"
+
+
 def _notes_not_of_writ(observed: control.InstallationStatus) -> list[str]:
     """Return the failing checks of ready processes whose cause is a host or a request."""
     return [
-        f"{one.name}: {check}: {one.failing[check]}"
+        f"{one.name}: {check}: {one.failing[check]}{_RETRIES.get(check, '')}"
         for one in observed.processes
         for check in control.NOT_OF_WRIT
         if one.ready and check in one.failing

@@ -15,6 +15,7 @@ from writ_cli.operations.controls.emergencies import SSH_KEY
 from writ_cli.operations.running.requests import show_requested
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
+from writ_cli.terminal.output import Screen
 from writ_client.client import Writ
 from writ_client.people.ssh_keygen import read_ssh_key
 from writ_client.whole_ids import session_of
@@ -78,15 +79,22 @@ async def logout(settings: Settings) -> int:
     session = settings.sessions.find(context)
     if session is None:
         settings.sessions.forget(context)
-        settings.screen.line(f"{context.principal} has no session here")
+        _show_ended(settings.screen, "", f"{context.principal} has no session here")
         return Exit.DONE
     async with await settings.connect() as writ:
         request = await writ.sessions.submit_end(session.session)
     settings.sessions.forget(context)
     if request.error is not None:
         raise Denied(request.error.message, code=request.error.code)
-    settings.screen.line(f"session {session.session} is over")
+    _show_ended(settings.screen, session.session, f"session {session.session} is over")
     return Exit.DONE
+
+
+def _show_ended(screen: Screen, session: str, line: str) -> None:
+    if screen.json:
+        screen.data({"ended": session or None})
+    else:
+        screen.line(line)
 
 
 @click.group(cls=CommandGroup)

@@ -14,6 +14,7 @@ from writ_cli.operations.running.output_labels import recorded_label
 from writ_cli.terminal import times
 from writ_cli.terminal.output import Screen, outcome, shown
 from writ_cli.terminal.quoted_text import QuotedText
+from writ_cli.terminal.quoted_values import quoted
 from writ_client.operations.operation_events import read_body
 from writ_contracts import journal
 from writ_contracts.agents import Claim, ProbeFinding, Receipt, SecurityReport
@@ -88,13 +89,13 @@ def _show_event(screen: Screen, event: TraceEvent, began: float, problem: str, o
     head = f"  {times.clock(event.at)}  {after:>10}  "
     kind = Text(f"{event.kind:18}", style="bold")
     inner = len(head) if screen.out.width >= WIDE else NARROW_INDENT
-    screen.line(head, kind, _headline(typed, event), f"   #{event.sequence}", hang=inner)
+    screen.line(head, kind, _headline(typed), f"   #{event.sequence}", hang=inner)
     if problem:
         screen.line(" " * inner, Text(f"{INVALID_SIGNATURE}: {problem}", style="bold red"))
-    screen.fields(_details(typed, operation), indent=inner)
+    screen.fields(_details(typed, operation) if typed else [("body", quoted(event.body))], indent=inner)
 
 
-def _headline(event: journal.JournalEvent | None, raw: TraceEvent) -> str | Text:  # noqa: C901 - a table by type
+def _headline(event: journal.JournalEvent | None) -> str | Text:  # noqa: C901 - a table by type
     match event:
         case journal.Requested():
             return event.verdict.decision + (f"; dispatched to {event.pool}, attempt 1" if event.dispatched else "")
@@ -130,13 +131,11 @@ def _headline(event: journal.JournalEvent | None, raw: TraceEvent) -> str | Text
             return f"use {event.use} of {event.most} of approval window {event.window}"
         case journal.LockTaken():
             return f"of {event.target}"
-        case None:
-            return shown(raw.body)
         case _:
             return ""
 
 
-def _details(event: journal.JournalEvent | None, operation: str = "") -> Iterator[Line]:  # noqa: C901 - a table by type
+def _details(event: journal.JournalEvent, operation: str = "") -> Iterator[Line]:  # noqa: C901 - a table by type
     match event:
         case journal.Requested():
             # At audit level minimal a value may be absent as sent, and on record for the reads before a change.
@@ -149,7 +148,7 @@ def _details(event: journal.JournalEvent | None, operation: str = "") -> Iterato
             yield "signed by", _signer(event)
         case journal.Refused():
             yield from _parameters(event.parameters, event.hidden)
-            yield event.code, event.message
+            yield event.code, QuotedText(event.message)
             if event.verdict:
                 yield from _decided(event.operation_id, event.verdict.rules, "", event.decision, event.verdict.policy)
         case journal.Granted():
@@ -159,7 +158,7 @@ def _details(event: journal.JournalEvent | None, operation: str = "") -> Iterato
         case journal.Finished() | journal.Resolved():
             yield from _ended(event, operation)
         case journal.Unknown():
-            yield from [(event.code, event.message), *_output(event.output, operation)]
+            yield from [(event.code, QuotedText(event.message)), *_output(event.output, operation)]
         case journal.AwaitingApproval():
             yield "until", times.clock(event.until)
         case journal.PreviewTaken():
@@ -185,7 +184,7 @@ def _parameters(parameters: Mapping[str, Any], hidden: list[str]) -> Iterator[Li
 
 def _decided(of: str, rules: list[str], reason: str, signed: Signed | None, policy: str) -> Iterator[Line]:
     yield "rules", ", ".join(rules)
-    yield "why", reason
+    yield "why", QuotedText(reason)
     decision = _read(signed, Decision)
     authenticated = f", requester identified by {decision.authenticated}" if decision else ""
     yield "policy", f"{policy}{authenticated}"
@@ -194,7 +193,7 @@ def _decided(of: str, rules: list[str], reason: str, signed: Signed | None, poli
 
 def _granted(event: journal.Granted) -> Iterator[Line]:
     claim, grant = _read(event.claim, Claim), _read(event.grant, Grant)
-    yield "before", claim.baseline if claim else ""
+    yield "before", quoted(claim.baseline) if claim else ""
     yield "claim", _signature(event.claim, Claim, event.operation_id)
     yield "grant", _signature(event.grant, Grant, event.operation_id)
     if grant:
@@ -203,10 +202,10 @@ def _granted(event: journal.Granted) -> Iterator[Line]:
 
 
 def _ended(event: journal.Finished | journal.Resolved, operation: str) -> Iterator[Line]:
-    yield event.code or "message", event.message
+    yield event.code or "message", QuotedText(event.message)
     yield "how", event.how if isinstance(event, journal.Resolved) else ""
     yield from _output(event.output, operation)
-    yield "after", event.state
+    yield "after", quoted(event.state)
     yield "probe", _signature(event.probe, ProbeFinding, event.operation_id)
     yield "receipt", _signature(event.receipt, Receipt, event.operation_id)
     if receipt := _read(event.receipt, Receipt):
@@ -214,7 +213,7 @@ def _ended(event: journal.Finished | journal.Resolved, operation: str) -> Iterat
 
 
 def _output(output: dict[str, Any], operation: str) -> Iterator[Line]:
-    return ((f"output {recorded_label(operation, name)}", value) for name, value in output.items())
+    return ((f"output {recorded_label(operation, name)}", quoted(value)) for name, value in output.items())
 
 
 def _approval(signed: SignedApproval, of: str) -> Iterator[Line]:

@@ -115,7 +115,8 @@ def _operations(
             hint = f"; did you mean 'group:{name}'?" if name in of_operations else nearest.hint(name, verbs)
             if any(sign in name for sign in "*?["):
                 hint = "; operations are named in full, or in a group under 'groups'"
-            yield LintFinding(Severity.LINT, (*keys, at), f"there is no operation '{name}'{hint}")
+            # A plugin without it may be installed since: a stored version still loads, and nobody can request it.
+            yield LintFinding(Severity.LINT, (*keys, at), f"there is no operation '{name}'{hint}", new_only=True)
 
 
 def _lists(placed: PlacedRule, _: Verbs) -> Iterator[LintFinding]:
