@@ -213,19 +213,6 @@ def test_a_rule_of_the_gateway_that_cascades_is_not_covered_by_one_that_does_not
     ]
 
 
-@pytest.mark.parametrize(
-    ("dated", "meet"),
-    [({"until": "9999-12-31"}, True), ({"from": "0001-01-01"}, True), ({"from": "9999-12-31"}, False)],
-)
-@pytest.mark.parametrize("zone", ["UTC", "Australia/Lord_Howe", "America/New_York"])
-def test_windows_at_the_ends_of_the_calendar_are_compared(dated: dict[str, str], zone: str, *, meet: bool) -> None:
-    """People write 9999-12-31 for ever; such windows are compared where rules have different defaults."""
-    window, always = {**dated, "timezone": zone}, {"start_time": "00:00", "end_time": "24:00", "timezone": zone}
-    one = rule("one", "service_restart", time_restrictions=[window], **timeout(default=20))
-    other = rule("other", "service_restart", time_restrictions=[always], **timeout(default=30))
-    assert any("another default" in text for text in found(one, other)) is meet
-
-
 def test_lint_reports_rules_with_conflicting_defaults() -> None:
     one, other = (
         rule("one", "service_restart", **timeout(default=20)),

@@ -87,7 +87,7 @@ def _dates(window: Occasion) -> Iterator[float]:
 
 
 def _moment(window: Occasion, day: date, second: int) -> float:
-    if not 1 < day.year < 9999:  # `until: 9999-12-31` means for ever, and no day is behind it
+    if not 1 < day.year < 9999:  # `until: 9999-12-31`, without an end: no day is behind it
         return EARLIEST if day.year == 1 else LATEST
     clock = datetime(day.year, day.month, day.day, tzinfo=window.zone) + timedelta(seconds=second)
     return clock.timestamp()
