@@ -57,7 +57,10 @@ def test_setting_that_breaks_out_needs_its_flag(settings: dict[str, Any], flag: 
     assert flags(**settings) == [flag]
 
 
-@pytest.mark.parametrize("path", ["/", "/run", "/run/user/1000", "/var/run/docker.sock", SOCKET])
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/run", "/var", "/run/user/1000", "/var/run/user/1000", "/var/run/podman", "/var/run/docker.sock", SOCKET],
+)
 def test_folder_above_a_socket_needs_the_sockets_flag_too(path: str) -> None:
     assert flags(binds=[path]) == ["allow_host_mounts", "allow_engine_socket"]
 

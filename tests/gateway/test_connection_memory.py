@@ -21,6 +21,7 @@ CHUNK, LONG = 256 * 1024, 16 * 1024 * 1024
 BOTH_LOOPS = pytest.mark.parametrize(
     "new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"]
 )
+TLS_OR_NOT = pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 NewLoop = Callable[[], asyncio.AbstractEventLoop]
 
 
@@ -53,6 +54,26 @@ def observed(**limits: Any) -> Callable[[Any], uvicorn.Config]:
     return lambda application: uvicorn.Config(
         application, http=protocol, log_config=None, lifespan="off", host="127.0.0.1", port=0
     )
+
+
+def over_tls(
+    folder: Path, tls: bool = True, **limits: Any
+) -> tuple[Callable[[Any], uvicorn.Config], ssl.SSLContext | None]:
+    """Return the server's configuration, and what its client trusts."""
+    if not tls:
+        return observed(**limits), None
+    now = datetime.now(UTC)
+    authority = make_authority("a-b-c-d", now)
+    issued = issue(authority, ["127.0.0.1"], now)
+    (folder / "certificate").write_bytes(issued.public)
+    (folder / "key").write_bytes(issued.private)
+
+    def made(application: Any) -> uvicorn.Config:
+        config = observed(**limits)(application)
+        config.ssl_certfile, config.ssl_keyfile = str(folder / "certificate"), str(folder / "key")
+        return config
+
+    return made, ssl.create_default_context(cadata=authority.public.decode())
 
 
 async def until_disconnect(scope: Scope, receive: Receive, send: Send) -> None:
@@ -88,13 +109,16 @@ def test_requests_sent_ahead_wait_in_the_clients_socket(new_loop: NewLoop) -> No
 
 
 @BOTH_LOOPS
-def test_a_last_reply_that_nobody_reads_ends_the_connection(new_loop: NewLoop) -> None:
+@TLS_OR_NOT
+def test_a_last_reply_that_nobody_reads_ends_the_connection(new_loop: NewLoop, tmp_path: Path, *, tls: bool) -> None:
     """A close would wait until the client has read it."""
+    made, trusted = over_tls(tmp_path, tls, reply_seconds=SHORT)
 
     async def test() -> None:
-        async with served(long_reply, observed(reply_seconds=SHORT)) as port:
-            _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+        async with served(long_reply, made) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024, ssl=trusted)
             writer.write((HEAD % 0).replace(b"/ ", b"/1 ", 1))
+            await asyncio.wait_for(reader.readexactly(2 * CHUNK), 10)
             assert await asyncio.wait_for(Observed.ended.get(), 10) == "/1"
             writer.close()
 
@@ -104,23 +128,11 @@ def test_a_last_reply_that_nobody_reads_ends_the_connection(new_loop: NewLoop) -
 @BOTH_LOOPS
 def test_over_tls_a_reply_that_was_read_leaves_the_connection_open(new_loop: NewLoop, tmp_path: Path) -> None:
     """The layer of TLS tells of its buffer in another way than a socket does."""
-    now = datetime.now(UTC)
-    authority = make_authority("a-b-c-d", now)
-    issued = issue(authority, ["127.0.0.1"], now)
-    files = {"ssl_certfile": issued.public, "ssl_keyfile": issued.private}
-    for name, content in files.items():
-        (tmp_path / name).write_bytes(content)
-    made = observed(reply_seconds=SHORT)
-
-    def over_tls(application: Any) -> uvicorn.Config:
-        config = made(application)
-        config.ssl_certfile, config.ssl_keyfile = (str(tmp_path / name) for name in files)
-        return config
+    made, trusted = over_tls(tmp_path, reply_seconds=SHORT)
 
     async def test() -> None:
-        async with served(until_disconnect, over_tls) as port:
-            context = ssl.create_default_context(cadata=authority.public.decode())
-            reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+        async with served(until_disconnect, made) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trusted)
             for _ in range(2):
                 writer.write(HEAD % 0)
                 await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
@@ -132,17 +144,20 @@ def test_over_tls_a_reply_that_was_read_leaves_the_connection_open(new_loop: New
 
 
 @BOTH_LOOPS
-def test_of_too_many_unread_bytes_the_longest_reply_ends(new_loop: NewLoop) -> None:
+@TLS_OR_NOT
+def test_of_too_many_unread_bytes_the_longest_reply_ends(new_loop: NewLoop, tmp_path: Path, *, tls: bool) -> None:
+    made, trusted = over_tls(tmp_path, tls, most_unread=5 * LONG // 2)
+
     async def test() -> None:
-        async with served(long_reply, observed(most_unread=3 * LONG)) as port:
+        async with served(long_reply, made) as port:
             writers = list[asyncio.StreamWriter]()
             for size in (b"/2 ", b"/1 ", b"/1 "):
-                _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+                _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024, ssl=trusted)
                 writer.write((HEAD % 0).replace(b"/ ", size, 1))
                 writers.append(writer)
             assert await asyncio.wait_for(Observed.ended.get(), 10) == "/2"
             assert Observed.ended.empty()
             for writer in writers:
-                writer.close()
+                writer.transport.abort()  # a close over TLS waits for the server, which waits for a reader
 
     run(new_loop, test)

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -147,11 +148,48 @@ async def test_requests_of_one_principal_leave_room_for_others(
     assert refused == [("bot", "rate_limited")]
 
 
+async def test_bodies_of_many_principals_leave_memory_for_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dozen principals had 192 MB of bodies open, for which the gateway needed 1 GB."""
+    monkeypatch.setattr(bearer, "MOST_BYTES", 12_000_000)
+    over, statuses, taken = asyncio.Event(), list[int](), Counter[str]()
+
+    async def inner(scope: Scope, receive: Receive, send: Send) -> None:
+        taken[scope[bearer.IDENTITY].principal] += 1
+        await over.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    names = [f"bot-{at}" for at in range(12)]
+    application = BearerAuthentication(inner, Tokens(tokens_of(tmp_path, *names)))
+
+    def request(principal: str, size: int) -> "asyncio.Task[None]":
+        headers = [(b"authorization", f"Bearer {principal}".encode()), (b"content-length", str(size).encode())]
+        scope = {"type": "http", "http_version": "1.1", "method": "POST", "path": "/mcp", "headers": headers}
+        return asyncio.ensure_future(application(scope, receive, send))
+
+    greedy = [request(name, 100_000) for _ in range(100) for name in names[:-1]]
+    last = request(names[-1], 900_000)
+    await asyncio.sleep(0)
+    assert taken[names[-1]] == 1
+    assert {taken[name] for name in names[:-1]} <= {9, 10}
+    over.set()
+    await asyncio.gather(*greedy, last)
+    assert Counter(statuses) == {200: taken.total(), 429: len(greedy) + 1 - taken.total()}
+
+
 def tokens_of(folder: Path, *principals: str) -> Path:
     """Write a file of tokens: that of each principal is its name."""
     tokens = [
         GatewayToken(
-            id="a" * 7 + "ab"[at],
+            id="a" * 7 + "abcdefghijkl"[at],
             principal=name,
             digest=hashlib.sha256(name.encode()).hexdigest(),
             created=0.0,

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import os
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from writ_hostops.files import open_beneath, paths
 from writ_testing.exhaustive import some
 
 ROUNDS = 2000
+ROOT = Path(__file__).parents[2]
 
 
 def no_openat2(*arguments: object) -> int:
@@ -210,6 +212,26 @@ def test_writs_own_files_are_refused_whatever_the_roots_allow(ask: Ask, srv: Pat
             result = ask(operation, target=target, file_path=f"{home}/keys/policy.seed", **more)
             assert (result["code"], "Writ itself" in result["message"]) == ("outside_roots", True)
     assert (home / "keys" / "policy.seed").read_text() == "seed"
+
+
+def test_files_of_an_installation_are_refused_though_the_agent_does_not_know_them(
+    ask: Ask, srv: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under systemd an agent gets its key as a copy, and knows the folder neither of its key nor of the services."""
+    (srv / "etc" / "writ" / "keys").mkdir(parents=True)
+    (srv / "etc" / "writ" / "agent-a.seed").write_text("seed")
+    os.link(srv / "etc" / "writ" / "agent-a.seed", srv / "etc" / "seed")
+    monkeypatch.setattr(open_beneath, "INSTALLED", (f"{srv}/etc/writ", f"{srv}/absent", f"{srv}/none-*"))
+    for path in ("writ/agent-a.seed", "writ/keys/policy.seed", "seed"):
+        assert ask("file_read", file_path=f"{srv}/etc/{path}")["code"] == "outside_roots"
+    assert ask("file_write", file_path=f"{srv}/etc/writ/agent-a.env", content="x")["code"] == "outside_roots"
+    assert ask("file_write", file_path=f"{srv}/etc/motd", content="x")["outcome"] == "succeeded"
+
+
+def test_known_folders_of_an_installation_are_those_of_its_units() -> None:
+    text = "".join(unit.read_text() for unit in (ROOT / "deploy" / "systemd").glob("writ-*.service"))
+    configured = set(re.findall(r"=/etc/writ[a-z-]*|/opt/writ(?=/)", text))
+    assert {one.removeprefix("=") for one in configured} <= set(open_beneath.INSTALLED)
 
 
 def test_writs_own_files_are_known_by_inode_too(

@@ -9,9 +9,11 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.rules.asking import CATALOGUE, file_of, rule
 
 from writ_rules.engine.policy_file.format import WindowEntry
 from writ_rules.engine.policy_file.times import duration, instant, seconds_of_day, window
+from writ_rules.lint.policy_lint import lint
 from writ_testing.each_case import each_case
 
 CHANGES = [
@@ -128,3 +130,19 @@ def test_a_zone_that_is_not_there_is_refused(name: str) -> None:
 def test_names_of_weekdays_are_the_numbers() -> None:
     named = window(WindowEntry(days_of_week=["mon", "sat", "sun"]))
     assert named == window(WindowEntry(days_of_week=[1, 6, 7])) == window(WindowEntry(days_of_week=[1, 6, 0]))
+
+
+@pytest.mark.parametrize(
+    ("dated", "meet"),
+    [({"until": "9999-12-31"}, True), ({"from": "0001-01-01"}, True), ({"from": "9999-12-31"}, False)],
+)
+@pytest.mark.parametrize("zone", ["UTC", "Australia/Lord_Howe", "America/New_York"])
+def test_windows_at_the_ends_of_the_calendar_are_compared(dated: dict[str, str], zone: str, *, meet: bool) -> None:
+    """People write 9999-12-31 for no end; such windows are compared where rules have different defaults."""
+    shown, always = {**dated, "timezone": zone}, {"start_time": "00:00", "end_time": "24:00", "timezone": zone}
+    rules = [
+        rule(name, "service_restart", time_restrictions=[when], parameter_constraints={"timeout": {"default": default}})
+        for name, when, default in (("one", shown, 20), ("other", always, 30))
+    ]
+    found = lint(file_of(global_policies=rules), CATALOGUE)
+    assert any("another default" in finding.message for finding in found) is meet

@@ -53,6 +53,17 @@ def test_a_key_that_is_not_trusted_for_this_opens_nothing() -> None:
             open_signed(sign(KEY, CLAIM), Claim, trusted, HERE)
 
 
+def test_signature_has_one_spelling() -> None:
+    """Python's decoder skips characters that are none of base64, and bits that are not used."""
+    signed = sign(KEY, CLAIM)
+    text = signed.signature
+    others = [text + "!!!!", text + "====", f"{text[:8]}\n\n\n\n{text[8:]}", *(text[:-1] + last for last in "ABCDgwQ")]
+    for other in others:
+        if other != text:
+            with pytest.raises(Untrusted):
+                open_signed(structs.replace(signed, signature=other), Claim, {KEY.public}, HERE)
+
+
 def test_foreign_signature_under_a_trusted_name_does_not_hold() -> None:
     forged = structs.replace(sign(OTHER, CLAIM), key=KEY.public)
     with pytest.raises(Untrusted, match="is not valid"):

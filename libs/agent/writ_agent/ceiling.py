@@ -63,7 +63,7 @@ def beyond(ceiling: Ceiling, operation: str, target: Target, parameters: Mapping
     if not _allows(ceiling.operations, operation):
         return f"operation {operation}"
     service = parameters.get(SERVICE)
-    if service is not None and not _allows(ceiling.services, str(service)):
+    if service is not None and not any(_allows(ceiling.services, name) for name in _names(str(service))):
         return f"service {service}"
     return target_beyond(ceiling, target)
 
@@ -77,6 +77,11 @@ def target_beyond(ceiling: Ceiling, target: Target) -> str:
             if not any(PurePosixPath(root.path).is_relative_to(allowed) for allowed in ceiling.file_roots):
                 return f"file root {root.path}"
     return ""
+
+
+def _names(service: str) -> tuple[str, str]:
+    """Return the name of a unit as requests have it, and as systemd has it."""
+    return service, service if service.endswith((".socket", ".timer")) else f"{service}.service"
 
 
 def _allows(patterns: list[str] | None, name: str) -> bool:

@@ -23,8 +23,7 @@ T = TypeVar("T", bound=Struct)
 def sign(key: Key, statement: Struct) -> Signed:
     """Return `statement` (a tagged struct) in the name of the key's installation, signed."""
     payload = canonical(named(statement, key.installation))
-    signature = base64.urlsafe_b64encode(key.sign(payload)).decode().rstrip("=")
-    return Signed(payload=Raw(payload), key=key.public, signature=signature)
+    return Signed(payload=Raw(payload), key=key.public, signature=_encoded(key.sign(payload)))
 
 
 def named(statement: T, installation: str) -> T:
@@ -108,6 +107,13 @@ def digest(signed: Signed) -> str:
 
 def _signature(signed: Signed) -> bytes:
     try:
-        return base64.urlsafe_b64decode(signed.signature + "=" * (-len(signed.signature) % 4))
+        data = base64.urlsafe_b64decode(signed.signature + "=" * (-len(signed.signature) % 4))
     except (binascii.Error, ValueError) as error:
         raise Untrusted("the signature is not base64url") from error
+    if _encoded(data) != signed.signature:  # the decoder skips other characters and unused bits
+        raise Untrusted("the signature is not base64url in its only form")
+    return data
+
+
+def _encoded(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")

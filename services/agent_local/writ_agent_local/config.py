@@ -25,6 +25,7 @@ class LocalAgentConfig(AgentConfig, frozen=True, kw_only=True):
             self.inventory,
             self.principals,
             self.agents,
+            self.ceiling,
             self.tls_key,
             self.run_file,
             self.registries,

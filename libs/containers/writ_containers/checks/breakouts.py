@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from writ_contracts.errors import Invalid
 
-SOCKETS = ("/var/run/docker.sock", "/run/docker.sock", "/run/podman/podman.sock", "/run/containerd/containerd.sock")
+SOCKETS = ("/run/docker.sock", "/run/podman/podman.sock", "/run/containerd/containerd.sock", "/run/crio/crio.sock")
 SOCKET_NAMES = frozenset({"docker.sock", "podman.sock", "containerd.sock", "crio.sock"})
 DEFAULT_CAPABILITIES = frozenset(
     (
@@ -99,9 +99,16 @@ def bind_breakouts(path: str, mount_roots: Sequence[str], socket: str) -> Iterat
     """Yield why a mount of the host breaks out. The engine resolves symbolic links there: see docs/docker.md."""
     if not is_beneath(path, mount_roots):
         yield Breakout("allow_host_mounts", f"the mount of {path}, which is not below mount_roots")
-    holds = any(PurePosixPath(known).is_relative_to(path) for known in (*SOCKETS, socket))
+    sockets = (PurePosixPath(one) for known in (*SOCKETS, socket) for one in _in_run(known))
+    holds = any(known.is_relative_to(path) for known in sockets)
     if holds or PurePosixPath(path).name in SOCKET_NAMES:
         yield Breakout("allow_engine_socket", f"the mount of {path}, with the socket of an engine")
+
+
+def _in_run(path: str) -> tuple[str, ...]:
+    """Return the path, and below /run its other spelling too: /var/run is a link to it."""
+    short = path.removeprefix("/var") if path.startswith("/var/run/") else path
+    return (short, f"/var{short}") if short.startswith("/run/") else (path,)
 
 
 def added_capabilities(one: ContainerSettings) -> list[str]:

@@ -8,6 +8,7 @@ link redirects the operation. Mounts beneath a root count as beneath it.
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import stat
 from contextlib import contextmanager
@@ -24,6 +25,13 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _PATH_ONLY = os.O_PATH | os.O_CLOEXEC
 _ATTEMPTS_AT_RENAMES = 1000
 _MOST_OWN = 20_000
+INSTALLED: Sequence[str] = (
+    *("/etc/writ", "/etc/writ-agent", "/etc/writ-ssh", "/etc/writ-docker", "/etc/writ-proxmox"),
+    *("/opt/writ", "/var/lib/writ", "/var/lib/writ-agent-*", "/var/lib/private/writ-*"),
+)
+"""Where the units of `deploy/systemd` have keys, code and state. An agent knows only its own, and systemd passes its
+key from there as a copy.
+"""
 
 
 @dataclass(frozen=True)
@@ -188,14 +196,14 @@ def _open_regular(place: FolderEntry) -> int:
 
 def own_paths(target: HostTarget) -> List[str]:
     """Return Writ's own files and folders on this host, and those of the target's backups."""
-    backup = [] if target.backup is None else [target.backup.password_file, target.backup.folder]
-    return [item for item in (*target.forbidden_paths, target.state_dir, *backup) if item]
+    return [*secret_paths(target), *([target.backup.folder] if target.backup and target.backup.folder else [])]
 
 
 def secret_paths(target: HostTarget) -> List[str]:
     """Return the paths that must not even be read. A backup repository is not among them: it is encrypted."""
     password = [] if target.backup is None else [target.backup.password_file]
-    return [item for item in (*target.forbidden_paths, target.state_dir, *password) if item]
+    declared = [item for item in (*target.forbidden_paths, target.state_dir, *password) if item]
+    return [*declared, *(path for pattern in INSTALLED for path in glob.glob(pattern))]
 
 
 def refuse_own(target: HostTarget, path: str, folder: int, name: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from writ_rules.engine.clauses.scopes import EffectClause
 from writ_rules.engine.policy_file.maintenance import LONGEST_DAYS, RepeatedWindow, SingleWindow
-from writ_rules.engine.policy_file.times import DAY, Occasion, Window
+from writ_rules.engine.policy_file.times import DAY, EARLIEST, LATEST, Occasion, Window, wall_clock
 
 MINUTE = 60.0
 HALF_A_YEAR = 26 * 7 * DAY
@@ -34,7 +34,8 @@ def dates(clauses: Iterable[Any]) -> list[float]:
     listed = list(clauses)
     ends = [end for clause in listed if isinstance(clause, EffectClause) for end in (clause.since, clause.until)]
     ends = [end for end in ends if abs(end) < float("inf")]
-    return sorted({*ends, *(moment for window in _windows(listed) for moment in _dates(window))})
+    found = {*ends, *(moment for window in _windows(listed) for moment in _dates(window))}
+    return sorted({min(max(moment, EARLIEST), LATEST) for moment in found})
 
 
 def _windows(clauses: Iterable[Any]) -> list[Occasion]:
@@ -51,7 +52,7 @@ def distinct(candidates: Iterable[float], holds: Iterable[Callable[[float], obje
 
 
 def _edges(window: Occasion, base: float) -> Iterator[float]:
-    today = datetime.fromtimestamp(base, window.zone).date()
+    today = wall_clock(base, window.zone).date()
     ahead = range(-1, WEEK)
     seconds: tuple[int, ...] = ()
     if isinstance(window, Window):
@@ -86,5 +87,7 @@ def _dates(window: Occasion) -> Iterator[float]:
 
 
 def _moment(window: Occasion, day: date, second: int) -> float:
+    if not 1 < day.year < 9999:  # `until: 9999-12-31`, without an end: no day is behind it
+        return EARLIEST if day.year == 1 else LATEST
     clock = datetime(day.year, day.month, day.day, tzinfo=window.zone) + timedelta(seconds=second)
     return clock.timestamp()

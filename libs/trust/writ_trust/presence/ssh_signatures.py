@@ -72,7 +72,11 @@ def _without_armor(armored: str) -> bytes:
     lines = armored.strip().splitlines()
     if len(lines) < 3 or lines[0] != BEGIN or lines[-1] != END:
         raise Untrusted(f"not an SSH signature: it begins with {BEGIN}")
+    text = "".join(lines[1:-1])
     try:
-        return base64.b64decode("".join(lines[1:-1]), validate=True)
+        data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
         raise Untrusted("the SSH signature is not base64") from error
+    if base64.b64encode(data).decode() != text:
+        raise Untrusted("the SSH signature is not base64 in its only form")
+    return data

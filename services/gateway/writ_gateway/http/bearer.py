@@ -31,6 +31,9 @@ MOST_OPEN_BYTES = 16 * 1024 * 1024
 """Their bodies together. The gateway needs five times as much memory for them (`value_limit`), and has 1 GB under
 systemd.
 """
+MOST_BYTES = 8 * MOST_OPEN_BYTES
+"""The bodies of all principals together. Each may have as much as is free then: so many of them leave room for another.
+"""
 _log = Log("writ.gateway")
 
 
@@ -125,7 +128,8 @@ class BearerAuthentication:
             await refuse(send, 405, "method_not_allowed", text, (b"allow", b"POST"))
             return
         who, size = identity.principal, _body_size(scope)
-        if self._open[who] >= MOST_OPEN or self._open_bytes[who] + size > MOST_OPEN_BYTES:
+        most_bytes = min(MOST_OPEN_BYTES, MOST_BYTES - self._open_bytes.total())
+        if self._open[who] >= MOST_OPEN or self._open_bytes[who] + size > most_bytes:
             message = f"{self._open[who]} requests of this principal are open, with {self._open_bytes[who]} bytes: wait"
             await self._refuse_excess(identity, send, message, 1)
             return

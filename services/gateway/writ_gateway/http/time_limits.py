@@ -7,6 +7,7 @@ ends. Where it has `MOST_CONNECTIONS`, it replies 503 to everybody, and connecti
 
 import asyncio
 from collections.abc import Callable
+from typing import Any, cast
 
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
@@ -16,10 +17,8 @@ from writ_gateway.http.asgi import Application, Message, Receive, Scope, Send, r
 HEAD_SECONDS, BODY_SECONDS, REPLY_SECONDS = 10.0, 20.0, 20.0
 MOST_CONNECTIONS = 1000
 MOST_UNREAD = 128 * 1024 * 1024
-"""Bytes of replies that wait for their clients, of all connections: an eighth of the memory under systemd. Where the
-gateway itself has TLS, those that are encrypted already do not count. The keep-alive and the shutdown of TLS end such a
-connection after a minute.
-"""
+"""Bytes of replies that wait for their clients, of all connections: an eighth of the memory under systemd."""
+PIECE = 64 * 1024
 
 
 class _PipelineFlow(FlowControl):
@@ -36,6 +35,56 @@ class _PipelineFlow(FlowControl):
             super().resume_reading()
 
 
+class _QueuedTransport:
+    """A TLS transport that gets a reply in pieces, each when the one before is in the socket's buffer. It encrypts at
+    once what it gets, and does not count what it has encrypted.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._waiting = bytearray()
+        self._is_paused = self._is_closing = False
+
+    def write(self, data: bytes) -> None:
+        self._waiting += data
+        self._send()
+
+    def pause(self) -> None:
+        self._is_paused = True
+
+    def resume(self) -> bool:
+        """Send what waits. Return whether all of it was taken."""
+        self._is_paused = False
+        self._send()
+        return not self._is_paused
+
+    def _send(self) -> None:
+        while self._waiting and not self._is_paused:
+            piece = bytes(self._waiting[:PIECE])
+            del self._waiting[:PIECE]
+            self._transport.write(piece)
+        if self._is_closing and not self._waiting and not self._transport.is_closing():
+            self._transport.close()
+
+    def close(self) -> None:
+        """Close after what waits was sent, as every transport does."""
+        self._is_closing = True
+        self._send()
+
+    def is_closing(self) -> bool:
+        return self._is_closing or self._transport.is_closing()
+
+    def get_write_buffer_size(self) -> int:
+        return len(self._waiting) + self._transport.get_write_buffer_size()
+
+    def clear(self) -> None:
+        """Forget what waits, since the connection is lost."""
+        self._waiting.clear()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 class TimedProtocol(H11Protocol):
     """HTTP/1.1 with `HEAD_SECONDS` for the head of each request, and `REPLY_SECONDS` for the client to take a part of
     a reply; then the connection ends.
@@ -47,11 +96,15 @@ class TimedProtocol(H11Protocol):
     most_unread = MOST_UNREAD
     _head_due: asyncio.TimerHandle | None = None
     _reply_due: asyncio.TimerHandle | None = None
+    _queue: _QueuedTransport | None = None
     _opened = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first head. Where this is one connection too many, the oldest one without a request ends."""
         super().connection_made(transport)
+        if self.scheme == "https":
+            self._queue = _QueuedTransport(transport)
+            self.transport = cast("asyncio.Transport", self._queue)
         self.flow = _PipelineFlow(transport, self._has_next)
         # `pause_writing` notes each part that is not sent at once. With 0, a TLS transport pauses also without one.
         transport.set_write_buffer_limits(high=1)
@@ -92,18 +145,23 @@ class TimedProtocol(H11Protocol):
     def pause_writing(self) -> None:
         """Abort the connection unless the client takes what was written in time. A close would wait for that, too."""
         super().pause_writing()
-        self._stop_reply_timer()
-        self._reply_due = self.loop.call_later(self.reply_seconds, self.transport.abort)
+        if self._queue is not None:
+            self._queue.pause()
+        if self._reply_due is None:
+            self._reply_due = self.loop.call_later(self.reply_seconds, self.transport.abort)
         sizes = {one: one.transport.get_write_buffer_size() for one in self.connections}
         if sum(sizes.values()) > self.most_unread:
             max(sizes, key=sizes.__getitem__).transport.abort()
 
     def resume_writing(self) -> None:
-        super().resume_writing()
-        self._stop_reply_timer()
+        if self._queue is None or self._queue.resume():
+            super().resume_writing()
+            self._stop_reply_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel the timers."""
+        if self._queue is not None:
+            self._queue.clear()
         self._stop_waiting()
         self._stop_reply_timer()
         super().connection_lost(exc)
