@@ -28,7 +28,7 @@ MONITORS = {
     "prom/alertmanager:v0.28.1": ("alertmanager", {"alertmanager": "prometheus-alertmanager", "amtool": "amtool"}),
 }
 """Public images of programs that Debian has too, in the very version; entry point, programs and user as there."""
-# Without the mounts of labs: copies of them would keep another lab's loop devices, and its folder, until the engine ends.
+# Without the mounts of labs: copies would keep another lab's loop devices, and its folder, until the engine ends.
 APART = (
     *("unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"),
     *("sh", "-c", 'for lab in /run/writ-lab/*; do umount --recursive "$lab"; done; exec "$@"', "sh"),
