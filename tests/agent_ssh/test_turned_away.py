@@ -58,6 +58,20 @@ async def test_host_that_opens_no_session_is_named_with_the_setting_of_sshd(tmp_
         assert refused.value.code == "no_session"
 
 
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [("echo For backups only", "status 0 after writing 'For backups only'"), ("/bin/false", "status 1: look for")],
+)
+async def test_host_that_runs_another_command_is_named_with_where_to_look(
+    tmp_path: Path, command: str, told: str
+) -> None:
+    async with ssh_host(tmp_path / "host", f"ForceCommand {command}") as host:
+        host.server.target()
+        with pytest.raises(WritError, match=f"{told}.*ForceCommand") as refused:
+            await host.run("network_status")
+        assert refused.value.code == "connection_lost"
+
+
 @pytest.mark.parametrize("banner", [b"\xff\x00 no\r\n", b"x" * 200_000, b"", b"SSH-2.0-x\r\n" + bytes(64), b"\n" * 60])
 async def test_server_that_closes_after_its_banner_is_unreachable(host: SshHost, banner: bytes) -> None:
     async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -153,6 +153,7 @@ def apt_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AptRoot:
     monkeypatch.setattr(dpkg, "OPTIONS", root.admin())
     monkeypatch.setattr(index, "LISTS", f"{root.root}/var/lib/apt/lists")
     monkeypatch.setattr(dpkg, "UPDATES", f"{root.root}/var/lib/dpkg/updates")
+    monkeypatch.setattr(dpkg, "LOCKS", tuple(f"{root.root}{path}" for path in dpkg.LOCKS))
     monkeypatch.setattr(results, "REBOOT_REQUIRED", f"{root.root}/run/reboot-required")
     root.publish("hello", "1.0")
     root.publish("hello", "1.1")

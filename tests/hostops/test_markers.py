@@ -163,6 +163,18 @@ def test_a_probe_reads_the_record_first(ask: Ask, srv: Path, state: Path) -> Non
     assert probed["verdict"] == "not_done"
 
 
+def test_probe_by_the_record_counts_an_earlier_attempt_without_an_end(ask: Ask, srv: Path, state: Path) -> None:
+    """The first attempt deleted the file and was killed. The second one failed without an effect: the file was gone."""
+    target, given = {"state_dir": str(state)}, {"file_path": f"{srv}/a"}
+    markers.Markers(str(state)).begin(named(1), 1, "file_delete", {})
+    second = {"attempt": 2}
+    failed = ask("file_delete", target=target, request=second, **given)
+    assert (failed["code"], failed["effect"]) == ("not_found", "none")
+    baseline = ask("file_delete", "baseline", target=target, **given)["output"]
+    probed = ask("file_delete", "probe", target=target, request={**second, "baseline": baseline}, **given)
+    assert probed["output"]["verdict"] != "not_done"
+
+
 def test_probe_is_unknown_while_another_process_carries_out_the_operation(ask: Ask, srv: Path, state: Path) -> None:
     supplied = {"file_path": f"{srv}/a", "content": "one"}
     with subprocess.Popen(["sleep", "60"]) as other:

@@ -28,6 +28,11 @@ MONITORS = {
     "prom/alertmanager:v0.28.1": ("alertmanager", {"alertmanager": "prometheus-alertmanager", "amtool": "amtool"}),
 }
 """Public images of programs that Debian has too, in the very version; entry point, programs and user as there."""
+# Without the mounts of labs: copies would keep another lab's loop devices, and its folder, until the engine ends.
+APART = (
+    *("unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"),
+    *("sh", "-c", 'for lab in /run/writ-lab/*; do umount --recursive "$lab"; done; exec "$@"', "sh"),
+)
 TEMPLATES = Path("/usr/share/prometheus/alertmanager")
 """Debian's Alertmanager reads them from there."""
 MONITOR = """FROM {python}
@@ -68,6 +73,11 @@ class Engine:
         """Return the engine's description of these containers or images."""
         return list(json.loads(self.docker("inspect", *names))) if names else []
 
+    def mounts(self) -> str:
+        """Return the mounts in its namespace, as in /proc/PID/mountinfo."""
+        assert self._process is not None
+        return Path(f"/proc/{self._process.pid}/mountinfo").read_text()
+
     def remove_containers(self) -> None:
         """Remove all, also those that the engine removes for an earlier request: it refuses another one then."""
         until(self._has_none, 60.0, "the engine has no containers")
@@ -86,10 +96,9 @@ class Engine:
         shutil.rmtree(self.folder / "exec", ignore_errors=True)
         config = self.folder / "daemon.json"
         config.write_text(json.dumps(self._settings()))
-        apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                [*self.network.inside, *apart, program("dockerd"), f"--config-file={config}"],
+                [*self.network.inside, *APART, program("dockerd"), f"--config-file={config}"],
                 env={**self.environ, "TMPDIR": str(self.folder)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,

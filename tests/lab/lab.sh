@@ -223,29 +223,35 @@ down() { # never stops half-way; says what it could not remove. (In a trap a bar
   while [ -n "$(cat "$top"/keeper/cgroup.procs 2>/dev/null)" ] && [ $SECONDS -lt $end ]; do sleep 0.05; done
   [ -e "$top/cgroup.kill" ] && echo 1 > "$top/cgroup.kill"
   while grep -qs 'populated 1' "$top/cgroup.events" && [ $SECONDS -lt $end ]; do sleep 0.05; done
-  for host in "${HOSTS[@]}"; do
-    unmount "$STATE/$host/root"; unmount "$STATE/$host/volume"; ip netns del "$PREFIX-$host" 2>/dev/null
-    unmount "/run/systemd/nspawn/unix-export/$PREFIX-$host"; rmdir "/run/systemd/nspawn/unix-export/$PREFIX-$host" "/run/systemd/nspawn/propagate/$PREFIX-$host" 2>/dev/null
-  done
-  ip netns del "$CONTROL" 2>/dev/null
-  for tree in $(engine_networks); do ip netns del "$tree"; done
-  unmount "$STATE"; rmdir "$STATE" 2>/dev/null
-  for tree in $(cgroup_trees); do [ ! -d "$tree/$PREFIX-lab" ] || find "$tree/$PREFIX-lab" -depth -type d -exec rmdir {} + 2>/dev/null; done
-  for tree in $(engine_leftovers); do case $tree in /sys/*) find "$tree" -depth -type d -exec rmdir {} + 2>/dev/null;; *) rm -rf "$tree";; esac; done
   set -e
   end=$((SECONDS + STOP_SECONDS))          # however long all that took
-  while [ -n "$(leftovers)" ] && [ $SECONDS -lt $end ]; do sleep 0.1; done   # the kernel takes its time over namespaces
+  # The kernel takes its time over namespaces, and another lab that starts a host has a copy of our mounts for a moment: again until all is gone.
+  while remove_rest; [ -n "$(leftovers)" ] && [ $SECONDS -lt $end ]; do sleep 0.1; done
   local left; left=$(leftovers); [ -z "$left" ] || die "down, but this is left: $left"
 }
-unmount() { while mountpoint -q "$1" && ! umount "$1" 2>/dev/null && [ $SECONDS -lt "$end" ]; do sleep 0.1; done; }   # a dead process takes a moment to let go
+remove_rest() { # what can be removed by now
+  local host tree
+  for host in "${HOSTS[@]}"; do
+    unmount "$STATE/$host/root"; unmount "$STATE/$host/volume"; ip netns del "$PREFIX-$host" 2>/dev/null || true
+    unmount "/run/systemd/nspawn/unix-export/$PREFIX-$host"
+    rmdir "/run/systemd/nspawn/unix-export/$PREFIX-$host" "/run/systemd/nspawn/propagate/$PREFIX-$host" 2>/dev/null || true
+  done
+  ip netns del "$CONTROL" 2>/dev/null || true
+  for tree in $(engine_networks); do ip netns del "$tree" || true; done
+  unmount "$STATE"; rmdir "$STATE" 2>/dev/null || true
+  for tree in $(cgroup_trees); do [ ! -d "$tree/$PREFIX-lab" ] || remove_cgroup "$tree/$PREFIX-lab"; done
+  for tree in $(engine_leftovers); do case $tree in /sys/*) remove_cgroup "$tree";; *) rm -rf "$tree";; esac; done
+}
+unmount() { ! mountpoint -q "$1" || umount "$1" 2>/dev/null || true; }
+remove_cgroup() { find "$1" -depth -type d -exec rmdir {} + 2>/dev/null || true; }
 leftovers() { # cgroups with their processes, namespaces with their bridge and links, mounts, loop devices, folders
   local tree
   for tree in $(cgroup_trees); do [ ! -d "$tree/$PREFIX-lab" ] || echo "$tree/$PREFIX-lab"; done
   ip netns list 2>/dev/null | cut -d' ' -f1 | grep -E "^$PREFIX-(control|host[0-9]+)$" || true
   engine_networks
-  findmnt -rno TARGET | grep -F -e "$STATE" -e "nspawn/unix-export/$PREFIX-host" || true
+  findmnt -rno TARGET | grep -E -e "^$STATE(/|\$)" -e "nspawn/unix-export/$PREFIX-host[0-9]+\$" || true   # not those of a prefix that is longer
   losetup --noheadings --output NAME,BACK-FILE | grep -F -e "$STATE/" -e "$STATE (" || true
-  ls -d "$STATE" /run/systemd/nspawn/*/"$PREFIX"-host* 2>/dev/null || true
+  ls -d "$STATE" /run/systemd/nspawn/*/"$PREFIX"-host? 2>/dev/null || true
   engine_leftovers
 }
 engine_networks() { ip netns list 2>/dev/null | cut -d' ' -f1 | grep -E "^$PREFIX-engine-[0-9]+$" || true; }   # engine_network.py

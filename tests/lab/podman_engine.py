@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tests.lab.engine import Engine, lab_folder, running
+from tests.lab.engine import APART, Engine, lab_folder, running
 from tests.lab.engine_network import engine_network
 from tests.lab.hosts import until
 
@@ -50,12 +50,11 @@ class PodmanEngine(Engine):
         loaded = self.folder / "loaded"  # podman leaves there what it loads; by default in /var/tmp
         loaded.mkdir(exist_ok=True)
         environ = {**self.environ, **{name: str(self.folder / name) for name in files}, "TMPDIR": str(loaded)}
-        apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]
-        apart += ["sh", "-ec", OWN_STATE, "sh"]
+        own_state = ["sh", "-ec", OWN_STATE, "sh"]
         service = [program("podman"), "system", "service", "--time=0", f"unix://{self.socket}"]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                [*self.network.inside, *apart, *service],
+                [*self.network.inside, *APART, *own_state, *service],
                 env=environ,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -32,6 +32,12 @@ def new_id() -> str:
     return encode_id(os.urandom(16))
 
 
+def test_engine_keeps_no_copy_of_the_mounts_of_a_lab(engine: Engine) -> None:
+    """It would keep the loop devices of a lab that is taken down meanwhile."""
+    assert os.path.ismount(Path(os.environ["LAB_KEYS"]).with_name("host1") / "volume")
+    assert "run/writ-lab/" not in engine.mounts()
+
+
 async def test_a_container_that_ends_at_once_fails_with_its_last_lines_and_stays(host: DockerHost) -> None:
     given = {"container_name": "ends", "image": BOX, "command": ["sh", "-c", "echo no such database; exit 3"]}
     done = await host.run("container_create", new_id(), **given)

@@ -1,9 +1,11 @@
 """The lab agrees with its README, so that other tests may rely on it."""
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
-from tests.lab.hosts import SHELLS, VOLUME, Host, hosts, public_key, until
+from tests.lab.hosts import LAB, SHELLS, VOLUME, Host, hosts, public_key, until
 from tests.lab.repository import Repository
 from tests.lab.vault import Vault
 
@@ -72,3 +74,9 @@ def test_state_of_a_host_differs_after_a_change_alone(far_host: Host) -> None:
     far_host.run("cp", "/dev/stdin", "/srv/some", stdin="b")
     assert far_host.state() != before
     far_host.run("rm", "/srv/some")
+
+
+def test_lab_with_a_longer_prefix_is_no_leftover_of_another_lab() -> None:
+    shorter = {**os.environ, "LAB_PREFIX": os.environ["LAB_PREFIX"][:-1]}
+    done = subprocess.run([LAB, "status"], env=shorter, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == ""

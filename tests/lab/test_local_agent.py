@@ -10,6 +10,7 @@ import pytest
 from tests.lab.host_requests import begun, let_go, only, settled
 from tests.lab.hosts import Host, until
 from tests.lab.installation import AGENT, Writ
+from tests.lab.repository import Repository
 
 from writ_installation.files.home import Home
 
@@ -53,3 +54,26 @@ def test_an_agent_killed_in_the_middle_comes_back_and_the_operation_has_one_outc
     let_go(host)
     settled(writ, number)
     assert host.run("cat", "/srv/slow-starts").splitlines() == [*starts.splitlines(), "started"]
+
+
+def test_package_that_a_killed_agent_left_half_configured_is_never_reported_as_no_effect(
+    writ: Writ, host: Host, packages: Repository
+) -> None:
+    """The second attempt is refused, since dpkg was interrupted, and has no effect of its own."""
+    wait = "while [ ! -e /run/halfway-go ]; do sleep 0.1; done"
+    packages.publish("halfway", "1.0", postinst=f"echo >/run/halfway; {wait}")
+    host.run("apt-get", "-q", "update")
+    number = writ.begin("package_install", "package_name=halfway")
+    try:
+        until(lambda: host.attempt("test", "-e", "/run/halfway")[0] == 0, 30.0, "its script runs")
+        host.run("systemctl", "kill", "--signal=KILL", AGENT)
+        done = writ.ended(number, 60.0)
+        assert (done["outcome"], done["code"]) == ("unknown", "tool_failed")
+        assert "dpkg --configure -a" in done["message"]
+        host.write("/run/halfway-go", "")
+        host.run("dpkg", "--configure", "-a")
+        until(lambda: "resolved" in writ.kinds(number), 60.0, "a probe settles it")
+        assert writ.json("op", "get", number)["outcome"] == "succeeded"
+    finally:
+        host.write("/run/halfway-go", "")
+        host.run("dpkg", "--purge", "--force-remove-reinstreq", "halfway")

@@ -173,9 +173,13 @@ class _Reader:
                 for fd in events:
                     if not self._read_available(fd):
                         ready.unregister(fd)
-                if not events and self._process.poll() is not None:
+                if not events and self._process.poll() is not None and not self._is_orphaned():
                     return ""
         return ""
+
+    def _is_orphaned(self) -> bool:
+        """Return whether the program was killed while its children go on, as dpkg without its apt-get."""
+        return (self._process.returncode or 0) < 0 and not _gone(self._process)
 
     def drain(self) -> None:
         """Read all available output."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 import traceback
@@ -242,14 +243,25 @@ def _probe_marked(
     request: HostRequest, handler: Handler, progress: Callable[[str], None], stop: CancelToken
 ) -> HostReply:
     """Consult this host's own record before the probe."""
-    begun, ended = Markers(request.target.state_dir).read(request.id, request.attempt)
+    markers = Markers(request.target.state_dir)
+    begun, ended = markers.read(request.id, request.attempt)
     if begun and not ended and _goes_on(begun.get("process", {})):
         return verdict("unknown", "it still runs on this host", {})
     if ended and ended.get("outcome") == "succeeded":
         return verdict("succeeded", "by this host's record of the operation", dict(ended.get("state", {})))
-    if ended and ended.get("effect") == "none" and ended.get("certain"):
+    if any(_may_have_run(*markers.read(request.id, attempt)) for attempt in range(1, request.attempt)):
+        # The baseline of this attempt may show the effect of that one.
+        request = dataclasses.replace(request, baseline={})
+    elif ended and not _may_have_run(begun, ended):
         return verdict("not_done", "by this host's record of the operation", dict(ended.get("state", {})))
     return _run_handler(request, handler, progress, stop, expected=(begun or {}).get("expected", {}))
+
+
+def _may_have_run(begun: Optional[Mapping[str, Any]], ended: Optional[Mapping[str, Any]]) -> bool:
+    """Return whether an attempt with this record may have had an effect."""
+    if ended is not None:
+        return ended.get("effect") != "none" or not ended.get("certain")
+    return begun is not None
 
 
 def _goes_on(who: Mapping[str, Any]) -> bool:

@@ -72,7 +72,7 @@ class SshBackend(HostopsBackend):
         until = time.monotonic() + task.timeout
         notices = SilenceNotices(task, progress, asyncio.get_running_loop().time() + task.timeout)
         try:
-            with notices.connecting():
+            with notices.connecting(progress, lambda: self._pool.is_queued(task.target)):
                 session = await self._connected(run)
             if session is None:
                 return TaskResult(outcome="cancelled", code="cancelled", message="it was cancelled before it began")

@@ -104,6 +104,8 @@ def probe(call: OperationCall) -> HostReply:
     if not arguments.name:
         return upgrade.probe(call, arguments.index)
     word, reason = judge(arguments, dict(call.baseline), now)
+    if word == "not_done" and dpkg.is_at_work():
+        word, reason = "unknown", "dpkg is at work on the host"
     return verdict(word, reason, now)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
+import struct
 from dataclasses import dataclass
 from typing import Dict, List, Mapping, Optional, Sequence
 
@@ -14,10 +16,13 @@ from writ_hostops.stop import CancelToken
 OPTIONS: Sequence[str] = ()
 """Options of every dpkg-query; tests set another root here."""
 UPDATES = "/var/lib/dpkg/updates"
+LOCKS: Sequence[str] = ("/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock")
 INTERRUPTED = "dpkg was interrupted before; `dpkg --configure -a` on the host repairs it"
 _FORMAT = "${db:Status-Status}\\t${Package}\\t${Version}\\t${Architecture}\\n"
 # Broken ones (half-installed, half-configured, unpacked, …) are there too, and are not well.
 _ABSENT = ("not-installed", "config-files")
+_LOCK = "hhqqi"
+"""struct flock of fcntl(2): type, whence, start, length, process."""
 
 
 @dataclass(frozen=True)
@@ -84,15 +89,32 @@ def digest(packages: Installed) -> str:
 
 
 def refuse_interrupted() -> None:
-    """Refuse while dpkg has interrupted work, as apt does before a change but not before a simulation. Numbered files
-    are that work.
+    """Refuse if dpkg was interrupted, as apt does before a change but not before a simulation. Numbered files are its
+    unfinished work; dpkg that is at work has such files, too.
     """
     try:
         interrupted = any(name.isdigit() for name in os.listdir(UPDATES))
     except FileNotFoundError:  # no dpkg was ever at work here
         return
-    if interrupted:
+    if interrupted and not is_at_work():
         raise HostError("tool_failed", INTERRUPTED)
+
+
+def is_at_work() -> bool:
+    """Return whether a program holds a lock of dpkg now."""
+    return any(_is_locked(path) for path in LOCKS)
+
+
+def _is_locked(path: str) -> bool:
+    try:
+        lock = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:  # absent, or not for this user, who changes no packages
+        return False
+    try:
+        found = fcntl.fcntl(lock, fcntl.F_GETLK, struct.pack(_LOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+    finally:
+        os.close(lock)
+    return bool(struct.unpack(_LOCK, found)[0] != fcntl.F_UNLCK)
 
 
 def _package(line: str) -> Package:

@@ -12,6 +12,7 @@ from writ_hostops.packages.apt import AptStep
 from writ_hostops.protocol import HostReply
 
 REBOOT_REQUIRED = "/run/reboot-required"
+REPAIR = "`dpkg --configure -a` on the host tries it again"
 MOST_NAMED = 500
 MOST_IN_TEXT = 20
 """Packages that the sentence of a preview names; the list `changed` has more of them."""
@@ -40,7 +41,7 @@ def refuse_failed(ran: ProgramResult, answer: HostReply, after: dpkg.Installed) 
     if not (ran.stopped or ran.status):
         return
     broken = dpkg.broken(after)
-    unfinished = f"; dpkg could not finish {', '.join(broken[:20])}" if broken else ""
+    unfinished = f"; dpkg could not finish {', '.join(broken[:20])}: {REPAIR}" if broken else ""
     effect = "maybe" if answer.effect == "done" and not ran.gone else answer.effect
     what = {"cancelled": "it was cancelled", "timeout": "its timeout is over"}.get(ran.stopped, "")
     failure = apt.failure(ran, "apt failed")

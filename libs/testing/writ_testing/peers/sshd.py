@@ -94,7 +94,10 @@ class Sshd:
         return descendants(self.process.pid) if self.process is not None else []
 
     def _config(self) -> list[str]:
+        # Of MaxStartups sshd reads the last line, unlike others.
+        limited = any(line.startswith("MaxStartups") for line in self.options)
         return [
+            *([] if limited else ["MaxStartups 100"]),
             f"Port {self.port}",
             "ListenAddress 127.0.0.1",
             f"HostKey {self.folder}/host_key",
@@ -106,7 +109,6 @@ class Sshd:
             "PasswordAuthentication no",
             "KbdInteractiveAuthentication no",
             "LogLevel VERBOSE",
-            "MaxStartups 100",
             # sshd reads the first SetEnv only.
             f"SetEnv {' '.join(f'{name}={value}' for name, value in self._environ.items())}",
         ]

@@ -23,11 +23,14 @@ from writ_agent_ssh.connection.credentials import SshCredentials
 from writ_agent_ssh.connection.host_keys import KnownHosts, PinnedHostKeys
 from writ_agent_ssh.settings import JumpHost, SshConnection
 from writ_agent_ssh.tailnet.tailscale import Carrier, Tailnet
+from writ_bus.backoff import backoff
 from writ_contracts.errors import Invalid, Unreachable, Untrusted, WritError
 from writ_runtime.logs import Log
 
 NONSENSE = (PacketDecodeError, UnicodeError)
 """Exceptions that asyncssh lets through for malformed packets of a server; they are not of its own kind."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 1.5
+"""Seconds between two attempts at a server that turns us away."""
 _log = Log("writ.agent.ssh")
 C = TypeVar("C", bound="asyncssh.SSHClientSession[bytes]")
 
@@ -111,6 +114,15 @@ class ConnectionWatch(asyncssh.SSHClient):
     def __init__(self) -> None:
         self.lost = False
         self.carrier: Carrier | None = None
+        self._connection: asyncssh.SSHClientConnection | None = None
+
+    @property
+    def greeted(self) -> bool:
+        """Return whether the server has named its version, as it does unless it turns us away."""
+        return self._connection is not None and bool(self._connection.get_extra_info("server_version"))
+
+    def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
+        self._connection, self.lost = conn, False
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True
@@ -145,14 +157,14 @@ async def connect(
                 key = await client_key(credentials.of(target, jump=True), agents)
                 options = _options(connection, key, trusted)
                 async with making[(address.host, address.port)]:
-                    hops.append(await _hop(hops, address, options, trusted))
+                    hops.append(await _hop(hops, address, options, trusted, ConnectionWatch()))
             name = connection.host_key_alias or own.host
             trusted = known.of(name, own.port, connection)
             options = _options(connection, await client_key(credentials.of(target), agents), trusted)
             with translated(f"{own.host}:{own.port}", trusted):
                 carried = await _carried(connection, tailnet, watch)
-            more = {"sock": carried, "host_key_alias": name, "client_factory": lambda: watch}
-            hops.append(await _hop(hops, own, {**options, **more}, trusted))
+            more = {"sock": carried, "host_key_alias": name}
+            hops.append(await _hop(hops, own, {**options, **more}, trusted, watch))
     except BaseException as error:
         for hop in reversed(hops):
             hop.abort()
@@ -180,19 +192,34 @@ async def _carried(connection: SshConnection, tailnet: Tailnet | None, watch: Co
 
 
 async def _hop(
-    hops: list[asyncssh.SSHClientConnection], address: JumpHost, options: dict[str, Any], trusted: PinnedHostKeys
+    hops: list[asyncssh.SSHClientConnection],
+    address: JumpHost,
+    options: dict[str, Any],
+    trusted: PinnedHostKeys,
+    watch: ConnectionWatch,
 ) -> asyncssh.SSHClientConnection:
-    where = f"{address.host}:{address.port}"
-    tunnel = hops[-1] if hops else ()
+    """Connect. A server that hangs up before it names its version is tried again for half of the login's time.
+
+    sshd does so at random while many others log in (MaxStartups in sshd_config(5)). It has read nothing of us then.
+    """
+    where, loop = f"{address.host}:{address.port}", asyncio.get_running_loop()
+    options = {**options, "username": address.user, "tunnel": hops[-1] if hops else (), "client_factory": lambda: watch}
+    until = loop.time() + options["login_timeout"] / 2
     with translated(where, trusted):
-        try:
-            hop = await asyncssh.connect(address.host, address.port, username=address.user, tunnel=tunnel, **options)
-        except (asyncssh.ConnectionLost, ConnectionResetError):
-            if options.get("sock") is None:
-                await tell_why(where, await _raw(hops, address), options)
-            raise
-        ignored_messages.leave_out(hop)
-        return hop
+        for pause in backoff(first=FIRST_PAUSE, most=LONGEST_PAUSE):
+            try:
+                hop = await asyncssh.connect(address.host, address.port, **options)
+            except (asyncssh.ConnectionLost, ConnectionResetError):
+                if options.get("sock") is not None:  # of the tailnet, and used up
+                    raise
+                if watch.greeted or loop.time() + pause >= until:
+                    await tell_why(where, await _raw(hops, address), options)
+                    raise
+            else:
+                ignored_messages.leave_out(hop)
+                return hop
+            await asyncio.sleep(pause)
+    raise AssertionError("backoff never ends")
 
 
 async def tell_why(

@@ -160,6 +160,8 @@ class FrameChannel(asyncssh.SSHClientSession[bytes]):
         elif self._stderr and not self.hello.done():  # no request was sent yet: it quotes no secret
             _log.warning("hostops.not_started", status=self._status, text=self._stderr.decode(errors="replace"))
             self._end(ConnectionDropped("hostops ended before its start on the host; the agent's log has its output"))
+        elif self._status is not None and self._opening is not None and not self._sent:
+            self._end(ConnectionDropped(_other_command(self._status, self._opening.noise)))
         else:
             self._end(ConnectionDropped("the connection to the host ended"))
 
@@ -272,3 +274,12 @@ def _refuse_foreign_codes(message: HostMessage) -> None:
     for message_or_result in (message, message.get("result")):
         if isinstance(message_or_result, dict) and message_or_result.get("code", "") not in _CODES:
             raise frames.BrokenFrame("a result has a code that hostops does not have")
+
+
+def _other_command(status: int, noise: str) -> str:
+    """Return the message about a host that runs another command than the requested one."""
+    output = f" after writing {noise!r}" if noise else ""
+    return (
+        f"the host ran another command than Writ's, which ended with status {status}{output}: look for ForceCommand in"
+        " its sshd_config, command= before the key, and a login shell such as nologin"
+    )

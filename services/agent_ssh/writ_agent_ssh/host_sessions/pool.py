@@ -5,7 +5,7 @@ Retries happen only before a claim. After it there is one attempt, and its true 
 
 import asyncio
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from itertools import count
@@ -85,6 +85,7 @@ class Pool:
         self._idle = idle
         self._target_sessions: dict[str, _TargetSession] = defaultdict(_TargetSession)
         self._making: dict[tuple[str, int], asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(connects))
+        self._queued: Counter[str] = Counter()
         self._failures, self._refused = RecentFailures(), RefusedPasswords()
         self.target_health = TargetHealth()
         self._sweeping: asyncio.Task[None] | None = None
@@ -131,7 +132,8 @@ class Pool:
         """Open a connection besides the kept one, closed afterwards. Its outcome is recorded."""
         with self._remembered(target), self._failures.watch(target):
             self._set_aside.check(target)
-            link = await self._connect(target, connection)
+            async with self._turn(target, connection):
+                link = await self._connect(target, connection)
             try:
                 yield link
             finally:
@@ -142,11 +144,16 @@ class Pool:
         self, target: str, link: SshLink, connection: SshConnection, *, root: bool = False
     ) -> AsyncIterator[HostSession]:
         """Start hostops on that connection; end it afterwards."""
-        session = await self._start(target, link, connection, root=root)
+        async with self._turn(target, connection):
+            session = await self._start(target, link, connection, root=root)
         try:
             yield session
         finally:
             session.close()
+
+    def is_queued(self, target: Target) -> bool:
+        """Return whether its connection waits until others to the same address are made."""
+        return target.id in self._queued
 
     def drop(self, target: Target) -> None:
         """Drop the hanging connection to the target."""
@@ -168,30 +175,55 @@ class Pool:
         async with place.opening:
             if session := place.ready(connection, root=root):
                 return session
-            link = place.open_link(connection)
-            if link is None:
+            if place.open_link(connection) is None:
                 place.drop()
             if not eager:
                 self._failures.check(target)
-            with self._remembered(target), self._failures.watch(target):
-                if link is None:
-                    link = place.link = await self._connect(target, connection)
-                    place.connection = connection
-                try:
-                    session = await self._start(target, link, connection, root=root)
-                except BaseException:
-                    if not place.sessions:
-                        place.drop()
-                    raise
+            async with self._turn(target, connection):
+                with self._remembered(target), self._failures.watch(target):
+                    session = await self._opened(place, target, connection, root=root)
             place.sessions[root] = session
             place.used_at = time.monotonic()  # it is as old as this, however long it was in the making
         if self._sweeping is None:
             self._sweeping = tasks.keep("ssh sweep", self._sweep)
         return session
 
+    async def _opened(
+        self, place: _TargetSession, target: str, connection: SshConnection, *, root: bool
+    ) -> HostSession:
+        link = place.open_link(connection)
+        if link is None:
+            place.drop()
+            link = place.link = await self._connect(target, connection)
+            place.connection = connection
+        try:
+            return await self._start(target, link, connection, root=root)
+        except BaseException:
+            if not place.sessions:
+                place.drop()
+            raise
+
     async def _connect(self, target: str, connection: SshConnection) -> SshLink:
-        async with self._making[(connection.host, connection.port)]:
-            return await connect(target, connection, self._credentials, self._known, self._tailnet, self._making)
+        return await connect(target, connection, self._credentials, self._known, self._tailnet, self._making)
+
+    @asynccontextmanager
+    async def _turn(self, target: str, connection: SshConnection) -> AsyncIterator[None]:
+        """Hold a place among the connections in the making to the target's address.
+
+        The start of hostops counts as a part of it: dozens at once on one busy machine are all too slow.
+        """
+        making = self._making[(connection.host, connection.port)]
+        self._queued[target] += 1
+        try:
+            await making.acquire()
+        finally:
+            self._queued[target] -= 1
+            if not self._queued[target]:
+                del self._queued[target]
+        try:
+            yield
+        finally:
+            making.release()
 
     async def _start(self, target: str, link: SshLink, connection: SshConnection, *, root: bool) -> HostSession:
         """Start hostops, or a session without Python if the host has none. Root's has root's own folder there."""

@@ -2,10 +2,10 @@
 
 import asyncio
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from writ_agent.backends.port import ReportsSilence, Task
+from writ_agent.backends.port import Progress, ReportsSilence, Task
 from writ_agent_ssh.host_sessions.session import ANSWER_SECONDS, HostSession
 from writ_bus import tasks
 from writ_contracts.errors import WritError
@@ -31,19 +31,23 @@ class SilenceNotices:
         self._watching: asyncio.Task[None] | None = None
 
     @contextmanager
-    def connecting(self) -> Iterator[None]:
-        """Report a connection that is slow to come about within the block."""
-        with self._late(
-            f"{self._task.target.id} has not replied for more than {LATE_SECONDS:g} s while the agent connects."
-            " Nothing has run; the operation fails if the connection does"
-        ):
+    def connecting(self, progress: Progress, is_queued: Callable[[], bool]) -> Iterator[None]:
+        """Report a connection that is slow to come about within the block. `is_queued`: whether it waits its turn."""
+        late = tasks.spawn(self._connect(progress, is_queued), "ssh connect notices")
+        try:
             yield
+        finally:
+            late.cancel()
 
     @contextmanager
     def settling(self) -> Iterator[None]:
         """Report a host that is not reached again after its connection broke."""
-        with self._late(f"the connection to {self._task.target.id} broke, and it has not replied since. {self._end()}"):
+        message = f"the connection to {self._task.target.id} broke, and it has not replied since. {self._end()}"
+        late = asyncio.get_running_loop().call_later(LATE_SECONDS, self._report, message)
+        try:
             yield
+        finally:
+            late.cancel()
 
     @contextmanager
     def running(self, session: HostSession) -> Iterator[None]:
@@ -56,13 +60,18 @@ class SilenceNotices:
             if self._watching is not None:
                 self._watching.cancel()
 
-    @contextmanager
-    def _late(self, message: str) -> Iterator[None]:
-        late = asyncio.get_running_loop().call_later(LATE_SECONDS, self._report, message)
-        try:
-            yield
-        finally:
-            late.cancel()
+    async def _connect(self, progress: Progress, is_queued: Callable[[], bool]) -> None:
+        target, reported = self._task.target.id, False
+        await asyncio.sleep(LATE_SECONDS)
+        while is_queued():
+            if not reported:
+                progress(f"{target} waits while others connect to the same address. Nothing has run")
+                reported = True
+            await asyncio.sleep(LATE_SECONDS)
+        self._report(
+            f"{target} has not replied for more than {LATE_SECONDS:g} s while the agent connects."
+            " Nothing has run; the operation fails if the connection does"
+        )
 
     def _begin(self, session: HostSession) -> None:
         if self._reports is not None:

@@ -7,6 +7,7 @@ import re
 from typing import Literal, NamedTuple
 
 MOST_NOISE = 64 * 1024
+MOST_SHOWN = 100
 Word = Literal["HERE", "SEND", "OLD", "UNUSABLE"]
 
 
@@ -28,6 +29,12 @@ class BootstrapOutput:
     def __init__(self, nonce: str) -> None:
         self._line = re.compile(rb"\nWRIT-(HERE|SEND|OLD|UNUSABLE) " + re.escape(nonce.encode()) + rb" ([^\n]*)\n")
         self._buffer = bytearray()
+
+    @property
+    def noise(self) -> str:
+        """Return the begin of what came instead of the line, in printable characters."""
+        text = self._buffer[:MOST_SHOWN].decode("utf-8", "replace")
+        return " ".join("".join(char if char.isprintable() else " " for char in text).split())
 
     def feed(self, data: bytes) -> BootstrapLine | None:
         """Return the line once it is complete. Raises TooMuchNoise."""
