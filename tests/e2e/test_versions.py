@@ -29,7 +29,7 @@ from writ_testing.installations.installation import RunningInstallation, prepare
 pytestmark = pytest.mark.timeout(240)
 ROOT = Path(__file__).parents[2]
 YESTERDAY = "2effcd47cd371bfde970d5c47f57dfe8372517ad"
-"""There is no release yet: a state that reads the messages which the first one writes (ADR 153)."""
+"""There is no release yet: a state that reads the messages which the first one writes (ADR 149)."""
 POLICY = yaml_file.dump(
     {
         "policies": {

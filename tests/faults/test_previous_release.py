@@ -33,7 +33,7 @@ from writ_testing.installations.installation import (
 )
 
 PREVIOUS = "2effcd47"
-"""There is no release yet: a state that reads the messages which the first one writes (ADR 153)."""
+"""There is no release yet: a state that reads the messages which the first one writes (ADR 149)."""
 OTHER_BUILD = "build of a plugin than this executor"
 """Each release has its own build of the tests' plugin. Policy accepts both during an upgrade; status names them."""
 OTHER_LEVEL = "of another level than this executor"
