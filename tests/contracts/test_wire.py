@@ -272,6 +272,12 @@ def test_large_text_is_not_read_for_a_repeated_name(value: str, monkeypatch: pyt
     assert read == ['{"target":"web-1","parameters":{"content":"","b":1}}']
 
 
+def test_name_behind_a_text_that_ends_with_a_colon_is_no_large_text() -> None:
+    """What begins like the large text here stands between two texts: without it there is no JSON left to read."""
+    text = f'{{"target":"web-1","parameters":{{"k: "{" " * 70}:1,"content":"{" " * LARGE}"}}}}'
+    assert decode(text.encode(), Request, content_type=JSON).parameters["k: "] == 1
+
+
 def test_same_name_in_several_objects_is_accepted() -> None:
     text = b'{"target":"web1","parameters":{"a":[{"b":1},{"b":{"b":2}}],"target":"b"}}'
     assert decode(text, Request, content_type=JSON).parameters["target"] == "b"

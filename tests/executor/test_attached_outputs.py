@@ -20,6 +20,7 @@ from writ_executor.replicas import METADATA
 from writ_executor.service import Executor
 from writ_testing.eventually import eventually
 from writ_testing.memory.bus import MemoryBus
+from writ_trust.sealing import encrypt_once
 
 TEXT = '"quoted"\té, a line\n' * (LARGE // 8)
 BODY = TEXT.encode()
@@ -126,6 +127,37 @@ async def test_changed_bit_of_stored_parameters_is_found(world: World) -> None:
         changed[at] ^= 1
         with pytest.raises(Untrusted):
             open_parameters(world.shared.decrypt, bytes(changed))
+
+
+def head_of(stored: bytes) -> bytes:
+    return stored[13 : 13 + int.from_bytes(stored[9:13], "big")]
+
+
+def framed(head: bytes, texts: bytes) -> bytes:
+    return b"writ.txt\0" + len(head).to_bytes(4, "big") + head + texts
+
+
+async def test_other_stored_values_are_no_parameters(world: World) -> None:
+    one = await replica(world)
+    vault, data = one.intake._vault, stored_form(one).data
+    assert open_parameters(world.shared.decrypt, framed(head_of(data), data[13 + len(head_of(data)) :])).values == GIVEN
+    key, none = encrypt_once(b"")
+    await vault.keep_result("alice", "an-output", {"values": GIVEN, "texts": [], "key": key.hex()})
+    output = await world.bus.results.get("alice.an-output") or b""
+    small = world.shared.encrypt(encode({"file_path": "/srv/app/f"}))
+    other = LargeParameters("ab" * 32, {"content": "y" * LARGE}).encrypted.data
+    for changed in (
+        framed(output, none),
+        framed(small, none),
+        framed(head_of(data), other),
+        framed(head_of(data), b""),
+        framed(head_of(data)[:-1], data),
+        b"writ.txt\0",
+        b"writ.txt\0\xff\xff\xff\xffx",
+        world.shared.encrypt(b"[]"),
+    ):
+        with pytest.raises(Untrusted):
+            open_parameters(world.shared.decrypt, changed)
 
 
 async def test_agent_gets_the_large_texts_as_they_are_stored(world: World) -> None:

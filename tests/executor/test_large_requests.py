@@ -82,7 +82,9 @@ async def test_denied_request_uses_up_its_key(world: World) -> None:
     assert other.error.code == "conflict"
 
 
-async def test_request_that_the_release_before_recorded_is_known(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_request_recorded_with_the_former_fingerprint_is_known(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def former(keys: OperationKeys, *about: Any) -> str:
         return keyed_digest(keys.fingerprint, list(about[:4]))
 

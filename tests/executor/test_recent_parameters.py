@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 from msgspec import json
 from tests.executor.conftest import World
+from tests.executor.test_attached_outputs import replica
 from tests.executor.test_lagging_replica import claim_at
 
 from writ_contracts.journal import Dispatched
+from writ_contracts.large_texts import LARGE
 from writ_executor.journal.hidden_values import MOST_RECENT, memory_of
 
 PARAMETERS = {"file_path": "/srv/app/a", "content": "a secret"}
@@ -89,7 +91,18 @@ def test_parameters_take_no_more_memory_than_they_count_for(value: str) -> None:
 
 def test_large_text_counts_for_little_more_than_its_size() -> None:
     parameters = {"file_path": "/srv/app/a", "content": "a line\n" * 150_000, "create": True}
-    assert memory_of(parameters) < 1_060_000 < MOST_RECENT / 7
+    assert memory_of(parameters) < 1_060_000 < MOST_RECENT / 14
+
+
+async def test_encrypted_texts_count_among_what_is_kept(world: World) -> None:
+    one = await replica(world)
+    given = {"file_path": "/srv/app/a", "content": "x" * LARGE}
+    answer = await world.ask("file_write", parameters=given)
+    assert answer.error is None
+    vault = one.intake._vault
+    texts = (await vault.hidden((await world.accepted(answer.operation_id)).requested)).texts
+    assert texts is not None
+    assert vault._recent._bytes >= memory_of(given) + len(texts.data)
 
 
 def _size(value: Any) -> int:

@@ -16,7 +16,7 @@ from writ_contracts.attached_bytes import attach, detach
 from writ_contracts.bounds import check_values
 from writ_contracts.errors import Invalid, Unreachable
 from writ_contracts.journal import Requested
-from writ_contracts.large_texts import LARGE, check_sizes, texts_of_bytes, without_large_texts
+from writ_contracts.large_texts import LARGE, check_sizes, large_texts, texts_of_bytes, without_large_texts
 from writ_contracts.people.previews import PreviewDetails
 from writ_contracts.wire import decode
 from writ_executor.journal.large_parameters import LargeParameters
@@ -37,7 +37,7 @@ MOST_RESULT = 4 * 1024 * 1024
 """Bytes as JSON, more than a message of an agent may have."""
 MOST_SHOWN = 1_800_000
 """Bytes as JSON of an output in a reply: the server takes messages of 2 MB."""
-MOST_RECENT, RECENT_SECONDS = 8 * 1024 * 1024, 30.0
+MOST_RECENT, RECENT_SECONDS = 16 * 1024 * 1024, 30.0
 """Parameters stored a moment ago, which need not be read back: most are claimed at once."""
 EXPANSION = 40
 """Bytes of memory for each byte of JSON, at most: `{"":0},` takes 256."""
@@ -278,9 +278,12 @@ def request_fingerprint(
 def known_fingerprints(
     keys: OperationKeys, operation: str, target: str, parameters: Mapping[str, Any], dry_run: bool
 ) -> Iterator[str]:
-    """Yield the fingerprint of a request, and that which the release before gave it."""
+    """Yield the fingerprint of a request, and with large texts the one that was recorded for it before they were
+    digested apart.
+    """
     yield request_fingerprint(keys, operation, target, parameters, dry_run)
-    yield keyed_digest(keys.fingerprint, [operation, target, parameters, dry_run])
+    if large_texts(parameters):
+        yield keyed_digest(keys.fingerprint, [operation, target, parameters, dry_run])
 
 
 def _place(requested: Requested) -> str:

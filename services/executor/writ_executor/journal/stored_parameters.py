@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from writ_contracts.errors import Invalid, Untrusted
 from writ_contracts.large_texts import texts_of_bytes, without_large_texts
 from writ_executor.journal.large_parameters import EncryptedTexts, LargeParameters
 from writ_trust.sealing import decrypt_once
@@ -29,8 +30,11 @@ class EncryptedParameters(Struct, frozen=True, kw_only=True):
     texts: EncryptedTexts | None = None
 
 
-class StoredParameters(Struct, frozen=True, kw_only=True):
-    """Parameters whose large texts follow, encrypted under `key` (hex). `values`: the others."""
+class StoredParameters(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Parameters whose large texts follow, encrypted under `key` (hex). `values`: the others.
+
+    A stored output, which an agent chose, has another field, its place: it cannot be copied here as parameters.
+    """
 
     values: dict[str, Any]
     texts: list[tuple[str, int]]
@@ -84,9 +88,16 @@ class PreparedParameters:
 
 
 def open_parameters(decrypt: Callable[[bytes], bytes], data: bytes) -> HiddenParameters:
-    """Return parameters from their stored form. Raises as `decrypt` and `decrypt_once`."""
+    """Return parameters from their stored form. Raises Untrusted for any other data, and Unreachable without AES."""
+    try:
+        return _opened(decrypt, data)
+    except (msgspec.DecodeError, ValueError, Invalid) as error:
+        raise Untrusted("not the form of stored parameters", code="invalid") from error
+
+
+def _opened(decrypt: Callable[[bytes], bytes], data: bytes) -> HiddenParameters:
     if not data.startswith(_TEXTS_MARK):
-        return HiddenParameters(values=dict(msgspec.json.decode(decrypt(data))))
+        return HiddenParameters(values=msgspec.json.decode(decrypt(data), type=dict[str, Any]))
     start = len(_TEXTS_MARK) + _LENGTH
     end = start + int.from_bytes(data[len(_TEXTS_MARK) : start], "big")
     stored = msgspec.json.decode(decrypt(data[start:end]), type=StoredParameters)
