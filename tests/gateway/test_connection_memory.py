@@ -15,6 +15,7 @@ from tests.gateway.test_service import HEAD, SHORT, served
 from writ_gateway.http.asgi import Receive, Scope, Send
 from writ_gateway.http.time_limits import TimedProtocol
 from writ_installation.server_access.certificates import issue, make_authority
+from writ_testing.eventually import eventually
 
 REQUESTS, FILLER = 400, b"X-Filler: " + b"x" * 8000 + b"\r\n\r\n"
 CHUNK, LONG = 256 * 1024, 16 * 1024 * 1024
@@ -26,12 +27,14 @@ NewLoop = Callable[[], asyncio.AbstractEventLoop]
 
 
 class Observed(TimedProtocol):
-    """Notes the bytes ahead of their turn, and each end of a connection."""
+    """Notes the bytes ahead of their turn, the last connection, and each end of one."""
 
     ahead = 0
+    last: "Observed"
     ended: asyncio.Queue[str]
 
     def data_received(self, data: bytes) -> None:
+        Observed.last = self
         super().data_received(data)
         Observed.ahead = max(Observed.ahead, len(self.conn.trailing_data[0]))
 
@@ -159,5 +162,36 @@ def test_of_too_many_unread_bytes_the_longest_reply_ends(new_loop: NewLoop, tmp_
             assert Observed.ended.empty()
             for writer in writers:
                 writer.transport.abort()  # a close over TLS waits for the server, which waits for a reader
+
+    run(new_loop, test)
+
+
+@BOTH_LOOPS
+def test_over_tls_no_request_runs_whose_head_ends_after_its_time(new_loop: NewLoop, tmp_path: Path) -> None:
+    """The connection closes once a former reply is read; its own reply would not be sent."""
+    made, trusted = over_tls(tmp_path, head_seconds=SHORT)
+    paths = list[str]()
+
+    async def noted(scope: Scope, receive: Receive, send: Send) -> None:
+        paths.append(scope["path"])
+        await long_reply(scope, receive, send)
+
+    async def is_closing() -> bool | None:
+        return Observed.last.transport.is_closing() or None
+
+    async def test() -> None:
+        async with served(noted, made) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024, ssl=trusted)
+            writer.write((HEAD % 0).replace(b"/ ", b"/1 ", 1))
+            await asyncio.wait_for(reader.readexactly(CHUNK), 10)
+            late = (HEAD % 0).replace(b"/ ", b"/0 ", 1)
+            writer.write(late[:20])
+            await eventually(is_closing, within=10)
+            writer.write(late[20:])
+            async with asyncio.timeout(20):
+                while await reader.read(CHUNK):
+                    pass
+            writer.transport.abort()
+        assert paths == ["/1"]
 
     run(new_loop, test)

@@ -185,6 +185,37 @@ async def test_bodies_of_many_principals_leave_memory_for_another(
     assert Counter(statuses) == {200: taken.total(), 429: len(greedy) + 1 - taken.total()}
 
 
+async def test_principal_is_not_blamed_for_the_bodies_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bearer, "MOST_BYTES", 3_000_000)
+    over, replies, refused = asyncio.Event(), list[Message](), list[tuple[str, str]]()
+
+    async def inner(scope: Scope, receive: Receive, send: Send) -> None:
+        await over.wait()
+
+    async def send(message: Message) -> None:
+        replies.append(message)
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    refusals = Refusals(lambda principal, kind: refused.append((principal, kind)))
+    application = BearerAuthentication(inner, Tokens(tokens_of(tmp_path, "one", "two", "other")), refusals=refusals)
+
+    def request(principal: str, size: int) -> "asyncio.Task[None]":
+        headers = [(b"authorization", f"Bearer {principal}".encode()), (b"content-length", str(size).encode())]
+        scope = {"type": "http", "http_version": "1.1", "method": "POST", "path": "/mcp", "headers": headers}
+        return asyncio.ensure_future(application(scope, receive, send))
+
+    held = [request("one", 1_000_000), request("two", 1_000_000)]
+    await request("other", 1_500_000)
+    over.set()
+    await asyncio.gather(*held)
+    assert [replies[0]["status"], b"of all principals" in replies[1]["body"]] == [429, True]
+    assert refused == []
+
+
 def tokens_of(folder: Path, *principals: str) -> Path:
     """Write a file of tokens: that of each principal is its name."""
     tokens = [

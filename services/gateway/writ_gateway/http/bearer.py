@@ -128,10 +128,13 @@ class BearerAuthentication:
             await refuse(send, 405, "method_not_allowed", text, (b"allow", b"POST"))
             return
         who, size = identity.principal, _body_size(scope)
-        most_bytes = min(MOST_OPEN_BYTES, MOST_BYTES - self._open_bytes.total())
-        if self._open[who] >= MOST_OPEN or self._open_bytes[who] + size > most_bytes:
+        if self._open[who] >= MOST_OPEN or self._open_bytes[who] + size > MOST_OPEN_BYTES:
             message = f"{self._open[who]} requests of this principal are open, with {self._open_bytes[who]} bytes: wait"
             await self._refuse_excess(identity, send, message, 1)
+            return
+        if self._open_bytes[who] + size > MOST_BYTES - self._open_bytes.total():
+            text = f"the open requests of all principals have {self._open_bytes.total()} bytes: wait 1 s"
+            await refuse(send, 429, "overloaded", text, (b"retry-after", b"1"))
             return
         self._open[who] += 1
         self._open_bytes[who] += size

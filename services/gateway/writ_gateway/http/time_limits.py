@@ -131,7 +131,11 @@ class TimedProtocol(H11Protocol):
         return cycle is None or cycle.response_complete
 
     def data_received(self, data: bytes) -> None:
-        """Take in data. The first byte of another head starts its time limit."""
+        """Take in data. The first byte of another head starts its time limit. A TLS transport still reads while it
+        closes.
+        """
+        if self.transport.is_closing():
+            return
         super().data_received(data)
         if self.is_idle:
             self._wait_for_head()
