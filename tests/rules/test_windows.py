@@ -146,3 +146,14 @@ def test_windows_at_the_ends_of_the_calendar_are_compared(dated: dict[str, str],
     ]
     found = lint(file_of(global_policies=rules), CATALOGUE)
     assert any("another default" in finding.message for finding in found) is meet
+
+
+@pytest.mark.parametrize("day", ["0001-01-01", "0002-01-01", "9997-12-31", "9998-06-01", "9999-12-31"])
+@pytest.mark.parametrize("zone", ["UTC", "Australia/Lord_Howe", "Etc/GMT+12"])
+@pytest.mark.parametrize("times", [("22:00", "04:00"), ("00:00", "24:00")])
+def test_windows_of_one_day_at_the_ends_of_the_calendar_are_checked(
+    day: str, zone: str, times: tuple[str, str]
+) -> None:
+    window = {"from": day, "until": day, "timezone": zone, "start_time": times[0], "end_time": times[1]}
+    found = lint(file_of(global_policies=[rule("one", "service_restart", time_restrictions=[window])]), CATALOGUE)
+    assert [finding for finding in found if "window" in finding.message] == []

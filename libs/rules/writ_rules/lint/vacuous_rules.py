@@ -7,7 +7,7 @@ from writ_contracts.inventory import WRIT
 from writ_rules.engine.clauses.patterns import glob
 from writ_rules.engine.policy_file.findings import LintFinding, Severity
 from writ_rules.engine.policy_file.format import present
-from writ_rules.engine.policy_file.times import Window
+from writ_rules.engine.policy_file.times import LAST_DAY, Window
 from writ_rules.lint.rule_reading import RuleReading, Verbs
 from writ_rules.values.automata import PatternComparisons
 from writ_rules.values.domains import domain, impossible
@@ -64,8 +64,10 @@ def never_opens(window: Window) -> str:
 
 def _opens_on(window: Window, day: date) -> bool:
     """Return whether the first or the last second of the window occurs on this day. A clock change never skips only the
-    time between.
+    time between. At the ends of the calendar it is true.
     """
+    if day.year < 3 or day > LAST_DAY:
+        return True
     end = window.end if window.end > window.start else window.end + 86_400
     for second in (window.start, end - 1):
         clock = datetime(day.year, day.month, day.day, tzinfo=window.zone) + timedelta(seconds=second)
