@@ -7,6 +7,7 @@ import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -229,9 +230,53 @@ def test_files_of_an_installation_are_refused_though_the_agent_does_not_know_the
 
 
 def test_known_folders_of_an_installation_are_those_of_its_units() -> None:
-    text = "".join(unit.read_text() for unit in (ROOT / "deploy" / "systemd").glob("writ-*.service"))
-    configured = set(re.findall(r"=/etc/writ[a-z-]*|/opt/writ(?=/)", text))
-    assert {one.removeprefix("=") for one in configured} <= set(open_beneath.INSTALLED)
+    units = [*(ROOT / "deploy" / "systemd").glob("writ-*.service")]
+    used = {path for unit in units for path in paths_of(unit)}
+    known = [*open_beneath.INSTALLED, *open_beneath.INSTALLED_CODE]
+    assert [path for path in used if not any(fnmatch(path, one) or fnmatch(path, f"{one}/*") for one in known)] == []
+    assert {"/run/credentials/writ-policy@0.service", "/var/lib/private/writ-nats", "/var/lib/writ-agent-0"} <= used
+
+
+def paths_of(unit: Path) -> Iterator[str]:
+    """Yield the files of keys, settings, code and state of a unit, and the folder of the copies of its keys."""
+    text = unit.read_text().replace("%i", "0")
+    state = "/var/lib/private" if "DynamicUser=yes" in text else "/var/lib"
+    yield from (f"{state}/{name}" for name in re.findall(r"^StateDirectory=(.*)$", text, re.MULTILINE))
+    yield from re.findall(
+        r"^(?:LoadCredential=[\w.]+:|EnvironmentFile=-?|ReadWritePaths=|ExecStart=)(/\S+)", text, re.MULTILINE
+    )
+    yield from re.findall(r"(?<==)/etc/\S+", text)
+    if "Credential=" in text:
+        yield f"/run/credentials/{unit.name.replace('@', '@0')}"
+
+
+def test_names_elsewhere_of_the_code_of_an_installation_are_read(
+    ask: Ask, srv: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """uv links the files of all environments to its cache."""
+    for folder in ("writ", "app"):
+        (srv / folder).mkdir()
+    (srv / "writ" / "module.py").write_text("x")
+    os.link(srv / "writ" / "module.py", srv / "app" / "module.py")
+    monkeypatch.setattr(open_beneath, "INSTALLED_CODE", (f"{srv}/writ",))
+    assert ask("file_read", file_path=f"{srv}/app/module.py")["outcome"] == "succeeded"
+    assert ask("file_write", file_path=f"{srv}/writ/module.py", content="y")["code"] == "outside_roots"
+    assert ask("file_write", file_path=f"{srv}/app/module.py", content="y")["code"] == "not_a_regular_file"
+
+
+@pytest.mark.parametrize("target", ["loop", "absent"])
+def test_installed_folder_that_cannot_be_reached_stops_no_other_file(
+    ask: Ask, srv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    """The account of an SSH target may not enter the folder that a link names, or a link may name itself."""
+    (srv / "file").write_text("x")
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "loop").symlink_to(own / target)
+    (srv / "second").hardlink_to(srv / "file")
+    for installed in (own / "loop", own):
+        monkeypatch.setattr(open_beneath, "INSTALLED", (str(installed),))
+        assert ask("file_read", file_path=f"{srv}/file")["outcome"] == "succeeded"
 
 
 def test_writs_own_files_are_known_by_inode_too(

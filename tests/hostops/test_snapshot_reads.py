@@ -9,8 +9,9 @@ import pytest
 from tests.hostops.conftest import Ask
 
 from writ_hostops.errors import HostError
+from writ_hostops.files import open_beneath
 from writ_hostops.protocol import OperationCall
-from writ_hostops.snapshots import btrfs, operations
+from writ_hostops.snapshots import btrfs, calls, operations
 from writ_hostops.snapshots.store import Snapshot
 
 
@@ -55,3 +56,20 @@ def test_a_snapshot_that_is_deleted_while_others_are_listed_is_not_there(
         assert btrfs._read(folder, "/srv") == []
     finally:
         os.close(folder)
+
+
+def test_snapshots_of_a_folder_with_files_of_writ_are_listed_and_deleted_but_not_made(
+    ask: Ask, srv: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (srv / "etc" / "writ").mkdir(parents=True)
+    monkeypatch.setattr(open_beneath, "INSTALLED", (f"{srv}/etc/writ",))
+    monkeypatch.setattr(calls, "is_subvolume", lambda folder: True)
+    monkeypatch.setattr(btrfs, "_on_the_file_system_of", lambda root, subvolume: True)
+    path = f"{srv}/etc"
+    assert ask("snapshot_list", target_path=path)["output"]["snapshots"] == []
+    for action in ("run", "preview", "probe"):
+        made = ask("snapshot_create", action, target_path=path, snapshot_name="s1")
+        assert made["code"] == "outside_roots", action
+    assert ask("snapshot_restore", target_path=path, snapshot_name="s1")["code"] == "outside_roots"
+    assert ask("snapshot_delete", target_path=path, snapshot_name="s1")["code"] == "not_found"
+    assert ask("snapshot_delete", "preview", target_path=path, snapshot_name="s1")["code"] == "not_found"

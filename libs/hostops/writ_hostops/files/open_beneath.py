@@ -27,11 +27,13 @@ _ATTEMPTS_AT_RENAMES = 1000
 _MOST_OWN = 20_000
 INSTALLED: Sequence[str] = (
     *("/etc/writ", "/etc/writ-agent", "/etc/writ-ssh", "/etc/writ-docker", "/etc/writ-proxmox"),
-    *("/opt/writ", "/var/lib/writ", "/var/lib/writ-agent-*", "/var/lib/private/writ-*"),
+    *("/run/credentials/writ-*", "/var/lib/writ", "/var/lib/writ-agent-*", "/var/lib/private/writ-*"),
 )
-"""Where the units of `deploy/systemd` have keys, code and state. An agent knows only its own, and systemd passes its
-key from there as a copy.
+"""Where the units of `deploy/systemd` have keys and state. An agent knows only its own, and systemd passes its key from
+there as a copy.
 """
+INSTALLED_CODE: Sequence[str] = ("/opt/writ",)
+"""Installers make files that are alike one file with several names, so its names elsewhere may be read."""
 
 
 @dataclass(frozen=True)
@@ -196,14 +198,20 @@ def _open_regular(place: FolderEntry) -> int:
 
 def own_paths(target: HostTarget) -> List[str]:
     """Return Writ's own files and folders on this host, and those of the target's backups."""
-    return [*secret_paths(target), *([target.backup.folder] if target.backup and target.backup.folder else [])]
+    backups = [target.backup.folder] if target.backup and target.backup.folder else []
+    return [*secret_paths(target), *_present(INSTALLED_CODE), *backups]
 
 
 def secret_paths(target: HostTarget) -> List[str]:
     """Return the paths that must not even be read. A backup repository is not among them: it is encrypted."""
     password = [] if target.backup is None else [target.backup.password_file]
     declared = [item for item in (*target.forbidden_paths, target.state_dir, *password) if item]
-    return [*declared, *(path for pattern in INSTALLED for path in glob.glob(pattern))]
+    return [*declared, *_present(INSTALLED)]
+
+
+def _present(patterns: Sequence[str]) -> List[str]:
+    """Return the paths that this account reaches: it cannot read what is behind a link to elsewhere."""
+    return [path for pattern in patterns for path in glob.glob(pattern) if os.path.exists(path)]
 
 
 def refuse_own(target: HostTarget, path: str, folder: int, name: str) -> None:
@@ -230,8 +238,8 @@ def _beneath(own: Sequence[str]) -> Iterator[os.stat_result]:
         if status is not None:
             yield status
         for folder, _, names in os.walk(item):
-            for name in names:
-                own_status = _status(os.path.join(folder, name))
+            for path in filter(os.path.exists, (os.path.join(folder, name) for name in names)):
+                own_status = _status(path)
                 if own_status is not None:
                     yield own_status
 

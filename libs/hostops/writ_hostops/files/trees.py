@@ -70,11 +70,14 @@ def opened_around(target: HostTarget, path: str) -> Iterator[Tree]:
 
 
 @contextmanager
-def opened_parent(target: HostTarget, path: str) -> Iterator[Tuple[int, str]]:
-    """Yield the parent folder and the last name; for a root the root itself and ""."""
+def opened_parent(target: HostTarget, path: str, around_own: bool = False) -> Iterator[Tuple[int, str]]:
+    """Yield the parent folder and the last name; for a root the root itself and "". `around_own`: Writ's own files may
+    be inside.
+    """
     check_path(path, "target_path")
     root, relative = locate(path, target.file_roots)
-    _refuse_holding_own(target, path)
+    if not around_own:
+        _refuse_holding_own(target, path)
     parent, _, last = ("", "", "") if relative == "." else relative.rpartition("/")
     folder = open_folder(root, parent)
     try:

@@ -22,6 +22,7 @@ from writ_hostops.stop import afterwards
 MAX_NAME, MAX_DESCRIPTION = 128, 1000
 MOST = 1000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]*")
+_READS_NO_FILE = ("snapshot_list", "snapshot_delete")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -161,7 +162,7 @@ def _store(call: OperationCall, path: str) -> Iterator[SnapshotStore]:
     """Yield the store of a folder strictly beneath a declared root; HostError `unsupported` where snapshots are
     impossible.
     """
-    with opened_parent(call.target, path) as (parent, name):
+    with opened_parent(call.target, path, around_own=call.operation in _READS_NO_FILE) as (parent, name):
         if not name:
             raise HostError("unsupported", f"{path} is a file root itself; snapshots are of folders beneath one")
         with entered(call.target, path, parent, name) as tree:
