@@ -275,7 +275,7 @@ async def test_stored_version_whose_open_default_may_permit_a_renamed_operation_
     text = document(*RULES, deny, groups=groups, deny_by_default=False)
     async with another(broker, known, mode="permissive") as earlier:
         assert await code_after(earlier, await publish(earlier, text)) == "allowed"
-    with pytest.raises(ConfigError, match="version 2 of the policy does not load.*there is no operation 'shelf_tidy'"):
+    with pytest.raises(ConfigError, match=r"version 2 of the policy does not load.*there is no operation 'shelf_tidy'"):
         async with another(broker, known):
             pass
 

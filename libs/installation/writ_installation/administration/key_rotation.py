@@ -220,11 +220,9 @@ def _new_policy_key(home: Home) -> list[RotationStep]:
     """Make policy's key in an installation of `writ init`, where no start does it. An announced key is ended, too.
     Raises Conflict if its file is there.
     """
-    announced = home.keyring().find(POLICY, "next")
-    if announced and _next_file(home, POLICY).exists():
-        raise Conflict(
-            f"policy is being rotated, and {_next_file(home, POLICY)} has its next key: `writ keys rotate policy` uses it"
-        )
+    announced, file = home.keyring().find(POLICY, "next"), _next_file(home, POLICY)
+    if announced and file.exists():
+        raise Conflict(f"policy is being rotated, and {file} has its next key: `writ keys rotate policy` uses it")
     ended = [home.public(POLICY), *([announced.key] if announced else [])]
     end_policy_entries(home)
     new = home.make_key(POLICY).public
