@@ -1,5 +1,6 @@
 """An agent accepts the directory of people's credentials only from a notice signed by policy."""
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -9,10 +10,13 @@ from tests.agent.conftest import POOL, World, until
 from tests.agent.test_people_directory import FORK, TRUE
 from tests.trust.test_people import FIRST, OTHER, PEOPLE_KEY, version
 
+from writ_bus.errors import Forbidden
+from writ_bus.port import Subscription
 from writ_contracts import subjects
 from writ_contracts.people.directory import PeopleNotice, PeopleNoticeMessage
 from writ_contracts.signing import Signed
 from writ_contracts.wire import encode
+from writ_testing.memory.bus import MemoryBus
 from writ_trust.keys import Key, generate_seed
 from writ_trust.people import Directory
 from writ_trust.statements import sign
@@ -88,3 +92,19 @@ async def test_an_agent_without_this_people_key_takes_none(world: World, pinned:
     if pinned:
         await until(lambda: bool(world.executor.reports))
     assert kept(world) is None
+
+
+@pytest.mark.parametrize("notice", [subjects.people_notice, subjects.baseline_notice])
+async def test_agent_takes_work_where_the_server_permits_no_notices(
+    world: World, monkeypatch: pytest.MonkeyPatch, notice: Callable[[str], str]
+) -> None:
+    subscribe = MemoryBus.subscribe
+
+    async def refused(bus: MemoryBus, subject: str, *about: Any, **named: Any) -> Subscription:
+        if subject == notice(POOL):
+            raise Forbidden(f"not permitted to subscribe to {subject}")
+        return await subscribe(bus, subject, *about, **named)
+
+    monkeypatch.setattr(MemoryBus, "subscribe", refused)
+    await world.agent()
+    await until(lambda: world.executor.heartbeats != [])

@@ -12,8 +12,9 @@ from writ_client.people.passkeys import request_options
 from writ_contracts.errors import Invalid
 from writ_contracts.people.credentials import Proof
 from writ_testing.fakes.attestation_authority import AttestationAuthority, passkey_attestation, registration
-from writ_testing.fakes.security_key import SoftwareSecurityKey
+from writ_testing.fakes.security_key import PRESENT, VERIFIED, SoftwareSecurityKey
 from writ_testing.installations.installation import RunningInstallation, open_policy, prepare
+from writ_trust.presence.authenticator_data import BACKUP_ELIGIBLE
 from writ_trust.presence.passkeys import decoded
 
 
@@ -43,18 +44,49 @@ async def test_browser_is_asked_for_an_attestation_while_a_root_is_recorded(
     assert (await options(installation))["attestation"] == "none"
 
 
+async def request_of(
+    installation: RunningInstallation, folder: Path, maker: AttestationAuthority, **changed: Any
+) -> tuple[str, ...]:
+    """Return the words that request a passkey by this maker. `changed`: of its attestation."""
+    key, challenge = SoftwareSecurityKey("ecdsa"), decoded((await options(installation))["challenge"])
+    made = passkey_attestation(maker.device(), key, challenge, person="carol", **changed)
+    (folder / "created.json").write_text(json.dumps(registration(made, key, "carol")))
+    browser = ("--proof", "verified", "--registration", str(folder / "created.json"))
+    return ("credential", "request", "carol", str(folder / "carol.json"), *browser)
+
+
 async def test_passkey_of_an_unknown_maker_is_requested_as_unattested(
     installation: RunningInstallation, tmp_path: Path
 ) -> None:
-    key, challenge = SoftwareSecurityKey("ecdsa"), decoded((await options(installation))["challenge"])
-    made = passkey_attestation(AttestationAuthority().device(), key, challenge, person="carol")
-    (tmp_path / "created.json").write_text(json.dumps(registration(made, key, "carol")))
-    browser = ("--proof", "verified", "--registration", str(tmp_path / "created.json"))
-    words = ("credential", "request", "carol", str(tmp_path / "carol.json"), *browser)
+    words = await request_of(installation, tmp_path, AttestationAuthority())
     refused = await installation.writ(*words)
     assert (refused.status, "`--unattested` requests the passkey" in refused.err) == (6, True), refused
     requested = await installation.json(*words, "--unattested")
     assert (requested["attestation"], requested["credential"]["person"]) == (False, "carol")
+
+
+async def test_passkey_with_an_attestation_that_does_not_hold_is_not_requested_as_unattested(
+    installation: RunningInstallation, tmp_path: Path
+) -> None:
+    """Leaving out an attestation is for makers that nobody recorded, not for forged ones."""
+    maker = AttestationAuthority()
+    (tmp_path / "root.pem").write_bytes(maker.pem)
+    await installation.json("credential", "root", "add", str(tmp_path / "root.pem"))
+    forged = {"alg": -7, "sig": maker.sign(b"another"), "x5c": [maker.device().der]}
+    for changed, problem in (
+        ({"statement": forged}, "the attestation's signature does not hold"),
+        ({"flags": PRESENT | VERIFIED | BACKUP_ELIGIBLE}, "the passkey may be copied"),
+    ):
+        refused = await installation.writ(*await request_of(installation, tmp_path, maker, **changed))
+        assert (refused.status, problem in refused.err, "--unattested" in refused.err) == (6, True, False), refused
+
+
+async def test_attestation_of_a_security_key_is_not_left_out_in_silence(
+    installation: RunningInstallation, tmp_path: Path
+) -> None:
+    words = ("credential", "request", "carol", str(tmp_path / "carol.json"), "--ssh-key", "id", "--attestation", "made")
+    refused = await installation.writ(*words, "--unattested")
+    assert (refused.status, "--unattested leaves out the attestation" in refused.err) == (2, True), refused
 
 
 @pytest.mark.parametrize(("proof", "which"), [("key", "passkey"), ("verified", "passkey that proves verified")])

@@ -64,8 +64,8 @@ def test_status_shows_the_failing_check_beside_its_process(capsys: pytest.Captur
 @pytest.mark.parametrize(
     ("silent", "line"),
     [
-        (("policy", "audit"), "policy, audit: no answer; `writ restart policy audit` replaces them\n"),
-        (("nats",), "nats: journal: NATS does not answer; `writ restart nats` replaces it\n"),
+        (("policy", "audit"), "policy, audit: no answer; if it stays so, `writ restart policy audit` replaces them\n"),
+        (("nats",), "nats: journal: NATS does not answer; if it stays so, `writ restart nats` replaces it\n"),
         (("nats", "policy"), "policy: no answer\n"),
     ],
 )
@@ -94,16 +94,19 @@ def test_status_names_the_command_that_replaces_processes_without_an_answer(
 def test_status_names_the_oldest_operation_that_waits_once_and_the_command_for_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    late = "2 operations not running, the oldest for 7.0 min: file_write on vm (awaiting_approval): abc"
+    """The replicas do not count the time from the same instant."""
+    late = "2 operations not running, the oldest for {}: abc"
     processes = [
-        ProcessStatus(name=name, ready=True, state="ready", pid=2, restarts=0, details={"operations": late})
-        for name in ("executor", "executor-2")
+        ProcessStatus(name=name, ready=True, state="ready", pid=2, restarts=0, details={"operations": late.format(age)})
+        for name, age in (("executor", "7 min 0 s"), ("executor-2", "7 min 1 s"))
     ]
     observed = InstallationStatus(
         home="here", state="ready", pid=1, url="u", ready=True, processes=processes, journal=None
     )
     _show_status(Screen("table"), observed)
-    assert capsys.readouterr().out.count(f"{late}; see `writ trace abc`\n") == 1
+    printed = capsys.readouterr().out
+    assert f"{late.format('7 min 0 s')}; see `writ trace abc`\n" in printed
+    assert printed.count("writ trace abc") == 1
 
 
 def test_status_names_the_command_that_tries_an_unreachable_host_again(capsys: pytest.CaptureFixture[str]) -> None:

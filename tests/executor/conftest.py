@@ -74,7 +74,6 @@ class World:
                 agents=self.folder / "agents",
                 sweep=0.05,
                 rate=10_000,
-                dispatch_at_once=False,
             ),
             **changed,
         )

@@ -1,5 +1,7 @@
 """A large output comes with its texts attached, and is stored under AES, if all executors have AES."""
 
+import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -7,16 +9,17 @@ from tests.executor.conftest import World
 from tests.executor.test_large_results import shown
 from tests.executor.test_parameter_seal import claimed as claimed_apart
 
-from writ_bus.port import Service
+from writ_bus.errors import Forbidden
+from writ_bus.port import Message, Service
 from writ_contracts import subjects
 from writ_contracts.agents import Acknowledgement, ReceiptMessage
 from writ_contracts.attached_bytes import attach, detach
-from writ_contracts.errors import Untrusted
+from writ_contracts.errors import Unreachable, Untrusted, WritError
 from writ_contracts.large_texts import LARGE
 from writ_contracts.wire import decode, encode
 from writ_executor.journal.large_parameters import LargeParameters
 from writ_executor.journal.stored_parameters import EncryptedParameters, open_parameters
-from writ_executor.replicas import METADATA
+from writ_executor.replicas import EVERY, EVERY_IF_REFUSED, METADATA, ExecutorReplicas
 from writ_executor.service import Executor
 from writ_testing.eventually import eventually
 from writ_testing.memory.bus import MemoryBus
@@ -227,3 +230,25 @@ def test_changed_byte_of_a_stored_value_is_noticed(world: World) -> None:
         changed[place] ^= 1
         with pytest.raises(Untrusted):
             world.shared.decrypt(bytes(changed))
+
+
+@pytest.mark.parametrize(("error", "pause"), [(Forbidden, EVERY_IF_REFUSED), (Unreachable, EVERY)])
+async def test_search_for_executors_that_fails_is_told_once_and_a_refused_one_waits(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: type[WritError], pause: float
+) -> None:
+    pauses, bus = list[float](), MemoryBus()
+
+    async def failed(*_: object, **__: object) -> list[Message]:
+        raise error("no replies")
+
+    async def paused(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(bus, "request_many", failed)
+    monkeypatch.setattr("writ_executor.replicas.asyncio.sleep", paused)
+    with pytest.raises(asyncio.CancelledError):
+        await ExecutorReplicas(bus, time.monotonic).follow()
+    assert pauses == [pause] * 3
+    assert len(caplog.records) == 1

@@ -74,7 +74,7 @@ async def kept(world: World, operation: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("level", GOLDEN)
 async def test_audit_level_decides_what_is_recorded(world: World, level: AuditLevel) -> None:
-    await world.executor(audit_level=level)
+    await world.executor(audit_level=level, dispatch_at_once=False)
     found: dict[str, Any] = {
         "restart": await kept(world, "service_restart"),
         "status": await kept(world, "service_status"),

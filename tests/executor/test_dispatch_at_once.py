@@ -19,7 +19,7 @@ STATUS: dict[str, Any] = {"parameters": {"service_name": "nginx"}}
 
 async def replica(world: World, **changed: Any) -> Executor:
     """Return an executor with the default setting."""
-    return await world.executor(**{"dispatch_at_once": True, **changed})
+    return await world.executor(**changed)
 
 
 async def test_read_is_requested_and_dispatched_by_one_event(world: World) -> None:

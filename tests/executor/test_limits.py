@@ -218,7 +218,7 @@ async def test_a_place_is_taken_together_with_the_dispatch_or_not_at_all(
 
 
 async def test_operation_without_a_limit_writes_no_further_event(world: World) -> None:
-    await world.executor()
+    await world.executor(dispatch_at_once=False)
     (status,) = await request_many(world, "service_status", 1)
     await carry_out(world, [status])
     kinds = [record.subject.split(".")[2] for record in await world.records()]

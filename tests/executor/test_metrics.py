@@ -5,12 +5,14 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 from tests.executor.agent_requests import heartbeat
 from tests.executor.conftest import POOL, WEB, World
 
 from writ_contracts import subjects
 from writ_contracts.history.audit import AuditStanding, JournalQuery, JournalReply
 from writ_contracts.inventory import Target
+from writ_contracts.journal import Granted
 from writ_contracts.life import AcceptedLife
 from writ_contracts.wire import decode, encode
 from writ_executor import readiness
@@ -111,10 +113,28 @@ async def test_operation_that_waits_long_is_named_and_one_that_runs_is_not(
     assert (await counted.checks())["operations"] is None
     monkeypatch.setattr(readiness, "LONG", 0.0)
     detail = str((await counted.checks())["operations"])
-    assert detail.startswith("2 operations not running, the oldest for 0.0 min: service_restart on ")
-    assert detail.endswith(f" (dispatched): {first.operation_id}")
+    assert detail.startswith("2 operations not running, the oldest for ")
+    assert detail.endswith(f": {first.operation_id}")
+    assert "service_restart" not in detail  # `/readyz` needs no login
     await world.hands.claim(await world.work(str(first.operation_id)))
     assert str((await counted.checks())["operations"]).startswith("1 operation not running, ")
+
+
+async def test_wait_of_an_operation_is_that_of_its_state_and_one_past_its_end_is_overdue(world: World) -> None:
+    """It waited for two days for its approval, and was dispatched just now."""
+    counted = await counting(world)
+    operation_id = str((await world.ask("service_restart", **RESTART)).operation_id)
+    base = world.executors[0].base
+    [dispatched], now = base.index.open(), base.time.now()
+    base.index._open[operation_id] = structs.replace(dispatched, first_time=now - 172800.0, time=now)
+    assert (await counted.checks())["operations"] is None
+    await world.hands.claim(await world.work(operation_id))
+    [running] = base.index.open()
+    assert isinstance(running.phase, Granted)
+    past = structs.replace(running.phase, deadline=base.time.now() - 125.0)
+    base.index._open[operation_id] = structs.replace(running, phase=past)
+    detail = str((await counted.checks())["operations"])
+    assert detail == f"1 operation overdue, the oldest for 2 min 5 s: {operation_id}"
 
 
 async def test_a_pool_is_reported_with_its_queue_its_agents_and_their_slots(world: World) -> None:

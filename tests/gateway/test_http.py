@@ -10,7 +10,9 @@ from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 from tests.gateway.conftest import call
 
+from writ_gateway.http.asgi import REFUSED
 from writ_gateway.http.tokens import Tokens
+from writ_gateway.server import LONGEST_MESSAGE
 from writ_installation.files.gateway_tokens import create_token, read_tokens
 from writ_testing.installations.installation import RunningInstallation
 
@@ -74,11 +76,15 @@ async def test_client_shows_its_model_why_the_gateway_refused_a_request(
     installation: RunningInstallation, url: str
 ) -> None:
     """Of a body that is not JSON-RPC it shows `Server returned an error response`, and a model tries again at once."""
+    assert not -32768 <= REFUSED <= -32000  # JSON-RPC reserves these, and MCP uses some of them
     created = await installation.json("token", "create", "bot", "--rate", "6")
     async with (
         httpx2.AsyncClient(headers={"Authorization": f"Bearer {created['token']}"}, timeout=30) as http,
         Client(streamable_http_client(url, http_client=http), cache=None) as client,
     ):
+        with pytest.raises(MCPError, match=f"the body is longer than {LONGEST_MESSAGE:,} bytes") as refused:
+            await client.call_tool("search_operations", {"query": "x" * LONGEST_MESSAGE})
+        assert (refused.value.error.code, refused.value.error.data) == (REFUSED, {"code": "too_large"})
         with pytest.raises(MCPError, match="this token is for 6 requests a minute: wait 10 s"):
             await list_targets(client, times=7)
         gone = await installation.json("token", "revoke", created["id"])

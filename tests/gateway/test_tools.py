@@ -12,7 +12,9 @@ from tests.gateway.conftest import call, serving
 from writ_bus.errors import NO_SERVICE
 from writ_client.client import Writ
 from writ_client.operations.operation_events import EventFollower
+from writ_client.tools.results import operation_result
 from writ_contracts.errors import Invalid, TimedOut, Unreachable
+from writ_contracts.requests import OperationView
 from writ_gateway import results
 from writ_gateway.tools import operation_tools, policy_tools
 from writ_testing.installations.installation import RunningInstallation
@@ -295,9 +297,26 @@ async def test_cancel_of_an_ended_operation_is_advised_to_look_at_it_not_at_the_
         done = await call(client, "read", operation_type="test_noop", target_id="web-1")
         late = await call(client, "cancel_operation", operation_id=done["operation_id"], reason="enough")
         assert (late["status"], late["code"]) == ("failed", "not_cancellable"), late
-        assert late["advice"] == results.NOT_CANCELLED
+        assert late["advice"] == f"{results.NOT_CANCELLED} `next` shows its state."
         assert late["next"] == {"tool": "wait_for_operation", "arguments": {"operation_id": done["operation_id"]}}
         assert (await call(client, late["next"]["tool"], **late["next"]["arguments"]))["status"] == "succeeded"
+
+
+async def test_failed_cancel_whose_parameters_are_archived_is_advised_without_its_operation() -> None:
+    archived = operation_result(
+        OperationView(
+            operation_id="a" * 26,
+            principal="bot",
+            operation="operation_cancel",
+            target="writ",
+            state="archived",
+            requested_at=1.0,
+            updated_at=2.0,
+            correlation_id="c" * 26,
+            outcome="failed",
+        )
+    )
+    assert results.advised(archived) == {**archived, "advice": results.NOT_CANCELLED}
 
 
 async def test_agent_that_edits_a_file_by_its_result_is_warned_before_it_breaks_the_lines(

@@ -177,6 +177,8 @@ def test_a_result_names_outputs_that_it_does_not_show_as_they_are_and_says_not_t
     assert (whole["cut"], "escaped" in whole) == (["output.content"], False)
     assert whole["advice"].startswith("It failed. ")
     assert "Never write it back" in whole["advice"]
+    coloured = bounded({"status": "succeeded", "output": {"stdout": "\x1b[31mred\x1b[0m"}})
+    assert (coloured["escaped"], "base64" in coloured["advice"]) == (["output.stdout"], False)  # only files are read so
     plain = bounded({"status": "succeeded", "output": {"content": "a\nb"}, "message": "at\x1b"})
     assert (plain["escaped"], "advice" in plain) == (["message"], False)
 

@@ -20,14 +20,15 @@ def text(lines: list[str], ended: bool) -> str:
 
 
 @settings(max_examples=60, deadline=None)
-@given(LINES, LINES, st.booleans(), st.sampled_from([2, 1_000]))
+@given(LINES, LINES, st.booleans(), st.sampled_from([0, 1_000]), st.sampled_from([0, 1_050, diff.MOST_STEPS]))
 def test_a_diff_turns_the_present_file_into_the_new_one(
-    old: list[str], new: list[str], ended: bool, compared: int
+    old: list[str], new: list[str], ended: bool, compared: int, steps: int
 ) -> None:
     """Applied by patch(1), whichever way it was made."""
     before, after = text(old, ended), text(new, True)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(diff, "MOST_COMPARED", compared)
+        patched.setattr(diff, "MOST_STEPS", steps)
         made = unified("/srv/a", before, after)
     assert applied(before, made) == after
 
@@ -80,9 +81,35 @@ def test_diff_of_a_long_file_shows_its_few_changes_though_the_first_and_last_lin
     new = ["# tuned", *old[1:15_001], "PermitRootLogin yes", *old[15_001:-1], "# end"]
     made = unified("/srv/a", text(old, True), text(new, True))
     assert applied(text(old, True), made) == text(new, True)
-    changed = [line for line in made.splitlines()[2:] if line[0] in "+-"]
-    assert changed == [f"-{old[0]}", "+# tuned", "+PermitRootLogin yes", f"-{old[-1]}", "+# end"]
+    assert changed(made) == [f"-{old[0]}", "+# tuned", "+PermitRootLogin yes", f"-{old[-1]}", "+# end"]
     assert len(made.splitlines()) < 30
+
+
+def changed(made: str) -> list[str]:
+    return [line for line in made.splitlines()[2:] if line[0] in "+-"]
+
+
+def test_lines_that_stay_as_they_are_are_never_shown_as_removed_and_added() -> None:
+    """A long part of repeated lines that nothing changes in used up the comparison, and was shown twice itself."""
+    entries = [line for number in range(3_000) for line in (f"name{number}:", "  on: true", "  off: false", "")]
+    old = [*entries[:4], *["#!"] * 990, *entries[4:]]
+    new = ["# tuned", *old[1:6_000], "PermitRootLogin yes", *old[6_000:-1], "# end"]
+    made = unified("/srv/a", text(old, True), text(new, True))
+    assert applied(text(old, True), made) == text(new, True)
+    assert changed(made) == ["-name0:", "+# tuned", "+PermitRootLogin yes", "-", "+# end"]
+
+
+def test_parts_that_difflib_would_compare_for_long_are_shown_as_blocks() -> None:
+    """Of under 200 new lines it leaves none out, however frequent: five such parts took 10 s."""
+    old, new = ["first"], ["1st"]
+    for number in range(5):
+        old += [*["a", "x"] * 497, f"end {number}"]
+        new += [*["a"] * 197, f"end {number}"]
+    before, after = text([*old, "last"], True), text([*new, "end"], True)
+    made = unified("/srv/a", before, after)
+    assert applied(before, made) == after
+    kept = [part.count("\n a\n") for part in made.split(" end ")]
+    assert (kept[0] > 100, max(kept[1:]) < 4) == (True, True), kept
 
 
 def test_diff_names_large_and_binary_content_without_showing_it(ask: Ask, srv: Path) -> None:

@@ -29,11 +29,13 @@ from tests.policy.replica import RULES, Asking, files, replica
 
 from writ_contracts import subjects
 from writ_contracts.decisions import Decision
+from writ_contracts.errors import ConfigError
 from writ_contracts.policy.versions import MAX_DOCUMENT_BYTES, PACKED, PolicyFile, StoredPolicy, packed
 from writ_contracts.requests import RequestStatement
 from writ_contracts.wire import decode
 from writ_documents.document import FileErrors
 from writ_policy.state.loading import Compiler
+from writ_runtime.health import Attention
 from writ_runtime.plugins.entry_points import load_catalogue
 from writ_testing.memory.broker import Broker
 from writ_testing.memory.bus import MemoryBus
@@ -253,6 +255,29 @@ async def test_stored_version_with_an_operation_that_a_plugin_dropped_starts_and
         _, answer = await decided(asking, "policy_publish", document=text + "\n")
         assert answer.error is not None
         assert "there is no operation 'shelf_tidy'" in answer.error.problems[0].message
+        known.write("policy", text)  # the file is the version
+        problem = await asking.service.checks()["versions"]()
+        assert isinstance(problem, Attention)
+        assert "publish a corrected version: version 2:" in problem
+        assert "there is no operation 'shelf_tidy'" in problem
+        await number(asking, control_sequence=await roll_back(asking, 1))
+        assert await asking.service.checks()["versions"]() is None
+
+
+@pytest.mark.parametrize("groups", [{}, {"operations": {"g": ["shelf_tidy"]}}])
+async def test_stored_version_whose_open_default_may_permit_a_renamed_operation_does_not_start(
+    tmp_path: Path, groups: dict[str, Any]
+) -> None:
+    """Its deny named the operation, and names the new one no more."""
+    deny = {"name": "no", "operations": ["group:g" if groups else "shelf_tidy", "file_delete"], "allowed": False}
+    broker, known = Broker(), files(tmp_path)
+    known.write("policy", OPEN)
+    text = document(*RULES, deny, groups=groups, deny_by_default=False)
+    async with another(broker, known, mode="permissive") as earlier:
+        assert await code_after(earlier, await publish(earlier, text)) == "allowed"
+    with pytest.raises(ConfigError, match=r"version 2 of the policy does not load.*there is no operation 'shelf_tidy'"):
+        async with another(broker, known):
+            pass
 
 
 async def test_file_with_a_constraint_on_no_parameter_is_refused(tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ from writ_agent.work.in_flight import InFlightOperations
 from writ_agent.work.recovery import recover
 from writ_agent.work.worker import Worker, WorkerParts
 from writ_bus import tasks
-from writ_bus.port import Bus, Endpoint, Service, Subscription
+from writ_bus.errors import Forbidden
+from writ_bus.port import Bus, Endpoint, Handler, Service, Subscription
 from writ_contracts import subjects
 from writ_contracts.agents import MOST_RUNNING, MOST_TRUSTED, Heartbeat
 from writ_contracts.operations import Catalogue
@@ -122,12 +123,19 @@ class Agent:
             (subjects.people_notice(pool), people.handle),
             (subjects.baseline_notice(pool), baselines.handle),
         ):
-            self._subscriptions.append(await parts.bus.subscribe(subject, handle))
+            await self._hear(subject, handle)
         self._pulling = await parts.bus.pull(
             subjects.consumer(pool), subjects.JOURNAL_STREAM, self._worker.handle, slots=self._settings.slots
         )
         # The first heartbeat makes executors count this agent as online, so it is sent once the agent takes work.
         self._tasks.append(tasks.keep("heartbeats", self._heartbeats.run))
+
+    async def _hear(self, subject: str, handle: Handler) -> None:
+        """Subscribe to notices, without which an agent works too. The `leaf.conf` of a site may not permit them yet."""
+        try:
+            self._subscriptions.append(await self._parts.bus.subscribe(subject, handle))
+        except Forbidden as error:
+            _log.warning("notices.not_heard", subject=subject, error=str(error))
 
     async def stop(self) -> None:
         """Claim nothing more, give running operations `stop_grace`, end the rest, then send the receipts."""

@@ -307,8 +307,8 @@ def fold(events: Iterable[tuple[int, journal.OperationEvent | journal.Carried]])
 def advances(state: State, event: journal.OperationEvent | journal.Carried, *, at_once: bool = False) -> State | None:
     """Return the state after the event, if the table has the pair.
 
-    `at_once`: the latest dispatch is the one of the request. An executor of the release before does not read it, and
-    dispatches the first attempt by an event of its own: until a grant this event counts in its place.
+    `at_once`: the latest dispatch is the one of the request. In older journals the first attempt may have an event of
+    its own besides: until a grant this event counts in its place.
     """
     if isinstance(event, journal.Carried):
         return state

@@ -5,7 +5,7 @@ position.
 from collections.abc import Callable, Mapping, Set
 from typing import Any, Literal
 
-from msgspec import UNSET, Struct, convert
+from msgspec import UNSET, Struct, convert, structs
 
 from writ_contracts.operations import Catalogue
 from writ_documents import shapes
@@ -43,10 +43,12 @@ def compile_document(
     file = shaped(document, catalogue, mode)
     policy, findings = compile_policy(file, catalogue, on_pattern)
     findings = findings if policy is None or not compared else [*findings, *lint(file, catalogue, findings)]
-    refused = [one for one in findings if one.severity in REFUSED[mode] and (compared or not one.new_only)]
-    errors = [_problem(document, finding) for finding in refused]
+    grave = [one for one in findings if one.severity in REFUSED[mode]]
+    errors = [_problem(document, finding) for finding in grave if compared or not finding.new_only]
     if policy is None or errors:
         raise FileErrors(*sorted(errors, key=lambda problem: (problem.line, problem.column)))
+    if grave:
+        policy = structs.replace(policy, excused=tuple(str(_problem(document, finding)) for finding in grave))
     return policy, [_problem(document, finding) for finding in findings]
 
 

@@ -1,6 +1,7 @@
 """The checks of an executor's `/readyz`. What they say of agents and outcomes leaves the executor ready."""
 
 from writ_contracts.bounds import first_names
+from writ_contracts.life import AcceptedLife
 from writ_contracts.plugins import digests_of
 from writ_contracts.plural import plural
 from writ_contracts.version import LEVEL
@@ -8,7 +9,9 @@ from writ_executor.agents.presence import other_builds, other_levels, other_poli
 from writ_executor.foundation import Foundation
 from writ_executor.metrics import deadline_of, pools_of, queue_of
 from writ_executor.policy.people_notices import PeopleNotices
+from writ_executor.sightings import phase_stored
 from writ_runtime.clocks import describe
+from writ_runtime.durations import span
 from writ_runtime.health import Attention, Check, Detail
 
 LONG = 30.0
@@ -71,20 +74,20 @@ class ExecutorReadiness:
         return _attention(self._base.measures.success.problem())
 
     async def _operations(self) -> Detail | None:
-        """Return which operations wait long: for a lock, an agent, an approval, or for an end that is overdue."""
+        """Return how many operations wait long for a lock, an agent or an approval, or are overdue, and the oldest.
+
+        Only its id is named: `/readyz` replies to anybody who reaches it.
+        """
         now = self._base.time.now()
-        late = [
-            life
-            for life in self._base.index.open()
-            if now - life.first_time > LONG and (queue_of(life) != "running" or now > deadline_of(life))
-        ]
+        ages = [(_lateness(life, now), life) for life in self._base.index.open()]
+        late = [(age, queue_of(life) == "running", life) for age, life in ages if age is not None]
         if not late:
             return None
-        oldest = min(late, key=lambda life: life.first_time)
-        what, minutes = oldest.requested, (now - oldest.first_time) / 60
-        many = f"{plural(len(late), 'operation')} not running, the oldest for {minutes:.1f} min"
-        named = f"{what.operation} on {what.target[:100]} ({oldest.state}): {what.operation_id}"
-        return Detail(f"{many}: {named}")
+        overdue = sum(runs for _, runs, _ in late)
+        counts = {"not running": len(late) - overdue, "overdue": overdue}
+        many = " and ".join(f"{plural(count, 'operation')} {how}" for how, count in counts.items() if count)
+        age, _, oldest = max(late, key=lambda one: one[0])
+        return Detail(f"{many}, the oldest for {span(age)}: {oldest.requested.operation_id}")
 
     async def _audit(self) -> str | None:
         return _attention(self._base.audit_services.problem())
@@ -115,6 +118,15 @@ class ExecutorReadiness:
 
     async def _agent_people(self) -> str | None:
         return _named("newer versions of people's credentials than policy's:", sorted(self._people.ahead))
+
+
+def _lateness(life: AcceptedLife, now: float) -> float | None:
+    """Return for how long an operation has been overdue, or waited in its present state; None if that is not long."""
+    if queue_of(life) == "running":
+        overdue = now - deadline_of(life)
+        return overdue if overdue > 0 else None
+    waited = now - stored if (stored := phase_stored(life)) else 0.0
+    return waited if waited > LONG else None
 
 
 def _named(what: str, names: list[str]) -> Attention | None:

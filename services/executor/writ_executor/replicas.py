@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from msgspec import DecodeError, Struct, ValidationError, json
 
+from writ_bus.errors import Forbidden
 from writ_bus.port import Bus
 from writ_contracts.errors import WritError
 from writ_contracts.version import LEVEL
@@ -20,8 +21,10 @@ READS_ATTACHED = {"attached": "apart"} if has_aes() else {}
 METADATA = {"level": str(LEVEL), **READS_ATTACHED}
 """What an executor of this release replies with."""
 WITHIN = 0.5
-EVERY = 1.0
-"""Seconds between the rounds. An executor without AES that starts does not read what is stored until the next one."""
+EVERY, EVERY_IF_REFUSED = 1.0, 300.0
+"""Seconds between the rounds. An executor without AES that starts does not read what is stored until the next one. Each
+round that the server refuses is a security event.
+"""
 VALID = 15.0
 """Seconds for which the latest replies count where no later round has succeeded."""
 _log = Log("writ.executor")
@@ -40,21 +43,26 @@ class ExecutorReplicas:
         self._clock = clock
         self._latest: tuple[float, list[_Found]] | None = None
         """The time of the latest replies, and what was found in them."""
+        self._failure: WritError | None = None
+        """Why there was no reply in the latest round."""
 
     async def follow(self) -> None:
         """Discover executors at intervals, until cancelled."""
         while True:
             if READS_ATTACHED:  # else nothing depends on the others
                 await self.look()
-            await asyncio.sleep(EVERY)
+            await asyncio.sleep(EVERY_IF_REFUSED if isinstance(self._failure, Forbidden) else EVERY)
 
     async def look(self) -> None:
         """Query all executors. Without any reply, and so without its own, nothing is known."""
         try:
             replies = await self._bus.request_many(f"$SRV.PING.{NAME}", b"", timeout=WITHIN)
         except WritError as error:
-            _log.warning("executors.not_found", error=str(error))
+            if str(error) != str(self._failure):
+                _log.warning("executors.not_found", error=str(error))
+            self._failure = error
             return
+        self._failure = None
         self._latest = (self._clock(), [_found(reply.data) for reply in replies])
 
     def all_read_attached(self) -> bool:

@@ -41,10 +41,15 @@ class Sightings:
             self._by_operation = {key: sighting for key, sighting in self._by_operation.items() if key in kept}
 
 
-def _before(life: AcceptedLife, server: float) -> float:
-    """Return the age of the phase at its first sighting: from the first event for one waiting since its request, else
-    from the latest.
+def phase_stored(life: AcceptedLife) -> float:
+    """Return when the beginning of its present phase was stored: the first event for one waiting since its request,
+    else the latest. 0 where that is unknown.
     """
     waiting = (State.REQUESTED, State.AWAITING_APPROVAL)
-    stored = life.first_time if life.state in waiting else life.time
+    return life.first_time if life.state in waiting else life.time
+
+
+def _before(life: AcceptedLife, server: float) -> float:
+    """Return the age of the phase at its first sighting."""
+    stored = phase_stored(life)
     return max(server - stored, 0.0) if stored else 0.0

@@ -39,16 +39,18 @@ ADVICE: Mapping[str, str] = MappingProxyType(
 )
 
 CANCEL = "operation_cancel"
-NOT_CANCELLED = "Nothing shows that this cancel ended the operation: `message` says why. `next` shows its state."
+NOT_CANCELLED = "Nothing shows that this cancel ended the operation: `message` says why."
 OF_COPIES: Mapping[str, str] = MappingProxyType(
     {
         "cut": "What `cut` names is longer on the target than here: request less at a time, such as a part of a file "
         "by `offset` and `max_bytes`. Never write it back as it is here.",
         "escaped": "In what `escaped` names, each \\u{…} stands for one invisible character, such as \\u{d} for a "
-        "carriage return. Before you write such a text back, read it with encoding base64.",
+        "carriage return.",
     }
 )
 """Advice on outputs that a result does not show as they are. A model that edits a file would write the copy back."""
+READ_EXACTLY = "Before you write such a text back, read it with encoding base64."
+"""Advice on the content of a file: no other output can be read so."""
 
 _TEXT: Schema = {"type": "string"}
 _TEXTS: Schema = {"type": "array", "items": _TEXT}
@@ -139,11 +141,18 @@ def advised(result: Result) -> Result:
     if result.get("code") == "unknown_target":
         advice = {"advice": "list_targets lists the targets that you may know."}
     if result.get("operation_type") == CANCEL and status in ("failed", "unknown"):
-        victim = {"operation_id": result["parameters"]["operation_id"]}
-        advice = {"advice": NOT_CANCELLED, "next": {"tool": "wait_for_operation", "arguments": victim}}
+        advice = _of_failed_cancel(result.get("parameters", {}).get("operation_id"))
     if status in OPEN_STATUSES and result.get("operation_id"):
         advice["next"] = {"tool": "wait_for_operation", "arguments": {"operation_id": result["operation_id"]}}
     return {**result, **advice}
+
+
+def _of_failed_cancel(operation_id: str | None) -> Result:
+    """Return the advice; without the operation where the parameters are in an archive of the journal."""
+    if operation_id is None:
+        return {"advice": NOT_CANCELLED}
+    following = {"tool": "wait_for_operation", "arguments": {"operation_id": operation_id}}
+    return {"advice": f"{NOT_CANCELLED} `next` shows its state.", "next": following}
 
 
 def bounded(result: Result) -> Result:
@@ -163,4 +172,6 @@ def _copied(changed: Mapping[str, Sequence[str]], advice: str) -> Result:
     """Return the names of changed fields, and what follows for outputs, behind the advice that there is."""
     named: Result = {name: paths for name, paths in changed.items() if paths}
     of_outputs = [OF_COPIES[name] for name, paths in named.items() if any(path.startswith("output") for path in paths)]
+    if "output.content" in changed["escaped"]:
+        of_outputs.append(READ_EXACTLY)
     return {**named, "advice": " ".join(filter(None, [advice, *of_outputs]))} if of_outputs else named

@@ -304,7 +304,10 @@ class PolicyService:
             return "the stored versions are not known yet"
         if why := self._versions.taken_back or self._versions.blocked:
             return why
-        return Attention(self._versions.problem[:1000]) if self._versions.problem else None
+        if self._versions.problem:
+            return Attention(self._versions.problem[:1000])
+        excused = self._versions.current.policy.excused if self._versions.current else ()
+        return Attention(f"publish a corrected version: {'; '.join(excused)}"[:1000]) if excused else None
 
     async def _journal_check(self) -> str | None:
         return self._guard.problem if self._guard is not None else None

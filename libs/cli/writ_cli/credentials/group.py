@@ -90,6 +90,8 @@ async def request(
     Give FILE to another person to endorse it, then to the holder of the people-key. It holds no secret. Without its
     maker's attestation a key is enrolled as unattested, and a policy may refuse it (`attested: true`).
     """
+    if unattested and attestation is not None:
+        raise click.UsageError("--unattested leaves out the attestation that --attestation names: give one of them")
     about = about_installation(settings, root, installation)
     if registration is not None:
         enrolment = unsigned_passkey(

@@ -28,6 +28,7 @@ from writ_installation.administration.credentials import CredentialsDirectory
 from writ_installation.files.home import Home
 from writ_trust.people import check_enrolment, read_enrolment, signed_bytes
 from writ_trust.presence.attestations import attestation_challenge, verify_attestation
+from writ_trust.presence.certificates import UnknownMaker
 
 
 @click.command()
@@ -129,7 +130,7 @@ def check_attestation(home: Home, enrolment: SignedEnrolment) -> None:
         return
     try:
         verify_attestation(statement, directory.attestation_roots, time.time())
-    except Untrusted as error:
+    except UnknownMaker as error:
         if statement.credential.method != "passkey":
             raise
         raise Untrusted(f"{error}; `--unattested` requests the passkey without its attestation") from error

@@ -19,16 +19,16 @@ def updated(settings: Settings, document: str, before: str) -> str:
     if settings.context is not None or not path.exists():
         return ""
     data = document.encode()
-    there = path.read_bytes()
-    if there == data:
-        return ""
-    if hashlib.sha256(there).hexdigest() != before:
-        _warn(f"{path} has changes that are not in force; it does not count")
-        return ""
     try:
+        there = path.read_bytes()
+        if there == data:
+            return ""
+        if hashlib.sha256(there).hexdigest() != before:
+            _warn(f"{path} has changes that are not in force; it does not count")
+            return ""
         atomic_files.save(path, data)
     except OSError as error:
-        _warn(f"{path} still has the version before, which does not count: {error.strerror}")
+        _warn(f"{path} is not updated, and does not count: {error.strerror}")
         return ""
     return f"{path} has it now, too"
 

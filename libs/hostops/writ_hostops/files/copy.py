@@ -145,8 +145,8 @@ def _refuse_same(copy: CopyEnds, old: Optional[ExistingFile]) -> None:
 
 
 def _refuse_other_source(call: OperationCall, copy: CopyEnds) -> None:
-    """Raises HostError (`source_changed`) for a source that is not the one of the baseline. Without a baseline, as from
-    an agent of an earlier release, any source is copied.
+    """Raises HostError (`source_changed`) for a source that is not the one of the baseline. Without a baseline, which
+    could not be read then, any source is copied.
     """
     expected = call.baseline.get(SOURCE_VERSION)
     if expected is not None and version_of(os.fstat(copy.source)) != expected:

@@ -17,7 +17,9 @@ MOST_SHOWN = 131_072
 LAST_LINE = 100
 """Characters kept free for the line that counts those not shown."""
 MOST_COMPARED = 1_000
-"""Lines on each side that difflib compares: its time grows with their product."""
+"""Lines on each side of a text that difflib compares as a whole."""
+MOST_STEPS = MOST_COMPARED * 200 * 200
+"""Steps of difflib for the parts of a longer text: the most that it takes for `MOST_COMPARED` lines."""
 CONTEXT = 3
 Change = Tuple[int, int, int, int]
 """Where lines begin and end in the present text, and where those that replace them do in the new one."""
@@ -103,21 +105,31 @@ def _same_ends(old: List[str], new: List[str]) -> Tuple[int, int]:
 
 def _changes(old: List[str], new: List[str]) -> List[Change]:
     """Return the changes between long texts. Lines that are once in each text stand for each other, as in a patience
-    diff; difflib compares what is between two of them, until it has compared `MOST_COMPARED` by as many lines.
+    diff; difflib compares what differs between two of them, as long as `MOST_STEPS` allow it.
     """
     found: List[Change] = []
-    left = MOST_COMPARED * MOST_COMPARED
+    left = MOST_STEPS
     here = there = 0
     for at, to in [*_common(old, new), (len(old), len(new))]:
-        before, after = old[here:at], new[there:to]
-        if left < len(before) * len(after):
-            found.append((here, at, there, to))
-        elif before or after:
-            left -= len(before) * len(after)
+        start, end = _same_ends(old[here:at], new[there:to])
+        low, first = here + start, there + start
+        before, after = old[low : at - end], new[first : to - end]
+        steps = _steps(len(before), len(after))
+        if before and after and steps <= left:
+            left -= steps
             codes = difflib.SequenceMatcher(None, before, after).get_opcodes()
-            found += [(here + i, here + j, there + k, there + m) for tag, i, j, k, m in codes if tag != "equal"]
+            found += [(low + i, low + j, first + k, first + m) for tag, i, j, k, m in codes if tag != "equal"]
+        elif before or after:
+            found.append((low, at - end, first, to - end))
         here, there = at + 1, to + 1
     return found
+
+
+def _steps(old: int, new: int) -> int:
+    """Return how many steps difflib takes at most for so many lines, with 1,000 for the call itself. For each line and
+    each match it looks at all places of an equal line; of 200 new lines or more it leaves frequent ones out (autojunk).
+    """
+    return 1_000 + old * new * (new if new < 200 else new // 100 + 1)
 
 
 def _common(old: List[str], new: List[str]) -> List[Tuple[int, int]]:

@@ -23,7 +23,12 @@ from writ_installation.files.create import SERVICES, write_public
 from writ_installation.files.former_keys import refuse_former_keys
 from writ_installation.files.home import Home
 from writ_installation.files.keyring import save_keys
-from writ_installation.files.lost_policy_key import end_policy_entries
+from writ_installation.files.lost_policy_key import (
+    end_policy_entries,
+    kept_former_keys,
+    refuse_declared_lost,
+    unfinished_loss,
+)
 from writ_installation.files.parameter_keys import PARAMS, holds_next, id_in_use, next_id, use_next
 from writ_installation.files.principal_changes import principals_of
 from writ_installation.nats.leaf_sites import Leaf, key_name, read_leaves
@@ -139,19 +144,25 @@ def end_lost(home: Home, name: str) -> list[RotationStep]:
     announced. Return nothing if all lost keys are refused already.
 
     Of policy no key is listed then: `policy-former-keys` says up to which event each counts. Raises Invalid
-    where none was lost, Conflict during a rotation, ConfigError for an older copy of the file.
+    where none was lost, Conflict during a rotation or where policy has a key that was said to be lost before,
+    ConfigError for an older copy of the file.
     """
     refuse_former_keys(home, name)
     if name == POLICY and (home.site or home.in_containers) and not home.seed_file(name).exists():
-        return [_new_policy_key(home)]
+        return _new_policy_key(home)
+    if name == POLICY and (ended := unfinished_loss(home)):
+        write_public(home)
+        return [RotationStep(name=name, step="retired", old=ended, new=home.public(name))]
     ring, lost, announced = home.keyring(), lost_key(home, name), _lost_next(home, name)
     if ring.find(name, "retiring") or (ring.find(name, "next") and announced is None):
         raise Conflict(f"{name} is being rotated: finish it with `writ keys rotate {name}`")
     if lost is None and announced is None:
         _refuse_listed(home, name)
-        if ring.of(name):
+        if ring.of(name) or (name == POLICY and kept_former_keys(home)):
             return []
         raise Invalid(f"no lost key of {name[:80]} is accepted; `writ keys list` lists the keys")
+    if lost and name == POLICY:
+        refuse_declared_lost(home)
     if announced is not None:
         _remove_from_list(home, name, announced.key)
     new = _present(home, name)
@@ -205,15 +216,18 @@ def _is_replaced(home: Home, one: KeyEntry, name: str) -> bool:
     return (one.name, one.state) == (name, "current") and one.key not in _in_list(home, name)
 
 
-def _new_policy_key(home: Home) -> RotationStep:
-    """Make policy's key in an installation of `writ init`, where no start does it. Raises Conflict."""
-    if home.keyring().find(POLICY, "next"):
-        raise Conflict(f"policy is being rotated, and {home.seed_file(POLICY)} is missing: put it back from a backup")
-    lost = home.public(POLICY)
+def _new_policy_key(home: Home) -> list[RotationStep]:
+    """Make policy's key in an installation of `writ init`, where no start does it. An announced key is ended, too.
+    Raises Conflict if its file is there.
+    """
+    announced, file = home.keyring().find(POLICY, "next"), _next_file(home, POLICY)
+    if announced and file.exists():
+        raise Conflict(f"policy is being rotated, and {file} has its next key: `writ keys rotate policy` uses it")
+    ended = [home.public(POLICY), *([announced.key] if announced else [])]
     end_policy_entries(home)
     new = home.make_key(POLICY).public
     write_public(home)
-    return RotationStep(name=POLICY, step="retired", old=lost, new=new)
+    return [RotationStep(name=POLICY, step="retired", old=old, new=new) for old in ended]
 
 
 def _refuse_listed(home: Home, name: str) -> None:

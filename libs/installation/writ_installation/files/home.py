@@ -172,6 +172,10 @@ class Home:
         """
         if os.access(self.seed_file(name), os.R_OK):
             return self.key(name).public
+        return self.written_public(name)
+
+    def written_public(self, name: str) -> str:
+        """Return the public half of a service's key as `public.yaml` has it. Raises ConfigError."""
         known = yaml_file.read(self.public_file).data
         if not isinstance(known, dict) or name not in known:
             raise ConfigError(f"{self.public_file}: has no key of {name}")

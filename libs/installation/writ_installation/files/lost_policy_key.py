@@ -5,12 +5,12 @@ would replace the key's public half on disk, and then fail. Later starts need th
 """
 
 import re
-from collections.abc import Iterator, Set
+from collections.abc import Iterable, Iterator, Set
 from pathlib import Path
 
 import msgspec
 
-from writ_contracts.errors import ConfigError
+from writ_contracts.errors import ConfigError, Conflict
 from writ_contracts.installation.keyring import POLICY, Keyring
 from writ_documents.atomic_files import save
 from writ_installation.files.home import Home
@@ -35,7 +35,7 @@ def refuse_lost_policy_key(home: Home, former_keys: str = "") -> None:
     if home.split or seed.exists() or not home.public_file.exists():
         return
     lost, keyring = home.public(POLICY), home.keyring()
-    if _names(former_keys, {lost, *keyring.former(POLICY)}):
+    if _names(former_keys, {lost, *keyring.former(POLICY), *_retiring(keyring)}):
         return
     raise ConfigError(
         f"{seed} is missing. Nothing was started or changed.\n"
@@ -58,9 +58,28 @@ def drop_lost_policy_key(home: Home) -> None:
 
 
 def end_policy_entries(home: Home) -> None:
-    """Remove policy's entries from `keyring.json`, and keep what they say. Raises ConfigError."""
-    keep_former_keys(home, former_policy_keys(home))
+    """Keep what policy's entries of `keyring.json` say, then remove them. Raises ConfigError."""
+    listed = home.keyring().find(POLICY, "current")
+    _keep(home, _former(home, home.keyring(), listed.key if listed else home.public(POLICY)))
     _drop_entries(home)
+
+
+def refuse_declared_lost(home: Home) -> None:
+    """Raise Conflict if policy's key in use was said to be lost before: no other key is ended in its favour."""
+    if (present := home.public(POLICY)) in _kept(home):
+        raise Conflict(
+            f"{home.seed_file(POLICY)} holds {present}, which was said to be lost ({home.former_policy_keys}): put the "
+            "present file back. If it is lost, remove this one, and repeat the command"
+        )
+
+
+def unfinished_loss(home: Home) -> str:
+    """Return the lost key whose replacement is not in `public.yaml` yet, after an interruption; "" if there is none."""
+    kept = _kept(home)
+    if not kept or home.keyring().of(POLICY) or not home.seed_file(POLICY).exists():
+        return ""
+    written = home.written_public(POLICY)
+    return written if written != home.public(POLICY) and written in kept else ""
 
 
 def _drop_entries(home: Home) -> None:
@@ -69,28 +88,34 @@ def _drop_entries(home: Home) -> None:
         save_keys(home.keyring_file, [one for one in ring.keys if one.name != POLICY])
 
 
-def former_policy_keys(home: Home) -> str:
-    """Return the value of WRIT_POLICY_FORMER_KEYS after the loss of policy's key, before the command that ends it."""
-    listed = home.keyring().find(POLICY, "current")
-    return ",".join(_former(home, home.keyring(), listed.key if listed else home.public(POLICY)))
-
-
 def keep_former_keys(home: Home, given: str) -> None:
     """Keep the value of WRIT_POLICY_FORMER_KEYS for later starts: policy accepts no version of the lost key without it,
     and would not get ready. A value that policy refuses is not kept.
     """
-    value = ",".join(part for one in given.split(",") if (part := one.strip()))
-    if value and home.public_file.exists() and all(map(_ENTRY.fullmatch, value.split(","))):
-        save(home.former_policy_keys, f"{value}\n".encode())
+    entries = [part for one in given.split(",") if (part := one.strip())]
+    if entries and home.public_file.exists() and all(map(_ENTRY.fullmatch, entries)):
+        _keep(home, entries)
+
+
+def _keep(home: Home, entries: Iterable[str]) -> None:
+    save(home.former_policy_keys, f"{','.join(entries)}\n".encode())
 
 
 def kept_former_keys(home: Home) -> str:
-    """Return the kept value without an entry of the key that is in use: a lost key may be found again."""
+    """Return the kept value without an entry of the key that is in use: a lost key may be found again.
+
+    It has the word NUMBER where `writ keys lost policy` found no state of policy, and nobody replaced the word.
+    """
+    return ",".join(entry for key, entry in _kept(home).items() if key != home.public(POLICY))
+
+
+def _kept(home: Home) -> dict[str, str]:
+    """Return each kept entry by its key."""
     try:
         entries = home.former_policy_keys.read_text().strip().split(",")
     except FileNotFoundError:
-        return ""
-    return ",".join(one for one in entries if one.partition("@")[0] != home.public(POLICY))
+        return {}
+    return {one.partition("@")[0]: one for one in entries if one}
 
 
 def _names(value: str, keys: Set[str]) -> bool:
@@ -102,14 +127,20 @@ def _names(value: str, keys: Set[str]) -> bool:
 def _former(home: Home, keyring: Keyring, lost: str) -> Iterator[str]:
     """Yield each former key of policy, with the last version and event that it may have signed for."""
     rotated = {one.key: one for one in keyring.of(POLICY) if one.state == "former"}
-    for entry in filter(None, kept_former_keys(home).split(",")):  # of a key that was lost before this one
-        if entry.partition("@")[0] not in rotated:
-            yield entry
+    kept, ended = _kept(home), [*_retiring(keyring), lost]
+    yield from (entry for key, entry in kept.items() if key not in {*rotated, *ended})  # lost before this one
     for one in rotated.values():
         yield f"{one.key}@{one.last_version}@{one.last_event}"
     version = max((one.number for one in _marks(home, f"{POLICY}*/policy-version.json")), default=0)
     event = max((one.sequence for one in _marks(home, "*/journal.json")), default=0)
-    yield f"{lost}@{version or 'NUMBER'}" + (f"@{event}" if event else "")
+    for key in ended:
+        entry = f"{key}@{version or 'NUMBER'}" + (f"@{event}" if event else "")
+        yield entry if version else kept.get(key, entry)
+
+
+def _retiring(keyring: Keyring) -> list[str]:
+    """Return the keys that a rotation replaced and did not end: most versions may be theirs."""
+    return [one.key for one in keyring.of(POLICY) if one.state == "retiring"]
 
 
 def _marks(home: Home, pattern: str) -> Iterator[_Mark]:

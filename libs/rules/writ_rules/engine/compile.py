@@ -60,6 +60,8 @@ class Policy(Struct, frozen=True, eq=False, kw_only=True):
     trees: Trees
     file: PolicyDocument
     """The source of this policy."""
+    excused: tuple[str, ...] = ()
+    """The findings for which this stored version would be refused if it were new."""
 
     def own(self, operation: str, target: Target) -> tuple[Rule, ...]:
         """Return the rules for the target's role."""

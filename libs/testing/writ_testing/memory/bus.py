@@ -32,7 +32,6 @@ class MemoryBus:
         self.broker = broker or Broker()
         self._open: list[MemorySubscribed] = []
         self._closed = asyncio.Event()
-        """A test sets it to that of an agent's consumer."""
         disk = self.broker.disk
         self.journal = MemoryJournal(disk)
         self.policies: EventStore = MemoryJournal(self.broker.policies)

@@ -26,6 +26,10 @@ SUBJECT: Final = ("2.5.4.6", "2.5.4.10", "2.5.4.11", "2.5.4.3")
 UNIT: Final = "Authenticator Attestation"
 
 
+class UnknownMaker(Untrusted):
+    """Raised where no recorded root issued the certificates of a device."""
+
+
 def fingerprint(data: bytes) -> str:
     """Return the SHA-256 of a certificate in DER."""
     return hashlib.sha256(data).hexdigest()
@@ -73,7 +77,7 @@ def _verify_chain(
     for place, certificate in enumerate(chain):
         issuer = next((one for one in (*anchors, *chain[place + 1 : place + 2]) if _issued(certificate, one)), None)
         if issuer is None:
-            raise Untrusted(f"no recorded root issued {_name(certificate)}: `writ credential root add`")
+            raise UnknownMaker(f"no recorded root issued {_name(certificate)}: `writ credential root add`")
         _check_authority(issuer, below=place)
         _check_valid(issuer, moment)
         if issuer in anchors:

@@ -10,8 +10,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-REFUSED = -32050
-"""Of JSON-RPC's codes for errors that an implementation defines, one that MCP does not use."""
+REFUSED = -31000
+"""A code that JSON-RPC leaves to applications: it reserves -32768 to -32000, and MCP has codes of its own there."""
 
 
 async def reply(send: Send, status: int, body: dict[str, Any], *headers: tuple[bytes, bytes]) -> None:

@@ -114,7 +114,7 @@ class BearerAuthentication:
         token = identity.token
         if token is not None and token.rate is not None and not self._rates.take(token, time.monotonic()):
             message = f"this token is for {token.rate} requests a minute: wait"
-            await self._refuse_excess(identity, send, message, max(1, 60 // token.rate))
+            await self._refuse_excess(identity, send, message, -(-60 // token.rate))
             return
         await self._shared(identity, scope, receive, send)
 

@@ -34,7 +34,7 @@ from writ_installation.administration.remote_agent_keys import (
 )
 from writ_installation.files.home import PEOPLE
 from writ_installation.files.lock import held
-from writ_installation.files.lost_policy_key import VARIABLE, former_policy_keys
+from writ_installation.files.lost_policy_key import VARIABLE, kept_former_keys
 from writ_installation.files.parameter_keys import PARAMS
 from writ_installation.initialise import refresh_environment
 
@@ -120,25 +120,33 @@ async def end_lost_key(settings: Settings, name: str) -> int:
     versions that the printed value names.
     """
     with held(settings.home.root / ".rotation.lock", "a key is being rotated in"):
-        former = former_policy_keys(settings.home) if name == POLICY else ""
         ended = end_lost(settings.home, name)
-        former = "" if settings.home.keyring().of(POLICY) else former  # an announced key had signed nothing
+        is_replaced = name == POLICY and not settings.home.keyring().of(POLICY)  # an announced key had signed nothing
+        former = kept_former_keys(settings.home) if is_replaced else ""
         refresh_environment(settings.home)
         await followed(settings.home)  # also after a command that ended them, and then was interrupted
     if settings.screen.json:
-        settings.screen.data({"ended": ended} | ({"former_policy_keys": former} if former and ended else {}))
+        settings.screen.data({"ended": ended} | ({"former_policy_keys": former} if former else {}))
         return Exit.DONE
     for made in ended:
         _report_step(settings, made)
     if not ended:
         settings.screen.line(f"{name}: no lost key is accepted")
-    elif former:
-        settings.screen.whole(f"next: start policy with {VARIABLE}={former}")
-        settings.screen.whole(f"  and agents, executors and audit with WRIT_POLICY_KEY={ended[0].new}")
-        settings.screen.line("  as docs/operating/policy-versions.md describes")
-    elif not supervised(settings.home):
+    if former:
+        _show_former(settings, former)
+    elif ended and not supervised(settings.home):
         _next(settings, name)
     return Exit.DONE
+
+
+def _show_former(settings: Settings, former: str) -> None:
+    """Show what to set after the loss of policy's key."""
+    settings.screen.whole(f"next: start policy with {VARIABLE}={former}")
+    if "@NUMBER" in former:
+        settings.screen.line("  NUMBER: the last version that the key signed, as `writ policy history` shows. Append")
+        settings.screen.line("  @EVENT, the last event of the journal, as `writ journal status` shows")
+    settings.screen.whole(f"  and agents, executors and audit with WRIT_POLICY_KEY={settings.home.public(POLICY)}")
+    settings.screen.line("  as docs/operating/policy-versions.md describes")
 
 
 async def _elsewhere(settings: Settings, name: str, beginning: str) -> int:

@@ -98,9 +98,10 @@ def _show_status(screen: Screen, status: control.InstallationStatus) -> None:
 
 
 def _late_operations(observed: control.InstallationStatus) -> list[str]:
-    """Return the executors' notes about the operation that waits longest, each once, with the command that shows it."""
-    late = dict.fromkeys(one.details["operations"] for one in observed.processes if "operations" in one.details)
-    return [f"{line}; see `writ trace {line.rpartition(' ')[2]}`" for line in late]
+    """Return the executors' notes about the operation that is late longest, one for each, with the command for it."""
+    late = [one.details["operations"] for one in observed.processes if "operations" in one.details]
+    by_id = {line.rpartition(" ")[2]: line for line in reversed(late)}
+    return [f"{line}; see `writ trace {operation_id}`" for operation_id, line in reversed(by_id.items())]
 
 
 def _mend(observed: control.InstallationStatus, names: list[str]) -> str:
@@ -108,7 +109,7 @@ def _mend(observed: control.InstallationStatus, names: list[str]) -> str:
     silent = [one.name for one in observed.processes if one.state == NO_ANSWER]
     if observed.pid is None or not set(names) <= set(silent) or ("nats" in silent and names != ["nats"]):
         return ""
-    return f"; `writ restart {' '.join(names)}` replaces {'it' if len(names) == 1 else 'them'}"
+    return f"; if it stays so, `writ restart {' '.join(names)}` replaces {'it' if len(names) == 1 else 'them'}"
 
 
 def _notes_not_of_writ(observed: control.InstallationStatus) -> list[str]:

@@ -56,7 +56,8 @@ def lint(file: PolicyDocument, every: Iterable[PlacedRule], verbs: Verbs) -> lis
     results = list(_policy(file))
     rule_checks: tuple[Callable[[PlacedRule, Verbs], Iterator[LintFinding]], ...]
     of_operations = (file.policies.groups and file.policies.groups.operations) or {}
-    named = partial(_operations, NearestNames(), of_operations), partial(_parameters, NearestNames())
+    operations = partial(_operations, NearestNames(), of_operations, file.policies.deny_by_default)
+    named = operations, partial(_parameters, NearestNames())
     rule_checks = (*named, _items, _lists, _own_role, _approval, _limits, _attributes, _inherit, _origins_days)
     windows = present(_windows(file.policies.maintenance_windows))
     for item in every:
@@ -105,7 +106,7 @@ def _windows(entries: list[Any] | dict[str, Any] | None) -> list[Any]:
 
 
 def _operations(
-    nearest: NearestNames, of_operations: Collection[str], placed: PlacedRule, verbs: Verbs
+    nearest: NearestNames, of_operations: Collection[str], deny_by_default: bool, placed: PlacedRule, verbs: Verbs
 ) -> Iterator[LintFinding]:
     keys = (*placed.keys, "operations")
     if not present(placed.entry.operations):
@@ -115,8 +116,10 @@ def _operations(
             hint = f"; did you mean 'group:{name}'?" if name in of_operations else nearest.hint(name, verbs)
             if any(sign in name for sign in "*?["):
                 hint = "; operations are named in full, or in a group under 'groups'"
-            # A plugin without it may be installed since: a stored version still loads, and nobody can request it.
-            yield LintFinding(Severity.LINT, (*keys, at), f"there is no operation '{name}'{hint}", new_only=True)
+            # A plugin without it may be installed since: a stored version still loads, and nobody can request it. Under
+            # an open default the operation may have another name now, which the rule no longer restricts.
+            excused = deny_by_default or not placed.entry.enabled
+            yield LintFinding(Severity.LINT, (*keys, at), f"there is no operation '{name}'{hint}", new_only=excused)
 
 
 def _lists(placed: PlacedRule, _: Verbs) -> Iterator[LintFinding]:
