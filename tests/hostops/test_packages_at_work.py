@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from tests.hostops.apt_root import AptRoot, wait_for_script
 from tests.hostops.apt_root import apt_root as apt_root
-from tests.hostops.conftest import Ask
+from tests.hostops.conftest import Ask, named
 
-from writ_hostops import commands
+from writ_hostops import commands, markers
 from writ_hostops.packages import dpkg
 from writ_testing.search import alive
 
@@ -140,3 +140,20 @@ def _kill_apt_when(flag: Path) -> None:
         pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[1])
     os.kill(pid, signal.SIGKILL)
     flag.with_name(f"{flag.name}.go").touch()
+
+
+def test_update_by_a_second_attempt_is_judged_by_its_own_baseline_first(
+    ask: Ask, apt_root: AptRoot, tmp_path: Path
+) -> None:
+    ask("package_install", package_name="hello", version="1.0")
+    baseline = ask("package_update", "baseline", package_name="hello")["output"]
+    for attempt in (1, 2):
+        markers.Markers(str(tmp_path / "state")).begin(named(1), attempt, "package_update", {})
+
+    def verdict() -> object:
+        target, request = {"state_dir": str(tmp_path / "state")}, {"attempt": 2, "baseline": baseline}
+        return ask("package_update", "probe", target=target, request=request, package_name="hello")["output"]["verdict"]
+
+    assert verdict() == "unknown"  # the first may have done it
+    ask("package_update", package_name="hello")
+    assert verdict() == "succeeded"
