@@ -1,6 +1,7 @@
 """Many targets that are one busy machine: their connections wait their turn, and sshd's limit of logins is survived."""
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,11 @@ from tests.agent_ssh.test_connecting import code_of
 
 from writ_agent_ssh.host_sessions import silence_notices
 from writ_agent_ssh.host_sessions.session import HostopsSession
+from writ_agent_ssh.host_sessions.silence_notices import SilenceNotices
 from writ_contracts.inventory import Target
 from writ_testing.eventually import eventually
+from writ_testing.peers.sshd import USER
+from writ_testing.peers.tcp_proxy import tcp_proxy
 from writ_testing.suites.backend import ProgressRecorder
 
 OTHER_SECONDS = 21.0
@@ -58,9 +62,32 @@ async def test_host_that_always_hangs_up_is_tried_for_half_of_the_login_time(tmp
         host.server.target()
         reader, writer = await asyncio.open_connection("127.0.0.1", host.server.port)
         assert (await reader.readline()).startswith(b"SSH-2.0")
-        assert await code_of(host, connect_timeout=3.0) == "turned_away"
-        assert host.server.log.read_text().count("drop connection") >= 1
+        began = time.monotonic()
+        assert await code_of(host, connect_timeout=4.0) == "turned_away"
+        assert time.monotonic() - began >= 1.0
+        assert host.server.log.read_text().count("drop connection") > 2
         writer.close()
+
+
+async def test_jump_host_that_turns_away_many_targets_gives_each_the_reason(host: SshHost) -> None:
+    async def turn_away(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"Not allowed at this time\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(turn_away, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        host.server.trust([port])
+        way = [{"host": "127.0.0.1", "port": port, "user": USER}]
+        behind = [
+            host.server.target(
+                f"t{number}", connection=host.server.connection(port=number, jump=way, connect_timeout=4.0)
+            )
+            for number in range(1, 17)
+        ]
+        for target in behind:
+            host.server.authorize(f"{target.id}.jump")
+        ends = await asyncio.gather(*map(host.pool.session, behind), return_exceptions=True)
+    assert {getattr(end, "code", "") for end in ends} == {"turned_away"}
 
 
 async def test_starts_of_hostops_at_one_address_are_bounded_with_its_logins(
@@ -83,6 +110,49 @@ async def test_starts_of_hostops_at_one_address_are_bounded_with_its_logins(
     assert starts.begun == 9
 
 
+async def test_slow_starts_at_a_jump_host_do_not_hold_up_targets_behind_it(
+    host: SshHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts = HeldStarts(monkeypatch)
+    waiting = [asyncio.create_task(host.pool.session(target)) for target in targets(host, 4)]
+
+    async def four() -> bool:
+        return starts.begun == 4
+
+    await eventually(four)
+    way = [{"host": "127.0.0.1", "port": host.server.port, "user": USER}]
+    behind = host.server.target("behind", connection=host.server.connection(jump=way, connect_timeout=OTHER_SECONDS))
+    host.server.authorize("behind.jump")
+    await asyncio.wait_for(host.pool.session(behind), OTHER_SECONDS / 2)
+    assert starts.begun == 4
+    starts.let_go.set()
+    await asyncio.gather(*waiting)
+
+
+async def test_one_address_behind_two_jump_hosts_is_two_machines(host: SshHost) -> None:
+    """Of the first, all logins hang. The other is reached meanwhile."""
+    async with tcp_proxy(host.server.port) as first, tcp_proxy(host.server.port) as second:
+        host.server.trust([first.port, second.port])
+        first.stall()
+        ways = [[{"host": "127.0.0.1", "port": proxy.port, "user": USER}] for proxy in (first, second)]
+        there = [
+            host.server.target(f"t{number}", connection=host.server.connection(jump=way))
+            for number, way in enumerate([ways[0]] * 5 + [ways[1]])
+        ]
+        for target in there:
+            host.server.authorize(f"{target.id}.jump")
+        waiting = [asyncio.create_task(host.pool.session(target)) for target in there[:5]]
+
+        async def fifth_is_queued() -> bool:
+            return host.pool.is_queued(there[4])
+
+        await eventually(fifth_is_queued)
+        await host.pool.session(there[5])
+        assert not any(task.done() for task in waiting)
+        first.flow()
+        await asyncio.gather(*waiting)
+
+
 async def test_connection_that_waits_its_turn_is_reported_so(host: SshHost, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(silence_notices, "LATE_SECONDS", 0.05)
     starts, heard = HeldStarts(monkeypatch), ProgressRecorder()
@@ -99,3 +169,22 @@ async def test_connection_that_waits_its_turn_is_reported_so(host: SshHost, monk
     starts.let_go.set()
     await asyncio.gather(*others)
     assert (await run).outcome == "succeeded"
+
+
+async def test_connection_whose_turn_has_just_come_gets_the_whole_time_to_reply(
+    host: SshHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(silence_notices, "LATE_SECONDS", 0.05)
+    heard, looks = ProgressRecorder(), list[bool]()
+    notices = SilenceNotices(host.task("network_status"), heard, asyncio.get_running_loop().time() + 60)
+
+    def is_queued() -> bool:
+        looks.append(not looks)
+        return looks[-1]
+
+    async def silence_is_reported() -> bool:
+        return bool(heard.silences)
+
+    with notices.connecting(heard, is_queued):
+        await eventually(silence_is_reported)
+    assert looks == [True, False, False]

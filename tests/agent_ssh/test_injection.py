@@ -91,7 +91,7 @@ async def plain(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 async def link(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SshLink]:
     async with host_with(tmp_path, linked(tmp_path / "bin", [*ALWAYS, "python3"]), request.param) as host:
         pool = host.pool
-        made = await connect("web1", connection_of(host.target), pool._credentials, pool._known, None, pool._making)
+        made = await connect("web1", connection_of(host.target), pool._credentials, pool._known, None, pool._logins)
         yield made
         await made.close()
 

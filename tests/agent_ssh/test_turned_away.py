@@ -60,7 +60,11 @@ async def test_host_that_opens_no_session_is_named_with_the_setting_of_sshd(tmp_
 
 @pytest.mark.parametrize(
     ("command", "told"),
-    [("echo For backups only", "status 0 after writing 'For backups only'"), ("/bin/false", "status 1: look for")],
+    [
+        ("echo For backups only", "status 0 after writing 'For backups only'"),
+        ("/bin/false", "status 1: look for"),
+        ("sh -c 'echo For backups only >&2'", "the agent's log has its output. If the host ran another command"),
+    ],
 )
 async def test_host_that_runs_another_command_is_named_with_where_to_look(
     tmp_path: Path, command: str, told: str

@@ -3,6 +3,7 @@
 import hashlib
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -127,6 +128,16 @@ class AptRoot:
             other.communicate()
 
 
+def wait_for_script(flag: Path) -> int:
+    """Return the process of a package's script, once it has written it into the file."""
+    pause = threading.Event()
+    for _ in range(600):
+        if flag.exists() and flag.read_text().strip():
+            return int(flag.read_text())
+        pause.wait(0.05)
+    raise AssertionError("the script did not begin")
+
+
 def host_cases(made: HostCases, apt: AptRoot) -> Iterator[HostCase]:
     """Yield the cases of a backend whose hostops works on this root."""
     for version in ("1.0", "1.1"):
@@ -153,7 +164,8 @@ def apt_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AptRoot:
     monkeypatch.setattr(dpkg, "OPTIONS", root.admin())
     monkeypatch.setattr(index, "LISTS", f"{root.root}/var/lib/apt/lists")
     monkeypatch.setattr(dpkg, "UPDATES", f"{root.root}/var/lib/dpkg/updates")
-    monkeypatch.setattr(dpkg, "LOCKS", tuple(f"{root.root}{path}" for path in dpkg.LOCKS))
+    for lock in ("LOCK", "FRONTEND_LOCK"):
+        monkeypatch.setattr(dpkg, lock, f"{root.root}{getattr(dpkg, lock)}")
     monkeypatch.setattr(results, "REBOOT_REQUIRED", f"{root.root}/run/reboot-required")
     root.publish("hello", "1.0")
     root.publish("hello", "1.1")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tests.hostops.conftest import Ask, named, names
 
-from writ_hostops import markers, processes, syscalls
+from writ_hostops import CancelToken, markers, processes, syscalls
 
 
 @pytest.fixture
@@ -173,6 +173,41 @@ def test_probe_by_the_record_counts_an_earlier_attempt_without_an_end(ask: Ask, 
     baseline = ask("file_delete", "baseline", target=target, **given)["output"]
     probed = ask("file_delete", "probe", target=target, request={**second, "baseline": baseline}, **given)
     assert probed["output"]["verdict"] != "not_done"
+
+
+def test_probe_by_the_record_knows_an_earlier_attempt_that_succeeded(ask: Ask, srv: Path, state: Path) -> None:
+    target, marks = {"state_dir": str(state)}, markers.Markers(str(state))
+    marks.begin(named(1), 1, "file_delete", {})
+    marks.end(named(1), 1, {"outcome": "succeeded", "effect": "done", "certain": True, "state": {"exists": False}})
+    marks.begin(named(1), 2, "file_delete", {})
+    marks.end(named(1), 2, {"outcome": "failed", "effect": "none", "certain": True})
+    (srv / "a").write_text("written by others since")
+    probed = ask("file_delete", "probe", target=target, request={"attempt": 2}, file_path=f"{srv}/a")
+    assert probed["output"]["verdict"] == "succeeded"
+    assert probed["state"] == {"exists": False}
+
+
+def test_probe_of_many_attempts_can_be_cancelled(ask: Ask, srv: Path, state: Path) -> None:
+    with CancelToken(60.0) as stop:
+        markers.Markers(str(state)).begin(named(1), 1, "file_delete", {})
+        reads = markers.Markers.read
+
+        def cancelled_read(self: markers.Markers, operation_id: str, attempt: int) -> Any:
+            stop.cancel()
+            return reads(self, operation_id, attempt)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(markers.Markers, "read", cancelled_read)
+            request = {"attempt": 1_000_000}
+            probed = ask(
+                "file_delete",
+                "probe",
+                target={"state_dir": str(state)},
+                request=request,
+                stop=stop,
+                file_path=f"{srv}/a",
+            )
+    assert probed["code"] == "cancelled"
 
 
 def test_probe_is_unknown_while_another_process_carries_out_the_operation(ask: Ask, srv: Path, state: Path) -> None:

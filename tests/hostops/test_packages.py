@@ -1,15 +1,13 @@
 """Packages by real apt-get and dpkg in a separate root: outputs agree with the disk afterwards."""
 
-import os
 import re
-import signal
 import subprocess
 import threading
 from itertools import product
 from pathlib import Path
 
 import pytest
-from tests.hostops.apt_root import AptRoot
+from tests.hostops.apt_root import AptRoot, wait_for_script
 from tests.hostops.apt_root import apt_root as apt_root
 from tests.hostops.conftest import Ask
 
@@ -231,44 +229,6 @@ def test_interrupted_dpkg_refuses_the_change(ask: Ask, apt_root: AptRoot, action
     assert (apt_root.version("hello"), apt_root.version("extra")) == ("1.0", "")
 
 
-def test_dpkg_that_is_at_work_is_waited_for_and_not_called_interrupted(
-    ask: Ask, apt_root: AptRoot, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(commands, "BUSY_PATIENCE", 0.0)
-    ask("package_install", package_name="hello", version="1.0")
-    apt_root.interrupt("hello")
-    with apt_root.locked(), apt_root.locked("var/lib/dpkg/lock"):
-        result = ask("package_install", package_name="extra")
-        probed = ask("package_install", "probe", package_name="extra")
-    assert (result["outcome"], result["code"], result["effect"]) == ("failed", "busy", "none")
-    assert "unknown" in str(probed)
-    assert "dpkg is at work" in str(probed)
-
-
-def test_package_change_whose_apt_is_killed_ends_with_its_dpkg(ask: Ask, apt_root: AptRoot, tmp_path: Path) -> None:
-    """As the kernel does when memory is short. dpkg goes on without apt-get."""
-    flag, end = tmp_path / "running", tmp_path / "end"
-    wait = f"while [ ! -e {flag}.go ]; do sleep 0.05; done; sleep 2"
-    apt_root.publish("slow", "1", postinst=f"echo $$ >{flag}; {wait}; echo >{end}")
-    apt_root.update()
-    watcher = threading.Thread(target=_kill_apt_when, args=(flag,))
-    watcher.start()
-    result = ask("package_install", package_name="slow")
-    watcher.join()
-    assert end.exists()
-    assert (result["outcome"], result["effect"]) == ("failed", "done")
-    assert "dpkg --configure -a" in result["message"]  # dpkg dies when it reports to apt-get
-
-
-def _kill_apt_when(flag: Path) -> None:
-    """Kill apt-get, the ancestor of the script that writes its process into the file; then let the script end."""
-    pid = _wait_for(flag)
-    while "apt-get" not in Path(f"/proc/{pid}/comm").read_text():
-        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[1])
-    os.kill(pid, signal.SIGKILL)
-    flag.with_name(f"{flag.name}.go").touch()
-
-
 def test_cancelled_package_change_reports_dpkgs_state_and_leaves_no_process(
     ask: Ask, apt_root: AptRoot, tmp_path: Path
 ) -> None:
@@ -287,18 +247,8 @@ def test_cancelled_package_change_reports_dpkgs_state_and_leaves_no_process(
 
 
 def _cancel_when(flag: Path, stop: CancelToken) -> None:
-    _wait_for(flag)
+    wait_for_script(flag)
     stop.cancel()
-
-
-def _wait_for(flag: Path) -> int:
-    """Return the process that the file names, once it does."""
-    pause = threading.Event()
-    for _ in range(600):
-        if flag.exists() and flag.read_text().strip():
-            return int(flag.read_text())
-        pause.wait(0.05)
-    raise AssertionError("the script did not begin")
 
 
 def test_a_probe_compares_the_version(ask: Ask, apt_root: AptRoot) -> None:

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import time
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple, TypeVar
 
 from writ_hostops import processes
 from writ_hostops.errors import HostError, from_os_error
@@ -36,6 +36,7 @@ _UMASK = 0o022
 _FOREIGN = ("RESTIC_", "APT_", "DPKG_", "DEB", "LC_", "LANGUAGE", "BTRFS_", "ZFS_", "PERL", "PYTHON")
 
 Line = Callable[[str], None]
+Attempted = TypeVar("Attempted")
 
 
 @dataclass(frozen=True)
@@ -86,9 +87,10 @@ def run(
     environment: Optional[Mapping[str, str]] = None,
     folder: Optional[int] = None,
     line: Optional[Line] = None,
+    goes_on: Optional[Callable[[], bool]] = None,
 ) -> ProgramResult:
     """Run the command to its end, or until `stop`. `folder`: descriptor of the working folder. `line` gets each line
-    of output.
+    of output. `goes_on`: whether a program that was killed has left work going on, which is then waited for.
     """
     stop.check()
     try:
@@ -105,7 +107,7 @@ def run(
         )
     except OSError as error:
         raise from_os_error(error, f"{command[0]} could not be started") from error
-    reader = _Reader(process, line)
+    reader = _Reader(process, line, goes_on)
     try:
         stopped = reader.read_until(stop)
         gone = _end(process, reader, stop.operation_id) if stopped else True
@@ -121,18 +123,18 @@ def run(
 
 
 def while_busy(
-    attempt: Callable[[], ProgramResult],
-    is_busy: Callable[[ProgramResult], bool],
+    attempt: Callable[[], Attempted],
+    is_busy: Callable[[Attempted], bool],
     stop: CancelToken,
     progress: Line,
     who: str,
     advice: str = "",
-) -> ProgramResult:
+) -> Attempted:
     """Run `attempt` until the lock is free; HostError `busy` after BUSY_PATIENCE seconds. `advice`: for its message."""
     deadline = time.monotonic() + min(BUSY_PATIENCE, stop.remaining() * 0.8)
     while True:
         ran = attempt()
-        if ran.stopped or not is_busy(ran):
+        if not is_busy(ran):
             return ran
         if time.monotonic() >= deadline:
             raise HostError("busy", f"another program holds the lock of {who}; nothing was done{advice}")
@@ -143,11 +145,14 @@ def while_busy(
 class _Reader:
     """Reads both outputs at once, keeps the first MOST_OUTPUT bytes of each, and cuts the first into lines."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", line: Optional[Line]) -> None:
+    def __init__(
+        self, process: "subprocess.Popen[bytes]", line: Optional[Line], goes_on: Optional[Callable[[], bool]]
+    ) -> None:
         self.cut = False
         self._process = process
         self._pipes = (process.stdout, process.stderr)
         self._line = line
+        self._goes_on = goes_on
         self._kept: Tuple[bytearray, bytearray] = (bytearray(), bytearray())
         self._pending = bytearray()
         self._open: Dict[int, int] = {}
@@ -178,8 +183,8 @@ class _Reader:
         return ""
 
     def _is_orphaned(self) -> bool:
-        """Return whether the program was killed while its children go on, as dpkg without its apt-get."""
-        return (self._process.returncode or 0) < 0 and not _gone(self._process)
+        """Return whether the program was killed while its work goes on, as that of dpkg without its apt-get."""
+        return self._goes_on is not None and (self._process.returncode or 0) < 0 and self._goes_on()
 
     def drain(self) -> None:
         """Read all available output."""

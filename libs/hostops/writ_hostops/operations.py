@@ -248,13 +248,26 @@ def _probe_marked(
     if begun and not ended and _goes_on(begun.get("process", {})):
         return verdict("unknown", "it still runs on this host", {})
     if ended and ended.get("outcome") == "succeeded":
-        return verdict("succeeded", "by this host's record of the operation", dict(ended.get("state", {})))
-    if any(_may_have_run(*markers.read(request.id, attempt)) for attempt in range(1, request.attempt)):
-        # The baseline of this attempt may show the effect of that one.
-        request = dataclasses.replace(request, baseline={})
-    elif ended and not _may_have_run(begun, ended):
-        return verdict("not_done", "by this host's record of the operation", dict(ended.get("state", {})))
-    return _run_handler(request, handler, progress, stop, expected=(begun or {}).get("expected", {}))
+        return _by_record("succeeded", ended)
+    earlier_may_have_run = False
+    for attempt in range(request.attempt - 1, 0, -1):
+        stop.check()
+        its_begun, its_end = markers.read(request.id, attempt)
+        if its_end and its_end.get("outcome") == "succeeded":
+            return _by_record("succeeded", its_end)
+        earlier_may_have_run = earlier_may_have_run or _may_have_run(its_begun, its_end)
+    if ended and not earlier_may_have_run and not _may_have_run(begun, ended):
+        return _by_record("not_done", ended)
+    expected = (begun or {}).get("expected", {})
+    probed = _run_handler(request, handler, progress, stop, expected)
+    if not earlier_may_have_run or probed.output.get("verdict") == "succeeded":
+        return probed
+    # The baseline of this attempt may show the effect of an earlier one, and then nothing since.
+    return _run_handler(dataclasses.replace(request, baseline={}), handler, progress, stop, expected)
+
+
+def _by_record(word: str, ended: Mapping[str, Any]) -> HostReply:
+    return verdict(word, "by this host's record of the operation", dict(ended.get("state", {})))
 
 
 def _may_have_run(begun: Optional[Mapping[str, Any]], ended: Optional[Mapping[str, Any]]) -> bool:

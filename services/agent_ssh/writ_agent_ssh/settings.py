@@ -50,6 +50,12 @@ class JumpHost(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     port: Port = 22
 
 
+Way = tuple[tuple[str, int], ...]
+"""The hosts and ports of the jump hosts, in order, and of the host they lead to. Behind two jump hosts, one address
+may be two machines.
+"""
+
+
 class SshConnection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The `connection` of a target.
 
@@ -87,6 +93,11 @@ class SshConnection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             raise ValueError("via: tailscale needs tailscale_node_key, tailscale_tags or both")
         if self.via is not None and self.jump:
             raise ValueError("via: tailscale and jump exclude each other: a peer is reached without hosts on the way")
+
+    @property
+    def way(self) -> Way:
+        """Return the way to the host."""
+        return (*((one.host, one.port) for one in self.jump), (self.host, self.port))
 
     def needs_root(self, operation: str) -> bool:
         """Return whether the user becomes root for an operation or listing."""

@@ -92,13 +92,16 @@ class Restic:
 
         def attempt() -> ProgramResult:
             ran = self._run_once(words, self._call.stop, folder, line)
-            if _is_locked(ran) and not ran.stopped and self._has_only_left_locks():
+            if is_busy(ran) and self._has_only_left_locks():
                 self._run_once(["unlock"], self._call.stop)
                 ran = self._run_once(words, self._call.stop, folder, line)
             return ran
 
+        def is_busy(ran: ProgramResult) -> bool:
+            return not ran.stopped and _is_locked(ran)
+
         progress, advice = self._call.progress, ". If no restic is at work there, remove it: restic unlock"
-        return commands.while_busy(attempt, _is_locked, self._call.stop, progress, "the backup repository", advice)
+        return commands.while_busy(attempt, is_busy, self._call.stop, progress, "the backup repository", advice)
 
     def shown(self, words: Sequence[str], folder: str = "") -> str:
         """Return the command for people, with its folder and without repository and password."""

@@ -39,6 +39,7 @@ _SIMULATED = (
     "-o", "Dir::Log::Planner=/dev/null",
     "-o", "Dir::Log::Solver=/dev/null",
 )  # fmt: skip
+SYSTEM = "the package system"
 _LOCKED = re.compile(r"^E: (Could not get lock|Unable to (acquire|lock))", re.MULTILINE)
 _REASONS = (
     (
@@ -152,14 +153,25 @@ def change(call: OperationCall, *words: str) -> ProgramResult:
     """
 
     def attempt() -> ProgramResult:
-        return commands.run(command(*words), call.stop, environment=ENVIRONMENT, line=_progress_reporter(call))
+        line = _progress_reporter(call)
+        # Not for its children: a daemon that a script has started lives on.
+        return commands.run(
+            command(*words), call.stop, environment=ENVIRONMENT, line=line, goes_on=dpkg.is_changing_packages
+        )
 
-    return commands.while_busy(attempt, _is_locked, call.stop, call.progress, "the package system")
+    return commands.while_busy(attempt, _is_locked, call.stop, call.progress, SYSTEM)
+
+
+def wait_for_others(call: OperationCall) -> None:
+    """Wait until no other program is at work on packages. A simulation beside it would find them unfinished. HostError
+    `busy`.
+    """
+    commands.while_busy(dpkg.is_at_work, bool, call.stop, call.progress, SYSTEM)
 
 
 def _is_locked(ran: ProgramResult) -> bool:
     """Return whether another process holds the lock. A lock that this user may not open looks much the same."""
-    return bool(ran.status and _LOCKED.search(ran.errors)) and "Permission denied" not in ran.errors
+    return bool(ran.status and not ran.stopped and _LOCKED.search(ran.errors)) and "Permission denied" not in ran.errors
 
 
 def failure(ran: ProgramResult, what: str, effect: str = "none") -> HostError:

@@ -56,6 +56,7 @@ def run(call: OperationCall) -> HostReply:
     arguments = _parse_arguments(call)
     if not arguments.name:
         return upgrade.run(call, arguments.index)
+    apt.wait_for_others(call)
     before = dpkg.installed(call.stop, absent=arguments.purge)
     planned = _plan(call.stop, arguments, before)
     if not planned and _is_well(arguments, before):
@@ -101,12 +102,13 @@ def baseline(call: OperationCall) -> HostReply:
 def probe(call: OperationCall) -> HostReply:
     """Judge by the installed version."""
     arguments, now = _installed(call)
-    if not arguments.name:
-        return upgrade.probe(call, arguments.index)
-    word, reason = judge(arguments, dict(call.baseline), now)
-    if word == "not_done" and dpkg.is_at_work():
-        word, reason = "unknown", "dpkg is at work on the host"
-    return verdict(word, reason, now)
+    if arguments.name:
+        reply = verdict(*judge(arguments, dict(call.baseline), now), now)
+    else:
+        reply = upgrade.probe(call, arguments.index)
+    if reply.output["verdict"] == "not_done" and dpkg.is_changing_packages():
+        return verdict("unknown", "dpkg is at work on the host", reply.state)
+    return reply
 
 
 def judge(arguments: PackageArguments, before: Dict[str, Any], now: Dict[str, Any]) -> Tuple[str, str]:

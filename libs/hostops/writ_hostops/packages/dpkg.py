@@ -16,7 +16,10 @@ from writ_hostops.stop import CancelToken
 OPTIONS: Sequence[str] = ()
 """Options of every dpkg-query; tests set another root here."""
 UPDATES = "/var/lib/dpkg/updates"
-LOCKS: Sequence[str] = ("/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock")
+LOCK = "/var/lib/dpkg/lock"
+"""Held by dpkg while it works, and by no child of it."""
+FRONTEND_LOCK = "/var/lib/dpkg/lock-frontend"
+"""Held by a program for as long as it may run dpkg again."""
 INTERRUPTED = "dpkg was interrupted before; `dpkg --configure -a` on the host repairs it"
 _FORMAT = "${db:Status-Status}\\t${Package}\\t${Version}\\t${Architecture}\\n"
 # Broken ones (half-installed, half-configured, unpacked, …) are there too, and are not well.
@@ -92,29 +95,52 @@ def refuse_interrupted() -> None:
     """Refuse if dpkg was interrupted, as apt does before a change but not before a simulation. Numbered files are its
     unfinished work; dpkg that is at work has such files, too.
     """
-    try:
-        interrupted = any(name.isdigit() for name in os.listdir(UPDATES))
-    except FileNotFoundError:  # no dpkg was ever at work here
-        return
-    if interrupted and not is_at_work():
+    # Looked at again without the lock: dpkg may have ended well between the first two looks.
+    if _has_updates() and not is_at_work() and _has_updates():
         raise HostError("tool_failed", INTERRUPTED)
+
+
+def _has_updates() -> bool:
+    try:
+        return any(name.isdigit() for name in os.listdir(UPDATES))
+    except FileNotFoundError:  # no dpkg was ever at work here
+        return False
 
 
 def is_at_work() -> bool:
     """Return whether a program holds a lock of dpkg now."""
-    return any(_is_locked(path) for path in LOCKS)
+    return _is_locked(FRONTEND_LOCK) or is_changing_packages()
+
+
+def is_changing_packages() -> bool:
+    """Return whether dpkg itself is at work now."""
+    return _is_locked(LOCK)
 
 
 def _is_locked(path: str) -> bool:
     try:
         lock = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:  # absent, or not for this user, who changes no packages
+    except PermissionError:
+        return _is_listed(path)
+    except OSError:  # absent
         return False
     try:
         found = fcntl.fcntl(lock, fcntl.F_GETLK, struct.pack(_LOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
     finally:
         os.close(lock)
     return bool(struct.unpack(_LOCK, found)[0] != fcntl.F_UNLCK)
+
+
+def _is_listed(path: str) -> bool:
+    """Return whether the kernel lists a lock of a file that this user may not open. Its device is left out, which is
+    another one there than in stat(2) on btrfs.
+    """
+    try:
+        inode = os.stat(path).st_ino
+        with open("/proc/locks", encoding="utf-8", errors="replace") as locks:
+            return any(f":{inode} " in line for line in locks)
+    except OSError:
+        return False
 
 
 def _package(line: str) -> Package:

@@ -101,6 +101,7 @@ def judge(before: Mapping[str, Any], now: Mapping[str, Any], left: int) -> Tuple
 
 
 def _upgrade(call: OperationCall, mode: str) -> HostReply:
+    apt.wait_for_others(call)
     before = dpkg.installed(call.stop)
     plan = _plan(call.stop)
     if not plan.steps and not dpkg.broken(before):

@@ -21,7 +21,7 @@ from writ_agent_ssh.connection.algorithm_offer import listen
 from writ_agent_ssh.connection.client_keys import client_key
 from writ_agent_ssh.connection.credentials import SshCredentials
 from writ_agent_ssh.connection.host_keys import KnownHosts, PinnedHostKeys
-from writ_agent_ssh.settings import JumpHost, SshConnection
+from writ_agent_ssh.settings import JumpHost, SshConnection, Way
 from writ_agent_ssh.tailnet.tailscale import Carrier, Tailnet
 from writ_bus.backoff import backoff
 from writ_contracts.errors import Invalid, Unreachable, Untrusted, WritError
@@ -140,31 +140,31 @@ async def connect(
     credentials: SshCredentials,
     known: KnownHosts,
     tailnet: Tailnet | None,
-    making: Mapping[tuple[str, int], asyncio.Semaphore],
+    logins: Mapping[Way, asyncio.Semaphore],
 ) -> SshLink:
     """Connect through the jump hosts, or the tailnet.
 
-    `making`: the locks of jump hosts, waited for within its own time. Raises Invalid, Untrusted (`host_key_changed`,
-    …), Unreachable; leaves nothing open.
+    `logins`: the bounds of simultaneous logins, waited for within its own time. Raises Invalid, Untrusted
+    (`host_key_changed`, …), Unreachable; leaves nothing open.
     """
     hops: list[asyncssh.SSHClientConnection] = []
     watch, agents = ConnectionWatch(), AsyncExitStack()
     own = JumpHost(host=connection.host, user=connection.user, port=connection.port)
     try:
         async with asyncio.timeout(connection.connect_timeout), agents:
-            for address in connection.jump:
+            for number, address in enumerate(connection.jump, 1):
                 trusted = known.of(address.host, address.port)
                 key = await client_key(credentials.of(target, jump=True), agents)
                 options = _options(connection, key, trusted)
-                async with making[(address.host, address.port)]:
-                    hops.append(await _hop(hops, address, options, trusted, ConnectionWatch()))
+                bound = logins[connection.way[:number]]
+                hops.append(await _hop(hops, address, options, trusted, ConnectionWatch(), bound))
             name = connection.host_key_alias or own.host
             trusted = known.of(name, own.port, connection)
             options = _options(connection, await client_key(credentials.of(target), agents), trusted)
             with translated(f"{own.host}:{own.port}", trusted):
                 carried = await _carried(connection, tailnet, watch)
             more = {"sock": carried, "host_key_alias": name}
-            hops.append(await _hop(hops, own, {**options, **more}, trusted, watch))
+            hops.append(await _hop(hops, own, {**options, **more}, trusted, watch, logins[connection.way]))
     except BaseException as error:
         for hop in reversed(hops):
             hop.abort()
@@ -197,8 +197,10 @@ async def _hop(
     options: dict[str, Any],
     trusted: PinnedHostKeys,
     watch: ConnectionWatch,
+    bound: asyncio.Semaphore,
 ) -> asyncssh.SSHClientConnection:
     """Connect. A server that hangs up before it names its version is tried again for half of the login's time.
+    `bound`: held while connecting, and not in the pauses.
 
     sshd does so at random while many others log in (MaxStartups in sshd_config(5)). It has read nothing of us then.
     """
@@ -207,17 +209,18 @@ async def _hop(
     until = loop.time() + options["login_timeout"] / 2
     with translated(where, trusted):
         for pause in backoff(first=FIRST_PAUSE, most=LONGEST_PAUSE):
-            try:
-                hop = await asyncssh.connect(address.host, address.port, **options)
-            except (asyncssh.ConnectionLost, ConnectionResetError):
-                if options.get("sock") is not None:  # of the tailnet, and used up
-                    raise
-                if watch.greeted or loop.time() + pause >= until:
-                    await tell_why(where, await _raw(hops, address), options)
-                    raise
-            else:
-                ignored_messages.leave_out(hop)
-                return hop
+            async with bound:
+                try:
+                    hop = await asyncssh.connect(address.host, address.port, **options)
+                except (asyncssh.ConnectionLost, ConnectionResetError):
+                    if options.get("sock") is not None:  # of the tailnet, and used up
+                        raise
+                    if watch.greeted or loop.time() + pause >= until:
+                        await tell_why(where, await _raw(hops, address), options)
+                        raise
+                else:
+                    ignored_messages.leave_out(hop)
+                    return hop
             await asyncio.sleep(pause)
     raise AssertionError("backoff never ends")
 

@@ -28,6 +28,7 @@ MOST_UNSENT = 16 * 1024 * 1024
 PIECE = 32 * 1024
 """Bytes that asyncssh gets at once: those of one packet to OpenSSH. It copies a longer part as a whole before."""
 NO_SUCH_COMMAND = 127
+WHERE_TO_LOOK = "look for ForceCommand in its sshd_config, command= before the key, and a login shell such as nologin"
 PACED = frozenset({frames.PROGRESS, frames.LOG})
 Progress = Callable[[str], None]
 HostMessage = dict[str, Any]
@@ -159,7 +160,10 @@ class FrameChannel(asyncssh.SSHClientSession[bytes]):
             self._end(Invalid("the host has no python3", code="no_python"))
         elif self._stderr and not self.hello.done():  # no request was sent yet: it quotes no secret
             _log.warning("hostops.not_started", status=self._status, text=self._stderr.decode(errors="replace"))
-            self._end(ConnectionDropped("hostops ended before its start on the host; the agent's log has its output"))
+            message = "hostops ended before its start on the host; the agent's log has its output"
+            if self._opening is not None and not self._sent:
+                message = f"{message}. If the host ran another command than Writ's, {WHERE_TO_LOOK}"
+            self._end(ConnectionDropped(message))
         elif self._status is not None and self._opening is not None and not self._sent:
             self._end(ConnectionDropped(_other_command(self._status, self._opening.noise)))
         else:
@@ -279,7 +283,4 @@ def _refuse_foreign_codes(message: HostMessage) -> None:
 def _other_command(status: int, noise: str) -> str:
     """Return the message about a host that runs another command than the requested one."""
     output = f" after writing {noise!r}" if noise else ""
-    return (
-        f"the host ran another command than Writ's, which ended with status {status}{output}: look for ForceCommand in"
-        " its sshd_config, command= before the key, and a login shell such as nologin"
-    )
+    return f"the host ran another command than Writ's, which ended with status {status}{output}: {WHERE_TO_LOOK}"

@@ -19,7 +19,7 @@ from writ_agent_ssh.host_sessions.plain_session import PlainSession
 from writ_agent_ssh.host_sessions.quarantine import HostQuarantine
 from writ_agent_ssh.host_sessions.recent_failures import RecentFailures, RefusedPasswords
 from writ_agent_ssh.host_sessions.session import HostopsSession, HostSession
-from writ_agent_ssh.settings import SshConnection, connection_of
+from writ_agent_ssh.settings import SshConnection, Way, connection_of
 from writ_agent_ssh.startup.archive import Archive
 from writ_agent_ssh.tailnet.tailscale import Tailnet
 from writ_bus import tasks
@@ -76,15 +76,16 @@ class Pool:
         tailnet: Tailnet | None = None,
         set_aside: HostQuarantine | None = None,
     ) -> None:
-        """`idle`: seconds for which an unused session is kept. `connects`: simultaneous attempts to one host, as a
-        target or jump host.
+        """`idle`: seconds for which an unused session is kept. `connects`: simultaneous logins to one host, as a
+        target or jump host, and simultaneous connections in the making to one target's address.
         """
         self._archive, self._credentials, self._known = archive, credentials, known
         self._tailnet = tailnet
         self._set_aside = set_aside or HostQuarantine(None)
         self._idle = idle
         self._target_sessions: dict[str, _TargetSession] = defaultdict(_TargetSession)
-        self._making: dict[tuple[str, int], asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(connects))
+        self._logins: dict[Way, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(connects))
+        self._making: dict[Way, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(connects))
         self._queued: Counter[str] = Counter()
         self._failures, self._refused = RecentFailures(), RefusedPasswords()
         self.target_health = TargetHealth()
@@ -204,15 +205,16 @@ class Pool:
             raise
 
     async def _connect(self, target: str, connection: SshConnection) -> SshLink:
-        return await connect(target, connection, self._credentials, self._known, self._tailnet, self._making)
+        return await connect(target, connection, self._credentials, self._known, self._tailnet, self._logins)
 
     @asynccontextmanager
     async def _turn(self, target: str, connection: SshConnection) -> AsyncIterator[None]:
         """Hold a place among the connections in the making to the target's address.
 
-        The start of hostops counts as a part of it: dozens at once on one busy machine are all too slow.
+        The start of hostops counts as a part of it: dozens at once on one busy machine are all too slow. Logins to
+        targets behind this host have places of their own, so a slow start holds up none of them.
         """
-        making = self._making[(connection.host, connection.port)]
+        making = self._making[connection.way]
         self._queued[target] += 1
         try:
             await making.acquire()

@@ -61,13 +61,15 @@ class SilenceNotices:
                 self._watching.cancel()
 
     async def _connect(self, progress: Progress, is_queued: Callable[[], bool]) -> None:
-        target, reported = self._task.target.id, False
+        target = self._task.target.id
         await asyncio.sleep(LATE_SECONDS)
-        while is_queued():
-            if not reported:
-                progress(f"{target} waits while others connect to the same address. Nothing has run")
-                reported = True
+        queued = is_queued()
+        if queued:
+            progress(f"{target} waits while others connect to the same address. Nothing has run")
+        while queued:  # now, or before the latest pause: the host has had less time than it to reply
+            queued = is_queued()
             await asyncio.sleep(LATE_SECONDS)
+            queued = queued or is_queued()
         self._report(
             f"{target} has not replied for more than {LATE_SECONDS:g} s while the agent connects."
             " Nothing has run; the operation fails if the connection does"
