@@ -45,7 +45,7 @@ def writ(runner: CliRunner, *words: object, stdin: str | None = None) -> Result:
 def test_a_good_policy_is_valid_and_so_is_its_suite(bare: CliRunner) -> None:
     shown = writ(bare, "validate", PRODUCTION, PRODUCTION.with_name("production-security-focused_test.yaml"))
     assert shown.exit_code == 0, shown.output
-    assert "valid, policy 'production-security-focused' with 28 rules" in shown.stdout
+    assert "valid, policy 'production-security-focused' with 29 rules" in shown.stdout
 
 
 def test_validation_without_lists_names_the_installation_that_it_did_not_compare(tmp_path: Path) -> None:
