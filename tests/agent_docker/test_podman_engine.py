@@ -1,11 +1,11 @@
-"""Podman on a fake engine, where it differs from Docker: ends of pulls."""
+"""Podman on a fake engine, where it differs from Docker: ends of pulls, names of snapshots."""
 
 import os
 
 import pytest
 from tests.agent_docker.engine_host import EngineHost
 
-from writ_contracts.errors import TimedOut, WritError
+from writ_contracts.errors import Invalid, TimedOut, WritError
 from writ_contracts.ids import encode_id
 from writ_testing.fakes.docker_engine import EngineFault
 
@@ -54,3 +54,22 @@ async def test_stream_that_ends_with_the_line_of_a_layer_is_no_whole_pull(host: 
     with pytest.raises(TimedOut, match="the pull ended before its last line"):
         await host.run(operation, ID, **NEW, **names.get(operation, {"container_name": "web"}))
     assert len(host.engine.containers) == 1
+
+
+@pytest.mark.parametrize("below", ["docker.io/library/", "localhost/"])
+async def test_snapshot_is_found_by_the_name_that_podman_gives_it(host: EngineHost, below: str) -> None:
+    """Podman adds `localhost/` if `compat_api_enforce_docker_hub` is false."""
+    host.engine.committed_below = below
+    host.engine.put("web", running=True)
+    names = {"container_name": "web", "snapshot_name": "one"}
+    assert (await host.run("snapshot_create", ID, **names)).outcome == "succeeded"
+    [one] = (await host.run("snapshot_list", ID, container_name="web")).output["snapshots"]
+    assert one["snapshot_name"] == "one"
+    assert (await host.run("snapshot_delete", ID, **names)).outcome == "succeeded"
+
+
+async def test_stack_cannot_pull_a_snapshot_from_a_registry_named_localhost(host: EngineHost) -> None:
+    compose = "services: {web: {image: 'localhost/writops-snapshot:one'}}"
+    with pytest.raises(Invalid, match="the name of a snapshot") as refused:
+        await host.run("stack_deploy", ID, stack_name="shop", compose=compose)
+    assert refused.value.code == "compose_refused"
