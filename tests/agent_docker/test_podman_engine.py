@@ -1,4 +1,4 @@
-"""Podman on a fake engine, where it differs from Docker: ends of pulls, names of snapshots."""
+"""Podman on a fake engine, where it differs from Docker: removals of volumes, ends of pulls, names of snapshots."""
 
 import os
 
@@ -10,6 +10,7 @@ from writ_contracts.ids import encode_id
 from writ_testing.fakes.docker_engine import EngineFault
 
 ID = encode_id(os.urandom(16))
+ANONYMOUS = "f" * 64
 NEW = {"image": "new:1"}
 UNREAD = EngineFault("GET", "/images/.*json$", 500, times=1_000)
 
@@ -18,6 +19,16 @@ UNREAD = EngineFault("GET", "/images/.*json$", 500, times=1_000)
 def host(host: EngineHost) -> EngineHost:
     host.engine.podman = True
     return host
+
+
+@pytest.mark.parametrize("mount", [f"{ANONYMOUS}:/data", f"{ANONYMOUS}:/data:ro"])
+async def test_create_that_is_taken_back_leaves_an_anonymous_volume_that_it_names(host: EngineHost, mount: str) -> None:
+    host.engine.volumes[ANONYMOUS] = {"Name": ANONYMOUS, "Labels": {}}
+    host.engine.fail("POST", "/start$", 500)
+    mounts = ["/srv/web:/srv", mount]
+    done = await host.run("container_create", ID, container_name="web", image="box:1", mounts=mounts)
+    assert (done.outcome, host.engine.containers) == ("failed", {})
+    assert [*host.engine.volumes] == [ANONYMOUS]
 
 
 async def test_pull_ends_with_the_id_of_its_image(host: EngineHost) -> None:

@@ -30,7 +30,7 @@ async def create(engine: Engine, task: Task, progress: Progress, until: float) -
     try:
         return await _started(engine, parameters, container_id, progress, until)
     except WritError as error:
-        if await removed_until(engine, task.operation_id, until):
+        if await removed_until(engine, task, until):
             return TaskResult(outcome="failed", code=error.code, message=f"{error}; the container was removed again")
         message = f"{error}; {where_to_look(task.operation_id)}"
         return TaskResult(outcome="unknown", code=error.code, message=message, effect="maybe")
