@@ -221,6 +221,32 @@ async def test_former_container_that_is_renamed_late_gets_its_name_back(host: En
     assert former["State"]["Running"]
 
 
+async def test_former_container_that_ends_during_the_wait_for_its_rename_is_started_again(host: EngineHost) -> None:
+    [former] = host.engine.containers.values()
+    task = host.task("container_update", OPERATION, container_name="web", image="box:1", recreate=True)
+    host.engine.breaks = (3, "cut")
+    running = asyncio.create_task(host.backend.run(task, print))
+
+    async def is_waited_for() -> bool:
+        sent = [one for one in host.engine.requests if one.startswith("DELETE")]
+        return bool(sent) and looks_after(host, sent[0]) > 3
+
+    await eventually(is_waited_for, what="the wait for the rename")
+    host.engine._exit(former, 143)
+    done = await asyncio.wait_for(running, 30)
+    assert (done.outcome, done.output["rolled_back"]) == ("failed", True)
+    assert former["State"]["Running"]
+
+
+async def test_former_container_that_does_not_stay_up_is_not_started_again_and_again(host: EngineHost) -> None:
+    task = host.task("container_update", OPERATION, container_name="web", image="box:1", recreate=True)
+    host.engine.exits, host.engine.breaks = 1, (3, "cut")
+    done = await asyncio.wait_for(host.backend.run(task, print), 30)
+    assert (done.outcome, done.output["rolled_back"]) == ("unknown", False)
+    assert "the engine may still rename it" not in done.message
+    assert sum(one.endswith("/start") for one in host.engine.changes) == 2
+
+
 def looks_after(host: EngineHost, request: str) -> int:
     after = host.engine.requests[host.engine.requests.index(request) :]
     return sum(one.startswith("GET /containers/") for one in after)

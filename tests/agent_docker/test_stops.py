@@ -68,6 +68,25 @@ async def test_start_that_is_stopped_while_the_engine_starts_it_waits_for_the_re
     assert (done.outcome, done.over, (host.engine.named("web") or {})["State"]["Running"]) == ("unknown", True, True)
 
 
+async def test_start_that_the_engine_refuses_after_a_stop_is_over(host: EngineHost) -> None:
+    host.engine.put("web")
+    task = host.task("container_start", OPERATION, container_name="web")
+    task = replace(task, baseline=await host.backend.baseline(task))
+    host.engine.fail("POST", "/start$", 500)
+    host.engine.delay = 0.7
+    running = asyncio.create_task(host.backend.run(task, print))
+
+    async def sent() -> bool:
+        return bool(host.engine.changes)
+
+    await eventually(sent)
+    host.engine.delay = 0.0
+    assert await host.backend.stop(OPERATION, 5.0)
+    done = await running
+    assert (done.outcome, done.effect, done.over) == ("cancelled", "none", True)
+    assert "a made-up failure" in done.message
+
+
 @pytest.mark.parametrize("verb", ["start", "stop", "restart", "delete"])
 async def test_change_that_is_stopped_before_its_request_is_cancelled(host: EngineHost, verb: str) -> None:
     host.engine.put("web", running=verb != "start")

@@ -119,3 +119,14 @@ async def test_image_is_pulled_from_a_registry(host: DockerHost, tmp_path: Path)
         done = await host.run("container_create", new_id(), container_name="web", image=image)
         assert done.outcome == "succeeded"
     assert {image, BOX} <= {*await host.backend.listing(host.target, "list_images")}
+
+
+async def test_create_that_is_taken_back_leaves_an_anonymous_volume_that_it_names(host: DockerHost) -> None:
+    """Podman removes a volume that once came into being without a name together with its last container."""
+    docker = host.engine.docker
+    docker("run", "--detach", "--name", "db", "--volume", "/data", BOX)
+    [volume] = docker("volume", "ls", "--quiet").split()
+    docker("rm", "--force", "db")
+    given = {"image": BOX, "command": ["no-such-program"], "mounts": [f"{volume}:/data"]}
+    done = await host.run("container_create", new_id(), container_name="new", **given)
+    assert (done.outcome, docker("volume", "ls", "--quiet").split()) == ("failed", [volume])

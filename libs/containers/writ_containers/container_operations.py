@@ -251,7 +251,7 @@ async def _cancelled(engine: Engine, task: Task, last: str) -> TaskResult:
     try:
         async with asyncio.timeout(CANCEL_SECONDS):
             if task.operation.name == "container_create":
-                return _cancelled_create(task, await remove_created(engine, task.operation_id), waited)
+                return _cancelled_create(task, await remove_created(engine, task), waited)
             judged = await _look(engine, task, task.baseline)
     except (WritError, TimeoutError):
         if task.operation.name == "container_create":

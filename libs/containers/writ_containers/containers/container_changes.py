@@ -20,6 +20,22 @@ from writ_containers.engine.whole_requests import answered
 from writ_contracts.errors import Conflict, Unreachable, WritError
 
 Raw = Mapping[str, Any]
+CANCEL_SECONDS = 1.5
+"""To inspect the container after a cancel; with the wait for the reply (`whole_requests`) less than the usual grace."""
+
+
+class StartRequest:
+    """The request of a start. `refusal`: the engine's reply to it, if it is an error."""
+
+    refusal: WritError | None = None
+
+    async def send(self, engine: Engine, container_id: str) -> None:
+        """Start the container. Raises WritError."""
+        try:
+            await engine.start(container_id)
+        except WritError as error:
+            self.refusal = None if error.code in LOST else error
+            raise
 
 
 async def change(engine: Engine, task: Task, progress: Progress, until: float) -> TaskResult:
@@ -32,11 +48,15 @@ async def change(engine: Engine, task: Task, progress: Progress, until: float) -
     if _is_so(task, raw):
         return _ended(raw, effect="none")
     _refuse_running(task, raw)
-    before = container_view.baseline(raw)
+    before, start = container_view.baseline(raw), StartRequest()
     try:
-        await _call(engine, task, raw)
+        await _call(engine, task, raw, start)
     except Unreachable:
         raise
+    except asyncio.CancelledError:
+        if start.refusal is None:
+            raise
+        return await _refused_start(engine, task, raw, start.refusal)
     except WritError as error:
         judged, is_certain = await _after(engine, task, raw, error, until)
         if judged is None or judged.verdict != "took_effect":
@@ -74,17 +94,26 @@ def verb_of(task: Task) -> str:
     return task.operation.name.partition("_")[2]
 
 
-async def _call(engine: Engine, task: Task, raw: Raw) -> None:
+async def _call(engine: Engine, task: Task, raw: Raw, start: StartRequest) -> None:
     container_id = str(raw["Id"])
     match verb_of(task):
         case "start":
-            await answered(engine.start(container_id))
+            await answered(start.send(engine, container_id))
         case "stop":
             await engine.stop(container_id, _seconds(task, raw))
         case "restart":
             await engine.restart(container_id, _seconds(task, raw))
         case "delete":
             await engine.remove(container_id, force=_force(task))
+
+
+async def _refused_start(engine: Engine, task: Task, raw: Raw, refusal: WritError) -> TaskResult:
+    """Return the end of a start that was cancelled, and then refused by the engine: nothing of it runs any more."""
+    judged, _ = await _after(engine, task, raw, refusal, time.monotonic() + CANCEL_SECONDS)
+    if judged is not None and judged.verdict == "no_effect":
+        return TaskResult(outcome="cancelled", code="cancelled", message=str(refusal))
+    reason = _reason(judged) if judged is not None else "the engine no longer replies"
+    return TaskResult(outcome="unknown", code="cancelled", message=f"{refusal}; {reason}", effect="maybe")
 
 
 def _call_text(task: Task, raw: Raw) -> str:

@@ -30,7 +30,7 @@ async def create(engine: Engine, task: Task, progress: Progress, until: float) -
     try:
         return await _started(engine, parameters, container_id, progress, until)
     except WritError as error:
-        if await removed_until(engine, task.operation_id, until):
+        if await removed_until(engine, task, until):
             return TaskResult(outcome="failed", code=error.code, message=f"{error}; the container was removed again")
         message = f"{error}; {where_to_look(task.operation_id)}"
         return TaskResult(outcome="unknown", code=error.code, message=message, effect="maybe")
@@ -62,7 +62,9 @@ async def preview(engine: Engine, task: Task) -> dict[str, Any]:
 async def _have_image(engine: Engine, image: str, progress: Progress) -> None:
     if await engine.image(image) is None:
         progress(f"pulls {image}")
-        await engine.pull(image, progress)
+        end = await engine.pull(image, progress)
+        if not end.is_whole:
+            end.check(await engine.image(image))
 
 
 async def _created(engine: Engine, parameters: ContainerCreate, task: Task) -> str | None:

@@ -32,6 +32,11 @@ GUARDED_PATHS: Mapping[str, frozenset[str]] = MappingProxyType(
 _ENGINE_NAMED = re.compile(r"[0-9a-f]{64}")
 
 
+def is_engine_named(volume: str) -> bool:
+    """Return whether an engine has chosen this name of a volume."""
+    return _ENGINE_NAMED.fullmatch(volume) is not None
+
+
 def check_recreatable(raw: Raw) -> None:
     """Raise Invalid for a container of a stack, or one removed by its own end."""
     labels = (raw.get("Config") or {}).get("Labels") or {}
@@ -146,7 +151,7 @@ def _volumes(host: Raw) -> Iterator[str]:
     """Return the volumes with a chosen name; those named by the engine belong to the container."""
     sources = [text.partition(":")[0] for text in map(str, host.get("Binds") or ()) if ":" in text]
     sources += [str(one.get("Source") or "") for one in host.get("Mounts") or () if one.get("Type") == "volume"]
-    yield from (one for one in sources if one and not one.startswith("/") and not _ENGINE_NAMED.fullmatch(one))
+    yield from (one for one in sources if one and not one.startswith("/") and not is_engine_named(one))
     yield from (f"of {one}" for one in host.get("VolumesFrom") or ())
 
 

@@ -174,10 +174,9 @@ async def _roll_back_until(
             back = await roll_back(engine, name, former_id, ran, operation_id, sent)
             if not sent.renames:
                 return back, ""
-            if back and await _keeps_name(engine, name, former_id, until):
-                sent.renames = False
-                return True, ""
-            if time.monotonic() + PAUSE >= until:
+            if await _keeps_name(engine, name, former_id, until):
+                sent.renames = False  # the former one may have ended during this wait: its state is read again
+            elif time.monotonic() + PAUSE >= until:
                 return False, "the engine may still rename it"
         except Invalid as error:  # the engine has answered, and would answer the same again
             return False, str(error)

@@ -22,8 +22,9 @@ async def update(engine: Engine, task: Task, progress: Progress, until: float) -
     image = await engine.image(parameters.image)
     if image is None or parameters.pull:
         progress(f"pulls {parameters.image}")
-        await engine.pull(parameters.image, progress)
+        end = await engine.pull(parameters.image, progress)
         image = await engine.image(parameters.image)
+        end.check(image)
     if image is not None and image.get("Id") == raw.get("Image") and not parameters.recreate:
         message = "it has this image already"
         return TaskResult(outcome="succeeded", output=container_view.state(raw), message=message, effect="none")

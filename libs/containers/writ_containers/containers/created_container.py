@@ -5,6 +5,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from writ_agent.backends.port import Task
+from writ_containers.containers.container_recreate import is_engine_named
 from writ_containers.containers.container_view import OPERATION_LABEL
 from writ_containers.engine.api import Engine
 from writ_containers.engine.engine_errors import LOST
@@ -47,22 +49,22 @@ def where_to_look(operation_id: str) -> str:
     return f"look for what was created: docker ps --all --filter label={OPERATION_LABEL}={operation_id}"
 
 
-async def remove_created(engine: Engine, operation_id: str) -> bool:
+async def remove_created(engine: Engine, task: Task) -> bool:
     """Remove what this operation created, found by its label. Return whether its removal is confirmed."""
     try:
-        return await _removed(engine, operation_id)
+        return await _removed(engine, task)
     except WritError:
         return False
 
 
-async def removed_until(engine: Engine, operation_id: str, until: float) -> bool:
+async def removed_until(engine: Engine, task: Task, until: float) -> bool:
     """Remove it as `remove_created` does, also over a restart of the engine, until `until` (monotonic seconds). An
     engine that refuses the removal has `CERTAIN_AFTER` seconds: a busy file system may be free by then.
     """
     last = until
     while True:
         try:
-            if await _removed(engine, operation_id):
+            if await _removed(engine, task):
                 return True
             is_away = False
         except WritError as error:
@@ -73,11 +75,19 @@ async def removed_until(engine: Engine, operation_id: str, until: float) -> bool
         await asyncio.sleep(PAUSE)
 
 
-async def _removed(engine: Engine, operation_id: str) -> bool:
-    for container_id in await labelled(engine, operation_id):
-        engine.creating.discard(operation_id)
-        await engine.remove(container_id, force=True, anonymous_volumes=True)  # they came into being with it
-    return operation_id not in engine.creating and not await labelled(engine, operation_id)
+async def _removed(engine: Engine, task: Task) -> bool:
+    for container_id in await labelled(engine, task.operation_id):
+        engine.creating.discard(task.operation_id)
+        await engine.remove(container_id, force=True, anonymous_volumes=not _has_anonymous_volume(task))
+    return task.operation_id not in engine.creating and not await labelled(engine, task.operation_id)
+
+
+def _has_anonymous_volume(task: Task) -> bool:
+    """Return whether the request mounts a volume that an engine has named. Podman removes such a one with the
+    anonymous volumes of a container, although it is older and the container has it by its name.
+    """
+    mounts = task.parameters.get("mounts") or ()
+    return any(is_engine_named(str(one).partition(":")[0]) for one in mounts)
 
 
 async def labelled(engine: Engine, operation_id: str) -> list[str]:

@@ -17,12 +17,13 @@ async def pull(engine: Engine, task: Task, progress: Progress) -> TaskResult:
     reference = str(task.parameters["image"])
     before = await baseline(engine, task)
     progress(f"pulls {reference}")
-    await engine.pull(reference, progress)
+    end = await engine.pull(reference, progress)
     try:
         image = await engine.image(reference)
     except WritError as error:
-        message = f"it was pulled, but the image could not be read: {error}"
+        message = f"the pull has ended, but the image could not be read: {error}"
         return TaskResult(outcome="unknown", code=error.code, message=message, effect="maybe")
+    end.check(image)
     if image is None:
         raise WritError(f"after the pull of {reference} the engine has no such image", code="not_confirmed")
     output = {**state(reference, image), "changed": before.get("image_digest") != str(image.get("Id"))}

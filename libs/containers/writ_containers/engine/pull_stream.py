@@ -6,6 +6,7 @@ from typing import Any
 
 from writ_containers.engine.engine_errors import STREAM, one_line
 from writ_containers.engine.http_client import aiodocker
+from writ_contracts.errors import TimedOut
 
 
 def pull_query(reference: str) -> dict[str, str]:
@@ -33,7 +34,21 @@ class PullEnd:
         """Return whether Docker has ended it."""
         return self.status.startswith("Status:")
 
+    @property
+    def may_be_whole(self) -> bool:
+        """Return whether Docker or Podman may have ended it: Docker sends Podman's last line for each layer."""
+        return self.is_whole or self._is_of_podman
+
     def names(self, image: Mapping[str, Any] | None) -> bool:
         """Return whether Podman has ended it: its last line has the beginning of the id of the image."""
         number = str((image or {}).get("Id", "")).removeprefix("sha256:")
-        return self.status == "Download complete" and len(self._id) >= 12 and number.startswith(self._id)
+        return self._is_of_podman and number.startswith(self._id)
+
+    def check(self, image: Mapping[str, Any] | None) -> None:
+        """Raise TimedOut (`connection_lost`) if it ended before its last line. `image`: the engine's, after it."""
+        if not self.is_whole and not self.names(image):
+            raise TimedOut("the pull ended before its last line", code="connection_lost")
+
+    @property
+    def _is_of_podman(self) -> bool:
+        return self.status == "Download complete" and len(self._id) >= 12

@@ -277,6 +277,7 @@ class FakeEngine(EngineNetworks, EngineStorage, LateStops):
             if one["State"]["Running"] and request.query.get("force") != "1":
                 return HttpReply(409, {"message": "cannot remove container: container is running"})
             del self.containers[one["Id"]]
+            self.remove_anonymous(request, one["Mounts"])
             return HttpReply(204)
 
         return self._with(name, act)
@@ -307,6 +308,7 @@ class FakeEngine(EngineNetworks, EngineStorage, LateStops):
         def act(one: dict[str, Any]) -> HttpReply:
             reference = f"{request.query['repo']}:{request.query['tag']}"
             self.add_image(reference, **request.body)
+            self.images[reference]["RepoTags"] = [self.committed_below + reference]
             return HttpReply(201, {"Id": self.images[reference]["Id"]})
 
         return self._with(request.query["container"], act)

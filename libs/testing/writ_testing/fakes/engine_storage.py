@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import tarfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -31,13 +32,20 @@ def tar_of(folder: str, content: str) -> bytes:
 
 @dataclass
 class EngineStorage:
-    """`images` by reference; `volumes` by name; `files`: the tar of each volume or folder of the host by its name."""
+    """`images` by reference; `volumes` by name; `files`: the tar of each volume or folder of the host by its name.
+
+    `podman`: pulls and removals are Podman's. `layer`: the id of a pull's last line, which is of another image.
+    `committed_below`: what precedes the name of a committed image.
+    """
 
     images: dict[str, dict[str, Any]] = field(default_factory=dict)
     volumes: dict[str, dict[str, Any]] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
     pullable: set[str] = field(default_factory=set)
     auths: list[str] = field(default_factory=list)
+    podman: bool = False
+    layer: str = ""
+    committed_below: str = ""
 
     def add_image(self, reference: str, **config: Any) -> None:
         """Add an image to the engine."""
@@ -60,6 +68,15 @@ class EngineStorage:
                 self.volumes.setdefault(one["Source"], {"Name": one["Source"], "Labels": labels})
             mounts.append(mount | {"Name" if one["Type"] == "volume" else "Source": one["Source"]})
         return mounts
+
+    def remove_anonymous(self, request: EngineRequest, mounts: list[dict[str, Any]]) -> None:
+        """Remove the anonymous volumes of a container with it. For Podman they are those that came into being without
+        a name, also where the container has one by its name.
+        """
+        is_asked = self.podman and request.query.get("v") == "1"
+        for one in mounts:
+            if is_asked and re.fullmatch("[0-9a-f]{64}", one.get("Name", "")):
+                del self.volumes[one["Name"]]
 
     def storage_routes(self) -> list[tuple[str, str, Callable[..., HttpReply]]]:
         return [
@@ -136,7 +153,10 @@ class EngineStorage:
             message = f"manifest for {image} not found"
             return HttpReply(200, lines=(first, {"errorDetail": {"message": message}, "error": message}))
         self.add_image(image)
-        return HttpReply(200, lines=(first, {"status": f"Status: Downloaded newer image for {image}"}))
+        number = self.layer or str(self.images[image]["Id"]).removeprefix("sha256:")[:12]
+        podmans = {"status": "Download complete", "progressDetail": {}, "id": number}
+        last = podmans if self.podman else {"status": f"Status: Downloaded newer image for {image}"}
+        return HttpReply(200, lines=(first, last))
 
 
 def _key(mount: dict[str, Any]) -> str:
