@@ -2,15 +2,20 @@
 
 import asyncio
 import time
+from contextlib import AsyncExitStack
 from pathlib import Path
 
+import asyncssh
 import pytest
 from tests.agent_ssh.conftest import SshHost, ssh_host
 from tests.agent_ssh.test_connecting import code_of
 
+from writ_agent_ssh.connection import link
+from writ_agent_ssh.connection.host_keys import KnownHosts
 from writ_agent_ssh.host_sessions import silence_notices
 from writ_agent_ssh.host_sessions.session import HostopsSession
 from writ_agent_ssh.host_sessions.silence_notices import SilenceNotices
+from writ_agent_ssh.settings import JumpHost
 from writ_contracts.inventory import Target
 from writ_testing.eventually import eventually
 from writ_testing.peers.sshd import USER
@@ -188,3 +193,37 @@ async def test_connection_whose_turn_has_just_come_gets_the_whole_time_to_reply(
     with notices.connecting(heard, is_queued):
         await eventually(silence_is_reported)
     assert looks == [True, False, False]
+
+
+async def test_wait_for_a_place_does_not_count_in_the_login_time_of_a_host(tmp_path: Path) -> None:
+    """Logins of targets behind it hold its places; it has not been asked yet."""
+    async with ssh_host(tmp_path / "host") as host:
+        direct = host.server.target(connection=host.server.connection(connect_timeout=1.0))
+        places = host.pool._logins[(("127.0.0.1", host.server.port),)]
+        async with AsyncExitStack() as held:
+            for _ in range(4):
+                await held.enter_async_context(places)
+            asking = asyncio.create_task(host.pool.session(direct))
+            done, _ = await asyncio.wait({asking}, timeout=1.5)
+            assert not done
+        assert await asking
+
+
+async def test_login_that_is_dropped_after_a_wait_for_its_place_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls, place, hop = list[object](), asyncio.Semaphore(0), object()
+
+    async def connected(*_: object, **__: object) -> object:
+        calls.append(hop)
+        if len(calls) == 1:
+            raise asyncssh.ConnectionLost("dropped")
+        return hop
+
+    monkeypatch.setattr(asyncssh, "connect", connected)
+    monkeypatch.setattr(link.ignored_messages, "leave_out", calls.append)
+    options = {"login_timeout": 1.0}
+    asyncio.get_running_loop().call_later(0.6, place.release)
+    trusted = KnownHosts(None).of("h", 22)
+    found = await link._hop([], JumpHost(host="h", user="u"), options, trusted, link.ConnectionWatch(), place)
+    assert (found, len(calls)) == (hop, 3)

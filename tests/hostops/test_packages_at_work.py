@@ -157,3 +157,20 @@ def test_update_by_a_second_attempt_is_judged_by_its_own_baseline_first(
     assert verdict() == "unknown"  # the first may have done it
     ask("package_update", package_name="hello")
     assert verdict() == "succeeded"
+
+
+def test_change_of_another_is_no_effect_of_an_attempt_that_ran_nothing(
+    ask: Ask, apt_root: AptRoot, tmp_path: Path
+) -> None:
+    """The first attempt has no end. The second one certainly did nothing, and its baseline is older than the change."""
+    ask("package_install", package_name="hello", version="1.0")
+    baseline = ask("package_update", "baseline", package_name="hello")["output"]
+    state = str(tmp_path / "state")
+    marks = markers.Markers(state)
+    for attempt in (1, 2):
+        marks.begin(named(1), attempt, "package_update", {})
+    marks.end(named(1), 2, {"outcome": "failed", "effect": "none", "certain": True})
+    ask("package_update", package_name="hello")
+    request = {"attempt": 2, "baseline": baseline}
+    probed = ask("package_update", "probe", target={"state_dir": state}, request=request, package_name="hello")
+    assert probed["output"]["verdict"] == "unknown"

@@ -59,6 +59,17 @@ def test_start_without_policys_key_needs_the_retiring_one_too(tmp_path: Path) ->
     assert kept_former_keys(home) == f"{old}@3@71,{lost}@3@71"
 
 
+async def test_key_that_is_lost_again_under_writ_up_is_no_settled_loss(tmp_path: Path) -> None:
+    home = create(tmp_path / "home")
+    lost = lose(home)
+    create_installation(home, f"{lost}@3@71")
+    status, printed = await keys(home, "lost", "policy")
+    assert (status, "next:" in printed) == (0, False), printed
+    lose(home)
+    status, printed = await keys(home, "lost", "policy")
+    assert (status, "WRIT_POLICY_KEY" in printed) == (2, False), printed
+
+
 async def test_value_is_kept_as_shown_where_no_state_of_policy_is_here(home: Home) -> None:
     """The entries of `keyring.json` are removed then, and were the only record of the keys before."""
     first = home.public("policy")

@@ -256,13 +256,15 @@ def _probe_marked(
         if its_end and its_end.get("outcome") == "succeeded":
             return _by_record("succeeded", its_end)
         earlier_may_have_run = earlier_may_have_run or _may_have_run(its_begun, its_end)
-    if ended and not earlier_may_have_run and not _may_have_run(begun, ended):
-        return _by_record("not_done", ended)
+    ran_nothing = ended is not None and not _may_have_run(begun, ended)
+    if ran_nothing and not earlier_may_have_run:
+        return _by_record("not_done", ended or {})
     expected = (begun or {}).get("expected", {})
-    probed = _run_handler(request, handler, progress, stop, expected)
-    if not earlier_may_have_run or probed.output.get("verdict") == "succeeded":
-        return probed
-    # The baseline of this attempt may show the effect of an earlier one, and then nothing since.
+    if not ran_nothing:
+        probed = _run_handler(request, handler, progress, stop, expected)
+        if not earlier_may_have_run or probed.output.get("verdict") == "succeeded":
+            return probed
+    # The baseline of this attempt may show the effect of an earlier one. What changed since then may be another's.
     return _run_handler(dataclasses.replace(request, baseline={}), handler, progress, stop, expected)
 
 

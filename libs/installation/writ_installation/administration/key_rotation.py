@@ -158,7 +158,7 @@ def end_lost(home: Home, name: str) -> list[RotationStep]:
         raise Conflict(f"{name} is being rotated: finish it with `writ keys rotate {name}`")
     if lost is None and announced is None:
         _refuse_listed(home, name)
-        if ring.of(name) or (name == POLICY and kept_former_keys(home)):
+        if ring.of(name) or (name == POLICY and home.seed_file(name).exists() and kept_former_keys(home)):
             return []
         raise Invalid(f"no lost key of {name[:80]} is accepted; `writ keys list` lists the keys")
     if lost and name == POLICY:

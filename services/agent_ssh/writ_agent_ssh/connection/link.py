@@ -5,9 +5,10 @@ ssh-agent only where the configuration names it.
 """
 
 import asyncio
+import math
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager, nullcontext
 from typing import Any, Protocol, TypeVar
 
 import asyncssh
@@ -144,14 +145,15 @@ async def connect(
 ) -> SshLink:
     """Connect through the jump hosts, or the tailnet.
 
-    `logins`: the bounds of simultaneous logins, waited for within its own time. Raises Invalid, Untrusted
+    `logins`: the bounds of simultaneous logins. The wait for a place at a jump host counts in the connection's own
+    time, that for its own place does not: the host has not been asked yet. Raises Invalid, Untrusted
     (`host_key_changed`, …), Unreachable; leaves nothing open.
     """
     hops: list[asyncssh.SSHClientConnection] = []
     watch, agents = ConnectionWatch(), AsyncExitStack()
     own = JumpHost(host=connection.host, user=connection.user, port=connection.port)
     try:
-        async with asyncio.timeout(connection.connect_timeout), agents:
+        async with logins[connection.way], asyncio.timeout(connection.connect_timeout), agents:
             for number, address in enumerate(connection.jump, 1):
                 trusted = known.of(address.host, address.port)
                 key = await client_key(credentials.of(target, jump=True), agents)
@@ -164,7 +166,7 @@ async def connect(
             with translated(f"{own.host}:{own.port}", trusted):
                 carried = await _carried(connection, tailnet, watch)
             more = {"sock": carried, "host_key_alias": name}
-            hops.append(await _hop(hops, own, {**options, **more}, trusted, watch, logins[connection.way]))
+            hops.append(await _hop(hops, own, {**options, **more}, trusted, watch, nullcontext()))
     except BaseException as error:
         for hop in reversed(hops):
             hop.abort()
@@ -197,19 +199,20 @@ async def _hop(
     options: dict[str, Any],
     trusted: PinnedHostKeys,
     watch: ConnectionWatch,
-    bound: asyncio.Semaphore,
+    bound: AbstractAsyncContextManager[None],
 ) -> asyncssh.SSHClientConnection:
-    """Connect. A server that hangs up before it names its version is tried again for half of the login's time.
-    `bound`: held while connecting, and not in the pauses.
+    """Connect. A server that hangs up before it names its version is tried again for half of the login's time, counted
+    from the first attempt. `bound`: held while connecting, and not in the pauses.
 
     sshd does so at random while many others log in (MaxStartups in sshd_config(5)). It has read nothing of us then.
     """
     where, loop = f"{address.host}:{address.port}", asyncio.get_running_loop()
     options = {**options, "username": address.user, "tunnel": hops[-1] if hops else (), "client_factory": lambda: watch}
-    until = loop.time() + options["login_timeout"] / 2
+    patience, until = options["login_timeout"] / 2, math.inf
     with translated(where, trusted):
         for pause in backoff(first=FIRST_PAUSE, most=LONGEST_PAUSE):
             async with bound:
+                until = min(until, loop.time() + patience)
                 try:
                     hop = await asyncssh.connect(address.host, address.port, **options)
                 except (asyncssh.ConnectionLost, ConnectionResetError):

@@ -132,7 +132,7 @@ async def end_lost_key(settings: Settings, name: str) -> int:
         _report_step(settings, made)
     if not ended:
         settings.screen.line(f"{name}: no lost key is accepted")
-    if former:
+    if former and (settings.home.site or settings.home.in_containers):  # `writ up` has it already
         _show_former(settings, former)
     elif ended and not supervised(settings.home):
         _next(settings, name)
