@@ -223,6 +223,44 @@ def test_changes_name_the_rules_that_differ() -> None:
     assert {tuple(one.changed) for one in opened} == {("deny_by_default",)}
 
 
+def constrained(name: str, **constraints: Any) -> dict[str, Any]:
+    return rule(name, "service_stop", parameter_constraints=constraints)
+
+
+@pytest.mark.parametrize("question_space", [SPACE, QuestionSpace(catalogue=CATALOGUE)])
+def test_changes_name_every_rule_that_differs_in_the_same_way(question_space: QuestionSpace) -> None:
+    def limited(most: int, *names: str) -> list[dict[str, Any]]:
+        return [
+            constrained("a", service_name={"allowed_values": ["nginx"]}, timeout={"max": most}),
+            constrained("b", service_name={"allowed_values": ["chrony", *names]}),
+        ]
+
+    found = compared(limited(60), limited(61, "ssh"), question_space).changes
+    assert {(one.kind, *one.changed) for one in found} == {("newly_allowed", "a"), ("newly_allowed", "b")}
+    assert all(one.after_rules == one.changed for one in found)
+    assert {(one.example.parameters["service_name"], *one.changed) for one in found} == {("nginx", "a"), ("ssh", "b")}
+
+
+def test_changed_terms_and_denials_name_every_rule_too() -> None:
+    def named(**keys: Any) -> list[dict[str, Any]]:
+        names = {"a": ["nginx"], "b": ["ssh"], "c": ["ssh"]}
+        return [{**constrained(name, service_name={"allowed_values": of}), **keys} for name, of in names.items()]
+
+    found = compared(named(operation_timeout=100), named(operation_timeout=200)).changes
+    assert {(one.kind, *one.changed) for one in found} == {("other_terms", "a"), ("other_terms", "b", "c")}
+    every = rule("every", "service_stop")
+    found = compared([every, *named(allowed=False)], [every]).changes
+    assert {(one.kind, name) for one in found for name in one.changed} == {("newly_allowed", name) for name in "abc"}
+
+
+def test_several_roles_are_not_shown_for_the_rules_of_each_alone() -> None:
+    rules = [rule(role, "service_stop", user_roles=[role]) for role in ("operator", "approver")]
+    both = rule("both", "service_stop", user_roles=["operator"], targets=["web-*"])
+    found = compared([], [*rules, both], QuestionSpace(catalogue=CATALOGUE)).changes
+    assert {tuple(one.principal_roles) for one in found} == {("operator",), ("approver",)}
+    assert {name for one in found for name in one.changed} == {"operator", "approver", "both"}
+
+
 @pytest.mark.parametrize(
     "text",
     [
