@@ -9,6 +9,7 @@ from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Principal, Target
 from writ_documents import yaml_file
 from writ_documents.document import FileErrors
+from writ_rules.analysis.changes import MOST_APART
 from writ_rules.analysis.diff import Change, Diff, diff
 from writ_rules.analysis.question_space import QuestionSpace
 from writ_rules.loading import checked_document
@@ -251,6 +252,19 @@ def test_changed_terms_and_denials_name_every_rule_too() -> None:
     every = rule("every", "service_stop")
     found = compared([every, *named(allowed=False)], [every]).changes
     assert {(one.kind, name) for one in found for name in one.changed} == {("newly_allowed", name) for name in "abc"}
+
+
+def test_very_many_changes_of_one_kind_are_merged_and_name_every_rule() -> None:
+    def named(**keys: Any) -> list[dict[str, Any]]:
+        return [
+            {**constrained(f"r{number}", service_name={"allowed_values": [f"app{number}"]}), **keys}
+            for number in range(MOST_APART + 20)
+        ]
+
+    everybody = QuestionSpace(catalogue=CATALOGUE, targets=TARGETS[:1], principals=(ALICE,))
+    found = compared(named(max_targets=2), named(max_targets=2, allowed=False), everybody)
+    assert len(found.changes) == MOST_APART + 1
+    assert {name for one in found.changes for name in one.changed} == {one["name"] for one in named()}
 
 
 def test_several_roles_are_not_shown_for_the_rules_of_each_alone() -> None:

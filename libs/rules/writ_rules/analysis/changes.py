@@ -13,6 +13,8 @@ from writ_rules.engine.clauses.case import DecisionRequest
 from writ_rules.engine.decisions.ruling import Ruling
 from writ_rules.engine.facts import Facts
 
+MOST_APART = 100
+"""The most sets of rules whose changes of the same roles and kind are shown apart; those of all others are merged."""
 Kind = Literal[
     "newly_allowed",
     "newly_allowed_with_approval",
@@ -97,13 +99,15 @@ class ChangeCollection:
         requester = request.principal
         key = (request.operation.name, request.target.role, tuple(sorted(requester.roles)), kind_of_change)
         of_rules = self._found.setdefault(key, {})
-        known = of_rules.get(tuple(changed))
+        apart = tuple(changed) if tuple(changed) in of_rules or len(of_rules) < MOST_APART else ()
+        known = of_rules.get(apart)
         if known is None:
             known = _change(kind_of_change, example(request, facts), request, before, after, changed)
             self._targets[json.encode(request.target)] = request.target
             self._principals[json.encode(requester)] = requester
-        of_rules[tuple(changed)] = structs.replace(
+        of_rules[apart] = structs.replace(
             known,
+            changed=sorted({*known.changed, *changed}),
             targets=sorted({*known.targets, *(target.id for target in targets)}),
             principal_kinds=sorted({*known.principal_kinds, requester.kind}),
             principals=sorted({*known.principals, *(principal.id for principal in principals)}),
