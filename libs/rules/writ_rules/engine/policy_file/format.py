@@ -31,9 +31,16 @@ Values = list[Scalar | None]
 Age = int | float | str
 Duration = Annotated[str, Meta(extra=DURATION)]
 Instead = Mapping[str, str]
-"""Advice for keys of an older format."""
+"""Advice for keys of an older format, and for those of other formats."""
 LEAVE_OUT = "it has no effect; leave it out"
 SWITCH = {EXPECTED: "expected true or false; write approvers, quorum and the like below 'approval'"}
+LIMITS: Instead = {
+    **dict.fromkeys(("min_value", "minimum", "ge", "gte"), "write 'min'"),
+    **dict.fromkeys(("max_value", "maximum", "le", "lte"), "write 'max'"),
+    **dict.fromkeys(("regex", "regexp", "match", "matches"), "write 'pattern', which covers the whole string"),
+    **dict.fromkeys(("enum", "one_of", "choices", "options", "in"), "write 'allowed_values'"),
+    **dict.fromkeys(("not_in", "none_of", "forbidden"), "write 'denied_values'"),
+}
 Text = Annotated[str, Meta(description="for people")]
 Zone = Annotated[str, Meta(description="IANA name of the time zone")]
 Days = Annotated[list[Day | None] | None, Meta(description=DAYS)]
@@ -42,7 +49,12 @@ Days = Annotated[list[Day | None] | None, Meta(description=DAYS)]
 class Constraint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The requirements on one parameter for the rule to match."""
 
-    OTHER_KEYS: ClassVar[Instead] = {"min_value": "write 'min'", "max_value": "write 'max'"}
+    OTHER_KEYS: ClassVar[Instead] = {
+        **LIMITS,
+        **dict.fromkeys(("min_items", "min_size"), "write 'min_length'"),
+        **dict.fromkeys(("max_items", "max_size"), "write 'max_length'"),
+        "default_value": "write 'default'",
+    }
 
     type: Annotated[Type | None, Meta(description="strict: `true` is no `int`, an `int` is a `float`")] = None
     required: Annotated[bool, Meta(description="does not match if the parameter has no value")] = False
@@ -71,6 +83,8 @@ class Constraint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 class AttributeConstraint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The requirements on an attribute of the target, where a value or a list of values is not enough."""
+
+    OTHER_KEYS: ClassVar[Instead] = LIMITS
 
     type: Annotated[Literal["string", "int", "float", "bool"] | None, Meta(description="strict")] = None
     min: Annotated[int | float | None, Meta(description="numbers, inclusive")] = None
