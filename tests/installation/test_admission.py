@@ -60,7 +60,7 @@ async def test_a_change_that_is_taken_back_after_an_interrupted_reload_is_applie
         await server.stop()
 
 
-async def test_every_warning_of_the_server_is_told_until_it_is_mended(
+async def test_every_warning_of_the_server_is_told_until_it_is_fixed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bundled, "renew", lambda _, __: "not renewed")

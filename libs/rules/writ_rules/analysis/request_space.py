@@ -243,12 +243,12 @@ def _values(
 
 
 def _results(
-    verb: Verb, name: str, values: Iterable[Any], conditions: Iterable[ParameterCondition], at: float
+    verb: Verb, name: str, values: Iterable[Any], conditions: Sequence[ParameterCondition], at: float
 ) -> list[tuple[Any, dict[ParameterCondition, bool | None]]]:
     """Return each value with the results of the conditions that are not certain to fail on it."""
     # Conditions that an index leaves out are certain to fail: of 1,000 patterns about one may match a text.
     judged, indexes = indexed(conditions, lambda condition: condition)
-    results = []
+    results: list[tuple[Any, dict[ParameterCondition, bool | None]]] = []
     for value in values:
         case = case_of(verb, ANY_TARGET, ANYBODY, {name: value}, at)
         may_hold = chain(judged, *(index.of(case) for index in indexes))
