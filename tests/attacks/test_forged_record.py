@@ -1,6 +1,7 @@
 """Audit, searches and traces mark events that a stolen key wrote into the journal."""
 
 import asyncio
+from contextlib import ExitStack
 import json
 import secrets
 import time
@@ -142,8 +143,10 @@ async def test_an_outcome_that_differs_from_its_receipt_is_a_security_event_and_
         await executor.publish(message.reply, encode(Acknowledgement(stored=True)))
         recorded.set()
 
-    with installation.paused("executor"):
-        await executor.subscribe(subjects.receipt("a"), taken)
+    with ExitStack() as executors:
+        with installation.paused("agent-a"):  # else the operation may end before, and its receipt be recorded
+            executors.enter_context(installation.paused("executor"))
+            await executor.subscribe(subjects.receipt("a"), taken)
         await asyncio.wait_for(recorded.wait(), 60)
     await alarm(executor, "broken_record", operation_id, "by a receipt that says succeeded")
     traced = await installation.writ("trace", operation_id, "--as", "alice")
