@@ -4,7 +4,7 @@ A null list item (`- # a comment`) is skipped: lists keep their nulls here and l
 docs/policy.md explains the keys; docs/policy-keys.md is generated from their descriptions here.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from msgspec import Meta, Struct, field
@@ -13,6 +13,7 @@ from writ_contracts.inventory import Kind, Role
 from writ_contracts.people.credentials import Proof
 from writ_documents.shapes import DURATION, EXPECTED
 from writ_rules.engine.facts import Severity
+from writ_rules.engine.policy_file.other_keys import CONSTRAINTS, LEAVE_OUT, LIMITS, Instead
 
 Item = TypeVar("Item")
 _SHOWN = r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*$(?!\n)"
@@ -30,17 +31,7 @@ Type = Literal["string", "int", "float", "bool", "list", "dict"]
 Values = list[Scalar | None]
 Age = int | float | str
 Duration = Annotated[str, Meta(extra=DURATION)]
-Instead = Mapping[str, str]
-"""Advice for keys of an older format, and for those of other formats."""
-LEAVE_OUT = "it has no effect; leave it out"
 SWITCH = {EXPECTED: "expected true or false; write approvers, quorum and the like below 'approval'"}
-LIMITS: Instead = {
-    **dict.fromkeys(("min_value", "minimum", "ge", "gte"), "write 'min'"),
-    **dict.fromkeys(("max_value", "maximum", "le", "lte"), "write 'max'"),
-    **dict.fromkeys(("regex", "regexp", "match", "matches"), "write 'pattern', which covers the whole string"),
-    **dict.fromkeys(("enum", "one_of", "choices", "options", "in"), "write 'allowed_values'"),
-    **dict.fromkeys(("not_in", "none_of", "forbidden"), "write 'denied_values'"),
-}
 Text = Annotated[str, Meta(description="for people")]
 Zone = Annotated[str, Meta(description="IANA name of the time zone")]
 Days = Annotated[list[Day | None] | None, Meta(description=DAYS)]
@@ -49,12 +40,7 @@ Days = Annotated[list[Day | None] | None, Meta(description=DAYS)]
 class Constraint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The requirements on one parameter for the rule to match."""
 
-    OTHER_KEYS: ClassVar[Instead] = {
-        **LIMITS,
-        **dict.fromkeys(("min_items", "min_size"), "write 'min_length'"),
-        **dict.fromkeys(("max_items", "max_size"), "write 'max_length'"),
-        "default_value": "write 'default'",
-    }
+    OTHER_KEYS: ClassVar[Instead] = CONSTRAINTS
 
     type: Annotated[Type | None, Meta(description="strict: `true` is no `int`, an `int` is a `float`")] = None
     required: Annotated[bool, Meta(description="does not match if the parameter has no value")] = False
