@@ -1,10 +1,10 @@
 """Audit, searches and traces mark events that a stolen key wrote into the journal."""
 
 import asyncio
-from contextlib import ExitStack
 import json
 import secrets
 import time
+from contextlib import ExitStack
 from typing import Any
 
 import pytest

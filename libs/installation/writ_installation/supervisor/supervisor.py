@@ -28,7 +28,7 @@ from writ_installation.nats.server import BundledServer, free_port, make_streams
 from writ_installation.processes import installed_distributions, services
 from writ_installation.processes.child import START_SECONDS, Child
 from writ_installation.processes.health_ports import HealthPorts
-from writ_installation.processes.readiness import probe
+from writ_installation.processes.readiness import Readiness, probe
 from writ_installation.processes.report import InstallationReport, write_report
 from writ_installation.processes.served_targets import check_left_out, credential_folders, served_here
 from writ_installation.provisioner.enrolment_endpoint import EnrolmentEndpoint
@@ -100,6 +100,7 @@ class Supervisor:
         self._unwritten, self._keys = "", KeyDigests()
         self._server_checked = 0.0
         self._taken_in: list[object] = []
+        self.readiness: dict[str, Readiness] = {}
 
     async def run(self, stop: StopSignal, on_ready: Callable[[InstallationReport], None]) -> None:
         """Start everything, run until a stop is requested, and stop everything. Raises Conflict if it is up."""
@@ -214,8 +215,7 @@ class Supervisor:
     async def _start_child(self, child: Child) -> None:
         await child.start()
         self._show(f"{child.name} is ready (process {child.pid})")
-        if note := (await probe(self._home.run / f"{child.name}.json", child.pid)).details.get("policy"):
-            self._show(note)
+        self.readiness[child.name] = await probe(self._home.run / f"{child.name}.json", child.pid)
         self._report()
 
     def _pools_here(self) -> dict[str, str]:

@@ -11,7 +11,7 @@ from rich.text import Text
 from writ_cli.arguments.options import local
 from writ_cli.context.settings import Settings
 from writ_cli.installation.processes.init import MONITOR_PORT, TLS_HELP
-from writ_cli.installation.processes.status import policy_notes
+from writ_cli.installation.processes.policy_state import Observed, notes, problems
 from writ_cli.terminal.exit_status import Exit
 from writ_cli.terminal.output import visible
 from writ_documents.atomic_files import write_atomically
@@ -119,7 +119,7 @@ async def up(
         return await _up_detached(settings, options)
     supervisor = Supervisor(home, options, os.environ, _show_line)
     async with StopSignal() as stop:
-        await supervisor.run(stop, lambda report: _ready(settings, report, detached=False))
+        await supervisor.run(stop, lambda report: _ready(settings, report, supervisor.readiness, detached=False))
     return Exit.DONE
 
 
@@ -132,9 +132,8 @@ def _first_health_port(chosen: int | None, nats_port: int) -> int:
 
 async def _up_detached(settings: Settings, options: SupervisorOptions) -> int:
     report = await detach(settings.home, _arguments(settings, options))
-    _ready(settings, report, detached=True)
-    for note in policy_notes(await control.status(settings.home, settings.environ)):
-        _show_line(note)
+    status = await control.status(settings.home, settings.environ)
+    _ready(settings, report, {one.name: one for one in status.processes}, detached=True)
     return Exit.DONE
 
 
@@ -173,22 +172,32 @@ def _write_server_config(settings: Settings, path: Path, listen: str, port: int)
     return Exit.DONE
 
 
-def _ready(settings: Settings, report: InstallationReport, *, detached: bool) -> None:
-    screen = settings.screen
+def _ready(settings: Settings, report: InstallationReport, processes: Observed, *, detached: bool) -> None:
+    screen, degraded = settings.screen, problems(processes)
     if screen.json:
         screen.data(report)
-        sys.stdout.flush()
-        return
-    home = settings.home
-    screen.line(Text("Writ is ready", style="bold green"), f" on {home.root}, NATS at {report.url}")
+    else:
+        _show_ready(settings, report, degraded=bool(degraded), detached=detached)
+    sys.stdout.flush()
+    for text, style in (*((one, "bold red") for one in degraded), *((one, "bold yellow") for one in notes(processes))):
+        screen.err.print(Text(_said(text), style=style), soft_wrap=True)
+
+
+def _show_ready(settings: Settings, report: InstallationReport, *, degraded: bool, detached: bool) -> None:
+    screen, home = settings.screen, settings.home
+    ready = Text("Writ is up, but degraded", "bold red") if degraded else Text("Writ is ready", "bold green")
+    screen.line(ready, f" on {home.root}, NATS at {report.url}")
     screen.line("  writ targets                      list the targets")
     screen.line("  writ operations                   the operations of this installation")
     screen.line("  writ run network_status -t TARGET request one of them")
     screen.line("  writ trace OPERATION_ID           show its record")
     end = "`writ down` ends it" if detached else "Ctrl-C ends it"
     screen.line(f"  {end}; logs are in {home.log}")
-    sys.stdout.flush()
 
 
 def _show_line(text: str) -> None:
-    click.echo(f"writ up: {visible(text, newlines=True)}", err=True)
+    click.echo(_said(text), err=True)
+
+
+def _said(text: str) -> str:
+    return f"writ up: {visible(text, newlines=True)}"
