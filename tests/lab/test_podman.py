@@ -125,8 +125,9 @@ async def test_create_that_is_taken_back_leaves_an_anonymous_volume_that_it_name
     """Podman removes a volume that once came into being without a name together with its last container."""
     docker = host.engine.docker
     docker("run", "--detach", "--name", "db", "--volume", "/data", BOX)
-    [volume] = docker("volume", "ls", "--quiet").split()
+    volume = docker("inspect", "--format", "{{(index .Mounts 0).Name}}", "db").strip()
     docker("rm", "--force", "db")
     given = {"image": BOX, "command": ["no-such-program"], "mounts": [f"{volume}:/data"]}
     done = await host.run("container_create", new_id(), container_name="new", **given)
-    assert (done.outcome, docker("volume", "ls", "--quiet").split()) == ("failed", [volume])
+    assert done.outcome == "failed"
+    assert volume in docker("volume", "ls", "--quiet").split()
