@@ -110,6 +110,8 @@ def _asker(settings: Settings) -> str | None:
     try:
         return settings.who()
     except Invalid:
+        if settings.context is not None:  # what is wrong with it must not look like its absence
+            raise
         return None
 
 
