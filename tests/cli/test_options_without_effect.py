@@ -1,12 +1,11 @@
 """Options that exclude each other: no option on the command line is dropped without a word."""
 
-import json
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from tests.cli.commands import Command
-from tests.cli.test_policy_files import LISTS, PRODUCTION, QUESTION, bare, writ
+from tests.cli.test_policy_files import LISTS, PRODUCTION, bare, writ
 
 __all__ = ["bare"]
 
