@@ -16,9 +16,8 @@ def typed(names: Iterable[str] | None = None) -> list[click.Option]:
         one
         for one in context.command.params
         if isinstance(one, click.Option)
-        and one.name is not None
         and (names is None or one.name in names)
-        and context.get_parameter_source(one.name) is ParameterSource.COMMANDLINE
+        and context.get_parameter_source(str(one.name)) is ParameterSource.COMMANDLINE
     ]
 
 
