@@ -7,7 +7,20 @@ from click.testing import CliRunner
 from tests.cli.commands import Command
 from tests.cli.test_policy_files import LISTS, PRODUCTION, bare, writ
 
+from writ_cli.main import cli
+from writ_contracts.errors import Conflict
+from writ_installation.administration.targets import NewTarget, SshAddress, _make_key
+from writ_installation.files.create import create_installation
+from writ_installation.files.home import Home
+
 __all__ = ["bare"]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    home = Home(tmp_path / "home")
+    create_installation(home)
+    return home
 
 
 async def test_folder_beside_a_context_is_refused(command: Command, tmp_path: Path) -> None:
@@ -48,3 +61,59 @@ def test_validation_has_one_format_also_for_a_field(bare: CliRunner) -> None:
     assert writ(bare, "validate", PRODUCTION, "--format", "json", "--field", "0.valid").stdout == "true\n"
     for layout, form in (("text", "table"), ("json", "json"), ("sarif", "json")):
         assert writ(bare, "validate", PRODUCTION, "--format", layout, "-o", form).exit_code == 0
+
+
+EXCLUSIVE = (
+    # the words of a command, and the option that would have no effect
+    ("init --containers .env --listen 0.0.0.0", "--listen"),
+    ("init --containers .env --upgrade", "--upgrade"),
+    ("init --servers 3", "--servers"),
+    ("init --upgrade --tls off", "--tls"),
+    ("policy explain network_status -t a --mode permissive", "--mode"),
+    ("policy eval --mode permissive", "--mode"),
+    ("policy eval -o yaml", "--output"),
+    ("policy eval --field id", "--field"),
+    (f"policy test {PRODUCTION} --running --mode permissive", "--mode"),
+    ("policy allowed --all --principal alice", "--all"),
+    ("policy allowed --all --principal-role dev", "--all"),
+    ("approvals approve 7f3a --challenge c --assertion - --reason x", "--reason"),
+    ("approvals approve 7f3a --challenge c --assertion - --ssh-key x", "--ssh-key"),
+    ("credential request alice new.json --registration - --ssh-key x", "--ssh-key"),
+    ("credential request alice new.json --registration - --attestation x", "--attestation"),
+    ("credential endorse new.json --assertion - --ssh-key x", "--ssh-key"),
+    ("keys rotate audit --settle 0s", "--settle"),
+    ("keys rotate people --hosts-ready", "--hosts-ready"),
+    ("keys rotate policy --people-key x", "--people-key"),
+    ("keys rotate policy --key U", "--key"),
+    ("context alice --as bob", "--as"),
+    ("principal add bob --reason x", "--reason"),
+    ("principal disable bob --as alice", "--as"),
+    ("principal list --context x", "--context"),
+    ("principal show bob --context x", "--context"),
+    ("target add a --role staging --proxmox h --become sudo", "--become"),
+    ("target add a --role staging --docker h:1 --become sudo", "--become"),
+    ("target add a --role staging --ssh u@h --stack-dir /s", "--stack-dir"),
+    ("target add a --role staging --ssh u@h --sudo-password-file policy.yaml", "--sudo-password-file"),
+)
+
+
+@pytest.mark.parametrize(("words", "option"), EXCLUSIVE)
+def test_option_without_effect_beside_another_is_refused(
+    home: Home, monkeypatch: pytest.MonkeyPatch, words: str, option: str
+) -> None:
+    monkeypatch.chdir(home.root)
+    before = sorted(home.root.rglob("*"))
+    refused = CliRunner(env={"WRIT_HOME": str(home.root), "NATS_URL": ""}).invoke(cli, words.split(), input="{}")
+    message = refused.output.partition(" (see `cli ")[0]
+    assert (refused.exit_code, message != refused.output, option in message) == (2, True, True), refused.output
+    assert sorted(home.root.rglob("*")) == before
+
+
+def test_key_that_a_target_has_is_not_taken_for_the_one_that_is_named(home: Home, tmp_path: Path) -> None:
+    home.ssh.mkdir(exist_ok=True)
+    (home.ssh / "a").write_text("one")
+    (tmp_path / "named").write_text("another")
+    address = SshAddress(host="h", user="u", port=22)
+    new = NewTarget(name="a", role="staging", address=address, key_file=tmp_path / "named")
+    with pytest.raises(Conflict, match="has another key than"):
+        _make_key(home, new)
