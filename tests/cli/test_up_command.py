@@ -196,13 +196,13 @@ async def _keep_its_options(shell: Shell) -> None:
 
 
 async def test_options_of_up_without_effect_are_refused(shell: Shell) -> None:
-    for words, environ in (
-        (("--detach", "--verbose"), {}),
-        (("--write-server-config", "nats.conf", "--executors", "2"), {}),
-        (("--write-server-config", "nats.conf", "--tls", "off"), {}),
-        (("--listen", "127.0.0.1"), {"NATS_URL": "nats://127.0.0.1:9"}),
+    for words, url in (
+        (("--detach", "--verbose"), ""),
+        (("--write-server-config", "nats.conf", "--executors", "2"), ""),
+        (("--write-server-config", "nats.conf", "--tls", "off"), ""),
+        (("--listen", "127.0.0.1"), "nats://127.0.0.1:9"),
     ):
-        refused = await shell.writ("up", *words, **environ)
+        refused = await shell.writ("up", *words, NATS_URL=url)
         option = next(one for one in reversed(words) if one.startswith("--"))
         assert (refused.status, refused.out, f"writ: {option}: " in refused.err) == (2, "", True), refused
     assert list(shell.folder.iterdir()) == []

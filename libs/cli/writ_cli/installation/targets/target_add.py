@@ -228,22 +228,14 @@ async def add(settings: Settings, name: str, options: TargetOptions) -> int:
 
 def _refuse_of_others(options: TargetOptions) -> None:
     """Raises UsageError for options that have an effect on another kind of target, or with another option, alone."""
+    login = ("passphrase_file", "become", "sudo_password_file")
     if options.proxmox is not None:
-        unfit = (
-            "docker_ca",
-            "passphrase_file",
-            "become",
-            "sudo_password_file",
-            "file_roots",
-            "mount_roots",
-            "stack_dir",
-        )
+        unfit = (*login, "docker_ca", "file_roots", "mount_roots", "stack_dir")
         refuse_typed(unfit, "it does not apply to a Proxmox VE: leave it out")
     if options.ssh is not None:
         refuse_typed(("docker_ca",), "it is for an engine over TLS: leave it out")
     elif options.docker is not None:
-        unfit = ("passphrase_file", "become", "sudo_password_file")
-        refuse_typed(unfit, "it does not apply to a Docker engine: leave it out")
+        refuse_typed(login, "it does not apply to a Docker engine: leave it out")
     if options.ssh is not None and options.docker is None:
         refuse_typed(("mount_roots", "stack_dir"), "it is for a Docker engine: give --docker, or leave it out")
     if options.become is None:
