@@ -1,6 +1,8 @@
 """Options that exclude each other: no option on the command line is dropped without a word."""
 
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -12,6 +14,7 @@ from writ_contracts.errors import Conflict
 from writ_installation.administration.targets import NewTarget, SshAddress, _make_key
 from writ_installation.files.create import create_installation
 from writ_installation.files.home import Home
+from writ_testing.installations.commands import WritResult
 
 __all__ = ["bare"]
 
@@ -63,12 +66,31 @@ def test_validation_has_one_format_also_for_a_field(bare: CliRunner) -> None:
         assert writ(bare, "validate", PRODUCTION, "--format", layout, "-o", form).exit_code == 0
 
 
+async def keep_its_options(writ: Callable[..., Coroutine[Any, Any, WritResult]]) -> None:
+    """While it is up: refuse an option that differs, and take one with the same value."""
+    assert (await writ("up", "--executors", "1", "--health-port", "0", WRIT_NATS_PORT="4999")).status == 0
+    for words in (("--health-port", "19555"), ("--executors", "2"), ("--no-agent", "x"), ("--gateway",)):
+        refused = await writ("up", "--detach", *words)
+        assert (refused.status, refused.out) == (2, "")
+        assert f", with another {words[0]}; nothing changed: " in refused.err
+
+
+@pytest.mark.parametrize("words", [("--listen", "::1"), ("--tls", "off"), ("--nats-port", "4333")])
+def test_options_of_the_bundled_server_are_refused_beside_another_one(home: Home, words: tuple[str, str]) -> None:
+    runner = CliRunner(env={"WRIT_HOME": str(home.root), "NATS_URL": "nats://127.0.0.1:9"})
+    refused = runner.invoke(cli, ["up", *words])
+    assert (refused.exit_code, f"writ: {words[0]}: these are for" in refused.stderr) == (2, True), refused.output
+
+
 EXCLUSIVE = (
     # the words of a command, and the option that would have no effect
     ("init --containers .env --listen 0.0.0.0", "--listen"),
     ("init --containers .env --upgrade", "--upgrade"),
     ("init --servers 3", "--servers"),
     ("init --upgrade --tls off", "--tls"),
+    ("up --detach --verbose", "--verbose"),
+    ("up --write-server-config nats.conf --executors 2", "--executors"),
+    ("up --write-server-config nats.conf --tls off", "--tls"),
     ("policy explain network_status -t a --mode permissive", "--mode"),
     ("policy eval --mode permissive", "--mode"),
     ("policy eval -o yaml", "--output"),

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.cli.test_options_without_effect import keep_its_options
 from tests.installation.stand_in_installations import WITHIN, start
 
 from writ_cli.installation.processes import up
@@ -71,8 +72,7 @@ async def test_first_commands_of_a_new_user_work(shell: Shell) -> None:
         await _write_and_read(shell)
         await _add_somebody(shell)
         again = await shell.writ("up")
-        assert (again.status, again.err) == (0, "")
-        assert "already up" in again.out
+        assert (again.status, again.err, "already up" in again.out) == (0, "", True)
         keep = await shell.writ("keep")
         assert (keep.status, "does the work of `writ keep` itself" in keep.err) == (2, True), keep
         stranger = await shell.writ("context", "nobody")
@@ -81,7 +81,7 @@ async def test_first_commands_of_a_new_user_work(shell: Shell) -> None:
         detached = await shell.writ("up", "--detach")
         assert (detached.status, detached.err) == (0, "")
         assert "already up" in detached.out
-        await _keep_its_options(shell)
+        await keep_its_options(shell.writ)
     finally:
         down = await shell.writ("down")
     assert down.status == 0, down
@@ -184,28 +184,6 @@ async def test_a_failed_detached_start_ends_with_the_status_of_the_start(shell: 
         failed = await shell.writ(*words)
         assert (failed.status, failed.out) == (1, ""), failed
         assert failed.err.endswith("policy.log: Is a directory\n"), failed
-
-
-async def _keep_its_options(shell: Shell) -> None:
-    """Refuse an option that differs from the running installation's, and take one with the same value."""
-    assert (await shell.writ("up", "--executors", "1", "--health-port", "0", WRIT_NATS_PORT="4999")).status == 0
-    for option, value in (("--health-port", "19555"), ("--executors", "2"), ("--no-agent", "x"), ("--gateway", "")):
-        refused = await shell.writ("up", "--detach", option, *([value] if value else []))
-        assert (refused.status, refused.out) == (2, "")
-        assert f"already up on {shell.folder / '.writ'}, with another {option}; nothing changed: " in refused.err
-
-
-async def test_options_of_up_without_effect_are_refused(shell: Shell) -> None:
-    for words, url in (
-        (("--detach", "--verbose"), ""),
-        (("--write-server-config", "nats.conf", "--executors", "2"), ""),
-        (("--write-server-config", "nats.conf", "--tls", "off"), ""),
-        (("--listen", "127.0.0.1"), "nats://127.0.0.1:9"),
-    ):
-        refused = await shell.writ("up", *words, NATS_URL=url)
-        option = next(one for one in reversed(words) if one.startswith("--"))
-        assert (refused.status, refused.out, f"writ: {option}: " in refused.err) == (2, "", True), refused
-    assert list(shell.folder.iterdir()) == []
 
 
 async def _look_around(shell: Shell) -> None:

@@ -109,9 +109,7 @@ async def up(
         return _write_server_config(settings, config_file, listen, nats_port)
     if running_url(home) is not None and holder(home.lock) is not None:
         return _already_up(settings)
-    refuse_lost_policy_key(home, os.environ.get(VARIABLE, ""))
-    for line in (*unread_variables(os.environ), *lost_keys(home)):
-        _show_line(line)
+    _check_keys(home)
     options = SupervisorOptions(
         nats_port=nats_port,
         health_port=_first_health_port(health_port, nats_port),
@@ -130,6 +128,13 @@ async def up(
     return Exit.DONE
 
 
+def _check_keys(home: Home) -> None:
+    """Report lost keys, and variables that nothing reads. Raises Invalid for policy's key."""
+    refuse_lost_policy_key(home, os.environ.get(VARIABLE, ""))
+    for line in (*unread_variables(os.environ), *lost_keys(home)):
+        _show_line(line)
+
+
 def _refuse_without_effect(home: Home, *, detach: bool, config_file: Path | None) -> None:
     """Raises UsageError for options that the others, or NATS_URL, leave without effect."""
     if config_file is not None:
@@ -137,7 +142,11 @@ def _refuse_without_effect(home: Home, *, detach: bool, config_file: Path | None
         names = set(started) - {"listen", "nats_port"}
         refuse_typed(names, "--write-server-config starts nothing: leave one of them out")
     elif os.environ.get("NATS_URL"):
-        refuse_typed(BUNDLED, "these are for the bundled NATS server, and NATS_URL names another one")
+        port = click.get_current_context().params["nats_port"]  # with 0, the health ports are free ones
+        refuse_typed(
+            BUNDLED if port else {*BUNDLED} - {"nats_port"},
+            "these are for the bundled NATS server, and NATS_URL names another one",
+        )
     if detach:
         refuse_typed(("verbose",), f"a start with --detach shows no logs; they are in {home.log}")
 
