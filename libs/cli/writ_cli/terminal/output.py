@@ -19,7 +19,7 @@ from rich.text import Text
 from writ_cli.terminal.field_path import select
 from writ_cli.terminal.iso_times import with_times
 from writ_cli.terminal.item_tables import cell, columns_of, is_moment, is_table, shortened_digest
-from writ_cli.terminal.quoted_text import BAR, TAB, QuotedItems, QuotedText, lines_behind, quoted_lines
+from writ_cli.terminal.quoted_text import BAR, TAB, QuotedItems, QuotedText, QuotedTexts, lines_behind, quoted_lines
 from writ_cli.terminal.table_widths import (
     SPACE,
     ColumnWidth,
@@ -117,6 +117,9 @@ class Screen:
                 self.quoted(" " * indent, (f"{visible(name)}:", "dim"), text=value)
             elif is_table(value):
                 self._items(name, value, indent)
+            elif isinstance(value, QuotedTexts) and value:
+                self.out.print(Text.assemble(" " * indent, (f"{visible(name)}:", "dim")))
+                self._print(value.lines(visible, self.out))
             elif value not in (None, "", [], {}):
                 text = cell(name, value) if is_moment(name, value) else shown(value, indent + 2)
                 self._wrapped(Text.assemble(" " * indent, (f"{visible(name)}: ", "dim"), text))
