@@ -1,8 +1,7 @@
 """Many targets that are one busy machine: their connections wait their turn, and sshd's limit of logins is survived."""
 
 import asyncio
-import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 
 import asyncssh
@@ -62,16 +61,14 @@ async def test_login_that_sshd_drops_at_its_limit_is_tried_again(tmp_path: Path)
         assert await connecting == ""
 
 
-async def test_host_that_always_hangs_up_is_tried_for_half_of_the_login_time(tmp_path: Path) -> None:
+async def test_host_that_always_hangs_up_is_tried_more_than_once(tmp_path: Path) -> None:
     async with ssh_host(tmp_path / "host", "MaxStartups 1", "PerSourcePenalties no") as host:
         host.server.target()
         reader, writer = await asyncio.open_connection("127.0.0.1", host.server.port)
-        assert (await reader.readline()).startswith(b"SSH-2.0")
-        began = time.monotonic()
-        assert await code_of(host, connect_timeout=4.0) == "turned_away"
-        assert time.monotonic() - began >= 1.0
+        with closing(writer):
+            assert (await reader.readline()).startswith(b"SSH-2.0")
+            assert await code_of(host, connect_timeout=4.0) == "turned_away"
         assert host.server.log.read_text().count("drop connection") > 2
-        writer.close()
 
 
 async def test_jump_host_that_turns_away_many_targets_gives_each_the_reason(host: SshHost) -> None:

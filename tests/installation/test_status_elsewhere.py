@@ -1,6 +1,7 @@
 """`writ status` of processes started by others: the system, or containers."""
 
 import asyncio
+import json
 import os
 import re
 import stat
@@ -156,7 +157,8 @@ async def test_status_by_addresses_reports_a_ready_installation(tmp_path: Path) 
 def own_ports(installation: RunningInstallation) -> list[str]:
     """Return the health ports in the files of the processes. The supervisor's report has `null` for each of them."""
     files = sorted(installation.home.run.glob("*.json"))
-    return [found[1] for path in files if (found := re.search(r'"health_port":(\d+)', path.read_text()))]
+    ports = (json.loads(path.read_text()).get("health_port") for path in files)
+    return [str(port) for port in ports if port]
 
 
 async def test_units_of_a_system_are_queried_at_their_ports(tmp_path: Path) -> None:
