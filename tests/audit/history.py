@@ -89,8 +89,8 @@ class History:
 
     def _decision(self, operation_id: str, principal: str, known: dict[str, Any]) -> Signed:
         about = {name: known[name] for name in ("operation", "target", "acts_for")}
-        who = {"operation_id": operation_id, "principal": principal, "authenticated": "server", "presence": None}
-        return sign(POLICY, structs.replace(sample(Decision), statement_digest=None, **who, **about))
+        who = {"operation_id": operation_id, "principal": principal, "authenticated": "server", "session": ""}
+        return sign(POLICY, structs.replace(sample(Decision), statement_digest=None, presence=None, **who, **about))
 
     async def refused(self, principal: str, key: str, correlation: str = "", message: str = "no rule") -> str:
         """Return the event of an attempt denied by policy."""

@@ -8,13 +8,14 @@ from tests.audit.history import History
 from tests.audit.replica import ask, replica, search, trace
 from tests.contracts.messages import sample
 
-from writ_audit import reading
+from writ_audit import index, reading
 from writ_audit.index_follower import IndexFollower
 from writ_bus.port import Bus
 from writ_contracts.history.audit import SearchReply, SecurityFilter
 from writ_contracts.ids import operation_id
 from writ_contracts.journal import ApprovalGiven, Approved, Archived, RecordRead, Rejected
 from writ_contracts.people.approvals import SignedApproval
+from writ_contracts.requests import ClientInfo
 from writ_contracts.wire import decode_event, encode
 from writ_testing.fakes.scripted_policy import ScriptedPolicy
 from writ_testing.memory.bus import MemoryBus
@@ -180,6 +181,37 @@ async def test_search_names_a_misspelt_name_with_the_nearest(bus: MemoryBus, rec
         ("rule", "opps", ["ops"]),
     ]
     assert (await search(bus, "carol", principal="alice", outcome="failed")).unknown == []
+
+
+async def _from_program(history: History, principal: str, key: str) -> None:
+    await history.requested(principal, key, client=ClientInfo(name="deployer", version="1", session=f"run-{principal}"))
+
+
+async def test_search_names_an_unknown_program_and_session(
+    bus: MemoryBus, recorded: History, scripted: ScriptedPolicy
+) -> None:
+    for principal in ("alice", "bob"):
+        await _from_program(recorded, principal, f"{principal}-p")
+    answer = await search(bus, "carol", client="deplyer", session="run-alicee")
+    assert [(one.filter, one.name, one.nearest) for one in answer.unknown] == [
+        ("client", "deplyer", ["deployer"]),
+        ("session", "run-alicee", ["run-alice"]),
+    ]
+    assert (await search(bus, "carol", client="deployer", session="run-bob", outcome="denied")).unknown == []
+    scripted.effects["audit_read"] = "deny"
+    (unknown,) = (await search(bus, "bob", session="run-alice")).unknown
+    assert "run-alice" not in unknown.nearest, "the session of another principal"
+
+
+async def test_no_recorded_name_is_unknown_where_there_are_more_than_are_read(
+    bus: MemoryBus, recorded: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await _from_program(recorded, "bob", "b-p")
+    monkeypatch.setattr(reading, "MOST_NAMES", 1)
+    monkeypatch.setattr(index, "MOST_NAMES", 1)
+    for fields in ({"principal": "alice"}, {"principal": "bob"}, {"rule": "ops"}, {"session": "run-bob"}):
+        assert (await search(bus, "carol", outcome="unknown", **fields)).unknown == [], fields
+    assert [one.name for one in (await search(bus, "carol", session="run-x")).unknown] == ["run-x"]
 
 
 async def test_suggestions_name_nothing_that_is_not_ones_own(

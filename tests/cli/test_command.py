@@ -171,6 +171,8 @@ async def test_a_trace_reads_as_a_timeline(command: Command, served: ScriptedApi
     for word in ("requested", "dispatched", "granted", "finished", "succeeded", "forged_grant", "rule dev allows it"):
         assert word in shown.stdout
     assert "\x1b" not in shown.stdout
+    for event in json.loads((await command("trace", number, "-o", "json")).stdout)["events"]:
+        assert event["kind"] == "security" or event["body_iso"]["at"] == event["at_iso"]
     assert {event["kind"] for event in json.loads((await command("trace", "c1", "-o", "json")).stdout)["events"]} == {
         *("requested", "dispatched", "granted", "finished", "security")
     }

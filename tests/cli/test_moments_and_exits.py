@@ -15,6 +15,7 @@ from writ_bus import errors as bus_errors
 from writ_cli.terminal import times
 from writ_cli.terminal.error_output import refuse
 from writ_cli.terminal.exit_status import Exit, of_error, of_outcome
+from writ_cli.terminal.iso_times import with_times
 from writ_cli.terminal.output import harmless
 from writ_client.operations.operation_wait import StillOpen
 from writ_contracts import errors
@@ -90,6 +91,26 @@ def test_instants_are_spans_before_now_or_iso_times() -> None:
     assert times.instant("2026-11-25", now=0) > 0
     with pytest.raises(errors.Invalid):
         times.instant("yesterday", now=0)
+
+
+def test_times_of_an_event_are_beside_its_body_which_stays_as_recorded() -> None:
+    body = {
+        "at": 1795617000.0,
+        "parameters": {"until": 1795617000.0},
+        "timeout": 60,
+        "decision": {"payload": {"issued_at": 1795617000.5, "rules": ["ops"]}},
+        "approvals": [{"by": "bob"}, {"at": 1795617001.0}],
+    }
+    shown = with_times({"events": [{"at": 1795617000.0, "body": body}, {"at": 1795617000.0, "body": {"by": "bob"}}]})
+    first, second = shown["events"]
+    assert first["body"] == body
+    assert first["at_iso"] == "2026-11-25T14:30:00.000Z"
+    assert first["body_iso"] == {
+        "at": "2026-11-25T14:30:00.000Z",
+        "decision": {"payload": {"issued_at": "2026-11-25T14:30:00.500Z"}},
+        "approvals": [{}, {"at": "2026-11-25T14:30:01.000Z"}],
+    }
+    assert "body_iso" not in second
 
 
 @pytest.mark.parametrize(

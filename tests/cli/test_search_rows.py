@@ -7,13 +7,13 @@ import click
 import pytest
 from rich.console import Console
 
-from writ_cli.operations.records.search_advice import hidden_advice, unsearchable
+from writ_cli.operations.records.search_advice import hidden_advice, unknown_name, unsearchable
 from writ_cli.operations.records.search_rows import chosen_columns, csv_text, show_rows
 from writ_cli.operations.running import output_labels
 from writ_cli.terminal.output import Screen
 from writ_client.whole_ids import one_of
 from writ_contracts.errors import ConfigError, Invalid
-from writ_contracts.history.audit import HiddenValues, SearchReply, SearchRow
+from writ_contracts.history.audit import HiddenValues, SearchReply, SearchRow, UnknownName
 
 
 def row(**changed: object) -> SearchRow:
@@ -141,3 +141,13 @@ def test_an_id_may_be_a_unique_prefix_of_known_ones() -> None:
     for prefix, why in (("aa", "2 stop ids begin with 'aa'"), ("c", "no stop id begins"), ("", "no stop id")):
         with pytest.raises(Invalid, match=why):
             one_of(prefix, ids, "stop")
+
+
+def test_principal_without_operations_may_be_named_by_security_events() -> None:
+    """A refused publish is a security event of its principal, and no operation."""
+    for nearest, suggestion in (([], ""), (["bob"], "; did you mean 'bob'?")):
+        assert unknown_name(UnknownName(filter="principal", name="bot", nearest=nearest)) == (
+            "no operation on record has principal 'bot' (security events that name it: "
+            f"`writ audit security --principal bot`){suggestion}"
+        )
+    assert unknown_name(UnknownName(filter="client", name="x")) == "nothing on record has client 'x'"

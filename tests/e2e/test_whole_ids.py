@@ -125,6 +125,25 @@ async def test_repeated_lift_by_the_beginning_of_an_id_returns_the_first_outcome
     }
 
 
+async def test_record_and_retry_of_a_run_take_the_beginning_of_its_correlation_id(
+    installation: RunningInstallation,
+) -> None:
+    failed = await installation.writ("run", "test_fail", "-t", "web-*", "--correlation-id", "roll-7f3a", "-o", "json")
+    first = msgspec.json.decode(failed.out.splitlines()[0])
+    traced = await installation.json("trace", "roll-7")
+    assert {event["body"]["correlation_id"] for event in traced["events"]} == {"roll-7f3a"}
+    found = await installation.json("audit", "search", "--correlation-id", "roll-7")
+    assert [one["operation_id"] for one in found["rows"]] == [first["operation_id"]]
+    retried = await installation.writ("run", "test_fail", "--retry", "roll-7", "-o", "json")
+    assert msgspec.json.decode(retried.out.splitlines()[-1])["run"] == "roll-7f3a"
+    again = await installation.json("audit", "search", "--correlation-id", "roll-7f3a")
+    assert len(again["rows"]) == 2, "the retry belongs to the same run"
+    await installation.json("run", "test_noop", "-t", "web-1", "--correlation-id", "roll-7b")
+    for words in (("trace",), ("audit", "search", "--correlation-id")):
+        several = await installation.json(*words, "roll-7", status=2)
+        assert several["error"]["message"] == "several correlation ids begin with 'roll-7': roll-7b, roll-7f3a"
+
+
 async def test_high_level_tools_take_the_beginnings_of_ids(writ: Writ) -> None:
     tools = CapabilityTools(writ, load_catalogue())
     began = await writ.submit("test_sleep", "web-1", {"seconds": 60, "timeout": 120})

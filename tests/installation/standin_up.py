@@ -11,7 +11,8 @@ from writ_cli.terminal.error_output import refuse
 from writ_installation.backends import AgentKind
 from writ_installation.files.home import Home
 from writ_installation.processes.services import ProcessTable
-from writ_installation.supervisor.supervisor import Supervisor, SupervisorOptions
+from writ_installation.supervisor.options import SupervisorOptions
+from writ_installation.supervisor.supervisor import Supervisor
 from writ_runtime.signals import StopSignal
 
 STANDIN = Path(__file__).with_name("standin.py")

@@ -8,6 +8,8 @@ import pytest
 
 from writ_installation.files import list_edits
 from writ_installation.files.home import Home
+from writ_installation.nats import disk
+from writ_installation.nats import server as bundled
 from writ_installation.nats.server import BundledServer, free_port
 from writ_installation.server_access.server_address import ServerAddress
 from writ_installation.supervisor.admission import keep_admitted
@@ -54,5 +56,30 @@ async def test_a_change_that_is_taken_back_after_an_interrupted_reload_is_applie
         assert await server.adapt()
         assert key not in home.server_config.read_text()
         assert not await server.adapt()
+    finally:
+        await server.stop()
+
+
+async def test_every_warning_of_the_server_is_told_until_it_is_fixed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundled, "renew", lambda _, __: "not renewed")
+    monkeypatch.setattr(bundled, "exposure", lambda _, __: "without TLS")
+    monkeypatch.setattr(disk, "shortage", lambda _, __: "little room")
+    shown: list[str] = []
+    address = ServerAddress(host="127.0.0.1", port=free_port(), monitor_port=free_port())
+    server = BundledServer(prepare(tmp_path), address, shown.append, os.environ)
+    await server.start()
+    try:
+        assert server.warning == "not renewed; without TLS; little room"
+        await server.adapt()
+        assert shown == ["not renewed", "without TLS", "little room"]
+        monkeypatch.setattr(bundled, "renew", lambda _, __: "")
+        await server.adapt()
+        assert server.warning == "without TLS; little room"
+        monkeypatch.setattr(bundled, "renew", lambda _, __: "not renewed again")
+        await server.adapt()
+        assert server.warning == "not renewed again; without TLS; little room"
+        assert shown[3:] == ["not renewed again"]
     finally:
         await server.stop()

@@ -28,7 +28,8 @@ from writ_installation.files.lost_policy_key import kept_former_keys
 from writ_installation.nats import disk
 from writ_installation.nats.disk import check_room_for_new
 from writ_installation.supervisor.detached_start import detach
-from writ_installation.supervisor.supervisor import Supervisor, SupervisorOptions
+from writ_installation.supervisor.options import SupervisorOptions
+from writ_installation.supervisor.supervisor import Supervisor
 from writ_runtime.signals import StopSignal
 from writ_trust.keys import Key, generate_seed
 

@@ -85,7 +85,7 @@ async def test_rotation_waits_for_a_load_of_the_new_key_and_needs_another_to_ref
     cluster.load(installation.home, *cluster.nodes)
     await problem_is(installation, "")
     before = installation.home.public("audit")
-    rotation = asyncio.create_task(installation.writ("keys", "rotate", "audit", "--settle", "0s"))
+    rotation = asyncio.create_task(installation.writ("keys", "rotate", "audit"))
     await problem_is(installation, LATE)
     assert installation.home.public("audit") == before, "NATS does not know the new key yet"
     cluster.load(installation.home, *cluster.nodes)

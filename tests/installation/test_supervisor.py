@@ -20,7 +20,7 @@ from writ_installation.files.home import Home, host_token
 from writ_installation.processes import child
 from writ_installation.status.control import down, restart, status, to_restart
 from writ_installation.supervisor import supervisor
-from writ_installation.supervisor.supervisor import SupervisorOptions
+from writ_installation.supervisor.options import SupervisorOptions
 from writ_testing.exhaustive import some
 from writ_testing.peers.nats_server import free_port
 from writ_testing.search import alive, files, folders, modes

@@ -112,6 +112,7 @@ async def test_a_policy_that_does_not_load_leaves_the_last_good_one_in_force_lou
     check = await asking.service.checks()["policy"]()
     assert check is not None
     assert "unknown key 'nmae'; did you mean 'name'?" in check
+    assert check.startswith("version 1, of a file, is in force: ")
     assert "file.refused" in [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
     assert b'writ_policy_load_errors_total{file="policy"} 1.0' in asking.measured.exposition()[0]
 

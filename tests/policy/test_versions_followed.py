@@ -75,7 +75,9 @@ async def test_a_stored_version_starts_a_replica_whose_file_cannot_be_used(askin
     await asking.service.stop()
     async with another(broker_of(asking), asking.files) as second:
         assert await second.code(second.subject()) == "denied"
-        assert "did you mean 'name'" in str(await second.service.checks()["policy"]())
+        check = str(await second.service.checks()["policy"]())
+        assert "did you mean 'name'" in check
+        assert check.startswith("version 2, by ")
 
 
 async def test_a_version_that_loads_elsewhere_and_not_here_stops_this_replica_and_nothing_older_decides(

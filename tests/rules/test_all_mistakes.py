@@ -2,6 +2,8 @@
 
 from tests.rules.asking import refused, written
 
+from writ_testing.each_case import each_case
+
 
 def test_all_mistakes_of_a_file_are_reported_at_once() -> None:
     found = refused(written("enabled: 7", "colour: red", "users: 3", "max_targets: -1"))
@@ -63,3 +65,27 @@ def test_each_mistake_of_a_window_is_reported() -> None:
     windows = "[{name: patches, start_time: soon, end_time: later, timezone: Mars}]"
     text = f"policies: {{maintenance_windows: {windows}, global_policies: []}}"
     assert [reply.split(": ", 1)[1].split("'")[1] for reply in refused(text)] == ["soon", "later", "Mars"]
+
+
+@each_case(
+    ("key", "advice"),
+    [
+        ("minimum", "write 'min'"),
+        ("maximum", "write 'max'"),
+        ("minLength", "did you mean 'min_length'?"),
+        ("max_items", "write 'max_length'"),
+        ("regex", "write 'pattern', which covers the whole string"),
+        ("enum", "write 'allowed_values'"),
+        ("not_in", "write 'denied_values'"),
+        ("values", "did you mean 'allowed_values' or 'denied_values'?"),
+        ("default_value", "write 'default'"),
+    ],
+)
+def test_keys_of_other_formats_in_a_constraint_lead_to_those_of_this_one(key: str, advice: str) -> None:
+    text = written(f"parameter_constraints: {{service_name: {{{key}: 1}}}}")
+    assert refused(text) == [f"policy.yaml:6:46: unknown key '{key}'; {advice}"]
+
+
+def test_keys_of_other_formats_for_an_attribute_lead_to_those_of_this_one() -> None:
+    text = written("target_attributes: {tier: {minimum: 1}}")
+    assert refused(text) == ["policy.yaml:6:34: unknown key 'minimum'; write 'min'"]

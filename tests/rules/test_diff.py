@@ -9,6 +9,8 @@ from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Principal, Target
 from writ_documents import yaml_file
 from writ_documents.document import FileErrors
+from writ_rules.analysis import request_space
+from writ_rules.analysis.changes import MOST_APART
 from writ_rules.analysis.diff import Change, Diff, diff
 from writ_rules.analysis.question_space import QuestionSpace
 from writ_rules.loading import checked_document
@@ -221,6 +223,79 @@ def test_changes_name_the_rules_that_differ() -> None:
     assert [(one.kind, one.changed) for one in found.changes] == [("newly_denied", ["no"])]
     opened = compared([], [], deny_by_default=False).changes
     assert {tuple(one.changed) for one in opened} == {("deny_by_default",)}
+
+
+def constrained(name: str, **constraints: Any) -> dict[str, Any]:
+    return rule(name, "service_stop", parameter_constraints=constraints)
+
+
+@pytest.mark.parametrize("question_space", [SPACE, QuestionSpace(catalogue=CATALOGUE)])
+def test_changes_name_every_rule_that_differs_in_the_same_way(question_space: QuestionSpace) -> None:
+    def limited(most: int, *names: str) -> list[dict[str, Any]]:
+        return [
+            constrained("a", service_name={"allowed_values": ["nginx"]}, timeout={"max": most}),
+            constrained("b", service_name={"allowed_values": ["chrony", *names]}),
+        ]
+
+    found = compared(limited(60), limited(61, "ssh"), question_space).changes
+    assert {(one.kind, *one.changed) for one in found} == {("newly_allowed", "a"), ("newly_allowed", "b")}
+    assert all(one.after_rules == one.changed for one in found)
+    assert {(one.example.parameters["service_name"], *one.changed) for one in found} == {("nginx", "a"), ("ssh", "b")}
+
+
+def test_changed_terms_and_denials_name_every_rule_too() -> None:
+    def named(**keys: Any) -> list[dict[str, Any]]:
+        names = {"a": ["nginx"], "b": ["ssh"], "c": ["ssh"]}
+        return [{**constrained(name, service_name={"allowed_values": of}), **keys} for name, of in names.items()]
+
+    found = compared(named(operation_timeout=100), named(operation_timeout=200)).changes
+    assert {(one.kind, *one.changed) for one in found} == {("other_terms", "a"), ("other_terms", "b", "c")}
+    every = rule("every", "service_stop")
+    found = compared([every, *named(allowed=False)], [every]).changes
+    assert {(one.kind, name) for one in found for name in one.changed} == {("newly_allowed", name) for name in "abc"}
+
+
+def test_very_many_changes_of_one_kind_are_merged_and_name_every_rule() -> None:
+    def named(**keys: Any) -> list[dict[str, Any]]:
+        return [
+            {**constrained(f"r{number}", service_name={"allowed_values": [f"app{number}"]}), **keys}
+            for number in range(MOST_APART + 20)
+        ]
+
+    everybody = QuestionSpace(catalogue=CATALOGUE, targets=TARGETS[:1], principals=(ALICE,))
+    found = compared(named(max_targets=2), named(max_targets=2, allowed=False), everybody)
+    assert len(found.changes) == MOST_APART + 1
+    assert {name for one in found.changes for name in one.changed} == {one["name"] for one in named()}
+
+
+def test_a_value_is_not_compared_with_every_pattern_that_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    judged: list[bool | None] = []
+
+    def counted(clause: Any, case: Any) -> bool | None:
+        judged.append(holds(clause, case))
+        return judged[-1]
+
+    def named(most: int, many: int) -> list[dict[str, Any]]:
+        constraints = [{"service_name": {"pattern": f"app{number}-[a-z]+"}} for number in range(many)]
+        return [constrained(f"r{number}", **one, timeout={"max": most}) for number, one in enumerate(constraints)]
+
+    holds = request_space._holds
+    monkeypatch.setattr(request_space, "_holds", counted)
+    counts = []
+    for many in (20, 80):
+        judged.clear()
+        found = compared(named(60, many), named(61, many)).changes
+        assert len({name for one in found for name in one.changed}) == many
+        counts.append(len(judged))
+    assert counts[1] < 8 * counts[0], counts  # 12 times, if every value meets every pattern
+
+
+def test_several_roles_are_not_shown_for_the_rules_of_each_alone() -> None:
+    rules = [rule(role, "service_stop", user_roles=[role]) for role in ("operator", "approver")]
+    both = rule("both", "service_stop", user_roles=["operator"], targets=["web-*"])
+    found = compared([], [*rules, both], QuestionSpace(catalogue=CATALOGUE)).changes
+    assert {tuple(one.principal_roles) for one in found} == {("operator",), ("approver",)}
+    assert {name for one in found for name in one.changed} == {"operator", "approver", "both"}
 
 
 @pytest.mark.parametrize(

@@ -243,13 +243,11 @@ class AuditIndex:
 
     def names(self, column: str, only_of: str | None) -> list[str]:
         """Return the distinct values of a column, for suggestions."""
-        if column not in ("principal", "target", "operation"):
+        if column not in ("principal", "target", "operation", "client", "session"):
             raise ValueError(column)
-        sql = f"SELECT DISTINCT {column} FROM operations"  # noqa: S608
-        if only_of is None:
-            return [str(row[0]) for row in self._read(f"{sql} LIMIT {MOST_NAMES}", [])]
-        own = f"{sql} WHERE principal = ? OR (acts_for = ? AND acts_for != '') LIMIT {MOST_NAMES}"
-        return [str(row[0]) for row in self._read(own, [only_of, only_of])]
+        own = "1" if only_of is None else "(principal = :own OR (acts_for = :own AND acts_for != ''))"
+        sql = f"SELECT DISTINCT {column} FROM operations WHERE {own} AND {column} != '' LIMIT {MOST_NAMES}"  # noqa: S608
+        return [str(row[0]) for row in self._read(sql, {"own": only_of})]
 
     def values(self, kind: str) -> list[str]:
         """Return the distinct values of a kind of terms, such as `rule`, for suggestions."""

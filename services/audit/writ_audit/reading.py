@@ -13,7 +13,7 @@ import msgspec
 from msgspec import structs
 
 from writ_audit.hidden_values import HiddenValueSearch, SoughtDigests
-from writ_audit.index import READERS, AuditIndex, LinkedEvent, OperationOwner
+from writ_audit.index import MOST_NAMES, READERS, AuditIndex, LinkedEvent, OperationOwner
 from writ_audit.index_follower import IndexFollower
 from writ_audit.permission import QueryReader, ReadPermission
 from writ_audit.projection import APPROVER, SECURITY, project
@@ -124,7 +124,8 @@ class AuditQueryEndpoint:
     def _unknown(self, query: SearchQuery, only_of: str | None) -> list[UnknownName]:
         """Return names in the query that occur in no record."""
         sought = [(column, names_of(query, column)) for column in ("principal", "target", "operation", "rule")]
-        sought.append((APPROVER, query.approvers))
+        sought += [(APPROVER, query.approvers)]
+        sought += [(name, [value]) for name, value in (("client", query.client), ("session", query.session)) if value]
         unknown, left = list[UnknownName](), MOST_COMPARED
         for column, names in sought:
             by_term = column in ("rule", APPROVER)
@@ -132,11 +133,18 @@ class AuditQueryEndpoint:
                 continue
             known = self._index.values(column) if by_term else self._index.names(column, only_of)
             for name in (one for one in names if one not in known):
+                if len(known) >= MOST_NAMES and self._is_recorded(column, name, only_of):
+                    continue
                 left -= len(known)
                 unknown.append(
                     UnknownName(filter=column, name=name, nearest=nearest(name, known, 3) if left >= 0 else [])
                 )
         return unknown
+
+    def _is_recorded(self, column: str, name: str, only_of: str | None) -> bool:
+        """Return whether an operation has this name, also where there are more names than are read."""
+        field = {"approvers": [name]} if column == APPROVER else {column: name}
+        return bool(self._index.search(structs.replace(SearchQuery(limit=1), **field), only_of))
 
     async def _limited_to(self, reader: QueryReader, query: SearchQuery) -> str | None:
         """Return the reader's principal if the search is limited to its own operations, else None."""

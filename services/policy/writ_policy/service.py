@@ -296,8 +296,18 @@ class PolicyService:
         return None if problem is None else Attention(f"the last good version is in force: {problem}"[:1000])
 
     async def _policy_check(self) -> str | None:
+        if (problem := self._sources.problem("policy")) is not None:
+            return Attention(f"{self._in_force()} is in force: {problem}"[:1000])
         ignored = self._sources.ignored()
-        return await self._file_check("policy") or (Detail(ignored) if ignored else None)
+        return Detail(ignored) if ignored else None
+
+    def _in_force(self) -> str:
+        """Return which version decides while the policy file has a mistake."""
+        current = self._versions.current if self._versions else None
+        if current is None:
+            return "the last good version"
+        stored = current.stored
+        return f"version {stored.number}, {'of a file' if stored.origin == 'file' else f'by {stored.author}'},"
 
     async def _versions_check(self) -> str | None:
         if self._versions is None:

@@ -12,6 +12,7 @@ from writ_cli.approvals.passkey_approval import CHALLENGE, challenge_of, signed_
 from writ_cli.arguments import completion
 from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.options import asking, listing
+from writ_cli.arguments.typed_options import refuse_typed
 from writ_cli.context.settings import Settings
 from writ_cli.credentials.options import ASSERTION
 from writ_cli.operations.catalogue import parameter_words
@@ -188,6 +189,10 @@ async def approve(
     """Approve a request. What is approved is shown first."""
     if yes and expected is None and len(operation) != WHOLE_ID:
         raise click.UsageError("--yes approves without showing the request: give the whole operation id, or --digest")
+    if challenge_file is not None or assertion is not None:
+        refuse_typed(
+            ("reason", "ssh_key"), "a passkey has signed --challenge, with its own reason: leave one of them out"
+        )
     async with await settings.connect() as writ:
         card = await _card(settings, writ, operation, policy_key, values)
         _check_digest(card, expected)

@@ -224,6 +224,7 @@ def _runs(body: Body, *, traced: bool = False) -> Command:
             screen=Screen(form, field, quiet=quiet),
             home=Home(home),
             home_given=source("home") is not ParameterSource.DEFAULT,
+            home_typed=source("home") is ParameterSource.COMMANDLINE,
             environ=os.environ,
             principal=None if typed_context and source("principal") is ParameterSource.ENVIRONMENT else principal,
             context=None if context is None else ContextFolder(os.environ).named(context),

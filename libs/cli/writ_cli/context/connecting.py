@@ -116,7 +116,10 @@ def _own_key(settings: Settings, principal: str) -> Path:
 
 
 def _named(settings: Settings, path: Path) -> Context:
+    """Return the context of a file. Raises Invalid for an installation or a principal that is named beside it."""
     context = read_context(path)
+    if settings.home_typed:
+        raise Invalid(f"{path} names an installation, so --home has no effect: leave one of them out")
     if settings.principal not in (None, "", context.principal):
         raise Invalid(
             f"{path} is the context of {context.principal}, not of {settings.principal}: leave one of them out"

@@ -28,6 +28,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     home: Home
     home_given: bool = True
     """True if the folder was named explicitly; otherwise it is the default."""
+    home_typed: bool = False
+    """True if `--home` is on the command line. WRIT_HOME may stay a default beside a context."""
     environ: Mapping[str, str]
     principal: str | None = None
     context: Path | None = None

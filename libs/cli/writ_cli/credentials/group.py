@@ -10,6 +10,7 @@ import click
 
 from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.options import listing, local
+from writ_cli.arguments.typed_options import refuse_typed
 from writ_cli.context.settings import Settings
 from writ_cli.credentials import enrolment_files
 from writ_cli.credentials.makers import relying_party, root
@@ -92,6 +93,8 @@ async def request(
     """
     if unattested and attestation is not None:
         raise click.UsageError("--unattested leaves out the attestation that --attestation names: give one of them")
+    if registration is not None:
+        refuse_typed(("ssh_key", "attestation"), "--registration is that of a passkey: leave one of them out")
     about = about_installation(settings, root, installation)
     if registration is not None:
         enrolment = unsigned_passkey(
@@ -119,6 +122,8 @@ async def endorse(settings: Settings, file: Path, ssh_key: Path | None, assertio
 
     Compare the digest with the one on that person's screen, by voice or in sight.
     """
+    if assertion is not None:
+        refuse_typed(("ssh_key",), "--assertion is that of a passkey: leave one of them out")
     enrolment = enrolment_files.read_file(file)
     answer = None if assertion is None else read_answer(assertion, prompts=not yes)
     show_enrolment(settings.screen, enrolment, file)

@@ -178,6 +178,8 @@ async def config(settings: Settings, client: str, profile: str, read_only: bool)
 
     Nothing is written. Standard error names the file that it belongs in.
     """
+    if settings.context:
+        settings.where()  # raises Invalid as `writ mcp stdio` would, whose error few people read
     where = ["--context", str(settings.context.absolute())] if settings.context else ["--as", _known(settings)]
     options = ["--profile", profile, *(["--read-only"] if read_only else [])]
     server = {

@@ -15,6 +15,7 @@ import click
 import msgspec
 
 from writ_cli.arguments.options import asking
+from writ_cli.arguments.typed_options import refuse_typed
 from writ_cli.context.settings import Settings
 from writ_cli.policy.files import PolicyFiles, offline, read
 from writ_cli.terminal.exit_status import Exit
@@ -85,6 +86,8 @@ async def evaluate(
     A malformed line gets the reply `invalid`; the others go on. With --policy no server is needed. Without it the
     policy in force decides; requests of others need the right to read it (`audit_read`).
     """
+    if settings.screen.form not in ("table", "json") or settings.screen.field is not None:
+        refuse_typed(("form", "field"), "the output is always lines of JSON: leave it out")
     with _opened(requests) as source:
         if files is not None:
             with interruptible():

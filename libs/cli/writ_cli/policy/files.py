@@ -12,6 +12,7 @@ from typing import Any
 import click
 from msgspec import Struct
 
+from writ_cli.arguments.typed_options import refuse_typed
 from writ_cli.context.settings import Settings
 from writ_cli.policy.offline_policy import OfflinePolicy
 from writ_client.queries.policy_queries import PolicyQueries
@@ -78,6 +79,7 @@ def _named(policy_file: Path | None, inventory: Path | None, principals: Path | 
         return PolicyFiles(policy=policy_file, inventory=inventory, principals=principals, mode=mode)
     if inventory is not None or principals is not None:
         raise click.UsageError("--inventory and --principals go with --policy; without it the running Writ answers")
+    refuse_typed(("mode",), "it goes with --policy; the running Writ has its own")
     return None
 
 
@@ -110,6 +112,8 @@ def _asker(settings: Settings) -> str | None:
     try:
         return settings.who()
     except Invalid:
+        if settings.context is not None:  # what is wrong with it must not look like its absence
+            raise
         return None
 
 

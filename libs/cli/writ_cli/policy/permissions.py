@@ -115,6 +115,8 @@ async def allowed(
     to read others' (`audit_read`), the running Writ lists one's own. Each row agrees with the decision on a single
     request, except that stops in force are ignored.
     """
+    if everything and (who or principal_role):
+        raise click.UsageError("--all is everybody: leave it out, or --principal and --principal-role")
     unnamed = files is None and not (who or principal_role or everything)
     if unnamed and not (role or target):
         who = settings.who()

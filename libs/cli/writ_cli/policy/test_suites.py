@@ -8,6 +8,7 @@ from msgspec import Struct
 from rich.text import Text
 
 from writ_cli.arguments.options import OUTPUT_FILE, asking
+from writ_cli.arguments.typed_options import refuse_typed
 from writ_cli.context.settings import Settings
 from writ_cli.policy.files import FILE, MODE, RUNNING, text_of
 from writ_cli.policy.problems import of_files, show_problems
@@ -77,6 +78,7 @@ async def test(
     """
     suites = list(dict.fromkeys(_suites(paths or (Path(),))))
     if running:
+        refuse_typed(("mode",), "the running Writ has its own: leave it out, or --running")
         if junit_file is not None:
             raise click.UsageError("--junit is for suites that are run here")
         tested = await _by_running_writ(settings, suites, policy_file)

@@ -10,6 +10,7 @@ from msgspec import structs
 from rich.text import Text
 
 from writ_cli.arguments.options import asking
+from writ_cli.arguments.typed_options import refuse_typed
 from writ_cli.context.settings import Settings
 from writ_cli.policy.files import INVENTORY, MODE, PRINCIPALS, RUNNING, text_of
 from writ_cli.policy.problems import counted, of_files, show_problems
@@ -31,7 +32,9 @@ from writ_rules.validation import ValidationContext, validate_file, validate_tex
 from writ_runtime.plugins.entry_points import load_catalogue
 from writ_runtime.signals import interruptible
 
-FORMATS = ("text", "json", "github", "sarif")
+LISTS = ("inventory", "principals", "mode")
+FORMATS = {"text": "table", "json": "json", "github": "", "sarif": "json"}
+"""The values of `--format`, each with the one of `--output` that means the same or contains it."""
 STDIN = Path("-")
 
 
@@ -44,7 +47,7 @@ STDIN = Path("-")
 @click.option(
     "--format",
     "layout",
-    type=click.Choice(FORMATS),
+    type=click.Choice(list(FORMATS)),
     help="json as `-o json`; github and sarif for CI; text by default.",
 )
 @click.option("--fail-on", type=click.Choice(["refused", "warning"]), default="refused", show_default=True)
@@ -66,6 +69,9 @@ async def validate(
     them are warnings, as for the running Writ. A suite is checked with the files it names. Exit status 2 when a service
     in this mode would refuse one of them, or with --fail-on warning when there is any problem.
     """
+    if running:
+        refuse_typed(LISTS, "the running Writ has its own: leave them out, or --running")
+    layout = _layout(settings.screen, layout)
     named = [path for file in files for path in _policy_files(file)]
     catalogue = load_catalogue(evaluators=True)
     if running:
@@ -79,7 +85,6 @@ async def validate(
     else:
         among, found = _lists(inventory, principals)
         found += [_checked(path, catalogue, mode, among) for path in named]
-    layout = layout or ("json" if settings.screen.json else "text")
     _show_all(settings.screen, found, layout)
     unnamed = not (running or inventory or principals)
     if layout == "text" and unnamed and settings.home.inventory.exists() and any(one.rules for one in found):
@@ -87,6 +92,18 @@ async def validate(
         click.echo(visible(text), err=True)
     failed = any(not each.valid or (fail_on == "warning" and each.problems) for each in found)
     return Exit.INVALID if failed else Exit.DONE
+
+
+def _layout(screen: Screen, layout: str | None) -> str:
+    """Return the format of the output. Raises UsageError where `--format`, `--output` and `--field` contradict."""
+    if layout is None:
+        return "json" if screen.json else "text"
+    same = FORMATS[layout] == screen.form
+    refuse_typed(
+        [*([] if same else ["form"]), *([] if FORMATS[layout] == "json" else ["field"])],
+        f"--format is {layout}: leave one out",
+    )
+    return layout
 
 
 def _policy_files(file: Path) -> list[Path]:

@@ -16,10 +16,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from writ_cli.terminal import times
 from writ_cli.terminal.field_path import select
+from writ_cli.terminal.iso_times import with_times
 from writ_cli.terminal.item_tables import cell, columns_of, is_moment, is_table, shortened_digest
-from writ_cli.terminal.quoted_text import BAR, TAB, QuotedItems, QuotedText, lines_behind, quoted_lines
+from writ_cli.terminal.quoted_text import BAR, TAB, QuotedItems, QuotedText, QuotedTexts, lines_behind, quoted_lines
 from writ_cli.terminal.table_widths import (
     SPACE,
     ColumnWidth,
@@ -37,7 +37,6 @@ from writ_documents import yaml_file
 _ANY = 10_000
 """Wider than any table."""
 _word = re.compile(r"\S+\s*").finditer
-_AS_WRITTEN = frozenset(("parameters", "effective", "output", "body", "payload", "details", "schema"))
 _COLOURS = {
     "succeeded": "green",
     "previewed": "cyan",
@@ -80,19 +79,19 @@ class Screen:
         line for each, texts as they are.
         """
         if self.field is not None:
-            for part in select(_with_times(value), self.field):
+            for part in select(with_times(value), self.field):
                 click.echo(visible(part, newlines=True) if isinstance(part, str) else _json(part))
         elif self.form == "yaml":
             click.echo(_yaml(value), nl=False)
         else:
-            click.echo(harmless(msgspec.json.format(msgspec.json.encode(_with_times(value)), indent=2).decode()))
+            click.echo(harmless(msgspec.json.format(msgspec.json.encode(with_times(value)), indent=2).decode()))
 
     def item(self, value: Any) -> None:
         """Write one of many results for programs, as it comes: one line of JSON, or one document of a YAML stream."""
         if self.form == "yaml":
             click.echo(f"---\n{_yaml(value)}", nl=False)
         else:
-            click.echo(_json(_with_times(value)))
+            click.echo(_json(with_times(value)))
 
     def refuse_field(self) -> None:
         """Raises UsageError for `--field`, which is for one result, where many come one after the other."""
@@ -118,6 +117,9 @@ class Screen:
                 self.quoted(" " * indent, (f"{visible(name)}:", "dim"), text=value)
             elif is_table(value):
                 self._items(name, value, indent)
+            elif isinstance(value, QuotedTexts) and value:
+                self.out.print(Text.assemble(" " * indent, (f"{visible(name)}:", "dim")))
+                self._print(value.lines(visible, self.out))
             elif value not in (None, "", [], {}):
                 text = cell(name, value) if is_moment(name, value) else shown(value, indent + 2)
                 self._wrapped(Text.assemble(" " * indent, (f"{visible(name)}: ", "dim"), text))
@@ -237,29 +239,9 @@ def _beneath(first: Text, second: Text) -> Text:
     return Text.assemble(first, "\n", second) if second else first
 
 
-def _with_times(value: Any) -> Any:
-    """Return plain data with each Unix time in ISO 8601 too, under `…_iso`. Text of requesters and hosts, and signed
-    bytes, stay as they are.
-    """
-    return _beside(msgspec.to_builtins(value))
-
-
-def _beside(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_beside(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    found = dict[str, Any]()
-    for key, item in value.items():
-        found[key] = item if key in _AS_WRITTEN else _beside(item)
-        if is_moment(key, item):
-            found.setdefault(f"{key}_iso", times.iso(item))
-    return found
-
-
 def _yaml(value: object) -> str:
     """Return one document, with control and invisible characters escaped."""
-    built = _with_times(value)
+    built = with_times(value)
     text = yaml_file.dump(built)
     return yaml_file.dump(built, ascii_only=True) if visible(text, newlines=True) != text else text
 

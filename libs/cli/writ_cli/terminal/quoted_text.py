@@ -4,9 +4,10 @@ belongs to the text.
 Otherwise tabs, spaces or a new line move a part of a text to where a line of the card may begin.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import msgspec
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
@@ -14,6 +15,7 @@ from rich.text import Text
 
 TAB = 8
 BAR = "    | "
+DASH = "- "
 MIN_WIDTH = 8
 
 
@@ -27,6 +29,22 @@ class QuotedItems(list[dict[str, Any]]):
     """Mappings that `Screen.fields` prints so: each row of their table behind a bar."""
 
     __slots__ = ()
+
+
+class QuotedTexts(list[str]):
+    """Texts that `Screen.fields` prints so: each on a line of its own, behind a bar."""
+
+    __slots__ = ()
+
+    def lines(self, visible: Callable[[str], str], console: Console) -> Iterator[Text]:
+        """Yield the lines: each text behind a dash, and indented where it wraps. A text with a line end or a tab is
+        JSON. `visible` replaces other control characters.
+        """
+        room = max(console.width - len(BAR) - len(DASH), MIN_WIDTH)
+        for text in self:
+            line = Text(visible(text if text.isprintable() else msgspec.json.encode(text).decode()))
+            for number, part in enumerate(line.wrap(console, room, overflow="fold") or [Text()]):
+                yield Text.assemble(BAR, " " * len(DASH) if number else DASH, part)
 
 
 def quoted_lines(head: Text, text: str, console: Console) -> Iterator[Text]:

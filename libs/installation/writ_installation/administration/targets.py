@@ -183,6 +183,8 @@ def put_entry(home: Home, entry: dict[str, Any]) -> Target:
 def _make_key(home: Home, new: NewTarget) -> tuple[Path, str]:
     """Return the private key's file, and its public half in authorized_keys form."""
     path = home.ssh / new.name
+    if path.exists() and new.key_file is not None and path.read_bytes() != new.key_file.read_bytes():
+        raise Conflict(f"{path} has another key than {new.key_file}: remove the one that {new.name} should not have")
     source = path if path.exists() else new.key_file
     if source is None:
         made = _enrol(["new-key", f"writ {new.name}"])

@@ -191,8 +191,8 @@ class BundledServer:
         self.restarted_at: float | None = None
         self.problem = ""
         """Why nothing can be stored."""
-        self.warning = ""
-        """Why that may happen."""
+        self._warnings: tuple[str, ...] = ()
+        self._short = ""
         self.log = home.log / "nats.log"
         self._home = home
         self._show = show
@@ -203,6 +203,11 @@ class BundledServer:
         self._stopped_for = ""
         self._serves = asyncio.Event()
         self._watcher: asyncio.Task[None] | None = None
+
+    @property
+    def warning(self) -> str:
+        """What may go wrong: with the certificate, by an open address, and with the disk."""
+        return "; ".join(self._warnings)
 
     @property
     def pid(self) -> int | None:
@@ -225,18 +230,18 @@ class BundledServer:
     async def start(self) -> None:
         """Returns when it serves. Raises BusError: a port is taken, or in the server's own words."""
         self._home.store.mkdir(parents=True, exist_ok=True)
-        for warning in filter(None, (self._renew(), exposure(self._home, self.address.host), self._shortage())):
-            self.warning = warning
-            self._show(warning)
+        self._short = disk.shortage(self._home.store, sizes(self._home))
+        self._warn(renew(self._home, time.time()))
         with _port_advice():
             await self._spawn()
         self._watcher = tasks.keep("keep nats", self._keep_running)
 
-    def _shortage(self) -> str:
-        return disk.shortage(self._home.store, sizes(self._home))
-
-    def _renew(self) -> str:
-        return renew(self._home, time.time())
+    def _warn(self, not_renewed: str) -> None:
+        """Keep all warnings, and show the new ones."""
+        known = self._warnings
+        self._warnings = tuple(filter(None, (not_renewed, exposure(self._home, self.address.host), self._short)))
+        for warning in [one for one in self._warnings if one not in known]:
+            self._show(warning)
 
     async def _spawn(self) -> None:
         address, expected = self.address, configuration(self._home, self.address)
@@ -260,9 +265,7 @@ class BundledServer:
         """Apply changes of the files; return whether there were any. Raises ConfigError, BusError."""
         if is_on(self._home) != self.encrypted:
             raise ConfigError(f"{self._home.tls_file}: to switch TLS on or off, run `writ down` and `writ up`")
-        if problem := await asyncio.to_thread(self._renew):
-            self.warning = problem
-            self._show(problem)
+        self._warn(await asyncio.to_thread(renew, self._home, time.time()))
         expected = configuration(self._home, self.address)
         if expected == self._loaded:
             return False

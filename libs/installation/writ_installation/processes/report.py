@@ -27,6 +27,21 @@ class ProcessReport(Struct, frozen=True, kw_only=True):
     stop_seconds: float = STOP_SECONDS
 
 
+class ReportedOptions(Struct, frozen=True, kw_only=True):
+    """The options with which it was started, under the names of the parameters of `writ up`."""
+
+    nats_port: int
+    health_port: int
+    listen: str
+    tls: str | None
+    policies: int
+    executors: int
+    audits: int
+    agents: int
+    gateway: bool
+    without: list[str]
+
+
 class InstallationReport(Struct, frozen=True, kw_only=True):
     """A running installation. `state` is starting, ready or stopping.
 
@@ -45,6 +60,8 @@ class InstallationReport(Struct, frozen=True, kw_only=True):
     """Digest of the `keyring.json` that is in force; empty without one."""
     agents: str = ""
     """Digest of the `agents.yaml` that is in force; empty without one, and from a release that did not report it."""
+    options: ReportedOptions | None = None
+    """None from a release that did not report them."""
 
 
 def write_report(path: Path, report: InstallationReport) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 
-from msgspec import Struct, structs
+from msgspec import structs
 
 from writ_bus.errors import BusError
 from writ_contracts.errors import Unreachable
@@ -26,20 +26,21 @@ from writ_installation.nats import disk
 from writ_installation.nats.external_server import ExternalServer, Server, hint
 from writ_installation.nats.server import BundledServer, free_port, make_streams
 from writ_installation.processes import installed_distributions, services
-from writ_installation.processes.child import START_SECONDS, Child
+from writ_installation.processes.child import Child
 from writ_installation.processes.health_ports import HealthPorts
-from writ_installation.processes.readiness import probe
+from writ_installation.processes.readiness import Readiness, probe
 from writ_installation.processes.report import InstallationReport, write_report
 from writ_installation.processes.served_targets import check_left_out, credential_folders, served_here
 from writ_installation.provisioner.enrolment_endpoint import EnrolmentEndpoint
-from writ_installation.provisioner.reconciler import CHECK_SECONDS, LOOK_SECONDS, Reconciler, Rounds, failure_text
+from writ_installation.provisioner.reconciler import LOOK_SECONDS, Reconciler, Rounds, failure_text
 from writ_installation.server_access.server_address import LOOPBACK, ServerAddress
-from writ_installation.server_access.server_tls import Mode, client_tls, tls_state
+from writ_installation.server_access.server_tls import client_tls, tls_state
 from writ_installation.server_access.start_tls import set_up_for_start
 from writ_installation.supervisor.admission import keep_admitted
 from writ_installation.supervisor.companion_task import companion_task, unless
 from writ_installation.supervisor.foreign_services import refuse_services_of_others
 from writ_installation.supervisor.log_output import follow
+from writ_installation.supervisor.options import SupervisorOptions
 from writ_installation.supervisor.replacement import replace_process
 from writ_nats_server.process import find_binary
 from writ_runtime.files.watched_file import stamp
@@ -48,28 +49,6 @@ from writ_runtime.signals import StopSignal
 
 SERVER_CHECK_SECONDS = 1.5
 ShowLine = Callable[[str], None]
-
-
-class SupervisorOptions(Struct, frozen=True, kw_only=True):
-    """Options of `writ up`. `nats_url`: a server that somebody else runs; `nats_port` 0: any free one.
-
-    `health_port`: that of the first process, the others follow in order, past those that are taken; 0: each takes a
-    free one.
-    """
-
-    nats_port: int = 4222
-    health_port: int = 0
-    listen: str = LOOPBACK
-    tls: Mode | None = None
-    """TLS of the bundled server; without it as `tls.yaml` says, otherwise required beyond loopback."""
-    replicas: services.Replicas = services.Replicas()
-    nats_url: str | None = None
-    without_agents: frozenset[str] = frozenset()
-    verbose: bool = False
-    check_seconds: float = CHECK_SECONDS
-    start_seconds: float = START_SECONDS
-    stop_seconds: float | None = None
-    """Instead of the time of each service."""
 
 
 class Supervisor:
@@ -100,6 +79,7 @@ class Supervisor:
         self._unwritten, self._keys = "", KeyDigests()
         self._server_checked = 0.0
         self._taken_in: list[object] = []
+        self.readiness: dict[str, Readiness] = {}
 
     async def run(self, stop: StopSignal, on_ready: Callable[[InstallationReport], None]) -> None:
         """Start everything, run until a stop is requested, and stop everything. Raises Conflict if it is up."""
@@ -214,8 +194,7 @@ class Supervisor:
     async def _start_child(self, child: Child) -> None:
         await child.start()
         self._show(f"{child.name} is ready (process {child.pid})")
-        if note := (await probe(self._home.run / f"{child.name}.json", child.pid)).details.get("policy"):
-            self._show(note)
+        self.readiness[child.name] = await probe(self._home.run / f"{child.name}.json", child.pid)
         self._report()
 
     def _pools_here(self) -> dict[str, str]:
@@ -327,6 +306,7 @@ class Supervisor:
             started_at=self._began,
             external=isinstance(self._server, ExternalServer),
             processes=[*(one.report() for one in bundled), *(one.report() for one in self._children)],
+            options=self._options.reported,
             **self._keys._asdict(),
         )
         if report != self._reported:

@@ -1,4 +1,4 @@
-"""Changes between two policies, collected while they are found; changes of the same roles and kind are merged."""
+"""Changes between two policies, collected while they are found; those of the same roles, kind and rules are merged."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -13,6 +13,8 @@ from writ_rules.engine.clauses.case import DecisionRequest
 from writ_rules.engine.decisions.ruling import Ruling
 from writ_rules.engine.facts import Facts
 
+MOST_APART = 100
+"""The most sets of rules whose changes of the same roles and kind are shown apart; those of all others are merged."""
 Kind = Literal[
     "newly_allowed",
     "newly_allowed_with_approval",
@@ -24,6 +26,7 @@ Kind = Literal[
 ChangeKind = tuple[Kind, tuple[str, ...]]
 """The kind of a change, and the differing terms of an allow."""
 _Key = tuple[str, str, tuple[str, ...], ChangeKind]
+"""Operation, role of the target, roles of the principal and kind of change."""
 
 
 class Change(Struct, frozen=True, kw_only=True):
@@ -72,11 +75,11 @@ class Diff(Struct, frozen=True, kw_only=True):
 
 
 class ChangeCollection:
-    """Collected changes; those of the same roles are merged."""
+    """Collected changes; those of the same roles that are caused by the same rules are merged."""
 
     def __init__(self, question_space: QuestionSpace) -> None:
         self._question_space = question_space
-        self._found: dict[_Key, Change] = {}
+        self._found: dict[_Key, dict[tuple[str, ...], Change]] = {}
         self._targets: dict[bytes, Target] = {}
         self._principals: dict[bytes, Principal] = {}
 
@@ -95,12 +98,14 @@ class ChangeCollection:
         """Add a change, with a request as evidence."""
         requester = request.principal
         key = (request.operation.name, request.target.role, tuple(sorted(requester.roles)), kind_of_change)
-        known = self._found.get(key)
+        of_rules = self._found.setdefault(key, {})
+        apart = tuple(changed) if tuple(changed) in of_rules or len(of_rules) < MOST_APART else ()
+        known = of_rules.get(apart)
         if known is None:
-            known = _change(kind_of_change, example(request, facts), request, before, after)
+            known = _change(kind_of_change, example(request, facts), request, before, after, changed)
             self._targets[json.encode(request.target)] = request.target
             self._principals[json.encode(requester)] = requester
-        self._found[key] = structs.replace(
+        of_rules[apart] = structs.replace(
             known,
             changed=sorted({*known.changed, *changed}),
             targets=sorted({*known.targets, *(target.id for target in targets)}),
@@ -110,7 +115,12 @@ class ChangeCollection:
 
     def diff(self, bounded: list[str], notes: list[str], requests: int, people: QuestionSpace) -> Diff:
         """Return all changes, with the synthetic targets and principals of their examples."""
-        changes = [change for key, change in sorted(self._found.items()) if not self._follows(key, change)]
+        changes = [
+            change
+            for key in sorted(self._found)
+            for _, change in sorted(self._found[key].items())
+            if not self._follows(key, change)
+        ]
         approvers = {requester for change in changes for requester in change.example.approvals}
         made_up = [one for one in people.principals or () if one.id in approvers]
         no_files = self._question_space.targets is None, self._question_space.principals is None
@@ -124,16 +134,24 @@ class ChangeCollection:
         )
 
     def _follows(self, key: _Key, change: Change) -> bool:
-        """Return whether one of the roles alone shows the same change. Always false for existing principals."""
+        """Return whether single roles show the same change by these rules. Always false for existing principals."""
         operation, role, roles, kind_of_change = key
         if self._question_space.principals is not None or len(roles) < 2:
             return False
-        alone = (self._found.get((operation, role, (one,), kind_of_change)) for one in roles)
-        return any(one is not None and set(change.principal_kinds) <= set(one.principal_kinds) for one in alone)
+        alone = (self._found.get((operation, role, (one,), kind_of_change), {}).values() for one in roles)
+        shown = [
+            one for of_rules in alone for one in of_rules if set(change.principal_kinds) <= set(one.principal_kinds)
+        ]
+        return bool(shown) and set(change.changed) <= {name for one in shown for name in one.changed}
 
 
 def _change(
-    kind_of_change: ChangeKind, shown: Example, request: DecisionRequest, before: Ruling, after: Ruling
+    kind_of_change: ChangeKind,
+    shown: Example,
+    request: DecisionRequest,
+    before: Ruling,
+    after: Ruling,
+    changed: list[str],
 ) -> Change:
     return Change(
         kind=kind_of_change[0],
@@ -151,4 +169,5 @@ def _change(
         before_reason=before.reason,
         after_reason=after.reason,
         example=shown,
+        changed=changed,
     )

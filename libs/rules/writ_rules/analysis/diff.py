@@ -6,7 +6,7 @@ many kinds. Every change comes with a request decided by both policies.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 
 from msgspec import Struct, json, structs
@@ -79,6 +79,10 @@ class _Difference(Struct, frozen=True, eq=False):
     approving: int | None = None
 
 
+_Differences = dict[tuple[ChangeKind, tuple[str, ...]], _Difference]
+"""By the kind of change and the rules that cause it."""
+
+
 class _Side:
     """One of the two policies, with the texts of its rules, by which unchanged rules are recognised."""
 
@@ -129,7 +133,7 @@ class _Comparison:
         self.asker = QuestionDecider(self.people.people())
         self.found = ChangeCollection(question_space)
         self.differing = _differing(*self.sides)
-        self.known: dict[tuple[object, ...], dict[ChangeKind, _Difference]] = {}
+        self.known: dict[tuple[object, ...], _Differences] = {}
         self.bounded: dict[str, None] = {}
         self.defaults = {name: defaults_of(self.policies, name) for name in self.policies[0].verbs}
         self.options = OptionsByRules()
@@ -170,7 +174,7 @@ class _Comparison:
             key = (*key, targets[0].id, members[0].id)
         if key not in self.known:
             self.known[key] = self._differences(verb, targets[0], members[0], rules_of_sides)
-        for change_kind, difference in self.known[key].items():
+        for (change_kind, _), difference in self.known[key].items():
             for alike in of_the_same_roles(members):
                 # The approvals are those of this principal: nobody may approve their own request.
                 shown = self._shown(verb, targets[0], alike[0], difference)
@@ -180,8 +184,8 @@ class _Comparison:
 
     def _differences(
         self, verb: Verb, target: Target, principal: Principal, rules_of_sides: list[RelevantRules]
-    ) -> dict[ChangeKind, _Difference]:
-        kinds: dict[ChangeKind, _Difference] = {}
+    ) -> _Differences:
+        found: _Differences = {}
         tried = self.options.options(
             verb, self.policies, rules_of_sides, self.at, about=self._may_matter(rules_of_sides)
         )
@@ -190,19 +194,24 @@ class _Comparison:
             self.bounded[f"{scope}: {many} of {tried.every} kinds of request tried"] = None
         self.bounded |= dict.fromkeys(f"{scope}: {note}" for note in tried.notes)
         for option in tried.options[: max(0, MOST_COMPARED - self.compared)]:
-            shown = self._compared(verb, target, principal, option)
-            decided = {change_kind: one for change_kind, one in shown.items() if change_kind[0] != "other_terms"}
-            for change_kind, difference in (decided or shown).items():
-                kinds.setdefault(change_kind, difference)
-        return kinds
+            shown = self._compared(verb, target, principal, option, rules_of_sides)
+            decided = {key: one for key, one in shown.items() if key[0][0] != "other_terms"}
+            for key, difference in (decided or shown).items():
+                found.setdefault(key, difference)
+        return _telling(found)
 
     def _compared(
-        self, verb: Verb, target: Target, principal: Principal, option: RequestVariant
-    ) -> dict[ChangeKind, _Difference]:
+        self,
+        verb: Verb,
+        target: Target,
+        principal: Principal,
+        option: RequestVariant,
+        rules_of_sides: list[RelevantRules],
+    ) -> _Differences:
         """Return the changes shown by one kind of request: as it is, and with the approvals of either side where both
         demand some.
         """
-        differences: dict[ChangeKind, _Difference] = {}
+        differences: _Differences = {}
         for approving in (None, 0, 1):
             difference = _Difference(option, approving)
             shown = self._shown(verb, target, principal, difference)
@@ -211,7 +220,8 @@ class _Comparison:
                 break
             change_kind = self._kind_of_change(verb.operation.name, *shown[2:])
             if change_kind is not None:
-                differences.setdefault(change_kind, difference)
+                changed = tuple(self._changed(rules_of_sides, *shown[2:]))
+                differences.setdefault((change_kind, changed), difference)
             if [ruling.effect for ruling in shown[2:]] != ["require_approval"] * 2 and approving is None:
                 break
         return differences
@@ -259,11 +269,13 @@ class _Comparison:
         """Return the differing rules: among the deciding ones, else among all which could apply; else the policy's own
         keys.
         """
-        deciding = {*before.rules, *after.rules}
-        names = {rule.name for each in rules_of_sides for rule in each.all()}
-        texts = [side.texts for side in self.sides]
-        differing = {name for name in deciding | names if texts[0].get(name) != texts[1].get(name)}
-        return sorted(differing & deciding or differing) or self._switched
+        differing = self._differing_among(before.rules + after.rules)
+        differing = differing or self._differing_among(rule.name for each in rules_of_sides for rule in each.all())
+        return differing or self._switched
+
+    def _differing_among(self, names: Iterable[str]) -> list[str]:
+        old, new = (side.texts for side in self.sides)
+        return sorted({name for name in names if old.get(name) != new.get(name)})
 
     @cached_property
     def _switched(self) -> list[str]:
@@ -279,6 +291,18 @@ class _Comparison:
             yield f"only what its rules reach is listed for: {', '.join(sorted(now_limited)) or 'nobody'}"
         old, new = (side.bounds for side in self.sides)
         yield from (f"{name}: {old[name]} → {new[name]}" for name in old if not _same(old[name], new[name]))
+
+
+def _telling(found: _Differences) -> _Differences:
+    """Return enough of the differences that each kind of change names all its rules, each with few others."""
+    named: dict[ChangeKind, set[str]] = {}
+    kept: _Differences = {}
+    for key in sorted(found, key=lambda key: len(key[1])):
+        change_kind, changed = key
+        if change_kind not in named or not named[change_kind].issuperset(changed):
+            kept[key] = found[key]
+            named.setdefault(change_kind, set()).update(changed)
+    return kept
 
 
 def _same(old: str | int, new: str | int) -> bool:

@@ -229,30 +229,32 @@ def _values(
     telling = checks
     if about is not None:
         telling = [check for one in _parameters(about, verb) if one.name == name for check in one.checks]
-        notes |= dict.fromkeys(analysis_limits.of_values(verb, name, telling, possible))
-        constraints = [[one for one in _parameters([rule], verb) if one.name == name] for rule in about]
-        possible = [value for value in possible if _may_match(verb, name, value, constraints, at)]
-    else:
-        notes |= dict.fromkeys(analysis_limits.of_values(verb, name, telling, possible))
-    notes |= dict.fromkeys(analysis_limits.of_pairs(verb, name, telling, checks, possible))
-    # Conditions that an index leaves out are certain to fail: of 1,000 patterns about one may match a text.
-    judged, indexes = indexed(conditions, lambda condition: condition)
-    for value in possible:
-        case = case_of(verb, ANY_TARGET, ANYBODY, {name: value}, at)
-        may_hold = chain(judged, *(index.of(case) for index in indexes))
-        results = ((one, _holds(one, case)) for one in may_hold)
-        by_results.setdefault(frozenset((one, holds) for one, holds in results if holds is not False), value)
+    notes |= dict.fromkeys(analysis_limits.of_values(verb, name, telling, possible))
+    results = _results(verb, name, possible, conditions, at)
+    if about is not None:  # values on which all of these rules are certain to fail tell nothing
+        constraints = {frozenset(one for one in _parameters([rule], verb) if one.name == name) for rule in about}
+        results = [(value, held) for value, held in results if any(each <= held.keys() for each in constraints)]
+    notes |= dict.fromkeys(analysis_limits.of_pairs(verb, name, telling, checks, [value for value, _ in results]))
+    for value, held in results:
+        by_results.setdefault(frozenset(held.items()), value)
     absent: list[Any] = [UNSET] if optional(verb, name) else []
     absent += [None] if domain(verb, name).nullable else []
     return absent + list(by_results.values())
 
 
-def _may_match(
-    verb: Verb, name: str, value: Any, constraints: Sequence[Sequence[ParameterCondition]], at: float
-) -> bool:
-    """Return whether one of the rules with these constraints doesn't certainly fail on this value."""
-    case = case_of(verb, ANY_TARGET, ANYBODY, {name: value}, at)
-    return any(all(_holds(one, case) is not False for one in each) for each in constraints)
+def _results(
+    verb: Verb, name: str, values: Iterable[Any], conditions: Sequence[ParameterCondition], at: float
+) -> list[tuple[Any, dict[ParameterCondition, bool | None]]]:
+    """Return each value with the results of the conditions that are not certain to fail on it."""
+    # Conditions that an index leaves out are certain to fail: of 1,000 patterns about one may match a text.
+    judged, indexes = indexed(conditions, lambda condition: condition)
+    results: list[tuple[Any, dict[ParameterCondition, bool | None]]] = []
+    for value in values:
+        case = case_of(verb, ANY_TARGET, ANYBODY, {name: value}, at)
+        may_hold = chain(judged, *(index.of(case) for index in indexes))
+        held = ((one, _holds(one, case)) for one in may_hold)
+        results.append((value, {one: holds for one, holds in held if holds is not False}))
+    return results
 
 
 def _suppositions(verb: Verb, rules: Sequence[Rule], at: float, notes: dict[str, None]) -> list[AssumedFacts]:

@@ -6,6 +6,7 @@ import msgspec
 from writ_cli.arguments import completion
 from writ_cli.arguments.context_group import ContextGroup
 from writ_cli.arguments.options import asking, listing, local
+from writ_cli.arguments.typed_options import refuse_typed
 from writ_cli.context.current_context import ContextFolder
 from writ_cli.context.settings import Settings
 from writ_cli.terminal.exit_status import Exit
@@ -57,6 +58,7 @@ async def show(settings: Settings, name: str | None) -> int:
 
 def _of(settings: Settings, name: str | None) -> Context:
     if name:
+        refuse_typed(("principal",), f"the context is that of {name[:80]}: leave one of them out")
         settings = msgspec.structs.replace(settings, principal=name)
     where = settings.where()
     _known(settings, where.principal)

@@ -7,6 +7,7 @@ import click
 
 from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.options import in_installation, listing
+from writ_cli.arguments.typed_options import refuse_typed
 from writ_cli.context.settings import Settings
 from writ_cli.installation.access.agents import issue_token
 from writ_cli.terminal import times
@@ -32,7 +33,7 @@ from writ_installation.administration.remote_agent_keys import (
     retire_elsewhere,
     successor,
 )
-from writ_installation.files.home import PEOPLE
+from writ_installation.files.home import PEOPLE, Home
 from writ_installation.files.lock import held
 from writ_installation.files.lost_policy_key import VARIABLE, kept_former_keys
 from writ_installation.files.parameter_keys import PARAMS
@@ -94,6 +95,7 @@ async def rotate_key(
     rotation. If systemd or containers run the services, each call takes one step, and names the services to restart.
     """
     home = settings.home
+    _refuse_of_others(home, name)
     if name == PEOPLE:
         _report_step(settings, rotate_people_key(home, people_key))
         return Exit.DONE
@@ -107,6 +109,17 @@ async def rotate_key(
     if not supervised(home) or name.startswith(LEAF):
         _next(settings, name)
     return Exit.DONE
+
+
+def _refuse_of_others(home: Home, name: str) -> None:
+    """Raises UsageError for options that are about another key."""
+    for options, about in (
+        (("settle", "hosts_ready"), name == POLICY),
+        (("people_key",), name == PEOPLE),
+        (("key",), bool(keys_elsewhere(home, name))),
+    ):
+        if not about:
+            refuse_typed(options, f"it is not for {name[:80]}: leave it out")
 
 
 @keys.command("lost")

@@ -1,5 +1,6 @@
 """`writ principal`: add, list, change and remove principals, in the folder or by an operation."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import msgspec
 from writ_cli.arguments import completion
 from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.options import asking, listing
+from writ_cli.arguments.typed_options import refuse_typed
 from writ_cli.context.settings import Settings
 from writ_cli.installation.access.lockout_warning import warn_of_lockout
 from writ_cli.installation.access.role_names import check_roles, new_role_option
@@ -36,6 +38,8 @@ from writ_installation.nats.external_server import LOAD_AGAIN, is_external
 from writ_trust.keys import Key, generate_seed
 
 Command = Callable[..., Any]
+OF_REQUESTS = ("principal", "context")
+"""Options that have an effect on requests alone."""
 KINDS = click.Choice(["human", "agent", "service"])
 NAME = click.argument("name", shell_complete=completion.principals)
 
@@ -51,12 +55,21 @@ def principal() -> None:
 
 def changing(body: Command) -> Command:
     """Make a subcommand that changes principals: `body(settings, …, request, reason)`."""
+
+    @functools.wraps(body)
+    async def checked(settings: Settings, *arguments: Any, request: bool, **options: Any) -> int | None:
+        if not request:
+            refuse_typed(("reason", *OF_REQUESTS), "it goes with --request; else the files of the folder change")
+        changed: int | None = await body(settings, *arguments, request=request, **options)
+        return changed
+
+    made: Command = checked
     for option in (
         click.option("--request", is_flag=True, help="Request it as an operation of the running installation."),
         click.option("--reason", "-r", default="", help="Why, for the record (with --request)."),
     ):
-        body = option(body)
-    return asking(body)
+        made = option(made)
+    return asking(made)
 
 
 async def _change(settings: Settings, action: str, name: str, *, request: bool, reason: str, **values: Any) -> int:
@@ -276,6 +289,7 @@ async def set_acts_for(
 @listing(asking)
 async def list_all(settings: Settings) -> int:
     """List the principals in force."""
+    refuse_typed(OF_REQUESTS, "the principals are those of the folder: leave it out")
     settings.check_installation()
     known = principals_of(settings.home)
     if settings.screen.json:
@@ -304,6 +318,7 @@ async def list_all(settings: Settings) -> int:
 @asking
 async def show(settings: Settings, name: str) -> int:
     """Show the principal NAME."""
+    refuse_typed(OF_REQUESTS, "the principals are those of the folder: leave it out")
     _refuse_unknown(settings, name, request=False)
     known = principals_of(settings.home)
     one = known[name]

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from writ_cli.arguments.options import local
+from writ_cli.arguments.typed_options import refuse_typed
 from writ_cli.context.settings import Settings
 from writ_cli.terminal.exit_status import Exit
 from writ_contracts.errors import Invalid
@@ -19,6 +20,8 @@ from writ_installation.server_access.urls import checked_servers
 
 MONITOR_PORT = 8222
 TLS_HELP = "TLS of NATS, stored in tls.yaml; by default required, on loopback off. offered: optional for clients."
+NEW = ("listen", "nats_port", "monitor_port", "url", "store")
+"""Options of a new installation's NATS server."""
 SYSTEM_ROOT = Path("/etc/writ")
 SYSTEM_STATE, SYSTEM_STORE = Path("/var/lib/writ"), Path("/var/lib/writ-nats/jetstream")
 
@@ -81,13 +84,16 @@ async def init(
     if env_file is not None:
         if system:
             raise Invalid("--system and --containers are two kinds of installation")
+        refuse_typed((*NEW, "upgrading"), "they have no effect with --containers: leave one of them out")
         existed = settings.home.principals.exists()
         home = folders.init(settings.home.root, int(servers), tls)
         folders.write_environment(env_file, folders.environment(home))
         _show(settings, home, existed=existed)
         return Exit.DONE
+    refuse_typed(("servers",), "it is for --containers: leave it out")
     root = SYSTEM_ROOT if system and not settings.home_given else settings.home.root
     if upgrading:
+        refuse_typed((*NEW, "tls"), "--upgrade changes nothing that is there: leave one of them out")
         added = upgrade(root)
         _show_added(settings, root, added)
         return Exit.DONE

@@ -80,7 +80,7 @@ def _show_status(screen: Screen, status: control.InstallationStatus) -> None:
         head, mistakes = control.mistakes_of(f"{', '.join(names)}: {reason}{_mend(status, names)}" if names else reason)
         for line in (head, *(f"  {mistake}" for mistake in mistakes)):
             screen.line(Text(line, style="red"))
-    notes = (_notes_not_of_writ, policy_notes, _refusals_notes, _restarts, _late_operations)
+    notes = (_notes_not_of_writ, _policy_notes, _refusals_notes, _restarts, _late_operations)
     for note in (line for lines in notes for line in lines(status)):
         screen.line(Text(note, style="yellow"))
     for notice in dict.fromkeys(one.details["control"] for one in status.processes if "control" in one.details):
@@ -139,6 +139,6 @@ def _refusals_notes(observed: control.InstallationStatus) -> list[str]:
     return list(notes) if all("nats_log" in one.details for one in audits) else []
 
 
-def policy_notes(observed: control.InstallationStatus) -> list[str]:
+def _policy_notes(observed: control.InstallationStatus) -> list[str]:
     """Return the policy services' messages about a policy file not in force, each once."""
     return list(dict.fromkeys(one.details["policy"] for one in observed.processes if "policy" in one.details))

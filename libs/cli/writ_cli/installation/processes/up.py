@@ -9,30 +9,36 @@ from msgspec.structs import asdict
 from rich.text import Text
 
 from writ_cli.arguments.options import local
+from writ_cli.arguments.typed_options import refuse_typed, spelled, typed
 from writ_cli.context.settings import Settings
 from writ_cli.installation.processes.init import MONITOR_PORT, TLS_HELP
-from writ_cli.installation.processes.status import policy_notes
+from writ_cli.installation.processes.policy_state import Observed, notes, problems
 from writ_cli.terminal.exit_status import Exit
 from writ_cli.terminal.output import visible
+from writ_contracts.errors import Invalid
 from writ_documents.atomic_files import write_atomically
 from writ_installation.files.create import create_installation
+from writ_installation.files.home import Home
 from writ_installation.files.lock import holder
 from writ_installation.files.lost_keys import lost_keys
 from writ_installation.files.lost_policy_key import VARIABLE, refuse_lost_policy_key
 from writ_installation.nats.external_server import external_configuration
 from writ_installation.processes.health_ports import FIRST
-from writ_installation.processes.report import InstallationReport, read_report
+from writ_installation.processes.report import InstallationReport, ReportedOptions, read_report
 from writ_installation.processes.services import Replicas
 from writ_installation.server_access.server_address import LOOPBACK, ServerAddress
 from writ_installation.server_access.server_tls import Mode
 from writ_installation.status import control
 from writ_installation.status.server_url import running_url
 from writ_installation.supervisor.detached_start import detach
-from writ_installation.supervisor.supervisor import Supervisor, SupervisorOptions
+from writ_installation.supervisor.options import SupervisorOptions
+from writ_installation.supervisor.supervisor import Supervisor
 from writ_runtime.signals import StopSignal
 from writ_runtime.unread_variables import unread_variables
 
 REPLICAS = click.IntRange(1, 32)
+BUNDLED = ("nats_port", "listen", "tls")
+"""Options of the bundled NATS server."""
 
 
 @click.command()
@@ -98,13 +104,12 @@ async def up(
     --write-server-config. Ctrl-C stops everything in order.
     """
     home = settings.home
+    _refuse_without_effect(home, detach=detach, config_file=config_file)
     if config_file is not None:
         return _write_server_config(settings, config_file, listen, nats_port)
     if running_url(home) is not None and holder(home.lock) is not None:
         return _already_up(settings)
-    refuse_lost_policy_key(home, os.environ.get(VARIABLE, ""))
-    for line in (*unread_variables(os.environ), *lost_keys(home)):
-        _show_line(line)
+    _check_keys(home)
     options = SupervisorOptions(
         nats_port=nats_port,
         health_port=_first_health_port(health_port, nats_port),
@@ -119,8 +124,31 @@ async def up(
         return await _up_detached(settings, options)
     supervisor = Supervisor(home, options, os.environ, _show_line)
     async with StopSignal() as stop:
-        await supervisor.run(stop, lambda report: _ready(settings, report, detached=False))
+        await supervisor.run(stop, lambda report: _ready(settings, report, supervisor.readiness, detached=False))
     return Exit.DONE
+
+
+def _check_keys(home: Home) -> None:
+    """Report lost keys, and variables that nothing reads. Raises Invalid for policy's key."""
+    refuse_lost_policy_key(home, os.environ.get(VARIABLE, ""))
+    for line in (*unread_variables(os.environ), *lost_keys(home)):
+        _show_line(line)
+
+
+def _refuse_without_effect(home: Home, *, detach: bool, config_file: Path | None) -> None:
+    """Raises UsageError for options that the others, or NATS_URL, leave without effect."""
+    if config_file is not None:
+        started = (*ReportedOptions.__struct_fields__, "detach", "verbose")
+        names = set(started) - {"listen", "nats_port"}
+        refuse_typed(names, "--write-server-config starts nothing: leave one of them out")
+    elif os.environ.get("NATS_URL"):
+        port = click.get_current_context().params["nats_port"]  # with 0, the health ports are free ones
+        refuse_typed(
+            BUNDLED if port else {*BUNDLED} - {"nats_port"},
+            "these are for the bundled NATS server, and NATS_URL names another one",
+        )
+    if detach:
+        refuse_typed(("verbose",), f"a start with --detach shows no logs; they are in {home.log}")
 
 
 def _first_health_port(chosen: int | None, nats_port: int) -> int:
@@ -132,16 +160,15 @@ def _first_health_port(chosen: int | None, nats_port: int) -> int:
 
 async def _up_detached(settings: Settings, options: SupervisorOptions) -> int:
     report = await detach(settings.home, _arguments(settings, options))
-    _ready(settings, report, detached=True)
-    for note in policy_notes(await control.status(settings.home, settings.environ)):
-        _show_line(note)
+    status = await control.status(settings.home, settings.environ)
+    _ready(settings, report, {one.name: one for one in status.processes}, detached=True)
     return Exit.DONE
 
 
 def _arguments(settings: Settings, options: SupervisorOptions) -> list[str]:
-    ports = ["--nats-port", str(options.nats_port), "--health-port", str(options.health_port)]
-    words = ["--home", str(settings.home.root), "--listen", options.listen]
+    words = ["--home", str(settings.home.root), "--health-port", str(options.health_port)]
     tls = ["--tls", options.tls] if options.tls else []
+    bundled = ["--listen", options.listen, "--nats-port", str(options.nats_port), *tls]
     replicas = asdict(options.replicas)
     gateway = ["--gateway"] if replicas.pop("gateways") else []
     counts = (word for name, count in replicas.items() for word in (f"--{name}", str(count)))
@@ -149,20 +176,39 @@ def _arguments(settings: Settings, options: SupervisorOptions) -> list[str]:
         *words,
         *counts,
         *gateway,
-        *tls,
-        *ports,
+        *(bundled if options.nats_url is None else []),
         *(word for pool in sorted(options.without_agents) for word in ("--no-agent", pool)),
     ]
 
 
 def _already_up(settings: Settings) -> int:
-    """Print that it is up, with the address; the lock shows a start in between."""
+    """Print that it is up, with the address; the lock shows a start in between. Raises Invalid for an option with
+    another value than that start had.
+    """
     report = read_report(settings.home.report_file)
+    if differing := _differing(report.options if report else None):
+        again = "`writ down` ends it, then start it with them"
+        raise Invalid(f"Writ is already up on {settings.home.root}, with another {differing}; nothing changed: {again}")
     if settings.screen.json:
         settings.screen.data(report)
     else:
         settings.screen.line(f"Writ is already up on {settings.home.root}, NATS at {running_url(settings.home)}")
     return Exit.DONE
+
+
+def _differing(running: ReportedOptions | None) -> str:
+    """Return the options on the command line whose values are not those of the running installation, or unknown."""
+    given = click.get_current_context().params
+    found = [
+        one
+        for one in typed(ReportedOptions.__struct_fields__)
+        if running is None or _comparable(getattr(running, str(one.name))) != _comparable(given[str(one.name)])
+    ]
+    return spelled(found)
+
+
+def _comparable(value: object) -> object:
+    return sorted(set(value)) if isinstance(value, list | tuple) else value
 
 
 def _write_server_config(settings: Settings, path: Path, listen: str, port: int) -> int:
@@ -173,22 +219,32 @@ def _write_server_config(settings: Settings, path: Path, listen: str, port: int)
     return Exit.DONE
 
 
-def _ready(settings: Settings, report: InstallationReport, *, detached: bool) -> None:
-    screen = settings.screen
+def _ready(settings: Settings, report: InstallationReport, processes: Observed, *, detached: bool) -> None:
+    screen, degraded = settings.screen, problems(processes)
     if screen.json:
         screen.data(report)
-        sys.stdout.flush()
-        return
-    home = settings.home
-    screen.line(Text("Writ is ready", style="bold green"), f" on {home.root}, NATS at {report.url}")
+    else:
+        _show_ready(settings, report, degraded=bool(degraded), detached=detached)
+    sys.stdout.flush()
+    for text, style in (*((one, "bold red") for one in degraded), *((one, "bold yellow") for one in notes(processes))):
+        screen.err.print(Text(_said(text), style=style), soft_wrap=True)
+
+
+def _show_ready(settings: Settings, report: InstallationReport, *, degraded: bool, detached: bool) -> None:
+    screen, home = settings.screen, settings.home
+    ready = Text("Writ is up, but degraded", "bold red") if degraded else Text("Writ is ready", "bold green")
+    screen.line(ready, f" on {home.root}, NATS at {report.url}")
     screen.line("  writ targets                      list the targets")
     screen.line("  writ operations                   the operations of this installation")
     screen.line("  writ run network_status -t TARGET request one of them")
     screen.line("  writ trace OPERATION_ID           show its record")
     end = "`writ down` ends it" if detached else "Ctrl-C ends it"
     screen.line(f"  {end}; logs are in {home.log}")
-    sys.stdout.flush()
 
 
 def _show_line(text: str) -> None:
-    click.echo(f"writ up: {visible(text, newlines=True)}", err=True)
+    click.echo(_said(text), err=True)
+
+
+def _said(text: str) -> str:
+    return f"writ up: {visible(text, newlines=True)}"

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from writ_cli.arguments import completion
 from writ_cli.arguments.options import local, packed
+from writ_cli.arguments.typed_options import refuse_typed
 from writ_cli.context.settings import Settings
 from writ_cli.installation.targets.docker_target import add_engine
 from writ_cli.installation.targets.proxmox_target import add_proxmox
@@ -203,6 +204,7 @@ async def add(settings: Settings, name: str, options: TargetOptions) -> int:
         raise Invalid(
             "give one of --ssh USER@HOST, --local HOST, --proxmox HOST and --docker SOCKET, or --ssh and --docker"
         )
+    _refuse_of_others(options)
     if options.local is not None:
         return _add_local(settings, options.local_host(name, options.local))
     if options.docker is not None and options.ssh is None:
@@ -222,6 +224,22 @@ async def add(settings: Settings, name: str, options: TargetOptions) -> int:
         )
         return _done(name, served=added.served)
     return await _add_host(settings, options.host(name, options.ssh or ""), options.host_key)
+
+
+def _refuse_of_others(options: TargetOptions) -> None:
+    """Raises UsageError for options that have an effect on another kind of target, or with another option, alone."""
+    login = ("passphrase_file", "become", "sudo_password_file")
+    if options.proxmox is not None:
+        unfit = (*login, "docker_ca", "file_roots", "mount_roots", "stack_dir")
+        refuse_typed(unfit, "it does not apply to a Proxmox VE: leave it out")
+    if options.ssh is not None:
+        refuse_typed(("docker_ca",), "it is for an engine over TLS: leave it out")
+    elif options.docker is not None:
+        refuse_typed(login, "it does not apply to a Docker engine: leave it out")
+    if options.ssh is not None and options.docker is None:
+        refuse_typed(("mount_roots", "stack_dir"), "it is for a Docker engine: give --docker, or leave it out")
+    if options.become is None:
+        refuse_typed(("sudo_password_file",), "it goes with --become sudo")
 
 
 def _add_local(settings: Settings, new: NewLocalTarget) -> int:

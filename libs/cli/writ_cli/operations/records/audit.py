@@ -16,7 +16,7 @@ from writ_cli.arguments.options import INPUT_FILE, asking, asking_rows, listing,
 from writ_cli.context.settings import Settings
 from writ_cli.operations.records import timeline
 from writ_cli.operations.records.prefix_lookups import search_by_prefix, trace_by_prefix
-from writ_cli.operations.records.search_advice import hidden_advice, nearest
+from writ_cli.operations.records.search_advice import hidden_advice, unknown_name
 from writ_cli.operations.records.search_rows import COLUMNS, chosen_columns, show_rows
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
@@ -215,7 +215,7 @@ async def search(settings: Settings, filters: SearchOptions, columns: str | None
     async with await settings.connect() as writ:
         answer = await search_by_prefix(writ, query)
     for one in answer.unknown:
-        click.echo(visible(f"writ: nothing on record has {one.filter} {one.name!r}{nearest(one)}"), err=True)
+        click.echo(visible(f"writ: {unknown_name(one)}"), err=True)
     for advice in hidden_advice(answer, filters.parameter_filters()):
         click.echo(visible(f"writ: {advice}"), err=True)
     _report_missing(answer.behind)

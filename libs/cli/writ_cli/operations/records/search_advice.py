@@ -37,7 +37,15 @@ def unsearchable(names: Iterable[str]) -> Iterator[str]:
             yield f"values of {name} cannot be searched: a search would confirm guesses of a secret"
 
 
-def nearest(unknown: UnknownName) -> str:
+def unknown_name(unknown: UnknownName) -> str:
+    """Return that no operation has this name. Security events may name the principal: they are no operations."""
+    if unknown.filter != "principal":
+        return f"nothing on record has {unknown.filter} {unknown.name!r}{_nearest(unknown)}"
+    events = f"security events that name it: `writ audit security --principal {unknown.name}`"
+    return f"no operation on record has principal {unknown.name!r} ({events}){_nearest(unknown)}"
+
+
+def _nearest(unknown: UnknownName) -> str:
     """Return the suggestion: for a misspelt operation that of the catalogue, which may not be on record yet."""
     known = catalogue()
     if unknown.filter == "operation" and unknown.name not in known and (hint := near(unknown.name, known)):

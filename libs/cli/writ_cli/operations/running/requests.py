@@ -29,6 +29,7 @@ from writ_cli.terminal.diff_text import show_diff
 from writ_cli.terminal.error_output import OperationGoesOn
 from writ_cli.terminal.exit_status import Exit, of_outcome
 from writ_cli.terminal.output import Screen, outcome, visible
+from writ_cli.terminal.quoted_values import is_texts, quoted
 from writ_client.client import Writ
 from writ_client.operations import request_signing
 from writ_client.operations.operation_wait import RecordedRequest
@@ -293,7 +294,10 @@ def show_view(screen: Screen, view: OperationView, verdict: Verdict | None = Non
     if view.output:
         screen.line("  output:")
         shown = ((name, value) for name, value in view.output.items() if name != "diff")
-        labelled = ((recorded_label(view.operation, name) if on_record else name, value) for name, value in shown)
+        labelled = (
+            (recorded_label(view.operation, name) if on_record else name, quoted(value) if is_texts(value) else value)
+            for name, value in shown
+        )
         screen.fields(labelled, indent=4)
     if "diff" in view.output:
         show_diff(screen, str(view.output["diff"]))

@@ -7,12 +7,16 @@ from msgspec import Struct
 
 from writ_cli.terminal.diff_text import show_diff
 from writ_cli.terminal.output import Screen
+from writ_cli.terminal.quoted_values import quoted
 from writ_client.client import Writ
 from writ_client.operations.time_left import TimeLeft
 from writ_contracts.requests import OperationView
 
 BOUND = ("digest_before", "digest_after", "version_before", "version_after")
 """Fields of a preview and of the outcome that say between which states a change was made."""
+
+CHANGES = ("would", "changes", "changed")
+"""Fields of a preview without a diff that say what changes; `would` of many packages names the first ones alone."""
 
 
 class RunPreview(Struct, frozen=True, kw_only=True):
@@ -46,9 +50,7 @@ def show_run_diff(screen: Screen, view: OperationView, preview: RunPreview) -> N
         show_diff(screen, str(preview.output["diff"]))
     else:
         screen.line("  changes:")
-        screen.fields(
-            ((name, preview.output[name]) for name in ("would", "changes") if name in preview.output), indent=4
-        )
+        screen.fields(((name, quoted(preview.output[name])) for name in CHANGES if name in preview.output), indent=4)
 
 
 def problem_of(view: OperationView, preview: RunPreview) -> str:

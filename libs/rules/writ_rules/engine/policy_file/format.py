@@ -4,7 +4,7 @@ A null list item (`- # a comment`) is skipped: lists keep their nulls here and l
 docs/policy.md explains the keys; docs/policy-keys.md is generated from their descriptions here.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from msgspec import Meta, Struct, field
@@ -13,6 +13,7 @@ from writ_contracts.inventory import Kind, Role
 from writ_contracts.people.credentials import Proof
 from writ_documents.shapes import DURATION, EXPECTED
 from writ_rules.engine.facts import Severity
+from writ_rules.engine.policy_file.other_keys import CONSTRAINTS, LEAVE_OUT, LIMITS, Instead
 
 Item = TypeVar("Item")
 _SHOWN = r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*$(?!\n)"
@@ -30,9 +31,6 @@ Type = Literal["string", "int", "float", "bool", "list", "dict"]
 Values = list[Scalar | None]
 Age = int | float | str
 Duration = Annotated[str, Meta(extra=DURATION)]
-Instead = Mapping[str, str]
-"""Advice for keys of an older format."""
-LEAVE_OUT = "it has no effect; leave it out"
 SWITCH = {EXPECTED: "expected true or false; write approvers, quorum and the like below 'approval'"}
 Text = Annotated[str, Meta(description="for people")]
 Zone = Annotated[str, Meta(description="IANA name of the time zone")]
@@ -42,7 +40,7 @@ Days = Annotated[list[Day | None] | None, Meta(description=DAYS)]
 class Constraint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The requirements on one parameter for the rule to match."""
 
-    OTHER_KEYS: ClassVar[Instead] = {"min_value": "write 'min'", "max_value": "write 'max'"}
+    OTHER_KEYS: ClassVar[Instead] = CONSTRAINTS
 
     type: Annotated[Type | None, Meta(description="strict: `true` is no `int`, an `int` is a `float`")] = None
     required: Annotated[bool, Meta(description="does not match if the parameter has no value")] = False
@@ -71,6 +69,8 @@ class Constraint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 class AttributeConstraint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The requirements on an attribute of the target, where a value or a list of values is not enough."""
+
+    OTHER_KEYS: ClassVar[Instead] = LIMITS
 
     type: Annotated[Literal["string", "int", "float", "bool"] | None, Meta(description="strict")] = None
     min: Annotated[int | float | None, Meta(description="numbers, inclusive")] = None
