@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from deploy.distributions import Distribution, distributions, required_name
+from deploy.distributions import Distribution, distributions
 from tests.architecture.environments import (
     Environment,
     alone,
@@ -179,21 +179,3 @@ def test_wheels_in_the_folder_come_from_this_tree_or_from_the_lock_by_hash(wheel
     assert len(others) > 20
     named = {wheel.name.partition("-")[0].replace("_", "-") for wheel in wheels.glob("writops*.whl")}
     assert named == set(distributions())
-
-
-def test_documents_install_writ_without_an_index() -> None:
-    texts = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("deploy/**/*.md"), *ROOT.glob("libs/**/*.md")]
-    lines = [line for text in texts for line in text.read_text().splitlines() if re.search("(pip|pipx) install", line)]
-    assert len(lines) >= 3
-    assert [line for line in lines if not re.search("--no-index --find-links (\\$PWD/)?wheels", line)] == []
-
-
-def test_no_text_names_a_distribution_that_is_not_shipped() -> None:
-    texts = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("deploy/**/*"), *ROOT.glob("*/*/README.md")]
-    named = {
-        name
-        for text in texts
-        if text.is_file() and text.suffix in (".md", ".toml", ".yml", ".yaml", "")
-        for name in re.findall(r"\bwritops(?:-[a-z]+)*", text.read_text())
-    }
-    assert {required_name(name) for name in named} - set(distributions()) <= {"writops-"}
