@@ -87,7 +87,7 @@ def first_steps(writ: Path, folder: Path) -> None:
             assert '"file_write"' in text
             assert re.search(r'"test_\w+"', text) is None
             path = folder / "writ-sandbox" / "motd"
-            target = json.loads(done(writ, "targets", "-o", "json", cwd=folder, env=env))[0]["id"]
+            target = json.loads(done(writ, "target", "list", "-o", "json", cwd=folder, env=env))[0]["id"]
             output = done(
                 writ, "run", "file_write", "-t", target, f"file_path={path}", "content=hello", cwd=folder, env=env
             )

@@ -53,7 +53,7 @@ main()
         ("version", BARE),
         ("operations", [NATS, METRICS, ENGINE, CLIENT, SUPERVISOR, CRYPTOGRAPHY]),
         ("status", [METRICS, ENGINE, CLIENT, SUPERVISOR, CRYPTOGRAPHY, OPERATIONS]),
-        ("targets", [METRICS, ENGINE, SUPERVISOR, CRYPTOGRAPHY]),
+        ("target list", [METRICS, ENGINE, SUPERVISOR, CRYPTOGRAPHY]),
         ("run --help", [METRICS, ENGINE, SUPERVISOR, CRYPTOGRAPHY]),
     ],
 )

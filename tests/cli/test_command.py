@@ -40,9 +40,9 @@ async def test_op_shows_lists_watches_and_cancels(command: Command, served: Scri
     listed = await command("op", "list")
     assert number in listed.stdout
     assert "an agent of pool local-a: none is there" in listed.stdout
-    assert "waiting: waits for an agent" in (await command("op", "get", number)).stdout
+    assert "waiting: waits for an agent" in (await command("op", "show", number)).stdout
     served.waiting = None
-    assert (await command("op", "get", number)).exit_code == 4
+    assert (await command("op", "show", number)).exit_code == 4
     watching = asyncio.create_task(command("op", "watch", number))
     await served.start(number)
     await served.end(number, "cancelled")
@@ -116,10 +116,10 @@ async def test_keyed_digest_is_labelled_once_the_result_is_gone(command: Command
     number, served.recorded = operation_id("alice", "k"), {"digest_after": "keyed"}
     served.results[number] = {"digest_after": "plain"}
     await command("run", "file_write", "-t", "a", "file_path=/a", "content=x", "--no-wait", "--idempotency-key", "k")
-    assert "    digest_after: plain\n" in (await command("op", "get", number)).stdout
+    assert "    digest_after: plain\n" in (await command("op", "show", number)).stdout
     del served.results[number]
     again = ("run", "file_write", "-t", "a", "file_path=/a", "content=x", "--idempotency-key", "k")
-    for words in (("op", "get", number), again):
+    for words in (("op", "show", number), again):
         assert "    digest_after (keyed): keyed\n" in (await command(*words)).stdout
 
 
@@ -129,11 +129,10 @@ async def test_the_beginning_of_an_id_is_enough(command: Command, served: Script
         await served.accept("alice", "service_restart", Request(target="a", idempotency_key=key))
     ids = sorted(operation_id("alice", key) for key in keys)
     alike = next(one[0] for one, other in pairwise(ids) if one[0] == other[0])
-    for words in (["op", "get"], ["trace"], ["op", "watch"]):
+    for words in (["op", "show"], ["trace"], ["op", "watch"]):
         done = await command(*words, ids[0][:8])
         assert done.exit_code == 0, done.stderr
-    for word in ("show", "get"):
-        assert ids[0] in (await command("op", word, ids[0][:8])).stdout
+    assert ids[0] in (await command("op", "show", ids[0][:8])).stdout
     whole = json.loads((await command("op", "show", ids[0], "-o", "json")).stdout)["correlation_id"]
     assert ids[0] in (await command("trace", whole[:8])).stdout
     assert ids[0] in (await command("audit", "search", "--correlation-id", whole[:8])).stdout
@@ -141,7 +140,7 @@ async def test_the_beginning_of_an_id_is_enough(command: Command, served: Script
         (alike, "several operation ids begin with"),
         ("zz22zz", "no operation id begins with 'zz22zz'"),
     ):
-        done = await command("op", "get", prefix)
+        done = await command("op", "show", prefix)
         assert (done.exit_code, done.stdout) == (2, "")
         assert why in done.stderr
     cancelled = await command("op", "cancel", ids[0][:8])
@@ -150,7 +149,7 @@ async def test_the_beginning_of_an_id_is_enough(command: Command, served: Script
 
 async def test_times_for_programs_are_iso_beside_epoch(command: Command, served: ScriptedApi) -> None:
     await command("run", "service_restart", "-t", "a", "service_name=nginx", "--idempotency-key", "k")
-    view = json.loads((await command("op", "get", operation_id("alice", "k"), "-o", "json")).stdout)
+    view = json.loads((await command("op", "show", operation_id("alice", "k"), "-o", "json")).stdout)
     written = datetime.fromisoformat(view["requested_at_iso"])
     assert written.utcoffset() == timedelta()
     assert written.timestamp() == pytest.approx(view["requested_at"], abs=0.01)
@@ -215,7 +214,7 @@ async def test_search_lists_what_was(command: Command, served: ScriptedApi) -> N
 
 
 async def test_command_prints_targets_and_the_context(command: Command, environ: dict[str, str]) -> None:
-    assert "local-a" in (await command("targets")).stdout
+    assert "local-a" in (await command("target", "list")).stdout
     context = json.loads((await command("context", "alice", "-o", "json")).stdout)
     assert context["inbox_prefix"] == "_INBOX_alice"
     assert context["subjects"] == {
@@ -229,26 +228,26 @@ async def test_command_prints_targets_and_the_context(command: Command, environ:
 async def test_context_file_suffices_for_a_command(command: Command, tmp_path: Path) -> None:
     file = tmp_path / "alice.json"
     file.write_text((await command("context", "-o", "json")).stdout)
-    done = await command("targets", "--context", str(file), NATS_URL="", WRIT_KEY_FILE="", WRIT_PRINCIPAL="")
+    done = await command("target", "list", "--context", str(file), NATS_URL="", WRIT_KEY_FILE="", WRIT_PRINCIPAL="")
     assert done.exit_code == 0
     file.write_text("{")
-    assert (await command("targets", "--context", str(file))).exit_code == 2
+    assert (await command("target", "list", "--context", str(file))).exit_code == 2
 
 
 async def test_a_context_of_one_principal_is_not_used_for_another(command: Command, tmp_path: Path) -> None:
     file = tmp_path / "alice.json"
     file.write_text((await command("context", "-o", "json")).stdout)
-    done = await command("targets", "--context", str(file), "--as", "bob")
+    done = await command("target", "list", "--context", str(file), "--as", "bob")
     assert (done.exit_code, done.stdout) == (2, "")
     assert "is the context of alice, not of bob" in done.stderr
-    done = await command("targets", "--as", "bob", WRIT_CONTEXT=str(file))
+    done = await command("target", "list", "--as", "bob", WRIT_CONTEXT=str(file))
     assert (done.exit_code, done.stdout) == (2, "")
 
 
 async def test_a_typed_context_wins_over_the_environments_principal(command: Command, tmp_path: Path) -> None:
     file = tmp_path / "alice.json"
     file.write_text((await command("context", "-o", "json")).stdout)
-    assert (await command("targets", "--context", str(file), WRIT_PRINCIPAL="bob")).exit_code == 0
+    assert (await command("target", "list", "--context", str(file), WRIT_PRINCIPAL="bob")).exit_code == 0
 
 
 async def test_operations_are_explained(command: Command) -> None:

@@ -153,7 +153,7 @@ async def test_missing_answer_is_status_6(
     server: WritServer, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(queries, "QUERY_SECONDS", 2.0)
-    done = await asyncio.to_thread(CliRunner(env=environ).invoke, cli, ["targets"])
+    done = await asyncio.to_thread(CliRunner(env=environ).invoke, cli, ["target", "list"])
     assert done.exit_code == 6
     assert done.stderr.count("\n") == 1
 
@@ -161,7 +161,7 @@ async def test_missing_answer_is_status_6(
 async def test_no_server_is_status_6(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("writ_cli.context.connecting.CONNECT_SECONDS", 0.5)
     for url in ("nats://127.0.0.1:1", "tls://no.such.host.invalid:4222"):
-        done = await asyncio.to_thread(CliRunner(env={**environ, "NATS_URL": url}).invoke, cli, ["targets"])
+        done = await asyncio.to_thread(CliRunner(env={**environ, "NATS_URL": url}).invoke, cli, ["target", "list"])
         assert (done.exit_code, done.stderr[:6], done.stderr.count("\n")) == (6, "writ: ", 1), done.stderr
 
 
@@ -169,20 +169,20 @@ async def test_a_key_that_is_not_known_is_status_6(command: Command, tmp_path: P
     stranger = tmp_path / "stranger.seed"
     stranger.write_bytes(generate_seed())
     stranger.chmod(0o600)
-    done = await command("targets", WRIT_KEY_FILE=str(stranger))
+    done = await command("target", "list", WRIT_KEY_FILE=str(stranger))
     assert done.exit_code == 6
     assert "does not know the key" in done.stderr
 
 
 async def test_a_key_that_others_can_read_is_refused(command: Command, environ: dict[str, str]) -> None:
     Path(environ["WRIT_KEY_FILE"]).chmod(0o644)
-    done = await command("targets")
+    done = await command("target", "list")
     assert done.exit_code == 2
     assert "chmod 600" in done.stderr
 
 
 async def test_foreign_name_is_refused_by_the_server(command: Command) -> None:
-    done = await command("targets", "--as", "bob")
+    done = await command("target", "list", "--as", "bob")
     assert done.exit_code == 6
     assert done.stderr.count("\n") == 1
 
@@ -198,7 +198,7 @@ async def test_json_is_on_standard_output_in_every_ending(
         ((*run, "nginx"), "invalid_parameters"),
         ((*run, "--nonsense"), "usage"),
         ((*run, "service_name=x"), "timeout"),
-        (("targets", "--as", "bob"), "denied"),
+        (("target", "list", "--as", "bob"), "denied"),
     ):
         ended = timed_out(command, *arguments, *words) if code == "timeout" else command(*arguments, *words)
         done = await ended
@@ -224,7 +224,7 @@ async def test_usage_errors_are_a_line_and_status_2(command: Command) -> None:
         (["run", "service_restart", "-t", "a", "timeout=soon"], "timeout: 'soon' is not a whole number"),
         (["run"], "Missing argument"),
         (["frobnicate"], "No such command"),
-        (["op", "get", "x!"], "is neither an operation id"),
+        (["op", "show", "x!"], "is neither an operation id"),
         (["trace", "a b"], "it takes 1 to 128 letters"),
         (["audit", "search", "--correlation-id", "a b"], "it takes 1 to 128 letters"),
         (["run", "service_restart", "--retry", "a b", "service_name=x"], "it takes 1 to 128 letters"),

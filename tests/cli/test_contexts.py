@@ -36,9 +36,8 @@ def call(*words: str) -> Result:
 @pytest.mark.parametrize(
     "words",
     [
-        ("targets",),
-        ("targets", "--as", "alice"),
         ("target", "list"),
+        ("target", "list", "--as", "alice"),
         ("target", "show", "web-1"),
         ("principal", "list"),
         ("principal", "show", "alice"),
@@ -74,7 +73,7 @@ def test_processes_of_a_missing_installation_are_not_up(elsewhere: Path, word: s
     [
         (("status",), 6, ": docker compose run --rm writ status"),
         (("up",), 2, ": docker compose up --detach --wait"),
-        (("targets",), 6, ": use `docker compose run --rm writ …`, or set NATS_URL and WRIT_TLS_CA"),
+        (("target", "list"), 6, ": use `docker compose run --rm writ …`, or set NATS_URL and WRIT_TLS_CA"),
     ],
 )
 def test_commands_outside_of_the_containers_of_an_installation_name_those_of_compose(
@@ -92,13 +91,13 @@ async def test_the_current_context_is_used_where_nothing_else_is_named(
     saved = await command("context", "save", "test-site")
     assert saved.exit_code == 0, saved.stderr
     unset = {"NATS_URL": "", "WRIT_KEY_FILE": "", "WRIT_PRINCIPAL": "", "WRIT_HOME": ""}
-    assert (await command("targets", **unset)).exit_code == 2
+    assert (await command("target", "list", **unset)).exit_code == 2
     assert (await command("context", "use", "test-sit", **unset)).stderr.endswith("; did you mean 'test-site'?\n")
     assert (await command("context", "use", "test-site", **unset)).exit_code == 0
     assert [one["current"] for one in json.loads((await command("context", "list", "-o", "json")).stdout)] == [True]
-    assert (await command("targets", "-o", "json", **unset)).exit_code == 0
+    assert (await command("target", "list", "-o", "json", **unset)).exit_code == 0
     assert (await command("context", "use", "--none", **unset)).exit_code == 0
-    assert (await command("targets", **unset)).exit_code == 2
+    assert (await command("target", "list", **unset)).exit_code == 2
 
 
 async def test_removed_context_is_gone_and_no_longer_current(
@@ -165,10 +164,10 @@ def test_a_folder_that_the_user_may_not_read_is_named_with_its_owner(
     home = elsewhere / ".writ"
     home.mkdir(mode=0o700)
     monkeypatch.setattr("writ_cli.context.current_context.os.access", lambda path, mode: Path(path) != home)
-    done = call("targets", "--home", str(home))
+    done = call("target", "list", "--home", str(home))
     assert f"you may not read your folder {home}: `chmod u+rwx {home}`" in done.stderr
     monkeypatch.setattr("writ_cli.context.current_context.os.geteuid", lambda: os.getuid() + 1)
-    for words in (("targets",), ("targets", "--home", str(home)), ("policy", "validate", "x.yaml")):
+    for words in (("target", "list"), ("target", "list", "--home", str(home)), ("policy", "validate", "x.yaml")):
         done = call(*words)
         assert done.exit_code == 2
         assert f"{home} belongs to another user (uid {os.getuid()}), and you may not read it: run the" in done.stderr
@@ -204,21 +203,21 @@ def test_repeated_options_of_a_context_are_refused(elsewhere: Path) -> None:
 
 def test_option_takes_the_name_of_a_saved_context_and_a_file_before_it(elsewhere: Path) -> None:
     saved = ContextFolder(os.environ).save("prod", b"{}")
-    done = call("targets", "--context", "prod")
+    done = call("target", "list", "--context", "prod")
     assert (done.exit_code, done.stderr.partition(": is not a context")[0]) == (2, f"writ: {saved}")
     (elsewhere / "prod").write_text("[]")
-    assert call("targets", "--context", "prod").stderr.startswith("writ: prod: is not a context")
-    assert call("targets", "--context", "other").stderr.startswith("writ: other: can't be read: No such file")
+    assert call("target", "list", "--context", "prod").stderr.startswith("writ: prod: is not a context")
+    assert call("target", "list", "--context", "other").stderr.startswith("writ: other: can't be read: No such file")
 
 
 async def test_key_of_another_principal_is_reported_with_its_owner(
     command: Command, environ: dict[str, str], server: WritServer, tmp_path: Path
 ) -> None:
-    done = await command("targets", WRIT_PRINCIPAL="bob")
+    done = await command("target", "list", WRIT_PRINCIPAL="bob")
     refused = f"writ: {server.url} does not permit writ-bob to receive replies in _INBOX_bob: its key is another user's"
     assert (done.exit_code, done.stderr) == (6, f"{refused}\n")
     people = [{"id": "alice", "kind": "human", "roles": [], "key": server.keys["alice"].public}]
     (tmp_path / "none").mkdir()
     (tmp_path / "none/principals.yaml").write_text(json.dumps({"principals": people}))
-    done = await command("targets", WRIT_PRINCIPAL="bob")
+    done = await command("target", "list", WRIT_PRINCIPAL="bob")
     assert done.stderr == f"{refused}: {environ['WRIT_KEY_FILE']} has the key of alice\n"

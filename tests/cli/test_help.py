@@ -91,7 +91,7 @@ def test_help_of_a_run_lists_its_targets_before_options_of_the_request_and_of_th
 
 
 def test_every_list_has_quiet_and_watch() -> None:
-    named = ("list", "search", "history", "operations", "targets")
+    named = ("list", "search", "history", "operations")
     lists = {path: command for path, command in commands(cli) if path[-1] in named}
     lacking = {path for path, one in lists.items() if not {"quiet", "watch"} <= {each.name for each in one.params}}
     assert lacking == set()
@@ -105,7 +105,7 @@ def test_every_list_has_quiet_and_watch() -> None:
         (("target", "renam"), "'rename'?"),
         (("explain",), "`writ policy explain`?"),
         (("publish",), "`writ policy publish`?"),
-        (("test",), "`writ target test` or `writ backends test` or `writ policy test`?"),
+        (("test",), "`writ target test` or `writ policy test`?"),
     ],
 )
 def test_unknown_command_names_the_nearest_or_the_group_that_has_it(words: tuple[str, ...], hint: str) -> None:
@@ -124,17 +124,30 @@ def test_unknown_command_names_the_nearest_or_the_group_that_has_it(words: tuple
         (("target", "edit"), "writ target set"),
         (("principal", "delete"), "writ principal remove"),
         (("op", "describe"), "writ op show"),
+        (("op", "get"), "writ op show"),
         (("audit", "proof"), "writ journal verify"),
         (("audit", "export"), "writ journal archive"),
         (("approvals", "deny"), "writ approvals reject"),
         (("token", "delete"), "writ token revoke"),
         (("start",), "writ up"),
+        (("targets",), "writ target list"),
+        (("inventory",), "writ target list"),
+        (("backends", "test"), "writ target test"),
+        (("session",), "writ sessions list"),
+        (("agent-env",), "writ agent env"),
     ],
 )
 def test_name_of_another_program_leads_to_our_command(words: tuple[str, ...], ours: str) -> None:
     done = CliRunner().invoke(cli, words, prog_name="writ")
     assert done.exit_code == 2
-    assert done.stderr.startswith(f"writ: No such command {words[-1]!r}; did you mean `{ours}`? (see `writ")
+    name = words[-1] if words[0] in cli.list_commands(click.Context(cli)) else words[0]
+    assert done.stderr.startswith(f"writ: No such command {name!r}; did you mean `{ours}`? (see `writ")
+
+
+def test_policy_simulate_names_the_two_commands_that_may_be_meant() -> None:
+    done = CliRunner().invoke(cli, ["policy", "simulate", "service_restart"], prog_name="writ")
+    expected = "`writ simulate` (one request of your own) or `writ policy matrix` (combinations of targets, "
+    assert (done.exit_code, done.stderr.partition("did you mean ")[2].startswith(expected)) == (2, True), done.stderr
 
 
 def test_every_usual_name_is_of_no_command_and_leads_to_one() -> None:
@@ -246,7 +259,7 @@ def test_every_option_and_argument_with_a_name_is_completed() -> None:
 
 
 def test_shell_completes_nothing_where_nothing_runs(home: Path, tmp_path: Path) -> None:
-    assert completed(home, "op", "get", last="") == []
+    assert completed(home, "op", "show", last="") == []
     assert completed(home, "stop", "lift", last="") == []
     assert completed(tmp_path / "none", "run", "service_restart", "-t", last="w") == []
 

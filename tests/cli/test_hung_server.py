@@ -22,7 +22,7 @@ async def test_a_person_at_a_terminal_reads_at_once_that_nats_does_not_answer(en
     controller, terminal = pty.openpty()
     with socket.create_server(("127.0.0.1", 0)) as hung:  # the kernel accepts, and nobody reads
         url = f"nats://127.0.0.1:{hung.getsockname()[1]}"
-        called = [sys.executable, "-m", "writ_cli", "targets"]
+        called = [sys.executable, "-m", "writ_cli", "target", "list"]
         process = await asyncio.create_subprocess_exec(
             *called, env={**os.environ, **environ, "NATS_URL": url}, stdin=DEVNULL, stdout=DEVNULL, stderr=terminal
         )

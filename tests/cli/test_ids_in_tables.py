@@ -15,8 +15,8 @@ from rich.cells import cell_len
 from rich.console import Console
 
 import writ_cli
-from writ_cli.operations.catalogue import listings as catalogue
-from writ_cli.operations.catalogue.backends import COLUMNS as BACKENDS
+from writ_cli.installation.targets.target_test import COLUMNS as TESTED
+from writ_cli.operations.catalogue import operations_list as catalogue
 from writ_cli.operations.records.search_rows import NARROWED, WIDE
 from writ_cli.terminal.output import Screen
 from writ_cli.terminal.table_widths import Step
@@ -102,7 +102,7 @@ COLUMNS_AT = {"table": 0, "listing": 1}
 
 def tables() -> Iterator[Shape]:
     """The tables of the command, from its source."""
-    known = {"COLUMNS": BACKENDS, "names": WIDE, "NARROWED": NARROWED}
+    known = {"COLUMNS": TESTED, "names": WIDE, "NARROWED": NARROWED}
     for path in sorted(Path(writ_cli.__file__).parent.rglob("*.py")):
         if path.stem == Screen.__module__.rpartition(".")[2]:
             continue
@@ -171,7 +171,7 @@ ESSENTIAL = {
     "versions:version:": ("version", "when", "author", "reason"),
     "group:id:person": ("id", "person", "label", "kind", "enrolled", "removed"),
     "tokens:token:principal": ("token", "principal", "expires", "limits"),
-    "listings:target:role": ("target", "role", "pool", "agents"),
+    "target_list:target:role": ("target", "role", "pool", "agents"),
 }
 """What the reader of a list needs: who did what, on what, until when, and how it ended."""
 
@@ -185,7 +185,7 @@ def test_table_at_80_columns_shows_what_its_reader_needs(where: str, names: tupl
 
 
 def test_longest_target_name_stays_whole_in_the_list_of_targets_at_80_columns() -> None:
-    shape, name = TABLES["listings:target:role"], "w" * 64
+    shape, name = TABLES["target_list:target:role"], "w" * 64
     cells = {**CELLS, "target": name, "role": "development", "pool": "local-web-1"}
     text = rendered(shape.columns, [cells[one] for one in shape.columns], shape.drop, 80)
     assert max(map(len, text.splitlines())) <= 80

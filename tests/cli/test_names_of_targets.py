@@ -28,7 +28,7 @@ async def test_targets_of_the_inventory_are_listed_on_the_host_while_policy_is_s
     command: Command, served: ScriptedApi, environ: dict[str, str], tmp_path: Path
 ) -> None:
     served.silent_policy = True
-    refused = await command("targets")
+    refused = await command("target", "list")
     assert (refused.exit_code, refused.stdout) == (6, "")
     home = Home(tmp_path / "home")
     home.make_folders()
@@ -36,7 +36,7 @@ async def test_targets_of_the_inventory_are_listed_on_the_host_while_policy_is_s
     here = InstallationReport(pid=os.getpid(), state="ready", url=environ["NATS_URL"], started_at=0.0, processes=[])
     write_report(home.report_file, here)
     with held(home.lock):
-        listed = await command("targets", "-o", "json", WRIT_HOME=str(home.root), NATS_URL="")
+        listed = await command("target", "list", "-o", "json", WRIT_HOME=str(home.root), NATS_URL="")
     assert listed.exit_code == 6
     assert [(one["id"], one["tags"], one["operations"]) for one in json.loads(listed.stdout)] == [
         ("web-1", ["web"], [])

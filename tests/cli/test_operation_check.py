@@ -42,7 +42,7 @@ async def test_targets_of_the_inventory_file_are_known_without_a_query(
 ) -> None:
     here = settings(tmp_path)
     here.home.inventory.write_text(INVENTORY)
-    with pytest.raises(Invalid, match="no target 'payroll' in the inventory; `writ targets` lists them"):
+    with pytest.raises(Invalid, match="no target 'payroll' in the inventory; `writ target list` lists them"):
         await refuse_misspelt_target(here, writ, "payroll")
     for known in ("web-1", "writ"):
         await refuse_misspelt_target(here, writ, known)

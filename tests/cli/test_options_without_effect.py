@@ -30,15 +30,15 @@ async def test_folder_beside_a_context_is_refused(command: Command, tmp_path: Pa
     file = tmp_path / "alice.json"
     file.write_text((await command("context", "-o", "json")).stdout)
     named = ("--context", str(file), "--home", str(tmp_path / "other"))
-    for words in (("targets",), ("run", "network_status", "-t", "a"), ("mcp", "config", "--client", "codex")):
+    for words in (("target", "list"), ("run", "network_status", "-t", "a"), ("mcp", "config", "--client", "codex")):
         refused = await command(*words, *named)
         assert (refused.exit_code, refused.stdout) == (2, ""), refused
         assert f"{file} names an installation, so --home has no effect" in refused.stderr
-    refused = await command("targets", *named[2:], WRIT_CONTEXT=str(file))
+    refused = await command("target", "list", *named[2:], WRIT_CONTEXT=str(file))
     assert (refused.exit_code, refused.stdout) == (2, "")
     judged = ("policy", "can-i", "network_status", "-t", "prod-web-1", "--policy", str(PRODUCTION), *map(str, LISTS))
     assert "--home has no effect" in (await command(*judged, *named)).stderr
-    assert (await command("targets", *named[:2], WRIT_HOME=str(tmp_path / "other"))).exit_code == 0
+    assert (await command("target", "list", *named[:2], WRIT_HOME=str(tmp_path / "other"))).exit_code == 0
 
 
 @pytest.mark.parametrize("more", [LISTS[:2], LISTS[2:], ("--mode", "strict")])

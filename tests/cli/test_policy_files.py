@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from rich.console import Console
 
 from writ_cli.main import cli
-from writ_cli.policy import simulate
+from writ_cli.policy import matrix
 from writ_cli.terminal.output import Screen
 from writ_contracts.policy.questions import EvalRequest, EvalResult
 from writ_installation.files.create import create_installation
@@ -239,9 +239,9 @@ def test_allowed_lists_operations_by_principal_target_and_role(bare: CliRunner) 
     assert accesses[0]["example_allowed"]["operation"] == "service_stop"
 
 
-def test_many_combinations_are_simulated_at_once(bare: CliRunner) -> None:
+def test_many_combinations_are_decided_at_once(bare: CliRunner) -> None:
     who = ("--principal", "alice", "--principal", "bob")
-    shown = writ(bare, "simulate", *RESTART, "-t", "prod-*", *who, *NOON, *MORNING, *FILES, "-o", "json")
+    shown = writ(bare, "matrix", *RESTART, "-t", "prod-*", *who, *NOON, *MORNING, *FILES, "-o", "json")
     assert shown.exit_code == 0
     decisions = json.loads(shown.stdout)
     assert len(decisions) == 8
@@ -250,10 +250,10 @@ def test_many_combinations_are_simulated_at_once(bare: CliRunner) -> None:
         ("alice", "deny"),
         ("bob", "require_approval"),
     }
-    denied = writ(bare, "simulate", *RESTART, "-t", "prod-*", "--principal", "dora", *FILES)
+    denied = writ(bare, "matrix", *RESTART, "-t", "prod-*", "--principal", "dora", *FILES)
     assert denied.exit_code == 3
     assert re.search(r"dora +prod-db-1, prod-web-1 +deny ", denied.stdout)
-    assert writ(bare, "simulate", *RESTART, "-t", "nope*", "--principal", "dora", *FILES).exit_code == 2
+    assert writ(bare, "matrix", *RESTART, "-t", "nope*", "--principal", "dora", *FILES).exit_code == 2
 
 
 def test_decisions_at_several_instants_are_told_apart_at_80_columns() -> None:
@@ -266,7 +266,7 @@ def test_decisions_at_several_instants_are_told_apart_at_80_columns() -> None:
         ("2026-11-27T10:00:00Z", "allow", "rule 'contractors-restart-web-staging' allows it"),
         ("2026-11-28T10:00:00Z", "deny", nobody),
     ]
-    simulate._show(
+    matrix._show(
         screen,
         [
             (
@@ -282,8 +282,8 @@ def test_decisions_at_several_instants_are_told_apart_at_80_columns() -> None:
         assert any(at in line and word in line for line in lines), lines
 
 
-def test_simulation_by_files_outside_an_installation_needs_principals(bare: CliRunner) -> None:
-    refused = writ(bare, "simulate", *RESTART, "-t", "prod-*", *FILES)
+def test_matrix_by_files_outside_an_installation_needs_principals(bare: CliRunner) -> None:
+    refused = writ(bare, "matrix", *RESTART, "-t", "prod-*", *FILES)
     assert refused.exit_code == 2
     assert refused.stderr.startswith("writ: name the principals by --principal: no installation here says who you are")
 

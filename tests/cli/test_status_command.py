@@ -32,7 +32,7 @@ def test_status_shows_warnings_of_a_ready_process(capsys: pytest.CaptureFixture[
 
 
 def test_status_without_agents_names_the_command_that_counts_them(capsys: pytest.CaptureFixture[str]) -> None:
-    line = "agents: `writ targets` counts them for each target\n"
+    line = "agents: `writ target list` counts them for each target\n"
     assert line in shown(capsys, ProcessStatus(name="policy@1", ready=True, state="ready", pid=None, restarts=0))
     assert line not in shown(capsys, ProcessStatus(name="agent-ssh", ready=True, state="ready", pid=2, restarts=0))
 
@@ -112,7 +112,7 @@ def test_status_names_the_oldest_operation_that_waits_once_and_the_command_for_i
 def test_status_names_the_command_that_tries_an_unreachable_host_again(capsys: pytest.CaptureFixture[str]) -> None:
     away = {"targets": "unreachable at the last attempt: far (unreachable)"}
     one = ProcessStatus(name="agent-ssh", ready=True, state="ready", pid=2, restarts=0, failing=away)
-    assert "far (unreachable); `writ backends test TARGET` tries again\n" in shown(capsys, one)
+    assert "far (unreachable); `writ target test TARGET` tries again\n" in shown(capsys, one)
 
 
 def test_a_degraded_installation_says_so_first_and_each_reason_once(capsys: pytest.CaptureFixture[str]) -> None:

@@ -216,12 +216,6 @@ def test_an_inventory_in_flow_style_is_edited_in_its_place(inventory: Path) -> N
     assert inventory.read_text() == "targets: [{id: c, role: staging, backend: ssh, tags: [x]}]  # mine\n"
 
 
-def test_list_and_test_are_the_commands_for_all_targets() -> None:
-    for words, other in ((("target", "list"), ("targets",)), (("target", "test"), ("backends", "test"))):
-        one, two = (CliRunner().invoke(cli, [*path, "--help"]).stdout.splitlines()[1:] for path in (words, other))
-        assert one == two
-
-
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

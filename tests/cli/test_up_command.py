@@ -89,7 +89,7 @@ async def test_first_commands_of_a_new_user_work(shell: Shell) -> None:
     assert (again.status, again.out, again.err) == (0, f"Writ is not running on {shell.folder / '.writ'}\n", "")
     assert (await shell.json("down")) == {"state": "down"}
     assert (await shell.writ("status")).status == 6
-    unreachable = await shell.writ("targets")
+    unreachable = await shell.writ("target", "list")
     assert (unreachable.status, unreachable.out) == (6, "")
     assert "start it with `writ up`" in unreachable.err
 
@@ -197,7 +197,7 @@ async def _look_around(shell: Shell) -> None:
         f"agent-local-{HERE}",
     }
     assert status["journal"]["max_bytes"] > 0
-    assert [target["id"] for target in await shell.json("targets")] == [HERE]
+    assert [target["id"] for target in await shell.json("target", "list")] == [HERE]
 
 
 async def _write_and_read(shell: Shell) -> None:
@@ -308,9 +308,9 @@ def _read_all(master: int) -> str:
 async def test_agent_env_prints_the_settings_of_an_agent_on_another_host(tmp_path: Path, prepared: Home) -> None:
     shell = Shell(tmp_path)
     shell.environ["WRIT_HOME"] = str(prepared.root)
-    assert (await shell.writ("agent-env", "nobody")).status == 2
+    assert (await shell.writ("agent", "env", "nobody")).status == 2
     pool = f"local-{HERE}"
-    arguments = ("agent-env", pool, "--url", "nats://10.0.0.1:4222", "--key-file", "/etc/k")
+    arguments = ("agent", "env", pool, "--url", "nats://10.0.0.1:4222", "--key-file", "/etc/k")
     bare = await shell.writ(*arguments)
     assert (bare.status, "has no TLS" in bare.err) == (2, True)
     shell.environ["WRIT_NATS_PLAINTEXT"] = "allow"
@@ -325,7 +325,7 @@ async def test_agent_env_prints_the_settings_of_an_agent_on_another_host(tmp_pat
         "WRIT_PEOPLE_KEY": prepared.people_key(),
         "WRIT_STATE_DIR": "/var/lib/writ-agent",
     }
-    assert msgspec.json.decode((await shell.writ("agent-env", pool, "--url", "x", "-o", "json")).out)
+    assert msgspec.json.decode((await shell.writ("agent", "env", pool, "--url", "x", "-o", "json")).out)
 
 
 @pytest.mark.timeout(120)

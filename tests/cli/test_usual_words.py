@@ -25,7 +25,7 @@ def refused(*words: str) -> Result:
     [
         ("status --json", "; did you mean '--output json'? (see `writ status --help`)"),
         ("--json status", "; did you mean '--output json'?"),
-        ("targets --csv", "; did you mean '--output'?"),
+        ("target list --csv", "; did you mean '--output'?"),
         ("audit search --csv", "; did you mean '--output csv'?"),
         ("op list --format json", "; did you mean '--output'?"),
         ("status -f json", "; did you mean '--output' or '--watch'?"),
@@ -99,17 +99,17 @@ def test_operation_by_the_name_of_a_program_is_suggested(name: str, hint: str) -
 @pytest.mark.parametrize(
     ("line", "hint"),
     [
-        ("targets add web-1", "No such command 'add'; did you mean `writ target add`?"),
-        ("targets add web-1 --ssh root@web-1", "No such command 'add'; did you mean `writ target add`?"),
-        ("targets delete web-1", "No such command 'delete'; did you mean `writ target remove`?"),
-        ("targets list", "`writ targets` itself lists them: leave out 'list'"),
-        ("targets lint", "Got unexpected extra argument 'lint'; `writ target show NAME` shows one"),
-        ("targets web-1", "Got unexpected extra argument 'web-1'; `writ target show NAME` shows one"),
+        ("targets add web-1", "No such command 'targets'; did you mean `writ target add`?"),
+        ("targets delete web-1", "No such command 'targets'; did you mean `writ target remove`?"),
+        ("targets web-1", "No such command 'targets'; did you mean `writ target list`?"),
+        ("principals", "No such command 'principals'; did you mean `writ principal list`?"),
+        ("approval approve abc", "No such command 'approval'; did you mean `writ approvals approve`?"),
+        ("credential roots", "No such command 'roots'; did you mean `writ credential root list`?"),
         ("operations list", "`writ operations` itself lists them: leave out 'list'"),
         ("operations show file_read", "No such command 'show'; did you mean `writ operations NAME`?"),
     ],
 )
-def test_word_after_the_name_of_a_list_leads_to_the_command_that_is_meant(line: str, hint: str) -> None:
+def test_plural_of_a_group_and_a_word_after_it_lead_to_the_command_that_is_meant(line: str, hint: str) -> None:
     assert refused(*line.split()).stderr.startswith(f"writ: {hint}")
 
 
@@ -164,15 +164,16 @@ def test_misspelt_command_with_a_digit_is_no_id() -> None:
 
 
 def test_shell_completes_nothing_after_the_name_of_a_list_and_a_word(tmp_path: Path) -> None:
-    assert completed(tmp_path, "targets", "add") == []
-    assert completed(tmp_path, "targets", last="--wat") == ["--watch"]
+    assert completed(tmp_path, "operations", "add") == []
+    assert completed(tmp_path, "operations", last="--wat") == ["--watch"]
 
 
 def test_word_that_names_the_target_leads_to_its_option() -> None:
     expected = "writ: --target TARGET is missing: write `-t web-1` in place of target=web-1 (see"
     assert refused("run", "file_read", "file_path=/x", "target=web-1").stderr.startswith(expected)
     assert "`-t web-1` in place of host=web-1" in refused("simulate", "file_read", "host=web-1").stderr
-    assert "`writ targets` lists them" in refused("run", "network_test", "host=db-1").stderr  # it has such a parameter
+    of_its_own = refused("run", "network_test", "host=db-1")  # it has such a parameter
+    assert "`writ target list` lists them" in of_its_own.stderr
 
 
 def test_text_in_place_of_a_number_is_no_whole_number() -> None:

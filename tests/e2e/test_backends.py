@@ -1,4 +1,4 @@
-"""`writ backends test` and `writ target add` on a real sshd, with all of Writ: table, permissions, health, metrics."""
+"""`writ target test` and `writ target add` on a real sshd, with all of Writ: table, permissions, health, metrics."""
 
 import asyncio
 import json
@@ -47,7 +47,7 @@ class World:
         self.installation, self.server, self.api = installation, server, api
 
     async def test(self, *targets: str, status: int = 0, principal: str = "operator") -> dict[str, Any]:
-        ended = await self.installation.writ("backends", "test", *targets, "--as", principal, "-o", "json")
+        ended = await self.installation.writ("target", "test", *targets, "--as", principal, "-o", "json")
         assert ended.status == status, ended
         return {row["target"]: row for row in json.loads(ended.out)}
 
@@ -150,7 +150,7 @@ EXPECTED = {
     "keyless": ("no_credentials", "WRIT_SSH_KEYS"),
     "away": ("unreachable", "sshd answers"),
     **TAILNET,
-    "unserved": ("no_agent", "writ agent-env docker"),
+    "unserved": ("no_agent", "writ agent env docker"),
     "secret-1": ("denied", "backend_test"),
 }
 
@@ -188,7 +188,7 @@ async def test_missing_tailscaled_is_reported(world: World) -> None:
 
 
 async def test_backends_test_prints_one_table(world: World) -> None:
-    ended = await world.installation.writ("backends", "test", "web1", "changed", "unserved")
+    ended = await world.installation.writ("target", "test", "web1", "changed", "unserved")
     assert ended.status == 1
     heading, _, *lines = [" ".join(line.split()) for line in ended.out.splitlines()]
     assert heading == "target connection host key credentials versions operations what to do"
@@ -208,7 +208,7 @@ async def test_target_test_without_permission_is_denied_and_recorded(world: Worl
 
 
 async def test_unknown_target_is_reported_before_any_request(world: World) -> None:
-    ended = await world.installation.writ("backends", "test", "web1", "web2")
+    ended = await world.installation.writ("target", "test", "web1", "web2")
     assert (ended.status, ended.out) == (2, "")
     assert "web2" in ended.err
 

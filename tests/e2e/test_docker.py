@@ -74,7 +74,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
 
 
 async def test_test_of_an_engine_target_shows_its_versions_and_operations(world: World) -> None:
-    ended = await world.installation.writ("backends", "test", "box", "-o", "json")
+    ended = await world.installation.writ("target", "test", "box", "-o", "json")
     assert ended.status == 0, ended
     (row,) = json.loads(ended.out)
     versions = row["visit"]["versions"]

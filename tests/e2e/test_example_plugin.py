@@ -167,7 +167,7 @@ async def agent(world: World, environment: Environment, folder: Path) -> AsyncIt
     try:
 
         async def heard() -> bool:
-            [target] = json.decode(await world.writ("targets", "-o", "json"))
+            [target] = json.decode(await world.writ("target", "list", "-o", "json"))
             return bool(target["agents"])
 
         await eventually(heard, within=30, what="the agent of pool router")
@@ -196,7 +196,7 @@ async def test_the_installed_backend_passes_the_suite(world: World, tmp_path: Pa
 
 
 async def test_a_target_test_shows_all_of_its_operations(world: World) -> None:
-    [tested] = json.decode(await world.writ("backends", "test", "router-1", "-o", "json"))
+    [tested] = json.decode(await world.writ("target", "test", "router-1", "-o", "json"))
     assert tested["well"]
     assert tested["visit"]["versions"] == {"firmware": world.state.version}
     assert tested["visit"]["operations"] == [*sorted({*ARGUMENTS, "service_status"})]

@@ -109,7 +109,7 @@ async def test_invalid_inventory_is_reported_by_every_reader(installation: Runni
         inventory.write_text(good.replace("role:", "rolle:"))
         await HealthCheck(installation, "policy", "inventory").is_ill("rolle")
         await HealthCheck(installation, "executor", "inventory").is_ill("rolle")
-        listed = await installation.writ("targets")
+        listed = await installation.writ("target", "list")
         assert (listed.status, listed.err.count("has mistakes, so its last good version is in force")) == (0, 1)
         inventory.write_text(good)
 

@@ -100,7 +100,7 @@ async def test_errors_are_those_of_a_target_that_does_not_exist(bot: Writ) -> No
 async def test_command_of_an_agent_suggests_and_counts_no_target_out_of_reach(
     installation: RunningInstallation,
 ) -> None:
-    listed = await installation.writ("targets", "--as", "bot", "-o", "json")
+    listed = await installation.writ("target", "list", "--as", "bot", "-o", "json")
     assert [one["id"] for one in json.loads(listed.out)] == ["web-1"]
     status = await installation.writ("policy", "status", "--as", "bot", "-o", "json")
     assert json.loads(status.out)["rules"] == 2

@@ -86,9 +86,7 @@ async def test_decisions_are_reported_as_they_are_made(
     requests.write_text(f"{json.dumps(line)}\n\nnonsense\n{json.dumps({**line, 'id': 2})}")
     lines = await command(installation, "eval", "--requests", requests)
     assert [json.loads(one)["decision"] for one in lines.stdout.splitlines()] == ["allow", "invalid", "allow"]
-    assert [one["decision"] for one in await run_json(installation, "simulate", "test_noop", "-t", "web-*")] == [
-        "allow"
-    ]
+    assert [one["decision"] for one in await run_json(installation, "matrix", "test_noop", "-t", "web-*")] == ["allow"]
 
 
 async def test_a_misspelt_operation_is_named_with_the_nearest(installation: RunningInstallation) -> None:

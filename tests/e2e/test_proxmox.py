@@ -76,7 +76,7 @@ async def test_a_dry_run_shows_what_would_be_sent(world: World, writ: Writ) -> N
 
 
 async def test_the_target_is_tested_and_missing_rights_are_named(world: World) -> None:
-    ended = await world.installation.writ("backends", "test", "cluster", "-o", "json")
+    ended = await world.installation.writ("target", "test", "cluster", "-o", "json")
     (row,) = json.loads(ended.out)
     assert (row["target"], row["well"]) == ("cluster", True), row
 

@@ -78,7 +78,7 @@ async def test_a_cancel_of_nothing_is_invalid(world: World) -> None:
     ("operation", "parameters", "command"),
     [
         ("audit_read", {"query": "search"}, "writ audit search"),
-        ("backend_test", {"target": "web-1"}, "writ backends test"),
+        ("backend_test", {"target": "web-1"}, "writ target test"),
         (
             "approval_decide",
             {"operation_id": "a" * 26, "decision_digest": "0" * 64, "verdict": "approve"},

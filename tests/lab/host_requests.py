@@ -59,7 +59,7 @@ def settled(writ: Writ, number: str) -> None:
     kinds = [event["kind"] for event in events]
     assert (kinds.count("granted"), outcomes(kinds), kinds[-1]) == (1, ["unknown"], "resolved")
     assert events[-1]["body"]["probe"]["signature"]
-    view = json.loads(writ.call("op", "get", number, "-o", "json")[1])
+    view = json.loads(writ.call("op", "show", number, "-o", "json")[1])
     assert view["outcome"] == "succeeded"
 
 

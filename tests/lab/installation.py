@@ -65,7 +65,7 @@ class Writ:
         """The operation when it has an outcome."""
 
         def check() -> dict[str, Any] | None:
-            view = self.call("op", "get", number, "-o", "json")[1]
+            view = self.call("op", "show", number, "-o", "json")[1]
             found = json.loads(view) if view else {}
             return found if found.get("outcome") else None
 
@@ -73,7 +73,7 @@ class Writ:
 
     def agents(self, pool: str) -> int:
         """Return how many agents serve the pool."""
-        return max(int(one["agents"]) for one in self.json("targets") if one["pool"] == pool)
+        return max(int(one["agents"]) for one in self.json("target", "list") if one["pool"] == pool)
 
 
 def start(home: Path, listen: str, inventory: list[dict[str, Any]], policy: dict[str, Any]) -> Writ:

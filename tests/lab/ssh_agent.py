@@ -50,7 +50,7 @@ class SshAgent:
 
     def start(self) -> None:
         """Start it, and wait for its first heartbeat."""
-        status, told, errors = self._writ.call("agent-env", POOL, "--state-dir", str(self._state))
+        status, told, errors = self._writ.call("agent", "env", POOL, "--state-dir", str(self._state))
         assert status == 0, errors
         environment = dict(line.split("=", 1) for line in told.splitlines())
         environment |= {

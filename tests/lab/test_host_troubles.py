@@ -53,6 +53,6 @@ def test_a_host_that_goes_down_in_the_middle_leaves_an_outcome(writ: Writ, host:
     done = writ.ended(number, 90.0)
     assert done["outcome"] != "succeeded"
     assert len(outcomes(writ.kinds(number))) == 1
-    pool = next(one["pool"] for one in writ.json("targets") if one["id"] == writ.target)
+    pool = next(one["pool"] for one in writ.json("target", "list") if one["id"] == writ.target)
     until(lambda: writ.agents(pool) == 1, 60.0, "its agent is there, and the one before is forgotten")
     assert writ.run("service_restart", "service_name=nginx")["outcome"] == "succeeded"

@@ -73,7 +73,7 @@ def test_package_that_a_killed_agent_left_half_configured_is_never_reported_as_n
         host.write("/run/halfway-go", "")
         host.run("dpkg", "--configure", "-a")
         until(lambda: "resolved" in writ.kinds(number), 60.0, "a probe settles it")
-        assert writ.json("op", "get", number)["outcome"] == "succeeded"
+        assert writ.json("op", "show", number)["outcome"] == "succeeded"
     finally:
         host.write("/run/halfway-go", "")
         host.run("dpkg", "--purge", "--force-remove-reinstreq", "halfway")

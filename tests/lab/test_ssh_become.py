@@ -117,16 +117,16 @@ def test_error_names_the_requiretty_rule_of_sudo(writ: Writ, host: Host, rule: s
 
 
 def test_a_target_test_names_what_lacks_root(writ: Writ, host: Host, rule: str) -> None:
-    [plain] = writ.json("backends", "test", "login-sh")
+    [plain] = writ.json("target", "test", "login-sh")
     lacking = plain["visit"]["lacking"]
     assert "login-sh is not root" in lacking["service_restart"]
     assert "login-sh is not root" in lacking["package_install"]
-    [refused] = writ.json("backends", "test", "by-rule")
+    [refused] = writ.json("target", "test", "by-rule")
     assert refused["visit"]["lacking"]["service_restart"].startswith("become_denied: ")
     assert "service_status" in refused["visit"]["operations"]
     assert "writ target sudoers by-rule" in refused["advice"]
     with rules(host, rule):
-        [well] = writ.json("backends", "test", "by-rule")
+        [well] = writ.json("target", "test", "by-rule")
     assert {"service_restart", "package_install"} <= set(well["visit"]["operations"])
     assert well["advice"] == ""
 

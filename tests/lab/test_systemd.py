@@ -313,7 +313,7 @@ def test_docker_agent_enrols_and_creates_a_container(site: Site, tmp_path: Path)
         with engine_over_tls(tmp_path) as (engine, authority):
             make_box(engine)
             add_docker_agent(site, authority, engine.network.address)
-            tested = site.json("backends", "test", "box")
+            tested = site.json("target", "test", "box")
             assert "disk" in tested[0]["visit"]["versions"], tested
             made = site.run("container_create", "container_name=web", f"image={BOX}", target="box")
             assert made["outcome"] == "succeeded", made

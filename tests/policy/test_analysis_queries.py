@@ -122,9 +122,9 @@ async def test_reader_of_the_policy_may_query_about_everybody(asking: Asking, al
     assert (broken.valid, broken.problems[0].severity) == (False, "lint")
 
 
-async def test_one_operation_is_simulated_in_all_combinations(alice: PolicyQueries) -> None:
+async def test_one_operation_is_decided_in_all_combinations(alice: PolicyQueries) -> None:
     everywhere = ["web-a", "writ"]
-    reported = await alice.simulate(
+    reported = await alice.matrix(
         "service_restart", NGINX, targets=everywhere, principals=["bob", "nobody"], at=[at(NOON), at(NOON) + 60]
     )
     assert [(one.principal, one.target) for one, _ in reported[::2]] == [
@@ -132,9 +132,9 @@ async def test_one_operation_is_simulated_in_all_combinations(alice: PolicyQueri
     ]
     assert len({one.at for one, _ in reported}) == 2
     assert [result.decision for _, result in reported] == ["allow", "allow", *["invalid"] * 6]
-    assert [one.principal for one, _ in await alice.simulate("service_restart", NGINX, targets=["web-a"])] == ["alice"]
+    assert [one.principal for one, _ in await alice.matrix("service_restart", NGINX, targets=["web-a"])] == ["alice"]
     with pytest.raises(Invalid, match="name fewer targets"):
-        await alice.simulate("service_restart", NGINX, targets=["web-a"] * (MAX_REQUESTS + 1))
+        await alice.matrix("service_restart", NGINX, targets=["web-a"] * (MAX_REQUESTS + 1))
 
 
 async def test_suite_runs_on_the_policy_in_force(alice: PolicyQueries) -> None:

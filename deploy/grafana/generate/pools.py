@@ -103,7 +103,7 @@ BACKENDS = [
         "Targets that were reached the last time",
         "min by (target) (writ_agent_target_reachable)",
         "{{target}}",
-        text="Of agents that go to their targets. `writ backends test` tries all of them, and says what to do.",
+        text="Of agents that go to their targets. `writ target test` tries all of them, and says what to do.",
     ),
     states(
         "Agents' own checks",

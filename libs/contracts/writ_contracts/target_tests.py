@@ -1,4 +1,4 @@
-"""The result of a target test, for `writ backends test`, health and metrics.
+"""The result of a target test, for `writ target test`, health and metrics.
 
 An agent reads the target under a read grant signed by policy for exactly this target. It changes nothing.
 """

@@ -88,7 +88,7 @@ def check_installation(statement: Statement, installation: str, *, unbound: bool
         return
     about = f"is for installation {statement.installation}" if statement.installation else "names no installation"
     here = f"this is {installation}" if installation else "this process has no installation id"
-    remedy = "" if statement.installation else ": write its signer's `writ context` or `writ agent-env` again"
+    remedy = "" if statement.installation else ": write its signer's `writ context` or `writ agent env` again"
     raise Untrusted(f"the signed statement {about}, and {here}{remedy}", code="other_installation")
 
 

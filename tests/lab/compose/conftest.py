@@ -28,7 +28,9 @@ def composed(docker: Engine) -> Iterator[Composed]:
         try:
             made.shown = [made.type(line) for line in typed("In containers")]
             as_the_demo(made)
-            until(lambda: TARGET in {one["id"] for one in made.writ("targets")}, 30.0, "the executor has read it")
+            until(
+                lambda: TARGET in {one["id"] for one in made.writ("target", "list")}, 30.0, "the executor has read it"
+            )
             yield made
         finally:
             print(made.type("docker compose logs --no-color --tail 300"))

@@ -47,7 +47,7 @@ def alertmanagers(composed: Composed) -> int:
 
 def agents(composed: Composed, target: str) -> int:
     """Return how many agents serve it."""
-    return next(int(one["agents"]) for one in composed.writ("targets") if one["id"] == target)
+    return next(int(one["agents"]) for one in composed.writ("target", "list") if one["id"] == target)
 
 
 def test_the_first_lines_of_the_text_carry_out_an_operation(composed: Composed) -> None:

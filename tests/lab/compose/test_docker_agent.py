@@ -56,5 +56,5 @@ def test_container_is_created_by_the_agent_in_its_image(served: Composed, docker
 
 def _versions(served: Composed) -> dict[str, str] | None:
     """None where the target is not well."""
-    (row,) = json.loads(served.type("docker compose run --rm -T writ backends test box -o json || true"))
+    (row,) = json.loads(served.type("docker compose run --rm -T writ target test box -o json || true"))
     return dict(row["visit"]["versions"]) if row["well"] else None

@@ -21,7 +21,7 @@ class CommandGroup(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except NoSuchCommand as error:
-            raise meant(ctx, error.command_name, self.list_commands(ctx)) or error from None
+            raise meant(ctx, args, self.list_commands(ctx)) or error from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the subcommands, each with its first sentence."""

@@ -84,7 +84,7 @@ _KNOWN: dict[str, Callable[[Settings], Awaitable[Iterable[str]]]] = {
 
 
 _LISTS = {
-    "unknown_target": "writ targets",
+    "unknown_target": "writ target list",
     "unknown_principal": "writ principal list",
     "no_principal": "writ principal list",
     "unknown_operation": "writ operations",

@@ -22,10 +22,10 @@ VERBS = {
 """Verbs of subcommands, by those of others."""
 _COMMANDS = {
     "writ": {
+        "agent env": "agent-env",
         "approvals list": "requests",
         "approvals reject": "deny",
         "audit search": "events history log logs",
-        "backends test": "ping",
         "context": "config whoami",
         "down": "shutdown",
         "init": "install setup",
@@ -40,7 +40,8 @@ _COMMANDS = {
         "run": "exec shell ssh",
         "simulate": "plan",
         "status": "doctor health",
-        "targets": "hosts inventory",
+        "target list": "hosts inventory",
+        "target test": "backends ping",
         "up": "start",
     },
     "writ agent": {"agent revoke": "delete remove rm", "agent token": "add create invite new"},
@@ -90,7 +91,7 @@ _COMMANDS = {
     },
     "writ sessions": {"login": "add create new", "sessions revoke": "delete end remove rm"},
     "writ stop": {"stop lift": "clear delete end off remove rm", "stop set": "add all create new on start"},
-    "writ target": {"agent-env": "agent", "target test": "check ping"},
+    "writ target": {"agent env": "agent", "target test": "check ping"},
     "writ token": {"token create": "add new", "token revoke": "delete remove rm"},
     "writ window": {"window end": "close delete remove revoke rm", "window request": "add create new open start"},
 }
@@ -99,6 +100,11 @@ ELSEWHERE = {
     for path, commands in _COMMANDS.items()
 }
 """Commands by other names for them, by the path of the group in which somebody looks for them."""
+_SEVERAL = {
+    "writ policy simulate": "`writ simulate` (one request of your own) or `writ policy matrix` (combinations of "
+    "targets, principals and instants)",
+}
+"""Names that stand for several commands, from which the user has to choose."""
 _OPERATIONS = {
     "container_list": "docker podman",
     "file_copy": "cp",
@@ -128,9 +134,9 @@ LISTS: Mapping[str, str] = {
     "plugin check": "plugin list",
     "policy can-i": "operations",
     "policy explain": "operations",
+    "policy matrix": "operations",
     "policy rollback": "policy history",
     "policy show": "policy history",
-    "policy simulate": "operations",
     "policy who-can": "operations",
     "principal": "principal list",
     "run": "operations",
@@ -138,7 +144,7 @@ LISTS: Mapping[str, str] = {
     "sessions revoke": "sessions list",
     "simulate": "operations",
     "stop lift": "stop list",
-    "target": "targets",
+    "target": "target list",
     "token revoke": "token list",
     "trace": "audit search",
     "window": "window list",
@@ -146,9 +152,6 @@ LISTS: Mapping[str, str] = {
 """The command that lists what a command, or each of a group, takes as its first argument."""
 PLURALS: Mapping[str, Mapping[str, str]] = {
     "operations": {"show": "writ operations NAME"},
-    "targets": {
-        one: f"writ target {one}" for one in ("add", "remove", "rename", "repin", "set", "show", "tag", "test")
-    },
 }
 """What is meant by the first word after the name of a list."""
 SHOWN = {
@@ -162,7 +165,7 @@ _ID = re.compile(r"(?=.*[2-7])[a-z2-7]{6,26}")
 
 
 class PluralCommand(click.Command):
-    """`writ targets` and `writ operations`, which list, and after which people put what a group has: `targets add`."""
+    """`writ operations`, which lists, and after which people put what a group has: `operations show`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse as a command does. Raises UsageError, with the command that is meant by the first word."""
@@ -171,7 +174,7 @@ class PluralCommand(click.Command):
         return super().parse_args(ctx, args)
 
     def refuse_first(self, ctx: click.Context, args: Sequence[str]) -> None:
-        """Raises UsageError for a first word that a group has, or that stands for an argument where there is none."""
+        """Raises UsageError for a first word that a group has."""
         group = PLURALS[str(self.name)]
         if not args or args[0].startswith("-"):
             return
@@ -179,22 +182,34 @@ class PluralCommand(click.Command):
             raise click.UsageError(f"`{ctx.command_path}` itself lists them: leave out {args[0]!r}", ctx)
         if (verb := VERBS.get(args[0], args[0])) in group:
             raise click.UsageError(f"No such command {args[0]!r}; did you mean `{group[verb]}`?", ctx)
-        if not any(isinstance(one, click.Argument) for one in self.params):
-            raise click.UsageError(f"Got unexpected extra argument {args[0]!r}; `{group['show']} NAME` shows one", ctx)
 
 
 class MeantCommand(NoSuchCommand):
     """Raised for an unknown subcommand that other programs have; its message names ours."""
 
 
-def meant(context: click.Context, name: str, known: Collection[str]) -> MeantCommand | None:
-    """Return the error that names our command for a name of another program; None if there is none."""
-    path = context.command_path
+def meant(context: click.Context, words: Sequence[str], known: Collection[str]) -> MeantCommand | None:
+    """Return the error that names our command for words of another program; None if there is none."""
+    path, name = context.command_path, words[0]
     command = ELSEWHERE.get(path, {}).get(name)
     ours = f"writ {command}" if command else f"{path} {VERBS[name]}" if VERBS.get(name) in known else ""
     if path in SHOWN and _ID.fullmatch(name) and not nearest(name, known):
         ours = f"writ {SHOWN[path]} {name}"
-    return MeantCommand(name, f"No such command {name!r}; did you mean `{ours}`?", ctx=context) if ours else None
+    ours = ours or _other_number(context, words)
+    chosen = _SEVERAL.get(f"{path} {name}") or (f"`{ours}`" if ours else "")
+    return MeantCommand(name, f"No such command {name!r}; did you mean {chosen}?", ctx=context) if chosen else None
+
+
+def _other_number(context: click.Context, words: Sequence[str]) -> str:
+    """Return the command of the group whose name is the singular or plural of the first word; "" if there is none."""
+    name, verb = words[0], words[1] if len(words) > 1 else "list"
+    for other in (name.removesuffix("s"), f"{name}s"):
+        group = context.command.get_command(context, other) if isinstance(context.command, click.Group) else None
+        if isinstance(group, click.Group):
+            has = group.list_commands(context)
+            found = next((one for one in (verb, VERBS.get(verb), "list") if one in has), "")
+            return f"{context.command_path} {other} {found}".rstrip()
+    return ""
 
 
 def usual_operation(name: str, known: Collection[str]) -> str:

@@ -176,7 +176,7 @@ class ${class_}Backend(CoroutineHandler):
         return ProbeResult(verdict="no_effect" if seen == dict(baseline) else "took_effect", observed=seen)
 
     async def test_target(self, target: Target) -> TargetTestResult:
-        """Find the folder, for `writ backends test`; change nothing."""
+        """Find the folder, for `writ target test`; change nothing."""
         try:
             step = TargetTestStep(name="connection", well=True, detail=str(_folder(target)))
             versions = {"python": platform.python_version()}

@@ -15,7 +15,7 @@ from writ_cli.arguments.lazy_group import LazyGroup
         "test": "writ_cli.policy.test_suites:test",
         "eval": "writ_cli.policy.evaluate:evaluate",
         "explain": "writ_cli.policy.explain:explain",
-        "simulate": "writ_cli.policy.simulate:simulate",
+        "matrix": "writ_cli.policy.matrix:matrix",
         "can-i": "writ_cli.policy.permissions:can_i",
         "who-can": "writ_cli.policy.permissions:who_can",
         "allowed": "writ_cli.policy.permissions:allowed",

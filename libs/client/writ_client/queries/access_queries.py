@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from writ_client.queries.request_combinations import Simulation
+from writ_client.queries.request_combinations import RequestCombinations
 from writ_contracts.inventory import Role
 from writ_contracts.policy.access import (
     PolicyAllowedQuery,
@@ -15,7 +15,7 @@ from writ_contracts.policy.access import (
 from writ_contracts.policy.questions import Explanation, PolicyExplainQuery
 
 
-class AccessQueries(Simulation):
+class AccessQueries(RequestCombinations):
     """`explain`, `allowed`, `who_can` and `simulate`."""
 
     async def explain(

@@ -1,4 +1,4 @@
-"""One operation by many principals, on many targets, at many instants: the requests of `simulate`."""
+"""One operation by many principals, on many targets, at many instants: the requests of `matrix`."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -9,12 +9,12 @@ from typing import Any
 from writ_contracts.errors import Invalid
 from writ_contracts.policy.questions import MAX_REQUESTS, EvalRequest, EvalResult
 
-Simulated = list[tuple[EvalRequest, EvalResult]]
+Decided = list[tuple[EvalRequest, EvalResult]]
 """Each request with its decision."""
 
 
-class Simulation(ABC):
-    """`simulate`, for classes with `eval`."""
+class RequestCombinations(ABC):
+    """`matrix`, for classes with `eval`."""
 
     @abstractmethod
     async def eval(self, requests: Sequence[EvalRequest]) -> list[EvalResult]:
@@ -24,7 +24,7 @@ class Simulation(ABC):
     def _who(self, named: str | None) -> str:
         """Return the named principal: oneself by default. Raises Invalid."""
 
-    async def simulate(
+    async def matrix(
         self,
         operation: str,
         parameters: Mapping[str, Any] | None = None,
@@ -34,7 +34,7 @@ class Simulation(ABC):
         at: Sequence[float] = (),
         dry_run: bool = False,
         emergency: bool = False,
-    ) -> Simulated:
+    ) -> Decided:
         """Return the decisions on one operation in all combinations: by each principal (by default oneself), on each
         target, at each instant (Unix seconds; by default now), instants innermost. Raises Invalid where they are too
         many.

@@ -99,7 +99,7 @@ class PolicyManagementTools:
         targets, more = await self._targets(target_ids, target_role)
         named = (*requested_by, user_id) if user_id else requested_by
         principals = [principal_of(name, self._addresses) for name in named]
-        found = await self._writ.policy.simulate(
+        found = await self._writ.policy.matrix(
             operation_type, parameters, targets=targets, principals=principals, at=at, emergency=emergency
         )
         lines = [results.evaluation_result(request, result) for request, result in found]

@@ -14,7 +14,7 @@ from writ_executor.requests.visible import TargetVisibility
 COMMANDS = {
     "approval_decide": "writ approvals approve",
     "audit_read": "writ audit search",
-    "backend_test": "writ backends test",
+    "backend_test": "writ target test",
 }
 """Control operations that only name a permission: people use it by these commands."""
 

@@ -11,6 +11,7 @@ from writ_bus.nats.tls import is_loopback, tls_of
 from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.options import in_installation, listing, local
 from writ_cli.context.settings import Settings
+from writ_cli.installation.access.agent_env import environment
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
 from writ_client.whole_ids import one_of
@@ -38,7 +39,10 @@ KEPT = 7 * 86400.0
 
 @click.group(cls=CommandGroup)
 def agent() -> None:
-    """Agents on other hosts: enrol them by one-time tokens."""
+    """Agents on other hosts: enrol them by one-time tokens, or print their settings."""
+
+
+agent.add_command(environment)
 
 
 @agent.command()

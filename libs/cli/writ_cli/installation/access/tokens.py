@@ -116,7 +116,7 @@ def _warn_of_no_target(settings: Settings, globs: Iterable[str]) -> None:
     known = inventory_targets(settings) or []
     for glob in globs if known else ():
         if not any(fnmatchcase(name, glob) for name in known):
-            hint = near_glob(glob, known) or "; `writ targets` lists them"
+            hint = near_glob(glob, known) or "; `writ target list` lists them"
             settings.screen.err.print(f"writ: --target {glob}: no target has this name{hint}")
 
 

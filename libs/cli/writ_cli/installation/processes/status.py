@@ -24,7 +24,7 @@ where the command takes a second to start and half of one to end.
 LEAST_PATIENCE = 1.2
 FRESH_SECONDS = 10.0
 """A process of this age did not start for this command alone."""
-_RETRIES = {"targets": "; `writ backends test TARGET` tries again"}
+_RETRIES = {"targets": "; `writ target test TARGET` tries again"}
 
 
 def patience_at(age: float) -> float:
@@ -75,7 +75,7 @@ def _show_status(screen: Screen, status: control.InstallationStatus) -> None:
     drop = ("clock", "pid", "health port")
     screen.table(("process", "state", "pid", "health port", "restarts", "clock"), rows, drop=drop)
     if not any(one.name.startswith("agent") for one in status.processes):  # units of systemd: agents have no fixed port
-        screen.line("agents: `writ targets` counts them for each target")
+        screen.line("agents: `writ target list` counts them for each target")
     for reason, names in degraded.items():
         head, mistakes = control.mistakes_of(f"{', '.join(names)}: {reason}{_mend(status, names)}" if names else reason)
         for line in (head, *(f"  {mistake}" for mistake in mistakes)):

@@ -234,7 +234,7 @@ def _show_ready(settings: Settings, report: InstallationReport, *, degraded: boo
     screen, home = settings.screen, settings.home
     ready = Text("Writ is up, but degraded", "bold red") if degraded else Text("Writ is ready", "bold green")
     screen.line(ready, f" on {home.root}, NATS at {report.url}")
-    screen.line("  writ targets                      list the targets")
+    screen.line("  writ target list                  list the targets")
     screen.line("  writ operations                   the operations of this installation")
     screen.line("  writ run network_status -t TARGET request one of them")
     screen.line("  writ trace OPERATION_ID           show its record")

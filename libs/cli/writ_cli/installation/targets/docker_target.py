@@ -17,7 +17,7 @@ async def add_engine(settings: Settings, new: NewEngine, of_others: dict[str, ob
     settings.screen.line(f"{new.name} is a target now, of role {new.role}: the engine at {new.address}")
     settings.screen.line("Everybody who may use that engine controls its whole host.")
     settings.screen.line(f"The file that makes this machine serve it: {added.credential}")
-    settings.screen.line(f"Next, test it: writ backends test {new.name}")
+    settings.screen.line(f"Next, test it: writ target test {new.name}")
     if added.served is None:
         settings.screen.line(when_used(settings.home))
     return added

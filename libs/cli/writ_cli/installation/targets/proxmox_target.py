@@ -75,6 +75,6 @@ def _show(screen: Screen, added: AddedProxmox, home: Home) -> None:
     name = added.target.id
     screen.line(f"{name} is a target now, of role {added.target.role}; its certificate is pinned in inventory.yaml")
     screen.line(f"It is used with the API token {added.token_id}, which is now also in {added.token_file}")
-    screen.line(f"Next, test it and see which rights the token lacks: writ backends test {name}")
+    screen.line(f"Next, test it and see which rights the token lacks: writ target test {name}")
     if added.served is None:
         screen.line(when_used(home))

@@ -250,7 +250,7 @@ def _add_local(settings: Settings, new: NewLocalTarget) -> int:
         return Exit.DONE
     screen.line(f"{new.name} is a target now, of role {new.role}, for agents of pool {added.pool}")
     if added.here:
-        screen.line(f"The agent of this machine serves it. Next, test it: writ backends test {new.name}")
+        screen.line(f"The agent of this machine serves it. Next, test it: writ target test {new.name}")
         return Exit.DONE
     screen.line(f"Install the agent on {new.host}, and enrol it there with a token (docs/install.md):")
     token = f"writ agent token {added.pool}"
@@ -314,7 +314,7 @@ def _show(screen: Screen, added: AddedTarget, address: SshAddress, home: Home) -
     if home.in_containers:
         screen.line(f"or, outside of the container, in the folder that has {home.root.name}, run:")
     screen.whole(f"  ssh-copy-id -f -i {_shown_key(added, home)}.pub {port}{address.user}@{address.host}")
-    screen.line(f"Next, test it: writ backends test {name}")
+    screen.line(f"Next, test it: writ target test {name}")
     if home.split:
         screen.line(f"An agent of pool {added.target.pool} on another host needs a copy of {added.key_file}")
     elif added.served is None:

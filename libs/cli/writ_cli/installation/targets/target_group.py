@@ -10,9 +10,9 @@ _EDITS, _ACCESS = "writ_cli.installation.targets.target_edits", "writ_cli.instal
 @click.group(
     cls=LazyGroup,
     places={
-        "list": "writ_cli.operations.catalogue.listings:targets",
+        "list": "writ_cli.installation.targets.target_list:list_targets",
         "show": f"{_EDITS}:show",
-        "test": "writ_cli.operations.catalogue.backends:test",
+        "test": "writ_cli.installation.targets.target_test:test_targets",
         "add": "writ_cli.installation.targets.target_add:add",
         "set": f"{_EDITS}:set_",
         "tag": f"{_EDITS}:tag",

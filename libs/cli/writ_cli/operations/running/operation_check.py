@@ -38,7 +38,7 @@ async def refuse_misspelt_target(settings: Settings, writ: Writ, target: str) ->
         return
     if (known := suggestions.inventory_targets(settings)) is not None:
         if target not in known:
-            hint = near(target, known) or "; `writ targets` lists them"
+            hint = near(target, known) or "; `writ target list` lists them"
             raise Invalid(f"no target {target!r} in the inventory{hint}", code="unknown_target")
         return
     try:

@@ -21,14 +21,7 @@ from writ_contracts.errors import Invalid
 from writ_contracts.requests import OperationView
 
 
-class OwnOperationsGroup(CommandGroup):
-    """`op show`, also by its earlier name `op get`."""
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        return super().get_command(ctx, "show" if cmd_name == "get" else cmd_name)
-
-
-@click.group(cls=OwnOperationsGroup)
+@click.group(cls=CommandGroup)
 def op() -> None:
     """Your own operations."""
 

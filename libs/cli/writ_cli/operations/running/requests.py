@@ -96,7 +96,7 @@ def target_of(operation: str, target: str | None, words: Sequence[str]) -> str:
     if target is None:
         names = {"target", "host"}.difference(definition.parameters.__struct_fields__ if definition else ())
         named = next((one for one in words if "=" in one and one.partition("=")[0] in names), "")
-        hint = f"write `-t {named.partition('=')[2]}` in place of {named}" if named else "`writ targets` lists them"
+        hint = f"write `-t {named.partition('=')[2]}` in place of {named}" if named else "`writ target list` lists them"
         raise click.UsageError(f"--target TARGET is missing: {hint}")
     return target
 

@@ -1,4 +1,4 @@
-"""The table of `writ backends test` on terminals of any width: no code, path or command in it is cut off."""
+"""The table of `writ target test` on terminals of any width: no code, path or command in it is cut off."""
 
 import io
 from collections.abc import Sequence
@@ -7,8 +7,8 @@ import pytest
 from msgspec import structs
 from rich.console import Console
 
-from writ_cli.operations.catalogue.backends import COLUMNS, TargetRow, _show
-from writ_cli.operations.catalogue.target_advice import advice
+from writ_cli.installation.targets.target_advice import advice
+from writ_cli.installation.targets.target_test import COLUMNS, TargetRow, _show
 from writ_cli.terminal.output import Screen
 from writ_contracts.target_tests import StepName, TargetReport, TargetTestStep
 

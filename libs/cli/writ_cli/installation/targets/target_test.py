@@ -1,4 +1,4 @@
-"""`writ backends test`: each target's state by its own agents, with advice where it is not well."""
+"""`writ target test`: each target's state by its own agents, with advice where it is not well."""
 
 import asyncio
 from collections import defaultdict
@@ -9,10 +9,9 @@ from msgspec import Struct
 from rich.text import Text
 
 from writ_cli.arguments import completion
-from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.options import asking
 from writ_cli.context.settings import Settings
-from writ_cli.operations.catalogue.target_advice import advice
+from writ_cli.installation.targets.target_advice import advice
 from writ_cli.terminal.exit_status import Exit
 from writ_cli.terminal.output import Screen
 from writ_client.client import Writ
@@ -45,15 +44,10 @@ class TargetRow(Struct, frozen=True, kw_only=True):
     visit: TargetReport | None = None
 
 
-@click.group(cls=CommandGroup)
-def backends() -> None:
-    """Backends: how agents reach targets."""
-
-
-@backends.command("test")
+@click.command("test")
 @click.argument("targets", nargs=-1, metavar="[TARGET]...", shell_complete=completion.targets)
 @asking
-async def test(settings: Settings, targets: tuple[str, ...]) -> int:
+async def test_targets(settings: Settings, targets: tuple[str, ...]) -> int:
     """Have the agents test these targets (all of them, if none is named), and show their reports.
 
     They test connection, host key, credentials, versions, and the operations that each target has in its present state.

@@ -1,4 +1,4 @@
-"""`writ policy simulate`: one operation on many targets, by many principals, at many instants."""
+"""`writ policy matrix`: one operation on many targets, by many principals, at many instants."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -17,7 +17,7 @@ from writ_cli.policy.offline_policy import OfflinePolicy
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
 from writ_cli.terminal.output import Screen
-from writ_client.queries.request_combinations import Simulated
+from writ_client.queries.request_combinations import Decided
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.nearest_name import near_glob
@@ -35,7 +35,7 @@ from writ_runtime.plugins.entry_points import load_catalogue
 @click.option("--emergency", is_flag=True, help="Assume an emergency on them.")
 @offline
 @asking
-async def simulate(
+async def matrix(
     settings: Settings,
     operation: str,
     words: tuple[str, ...],
@@ -61,17 +61,17 @@ async def simulate(
     }
     if files is not None:
         source = OfflinePolicy(read(settings, files), None)
-        simulated = await source.simulate(
+        decided = await source.matrix(
             operation, targets=_chosen(source.setting.targets, targets, operation), **parameters_of_request
         )
     else:
         async with await settings.connect() as writ:
             known = [target.id for target in await writ.targets()]
-            simulated = await writ.policy.simulate(
+            decided = await writ.policy.matrix(
                 operation, targets=_chosen(known, targets, operation), **parameters_of_request
             )
-    _show(settings.screen, simulated)
-    decisions = {answer.decision for _, answer in simulated}
+    _show(settings.screen, decided)
+    decisions = {answer.decision for _, answer in decided}
     return Exit.INVALID if decisions == {"invalid"} else Exit.DENIED if decisions <= {"deny", "invalid"} else Exit.DONE
 
 
@@ -99,12 +99,12 @@ def _chosen(known: Iterable[str], globs: tuple[str, ...], operation: str) -> lis
     return [name for name in names if any(fnmatchcase(name, glob) for glob in globs)]
 
 
-def _show(screen: Screen, simulated: Simulated) -> None:
+def _show(screen: Screen, decided: Decided) -> None:
     if screen.json:
-        screen.data([_joined(request, answer) for request, answer in simulated])
+        screen.data([_joined(request, answer) for request, answer in decided])
         return
     alike: dict[tuple[str, str, str, str, str], list[str]] = {}
-    for request, answer in simulated:
+    for request, answer in decided:
         at = "" if request.at is None else times.date(datetime.fromisoformat(request.at).timestamp())
         key = (request.principal, at, answer.decision, ", ".join(answer.rules), answer.reason)
         alike.setdefault(key, []).append(request.target)
@@ -113,7 +113,7 @@ def _show(screen: Screen, simulated: Simulated) -> None:
         for (who, at, word, rules, reason), targets in alike.items()
     ]
     columns = ("principal", "targets", "at", "decision", "rules", "why")
-    if len({request.at for request, _ in simulated}) > 1:  # the instant tells such rows apart
+    if len({request.at for request, _ in decided}) > 1:  # the instant tells such rows apart
         screen.table(columns, rows, drop=("rules",))
     else:
         screen.table(columns, rows, drop=("rules", "at"))

@@ -1,4 +1,4 @@
-"""`writ operations` and `writ targets`: lists of operations and targets."""
+"""`writ operations`: the list of operations, and the parameters of one."""
 
 from collections.abc import Collection, Iterator
 from typing import Any
@@ -8,18 +8,15 @@ import msgspec
 from msgspec import NODEFAULT, inspect
 
 from writ_cli.arguments import completion
-from writ_cli.arguments.options import asking, listing, local
-from writ_cli.arguments.suggestions import inventory_entries, inventory_has_mistakes
+from writ_cli.arguments.options import listing, local
 from writ_cli.arguments.usual_names import PluralCommand
 from writ_cli.context.settings import Settings
 from writ_cli.operations.catalogue.parameter_words import types_of
 from writ_cli.terminal.exit_status import Exit
-from writ_cli.terminal.output import visible
-from writ_contracts.errors import Invalid, Unreachable
+from writ_contracts.errors import Invalid
 from writ_contracts.nearest_name import near
 from writ_contracts.operations import Operation, Risk
 from writ_contracts.parameters import classes
-from writ_contracts.requests import TargetView
 from writ_runtime.plugins.entry_points import load_catalogue
 
 
@@ -137,42 +134,3 @@ def type_name(kind: inspect.Type) -> str:
             return type_name(kind.type)
         case _:
             return "JSON"
-
-
-@click.command(cls=PluralCommand)
-@listing(asking)
-async def targets(settings: Settings) -> int:
-    """List the targets, their operations, and their agents.
-
-    An operation is listed if an agent offers it for the target; `writ backends test` shows what it lacks there.
-
-    While policy does not reply, nobody gets this list. On the host of the installation the command then lists the
-    targets of its inventory, without operations and agents; exit status 6.
-    """
-    status = Exit.DONE
-    try:
-        async with await settings.connect() as writ:
-            found = await writ.targets()
-    except Unreachable as error:
-        if error.code != "policy_silent" or (in_file := inventory_entries(settings)) is None:
-            raise
-        click.echo(visible(f"writ: {error}. These are the targets of {settings.home.inventory}"), err=True)
-        found = [
-            TargetView(id=one.id, role=one.role, backend=one.backend, pool=one.pool, tags=one.tags) for one in in_file
-        ]
-        status = Exit.UNREACHABLE
-    if settings.screen.json:
-        settings.screen.data(found)
-    else:
-        rows = ((one.id, one.role, one.backend, one.pool, one.agents, one.tags, len(one.operations)) for one in found)
-        settings.screen.table(
-            ("target", "role", "backend", "pool", "agents", "tags", "operations"),
-            rows,
-            drop=("tags", "backend", "operations", "agents", ("role", "pool")),
-        )
-        if inventory_has_mistakes(settings):
-            text = f"{settings.home.inventory} has mistakes, so its last good version is in force: `writ status`"
-            click.echo(f"writ: {text}", err=True)
-        if not found:
-            click.echo(f"writ: there is no target that {settings.who()} may list: some rule has to reach one", err=True)
-    return status

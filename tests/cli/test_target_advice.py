@@ -1,12 +1,12 @@
-"""`writ backends test` gives advice for every finding of an agent."""
+"""`writ target test` gives advice for every finding of an agent."""
 
 import re
 from pathlib import Path
 
 import pytest
 
-from writ_cli.operations.catalogue.backends import _row_of
-from writ_cli.operations.catalogue.target_advice import ADVICE, OTHERWISE, advice
+from writ_cli.installation.targets.target_advice import ADVICE, OTHERWISE, advice
+from writ_cli.installation.targets.target_test import _row_of
 from writ_contracts.requests import TargetView
 from writ_contracts.target_tests import TargetReport, TargetTestStep
 from writ_testing.each_case import each_case

@@ -1,4 +1,4 @@
-"""`writ agent-env`: the environment of a pool's agent on another host."""
+"""`writ agent env`: the environment of a pool's agent on another host."""
 
 import click
 
@@ -16,7 +16,7 @@ from writ_installation.status import control
 from writ_installation.status.server_url import public_url
 
 
-@click.command("agent-env")
+@click.command("env")
 @click.argument("pool")
 @click.option("--url", metavar="URL", help="The URL of NATS for that host, if it differs from the one here.")
 @click.option("--key-file", metavar="PATH", help="The path of the key on that host.")
@@ -28,7 +28,7 @@ from writ_installation.status.server_url import public_url
     help="The folder of the agent's state on that host.",
 )
 @local
-async def agent_env(settings: Settings, pool: str, url: str | None, key_file: str | None, state_dir: str) -> int:
+async def environment(settings: Settings, pool: str, url: str | None, key_file: str | None, state_dir: str) -> int:
     """Print the environment of a pool's agent on another host, for an EnvironmentFile.
 
     Copy the key file there, mode 0600. The pool must be one the inventory's targets have.

@@ -8,7 +8,7 @@ from writ_contracts.backends import DOCKER, PROXMOX
 ADVICE: Mapping[str, str] = MappingProxyType(
     {
         "no_rule": "let a rule on role gateway allow backend_test to you",
-        "no_agent": "start an agent of pool {pool}: `writ up` here, or `writ agent-env {pool}` for another host",
+        "no_agent": "start an agent of pool {pool}: `writ up` here, or `writ agent env {pool}` for another host",
         "bad_signature": "find out who replied in place of the agents of pool {pool}: somebody else has their rights "
         "at NATS, and `writ audit security --kind bad_signature` shows when",
         "unsupported": "read the message below the table: the agent cannot test this target",
