@@ -99,6 +99,33 @@ async def test_readiness_names_the_mistake_in_a_policy_file(installation: Runnin
         policy.write_text(good)
 
 
+async def test_up_of_a_degraded_installation_shows_what_is_failing_with_the_exit_status_of_status(
+    installation: RunningInstallation,
+) -> None:
+    health_check, policy = HealthCheck(installation, "policy", "policy"), installation.home.policy
+    good = policy.read_text()
+    async with well_again(health_check), well_again(HealthCheck(installation, "executor", "pools")):
+        for words in (("up",), ("up", "--detach")):
+            again = await installation.writ(*words)
+            assert (again.status, again.err, "Writ is already up on" in again.out) == (0, "", True), again
+        reported = await installation.json("up")
+        assert (reported["url"], reported["degraded"]) == (installation.report.url, [])
+        policy.write_text(good.replace("deny_by_default", "deny_by_defualt"))
+        await health_check.is_ill("deny_by_defualt")
+        with installation.paused("agent-local-db"):
+            await HealthCheck(installation, "executor", "pools").is_ill("no agent of pool local-db")
+            shown = (await installation.writ("status", environ={"COLUMNS": "250"})).out.splitlines()
+            again = await installation.writ("up", environ={"COLUMNS": "250"})
+            assert (again.status, ", but degraded, NATS at " in again.out) == (1, True), again
+            failing = again.err.splitlines()
+            assert any("deny_by_defualt" in line for line in failing)
+            assert any(line.startswith("agent-local-db: no answer; if it stays so, `writ restart") for line in failing)
+            assert set(failing) <= set(shown), (failing, shown)
+            reported = await installation.json("up", status=1)
+            assert reported["degraded"] == (await installation.json("status", status=1))["degraded"] != []
+        policy.write_text(good)
+
+
 async def test_invalid_inventory_is_reported_by_every_reader(installation: RunningInstallation) -> None:
     inventory = installation.home.inventory
     good = inventory.read_text()

@@ -8,12 +8,12 @@ from rich.text import Text
 
 from writ_cli.arguments.options import listing, local_status
 from writ_cli.context.settings import Settings
+from writ_cli.installation.processes.failing_lines import failing_lines
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
 from writ_cli.terminal.output import Screen
 from writ_cli.terminal.process_age import process_age
 from writ_contracts.plural import plural
-from writ_installation.processes.readiness import NO_ANSWER
 from writ_installation.status import control
 from writ_installation.status.scrape_targets import scrape_targets
 
@@ -58,8 +58,7 @@ async def status(settings: Settings) -> int:
 
 def _show_status(screen: Screen, status: control.InstallationStatus) -> None:
     since = f" for {times.span(time.time() - status.started_at)}, process {status.pid}" if status.started_at else ""
-    degraded = control.degradations(status)
-    state = "degraded" if degraded and status.state == "ready" else status.state
+    state = "degraded" if control.degradations(status) and status.state == "ready" else status.state
     screen.line(f"{status.home}: {state}{since}, NATS at {status.url}")
     rows = [
         (
@@ -76,10 +75,8 @@ def _show_status(screen: Screen, status: control.InstallationStatus) -> None:
     screen.table(("process", "state", "pid", "health port", "restarts", "clock"), rows, drop=drop)
     if not any(one.name.startswith("agent") for one in status.processes):  # units of systemd: agents have no fixed port
         screen.line("agents: `writ target list` counts them for each target")
-    for reason, names in degraded.items():
-        head, mistakes = control.mistakes_of(f"{', '.join(names)}: {reason}{_mend(status, names)}" if names else reason)
-        for line in (head, *(f"  {mistake}" for mistake in mistakes)):
-            screen.line(Text(line, style="red"))
+    for line in failing_lines(status):
+        screen.line(Text(line, style="red"))
     notes = (_notes_not_of_writ, _policy_notes, _refusals_notes, _restarts, _late_operations)
     for note in (line for lines in notes for line in lines(status)):
         screen.line(Text(note, style="yellow"))
@@ -102,14 +99,6 @@ def _late_operations(observed: control.InstallationStatus) -> list[str]:
     late = [one.details["operations"] for one in observed.processes if "operations" in one.details]
     by_id = {line.rpartition(" ")[2]: line for line in reversed(late)}
     return [f"{line}; see `writ trace {operation_id}`" for operation_id, line in reversed(by_id.items())]
-
-
-def _mend(observed: control.InstallationStatus, names: list[str]) -> str:
-    """Return the command that replaces processes of `writ up` that do not reply; "" where others may be the cause."""
-    silent = [one.name for one in observed.processes if one.state == NO_ANSWER]
-    if observed.pid is None or not set(names) <= set(silent) or ("nats" in silent and names != ["nats"]):
-        return ""
-    return f"; if it stays so, `writ restart {' '.join(names)}` replaces {'it' if len(names) == 1 else 'them'}"
 
 
 def _notes_not_of_writ(observed: control.InstallationStatus) -> list[str]:

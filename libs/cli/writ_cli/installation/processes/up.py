@@ -5,12 +5,14 @@ import sys
 from pathlib import Path
 
 import click
+import msgspec
 from msgspec.structs import asdict
 from rich.text import Text
 
 from writ_cli.arguments.options import local
 from writ_cli.arguments.typed_options import refuse_typed, spelled, typed
 from writ_cli.context.settings import Settings
+from writ_cli.installation.processes.failing_lines import failing_lines
 from writ_cli.installation.processes.init import MONITOR_PORT, TLS_HELP
 from writ_cli.installation.processes.policy_state import Observed, notes, problems
 from writ_cli.terminal.exit_status import Exit
@@ -108,7 +110,7 @@ async def up(
     if config_file is not None:
         return _write_server_config(settings, config_file, listen, nats_port)
     if running_url(home) is not None and holder(home.lock) is not None:
-        return _already_up(settings)
+        return await _already_up(settings)
     _check_keys(home)
     options = SupervisorOptions(
         nats_port=nats_port,
@@ -181,19 +183,26 @@ def _arguments(settings: Settings, options: SupervisorOptions) -> list[str]:
     ]
 
 
-def _already_up(settings: Settings) -> int:
-    """Print that it is up, with the address; the lock shows a start in between. Raises Invalid for an option with
-    another value than that start had.
+async def _already_up(settings: Settings) -> int:
+    """Print that it is up, with the address, and what is failing; the lock shows a start in between. Return the exit
+    status of `writ status`. Raises Invalid for an option with another value than that start had.
     """
-    report = read_report(settings.home.report_file)
+    home, screen = settings.home, settings.screen
+    report = read_report(home.report_file)
     if differing := _differing(report.options if report else None):
         again = "`writ down` ends it, then start it with them"
-        raise Invalid(f"Writ is already up on {settings.home.root}, with another {differing}; nothing changed: {again}")
-    if settings.screen.json:
-        settings.screen.data(report)
+        raise Invalid(f"Writ is already up on {home.root}, with another {differing}; nothing changed: {again}")
+    status = await control.status(home, settings.environ)
+    degraded = control.degradations(status)
+    if screen.json:
+        screen.data({**msgspec.to_builtins(report), "degraded": list(degraded)})
     else:
-        settings.screen.line(f"Writ is already up on {settings.home.root}, NATS at {running_url(settings.home)}")
-    return Exit.DONE
+        state = "" if status.state == "ready" else f", and {status.state}"
+        screen.line(f"Writ is already up on {home.root}{', but degraded' if degraded else state}, NATS at {status.url}")
+        sys.stdout.flush()
+        for line in failing_lines(status):
+            screen.err.print(Text(visible(line), style="bold red"), soft_wrap=True)
+    return Exit.DONE if status.ready and not degraded else Exit.FAILED
 
 
 def _differing(running: ReportedOptions | None) -> str:
