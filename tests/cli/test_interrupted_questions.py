@@ -4,6 +4,7 @@ import asyncio
 import fcntl
 import os
 import pty
+import re
 import signal
 import socket
 import struct
@@ -117,9 +118,10 @@ async def test_an_interrupt_at_the_question_removes_nothing(tmp_path: Path) -> N
     create_installation(Home(tmp_path / "site"))
     with terminal() as (person, program):
         process = await started(*COMMAND, "uninstall", stdin=program, stderr=program, WRIT_HOME=str(tmp_path / "site"))
-        await shown_until(person, "[y/N]:")
+        shown = await shown_until(person, "[y/N]:")
         assert await interrupted(process) == 130
     assert (tmp_path / "site" / "inventory.yaml").exists()
+    assert re.search(r"^stays: .*\(public keys and names, by which the record is verified\)", shown, re.MULTILINE)
 
 
 @pytest.mark.parametrize(

@@ -43,3 +43,20 @@ async def test_targets_of_the_inventory_are_listed_on_the_host_while_policy_is_s
     ]
     assert "policy does not answer" in listed.stderr
     assert f"These are the targets of {home.inventory}" in listed.stderr
+
+
+async def test_empty_inventory_leads_to_the_command_that_adds_a_target(
+    command: Command, served: ScriptedApi, environ: dict[str, str], tmp_path: Path
+) -> None:
+    served.targets = []
+    elsewhere = await command("target", "list")
+    assert "there is no target that alice may list: some rule has to reach one" in elsewhere.stderr
+    home = Home(tmp_path / "home")
+    home.make_folders()
+    home.inventory.write_text("targets: []\n")
+    here = InstallationReport(pid=os.getpid(), state="ready", url=environ["NATS_URL"], started_at=0.0, processes=[])
+    write_report(home.report_file, here)
+    with held(home.lock):
+        listed = await command("target", "list", WRIT_HOME=str(home.root), NATS_URL="")
+    assert listed.exit_code == 0
+    assert listed.stderr == f"writ: {home.inventory} has no target: `writ target add` adds one\n"

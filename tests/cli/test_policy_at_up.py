@@ -85,7 +85,8 @@ async def test_policy_file_with_a_mistake_is_told_with_the_version_in_force(publ
 @pytest.mark.timeout(180)
 async def test_policy_file_that_differs_from_the_published_version_is_told(published: Starts, tmp_path: Path) -> None:
     file = tmp_path / "home" / "policy.yaml"
-    note = f"the policy file {file} differs from version 2, which operator published, and is not used"
+    note = f"the policy file {file} differs from version 2, which operator published, and is not used; to use it: "
+    note += "`writ policy publish FILE`"
     async with published.detached({}) as up:
         assert up.out.startswith("Writ is ready on ")
         assert up.err == f"writ up: {note}\n"

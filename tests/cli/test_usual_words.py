@@ -191,3 +191,9 @@ def test_several_requests_are_decided_one_after_another(verb: str) -> None:
     done = refused("approvals", verb, "aaaa", "bbbb")
     meant = f"one request at a time, since you decide by its card: `writ approvals {verb} aaaa`, then the next"
     assert done.stderr.startswith(f"writ: {meant} (see ")
+
+
+def test_unknown_operation_is_named_before_words_that_are_no_parameters() -> None:
+    expected = "writ: no operation 'restart'; did you mean 'container_restart' or 'service_restart'?"
+    assert refused("run", "restart", "-t", "web-1", "nginx").stderr.startswith(expected)
+    assert refused("simulate", "service_restrat", "-t", "web-1", "nginx").stderr.startswith("writ: no operation 'serv")

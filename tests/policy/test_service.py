@@ -117,6 +117,17 @@ async def test_a_policy_that_does_not_load_leaves_the_last_good_one_in_force_lou
     assert b'writ_policy_load_errors_total{file="policy"} 1.0' in asking.measured.exposition()[0]
 
 
+async def test_long_report_about_a_policy_file_ends_after_a_whole_mistake(asking: Asking) -> None:
+    await asking.decision(asking.subject())
+    rules = ", ".join(f"{{nmae: rule-{number}, allowed: true, operations: [test_noop]}}" for number in range(40))
+    asking.files.write("policy", f"policies: {{global_policies: [{rules}]}}")
+    await asking.decision(asking.subject())
+    check = await asking.service.checks()["policy"]()
+    assert check is not None
+    assert len(check) <= 1000
+    assert check.endswith(("is missing; …", "did you mean 'name'?; …")), check[-200:]
+
+
 async def test_service_without_a_valid_policy_does_not_start_and_reports_all_mistakes(tmp_path: Path) -> None:
     known = files(tmp_path)
     known.write("policy", "policies: {global_policies: [{nmae: x}], version: 7}")

@@ -13,7 +13,7 @@ from click.shell_completion import CompletionItem
 from writ_cli.arguments.help_sections import lines, sections
 from writ_cli.arguments.lazy_group import LazyGroup
 from writ_cli.arguments.misplaced_options import misplaced
-from writ_cli.arguments.repeated_options import refuse_repeated
+from writ_cli.arguments.repeated_options import refuse_lost_options
 from writ_cli.arguments.usual_names import MeantCommand, with_listing
 from writ_cli.arguments.usual_options import usual_option
 from writ_cli.terminal import standard_streams
@@ -135,11 +135,11 @@ class WritGroup(LazyGroup):
         return isinstance(command, click.Group) and name in command.list_commands(ctx)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Refuse repeated options of all subcommands, then parse."""
+        """Refuse options that would be lost, of all subcommands, then parse."""
         if ctx.resilient_parsing:
             return super().parse_args(ctx, args)
         try:
-            refuse_repeated(self, ctx.info_name or "writ", args, None)
+            refuse_lost_options(self, ctx.info_name or "writ", args, None)
             return super().parse_args(ctx, args)
         except NoSuchOption as error:
             raise misplaced(usual_option(error, ctx, args), ctx, args) from None

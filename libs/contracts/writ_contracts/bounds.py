@@ -142,6 +142,11 @@ def cut(text: str, most: int = 2000) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
+def cut_list(text: str, most: int = 1000) -> str:
+    """Return at most so many characters of a list with semicolons: its first entries, each one whole."""
+    return text if len(text) <= most else f"{text[: most - 3].rpartition('; ')[0] or text[: most - 3]}; …"
+
+
 def first_names(names: Sequence[str], most: int = 3) -> str:
     """Return at most so many names, separated by commas, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""

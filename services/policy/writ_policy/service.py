@@ -7,6 +7,7 @@ from typing import Final
 from writ_bus.port import Bus, Service, Serving
 from writ_bus.tasks import unending
 from writ_contracts import subjects
+from writ_contracts.bounds import cut_list
 from writ_contracts.errors import WritError
 from writ_contracts.history.archives import ARCHIVE
 from writ_contracts.installation.keyring import in_words
@@ -293,11 +294,11 @@ class PolicyService:
 
     async def _file_check(self, name: str) -> str | None:
         problem = self._sources.problem(name)
-        return None if problem is None else Attention(f"the last good version is in force: {problem}"[:1000])
+        return None if problem is None else Attention(cut_list(f"the last good version is in force: {problem}"))
 
     async def _policy_check(self) -> str | None:
         if (problem := self._sources.problem("policy")) is not None:
-            return Attention(f"{self._in_force()} is in force: {problem}"[:1000])
+            return Attention(cut_list(f"{self._in_force()} is in force: {problem}"))
         ignored = self._sources.ignored()
         return Detail(ignored) if ignored else None
 

@@ -165,7 +165,8 @@ class PolicySources:
         if head is None or head.origin == "file" or self.file.digest in (head.digest, ""):
             return None
         file = f"the policy file {self._policy_path}"
-        return f"{file} differs from version {head.number}, which {head.author} published, and is not used"
+        published = f"version {head.number}, which {head.author} published"
+        return f"{file} differs from {published}, and is not used; to use it: `writ policy publish FILE`"
 
     async def _read_lists(self, *, waits: bool) -> None:
         for name, watched in self._lists.items():

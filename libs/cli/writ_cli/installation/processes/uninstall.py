@@ -51,7 +51,7 @@ def _confirm(settings: Settings, plan: UninstallPlan) -> None:
     """Show the plan and ask. Raises UsageError where nobody can answer, Abort for a no."""
     if not sys.stdin.isatty():
         raise click.UsageError("nothing was removed: `--dry-run` lists the parts, --yes confirms their removal")
-    for line in _grouped("remove", plan.remove):
+    for line in (*_grouped("remove", plan.remove), *_grouped("stays", plan.keep)):
         click.echo(line, err=True)
     ask(f"Remove these {len(plan.remove)} parts of {settings.home.root}?")
 

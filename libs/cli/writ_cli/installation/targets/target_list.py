@@ -46,5 +46,11 @@ async def list_targets(settings: Settings) -> int:
             text = f"{settings.home.inventory} has mistakes, so its last good version is in force: `writ status`"
             click.echo(f"writ: {text}", err=True)
         if not found:
-            click.echo(f"writ: there is no target that {settings.who()} may list: some rule has to reach one", err=True)
+            click.echo(visible(f"writ: {_why_none(settings)}"), err=True)
     return status
+
+
+def _why_none(settings: Settings) -> str:
+    if inventory_entries(settings) == []:
+        return f"{settings.home.inventory} has no target: `writ target add` adds one"
+    return f"there is no target that {settings.who()} may list: some rule has to reach one"

@@ -11,6 +11,7 @@ from writ_cli.arguments import completion
 from writ_cli.arguments.correlation_option import checked_correlation
 from writ_cli.arguments.options import asking, packed
 from writ_cli.arguments.suggestions import suggestion
+from writ_cli.arguments.usual_names import usual_operation
 from writ_cli.context.settings import Settings
 from writ_cli.operations.catalogue import parameter_words
 from writ_cli.operations.running.file_roots import roots_advice
@@ -83,9 +84,17 @@ class RunCommandOptions(Struct, frozen=True, kw_only=True):
 
 
 def parameters_of(operation: str, words: tuple[str, ...]) -> dict[str, Any]:
-    """Parse the parameters by the operation's schema; an operation that only the server knows gets text."""
-    definition = load_catalogue().get(operation)
-    return parameter_words.parse(words, definition.parameters if definition else None)
+    """Parse the parameters by the operation's schema; an operation that only the server knows gets text. Raises
+    Invalid: for words that cannot be parsed after a misspelt operation, with the operation that is meant.
+    """
+    catalogue = load_catalogue()
+    definition = catalogue.get(operation)
+    try:
+        return parameter_words.parse(words, definition.parameters if definition else None)
+    except errors.Invalid as error:
+        if definition is not None or not (hint := usual_operation(operation, catalogue)):
+            raise
+        raise errors.Invalid(f"no operation {operation!r}{hint}", code="unknown_operation") from error
 
 
 def target_of(operation: str, target: str | None, words: Sequence[str]) -> str:
