@@ -29,7 +29,15 @@ async def test_simulate_shows_verdict_and_rules(command: Command) -> None:
     assert "decision: allow" in allowed.stdout
     denied = await command("simulate", "service_restart", "-t", "forbidden")
     assert denied.exit_code == 3
-    assert "targets: expected a, got b" in denied.stdout
+    assert "targets is b, expected a" in denied.stdout  # in the words of reasons and of `writ policy explain`
+
+
+async def test_op_show_says_that_a_failed_operation_was_a_dry_run(command: Command, served: ScriptedApi) -> None:
+    served.outcome = "failed"
+    tried = await served.accept("alice", "service_restart", Request(target="a", idempotency_key="t", dry_run=True))
+    done = await served.accept("alice", "service_restart", Request(target="a", idempotency_key="d"))
+    shown = [(await command("op", "show", one.operation_id)).stdout for one in (tried, done)]
+    assert ["  dry run: yes\n" in one for one in shown] == [True, False], shown
 
 
 async def test_op_shows_lists_watches_and_cancels(command: Command, served: ScriptedApi) -> None:

@@ -13,6 +13,8 @@ from tests.client.scripted_api import ScriptedApi
 from writ_cli.context.current_context import ContextFolder, found_home
 from writ_cli.main import cli
 from writ_contracts.errors import ConfigError, Invalid
+from writ_installation.files.create import create_installation
+from writ_installation.files.home import Home
 from writ_installation.provisioner.folders import init
 from writ_testing.peers.nats_server import WritServer
 
@@ -208,6 +210,25 @@ def test_option_takes_the_name_of_a_saved_context_and_a_file_before_it(elsewhere
     (elsewhere / "prod").write_text("[]")
     assert call("target", "list", "--context", "prod").stderr.startswith("writ: prod: is not a context")
     assert call("target", "list", "--context", "other").stderr.startswith("writ: other: can't be read: No such file")
+
+
+def test_saved_context_in_place_of_a_principal_leads_to_its_option(elsewhere: Path) -> None:
+    (elsewhere / ".writ").mkdir(mode=0o700)
+    (elsewhere / ".writ" / "inventory.yaml").write_text(INVENTORY)
+    (elsewhere / ".writ" / "principals.yaml").write_text(PRINCIPALS)
+    ContextFolder(os.environ).save("prod", b"{}")
+    for words in (("context", "show", "prod"), ("context", "prod")):
+        done = call(*words)
+        assert done.exit_code == 2
+        assert "there is no principal 'prod'" in done.stderr
+        assert "; `writ context show --context prod` shows the saved context" in done.stderr
+
+
+@pytest.mark.parametrize("word", ["status", "restart"])
+def test_processes_of_an_installation_that_is_down_are_started_by_up(elsewhere: Path, word: str) -> None:
+    create_installation(Home(elsewhere / ".writ"))
+    done = call(word)
+    assert (done.exit_code, done.stderr) == (6, f"writ: Writ is not up on {elsewhere / '.writ'}: `writ up` starts it\n")
 
 
 async def test_key_of_another_principal_is_reported_with_its_owner(

@@ -42,12 +42,10 @@ CELLS = {
     **dict.fromkeys(
         ("reason", "why", "note", "limits", "waits for", "reach", "targets", "operations", "tags", "if"), TEXT
     ),
-    **dict.fromkeys(("message", "parameters", "roles", "rules", "problem", "finding", "what it does", "why not"), TEXT),
+    **dict.fromkeys(("message", "parameters", "roles", "rules", "problem", "finding", "what it does"), TEXT),
     **dict.fromkeys(("principals", "allowed", "versions", "what to do", "backends"), TEXT),
     **dict.fromkeys(("what", "type", "default"), LONG),
-    **dict.fromkeys(
-        ("state", "outcome", "decision", "effect", "matched", "matches", "kind", "class", "risk"), "succeeded"
-    ),
+    **dict.fromkeys(("state", "outcome", "decision", "effect", "matches", "kind", "class", "risk"), "succeeded"),
     **dict.fromkeys(("code", "worth", "backend", "host key", "credentials", "connection"), "own_emergency"),
     **dict.fromkeys(
         ("agents", "security", "pid", "health port", "restarts", "version", "used", "key here", "from"), "12345"

@@ -125,4 +125,9 @@ async def with_suggestion(work: Coroutine[Any, Any, int | None], settings: Setti
 def _names_another(settings: Settings, error: Invalid | Untrusted) -> bool:
     """Return whether the unknown principal is one that the command names, and not the one that requests."""
     quoted = _QUOTED.search(str(error))
-    return error.code == "unknown_principal" and quoted is not None and quoted[1] != settings.who()
+    if error.code != "unknown_principal" or quoted is None:
+        return False
+    try:
+        return quoted[1] != settings.who()
+    except Invalid:  # the command names a principal, and nothing else says who requests
+        return True

@@ -116,8 +116,9 @@ def running(home: Home) -> InstallationReport:
         raise Unreachable(f"the services of {home.root} run in containers: docker compose run --rm writ status")
     report = read_report(home.report_file)
     if holder(home.lock) is None or report is None:
-        why = "" if home.installation_file.exists() else ": there is no installation, and `writ up` creates one"
-        raise Unreachable(f"Writ is not up on {home.root}{why}")
+        exists = home.installation_file.exists()
+        why = "`writ up` starts it" if exists else "there is no installation, and `writ up` creates one"
+        raise Unreachable(f"Writ is not up on {home.root}: {why}")
     return report
 
 

@@ -113,5 +113,5 @@ def _how_decided(life: AcceptedLife) -> str:
         return f"has ended: {life.outcome}"
     if life.approved is not None:
         last = life.approved.approver or read_approval(life.approvals[-1]).approver
-        return f"was approved, at last by {last}"
+        return f"was approved, last by {last}"
     return f"is {life.state}"

@@ -60,8 +60,14 @@ def _of(settings: Settings, name: str | None) -> Context:
     if name:
         refuse_typed(("principal",), f"the context is that of {name[:80]}: leave one of them out")
         settings = msgspec.structs.replace(settings, principal=name)
-    where = settings.where()
-    _known(settings, where.principal)
+    try:
+        where = settings.where()
+        _known(settings, where.principal)
+    except Invalid as error:
+        if error.code != "unknown_principal" or name not in ContextFolder(settings.environ).names():
+            raise
+        text = f"{error}; `writ context show --context {name}` shows the saved context"
+        raise Invalid(text, code=error.code) from error
     return spelled_out(where)
 
 

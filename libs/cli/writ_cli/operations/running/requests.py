@@ -295,7 +295,8 @@ def show_view(screen: Screen, view: OperationView, verdict: Verdict | None = Non
     took = view.updated_at - view.requested_at
     after = f" in {times.span(took)}" if view.outcome and took else ""
     screen.line(outcome(view.outcome or view.state), f"  {view.operation} on {view.target}{after}")
-    screen.fields([("operation", view.operation_id), ("correlation", view.correlation_id)])
+    tried = "yes" if view.dry_run and view.outcome != "previewed" else ""
+    screen.fields([("operation", view.operation_id), ("correlation", view.correlation_id), ("dry run", tried)])
     screen.fields(reasons(verdict) if verdict else [("rules", ", ".join(view.rules))])
     if not (verdict and verdict.reason == view.message):
         screen.fields([(view.code or "message", view.message)])

@@ -44,7 +44,7 @@ def _show_simulation(screen: Screen, answer: SimulateReply) -> None:
     screen.fields([("notice", answer.waiting.text if answer.waiting else "")], indent=0)
     screen.fields([("parameters", answer.parameters), ("not shown", ", ".join(answer.hidden))], indent=0)
     if answer.trace:
-        screen.table(("rule", "effect", "matched", "why not"), map(_step, answer.trace), drop=("effect",))
+        screen.table(("rule", "effect", "matches", "why"), map(_step, answer.trace), drop=("effect",))
 
 
 def _step(step: dict[str, Any]) -> tuple[object, ...]:
@@ -54,4 +54,4 @@ def _step(step: dict[str, Any]) -> tuple[object, ...]:
 def _clause(step: dict[str, Any]) -> str:
     if step.get("matched") or not step.get("clause"):
         return ""
-    return f"{step['clause']}: expected {step.get('wanted', '')}, got {step.get('got', '')}"
+    return f"{step['clause']} is {step.get('got', '')}, expected {step.get('wanted', '')}"
