@@ -19,6 +19,13 @@ async def test_a_misspelt_target_is_refused_before_it_is_on_record(command: Comm
     done = await command(*run, "web-2")
     assert done.stderr == "writ: no target 'web-2' among those that you may list; did you mean 'web-1'?\n"
     assert (done.exit_code, served.requests) == (2, [])
+    everywhere = await command("run", "service_restart", "service_name=nginx", "--all")
+    assert everywhere.stderr.startswith("writ: --all is 1 target: confirm with --yes")
+    several = await command(*run, "web-1,web-2")
+    assert several.stderr == (
+        "writ: no target 'web-1,web-2': one for each option, `-t web-1 -t web-2`; `writ target list` lists them\n"
+    )
+    assert (several.exit_code, served.requests) == (2, [])
     assert (await command(*run, "web-1")).exit_code == 0
     assert (await command(*run, "payroll")).exit_code == 0  # perhaps hidden from alice: to be on record
     assert [request.target for _, request in served.requests] == ["web-1", "payroll"]

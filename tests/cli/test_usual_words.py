@@ -172,6 +172,8 @@ def test_word_that_names_the_target_leads_to_its_option() -> None:
     expected = "writ: --target TARGET is missing: write `-t web-1` in place of target=web-1 (see"
     assert refused("run", "file_read", "file_path=/x", "target=web-1").stderr.startswith(expected)
     assert "`-t web-1` in place of host=web-1" in refused("simulate", "file_read", "host=web-1").stderr
+    expected = "writ: --target TARGET is missing: `-t web-1` if web-1 is the target; `writ target list` lists them (see"
+    assert refused("run", "service_status", "web-1", "service_name=nginx").stderr.startswith(expected)
     of_its_own = refused("run", "network_test", "host=db-1")  # it has such a parameter
     assert "`writ target list` lists them" in of_its_own.stderr
 

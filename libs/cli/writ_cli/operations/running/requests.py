@@ -1,7 +1,7 @@
 """`writ run`: request an operation."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import click
@@ -104,10 +104,16 @@ def target_of(operation: str, target: str | None, words: Sequence[str]) -> str:
         return WRIT_TARGET
     if target is None:
         names = {"target", "host"}.difference(definition.parameters.__struct_fields__ if definition else ())
-        named = next((one for one in words if "=" in one and one.partition("=")[0] in names), "")
-        hint = f"write `-t {named.partition('=')[2]}` in place of {named}" if named else "`writ target list` lists them"
-        raise click.UsageError(f"--target TARGET is missing: {hint}")
+        raise click.UsageError(f"--target TARGET is missing: {_target_hint(words, names)}")
     return target
+
+
+def _target_hint(words: Sequence[str], names: Collection[str]) -> str:
+    """Return how to name the target: by the word that begins with one of the names, or that is no parameter."""
+    if named := next((one for one in words if "=" in one and one.partition("=")[0] in names), ""):
+        return f"write `-t {named.partition('=')[2]}` in place of {named}"
+    bare = next((f"`-t {one}` if {one} is the target; " for one in words if "=" not in one), "")
+    return f"{bare}`writ target list` lists them"
 
 
 def refuse_control(operation: str) -> None:

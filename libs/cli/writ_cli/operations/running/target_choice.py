@@ -15,6 +15,7 @@ from writ_contracts.errors import Invalid
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.inventory import Role
 from writ_contracts.journal import Outcome
+from writ_contracts.plural import plural
 from writ_contracts.requests import TargetView
 
 GLOB = frozenset("*?[")
@@ -100,7 +101,7 @@ class TargetChoice(Struct, frozen=True, kw_only=True):
         confirm(
             f"{operation} on all {len(chosen)} targets?",
             yes=self.yes or not self.everything,
-            without_terminal=f"--all is {len(chosen)} targets: confirm with --yes",
+            without_terminal=f"--all is {plural(len(chosen), 'target')}: confirm with --yes",
         )
 
     def shows(self, outcome: str, *, ok: bool) -> bool:
