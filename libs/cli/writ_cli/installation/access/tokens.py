@@ -89,8 +89,8 @@ def _check_principal(settings: Settings, name: str) -> None:
     if known[name].kind == "human":
         raise Invalid(f"{name} is a human: give the agent a principal of its own (`writ principal add --kind agent`)")
     if known[name].via is None and not any(one.kind == "gateway" for one in known.values()):
-        make = "`writ principal add NAME --kind agent --via gateway` makes it, and an agent that it requests for"
-        raise Invalid(f"no gateway may request for {name}, and there is none yet: {make}")
+        make = "`writ principal add NAME --kind agent --via gateway` adds a new agent, and the gateway for it"
+        raise Invalid(f"there is no gateway yet that could request for {name}: {make}")
     if known[name].via is None:
         raise Invalid(f"no gateway may request for {name}: add `via: gateway` to it in {settings.home.principals}")
 
