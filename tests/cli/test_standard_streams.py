@@ -21,7 +21,7 @@ async def shell(line: str, environ: dict[str, str]) -> subprocess.CompletedProce
 
 
 async def test_a_closed_stream_changes_no_exit_status(served: ScriptedApi, environ: dict[str, str]) -> None:
-    listed = await shell("$WRIT targets >&-", environ)
+    listed = await shell("$WRIT target list >&-", environ)
     assert (listed.returncode, listed.stderr) == (0, b"")
     misspelt = await shell("$WRIT tragets -o json >&- 2>&-", environ)
     assert misspelt.returncode == 2
@@ -77,7 +77,7 @@ async def test_an_argument_that_is_not_utf_8_is_a_mistake_of_the_user_and_not_sh
 def test_command_in_a_removed_folder_says_so(tmp_path: Path) -> None:
     folder = tmp_path / "gone"
     folder.mkdir()
-    command = f"rmdir {folder}; exec {sys.executable} -m writ_cli targets"
+    command = f"rmdir {folder}; exec {sys.executable} -m writ_cli target list"
     environ = {**os.environ, "NATS_URL": "", "WRIT_HOME": "", "WRIT_CONTEXT": ""}
     environ = {name: value for name, value in environ.items() if value}
     done = subprocess.run(
