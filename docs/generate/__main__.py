@@ -7,7 +7,7 @@ from pathlib import Path
 from deploy.grafana.generate import DASHBOARDS
 from msgspec import Struct
 
-from docs.generate import asyncapi, client_groups, inventory_keys, metrics_table, policy_keys, schemas
+from docs.generate import asyncapi, client_groups, inventory_keys, metrics_table, policy_keys, runbook_page, schemas
 from writ_agent_docker.config import DockerAgentConfig
 from writ_agent_local.config import LocalAgentConfig
 from writ_agent_proxmox.config import ProxmoxAgentConfig
@@ -97,6 +97,7 @@ DOCUMENTS: dict[str, Callable[[], str]] = {
     "docs/policy-keys.md": policy_keys.document,
     "docs/metrics.md": metrics_table.document,
     "docs/inventory.md": inventory_keys.document,
+    "deploy/prometheus/consoles/runbooks.html": runbook_page.document,
     **client_groups.documents(),
     **schemas.documents(),
     **{f"deploy/grafana/dashboards/{name}.json": make for name, make in DASHBOARDS.items()},

@@ -7,15 +7,19 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from msgspec import structs
 
-from writ_client.people.passkeys import request_options
-from writ_contracts.errors import Invalid
+from writ_client.people.passkeys import PREFERRED, creation_options, read_registration, request_options
+from writ_contracts.errors import Invalid, Untrusted
+from writ_contracts.people.attestations import RelyingParty
 from writ_contracts.people.credentials import Proof
+from writ_testing.each_case import each_case
 from writ_testing.fakes.attestation_authority import AttestationAuthority, passkey_attestation, registration
-from writ_testing.fakes.security_key import PRESENT, VERIFIED, SoftwareSecurityKey
+from writ_testing.fakes.security_key import PRESENT, VERIFIED, RsaPasskey, SoftwareSecurityKey
 from writ_testing.installations.installation import RunningInstallation, open_policy, prepare
 from writ_trust.presence.authenticator_data import BACKUP_ELIGIBLE
 from writ_trust.presence.passkeys import decoded
+from writ_trust.presence.proofs import verify_proof
 
 
 @pytest_asyncio.fixture
@@ -93,3 +97,38 @@ async def test_attestation_of_a_security_key_is_not_left_out_in_silence(
 def test_challenge_without_a_passkey_names_the_proof_that_none_gives(proof: Proof, which: str) -> None:
     with pytest.raises(Invalid, match=f"^no {which} is enrolled: "):
         request_options(b"", [], proof)
+
+
+PARTY = RelyingParty(rp_id="writ.example", origin="https://writ.example", recorded_at=1.0)
+BY_ALGORITHM = {-8: SoftwareSecurityKey(), -7: SoftwareSecurityKey("ecdsa"), -257: RsaPasskey()}
+
+
+@each_case("algorithm", PREFERRED)
+def test_passkey_of_each_offered_algorithm_is_enrolled_and_verified(algorithm: int) -> None:
+    key = BY_ALGORITHM[algorithm]
+    offered = creation_options(b"c" * 32, "carol", PARTY, [], attested=False)["pubKeyCredParams"]
+    assert {"type": "public-key", "alg": algorithm} in offered
+    made = passkey_attestation(
+        AttestationAuthority().device(), key, b"c" * 32, person="carol", form="none", statement={}
+    )
+    answer = json.dumps(registration(made, key, "carol")).encode()
+    credential, attestation = read_registration(answer, "carol", "verified", [PARTY], b"c" * 32)
+    expected = structs.replace(key.passkey_credential("carol"), id=credential.id)
+    assert (credential, attestation) == (expected, None)
+    evidence = key.assertion(b"approve", person="carol")
+    assert verify_proof("verified", evidence, credential, b"approve").credential == credential.id
+
+
+def test_passkey_of_another_algorithm_is_refused_by_name() -> None:
+    made = passkey_attestation(AttestationAuthority().device(), Es384Passkey(), b"c" * 32, person="carol")
+    answer = json.dumps(registration(made, SoftwareSecurityKey(), "carol")).encode()
+    expected = r"none of Ed25519 \(-8\), ECDSA on P-256 \(-7\) and RSA with SHA-256 \(-257\)"
+    with pytest.raises(Untrusted, match=expected):
+        read_registration(answer, "carol", "verified", [PARTY], b"c" * 32)
+
+
+class Es384Passkey(SoftwareSecurityKey):
+    @property
+    def cose(self) -> dict[int, Any]:
+        """A point of the curve P-384."""
+        return {1: 2, 3: -35, -1: 2, -2: bytes(48), -3: bytes(48)}

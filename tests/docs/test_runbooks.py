@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from docs.generate import runbook_page
 from docs.generate.metrics_table import registries
 
 from writ_contracts.agents import VIOLATIONS
@@ -56,9 +57,28 @@ def test_a_runbook_names_cause_effect_checks_and_remedy(alert: str) -> None:
 
 @each_case("alert", ALERTS)
 def test_an_alert_names_its_runbook(alert: str) -> None:
-    place = "{{ with $externalLabels.runbooks }}{{ . }}{{ else }}docs/runbooks.md{{ end }}"
-    assert ALERTS[alert]["annotations"]["runbook"] == f"{place}#{alert.lower()}"
+    place = "{{ with $externalLabels.runbooks }}{{ . }}{{ else }}{{ $externalURL }}/consoles/runbooks.html{{ end }}"
+    assert ALERTS[alert]["annotations"]["runbook_url"] == f"{place}#{alert.lower()}"
     assert ALERTS[alert]["labels"]["severity"] in ("warning", "critical")
+
+
+def test_page_of_runbooks_has_the_place_that_each_alert_links_to_and_no_link_that_leads_nowhere() -> None:
+    page = (PROMETHEUS / "consoles/runbooks.html").read_text()
+    places = set(re.findall(r'<h[12] id="([^"]+)"', page))
+    assert places == {"runbooks", *(alert.lower() for alert in ALERTS)}
+    assert {one.removeprefix("#") for one in re.findall(r'href="([^"]*)"', page)} <= places
+
+
+def test_text_that_prometheus_would_execute_is_no_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "runbooks.md").write_text("# Runbooks\n\nSee `{{ $labels }}`.\n")
+    monkeypatch.setattr(runbook_page, "SOURCE", tmp_path / "runbooks.md")
+    with pytest.raises(ValueError, match="would execute"):
+        runbook_page.document()
+
+
+@pytest.mark.parametrize("name", ["up.yaml", "systemd.yaml"])
+def test_command_of_a_configuration_serves_the_page(name: str) -> None:
+    assert f"prometheus --config.file={name} --web.console.templates=consoles" in (PROMETHEUS / name).read_text()
 
 
 def test_each_kind_of_violation_has_a_next_step() -> None:

@@ -40,6 +40,12 @@ class Prometheus:
         """Return whether the alert is firing, not only pending."""
         return bool(await self.query(f'ALERTS{{alertname="{alert}", alertstate="firing"}}'))
 
+    async def firing(self, alert: str) -> list[dict[str, Any]]:
+        """Return the alerts of this name that fire, with labels and annotations."""
+        found = await self._ask("alerts")
+        each = found["alerts"] if found else []
+        return [one for one in each if (one["labels"]["alertname"], one["state"]) == (alert, "firing")]
+
     async def exemplars(self, expression: str) -> list[dict[str, str]]:
         """Return the labels of the exemplars of an expression's series, each with those of its series."""
         found = await self._ask("query_exemplars", query=expression, start=str(time() - 3600), end=str(time() + 60))
@@ -92,6 +98,8 @@ async def scraping(
         f"--config.file={state / 'config.yaml'}",
         f"--web.listen-address=127.0.0.1:{port}",
         f"--storage.tsdb.path={state / 'data'}",
+        f"--web.console.templates={RULES.parent / 'consoles'}",
+        f"--web.external-url=http://127.0.0.1:{port}",
         "--enable-feature=exemplar-storage",
         RESENT,
     )

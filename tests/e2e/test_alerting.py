@@ -5,13 +5,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 import yaml
 from msgspec import json
 from tests.docs.test_runbooks import ALERTS, METRIC
 from tests.e2e.prometheus import Prometheus, running, scraping
-from tests.e2e.test_forging_is_recorded import forge
+from tests.e2e.test_forging_is_recorded import counted, forge
 
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation
@@ -68,6 +69,30 @@ async def watched(installation: RunningInstallation, folder: Path) -> AsyncItera
         (state / "config.yaml").write_text(yaml.safe_dump(telling(hook.sockets[0].getsockname()[1])))
         async with scraping(installation, folder, alertmanager=port) as prometheus, running(state / "log", *command):
             yield prometheus, webhook
+
+
+async def test_violation_before_the_first_scrape_fires_and_its_link_leads_to_its_runbook(
+    installation: RunningInstallation, tmp_path: Path
+) -> None:
+    """`increase` alone sees no event of a process that was counted when Prometheus first came."""
+    await forge(installation, "operator", of="other")
+
+    async def is_counted() -> bool:
+        return await counted(installation, "writ_security_events_total", "permission_violation") > 0
+
+    await eventually(is_counted, within=WITHIN, what="the count of the event")
+    async with scraping(installation, tmp_path) as prometheus:
+        [alert] = await eventually(lambda: prometheus.firing("WritSecurityViolation"), within=WITHIN, what="the alert")
+        address, _, place = alert["annotations"]["runbook_url"].partition("#")
+        page = await asyncio.to_thread(opened, address)
+    assert (alert["labels"]["kind"], place) == ("permission_violation", "writsecurityviolation")
+    assert f'<h2 id="{place}">WritSecurityViolation</h2>' in page
+
+
+def opened(address: str) -> str:
+    with urlopen(address, timeout=10) as reply:
+        assert reply.headers["Content-Type"] == "text/html; charset=utf-8"
+        return str(reply.read().decode())
 
 
 async def test_forged_request_is_alerted_on_and_reaches_a_webhook_and_mistakes_are_no_violations(

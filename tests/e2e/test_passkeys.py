@@ -21,7 +21,7 @@ from writ_testing.fakes.attestation_authority import (
     registration,
     ssh_attestation,
 )
-from writ_testing.fakes.security_key import SoftwareSecurityKey
+from writ_testing.fakes.security_key import RsaPasskey, SoftwareSecurityKey
 from writ_testing.installations.installation import (
     RunningInstallation,
     local_target,
@@ -48,7 +48,7 @@ PEOPLE: dict[str, dict[str, Any]] = {
     "carol": {"roles": ["approver"]},
     "dave": {"roles": ["approver"]},
 }
-PASSKEYS = {"carol": SoftwareSecurityKey("ecdsa"), "dave": SoftwareSecurityKey("ed25519")}
+PASSKEYS = {"carol": SoftwareSecurityKey("ecdsa"), "dave": RsaPasskey()}
 MAKER = AttestationAuthority()
 DEVICE = MAKER.device()
 

@@ -52,8 +52,8 @@ def run(new_loop: NewLoop, test: Callable[[], Awaitable[None]]) -> None:
         runner.run(main())
 
 
-def observed(**limits: Any) -> Callable[[Any], uvicorn.Config]:
-    protocol = type("Limited", (Observed,), limits)
+def observed(base: type["Observed"] = Observed, **limits: Any) -> Callable[[Any], uvicorn.Config]:
+    protocol = type("Limited", (base,), limits)
     return lambda application: uvicorn.Config(
         application, http=protocol, log_config=None, lifespan="off", host="127.0.0.1", port=0
     )
@@ -124,6 +124,40 @@ def test_a_last_reply_that_nobody_reads_ends_the_connection(new_loop: NewLoop, t
             await asyncio.wait_for(reader.readexactly(2 * CHUNK), 10)
             assert await asyncio.wait_for(Observed.ended.get(), 10) == "/1"
             writer.close()
+
+    run(new_loop, test)
+
+
+class Checked(Observed):
+    """Notes each look at the progress of a reader."""
+
+    looks: asyncio.Queue[int]
+
+    def _check_reader(self) -> None:
+        super()._check_reader()
+        Checked.looks.put_nowait(self._untaken())
+
+
+@BOTH_LOOPS
+@TLS_OR_NOT
+def test_slow_reader_keeps_its_connection_while_it_makes_progress(
+    new_loop: NewLoop, tmp_path: Path, *, tls: bool
+) -> None:
+    """It reads a part of the reply between two looks. When it stops, the connection ends at the next but one."""
+    made, trusted = over_tls(tmp_path, tls, base=Checked, reply_seconds=SHORT)
+
+    async def test() -> None:
+        Checked.looks = asyncio.Queue()
+        async with served(long_reply, made) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024, ssl=trusted)
+            writer.write((HEAD % 0).replace(b"/ ", b"/2 ", 1))
+            await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+            for _ in range(6):
+                await asyncio.wait_for(reader.readexactly(LONG // 8), 10)
+                await asyncio.wait_for(Checked.looks.get(), 10)
+                assert Observed.ended.empty()
+            assert await asyncio.wait_for(Observed.ended.get(), 10) == "/2"
+            writer.transport.abort()
 
     run(new_loop, test)
 

@@ -9,7 +9,7 @@ import pytest
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import Implementation
-from tests.gateway.conftest import access_token, call, command, connected, serving
+from tests.gateway.conftest import access_token, call, command, serving
 from tests.gateway.test_http import LIST, post, token
 
 from writ_bus.errors import Forbidden
@@ -20,12 +20,6 @@ from writ_contracts.catalogue.control import FOR_PEOPLE
 from writ_contracts.decisions import Decision
 from writ_contracts.history.audit import SearchQuery, SearchRow
 from writ_contracts.requests import Request, RequestReply
-from writ_gateway.caller import Caller
-from writ_gateway.context import Context as RequestContext
-from writ_gateway.server import server
-from writ_gateway.session import PrincipalSession
-from writ_gateway.toolbox import Toolbox
-from writ_runtime.plugins.entry_points import load_catalogue
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation
 
@@ -172,66 +166,6 @@ async def test_a_token_is_limited_to_its_operations_targets_and_rate(
     listed = (await installation.writ("token", "list")).out
     assert "test_*" in listed
     assert "12 a minute" in listed
-
-
-async def test_answers_about_a_request_respect_the_limits_of_the_token(
-    installation: RunningInstallation, url: str
-) -> None:
-    limits = ("--operation", "test_*", "--target", "web-*")
-    made = await installation.writ("token", "create", "bot", *limits, "-o", "json")
-    http, mcp_client = client(url, json.loads(made.out)["token"])
-    async with http, mcp_client as mcp:
-        for tool in ("simulate_operation", "explain_decision"):
-            inside = await call(mcp, tool, operation_type="test_noop", target_id="web-1")
-            assert inside["policy_evaluation"]["decision"] == "allow"
-            for operation, target in (("network_status", "web-1"), ("test_noop", "db-1")):
-                refused = await call(mcp, tool, operation_type=operation, target_id=target)
-                assert refused.get("code") == "token_limit", (tool, refused)
-        found = await call(mcp, "search_operations", query="", target_id="web-1")
-        elsewhere = await call(mcp, "search_operations", query="", target_id="db-1")
-    names = {one["operation_type"] for one in found["operations"]}
-    assert "test_noop" in names
-    assert {name for name in names if not name.startswith("test_")} == set()
-    assert elsewhere["operations"] == []
-
-
-async def test_allowed_operations_are_those_within_the_limits_of_the_token(installation: RunningInstallation) -> None:
-    catalogue, limits = load_catalogue(), Caller(operations=["test_noop", "test_sleep"], targets=["web-*"])
-    async with connected(installation, "bot") as writ:
-
-        async def session_of(_: RequestContext) -> PrincipalSession:
-            return PrincipalSession(writ, catalogue).called_by(limits)
-
-        async with Client(server(Toolbox(catalogue, "full"), session_of), cache=None) as mcp:
-            found = await call(mcp, "list_allowed_operations")
-            elsewhere = await call(mcp, "list_allowed_operations", target_id="db-1")
-    assert (found["allowed_operations"], found["needs_approval"]) == (["test_noop", "test_sleep"], [])
-    assert {target for row in found["access"] for target in row["targets"]} == {"web-1"}
-    assert (elsewhere["allowed_operations"], elsewhere["access"]) == ([], [])
-
-
-async def test_tools_are_listed_within_the_limits_of_the_token(installation: RunningInstallation) -> None:
-    limited = {
-        "no": Caller(),
-        "operations": Caller(operations=["network_*"]),
-        "targets": Caller(targets=["web-*"]),
-        "no target": Caller(targets=["nowhere-*"]),
-    }
-    catalogue, now, listed = load_catalogue(), [Caller()], dict[str, set[str]]()
-    async with connected(installation, "bot") as writ:
-        session = PrincipalSession(writ, catalogue)
-
-        async def session_of(_: RequestContext) -> PrincipalSession:
-            return session.called_by(now[0])
-
-        async with Client(server(Toolbox(catalogue, "full"), session_of), cache=None) as mcp:
-            for limits, now[0] in limited.items():
-                listed[limits] = {tool.name for tool in (await mcp.list_tools()).tools}
-    assert listed["no"] - listed["operations"] >= {"request_operation", "preview_operation", "execute_test_sleep"}
-    assert listed["operations"] >= {"read", "get_operation_status", "cancel_operation", "search_operations"}
-    assert listed["targets"] == listed["no"]
-    assert listed["no"] - listed["no target"] >= {"read", "request_operation", "execute_test_sleep"}
-    assert listed["no target"] >= {"get_operation_status", "cancel_operation", "search_operations"}
 
 
 async def test_simulation_of_a_change_is_refused_where_the_server_is_read_only(

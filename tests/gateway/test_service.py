@@ -7,7 +7,7 @@ import ssl
 import sys
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from writ_documents.atomic_files import write_atomically
 from writ_gateway.http.asgi import Receive, Scope, Send
 from writ_gateway.http.config import HttpGatewayConfig
 from writ_gateway.http.http_server import certificate_of
-from writ_gateway.http.time_limits import BodyLimit, TimedProtocol
+from writ_gateway.http.time_limits import LEAST_PROGRESS, BodyLimit, TimedProtocol
 from writ_installation.processes.child import tie
 from writ_installation.server_access.certificates import issue, make_authority
 from writ_testing.eventually import eventually
@@ -90,6 +90,30 @@ async def test_a_head_or_body_that_does_not_come_ends_the_connection() -> None:
         writer.write(b"POST / HT")  # the second head of a connection that was kept
         await asyncio.wait_for(reader.read(), 10)
         writer.close()
+
+
+async def test_slow_body_is_taken_while_it_makes_progress() -> None:
+    """Three parts that take longer together than the limit, which begins again with each."""
+    nothing, sizes = asyncio.Event(), list[int]()
+    parts = [b"x" * LEAST_PROGRESS, b"x" * LEAST_PROGRESS, b"x" * 5]
+
+    async def receive() -> dict[str, Any]:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(nothing.wait(), 0.8)
+        return {"type": "http.request", "body": parts.pop(0), "more_body": bool(parts)}
+
+    async def inner(scope: Scope, receive: Receive, send: Send) -> None:
+        more = True
+        while more:
+            message = await receive()
+            sizes.append(len(message["body"]))
+            more = message["more_body"]
+
+    async def send(message: Any) -> None:
+        raise AssertionError(message)
+
+    await BodyLimit(inner, seconds=2.0)({"type": "http"}, receive, send)
+    assert sizes == [LEAST_PROGRESS, LEAST_PROGRESS, 5]
 
 
 async def test_a_reply_that_nobody_reads_is_cut_off() -> None:

@@ -11,10 +11,12 @@ from writ_installation.administration import key_rotation
 from writ_installation.administration.key_rotation import LastRecords, announce, retire, switch
 from writ_installation.files.create import create_installation
 from writ_installation.files.home import Home
-from writ_installation.files.lost_policy_key import kept_former_keys
+from writ_installation.files.lost_policy_key import kept_former_keys, refuse_unknown_end
 from writ_installation.files.site import Site
 from writ_installation.initialise import init
 from writ_installation.provisioner import folders
+from writ_testing.installations.installation import RunningInstallation
+from writ_trust.keys import generate_seed
 
 SITE = Site(url="nats://127.0.0.1:4222", listen="127.0.0.1", port=4222, monitor_port=8222)
 
@@ -78,7 +80,7 @@ async def test_value_is_kept_as_shown_where_no_state_of_policy_is_here(home: Hom
     for _ in range(2):
         status, printed = await keys(home, "lost", "policy")
         assert (status, f"WRIT_POLICY_FORMER_KEYS={value}\n" in printed) == (0, True), printed
-        assert "NUMBER: the last version that the key signed" in printed
+        assert "NUMBER: the last version of the policy that the key signed" in printed.replace("\n", " ")
         assert f"WRIT_POLICY_KEY={home.public('policy')}\n" in printed
     assert (kept_former_keys(home), states(home, "policy")) == (value, [])
 
@@ -134,3 +136,36 @@ async def test_announced_key_that_is_lost_too_is_ended_with_the_present_one(home
     assert (status, ended) == (0, [True, True]), printed
     assert home.keys_of("policy") == [home.key("policy").public]
     assert kept_former_keys(home) == f"{made.old}@NUMBER"
+
+
+async def test_start_with_the_word_number_in_the_kept_value_says_what_to_write_there(tmp_path: Path) -> None:
+    """Under `writ up` nobody sees policy's environment: the command and the next start name the file."""
+    home = create(tmp_path / "home")
+    lost = replaced_by_hand(home)
+    status, printed = await keys(home, "lost", "policy")
+    words = printed.replace("\n", " ")
+    assert (status, f"replace the word NUMBER in {home.former_policy_keys}" in words) == (0, True), printed
+    assert "NUMBER: the last version of the policy that the key signed" in words
+    refused = await RunningInstallation(home, {}, ()).writ("up", "--home", str(home.root))
+    assert (refused.status, f"{home.former_policy_keys} says NUMBER" in refused.err) == (2, True), refused
+    assert (f"{lost}@NUMBER" in refused.err, "Append @EVENT" in refused.err) == (True, True), refused
+    home.former_policy_keys.write_text(f"{lost}@3@71\n")
+    refuse_unknown_end(home)
+
+
+def replaced_by_hand(home: Home) -> str:
+    """Return the rotated key that is listed, in whose place there is another file. No state of policy is here."""
+    rotate(home)
+    lost = home.public("policy")
+    home.seed_file("policy").write_bytes(generate_seed())
+    return lost
+
+
+def test_missing_key_without_a_state_of_policy_says_what_number_stands_for(tmp_path: Path) -> None:
+    home = create(tmp_path / "home")
+    lost = lose(home)
+    for given in ("", f"{lost}@NUMBER"):  # the second is pasted as shown
+        with pytest.raises(
+            ConfigError, match=r"=U\w+@NUMBER\nNUMBER: the last version of the policy that the key signed"
+        ):
+            create_installation(home, given)

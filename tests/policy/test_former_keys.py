@@ -103,7 +103,7 @@ async def test_decision_of_a_former_key_after_the_change_does_not_count(asking: 
             await second.service.stop()
 
 
-@pytest.mark.parametrize("keys", ["U", "@1", "U@1@2@3", "U@one", "U@1@two"])
+@pytest.mark.parametrize("keys", ["U", "@1", "U@1@2@3", "U@NUMBER", "U@1@EVENT"])
 def test_former_keys_that_say_nothing_are_refused(tmp_path: Path, keys: str) -> None:
-    with pytest.raises(ConfigError, match="KEY@NUMBER@EVENT"):
+    with pytest.raises(ConfigError, match=r"KEY@NUMBER@EVENT, .*such as 3"):
         files(tmp_path).config(former_keys=keys).former()

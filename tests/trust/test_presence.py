@@ -19,6 +19,7 @@ from writ_testing.fakes.security_key import (
     NAMESPACE,
     PRESENT,
     VERIFIED,
+    RsaPasskey,
     SoftwareSecurityKey,
     armored,
     base64url,
@@ -26,12 +27,16 @@ from writ_testing.fakes.security_key import (
     unarmored,
 )
 from writ_trust.keys import Key, generate_seed
+from writ_trust.presence.passkeys import public_key
 from writ_trust.presence.proofs import key_digest, verify_proof
 
 DATA = b'writ/approval/v1\0{"decision":"approve","operation_id":"abc"}'
 OTHER = b'writ/approval/v1\0{"decision":"approve","operation_id":"abd"}'
 ED25519, ECDSA = SoftwareSecurityKey("ed25519"), SoftwareSecurityKey("ecdsa")
+RSA = RsaPasskey()
+PASSKEYS = {"ed25519": ED25519, "ecdsa": ECDSA, "rsa": RSA}
 every_key = pytest.mark.parametrize("key", [ED25519, ECDSA], ids=["ed25519", "ecdsa"])
+every_passkey = pytest.mark.parametrize("key", PASSKEYS.values(), ids=PASSKEYS)
 
 
 def refused(evidence: Evidence, credential: Credential, match: str, level: Proof = "touch", data: bytes = DATA) -> None:
@@ -47,7 +52,7 @@ def test_a_security_keys_signature_proves_what_its_flags_state(key: SoftwareSecu
     assert verify_proof("key", key.sign_ssh(DATA, flags=PRESENT, algorithm="sha256"), credential, DATA).proof == "touch"
 
 
-@every_key
+@every_passkey
 def test_a_passkeys_assertion_proves_what_its_flags_state(key: SoftwareSecurityKey) -> None:
     credential = key.passkey_credential()
     assert verify_proof("verified", key.assertion(DATA), credential, DATA).proof == "verified"
@@ -142,7 +147,7 @@ def test_any_changed_byte_of_an_ssh_signature_is_refused(key: SoftwareSecurityKe
     refused(SshEvidence(armored=armored(bytes(blob))), key.ssh_credential(), ".", "key")
 
 
-@every_key
+@every_passkey
 @given(st.data())
 def test_any_changed_byte_of_an_assertion_is_refused(key: SoftwareSecurityKey, data: Any) -> None:
     name = data.draw(st.sampled_from(("credential_id", "authenticator_data", "client_data", "signature")))
@@ -154,7 +159,7 @@ def test_any_changed_byte_of_an_assertion_is_refused(key: SoftwareSecurityKey, d
 
 
 SIGNED_SSH = {key: key.sign_ssh(DATA) for key in (ED25519, ECDSA)}
-SIGNED_WEB = {key: key.assertion(DATA) for key in (ED25519, ECDSA)}
+SIGNED_WEB = {key: key.assertion(DATA) for key in PASSKEYS.values()}
 
 
 @given(st.text(max_size=200), st.text(max_size=200))
@@ -197,7 +202,7 @@ def test_any_bytes_as_an_ssh_signature_are_refused(blob: bytes) -> None:
     ids=lambda each: str(each)[:40],
 )
 def test_an_assertion_with_a_true_signature_and_a_wrong_field_is_refused(change: dict[str, Any], match: str) -> None:
-    for key in (ED25519, ECDSA):
+    for key in PASSKEYS.values():
         refused(key.assertion(DATA, **change), key.passkey_credential(), match, "key")
 
 
@@ -205,7 +210,16 @@ def test_a_passkeys_algorithm_is_the_one_of_its_enrolment() -> None:
     refused(ED25519.assertion(DATA), structs.replace(ED25519.passkey_credential(), algorithm=-7), "algorithm -7")
     refused(ECDSA.assertion(DATA), structs.replace(ECDSA.passkey_credential(), algorithm=-8), "algorithm -8")
     refused(ECDSA.assertion(DATA), structs.replace(ECDSA.passkey_credential(), algorithm=0), "algorithm 0")
+    refused(ECDSA.assertion(DATA), structs.replace(ECDSA.passkey_credential(), algorithm=-257), "algorithm -257")
+    refused(RSA.assertion(DATA), structs.replace(RSA.passkey_credential(), algorithm=-7), "algorithm -7")
     refused(ECDSA.assertion(DATA), structs.replace(ECDSA.passkey_credential(), credential_id=""), "another passkey")
+
+
+def test_rsa_key_of_another_size_exponent_or_encoding_is_refused() -> None:
+    for key in (RsaPasskey(bits=1024), RsaPasskey(exponent=3)):
+        refused(key.assertion(DATA), key.passkey_credential(), "it needs 2048 to 4096 bits, and the exponent 65537")
+    plain = base64url(public_key(RSA.passkey_credential()))  # RSAPublicKey, which is read as a key, too
+    refused(RSA.assertion(DATA), structs.replace(RSA.passkey_credential(), key=plain), "not a SubjectPublicKeyInfo")
 
 
 def test_evidence_of_another_method_is_refused() -> None:
@@ -221,9 +235,10 @@ def test_one_key_has_one_digest_by_every_method(key: SoftwareSecurityKey) -> Non
 
 
 def test_evidence_and_credential_survive_the_wire() -> None:
-    for evidence in (SIGNED_SSH[ECDSA], SIGNED_WEB[ECDSA]):
+    for evidence in (SIGNED_SSH[ECDSA], SIGNED_WEB[ECDSA], SIGNED_WEB[RSA]):
         assert decode(encode(evidence), SshEvidence | PasskeyEvidence | KeyEvidence) == evidence  # type: ignore[arg-type]
-    assert decode(encode(ECDSA.passkey_credential()), Credential) == ECDSA.passkey_credential()
+    for key in PASSKEYS.values():
+        assert decode(encode(key.passkey_credential()), Credential) == key.passkey_credential()
 
 
 @every_key

@@ -24,12 +24,20 @@ class Caller(Struct, frozen=True, kw_only=True):
         """Raise Denied (`token_limit`) for a request outside the token's globs. Cancels are allowed to every token."""
         if not _fits(operation, self.operations):
             raise Denied(f"this token is not for {operation}, only for {_listed(self.operations)}", code="token_limit")
-        if not _fits(target, self.targets):
+        self.check_target(target)
+
+    def check_target(self, target: str) -> None:
+        """Raise Denied (`token_limit`) for a target outside the token's globs, also for one that does not exist."""
+        if not self.reaches(target):
             raise Denied(f"this token is not for target {target}, only for {_listed(self.targets)}", code="token_limit")
 
     def admits(self, operation: str, target: str | None = None) -> bool:
         """Return whether the globs match the operation, and the target if one is given."""
-        return _fits(operation, self.operations) and (target is None or _fits(target, self.targets))
+        return _fits(operation, self.operations) and (target is None or self.reaches(target))
+
+    def reaches(self, target: str) -> bool:
+        """Return whether the globs match the target."""
+        return _fits(target, self.targets)
 
 
 def client_info(name: str, version: str, session: str) -> ClientInfo:

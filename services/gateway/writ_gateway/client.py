@@ -111,6 +111,14 @@ class AgentClient(Writ):
         self._check(operation, target, dry_run=dry_run)
         return await super().simulate(operation, target, parameters, dry_run=dry_run)
 
+    async def targets(self) -> list[requests.TargetView]:
+        """Return the targets that the principal may list, as far as the caller's token is for them."""
+        return [one for one in await super().targets() if self._caller.reaches(one.id)]
+
+    async def lists_target(self, target: str) -> bool:
+        """Return whether `targets` has this one."""
+        return self._caller.reaches(target) and await super().lists_target(target)
+
     @property
     def target_globs(self) -> Sequence[str]:
         """The globs of targets that limit the caller's token."""
@@ -124,6 +132,11 @@ class AgentClient(Writ):
         """Raise Denied (`token_limit`) for a request outside the token's globs."""
         if operation != CANCEL:
             self._caller.check(operation, target)
+
+    def check_targets(self, *targets: str) -> None:
+        """Raise Denied (`token_limit`) for a target outside the token's globs."""
+        for target in targets:
+            self._caller.check_target(target)
 
     def _check(self, operation: str, target: str, *, dry_run: bool) -> None:
         definition = self._catalogue.get(operation)

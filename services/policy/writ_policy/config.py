@@ -87,5 +87,8 @@ class PolicyConfig(SignerConfig, frozen=True, kw_only=True):
     def _former(self) -> list[tuple[str, int, int]]:
         parts = [[*one.strip().split("@"), "0"] for one in self.former_keys.split(",") if one.strip()]
         if any(len(one) not in (3, 4) or not one[0] or not all(map(str.isdecimal, one[1:])) for one in parts):
-            raise ConfigError("WRIT_POLICY_FORMER_KEYS needs KEY@NUMBER or KEY@NUMBER@EVENT, with commas between")
+            raise ConfigError(
+                "WRIT_POLICY_FORMER_KEYS needs KEY@NUMBER or KEY@NUMBER@EVENT, with commas between: NUMBER is the last "
+                "version of the policy that the key signed, such as 3, and EVENT the last event of the journal"
+            )
         return [(key, int(version), int(event)) for key, version, event, *_ in parts]

@@ -13,7 +13,7 @@ from msgspec import Struct, structs
 
 from writ_contracts.errors import Invalid, Untrusted
 from writ_contracts.people.attestations import PasskeyAttestation, RelyingParty
-from writ_contracts.people.credentials import Credential, PasskeyEvidence, Proof, strength
+from writ_contracts.people.credentials import Algorithm, Credential, PasskeyEvidence, Proof, strength
 from writ_trust.presence import passkeys
 from writ_trust.presence.attestations import read_attestation_object
 from writ_trust.presence.authenticator_data import RegisteredKey, read_registered
@@ -22,6 +22,8 @@ from writ_trust.presence.proofs import key_digest
 LARGEST_ANSWER = 65_536
 SECONDS = 300
 """As long as policy takes a signed approval."""
+PREFERRED: tuple[Algorithm, ...] = (-8, -7, -257)
+"""Security keys and phones have the first two, Windows Hello the last one."""
 
 
 class AssertionResponse(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -101,7 +103,7 @@ def creation_options(
         "challenge": passkeys.encoded(challenge),
         "rp": {"id": party.rp_id, "name": "Writ"},
         "user": {"id": passkeys.encoded(person.encode()), "name": person, "displayName": person},
-        "pubKeyCredParams": [{"type": "public-key", "alg": -8}, {"type": "public-key", "alg": -7}],
+        "pubKeyCredParams": [{"type": "public-key", "alg": one} for one in PREFERRED],
         "excludeCredentials": [{"type": "public-key", "id": one.credential_id} for one in own],
         "authenticatorSelection": {"userVerification": "preferred"},
         "attestation": "direct" if attested else "none",
@@ -165,7 +167,7 @@ def _credential(
         proof=proof,
         label=label,
         credential_id=passkeys.encoded(registered.credential_id),
-        algorithm=-8 if registered.algorithm == -8 else -7,
+        algorithm=registered.algorithm,
         rp_id=rp_id,
         origins=[one.origin for one in parties if one.rp_id == rp_id],
     )

@@ -51,6 +51,8 @@ SSH_NAMESPACE = "writ-approval"
 MOST_EVIDENCE = 8192
 
 Method = Literal["nkey", "ssh", "passkey"]
+Algorithm = Literal[-8, -7, -257]
+"""Of COSE: Ed25519, ECDSA on P-256 with SHA-256 (ES256), RSA with SHA-256 (RS256)."""
 Line = Annotated[str, Meta(pattern=LINE_PATTERN, max_length=255)]
 Encoded = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]*(?!\n)$", max_length=MOST_EVIDENCE, description="base64url")]
 
@@ -59,8 +61,8 @@ class Credential(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     """One public key of one person.
 
     `key`: an nkey (`U…`), a line of an OpenSSH public key file, or of a passkey its SubjectPublicKeyInfo in base64url.
-    A passkey also has its credential id, the COSE algorithm (-8 Ed25519, -7 ECDSA on P-256), and the RP ID and
-    origins at which it may sign (WebAuthn level 3, §7.2).
+    A passkey also has its credential id, the COSE algorithm, and the RP ID and origins at which it may sign (WebAuthn
+    level 3, §7.2).
     """
 
     id: Annotated[str, Meta(pattern=TOKEN_PATTERN)]
@@ -76,7 +78,7 @@ class Credential(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     label: Line = ""
     """For people, such as `blue token`."""
     credential_id: Encoded = ""
-    algorithm: Literal[-8, -7, 0] = 0
+    algorithm: Algorithm | Literal[0] = 0
     rp_id: Line = ""
     origins: Annotated[list[Line], Meta(max_length=16)] = field(default_factory=list)
 

@@ -18,6 +18,12 @@ from writ_installation.files.keyring import save_keys
 
 VARIABLE = "WRIT_POLICY_FORMER_KEYS"
 _ENTRY = re.compile(r"[A-Z0-9]+@\d+(@\d+)?")
+_UNKNOWN = "NUMBER"
+UNKNOWN_END = (
+    f"{_UNKNOWN}: the last version of the policy that the key signed, as `writ policy history` shows. A higher one"
+    " will do if nobody else had the key. Append @EVENT, the last event of the journal before the loss"
+)
+"""What to write in place of the word where no state of policy is here."""
 
 
 class _Mark(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +43,8 @@ def refuse_lost_policy_key(home: Home, former_keys: str = "") -> None:
     lost, keyring = home.public(POLICY), home.keyring()
     if _names(former_keys, {lost, *keyring.former(POLICY), *_retiring(keyring)}):
         return
+    value = ",".join(_former(home, keyring, lost))
+    unknown = f"{UNKNOWN_END}\n" if has_unknown_end(value) else ""
     raise ConfigError(
         f"{seed} is missing. Nothing was started or changed.\n"
         f"Copy the file back from a backup: `writ restore FILE --home FOLDER` unpacks a backup into a new FOLDER, which"
@@ -44,9 +52,25 @@ def refuse_lost_policy_key(home: Home, former_keys: str = "") -> None:
         f"Without a backup, set {VARIABLE} for the next start. Then a new key is made, and signatures of"
         " the former one count up to the last version of the policy, and the last event, that it names. Later starts"
         f" read them in {home.former_policy_keys}:\n"
-        f"  {VARIABLE}={','.join(_former(home, keyring, lost))}\n"
+        f"  {VARIABLE}={value}\n{unknown}"
         "See docs/operating/policy-versions.md"
     )
+
+
+def refuse_unknown_end(home: Home, former_keys: str = "") -> None:
+    """Raise ConfigError if policy would get the kept value with the word NUMBER, with which it does not start."""
+    kept = kept_former_keys(home)
+    if former_keys or not has_unknown_end(kept):
+        return
+    raise ConfigError(
+        f"{home.former_policy_keys} says {_UNKNOWN} in place of the end of a lost key of policy. Nothing was started.\n"
+        f"  {kept}\n{UNKNOWN_END}.\nWrite both there. See docs/operating/policy-versions.md"
+    )
+
+
+def has_unknown_end(value: str) -> bool:
+    """Return whether the value has the word NUMBER for a key."""
+    return any(one.split("@")[1:2] == [_UNKNOWN] for one in value.split(","))
 
 
 def drop_lost_policy_key(home: Home) -> None:
@@ -134,7 +158,7 @@ def _former(home: Home, keyring: Keyring, lost: str) -> Iterator[str]:
     version = max((one.number for one in _marks(home, f"{POLICY}*/policy-version.json")), default=0)
     event = max((one.sequence for one in _marks(home, "*/journal.json")), default=0)
     for key in ended:
-        entry = f"{key}@{version or 'NUMBER'}" + (f"@{event}" if event else "")
+        entry = f"{key}@{version or _UNKNOWN}" + (f"@{event}" if event else "")
         yield entry if version else kept.get(key, entry)
 
 

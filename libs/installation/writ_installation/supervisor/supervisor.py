@@ -20,7 +20,7 @@ from writ_installation.files.create import add_missing_pools, create_installatio
 from writ_installation.files.home import Home
 from writ_installation.files.keyring import KeyDigests, key_digests
 from writ_installation.files.lock import held
-from writ_installation.files.lost_policy_key import VARIABLE
+from writ_installation.files.lost_policy_key import VARIABLE, refuse_unknown_end
 from writ_installation.files.sessions import ObservedSession, lasting
 from writ_installation.nats import disk
 from writ_installation.nats.external_server import ExternalServer, Server, hint
@@ -104,7 +104,8 @@ class Supervisor:
     async def _made(self) -> Server:
         """Make the missing files, and the server. A new installation is not begun where that cannot start."""
         first = not self._home.principals.exists()
-        create_installation(self._home, self._environ.get(VARIABLE, ""))
+        create_installation(self._home, former := self._environ.get(VARIABLE, ""))
+        refuse_unknown_end(self._home, former)
         check_left_out(self._options.without_agents, self._home, self._table.agents)
         if self._options.replicas.gateways:
             make_gateway(self._home)

@@ -8,7 +8,8 @@ import hashlib
 import json
 from typing import Any, Literal
 
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -101,6 +102,10 @@ class SoftwareSecurityKey:
     # WebAuthn
 
     @property
+    def _passkey(self) -> ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey:
+        return self._ed25519 or self._ecdsa
+
+    @property
     def cose(self) -> dict[int, Any]:
         """The public key as COSE_Key."""
         if self._ed25519:
@@ -110,7 +115,7 @@ class SoftwareSecurityKey:
 
     def passkey_credential(self, person: str = "alice", proof: Proof = "verified") -> Credential:
         """Return the credential that an enrolment records."""
-        key = (self._ed25519 or self._ecdsa).public_key()
+        key = self._passkey.public_key()
         return Credential(
             id=f"{person}-passkey",
             person=person,
@@ -118,7 +123,7 @@ class SoftwareSecurityKey:
             key=base64url(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)),
             proof=proof,
             credential_id=base64url(b"credential of " + person.encode()),
-            algorithm=-8 if self._ed25519 else -7,
+            algorithm=self.cose[3],
             rp_id="writ.example",
             origins=["https://writ.example"],
         )
@@ -149,6 +154,28 @@ class SoftwareSecurityKey:
 
     def _signature(self, signed: bytes) -> bytes:
         return self._ed25519.sign(signed) if self._ed25519 else self._ecdsa.sign(signed, ec.ECDSA(SHA256()))
+
+
+class RsaPasskey(SoftwareSecurityKey):
+    """A passkey as Windows Hello makes it (RS256). SSH has no such security key."""
+
+    def __init__(self, bits: int = 2048, exponent: int = 65537) -> None:
+        super().__init__()
+        self._rsa = rsa.generate_private_key(exponent, bits)
+
+    @property
+    def _passkey(self) -> rsa.RSAPrivateKey:
+        return self._rsa
+
+    @property
+    def cose(self) -> dict[int, Any]:
+        """The public key as COSE_Key (RFC 8230, section 4)."""
+        numbers = self._rsa.public_key().public_numbers()
+        n, e = (one.to_bytes((one.bit_length() + 7) // 8, "big") for one in (numbers.n, numbers.e))
+        return {1: 3, 3: -257, -1: n, -2: e}
+
+    def _signature(self, signed: bytes) -> bytes:
+        return self._rsa.sign(signed, PKCS1v15(), SHA256())
 
 
 def ssh_string(data: bytes) -> bytes:

@@ -5,26 +5,28 @@ from typing import Any, Final
 from msgspec import Struct
 
 from writ_contracts.errors import Untrusted
-from writ_contracts.people.credentials import Proof
-from writ_trust.presence import cbor, p256
+from writ_contracts.people.credentials import Algorithm, Proof
+from writ_trust.presence import cbor, p256, rsa
 from writ_trust.presence.flags import proof_of
 
 HEAD_BYTES: Final = 37
 """SHA-256 of the RP ID, flags, counter."""
 BACKUP_ELIGIBLE, BACKED_UP, ATTESTED, EXTENDED = 0x08, 0x10, 0x40, 0x80
-EDDSA, ES256 = -8, -7
+EDDSA: Final = -8
+ES256: Final = -7
+RS256: Final = -257
 ID_END: Final = HEAD_BYTES + 18
 """AAGUID of 16 bytes, and the length of the credential id."""
 
 
 class RegisteredKey(Struct, frozen=True, kw_only=True):
-    """A new key as its authenticator describes it. `aaguid` names the model, `raw` is 32 bytes or a point of 65."""
+    """A new key as its authenticator describes it. `aaguid` names the model, `raw` is as in `passkeys.public_key`."""
 
     rp_id_hash: bytes
     flags: int
     aaguid: bytes
     credential_id: bytes
-    algorithm: int
+    algorithm: Algorithm
     raw: bytes
 
     @property
@@ -60,12 +62,14 @@ def read_registered(data: bytes) -> RegisteredKey:
     )
 
 
-def _public_key(key: Any) -> tuple[int, bytes]:
-    """Return algorithm and raw key of a COSE_Key (RFC 9053, §7): Ed25519, or a point of P-256."""
+def _public_key(key: Any) -> tuple[Algorithm, bytes]:
+    """Return algorithm and raw key of a COSE_Key (RFC 9053, §7; RFC 8230, §4): Ed25519, a point of P-256, or RSA."""
     match key:
         case {1: 1, 3: -8, -1: 6, -2: bytes(x)} if len(x) == 32:
             return EDDSA, x
         case {1: 2, 3: -7, -1: 1, -2: bytes(x), -3: bytes(y)} if len(x) == len(y) == 32:
             return ES256, p256.check_point(b"\x04" + x + y)
+        case {1: 3, 3: -257, -1: bytes(n), -2: bytes(e)}:
+            return RS256, rsa.raw_key(n, e)
         case _:
-            raise Untrusted("the new key is neither Ed25519 (-8) nor ECDSA on P-256 (-7)")
+            raise Untrusted("the new key is none of Ed25519 (-8), ECDSA on P-256 (-7) and RSA with SHA-256 (-257)")

@@ -12,9 +12,9 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from writ_contracts.errors import Invalid, Untrusted
-from writ_contracts.people.credentials import Credential, PasskeyEvidence, Proof
+from writ_contracts.people.credentials import Algorithm, Credential, PasskeyEvidence, Proof
 from writ_trust.keys import verify_raw
-from writ_trust.presence import p256
+from writ_trust.presence import p256, rsa
 from writ_trust.presence.authenticator_data import (
     ATTESTED,
     BACKED_UP,
@@ -23,6 +23,7 @@ from writ_trust.presence.authenticator_data import (
     ES256,
     EXTENDED,
     HEAD_BYTES,
+    RS256,
 )
 from writ_trust.presence.flags import proof_of
 
@@ -35,7 +36,8 @@ SPKI: Final = MappingProxyType(
         ES256: bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d030107034200"),
     }
 )
-"""The bytes of a SubjectPublicKeyInfo in front of the raw key."""
+"""The bytes of a SubjectPublicKeyInfo in front of a raw key of constant length."""
+TAKEN: Final = "(-8 Ed25519, -7 P-256, -257 RSA)"
 
 
 def verify(evidence: PasskeyEvidence, credential: Credential, data: bytes) -> tuple[Proof, int]:
@@ -99,31 +101,52 @@ def _holds(credential: Credential, signed: bytes, signature: bytes) -> bool:
     raw = public_key(credential)
     if credential.algorithm == EDDSA:
         return verify_raw(raw, signed, signature)
+    if credential.algorithm == RS256:
+        return rsa.verify(raw, signed, signature)
     return p256.verify(raw, signed, signature)
 
 
 def public_key(credential: Credential) -> bytes:
-    """Return the raw key (32 bytes, or a point of 65), which must be one of the algorithm. Raises Untrusted."""
+    """Return the raw key, which must be one of the algorithm: 32 bytes, a point of 65, or RSA's in DER. Raises
+    Untrusted.
+    """
     from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415 - heavy, and seldom used
-    from cryptography.hazmat.primitives.asymmetric import ec, ed25519  # noqa: PLC0415 - heavy, and seldom used
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key  # noqa: PLC0415 - heavy, and seldom used
+    from cryptography.hazmat.primitives.serialization import load_der_public_key  # noqa: PLC0415 - heavy, and seldom used
 
+    der = decoded(credential.key)
     try:
-        key = load_der_public_key(decoded(credential.key))
+        key = load_der_public_key(der)
     except (ValueError, UnsupportedAlgorithm) as error:
         raise Untrusted("the passkey's public key is not a SubjectPublicKeyInfo") from error
-    if credential.algorithm == EDDSA and isinstance(key, ed25519.Ed25519PublicKey):
-        return key.public_bytes_raw()
-    if credential.algorithm == ES256 and isinstance(key, ec.EllipticCurvePublicKey):
-        return p256.check_point(key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint))
-    raise Untrusted(f"the passkey's public key is not one of algorithm {credential.algorithm} (-8 Ed25519, -7 P-256)")
+    raw = _raw_key(key, credential.algorithm)
+    if raw is None:
+        raise Untrusted(f"the passkey's public key is not one of algorithm {credential.algorithm} {TAKEN}")
+    if raw == der:  # the library reads RSA's own form as well
+        raise Untrusted("the passkey's public key is not a SubjectPublicKeyInfo")
+    return raw
 
 
-def spki(algorithm: int, raw: bytes) -> str:
-    """Return the SubjectPublicKeyInfo of a raw key in base64url. Raises Untrusted for another algorithm."""
-    if algorithm not in SPKI:
-        raise Untrusted(f"passkeys of algorithm {algorithm} are not verified (-8 Ed25519, -7 P-256)")
-    return encoded(SPKI[algorithm] + raw)
+def _raw_key(key: object, algorithm: int) -> bytes | None:
+    """Return the raw key, or None for one of another algorithm. Raises Untrusted for one that cannot be used."""
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey  # noqa: PLC0415 - heavy, and seldom used
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415 - heavy, and seldom used
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey  # noqa: PLC0415 - heavy, and seldom used
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat  # noqa: PLC0415 - heavy, and seldom used
+
+    match algorithm, key:
+        case -8, Ed25519PublicKey():
+            return key.public_bytes_raw()
+        case -7, EllipticCurvePublicKey():
+            return p256.check_point(key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint))
+        case -257, RSAPublicKey():
+            return rsa.as_raw(key)
+        case _:
+            return None
+
+
+def spki(algorithm: Algorithm, raw: bytes) -> str:
+    """Return the SubjectPublicKeyInfo of a raw key in base64url."""
+    return encoded(rsa.spki(raw) if algorithm == RS256 else SPKI[algorithm] + raw)
 
 
 def _read_object(data: bytes) -> dict[str, Any]:

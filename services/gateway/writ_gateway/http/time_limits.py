@@ -1,11 +1,14 @@
-"""Limits on slow clients: times for the head of a request, for its body, and for taking the reply; the memory of
-requests and replies that wait; and idle connections make way.
+"""Limits on slow clients: a time for the head of a request, a least rate for its body and for taking the reply; the
+memory of requests and replies that wait; and idle connections make way.
 
-uvicorn limits none of the three times: a client sending a byte a minute would hold its connection until the gateway
+uvicorn limits none of the three: a client sending a byte a minute would hold its connection until the gateway
 ends. Where it has `MOST_CONNECTIONS`, it replies 503 to everybody, and connections without a token count.
 """
 
 import asyncio
+import fcntl
+import struct
+import termios
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -15,6 +18,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from writ_gateway.http.asgi import Application, Message, Receive, Scope, Send, refuse
 
 HEAD_SECONDS, BODY_SECONDS, REPLY_SECONDS = 10.0, 20.0, 20.0
+LEAST_PROGRESS = 64 * 1024
+"""Bytes of a body or a reply that must pass within its seconds: 3 kB/s, so that 1 MB passes on any link in use."""
 MOST_CONNECTIONS = 1000
 MOST_UNREAD = 128 * 1024 * 1024
 """Bytes of replies that wait for their clients, of all connections: an eighth of the memory under systemd."""
@@ -86,18 +91,21 @@ class _QueuedTransport:
 
 
 class TimedProtocol(H11Protocol):
-    """HTTP/1.1 with `HEAD_SECONDS` for the head of each request, and `REPLY_SECONDS` for the client to take a part of
-    a reply; then the connection ends.
+    """HTTP/1.1 with `HEAD_SECONDS` for the head of each request. A client that does not take `LEAST_PROGRESS` of a
+    reply in each `REPLY_SECONDS` loses its connection.
     """
 
     head_seconds = HEAD_SECONDS
     reply_seconds = REPLY_SECONDS
+    least_progress = LEAST_PROGRESS
     most_connections = MOST_CONNECTIONS
     most_unread = MOST_UNREAD
     _head_due: asyncio.TimerHandle | None = None
     _reply_due: asyncio.TimerHandle | None = None
     _queue: _QueuedTransport | None = None
     _opened = 0.0
+    _unread = 0
+    """Bytes of the reply that were not taken when the present time limit began."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first head. Where this is one connection too many, the oldest one without a request ends."""
@@ -147,12 +155,12 @@ class TimedProtocol(H11Protocol):
         return not self.is_idle and not self.cycle.more_body and bool(self.conn.trailing_data[0])
 
     def pause_writing(self) -> None:
-        """Abort the connection unless the client takes what was written in time. A close would wait for that, too."""
+        """Abort the connection unless the client goes on taking what was written. A close would wait for that, too."""
         super().pause_writing()
         if self._queue is not None:
             self._queue.pause()
         if self._reply_due is None:
-            self._reply_due = self.loop.call_later(self.reply_seconds, self.transport.abort)
+            self._wait_for_reader()
         sizes = {one: one.transport.get_write_buffer_size() for one in self.connections}
         if sum(sizes.values()) > self.most_unread:
             max(sizes, key=sizes.__getitem__).transport.abort()
@@ -170,6 +178,26 @@ class TimedProtocol(H11Protocol):
         self._stop_reply_timer()
         super().connection_lost(exc)
 
+    def _wait_for_reader(self) -> None:
+        self._unread = self._untaken()
+        self._reply_due = self.loop.call_later(self.reply_seconds, self._check_reader)
+
+    def _check_reader(self) -> None:
+        if self._unread - self._untaken() < self.least_progress:
+            self.transport.abort()
+        else:
+            self._wait_for_reader()
+
+    def _untaken(self) -> int:
+        """Return the bytes that the client has not acknowledged. The kernel's share may be megabytes, and it takes more
+        only when a third of them is free: without it a slow client would seem to take nothing for minutes.
+        """
+        descriptor = self.transport.get_extra_info("socket").fileno()
+        if descriptor < 0:
+            return 0
+        (in_kernel,) = struct.unpack("i", fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)))
+        return int(in_kernel) + self.transport.get_write_buffer_size()
+
     def _stop_reply_timer(self) -> None:
         if self._reply_due is not None:
             self._reply_due.cancel()
@@ -186,7 +214,7 @@ class TimedProtocol(H11Protocol):
 
 
 class BodyLimit:
-    """ASGI middleware: reply 408 to a late body."""
+    """ASGI middleware: reply 408 to a body of which less than `LEAST_PROGRESS` comes within the seconds."""
 
     def __init__(self, inner: Application, seconds: float = BODY_SECONDS) -> None:
         self._inner = inner
@@ -214,7 +242,9 @@ class _TimedRequest:
     def __init__(self, receive: Receive, send: Send, seconds: float) -> None:
         self._receive = receive
         self._send = send
+        self._seconds = seconds
         self._until = asyncio.get_running_loop().time() + seconds
+        self._came = 0
         self._whole = False
         self.late = self.started = False
 
@@ -229,6 +259,9 @@ class _TimedRequest:
             self.late = True
             raise
         self._whole = not message.get("more_body", False)
+        self._came += len(message.get("body", b""))
+        if self._came >= LEAST_PROGRESS:
+            self._came, self._until = 0, asyncio.get_running_loop().time() + self._seconds
         return message
 
     async def send(self, message: Message) -> None:

@@ -50,9 +50,9 @@ async def search(call: ToolCall, arguments: SearchArguments) -> Result:
 
     Where none has all, return those with most of the words, and a hint: agents search for `restart nginx`.
     """
-    writ = call.session.writ
-    permitted = [one for one in await call.session.permitted() if writ.may_request(one.name, arguments.target_id)]
+    permitted = await call.session.permitted()
     if arguments.target_id is not None:
+        call.session.writ.check_targets(arguments.target_id)
         offered = await _offered(call, arguments.target_id)
         permitted = [one for one in permitted if one.name in offered]
     words = arguments.query.lower().replace("_", " ").split()

@@ -81,6 +81,7 @@ class ScenarioArguments(Arguments, frozen=True, kw_only=True):
 
 async def simulate(call: ToolCall, arguments: SimulateArguments) -> Result:
     """Return the decision on a request. Raises as `AgentClient.simulate`: one's own is refused as the request is."""
+    call.session.writ.check_targets(arguments.target_id)
     found = await call.session.operations.simulate_operation(
         arguments.operation_type,
         arguments.target_id,
@@ -116,11 +117,12 @@ async def policy_status(call: ToolCall, arguments: NoArguments) -> Result:
 
 
 async def allowed(call: ToolCall, arguments: PermissionArguments) -> Result:
-    """Return the operations allowed to a role or a principal; of the caller's own those within the token's limits."""
+    """Return the operations allowed to a role or a principal within the limits of the caller's token."""
+    call.session.writ.check_targets(*filter(None, [arguments.target_id]))
     found = await call.session.policy.list_allowed_operations(
         arguments.target_role, arguments.user_id, arguments.target_id
     )
-    return _within_limits(call.session.writ, found) if found["user_id"] == call.session.writ.principal else found
+    return _within_limits(call.session.writ, found)
 
 
 def _within_limits(writ: AgentClient, found: Result) -> Result:
@@ -149,7 +151,8 @@ async def history(call: ToolCall, arguments: VersionListArguments) -> Result:
 
 
 async def scenario(call: ToolCall, arguments: ScenarioArguments) -> Result:
-    """Return the policy's decision for each combination of the scenario."""
+    """Return the policy's decision for each combination of the scenario. Raises as `AgentClient.check_targets`."""
+    call.session.writ.check_targets(*arguments.target_ids)
     return await call.session.policy.simulate_policy_scenario(
         arguments.operation_type,
         arguments.target_ids,

@@ -35,7 +35,7 @@ from writ_installation.administration.remote_agent_keys import (
 )
 from writ_installation.files.home import PEOPLE, Home
 from writ_installation.files.lock import held
-from writ_installation.files.lost_policy_key import VARIABLE, kept_former_keys
+from writ_installation.files.lost_policy_key import UNKNOWN_END, VARIABLE, has_unknown_end, kept_former_keys
 from writ_installation.files.parameter_keys import PARAMS
 from writ_installation.initialise import refresh_environment
 
@@ -147,6 +147,9 @@ async def end_lost_key(settings: Settings, name: str) -> int:
         settings.screen.line(f"{name}: no lost key is accepted")
     if former and (settings.home.site or settings.home.in_containers):  # `writ up` has it already
         _show_former(settings, former)
+    elif has_unknown_end(former):
+        settings.screen.whole(f"next: replace the word NUMBER in {settings.home.former_policy_keys}, then start Writ")
+        settings.screen.line(f"  {UNKNOWN_END}")
     elif ended and not supervised(settings.home):
         _next(settings, name)
     return Exit.DONE
@@ -155,9 +158,8 @@ async def end_lost_key(settings: Settings, name: str) -> int:
 def _show_former(settings: Settings, former: str) -> None:
     """Show what to set after the loss of policy's key."""
     settings.screen.whole(f"next: start policy with {VARIABLE}={former}")
-    if "@NUMBER" in former:
-        settings.screen.line("  NUMBER: the last version that the key signed, as `writ policy history` shows. Append")
-        settings.screen.line("  @EVENT, the last event of the journal, as `writ journal status` shows")
+    if has_unknown_end(former):
+        settings.screen.line(f"  {UNKNOWN_END}")
     settings.screen.whole(f"  and agents, executors and audit with WRIT_POLICY_KEY={settings.home.public(POLICY)}")
     settings.screen.line("  as docs/operating/policy-versions.md describes")
 
