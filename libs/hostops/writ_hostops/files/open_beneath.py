@@ -26,6 +26,7 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _PATH_ONLY = os.O_PATH | os.O_CLOEXEC
 _ATTEMPTS_AT_RENAMES = 1000
 _MOST_OWN = 20_000
+_UNREACHED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EACCES)
 
 
 @dataclass(frozen=True)
@@ -237,9 +238,12 @@ def _beneath(own: Sequence[str]) -> Iterator[os.stat_result]:
 
 
 def _status(path: str) -> Optional[os.stat_result]:
+    """Return the status of a path of Writ's own; None if it names no file, or none that this account reaches."""
     try:
         return os.stat(path)
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError as error:
+        if error.errno not in _UNREACHED:
+            raise
         return None
 
 
