@@ -56,10 +56,8 @@ def run(call: OperationCall) -> HostReply:
     arguments = _parse_arguments(call)
     if not arguments.name:
         return upgrade.run(call, arguments.index)
-    apt.wait_for_others(call)
-    before = dpkg.installed(call.stop, absent=arguments.purge)
-    planned = _plan(call.stop, arguments, before)
-    if not planned and _is_well(arguments, before):
+    before, planned = apt.beside_others(call, lambda: _look(call, arguments), lambda seen: _is_done(arguments, *seen))
+    if _is_done(arguments, before, planned):
         return _changed_answer(arguments, before, before, None)
     ran = apt.change(call, *_exact(arguments, planned))
     return _judged(arguments, planned, before, ran)
@@ -70,8 +68,7 @@ def preview(call: OperationCall) -> HostReply:
     arguments = _parse_arguments(call)
     if not arguments.name:
         return with_lack(upgrade.preview(call, arguments.index), privileges.packages())
-    before = dpkg.installed(call.stop, absent=arguments.purge)
-    planned = _plan(call.stop, arguments, before)
+    before, planned = apt.beside_others(call, lambda: _look(call, arguments), lambda seen: not dpkg.broken(seen[0]))
     step = apt.only(planned, arguments.name)
     would = HostReply(
         output={
@@ -131,6 +128,12 @@ def judge(arguments: PackageArguments, before: Dict[str, Any], now: Dict[str, An
     return "succeeded", "it is installed, and not as it was before"
 
 
+def _look(call: OperationCall, arguments: PackageArguments) -> Tuple[dpkg.Installed, List[AptStep]]:
+    """Return dpkg's list, and the steps that apt would take; HostError for a forbidden step."""
+    before = dpkg.installed(call.stop, absent=arguments.purge)
+    return before, _plan(call.stop, arguments, before)
+
+
 def _plan(stop: CancelToken, arguments: PackageArguments, before: dpkg.Installed) -> List[AptStep]:
     """Return the steps that apt would take; HostError for a forbidden step."""
     if arguments.operation != "package_install" and arguments.name not in before:
@@ -183,10 +186,10 @@ def _judged(
     return answer
 
 
-def _is_well(arguments: PackageArguments, packages: dpkg.Installed) -> bool:
+def _is_done(arguments: PackageArguments, packages: dpkg.Installed, planned: Sequence[AptStep]) -> bool:
     """Return whether there is nothing to do. Packages that dpkg could not finish before still need their setup."""
     package = packages.get(arguments.name)
-    return arguments.removes or (package is not None and package.status == "installed")
+    return not planned and (arguments.removes or (package is not None and package.status == "installed"))
 
 
 def _reached(arguments: PackageArguments, planned: Sequence[AptStep], after: dpkg.Installed) -> bool:
