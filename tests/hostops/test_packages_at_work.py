@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import threading
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from tests.hostops.conftest import Ask, named
 
 from writ_hostops import commands, markers
 from writ_hostops.packages import dpkg
+from writ_testing.peers.programs import program
 from writ_testing.search import alive
 
 DPKG_LOCK = "var/lib/dpkg/lock"
@@ -173,6 +175,25 @@ def test_package_change_whose_apt_is_killed_ends_with_its_dpkg(ask: Ask, apt_roo
     assert end.exists()
     assert (result["outcome"], result["effect"]) == ("failed", "done")
     assert "dpkg --configure -a" in result["message"]  # dpkg dies when it reports to apt-get
+
+
+def test_removal_whose_apt_is_killed_says_how_it_is_finished(ask: Ask, apt_root: AptRoot, tmp_path: Path) -> None:
+    flag = tmp_path / "running"
+    wait = f"while [ ! -e {flag}.go ]; do sleep 0.05; done"
+    apt_root.publish("slow", "1", prerm=f"echo $$ >{flag}; {wait}; sleep 1; echo to dpkg")
+    apt_root.update()
+    ask("package_install", package_name="slow")
+    watcher = threading.Thread(target=_kill_apt_when, args=(flag,))
+    watcher.start()
+    result = ask("package_remove", request={"timeout": 60.0}, package_name="slow")
+    watcher.join()
+    assert (result["outcome"], result["code"], result["effect"]) == ("failed", "tool_failed", "done")
+    assert result["message"].endswith("run `dpkg --configure -a` on the host, and then package_remove again")
+    admin = [f"--root={apt_root.root}", "--force-not-root", "--force-script-chrootless", "--log=/dev/null"]
+    subprocess.run([program("dpkg"), *admin, "--configure", "-a"], check=True, capture_output=True)
+    assert ask("package_remove", "probe", package_name="slow")["output"]["verdict"] == "unknown"
+    assert ask("package_remove", request={"timeout": 60.0}, package_name="slow")["outcome"] == "succeeded"
+    assert apt_root.version("slow") == ""
 
 
 def test_package_change_whose_apt_is_killed_waits_for_no_daemon_of_its_package(

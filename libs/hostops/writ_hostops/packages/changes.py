@@ -193,7 +193,8 @@ def _judged(
     with afterwards() as patience:
         after = dpkg.installed(patience, absent=arguments.purge)
     answer = _changed_answer(arguments, before, after, ran)
-    results.refuse_failed(ran, answer, after)
+    repair = results.REPAIR_OF_REMOVAL if arguments.removes else results.REPAIR
+    results.refuse_failed(ran, answer, after, repair)
     if not _reached(arguments, planned, after):
         message = f"apt ended without an error, but {arguments.name} is not in the requested state"
         raise HostError("tool_failed", message, effect=answer.effect, output=answer.output, state=answer.state)

@@ -14,6 +14,8 @@ from writ_hostops.protocol import HostReply
 
 REBOOT_REQUIRED = "/run/reboot-required"
 REPAIR = "`dpkg --configure -a` on the host tries it again"
+REPAIR_OF_REMOVAL = "run `dpkg --configure -a` on the host, and then package_remove again"
+"""dpkg configures no package that it was removing (`deinstall ok half-configured`)."""
 MOST_NAMED = 500
 MOST_IN_TEXT = 20
 """Packages that the sentence of a preview names; the list `changed` has more of them."""
@@ -43,12 +45,12 @@ def changes(before: dpkg.Installed, after: dpkg.Installed) -> Dict[str, Any]:
     return {"reboot_required": os.path.exists(REBOOT_REQUIRED), **_bounded(entries)}
 
 
-def refuse_failed(ran: ProgramResult, answer: HostReply, after: dpkg.Installed) -> None:
+def refuse_failed(ran: ProgramResult, answer: HostReply, after: dpkg.Installed, repair: str = REPAIR) -> None:
     """Raise HostError if apt was stopped or failed; `answer` has the state that dpkg lists afterwards."""
     if not (ran.stopped or ran.status):
         return
     broken = dpkg.broken(after)
-    unfinished = f"; dpkg could not finish {', '.join(broken[:20])}: {REPAIR}" if broken else ""
+    unfinished = f"; dpkg could not finish {', '.join(broken[:20])}: {repair}" if broken else ""
     effect = "maybe" if answer.effect == "done" and not ran.gone else answer.effect
     what = {"cancelled": "it was cancelled", "timeout": "its timeout is over"}.get(ran.stopped, "")
     failure = apt.failure(ran, "apt failed")
