@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import msgspec
 import pytest
@@ -12,6 +13,7 @@ from writ_cli.main import cli
 from writ_documents.readers import read_inventory
 from writ_installation.files.home import host_token
 from writ_installation.provisioner.folders import init
+from writ_testing.each_case import each_case
 from writ_testing.peers.sshd import make_key
 
 
@@ -54,6 +56,35 @@ def test_add_looks_an_alias_of_the_ssh_config_up_once(tmp_path: Path) -> None:
     assert "one two" not in done.stdout + (tmp_path / "home" / "inventory.yaml").read_text()
     sudoers = CliRunner(env={"WRIT_HOME": str(tmp_path / "home")}).invoke(cli, ["target", "sudoers", "web1"])
     assert sudoers.stdout.startswith("ops ALL=(root) NOPASSWD: /usr/bin/python3 -I -S -c ")
+
+
+@each_case(
+    ("given", "host", "port"),
+    [
+        ("ops@[::1]:2222", "::1", 2222),
+        ("ops@::1", "::1", 22),
+        ("ops@fd00::22", "fd00::22", 22),
+        ("ops@[fe80::1%eth0]", "fe80::1%eth0", 22),
+        ("ops@fe80::1%eth0", "fe80::1%eth0", 22),
+        ("six", "::1", 2222),
+        ("zone", "fe80::1%eth0", 22),
+    ],
+)
+def test_add_takes_an_ipv6_address(given: str, host: str, port: int) -> None:
+    with TemporaryDirectory() as folder:
+        (Path(folder) / ".ssh").mkdir()
+        config = "Host six\n  HostName ::1\n  User ops\n  Port 2222\nHost zone\n  HostName fe80::1%%eth0\n  User ops\n"
+        (Path(folder) / ".ssh" / "config").write_text(config)
+        done = _add(Path(folder), "--ssh", given, "-o", "json")
+    assert done.exit_code == 0, done.stderr
+    connection = msgspec.json.decode(done.stdout)["target"]["connection"]
+    assert (connection["host"], connection.get("port", 22), connection["user"]) == (host, port, "ops")
+
+
+@pytest.mark.parametrize("given", ["ops@1::2::3", "ops@[::1]:70000", "ops@[web.example]", "ops@[::1", "::1"])
+def test_add_refuses_what_is_no_ipv6_address(tmp_path: Path, given: str) -> None:
+    done = _add(tmp_path, "--ssh", given)
+    assert (done.exit_code, "is not USER@HOST[:PORT]" in done.stderr) == (2, True), done.stderr
 
 
 def test_add_in_a_container_prints_a_command_for_the_folder_outside_of_it(tmp_path: Path) -> None:

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from writ_containers import container_operations
-from writ_containers.checks.breakouts import ContainerSettings, breakouts, refuse_breakouts
+from writ_containers.checks.breakouts import ContainerSettings, HostPaths, breakouts, refuse_breakouts
 from writ_containers.containers.container_config import config, settings, shown
 from writ_containers.engine.api import Engine
 from writ_containers.engine.connection import EngineAddress
+from writ_containers.engine.endpoint import SocketEndpoint
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.catalogue.containers import ContainerCreate
 from writ_contracts.errors import Invalid
@@ -18,13 +19,13 @@ from writ_contracts.operations import Catalogue
 from writ_testing.each_case import each_case
 from writ_testing.suites.backend import task
 
-ROOTS = ["/srv/data"]
 SOCKET = "/run/user/1000/docker.sock"
+HOST = HostPaths(mount_roots=["/srv/data"], socket=SOCKET)
 CREATE = Catalogue(BUILT_IN)["container_create"]
 
 
 def flags(**settings: Any) -> list[str]:
-    return [one.flag for one in breakouts(ContainerSettings(name="web", **settings), ROOTS, SOCKET)]
+    return [one.flag for one in breakouts(ContainerSettings(name="web", **settings), HOST)]
 
 
 @each_case(
@@ -76,22 +77,42 @@ def test_setting_that_stays_inside_needs_no_flag(settings: dict[str, Any]) -> No
     assert flags(**settings) == []
 
 
+WRITS = [
+    *("/etc", "/etc/writ", "/etc/writ/agent-docker.seed", "/etc/writ-docker", "/opt/writ", "/run/credentials"),
+    *("/var/run/credentials/writ-agent-docker.service", "/var/lib", "/var/lib/writ-agent-docker", "/var/lib/private"),
+    "/var/lib/writ-hostops/code",
+]
+
+
+@pytest.mark.parametrize("path", WRITS)
+def test_mount_that_reaches_files_of_writ_needs_a_flag_below_mount_roots_too(path: str) -> None:
+    host = HostPaths(mount_roots=["/"], socket=SOCKET)
+    found = list(breakouts(ContainerSettings(name="web", binds=[path]), host))
+    assert found == [("allow_host_mounts", f"the mount of {path}, which reaches files of Writ itself")]
+
+
+@pytest.mark.parametrize("path", ["/etc/nginx", "/var/lib/shop", "/run/shop", "/etc/writer", "/srv/keys2"])
+def test_mount_beside_files_of_writ_needs_no_flag(path: str) -> None:
+    host = HostPaths(mount_roots=["/"], socket=SOCKET, own=["/srv/keys"])
+    assert list(breakouts(ContainerSettings(name="web", binds=[path]), host)) == []
+
+
 def test_missing_flag_is_named_and_a_set_one_is_enough() -> None:
     one = ContainerSettings(name="web", privileged=True, network="host")
     with pytest.raises(Invalid) as refused:
-        refuse_breakouts([one], {"allow_privileged": True}, ROOTS, SOCKET)
+        refuse_breakouts([one], {"allow_privileged": True}, HOST)
     assert (refused.value.code, str(refused.value)) == (
         "breakout_refused",
         "web: the network of the host needs allow_host_network",
     )
-    refuse_breakouts([one], {"allow_privileged": True, "allow_host_network": True}, ROOTS, SOCKET)
+    refuse_breakouts([one], {"allow_privileged": True, "allow_host_network": True}, HOST)
 
 
 def test_long_refusal_cuts_no_setting_in_two() -> None:
     secret = "s3cret" * 20
     one = ContainerSettings(name="web", devices=[f"/dev/{secret}{at}" for at in range(20)])
     with pytest.raises(Invalid) as refused:
-        refuse_breakouts([one], {}, ROOTS, SOCKET)
+        refuse_breakouts([one], {}, HOST)
     assert "15 more settings are refused" in str(refused.value)
     assert str(refused.value).count("s3cret") == 5 * 20
 
@@ -100,7 +121,7 @@ def test_settings_of_a_create_are_all_checked() -> None:
     parameters = create(
         privileged=True, network="host", cap_add=["SYS_PTRACE"], devices=["/dev/kvm"], mounts=["/etc:/e", "vol:/v"]
     )
-    found = {one.flag for one in breakouts(settings(parameters), ROOTS, SOCKET)}
+    found = {one.flag for one in breakouts(settings(parameters), HOST)}
     assert found == {
         "allow_privileged",
         "allow_host_network",
@@ -130,7 +151,8 @@ def create(**parameters: Any) -> ContainerCreate:
 
 class NoContainers(Engine):
     def __init__(self) -> None:
-        self.address = EngineAddress()
+        self.address, self.own = EngineAddress(), ()
+        self.endpoint = SocketEndpoint(self.address.socket)
 
     async def containers(self, labels: Mapping[str, str] | None = None) -> list[Mapping[str, Any]]:
         return []

@@ -5,13 +5,14 @@ import json
 import pytest
 from tests.containers.published_stacks import PUBLISHED, Verdict
 
-from writ_containers.checks.breakouts import breakouts
+from writ_containers.checks.breakouts import HostPaths, breakouts
 from writ_containers.compose.canonical_stack import compose_json, public_digest, settings, shown
 from writ_containers.compose.parse import parse
 from writ_containers.compose.types import Stack
 from writ_contracts.errors import Invalid
 from writ_testing.each_case import each_case
 
+HOST = HostPaths(mount_roots=["/srv/stacks"], socket="/run/docker.sock")
 ENV = {"PASSWORD": "s3cret$x", "TAG": "16", "EMPTY": ""}
 
 
@@ -157,7 +158,7 @@ def read(text: str) -> Stack:
 
 
 def flags(stack: Stack) -> set[str]:
-    return {one.flag for each in settings(stack) for one in breakouts(each, ["/srv/stacks"], "/run/docker.sock")}
+    return {one.flag for each in settings(stack) for one in breakouts(each, HOST)}
 
 
 @each_case("text", ACCEPTED.values(), ids=ACCEPTED)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from writ_containers.checks.breakouts import ContainerSettings
+from writ_containers.checks.breakouts import ContainerSettings, HostPaths
 from writ_containers.checks.container_bounds import port_range, refuse_out_of_bounds
 from writ_containers.checks.image_names import is_image_within
 from writ_containers.checks.settings_check import check_settings
@@ -14,13 +14,12 @@ from writ_containers.containers import container_config, container_recreate
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.catalogue.containers import ContainerCreate
 from writ_contracts.errors import Invalid
-from writ_contracts.inventory import Target
 from writ_contracts.operations import Catalogue
 from writ_testing.each_case import each_case
 
 DIGEST = "sha256:" + "a" * 64
 STACK_DEPLOY = Catalogue(BUILT_IN)["stack_deploy"]
-TARGET = Target(id="box", role="development", backend="docker", mount_roots=["/srv"])
+HOST = HostPaths(mount_roots=["/srv"], socket="/run/docker.sock")
 
 
 def outside(one: ContainerSettings, **bounds: Any) -> str:
@@ -243,7 +242,7 @@ def test_flag_does_not_lift_a_bound() -> None:
         container_name="web", image="shop:1", mounts=["/etc:/e"], allow_host_mounts=True, only_mounts=["/srv"]
     )
     with pytest.raises(Invalid, match="the mount of /etc is outside only_mounts"):
-        check_settings([container_config.settings(parameters)], parameters, TARGET, "/run/docker.sock")
+        check_settings([container_config.settings(parameters)], parameters, HOST)
 
 
 @pytest.mark.parametrize("image", ["deadbeef", "cafe", "3", "a" * 64, "sha256:" + "a" * 64, "sha256:3f2a"])
@@ -253,11 +252,11 @@ def test_image_by_its_id_is_refused_with_and_without_bounds(image: str) -> None:
     stack = canonical_stack.settings(parse(COMPOSE.replace("shop:1", f"'{image}'"), {}, "shop"))
     for judged in ([created], [updated], stack):
         with pytest.raises(Invalid, match=f"{image} may be the id of an image") as refused:
-            check_settings(judged, CREATE, TARGET, "")
+            check_settings(judged, CREATE, HOST)
         assert refused.value.code == "image_id_refused"
 
 
 @pytest.mark.parametrize("image", ["cafe:1", "cafe/beef", f"cafe@{DIGEST}", "registry.example/cafe", "shop"])
 def test_image_name_that_is_no_id_is_accepted(image: str) -> None:
     created = container_config.settings(ContainerCreate(container_name="web", image=image))
-    check_settings([created], ContainerCreate(container_name="web", image=image), TARGET, "")
+    check_settings([created], ContainerCreate(container_name="web", image=image), HOST)

@@ -4,12 +4,13 @@ from typing import Any
 
 import pytest
 
-from writ_containers.checks.breakouts import breakouts
+from writ_containers.checks.breakouts import HostPaths, breakouts
 from writ_containers.containers.container_recreate import check_recreatable, recreated, settings
 from writ_containers.containers.container_view import OPERATION_LABEL
 from writ_contracts.errors import Invalid
 from writ_testing.each_case import each_case
 
+HOST = HostPaths(mount_roots=["/srv"], socket="/run/other.sock")
 FORMER_IMAGE = {
     "Config": {
         "Env": ["PATH=/usr/bin", "VERSION=1"],
@@ -118,12 +119,7 @@ def test_networks_stay_without_the_addresses_that_the_engine_gave() -> None:
 )
 def test_existing_setting_needs_the_flag_of_its_creation(host: dict[str, Any], flag: str) -> None:
     """A changed image would run another program with these settings."""
-    found = {
-        one.flag
-        for one in breakouts(
-            settings(container({}, host), {"CgroupVersion": "2"}, "box:2"), ["/srv"], "/run/other.sock"
-        )
-    }
+    found = {one.flag for one in breakouts(settings(container({}, host), {"CgroupVersion": "2"}, "box:2"), HOST)}
     assert flag in found
 
 
@@ -138,10 +134,7 @@ def test_isolated_container_needs_no_flag() -> None:
         "MaskedPaths": ["/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware"],
         "ReadonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
     }
-    assert (
-        list(breakouts(settings(container({}, host), {"CgroupVersion": "2"}, "box:2"), ["/srv"], "/run/other.sock"))
-        == []
-    )
+    assert list(breakouts(settings(container({}, host), {"CgroupVersion": "2"}, "box:2"), HOST)) == []
 
 
 @pytest.mark.parametrize(
@@ -159,4 +152,4 @@ def test_container_that_cannot_be_put_back_is_refused(raw: dict[str, Any], code:
 
 def test_cgroup_namespace_of_an_old_kernel_is_no_setting() -> None:
     raw = container({}, {"CgroupnsMode": "host"})
-    assert list(breakouts(settings(raw, {"CgroupVersion": "1"}, "box:2"), [], "/run/other.sock")) == []
+    assert list(breakouts(settings(raw, {"CgroupVersion": "1"}, "box:2"), HOST)) == []

@@ -57,7 +57,9 @@ class AptRoot:
         """Return the options for dpkg-query."""
         return [f"--admindir={self.root}/var/lib/dpkg"]
 
-    def publish(self, name: str, version: str, *, fields: str = "", postinst: str = "", conffile: str = "") -> None:
+    def publish(
+        self, name: str, version: str, *, fields: str = "", postinst: str = "", prerm: str = "", conffile: str = ""
+    ) -> None:
         """A package in the repository; `update` makes apt know it."""
         tree = self._scratch / f"{name}-{version}"
         (tree / "DEBIAN").mkdir(parents=True)
@@ -65,9 +67,10 @@ class AptRoot:
         (tree / "usr/share" / name / "version").write_text(version)
         control = f"Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: nobody <nobody@example.org>\n"
         (tree / "DEBIAN/control").write_text(f"{control}{fields}Description: for a test\n")
-        if postinst:
-            (tree / "DEBIAN/postinst").write_text(f"#!/bin/sh\n{postinst}\n")
-            (tree / "DEBIAN/postinst").chmod(0o755)
+        for script, text in (("postinst", postinst), ("prerm", prerm)):
+            if text:
+                (tree / "DEBIAN" / script).write_text(f"#!/bin/sh\n{text}\n")
+                (tree / "DEBIAN" / script).chmod(0o755)
         if conffile:
             (tree / conffile).parent.mkdir(parents=True)
             (tree / conffile).write_text("setting = 1\n")

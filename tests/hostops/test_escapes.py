@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tests.hostops.conftest import Ask, litter, names
 
-from writ_hostops import syscalls
+from writ_hostops import own_paths, syscalls
 from writ_hostops.files import open_beneath, paths
 from writ_testing.exhaustive import some
 
@@ -232,7 +232,7 @@ def test_files_of_an_installation_are_refused_though_the_agent_does_not_know_the
 def test_known_folders_of_an_installation_are_those_of_its_units() -> None:
     units = [*(ROOT / "deploy" / "systemd").glob("writ-*.service")]
     used = {path for unit in units for path in paths_of(unit)}
-    known = [*open_beneath.INSTALLED, *open_beneath.INSTALLED_CODE]
+    known = [*own_paths.INSTALLED, *own_paths.INSTALLED_CODE]
     assert [path for path in used if not any(fnmatch(path, one) or fnmatch(path, f"{one}/*") for one in known)] == []
     assert {"/run/credentials/writ-policy@0.service", "/var/lib/private/writ-nats", "/var/lib/writ-agent-0"} <= used
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import threading
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from tests.hostops.conftest import Ask, named
 
 from writ_hostops import commands, markers
 from writ_hostops.packages import dpkg
+from writ_testing.peers.programs import program
 from writ_testing.search import alive
 
 DPKG_LOCK = "var/lib/dpkg/lock"
@@ -49,6 +51,74 @@ def test_change_is_planned_after_others_have_ended_and_not_beside_them(
     with apt_root.locked(), apt_root.locked(DPKG_LOCK):
         result = ask(operation, **parameters)
     assert (result["outcome"], result["code"], result["effect"]) == ("failed", "busy", "none")
+
+
+@pytest.mark.parametrize("action", ["run", "preview"])
+@pytest.mark.parametrize(
+    ("operation", "parameters"),
+    [
+        ("package_install", {"package_name": "hello"}),
+        ("package_update", {"package_name": "hello"}),
+        ("package_update", {}),
+    ],
+)
+def test_nothing_is_to_do_beside_another_program_that_may_run_dpkg(
+    ask: Ask,
+    apt_root: AptRoot,
+    monkeypatch: pytest.MonkeyPatch,
+    operation: str,
+    parameters: dict[str, str],
+    action: str,
+) -> None:
+    monkeypatch.setattr(commands, "BUSY_PATIENCE", 0.0)
+    ask("package_install", package_name="hello")
+    with apt_root.locked():
+        done = ask(operation, action, **parameters)
+    assert (done["outcome"], done["effect"], done["output"]["changed"]) == ("succeeded", "none", [])
+
+
+@pytest.mark.parametrize(
+    ("operation", "parameters"), [("package_install", {"package_name": "extra"}), ("package_update", {})]
+)
+def test_preview_beside_dpkg_shows_the_packages_as_dpkg_leaves_them(
+    ask: Ask, apt_root: AptRoot, monkeypatch: pytest.MonkeyPatch, operation: str, parameters: dict[str, str]
+) -> None:
+    """dpkg has unpacked a package and not yet what it needs: apt would call the dependencies broken."""
+    apt_root.publish("dependency", "1")
+    apt_root.publish("needy", "1", fields="Depends: dependency\n")
+    apt_root.update()
+    ask("package_install", package_name="needy")
+    status = apt_root.root / "var/lib/dpkg/status"
+    whole = status.read_text()
+    needy = next(one for one in whole.split("\n\n") if one.startswith("Package: needy\n"))
+    status.write_text(needy.replace("install ok installed", "install ok unpacked") + "\n")
+    with apt_root.locked(), apt_root.locked(DPKG_LOCK):
+        real, looks = commands.while_busy, []
+
+        def ended(attempt: Any, is_busy: Any, *rest: Any) -> Any:
+            """dpkg ends during the wait."""
+            looks.append(attempt())
+            status.write_text(whole)
+            return None
+
+        monkeypatch.setattr(commands, "while_busy", ended)
+        beside = ask(operation, "preview", **parameters)
+        monkeypatch.setattr(commands, "while_busy", real)
+    expected = ask(operation, "preview", **parameters)
+    assert looks == [True]
+    assert (beside["outcome"], beside["output"]["changed"]) == ("succeeded", expected["output"]["changed"])
+    assert beside["state"] == expected["state"]
+
+
+def test_preview_beside_dpkg_that_does_not_end_is_busy(
+    ask: Ask, apt_root: AptRoot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "BUSY_PATIENCE", 0.0)
+    ask("package_install", package_name="hello")
+    apt_root.mark("hello", "install ok unpacked")
+    with apt_root.locked(), apt_root.locked(DPKG_LOCK):
+        refused = ask("package_install", "preview", package_name="extra")
+    assert (refused["outcome"], refused["code"], refused["effect"]) == ("failed", "busy", "none")
 
 
 def test_probe_of_an_update_of_all_packages_is_unknown_while_dpkg_is_at_work(ask: Ask, apt_root: AptRoot) -> None:
@@ -105,6 +175,25 @@ def test_package_change_whose_apt_is_killed_ends_with_its_dpkg(ask: Ask, apt_roo
     assert end.exists()
     assert (result["outcome"], result["effect"]) == ("failed", "done")
     assert "dpkg --configure -a" in result["message"]  # dpkg dies when it reports to apt-get
+
+
+def test_removal_whose_apt_is_killed_says_how_it_is_finished(ask: Ask, apt_root: AptRoot, tmp_path: Path) -> None:
+    flag = tmp_path / "running"
+    wait = f"while [ ! -e {flag}.go ]; do sleep 0.05; done"
+    apt_root.publish("slow", "1", prerm=f"echo $$ >{flag}; {wait}; sleep 1; echo to dpkg")
+    apt_root.update()
+    ask("package_install", package_name="slow")
+    watcher = threading.Thread(target=_kill_apt_when, args=(flag,))
+    watcher.start()
+    result = ask("package_remove", request={"timeout": 60.0}, package_name="slow")
+    watcher.join()
+    assert (result["outcome"], result["code"], result["effect"]) == ("failed", "tool_failed", "done")
+    assert result["message"].endswith("run `dpkg --configure -a` on the host, and then package_remove again")
+    admin = [f"--root={apt_root.root}", "--force-not-root", "--force-script-chrootless", "--log=/dev/null"]
+    subprocess.run([program("dpkg"), *admin, "--configure", "-a"], check=True, capture_output=True)
+    assert ask("package_remove", "probe", package_name="slow")["output"]["verdict"] == "unknown"
+    assert ask("package_remove", request={"timeout": 60.0}, package_name="slow")["outcome"] == "succeeded"
+    assert apt_root.version("slow") == ""
 
 
 def test_package_change_whose_apt_is_killed_waits_for_no_daemon_of_its_package(

@@ -16,9 +16,9 @@ class Repository:
     host: Host
     made: AptRoot
 
-    def publish(self, name: str, version: str, *, fields: str = "", postinst: str = "") -> None:
+    def publish(self, name: str, version: str, *, fields: str = "", postinst: str = "", prerm: str = "") -> None:
         """Publish another package. The host can install it after it has fetched the index again."""
-        self.made.publish(name, version, fields=fields, postinst=postinst)
+        self.made.publish(name, version, fields=fields, postinst=postinst, prerm=prerm)
         self.put()
 
     def put(self) -> None:

@@ -1,5 +1,6 @@
 """Environment variables common to all agents. Each kind of agent adds its own."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -42,6 +43,10 @@ class AgentConfig(SignerConfig, frozen=True, kw_only=True):
         Seconds,
         env("WRIT_STALL", "seconds after which an agent whose event loop is blocked, by a plugin say, ends itself"),
     ] = 30.0
+
+    def own(self) -> Iterable[Path]:
+        """Return the paths forbidden to every operation: a writer of these could grant themselves anything."""
+        return [self.home, self.state_dir, self.key_file, *filter(None, (self.ceiling, self.tls_key, self.run_file))]
 
 
 class PluginConfig(AgentConfig, frozen=True, kw_only=True):

@@ -3,6 +3,9 @@
 A dead or undeclared engine leaves its host alone: the other operations of the target go on.
 """
 
+from collections.abc import Iterable
+from pathlib import Path
+
 from msgspec.structs import replace
 
 from writ_agent.backends.port import Backend, Handler, TargetTestResult, Task, TaskResult
@@ -75,11 +78,11 @@ class BackendWithEngines(RoutedBackend):
         return {name: why for name, why in surveyed.lacking.items() if name in OWN}
 
 
-def local_engines(registries: Registries) -> EngineConnections:
-    """Return the engines whose sockets are on this machine, as the targets declare them."""
+def local_engines(registries: Registries, own: Iterable[Path] = ()) -> EngineConnections:
+    """Return the engines whose sockets are on this machine, as the targets declare them. `own`: files of Writ here."""
 
     def locate(target: Target) -> Where:
         address = engine_address(target)
         return address, SocketEndpoint(address.socket)
 
-    return EngineConnections(locate, registries)
+    return EngineConnections(locate, registries, own)

@@ -10,7 +10,7 @@ from writ_runtime.service import run, running
 async def main(config: DockerAgentConfig) -> None:
     """Run one process of one pool. Handlers of plugins stay out: they would run here, and not on the engine."""
     async with running("agent-docker", config, metrics()) as process:
-        backend = DockerBackend(config.credentials, Registries(config.registries))
+        backend = DockerBackend(config.credentials, Registries(config.registries), config.own())
         try:
             await serve(process, config, backend, handlers={})
         finally:

@@ -1,6 +1,6 @@
 """The backend `docker`: operations on engines, over a kept connection to each."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -21,13 +21,15 @@ AWAY = frozenset({"unreachable", "no_credentials", "invalid_connection", "certif
 
 
 class DockerBackend(ContainerHandler):
-    """The backend of Docker engines. `credentials`: the folder with a file for each target of this agent."""
+    """The backend of Docker engines. `credentials`: the folder with a file for each target of this agent. `own`: files
+    of Writ on this machine.
+    """
 
     name = DOCKER
 
-    def __init__(self, credentials: Path, registries: Registries | None = None) -> None:
+    def __init__(self, credentials: Path, registries: Registries | None = None, own: Iterable[Path] = ()) -> None:
         self.target_health = TargetHealth()
-        self._kept = engines_of(credentials, registries or Registries())
+        self._kept = engines_of(credentials, registries or Registries(), own)
         super().__init__(_ObservedEngines(self._kept, self.target_health))
 
     async def test_target(self, target: Target) -> TargetTestResult:

@@ -1,5 +1,6 @@
 """Settings of the Docker agent, from its environment: those of every agent, and its folder of targets."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -18,3 +19,6 @@ class DockerAgentConfig(AgentConfig, frozen=True, kw_only=True):
         ),
     ]
     registries: RegistryFolder = None
+
+    def own(self) -> Iterable[Path]:
+        return [*super().own(), *filter(None, [self.registries])]

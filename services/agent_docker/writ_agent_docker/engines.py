@@ -4,6 +4,7 @@ An inventory entry could name any socket, so a target needs a file of its name i
 engine over TLS the file has our certificate and its key.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from writ_containers.engine.connection import connection_of
@@ -14,8 +15,8 @@ from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Target
 
 
-def engines_of(credentials: Path, registries: Registries) -> EngineConnections:
-    """Return the engines of the targets with a file in this folder."""
+def engines_of(credentials: Path, registries: Registries, own: Iterable[Path] = ()) -> EngineConnections:
+    """Return the engines of the targets with a file in this folder. `own`: files of Writ on this machine."""
 
     def locate(target: Target) -> Where:
         identity = credentials / target.id
@@ -25,4 +26,4 @@ def engines_of(credentials: Path, registries: Registries) -> EngineConnections:
         connection = connection_of(target)
         return connection, endpoint_of(connection, identity)
 
-    return EngineConnections(locate, registries)
+    return EngineConnections(locate, registries, [credentials, *own])

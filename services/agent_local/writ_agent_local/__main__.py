@@ -12,7 +12,7 @@ async def main(config: LocalAgentConfig) -> None:
     """Run one process of one pool. Writ's own files on this host are forbidden to every operation."""
     async with running("agent-local", config, metrics()) as process:
         host = LocalBackend(config.own(), config.state_dir / "hostops")
-        backend = BackendWithEngines(host, local_engines(Registries(config.registries)))
+        backend = BackendWithEngines(host, local_engines(Registries(config.registries), config.own()))
         try:
             await serve(process, config, backend)
         finally:

@@ -22,6 +22,7 @@ from writ_agent.backends.hostops_requests import (
 from writ_agent.backends.port import Progress, TargetTestResult, Task, TaskResult
 from writ_agent.backends.processes import end
 from writ_agent.backends.target_health import TargetHealth
+from writ_agent.own_files import spellings
 from writ_agent_local.child import HostChild
 from writ_bus import tasks
 from writ_contracts.backends import LOCAL
@@ -43,7 +44,7 @@ class LocalBackend(HostopsBackend):
 
     def __init__(self, forbidden: Iterable[Path], markers: Path) -> None:
         self.operations = frozenset(HANDLERS)
-        self._forbidden = sorted({str(path) for own in forbidden for path in (own.absolute(), own.resolve())})
+        self._forbidden = spellings(forbidden)
         self._markers = str(markers.absolute())
         self._children: dict[str, asyncio.Task[HostChild]] = {}
         self.target_health = TargetHealth()

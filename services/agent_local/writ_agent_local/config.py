@@ -19,15 +19,5 @@ class LocalAgentConfig(AgentConfig, frozen=True, kw_only=True):
     registries: RegistryFolder = None
 
     def own(self) -> Iterable[Path]:
-        """Return the paths forbidden to every operation: a writer of these could grant themselves anything."""
-        files = (
-            self.policy,
-            self.inventory,
-            self.principals,
-            self.agents,
-            self.ceiling,
-            self.tls_key,
-            self.run_file,
-            self.registries,
-        )
-        return [self.home, self.state_dir, self.key_file, *filter(None, files)]
+        files = (self.policy, self.inventory, self.principals, self.agents, self.registries)
+        return [*super().own(), *filter(None, files)]

@@ -7,13 +7,14 @@ from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
+from msgspec.structs import force_setattr
 
 from writ_agent.backends.connection_entry import typed_connection
 from writ_agent.backends.connection_retries import Retries
 from writ_contracts.errors import Invalid
+from writ_contracts.host_addresses import Host, bare_host, host_and_port
 from writ_contracts.inventory import Target
 
-Host = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,252}(?!\n)$")]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}(?!\n)$")]
 Fingerprint = Annotated[str, Meta(pattern=r"^[0-9A-F]{2}(?::[0-9A-F]{2}){31}(?!\n)$")]
@@ -40,14 +41,14 @@ class ProxmoxConnection(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     connect_retries: Retries = 0
 
     def __post_init__(self) -> None:
+        force_setattr(self, "host", bare_host(self.host))
         if self.fingerprint and self.ca:
             raise ValueError("fingerprint and ca exclude each other")
 
     @property
     def where(self) -> str:
         """The address, for people."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+        return host_and_port(self.host, self.port)
 
 
 class BackupStorage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

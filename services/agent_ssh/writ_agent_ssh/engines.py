@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from writ_agent_ssh.backend import SshBackend
 from writ_agent_ssh.connection.link import SocketForward, SshLink
 from writ_agent_ssh.host_sessions.pool import Pool
+from writ_agent_ssh.settings import connection_of
 from writ_agent_ssh.socket_folder import SocketFolder
 from writ_containers.compose.parse import LARGEST
 from writ_containers.engine.api import Engine
@@ -72,7 +73,7 @@ class ForwardedEngines:
     async def engine(self, target: Target) -> AsyncIterator[Engine]:
         address = engine_address(target)
         async with self._pool.lease(target) as link:
-            forwarded = await self._of(target.id, link, address)
+            forwarded = await self._of(target, link, address)
             forwarded.users += 1
             try:
                 yield forwarded.engine
@@ -90,7 +91,8 @@ class ForwardedEngines:
             await one.close()
         self._folder.remove()
 
-    async def _of(self, name: str, link: SshLink, address: EngineAddress) -> _ForwardedEngine:
+    async def _of(self, target: Target, link: SshLink, address: EngineAddress) -> _ForwardedEngine:
+        name = target.id
         async with self._opening[name]:
             known = self._forwarded.get(name)
             if known is not None and known.link is link and known.address == address:
@@ -99,18 +101,19 @@ class ForwardedEngines:
                     known.answered = True
                 return known
             await link.check_socket(address.socket, address.connect_timeout)
-            self._forwarded[name] = made = await self._open(link, address)
+            self._forwarded[name] = made = await self._open(target, link, address)
             if known is not None:
                 known.replaced = True
                 await known.close_unused()
             return made
 
-    async def _open(self, link: SshLink, address: EngineAddress) -> _ForwardedEngine:
+    async def _open(self, target: Target, link: SshLink, address: EngineAddress) -> _ForwardedEngine:
         self._made += 1
+        own = list(filter(None, [connection_of(target).folder]))
         path = str(self._folder.path / str(self._made))
         forward = await link.forward_socket(path, address.socket)
         try:
-            engine = Engine(SocketEndpoint(path), address, self._registries, self._stack_files)
+            engine = Engine(SocketEndpoint(path), address, self._registries, self._stack_files, own)
         except BaseException:
             forward.close()
             raise

@@ -18,6 +18,7 @@ from writ_agent_ssh.connection.link import tell_why, translated
 from writ_agent_ssh.leftovers import CleaningRequest, read_or_remove
 from writ_agent_ssh.startup import sudo
 from writ_contracts.errors import Invalid, Unreachable, WritError
+from writ_contracts.host_addresses import host_and_port
 
 SECONDS = 10.0
 
@@ -26,7 +27,7 @@ async def shown(host: str, port: int) -> dict[str, str]:
     """Return the host key in the format of known_hosts, without the name. Raises Unreachable, Untrusted
     (`weak_algorithms`).
     """
-    where = f"{host}:{port}"
+    where = host_and_port(host, port)
     try:
         async with asyncio.timeout(SECONDS):
             with translated(where):
@@ -44,7 +45,7 @@ async def _scanned(host: str, port: int) -> asyncssh.SSHKey | None:
             host, port, config=None, server_host_key_algs=list(algorithms.HOST_KEYS)
         )
     except (asyncssh.ConnectionLost, ConnectionResetError):
-        await tell_why(f"{host}:{port}", await asyncio.open_connection(host, port), {})
+        await tell_why(host_and_port(host, port), await asyncio.open_connection(host, port), {})
         raise
 
 

@@ -4,12 +4,13 @@ from fnmatch import fnmatchcase
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
+from msgspec.structs import force_setattr
 
 from writ_agent.backends.connection_entry import typed_connection
 from writ_agent.backends.connection_retries import Retries
+from writ_contracts.host_addresses import ZonedHost, bare_host
 from writ_contracts.inventory import Target
 
-Host = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,252}(?!\n)$")]
 User = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}(?!\n)$")]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Folder = Annotated[str, Meta(pattern=r"^/[A-Za-z0-9._/-]{1,200}(?!\n)$")]
@@ -45,9 +46,12 @@ class Become(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class JumpHost(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A host through which the connection to a target goes."""
 
-    host: Host
+    host: ZonedHost
     user: User
     port: Port = 22
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "host", bare_host(self.host))
 
 
 Way = tuple[tuple[str, int], ...]
@@ -67,11 +71,11 @@ class SshConnection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     tailscale`: the peer must have this node key and all of these tags; at least one of the two is pinned.
     """
 
-    host: Host
+    host: ZonedHost
     user: User
     port: Port = 22
     host_keys: list[Line] = []
-    host_key_alias: Host | None = None
+    host_key_alias: ZonedHost | None = None
     jump: list[JumpHost] = []
     kex: list[str] | None = None
     ciphers: list[str] | None = None
@@ -86,6 +90,7 @@ class SshConnection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     tailscale_tags: list[Tag] = []
 
     def __post_init__(self) -> None:
+        force_setattr(self, "host", bare_host(self.host))
         pinned = bool(self.tailscale_node_key or self.tailscale_tags)
         if self.via is None and pinned:
             raise ValueError("tailscale_node_key and tailscale_tags need via: tailscale")

@@ -16,6 +16,7 @@ from writ_agent_ssh.host_sessions.pool import Pool
 from writ_agent_ssh.host_sessions.session import HostSession
 from writ_agent_ssh.settings import SshConnection, connection_of
 from writ_contracts.errors import Unreachable, WritError
+from writ_contracts.host_addresses import host_and_port
 from writ_contracts.inventory import Target
 from writ_contracts.target_tests import StepName, TargetTestStep
 
@@ -83,7 +84,8 @@ async def _survey(session: HostSession, target: Target) -> HostMessage:
 
 def _accepted_steps(link: SshLink, connection: SshConnection) -> Iterator[TargetTestStep]:
     via = f" via {connection.via}" if connection.via else "".join(f" by {hop.host}" for hop in connection.jump)
-    yield TargetTestStep(name="connection", well=True, detail=f"{connection.host}:{connection.port}{via}")
+    where = host_and_port(connection.host, connection.port)
+    yield TargetTestStep(name="connection", well=True, detail=f"{where}{via}")
     yield TargetTestStep(name="host_key", well=True, detail=link.host_key)
     yield TargetTestStep(name="credentials", well=True, detail=f"as {connection.user}")
 

@@ -9,9 +9,10 @@ from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from writ_containers.backups.repository import BackupPart
-from writ_containers.checks.breakouts import bind_breakouts, is_beneath
+from writ_containers.checks.breakouts import HostPaths, bind_breakouts, is_beneath, reaches_own
 from writ_containers.containers.container_view import OPERATION_LABEL
 from writ_containers.engine.api import Engine
+from writ_containers.engine.host_paths import host_paths
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Target
 
@@ -36,7 +37,7 @@ class MountedData(NamedTuple):
 
 async def mounted_data(engine: Engine, raw: Raw, target: Target) -> MountedData:
     """Return it. Raises Invalid (`no_volumes`) where there is none."""
-    volumes, folders, left_out = [], {}, []
+    volumes, folders, left_out, host = [], {}, [], host_paths(engine, target)
     for one in raw.get("Mounts") or ():
         path, source = str(one.get("Destination")), str(one.get("Source", ""))
         if not one.get("RW"):
@@ -44,7 +45,7 @@ async def mounted_data(engine: Engine, raw: Raw, target: Target) -> MountedData:
         if one.get("Type") == "volume":
             volumes.append(path)
         elif one.get("Type") == "bind":
-            reason = await _why_not(engine, str(raw["Id"]), path, source, target)
+            reason = await _why_not(engine, str(raw["Id"]), path, source, host)
             if reason:
                 left_out.append(f"{path} ({reason})")
             else:
@@ -104,8 +105,8 @@ def _new_folder(source: str, part: BackupPart, operation_id: str) -> str:
     return str(former.with_name(f"{stem[:LONGEST_NAME]}.restored-{operation_id[-10:]}-{part.number}"))
 
 
-async def _why_not(engine: Engine, container_id: str, path: str, source: str, target: Target) -> str:
+async def _why_not(engine: Engine, container_id: str, path: str, source: str, host: HostPaths) -> str:
     """Return why a mount of the host is left out; empty where it is backed up."""
-    if any(bind_breakouts(source, target.mount_roots, engine.address.socket)):
-        return "not below mount_roots"
+    if any(bind_breakouts(source, host)):
+        return "files of Writ itself" if reaches_own(source, host) else "not below mount_roots"
     return "" if await engine.is_folder(container_id, path) else "no folder"

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from msgspec import Struct
 
 from writ_contracts.errors import Invalid
+from writ_hostops.own_paths import INSTALLED, INSTALLED_CODE, ROOTS_HOSTOPS, overlap
 
 SOCKETS = ("/run/docker.sock", "/run/podman/podman.sock", "/run/containerd/containerd.sock", "/run/crio/crio.sock")
 SOCKET_NAMES = frozenset({"docker.sock", "podman.sock", "containerd.sock", "crio.sock"})
@@ -55,6 +56,16 @@ class ContainerSettings(Struct, frozen=True, kw_only=True):
     networks: Sequence[str] = ()
 
 
+class HostPaths(Struct, frozen=True, kw_only=True):
+    """Paths of the engine's host. `mount_roots`: folders that containers may mount. `socket`: of the target's own
+    engine. `own`: Writ's files and folders there, besides those of its units.
+    """
+
+    mount_roots: Sequence[str] = ()
+    socket: str
+    own: Sequence[str] = ()
+
+
 class Breakout(NamedTuple):
     """A setting with access to the host. `flag`: the parameter allowing it. `what`: the setting, for people."""
 
@@ -62,8 +73,8 @@ class Breakout(NamedTuple):
     what: str
 
 
-def breakouts(one: ContainerSettings, mount_roots: Sequence[str], socket: str) -> Iterator[Breakout]:
-    """Yield each setting with access to the host. `socket`: the socket of the target's own engine."""
+def breakouts(one: ContainerSettings, host: HostPaths) -> Iterator[Breakout]:
+    """Yield each setting with access to the host."""
     if one.privileged:
         yield Breakout("allow_privileged", "privileged")
     yield from _network(one)
@@ -71,16 +82,14 @@ def breakouts(one: ContainerSettings, mount_roots: Sequence[str], socket: str) -
     yield from (Breakout("allow_capabilities", f"capability {name}") for name in added_capabilities(one))
     yield from (Breakout("allow_devices", f"device {device}") for device in one.devices)
     for path in one.binds:
-        yield from bind_breakouts(path, mount_roots, socket)
+        yield from bind_breakouts(path, host)
     yield from _unconfined(one)
     yield from (Breakout("allow_shared", text) for text in one.foreign)
 
 
-def refuse_breakouts(
-    containers: Sequence[ContainerSettings], parameters: Mapping[str, Any], mount_roots: Sequence[str], socket: str
-) -> None:
+def refuse_breakouts(containers: Sequence[ContainerSettings], parameters: Mapping[str, Any], host: HostPaths) -> None:
     """Raise Invalid (`breakout_refused`) naming each setting with host access whose flag is not set in `given`."""
-    found = [(one.name, breakout) for one in containers for breakout in breakouts(one, mount_roots, socket)]
+    found = [(one.name, breakout) for one in containers for breakout in breakouts(one, host)]
     refused = [
         f"{name}: {each.what} needs {each.flag}" for name, each in found if parameters.get(each.flag) is not True
     ]
@@ -95,14 +104,22 @@ def is_beneath(path: str, roots: Sequence[str]) -> bool:
     return any(PurePosixPath(path).is_relative_to(root) for root in roots if root.startswith("/"))
 
 
-def bind_breakouts(path: str, mount_roots: Sequence[str], socket: str) -> Iterator[Breakout]:
+def bind_breakouts(path: str, host: HostPaths) -> Iterator[Breakout]:
     """Yield why a mount of the host breaks out. The engine resolves symbolic links there: see docs/docker.md."""
-    if not is_beneath(path, mount_roots):
+    if not is_beneath(path, host.mount_roots):
         yield Breakout("allow_host_mounts", f"the mount of {path}, which is not below mount_roots")
-    sockets = (PurePosixPath(one) for known in (*SOCKETS, socket) for one in _in_run(known))
+    elif reaches_own(path, host):
+        yield Breakout("allow_host_mounts", f"the mount of {path}, which reaches files of Writ itself")
+    sockets = (PurePosixPath(one) for known in (*SOCKETS, host.socket) for one in _in_run(known))
     holds = any(known.is_relative_to(path) for known in sockets)
     if holds or PurePosixPath(path).name in SOCKET_NAMES:
         yield Breakout("allow_engine_socket", f"the mount of {path}, with the socket of an engine")
+
+
+def reaches_own(path: str, host: HostPaths) -> bool:
+    """Return whether a mount would show a container the keys, state or code of Writ, whether they exist now or not."""
+    own = (*INSTALLED, *INSTALLED_CODE, ROOTS_HOSTOPS, *host.own)
+    return any(overlap(spelling, known) for spelling in _in_run(path) for known in own)
 
 
 def _in_run(path: str) -> tuple[str, ...]:

@@ -6,22 +6,18 @@ from collections.abc import Sequence
 
 from msgspec import structs
 
-from writ_containers.checks.breakouts import ContainerSettings, refuse_breakouts
+from writ_containers.checks.breakouts import ContainerSettings, HostPaths, refuse_breakouts
 from writ_containers.checks.container_bounds import refuse_out_of_bounds
 from writ_containers.checks.image_names import may_be_id
 from writ_contracts.catalogue.host_access import ContainerAccess
 from writ_contracts.errors import Invalid
-from writ_contracts.inventory import Target
 
 
-def check_settings(judged: Sequence[ContainerSettings], access: ContainerAccess, target: Target, socket: str) -> None:
-    """Raise Invalid (`breakout_refused`, `bounds_refused`, `image_id_refused`).
-
-    `socket`: the socket of the target's own engine.
-    """
+def check_settings(judged: Sequence[ContainerSettings], access: ContainerAccess, host: HostPaths) -> None:
+    """Raise Invalid (`breakout_refused`, `bounds_refused`, `image_id_refused`)."""
     parameters = structs.asdict(access)
     _refuse_image_ids(judged)
-    refuse_breakouts(judged, parameters, target.mount_roots, socket)
+    refuse_breakouts(judged, parameters, host)
     refuse_out_of_bounds(judged, parameters)
 
 

@@ -11,6 +11,7 @@ from writ_containers.containers import container_config, container_view
 from writ_containers.containers.created_container import create_container, removed_until, where_to_look
 from writ_containers.containers.health_wait import inspected, last_lines, settled
 from writ_containers.engine.api import Engine
+from writ_containers.engine.host_paths import host_paths
 from writ_contracts.catalogue.containers import ContainerCreate
 from writ_contracts.errors import Conflict, WritError
 from writ_contracts.inventory import Target
@@ -38,7 +39,7 @@ async def create(engine: Engine, task: Task, progress: Progress, until: float) -
 
 def check(engine: Engine, parameters: ContainerCreate, target: Target) -> None:
     """Raise Invalid for a setting with host access without its flag, or outside a bound."""
-    check_settings([container_config.settings(parameters)], parameters, target, engine.address.socket)
+    check_settings([container_config.settings(parameters)], parameters, host_paths(engine, target))
 
 
 async def preview(engine: Engine, task: Task) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from writ_containers.containers import container_recreate, container_view
 from writ_containers.containers.container_replace import names_for, replace_container
 from writ_containers.containers.created_container import labelled
 from writ_containers.engine.api import Engine
+from writ_containers.engine.host_paths import host_paths
 from writ_contracts.catalogue.containers import ContainerUpdate
 from writ_contracts.errors import Conflict
 
@@ -75,7 +76,7 @@ async def _checked(engine: Engine, parameters: ContainerUpdate, task: Task) -> R
         raise Conflict("since the decision, another container has taken the name", code="container_changed")
     container_recreate.check_recreatable(raw)
     judged = container_recreate.settings(raw, await engine.info(), parameters.image)
-    check_settings([judged], parameters, task.target, engine.address.socket)
+    check_settings([judged], parameters, host_paths(engine, task.target))
     return raw
 
 

@@ -11,7 +11,7 @@ import base64
 import json
 import re
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -50,13 +50,14 @@ class Engine:
         address: EngineAddress,
         registries: Registries | None = None,
         stack_files: StackFiles | None = None,
+        own: Sequence[str] = (),
     ) -> None:
-        """Raise Invalid for unreadable certificates."""
+        """`own`: files of Writ on the engine's host. Raise Invalid for unreadable certificates."""
         from writ_containers.engine.guarded_session import guarded_session  # noqa: PLC0415 - it imports aiohttp
 
         self.endpoint = endpoint
         self._base = f"{url(endpoint)}/{API_VERSION}"
-        self.address = address
+        self.address, self.own = address, own
         self.registries = registries or Registries()
         self.stack_files = stack_files or LocalStackFiles()
         self.probed = AnsweredProbes()

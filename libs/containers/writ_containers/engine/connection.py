@@ -4,16 +4,17 @@ from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Struct
+from msgspec.structs import force_setattr
 
 from writ_agent.backends.connection_entry import typed_connection
 from writ_agent.backends.connection_retries import Retries
 from writ_contracts.backends import DOCKER
 from writ_contracts.errors import Invalid
+from writ_contracts.host_addresses import Host, bare_host
 from writ_contracts.inventory import BackupRepository, Target
 
 SOCKET = "/var/run/docker.sock"
 SocketPath = Annotated[str, Meta(pattern=r"^(?:/(?!\.{1,2}(?:/|\n?$))[A-Za-z0-9._+@-]+)+(?!\n)$", max_length=100)]
-Host = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,252}(?!\n)$")]
 Seconds = Annotated[float, Meta(gt=0, le=120)]
 
 
@@ -43,6 +44,8 @@ class EngineConnection(EngineAddress, frozen=True, kw_only=True, forbid_unknown_
     ca: Annotated[str, Meta(max_length=65536)] | None = None
 
     def __post_init__(self) -> None:
+        if self.host is not None:
+            force_setattr(self, "host", bare_host(self.host))
         if (self.host is None) != (self.ca is None):
             raise ValueError("host and ca belong together: an engine over TLS is trusted by its certificate alone")
 

@@ -10,6 +10,7 @@ from writ_bus.private_files import read_private
 from writ_containers.engine.connection import EngineConnection
 from writ_containers.engine.http_client import aiohttp
 from writ_contracts.errors import ConfigError, Invalid
+from writ_contracts.host_addresses import host_and_port
 
 LARGEST_IDENTITY = 65536
 
@@ -51,14 +52,14 @@ def url(endpoint: Endpoint) -> str:
         case SocketEndpoint():
             return "unix://localhost"
         case TlsEndpoint():
-            return f"https://{_bracketed(endpoint.host)}:{endpoint.port}"
+            return f"https://{host_and_port(endpoint.host, endpoint.port)}"
         case _:
             assert_never(endpoint)
 
 
 def shown(endpoint: Endpoint) -> str:
     """Return the endpoint for people."""
-    return endpoint.path if isinstance(endpoint, SocketEndpoint) else f"{_bracketed(endpoint.host)}:{endpoint.port}"
+    return endpoint.path if isinstance(endpoint, SocketEndpoint) else host_and_port(endpoint.host, endpoint.port)
 
 
 def connector(endpoint: Endpoint, folder: Path) -> "aiohttp.BaseConnector":
@@ -80,7 +81,7 @@ def docker_environment(endpoint: Endpoint, folder: Path) -> dict[str, str]:
         return {"DOCKER_HOST": f"unix://{endpoint.path}"}
     for name, text in (("ca.pem", endpoint.ca), ("cert.pem", endpoint.identity), ("key.pem", endpoint.identity)):
         (folder / name).write_text(text)
-    host = f"tcp://{_bracketed(endpoint.host)}:{endpoint.port}"
+    host = f"tcp://{host_and_port(endpoint.host, endpoint.port)}"
     return {"DOCKER_HOST": host, "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": str(folder)}
 
 
@@ -108,7 +109,3 @@ def _context(endpoint: TlsEndpoint, folder: Path) -> ssl.SSLContext:
     finally:
         identity.unlink()
     return context
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

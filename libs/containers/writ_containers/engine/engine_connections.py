@@ -1,11 +1,13 @@
 """One kept connection for each target, made again where the inventory or a file says something else of the engine."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
+from writ_agent.own_files import spellings
 from writ_containers.engine.api import Engine
 from writ_containers.engine.connection import EngineAddress
-from writ_containers.engine.endpoint import Endpoint
+from writ_containers.engine.endpoint import Endpoint, SocketEndpoint
 from writ_containers.engine.registries import Registries
 from writ_contracts.inventory import Target
 
@@ -28,10 +30,15 @@ class _SharedEngine:
 
 
 class EngineConnections:
-    """Kept connections to engines, by target. `locate` raises WritError for a target not served here."""
+    """Kept connections to engines, by target. `locate` raises WritError for a target not served here. `own`: files of
+    Writ on this machine.
+    """
 
-    def __init__(self, locate: Callable[[Target], Where], registries: Registries | None = None) -> None:
+    def __init__(
+        self, locate: Callable[[Target], Where], registries: Registries | None = None, own: Iterable[Path] = ()
+    ) -> None:
         self._locate = locate
+        self._own = spellings(own)
         self._registries = registries or Registries()
         self._kept: dict[str, _SharedEngine] = {}
 
@@ -77,4 +84,5 @@ class EngineConnections:
 
     def _made(self, where: Where) -> Engine:
         address, endpoint = where
-        return Engine(endpoint, address, self._registries)
+        own = self._own if isinstance(endpoint, SocketEndpoint) else ()
+        return Engine(endpoint, address, self._registries, own=own)

@@ -15,6 +15,7 @@ from writ_containers.compose.types import Stack
 from writ_containers.containers import container_view
 from writ_containers.containers.health_wait import SETTLING, SteadyStarts
 from writ_containers.engine.api import Engine
+from writ_containers.engine.host_paths import host_paths
 from writ_containers.engine.late_effects import CERTAIN_AFTER
 from writ_containers.engine.snapshot_names import WITHOUT_DOCKER_HUB
 from writ_containers.stacks import compose_command, stack_baseline, stack_removal, swarm_api
@@ -134,7 +135,7 @@ async def stack_of(engine: Engine, arguments: StackApply, target: Target) -> tup
     if text is None:
         text, version = await engine.stack_files.read(target, arguments.source or "")
     stack = parse(text, arguments.env, arguments.stack_name)
-    check_settings(settings(stack), arguments, target, engine.address.socket)
+    check_settings(settings(stack), arguments, host_paths(engine, target))
     for image in images(stack):
         if image.startswith(f"{WITHOUT_DOCKER_HUB}:"):  # a registry of this name could serve a snapshot
             raise Invalid(f"{image} is the name of a snapshot, which no registry has", code="compose_refused")

@@ -24,7 +24,7 @@ class ContainerAccess(Parameters, frozen=True, kw_only=True, forbid_unknown_fiel
         bool, Meta(description="may have capabilities beyond the engine's default ones"), BREAKOUT
     ] = False
     allow_host_mounts: Annotated[
-        bool, Meta(description="may mount folders outside the target's mount_roots"), BREAKOUT
+        bool, Meta(description="may mount folders outside the target's mount_roots, and files of Writ"), BREAKOUT
     ] = False
     allow_engine_socket: Annotated[
         bool, Meta(description="may mount the socket of an engine, or a folder above it"), BREAKOUT

@@ -18,6 +18,7 @@ from typing import Iterator, List, Optional, Sequence, Tuple
 from writ_hostops import syscalls
 from writ_hostops.errors import HostError, system_errors
 from writ_hostops.files.paths import check_path, locate, within
+from writ_hostops.own_paths import INSTALLED, INSTALLED_CODE
 from writ_hostops.protocol import HostTarget
 
 _RESOLVE = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS | syscalls.RESOLVE_NO_MAGICLINKS
@@ -25,15 +26,7 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _PATH_ONLY = os.O_PATH | os.O_CLOEXEC
 _ATTEMPTS_AT_RENAMES = 1000
 _MOST_OWN = 20_000
-INSTALLED: Sequence[str] = (
-    *("/etc/writ", "/etc/writ-agent", "/etc/writ-ssh", "/etc/writ-docker", "/etc/writ-proxmox"),
-    *("/run/credentials/writ-*", "/var/lib/writ", "/var/lib/writ-agent-*", "/var/lib/private/writ-*"),
-)
-"""Where the units of `deploy/systemd` have keys and state. An agent knows only its own, and systemd passes its key from
-there as a copy.
-"""
-INSTALLED_CODE: Sequence[str] = ("/opt/writ",)
-"""Installers make files that are alike one file with several names, so its names elsewhere may be read."""
+_UNREACHED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EACCES)
 
 
 @dataclass(frozen=True)
@@ -245,9 +238,12 @@ def _beneath(own: Sequence[str]) -> Iterator[os.stat_result]:
 
 
 def _status(path: str) -> Optional[os.stat_result]:
+    """Return the status of a path of Writ's own; None if it names no file, or none that this account reaches."""
     try:
         return os.stat(path)
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError as error:
+        if error.errno not in _UNREACHED:
+            raise
         return None
 
 

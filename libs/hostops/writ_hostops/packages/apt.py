@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from dataclasses import dataclass
-from typing import Dict, List, Optional, Sequence
+from typing import Callable, Dict, List, Optional, Sequence, TypeVar
 
 from writ_hostops import commands
 from writ_hostops.commands import ProgramResult
@@ -14,6 +14,7 @@ from writ_hostops.packages import dpkg
 from writ_hostops.protocol import OperationCall
 from writ_hostops.stop import CancelToken
 
+Seen = TypeVar("Seen")
 OPTIONS: Sequence[str] = ()
 """Options of every command; tests set another root here."""
 ENVIRONMENT = {
@@ -163,10 +164,26 @@ def change(call: OperationCall, *words: str) -> ProgramResult:
 
 
 def wait_for_others(call: OperationCall) -> None:
-    """Wait until no other program is at work on packages. A simulation beside it would find them unfinished. HostError
+    """Wait until no other program is at work on packages. A simulation beside it may find them unfinished. HostError
     `busy`.
     """
     commands.while_busy(dpkg.is_at_work, bool, call.stop, call.progress, SYSTEM)
+
+
+def beside_others(call: OperationCall, look: Callable[[], Seen], is_final: Callable[[Seen], bool]) -> Seen:
+    """Return the reply of `look`. One beside another program at work on packages, which may be an error as well, counts
+    only if it is final; else that program's end is waited for. HostError `busy`.
+    """
+    had_others = dpkg.is_at_work()
+    try:
+        seen = look()
+        if is_final(seen) or not (had_others or dpkg.is_at_work()):
+            return seen
+    except HostError as error:
+        if error.code in ("cancelled", "timeout") or not (had_others or dpkg.is_at_work()):
+            raise
+    wait_for_others(call)
+    return look()
 
 
 def _is_locked(ran: ProgramResult) -> bool:

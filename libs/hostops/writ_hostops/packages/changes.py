@@ -21,6 +21,8 @@ from writ_hostops.protocol import HostReply, OperationCall, verdict, with_lack
 from writ_hostops.stop import CancelToken, afterwards
 
 MOST_NAMED = results.MOST_NAMED
+PLANNED = "planned_changes"
+"""In the state of a preview and in a baseline: an approval is for these changes, those of other packages included."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +58,8 @@ def run(call: OperationCall) -> HostReply:
     arguments = _parse_arguments(call)
     if not arguments.name:
         return upgrade.run(call, arguments.index)
-    apt.wait_for_others(call)
-    before = dpkg.installed(call.stop, absent=arguments.purge)
-    planned = _plan(call.stop, arguments, before)
-    if not planned and _is_well(arguments, before):
+    before, planned = apt.beside_others(call, lambda: _look(call, arguments), lambda seen: _is_done(arguments, *seen))
+    if _is_done(arguments, before, planned):
         return _changed_answer(arguments, before, before, None)
     ran = apt.change(call, *_exact(arguments, planned))
     return _judged(arguments, planned, before, ran)
@@ -70,8 +70,7 @@ def preview(call: OperationCall) -> HostReply:
     arguments = _parse_arguments(call)
     if not arguments.name:
         return with_lack(upgrade.preview(call, arguments.index), privileges.packages())
-    before = dpkg.installed(call.stop, absent=arguments.purge)
-    planned = _plan(call.stop, arguments, before)
+    before, planned = apt.beside_others(call, lambda: _look(call, arguments), lambda seen: not dpkg.broken(seen[0]))
     step = apt.only(planned, arguments.name)
     would = HostReply(
         output={
@@ -86,16 +85,18 @@ def preview(call: OperationCall) -> HostReply:
             "commands": [apt.shown(*_exact(arguments, planned))] if planned else [],
             **results.planned(planned),
         },
-        state=_state(arguments, before),
+        state={**_state(arguments, before), PLANNED: results.digest(planned)},
     )
     return with_lack(would, privileges.packages())
 
 
 def baseline(call: OperationCall) -> HostReply:
-    """Return the package as dpkg has it."""
-    arguments, state = _installed(call)
+    """Return the package as dpkg has it, and a digest of the changes that apt would make now."""
+    arguments = _parse_arguments(call)
     if not arguments.name:
         return upgrade.baseline(call, arguments.index)
+    before = dpkg.installed(call.stop, absent=arguments.purge)
+    state = {**_state(arguments, before), PLANNED: _digest(call, arguments, before)}
     return HostReply(output=state, state=state)
 
 
@@ -123,12 +124,28 @@ def judge(arguments: PackageArguments, before: Dict[str, Any], now: Dict[str, An
         return ("succeeded", "it is in this version") if there else ("not_done", "it is not in this version")
     if now["status"] == "absent":
         return "not_done", "it is not installed"
-    if before and before == now:
+    if before and all(before.get(key) == value for key, value in now.items()):
         done = arguments.operation == "package_install"
         return ("succeeded", "it is installed") if done else ("not_done", "it is as it was before")
     if not before and arguments.operation == "package_update":
         return "unknown", "there is no baseline to compare with"
     return "succeeded", "it is installed, and not as it was before"
+
+
+def _look(call: OperationCall, arguments: PackageArguments) -> Tuple[dpkg.Installed, List[AptStep]]:
+    """Return dpkg's list, and the steps that apt would take; HostError for a forbidden step."""
+    before = dpkg.installed(call.stop, absent=arguments.purge)
+    return before, _plan(call.stop, arguments, before)
+
+
+def _digest(call: OperationCall, arguments: PackageArguments, before: dpkg.Installed) -> str:
+    """Return the digest of apt's plan; "" where it has none, which the operation itself reports."""
+    try:
+        return results.digest(_plan(call.stop, arguments, before))
+    except HostError as error:
+        if error.code in ("cancelled", "timeout"):
+            raise
+        return ""
 
 
 def _plan(stop: CancelToken, arguments: PackageArguments, before: dpkg.Installed) -> List[AptStep]:
@@ -176,17 +193,18 @@ def _judged(
     with afterwards() as patience:
         after = dpkg.installed(patience, absent=arguments.purge)
     answer = _changed_answer(arguments, before, after, ran)
-    results.refuse_failed(ran, answer, after)
+    repair = results.REPAIR_OF_REMOVAL if arguments.removes else results.REPAIR
+    results.refuse_failed(ran, answer, after, repair)
     if not _reached(arguments, planned, after):
         message = f"apt ended without an error, but {arguments.name} is not in the requested state"
         raise HostError("tool_failed", message, effect=answer.effect, output=answer.output, state=answer.state)
     return answer
 
 
-def _is_well(arguments: PackageArguments, packages: dpkg.Installed) -> bool:
+def _is_done(arguments: PackageArguments, packages: dpkg.Installed, planned: Sequence[AptStep]) -> bool:
     """Return whether there is nothing to do. Packages that dpkg could not finish before still need their setup."""
     package = packages.get(arguments.name)
-    return arguments.removes or (package is not None and package.status == "installed")
+    return not planned and (arguments.removes or (package is not None and package.status == "installed"))
 
 
 def _reached(arguments: PackageArguments, planned: Sequence[AptStep], after: dpkg.Installed) -> bool:

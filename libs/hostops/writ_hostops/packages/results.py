@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from typing import Any, Dict, List, Sequence
 
@@ -13,6 +14,8 @@ from writ_hostops.protocol import HostReply
 
 REBOOT_REQUIRED = "/run/reboot-required"
 REPAIR = "`dpkg --configure -a` on the host tries it again"
+REPAIR_OF_REMOVAL = "run `dpkg --configure -a` on the host, and then package_remove again"
+"""dpkg configures no package that it was removing (`deinstall ok half-configured`)."""
 MOST_NAMED = 500
 MOST_IN_TEXT = 20
 """Packages that the sentence of a preview names; the list `changed` has more of them."""
@@ -27,6 +30,12 @@ def planned(steps: Sequence[AptStep]) -> Dict[str, Any]:
     return {"would": "; ".join(texts), **_bounded(entries)}
 
 
+def digest(steps: Sequence[AptStep]) -> str:
+    """Return a digest of all steps."""
+    lines = "".join(f"{one.verb} {one.name} {one.before} {one.after}\n" for one in steps)
+    return hashlib.sha256(lines.encode("utf-8")).hexdigest()[:32]
+
+
 def changes(before: dpkg.Installed, after: dpkg.Installed) -> Dict[str, Any]:
     """Return the fields of the result of a change, by dpkg's lists."""
     entries = [
@@ -36,12 +45,12 @@ def changes(before: dpkg.Installed, after: dpkg.Installed) -> Dict[str, Any]:
     return {"reboot_required": os.path.exists(REBOOT_REQUIRED), **_bounded(entries)}
 
 
-def refuse_failed(ran: ProgramResult, answer: HostReply, after: dpkg.Installed) -> None:
+def refuse_failed(ran: ProgramResult, answer: HostReply, after: dpkg.Installed, repair: str = REPAIR) -> None:
     """Raise HostError if apt was stopped or failed; `answer` has the state that dpkg lists afterwards."""
     if not (ran.stopped or ran.status):
         return
     broken = dpkg.broken(after)
-    unfinished = f"; dpkg could not finish {', '.join(broken[:20])}: {REPAIR}" if broken else ""
+    unfinished = f"; dpkg could not finish {', '.join(broken[:20])}: {repair}" if broken else ""
     effect = "maybe" if answer.effect == "done" and not ran.gone else answer.effect
     what = {"cancelled": "it was cancelled", "timeout": "its timeout is over"}.get(ran.stopped, "")
     failure = apt.failure(ran, "apt failed")

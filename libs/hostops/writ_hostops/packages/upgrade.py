@@ -49,8 +49,7 @@ def preview(call: OperationCall, mode: str) -> HostReply:
     shown = [apt.shown(*index.COMMAND)] if mode != "keep" else []
     if mode == "only":
         return HostReply(output={"would": "fetch the index", "commands": shown, **_of_index()})
-    before = dpkg.installed(call.stop)
-    plan = _plan(call.stop)
+    before, plan = apt.beside_others(call, lambda: _look(call.stop), lambda seen: not dpkg.broken(seen[0]))
     fields = results.planned(plan.steps)
     if mode == "fetch":
         fields["would"] = f"fetch the index, then by the new one; by the index at hand: {fields['would']}"
@@ -101,13 +100,19 @@ def judge(before: Mapping[str, Any], now: Mapping[str, Any], left: int) -> Tuple
 
 
 def _upgrade(call: OperationCall, mode: str) -> HostReply:
-    apt.wait_for_others(call)
-    before = dpkg.installed(call.stop)
-    plan = _plan(call.stop)
-    if not plan.steps and not dpkg.broken(before):
+    before, plan = apt.beside_others(call, lambda: _look(call.stop), lambda seen: _is_done(*seen))
+    if _is_done(before, plan):
         return _reply(mode, plan, before, before, "")
     ran = apt.change(call, *COMMAND)
     return _judged(mode, plan, before, ran)
+
+
+def _look(stop: CancelToken) -> Tuple[dpkg.Installed, UpgradePlan]:
+    return dpkg.installed(stop), _plan(stop)
+
+
+def _is_done(before: dpkg.Installed, plan: UpgradePlan) -> bool:
+    return not plan.steps and not dpkg.broken(before)
 
 
 def _plan(stop: CancelToken) -> UpgradePlan:

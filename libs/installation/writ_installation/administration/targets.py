@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from writ_contracts.backends import SSH
 from writ_contracts.errors import ConfigError, Conflict, Invalid, Unreachable, Untrusted
+from writ_contracts.host_addresses import HOST_NAME, IPV6, ZONE, bare_host
 from writ_contracts.ids import TargetId
 from writ_contracts.inventory import Name, Target
 from writ_documents.readers import read_inventory
@@ -32,10 +33,10 @@ ENROL_SECONDS = 60.0
 """More than the two connections, as its user and as root, that the cleaning of a host may take."""
 SERVED_WITHIN = 20.0
 PAUSE = 0.1
-_ADDRESS = re.compile(
-    r"(?P<user>[A-Za-z0-9_][A-Za-z0-9_.-]{0,63})@(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9][A-Za-z0-9._-]{0,252}))"
-    r"(?::(?P<port>[1-9][0-9]{0,4}))?"
-)
+_USER = r"(?P<user>[A-Za-z0-9_][A-Za-z0-9_.-]{0,63})"
+_V6 = rf"{IPV6}(?:{ZONE})?"
+_ADDRESS = re.compile(rf"{_USER}@(?P<host>{HOST_NAME}|\[{_V6}\])(?::(?P<port>[1-9][0-9]{{0,4}}))?")
+_WITHOUT_PORT = re.compile(rf"{_USER}@(?P<host>{_V6})")
 _PUBLIC = (b"ssh-", b"ecdsa-", b"sk-")
 _ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
 
@@ -86,18 +87,22 @@ class AddedTarget(Struct, frozen=True, kw_only=True):
 
 
 def address_of(text: str, ssh_config: Path | None = None) -> SshAddress:
-    """Parse `USER@HOST[:PORT]`, an IPv6 address in brackets, or an alias of this ssh_config(5) file. Raises Invalid.
+    """Parse `USER@HOST[:PORT]` or an alias of this ssh_config(5) file. An IPv6 address with a port needs brackets.
+    Raises Invalid.
 
     The address of the alias is taken once: agents read no such file.
     """
     if ssh_config is not None and _ALIAS.fullmatch(text) and ssh_config.exists():
         found = _enrol(["resolve", text, str(ssh_config)])
         return SshAddress(found["user"], found["host"], int(found["port"]))
-    parts = _ADDRESS.fullmatch(text)
-    port = int(parts["port"] or 22) if parts else 0
+    parts = _ADDRESS.fullmatch(text) or _WITHOUT_PORT.fullmatch(text)
+    port = int(parts.groupdict().get("port") or 22) if parts else 0
     if parts is None or port > 65535:
         raise Invalid(f"{text[:200]!r} is not USER@HOST[:PORT]")
-    return SshAddress(parts["user"], parts["v6"] or parts["host"], port)
+    try:
+        return SshAddress(parts["user"], bare_host(parts["host"]), port)
+    except ValueError as error:
+        raise Invalid(f"{text[:200]!r} is not USER@HOST[:PORT]: {error}") from None
 
 
 def refuse_relative(file_roots: Iterable[str]) -> None:

@@ -19,6 +19,7 @@ PACKAGES = {
     "dash": "dash",
     "docker-registry": "docker-registry",
     "dockerd": "docker.io",
+    "dpkg": "dpkg",
     "dpkg-deb": "dpkg",
     "fish": "fish",
     "ip": "iproute2",

@@ -114,7 +114,8 @@ class Sshd:
         ]
 
     async def _listens(self) -> bool:
-        return self.log.read_bytes().count(b"Server listening") == self._starts
+        addresses = 1 + sum(line.startswith("ListenAddress") for line in self.options)
+        return self.log.read_bytes().count(b"Server listening") == self._starts * addresses
 
 
 @asynccontextmanager

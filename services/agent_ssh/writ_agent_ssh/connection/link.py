@@ -26,6 +26,7 @@ from writ_agent_ssh.settings import JumpHost, SshConnection, Way
 from writ_agent_ssh.tailnet.tailscale import Carrier, Tailnet
 from writ_bus.backoff import backoff
 from writ_contracts.errors import Invalid, Unreachable, Untrusted, WritError
+from writ_contracts.host_addresses import host_and_port
 from writ_runtime.logs import Log
 
 NONSENSE = (PacketDecodeError, UnicodeError)
@@ -163,7 +164,7 @@ async def connect(
             name = connection.host_key_alias or own.host
             trusted = known.of(name, own.port, connection)
             options = _options(connection, await client_key(credentials.of(target), agents), trusted)
-            with translated(f"{own.host}:{own.port}", trusted):
+            with translated(host_and_port(own.host, own.port), trusted):
                 carried = await _carried(connection, tailnet, watch)
             more = {"sock": carried, "host_key_alias": name}
             hops.append(await _hop(hops, own, {**options, **more}, trusted, watch, nullcontext()))
@@ -206,7 +207,7 @@ async def _hop(
 
     sshd does so at random while many others log in (MaxStartups in sshd_config(5)). It has read nothing of us then.
     """
-    where, loop = f"{address.host}:{address.port}", asyncio.get_running_loop()
+    where, loop = host_and_port(address.host, address.port), asyncio.get_running_loop()
     options = {**options, "username": address.user, "tunnel": hops[-1] if hops else (), "client_factory": lambda: watch}
     patience, until = options["login_timeout"] / 2, math.inf
     with translated(where, trusted):

@@ -1,0 +1,20 @@
+"""The paths of an engine's host that matter for mounts, by the target's entry and the files of Writ known there."""
+
+import msgspec
+
+from writ_containers.checks.breakouts import HostPaths
+from writ_containers.engine.api import Engine
+from writ_containers.engine.endpoint import SocketEndpoint
+from writ_contracts.inventory import BackupRepository, Target
+
+
+def host_paths(engine: Engine, target: Target) -> HostPaths:
+    """Return them. The `backup` of a target is on the host of an engine by its socket, and elsewhere with TLS."""
+    is_near = isinstance(engine.endpoint, SocketEndpoint) and bool(target.backup)
+    backup = _backup_paths(msgspec.convert(target.backup, BackupRepository)) if is_near else []
+    return HostPaths(mount_roots=target.mount_roots, socket=engine.address.socket, own=[*engine.own, *backup])
+
+
+def _backup_paths(backup: BackupRepository) -> list[str]:
+    places = (backup.password_file, backup.repository.removeprefix("local:"))
+    return [place for place in places if place.startswith("/")]
