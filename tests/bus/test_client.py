@@ -81,6 +81,32 @@ def test_long_payload_is_written_as_by_nats_py_and_not_copied(reply: str, block:
     assert b"".join(parts) == expected
 
 
+async def test_long_payload_goes_to_the_transport_of_asyncio_uncopied(
+    bus: NatsBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Up to Python 3.11 `writelines` of that transport joins all parts."""
+    arrived: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def arrive(message: Message) -> None:
+        arrived.put_nowait(message.data)
+
+    await bus.subscribe("long", arrive)
+    await bus.connection.round_trip(5.0)
+    transport = direct(bus)._transport._io_writer.transport  # type: ignore[union-attr]
+    write, written = transport.write, list[bytes]()
+
+    def note(data: bytes) -> None:
+        written.append(data)
+        write(data)
+
+    monkeypatch.setattr(transport, "write", note)
+    monkeypatch.setattr(asyncio.WriteTransport, "writelines", type(transport).writelines)  # also where it does not join
+    payload = b"0123456789abcdef" * (LONG // 8)
+    await bus.publish("long", payload)
+    assert any(part is payload for part in written)
+    assert await asyncio.wait_for(arrived.get(), 5) == payload
+
+
 async def test_first_message_of_a_turn_is_written_before_the_turn_ends(bus: NatsBus) -> None:
     await bus.publish("first", b"1")
     assert not direct(bus)._pending

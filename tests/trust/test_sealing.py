@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nacl.bindings import crypto_aead_aes256gcm_decrypt, crypto_aead_aes256gcm_encrypt
 from nacl.exceptions import UnavailableError
 
 from writ_contracts.errors import Unreachable, Untrusted
@@ -100,13 +101,20 @@ def test_text_under_a_key_of_its_own_is_read_with_that_key_alone(text: bytes, da
             decrypt_once(wrong_key, wrong)
 
 
+def test_text_of_libsodium_and_text_of_openssl_are_alike() -> None:
+    """Executors and agents of another release encrypt and decrypt with libsodium."""
+    key, encrypted = encrypt_once(b"parameters")
+    assert crypto_aead_aes256gcm_decrypt(encrypted, None, bytes(12), key) == b"parameters"
+    assert decrypt_once(key, crypto_aead_aes256gcm_encrypt(b"parameters", None, bytes(12), key)) == b"parameters"
+
+
 def test_processor_without_aes_leaves_a_large_text_to_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
     hidden = encrypt_large(KEY, b"parameters")
 
     def absent(*_: object) -> bytes:
         raise UnavailableError("crypto_aead_aes256gcm is not available")
 
-    monkeypatch.setattr(sealing, "crypto_aead_aes256gcm_decrypt", absent)
+    monkeypatch.setattr(sealing, "crypto_aead_aes256gcm_encrypt", absent)
     with pytest.raises(Unreachable, match="AES, which this processor does not have") as raised:
         decrypt(KEY, hidden)
     assert raised.value.retry

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import asyncssh
 from asyncssh.constants import EXTENDED_DATA_STDERR
@@ -184,7 +184,7 @@ class FrameChannel(asyncssh.SSHClientSession[bytes]):
         self._unanswered.add(tag)
         for part in parts:
             for start in range(0, len(part), PIECE):
-                self._write(bytes(memoryview(part)[start : start + PIECE]))
+                self._write(memoryview(part)[start : start + PIECE])
         return tag
 
     @property
@@ -250,10 +250,10 @@ class FrameChannel(asyncssh.SSHClientSession[bytes]):
         if self._noise > MOST_STDERR:
             self._end(Unreachable("the host writes too much to its error stream", code="garbled"))
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes | memoryview) -> None:
         if self._chan is not None:
             with suppress(BrokenPipeError, OSError):  # it is closed: `connection_lost` comes, and knows more
-                self._chan.write(data)
+                self._chan.write(cast("bytes", data))  # it copies any bytes
             if self._chan.get_write_buffer_size() > MOST_UNSENT:
                 self._end(Unreachable("the host does not read its input", code="garbled"))
 

@@ -27,7 +27,7 @@ from nats.protocol.parser import AWAITING_CONTROL_LINE
 from writ_bus import tasks
 from writ_bus.nats.client.frames import BegunMessage, Frame, begun_message, whole_messages
 from writ_bus.nats.client.headers import BEGINNING, HeaderClient, header_block, status_headers
-from writ_bus.nats.client.outgoing import message_parts
+from writ_bus.nats.client.outgoing import message_parts, write_parts
 from writ_bus.nats.client.port import DOWN, OnMessage
 from writ_bus.nats.client.watchdog import Watchdog, limit_silence, send_ping
 
@@ -237,7 +237,7 @@ class DirectClient(HeaderClient):
             self._sent_this_turn = True
             asyncio.get_running_loop().call_soon(self._after_turn)
             try:
-                writer.writelines(waiting)
+                write_parts(writer, waiting)
             except RuntimeError:  # closed, see DOWN: what was written a moment before is lost as well
                 _logger.debug("nats.write", exc_info=True)
         return True
