@@ -9,7 +9,7 @@ from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Principal, Target
 from writ_documents import yaml_file
 from writ_documents.document import FileErrors
-from writ_rules.analysis import request_space
+from writ_rules.analysis import scope_index
 from writ_rules.analysis.changes import MOST_APART
 from writ_rules.analysis.diff import Change, Diff, diff
 from writ_rules.analysis.question_space import QuestionSpace
@@ -279,8 +279,8 @@ def test_a_value_is_not_compared_with_every_pattern_that_changed(monkeypatch: py
         constraints = [{"service_name": {"pattern": f"app{number}-[a-z]+"}} for number in range(many)]
         return [constrained(f"r{number}", **one, timeout={"max": most}) for number, one in enumerate(constraints)]
 
-    holds = request_space._holds
-    monkeypatch.setattr(request_space, "_holds", counted)
+    holds = scope_index.holds
+    monkeypatch.setattr(scope_index, "holds", counted)
     counts = []
     for many in (20, 80):
         judged.clear()

@@ -1,6 +1,6 @@
 """Changes between two policies, collected while they are found; those of the same roles, kind and rules are merged."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from msgspec import Struct, field, json, structs
@@ -74,14 +74,58 @@ class Diff(Struct, frozen=True, kw_only=True):
     principals: list[Principal] = field(default_factory=list)
 
 
+class ConcernedGroup(Struct, frozen=True, eq=False, kw_only=True):
+    """Targets that both policies treat alike, and such principals, all of one kind and with the same roles."""
+
+    operation: str
+    targets: Sequence[Target]
+    principals: Sequence[Principal]
+
+    def key(self, kind_of_change: ChangeKind) -> _Key:
+        roles = tuple(sorted(self.principals[0].roles))
+        return self.operation, self.targets[0].role, roles, kind_of_change
+
+
+class _Collected:
+    """One change with everything it concerns so far."""
+
+    def __init__(self, first: Change) -> None:
+        self._first = first
+        self._changed, self._kinds = set[str](), set[str]()
+        self._targets, self._principals = set[str](), set[str]()
+
+    def add(self, changed: Iterable[str], group: ConcernedGroup) -> None:
+        self._changed.update(changed)
+        self._kinds.add(group.principals[0].kind)
+        self._targets.update(target.id for target in group.targets)
+        self._principals.update(principal.id for principal in group.principals)
+
+    def change(self) -> Change:
+        return structs.replace(
+            self._first,
+            changed=sorted(self._changed),
+            principal_kinds=sorted(self._kinds),
+            targets=sorted(self._targets),
+            principals=sorted(self._principals),
+        )
+
+
 class ChangeCollection:
     """Collected changes; those of the same roles that are caused by the same rules are merged."""
 
     def __init__(self, question_space: QuestionSpace) -> None:
         self._question_space = question_space
-        self._found: dict[_Key, dict[tuple[str, ...], Change]] = {}
+        self._found: dict[_Key, dict[tuple[str, ...], _Collected]] = {}
         self._targets: dict[bytes, Target] = {}
         self._principals: dict[bytes, Principal] = {}
+
+    def extend(self, kind_of_change: ChangeKind, changed: Sequence[str], group: ConcernedGroup) -> bool:
+        """Add the group to a change with evidence. Return false if there is none yet of this kind, roles and rules."""
+        known = self._of(kind_of_change, changed, group)
+        if known is None:
+            return False
+        known.add(changed, group)
+        return True
 
     def note(
         self,
@@ -92,34 +136,33 @@ class ChangeCollection:
         after: Ruling,
         *,
         changed: list[str],
-        targets: Sequence[Target],
-        principals: Sequence[Principal],
+        group: ConcernedGroup,
     ) -> None:
         """Add a change, with a request as evidence."""
-        requester = request.principal
-        key = (request.operation.name, request.target.role, tuple(sorted(requester.roles)), kind_of_change)
-        of_rules = self._found.setdefault(key, {})
-        apart = tuple(changed) if tuple(changed) in of_rules or len(of_rules) < MOST_APART else ()
-        known = of_rules.get(apart)
-        if known is None:
-            known = _change(kind_of_change, example(request, facts), request, before, after, changed)
-            self._targets[json.encode(request.target)] = request.target
-            self._principals[json.encode(requester)] = requester
-        of_rules[apart] = structs.replace(
-            known,
-            changed=sorted({*known.changed, *changed}),
-            targets=sorted({*known.targets, *(target.id for target in targets)}),
-            principal_kinds=sorted({*known.principal_kinds, requester.kind}),
-            principals=sorted({*known.principals, *(principal.id for principal in principals)}),
-        )
+        if self.extend(kind_of_change, changed, group):
+            return
+        self._targets[json.encode(request.target)] = request.target
+        self._principals[json.encode(request.principal)] = request.principal
+        of_rules = self._found.setdefault(group.key(kind_of_change), {})
+        made = _Collected(_change(kind_of_change, example(request, facts), request, before, after))
+        made.add(changed, group)
+        of_rules[tuple(changed) if len(of_rules) < MOST_APART else ()] = made
+
+    def _of(self, kind_of_change: ChangeKind, changed: Sequence[str], group: ConcernedGroup) -> _Collected | None:
+        of_rules = self._found.get(group.key(kind_of_change), {})
+        known = of_rules.get(tuple(changed))
+        return known if known is not None or len(of_rules) < MOST_APART else of_rules.get(())
 
     def diff(self, bounded: list[str], notes: list[str], requests: int, people: QuestionSpace) -> Diff:
         """Return all changes, with the synthetic targets and principals of their examples."""
+        found = {
+            key: {changed: one.change() for changed, one in of_rules.items()} for key, of_rules in self._found.items()
+        }
         changes = [
             change
-            for key in sorted(self._found)
-            for _, change in sorted(self._found[key].items())
-            if not self._follows(key, change)
+            for key in sorted(found)
+            for _, change in sorted(found[key].items())
+            if not self._follows(key, change, found)
         ]
         approvers = {requester for change in changes for requester in change.example.approvals}
         made_up = [one for one in people.principals or () if one.id in approvers]
@@ -133,12 +176,12 @@ class ChangeCollection:
             principals=[*self._principals.values(), *made_up] if no_files[1] else [],
         )
 
-    def _follows(self, key: _Key, change: Change) -> bool:
+    def _follows(self, key: _Key, change: Change, found: Mapping[_Key, Mapping[tuple[str, ...], Change]]) -> bool:
         """Return whether single roles show the same change by these rules. Always false for existing principals."""
         operation, role, roles, kind_of_change = key
         if self._question_space.principals is not None or len(roles) < 2:
             return False
-        alone = (self._found.get((operation, role, (one,), kind_of_change), {}).values() for one in roles)
+        alone = (found.get((operation, role, (one,), kind_of_change), {}).values() for one in roles)
         shown = [
             one for of_rules in alone for one in of_rules if set(change.principal_kinds) <= set(one.principal_kinds)
         ]
@@ -151,7 +194,6 @@ def _change(
     request: DecisionRequest,
     before: Ruling,
     after: Ruling,
-    changed: list[str],
 ) -> Change:
     return Change(
         kind=kind_of_change[0],
@@ -169,5 +211,4 @@ def _change(
         before_reason=before.reason,
         after_reason=after.reason,
         example=shown,
-        changed=changed,
     )

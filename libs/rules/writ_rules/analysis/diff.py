@@ -16,7 +16,7 @@ from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Principal, Target
 from writ_rules.analysis.assumed_facts import facts
 from writ_rules.analysis.changes import Change as Change
-from writ_rules.analysis.changes import ChangeCollection, ChangeKind, Kind
+from writ_rules.analysis.changes import ChangeCollection, ChangeKind, ConcernedGroup, Kind
 from writ_rules.analysis.changes import Diff as Diff
 from writ_rules.analysis.classes import (
     asks_more,
@@ -31,7 +31,8 @@ from writ_rules.analysis.classes import (
 )
 from writ_rules.analysis.question_space import QuestionSpace
 from writ_rules.analysis.questions import QuestionDecider, approved
-from writ_rules.analysis.request_space import OptionsByRules, RelevantRules, RequestVariant, relevant, request
+from writ_rules.analysis.relevance import RelevanceIndex
+from writ_rules.analysis.request_space import OptionsByRules, RelevantRules, RequestVariant, request
 from writ_rules.analysis.terms import terms
 from writ_rules.engine.clauses.case import DecisionRequest
 from writ_rules.engine.compile import compile_policy
@@ -133,7 +134,7 @@ class _Comparison:
         self.asker = QuestionDecider(self.people.people())
         self.found = ChangeCollection(question_space)
         self.differing = _differing(*self.sides)
-        self.known: dict[tuple[object, ...], _Differences] = {}
+        self.known: dict[tuple[object, ...], tuple[_Differences, list[str]]] = {}
         self.bounded: dict[str, None] = {}
         self.defaults = {name: defaults_of(self.policies, name) for name in self.policies[0].verbs}
         self.options = OptionsByRules()
@@ -155,50 +156,53 @@ class _Comparison:
         about = [rule for rule in rules if rule in self.differing] if same else None
         principals = principal_classes(self.question_space, verb, rules, about)
         self.bounded |= dict.fromkeys(synthesis_notes(self.question_space, verb, rules))
-        for targets in target_classes(self.question_space, verb, rules, about):
-            for members in principals:
-                rules_of_sides = [
-                    relevant(policy, verb.operation.name, targets[0], members[0]) for policy in self.policies
-                ]
-                texts = [side.text(one) for side, one in zip(self.sides, rules_of_sides, strict=True)]
-                if not (same and texts[0] == texts[1]):
-                    self._compare(verb, targets, members, rules_of_sides)
+        targets = target_classes(self.question_space, verb, rules, about)
+        pairs = RelevanceIndex(verb, self.policies, rules).pairs(targets, principals, self.differing if same else None)
+        for alike, members, rules_of_sides in pairs:
+            texts = [side.text(one) for side, one in zip(self.sides, rules_of_sides, strict=True)]
+            if not (same and texts[0] == texts[1]):
+                self._compare(verb, alike, members, rules_of_sides)
 
     def _compare(
         self, verb: Verb, targets: list[Target], members: list[Principal], rules_of_sides: list[RelevantRules]
     ) -> None:
-        names = [tuple(rule.name for rule in rules.all()) for rules in rules_of_sides]
-        self.reached.update(*names)
-        key: tuple[object, ...] = (verb.operation.name, targets[0].role, targets[0].gateway is not None, *names)
+        self.reached.update(rule.name for rules in rules_of_sides for rule in rules.all())
+        # The target's role and gateway matter only by the rules that they bring.
+        key: tuple[object, ...] = (verb.operation.name, *(rules.names() for rules in rules_of_sides))
         if asks_more(verb, [rule for each in rules_of_sides for rule in each.all()]):
             key = (*key, targets[0].id, members[0].id)
         if key not in self.known:
             self.known[key] = self._differences(verb, targets[0], members[0], rules_of_sides)
-        for (change_kind, _), difference in self.known[key].items():
+        differences, limits = self.known[key]
+        self.bounded |= dict.fromkeys(f"{verb.operation.name} on {targets[0].role}: {limit}" for limit in limits)
+        for (change_kind, changed), difference in differences.items():
             for alike in of_the_same_roles(members):
-                # The approvals are those of this principal: nobody may approve their own request.
+                group = ConcernedGroup(operation=verb.operation.name, targets=targets, principals=alike)
+                # Approvals are those of one principal: nobody may approve their own request.
+                if difference.approving is None and self.found.extend(change_kind, changed, group):
+                    continue
                 shown = self._shown(verb, targets[0], alike[0], difference)
                 if shown is not None and self._kind_of_change(verb.operation.name, *shown[2:]) == change_kind:
-                    changed = self._changed(rules_of_sides, *shown[2:])
-                    self.found.note(change_kind, *shown, changed=changed, targets=targets, principals=alike)
+                    by_rules = self._changed(rules_of_sides, *shown[2:])
+                    self.found.note(change_kind, *shown, changed=by_rules, group=group)
 
     def _differences(
         self, verb: Verb, target: Target, principal: Principal, rules_of_sides: list[RelevantRules]
-    ) -> _Differences:
+    ) -> tuple[_Differences, list[str]]:
+        """Return the changes for this target and principal, and the limits of the result."""
         found: _Differences = {}
         tried = self.options.options(
             verb, self.policies, rules_of_sides, self.at, about=self._may_matter(rules_of_sides)
         )
-        scope, many = f"{verb.operation.name} on {target.role}", len(tried.options)
+        many, limits = len(tried.options), list(tried.notes)
         if many < tried.every or self.compared + many > MOST_COMPARED:
-            self.bounded[f"{scope}: {many} of {tried.every} kinds of request tried"] = None
-        self.bounded |= dict.fromkeys(f"{scope}: {note}" for note in tried.notes)
+            limits.insert(0, f"{many} of {tried.every} kinds of request tried")
         for option in tried.options[: max(0, MOST_COMPARED - self.compared)]:
             shown = self._compared(verb, target, principal, option, rules_of_sides)
             decided = {key: one for key, one in shown.items() if key[0][0] != "other_terms"}
             for key, difference in (decided or shown).items():
                 found.setdefault(key, difference)
-        return _telling(found)
+        return _telling(found), limits
 
     def _compared(
         self,

@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any
 
 from writ_rules.engine.clauses.patterns import Pattern
+from writ_rules.engine.matching.literals import beginnings
 from writ_rules.values import regexes
 from writ_rules.values.domains import taken
 
@@ -29,22 +30,29 @@ def joined(hint: Any, patterns: tuple[Pattern, ...], texts: tuple[str, ...]) -> 
     pieces += [piece for each in used for piece in regexes.named(each.text)]
     pieces = list(dict.fromkeys(pieces))
     known: dict[tuple[bool, ...], str] = {}
+    begun = [(each, _starts(each)) for each in used]
     for text in taken(hint, texts):
-        known.setdefault(_answers(used, text), text)
+        known.setdefault(_answers(begun, text), text)
     first, tried = len(known), 0
     for _ in range(ROUNDS):
         before = len(known)
         for text in islice(_mixed(list(known.values()), pieces), MOST_TRIES - tried):
             tried += 1
             for made in taken(hint, [text]):
-                known.setdefault(_answers(used, made), made)
+                known.setdefault(_answers(begun, made), made)
         if len(known) in (before, 2 ** len(used)):
             break
     return tuple(islice(known.values(), first, None))
 
 
-def _answers(patterns: Iterable[Pattern], text: str) -> tuple[bool, ...]:
-    return tuple(_covers(pattern, text) for pattern in patterns)
+def _answers(patterns: Iterable[tuple[Pattern, tuple[str, ...]]], text: str) -> tuple[bool, ...]:
+    return tuple(text.startswith(starts) and _covers(pattern, text) for pattern, starts in patterns)
+
+
+def _starts(pattern: Pattern) -> tuple[str, ...]:
+    """Return what each matching text begins with. To compare that costs a fiftieth of a match."""
+    known = beginnings(pattern.text)
+    return ("",) if known is None else tuple(one.text for one in known)
 
 
 def _covers(pattern: Pattern, text: str) -> bool:
