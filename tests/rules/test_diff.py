@@ -1,5 +1,6 @@
 """Differences of two policies, compared with decisions by both about every request in a small world."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -288,6 +289,61 @@ def test_a_value_is_not_compared_with_every_pattern_that_changed(monkeypatch: py
         assert len({name for one in found for name in one.changed}) == many
         counts.append(len(judged))
     assert counts[1] < 8 * counts[0], counts  # 12 times, if every value meets every pattern
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [
+        lambda number: {"targets": [f"app{number}-*"]},
+        lambda number: {"target_tags": [f"app{number}"]},
+        lambda number: {"target_attributes": {"app": f"app{number}"}},
+        lambda number: {"users": [f"user{number}"]},
+        lambda number: {"user_roles": [f"team{number}"]},
+    ],
+)
+def test_a_scope_is_not_compared_with_every_target_and_principal(
+    monkeypatch: pytest.MonkeyPatch, scope: Callable[[int], dict[str, Any]]
+) -> None:
+    judged: list[object] = []
+
+    def counted(clause: Any, case: Any) -> bool | None:
+        judged.append(clause)
+        return holds(clause, case)
+
+    def scoped(many: int, **keys: Any) -> list[dict[str, Any]]:
+        return [rule(f"r{number}", "service_stop", **scope(number), **keys) for number in range(many)]
+
+    holds = scope_index.holds
+    monkeypatch.setattr(scope_index, "holds", counted)
+    counts = []
+    for many in (20, 80):
+        judged.clear()
+        found = compared(scoped(many), scoped(many, allowed=False), QuestionSpace(catalogue=CATALOGUE)).changes
+        assert {name for one in found for name in one.changed} == {f"r{number}" for number in range(many)}
+        counts.append(len(judged))
+    assert counts[1] < 8 * counts[0], counts  # 16 times, if every scope meets every target and principal
+
+
+@pytest.mark.parametrize("key", ["users", "targets"])
+def test_every_changed_rule_gets_a_synthetic_principal_and_target(key: str) -> None:
+    def named(**keys: Any) -> list[dict[str, Any]]:
+        return [rule(f"r{number}", "service_stop", **{key: [f"app{number}"]}, **keys) for number in range(700)]
+
+    found = compared(named(), named(allowed=False), QuestionSpace(catalogue=CATALOGUE))
+    assert {name for one in found.changes for name in one.changed} == {f"r{number}" for number in range(700)}
+    assert found.unreached == []
+
+
+def test_a_limit_of_the_comparison_names_each_role_that_it_concerns() -> None:
+    def named(**keys: Any) -> list[dict[str, Any]]:
+        patterns = [{"service_name": {"pattern": f"app{number}-[a-z]+"}} for number in range(20)]
+        return [{**constrained(f"r{number}", **one), **keys} for number, one in enumerate(patterns)]
+
+    found = compared(named(), named(max_targets=2))
+    assert {note.partition(":")[0] for note in found.bounded} == {
+        "service_stop on production",
+        "service_stop on development",
+    }
 
 
 def test_several_roles_are_not_shown_for_the_rules_of_each_alone() -> None:

@@ -71,7 +71,7 @@ def principal_classes(
     """Return the classes of all principals; `about`: only of principals in the scope of one of these rules."""
     every = question_space.principals
     if every is None:
-        every = tuple(synthetic.principals(_from(about, rules)))
+        every = tuple(synthetic.principals(_from(about, rules), len(about or ())))
     distinguishing = ClauseResults(clause for rule in rules for clause in rule.people)
     covering = None if about is None else CoveringRules(about, lambda rule: rule.people)
     opaque = judged_elsewhere(verb, rules)
@@ -108,12 +108,6 @@ def judged_elsewhere(verb: Verb, rules: Iterable[Rule]) -> bool:
     class.
     """
     return any(isinstance(one, EvaluatorCondition) for rule in rules for one in rule.conditions[verb.operation.name])
-
-
-def asks_more(verb: Verb, rules: Iterable[Rule]) -> bool:
-    """Return whether the decision depends on the identity of target or principal, beyond the scope of the rules."""
-    distinguishing = (one for rule in rules for one in rule.conditions[verb.operation.name])
-    return any(isinstance(one, AttributeCondition | EvaluatorCondition) for one in distinguishing)
 
 
 def populated(question_space: QuestionSpace, policies: Iterable[Policy]) -> QuestionSpace:

@@ -14,14 +14,15 @@ from msgspec import Struct, json, structs
 from writ_contracts.decisions import Effect
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Principal, Target
+from writ_contracts.operations import Catalogue
 from writ_rules.analysis.assumed_facts import facts
 from writ_rules.analysis.changes import Change as Change
 from writ_rules.analysis.changes import ChangeCollection, ChangeKind, ConcernedGroup, Kind
 from writ_rules.analysis.changes import Diff as Diff
 from writ_rules.analysis.classes import (
-    asks_more,
     defaults_of,
     every_rule,
+    judged_elsewhere,
     of_the_same_roles,
     populated,
     principal_classes,
@@ -31,11 +32,11 @@ from writ_rules.analysis.classes import (
 )
 from writ_rules.analysis.question_space import QuestionSpace
 from writ_rules.analysis.questions import QuestionDecider, approved
-from writ_rules.analysis.relevance import RelevanceIndex
+from writ_rules.analysis.relevance import Pair, RelevanceIndex, on_attributes
 from writ_rules.analysis.request_space import OptionsByRules, RelevantRules, RequestVariant, request
 from writ_rules.analysis.terms import terms
 from writ_rules.engine.clauses.case import DecisionRequest
-from writ_rules.engine.compile import compile_policy
+from writ_rules.engine.compile import Policy, compile_policy
 from writ_rules.engine.decide import Ruling
 from writ_rules.engine.facts import Facts
 from writ_rules.engine.policy_file import times
@@ -70,14 +71,35 @@ def diff(old: PolicyDocument, new: PolicyDocument, question_space: QuestionSpace
 
     Raises Invalid (`invalid_policy`) for a policy which doesn't compile.
     """
+    catalogue = question_space.catalogue
+    return diff_of(_compiled(old, catalogue), _compiled(new, catalogue), question_space, at)
+
+
+def diff_of(old: Policy, new: Policy, question_space: QuestionSpace, at: float) -> Diff:
+    """Return the changes brought by `new`, as `diff` does."""
     return _Comparison(old, new, question_space, at).run()
 
 
+def _compiled(file: PolicyDocument, catalogue: Catalogue) -> Policy:
+    policy, findings = compile_policy(file, catalogue)
+    if policy is None:
+        raise Invalid("; ".join(finding.message for finding in findings)[:1000], code="invalid_policy")
+    return policy
+
+
+_Shown = tuple[DecisionRequest, Facts, Ruling, Ruling]
+"""A request with the rulings of both policies."""
+
+
 class _Difference(Struct, frozen=True, eq=False):
-    """A kind of request which shows a change; `approving`: the side whose demands are met, 0 the old, 1 the new."""
+    """A kind of request which shows a change; `approving`: the side whose demands are met, 0 the old, 1 the new.
+
+    `shown`: the request of the first principal for which it was tried.
+    """
 
     option: RequestVariant
     approving: int | None = None
+    shown: _Shown | None = None
 
 
 _Differences = dict[tuple[ChangeKind, tuple[str, ...]], _Difference]
@@ -87,10 +109,8 @@ _Differences = dict[tuple[ChangeKind, tuple[str, ...]], _Difference]
 class _Side:
     """One of the two policies, with the texts of its rules, by which unchanged rules are recognised."""
 
-    def __init__(self, file: PolicyDocument, question_space: QuestionSpace) -> None:
-        policy, findings = compile_policy(file, question_space.catalogue)
-        if policy is None:
-            raise Invalid("; ".join(finding.message for finding in findings)[:1000], code="invalid_policy")
+    def __init__(self, policy: Policy) -> None:
+        file = policy.file
         self.policy = policy
         self.rules = {rule.name: rule for rule in every_rule(policy)}
         entry = json.decode(json.encode(file.policies))
@@ -126,9 +146,9 @@ def _differing(old: _Side, new: _Side) -> set[Rule]:
 
 
 class _Comparison:
-    def __init__(self, old: PolicyDocument, new: PolicyDocument, question_space: QuestionSpace, at: float) -> None:
-        self.sides = (_Side(old, question_space), _Side(new, question_space))
-        self.policies = [side.policy for side in self.sides]
+    def __init__(self, old: Policy, new: Policy, question_space: QuestionSpace, at: float) -> None:
+        self.sides = (_Side(old), _Side(new))
+        self.policies = [old, new]
         self.question_space, self.at = question_space, at
         self.people = populated(question_space, self.policies)
         self.asker = QuestionDecider(self.people.people())
@@ -158,81 +178,73 @@ class _Comparison:
         self.bounded |= dict.fromkeys(synthesis_notes(self.question_space, verb, rules))
         targets = target_classes(self.question_space, verb, rules, about)
         pairs = RelevanceIndex(verb, self.policies, rules).pairs(targets, principals, self.differing if same else None)
-        for alike, members, rules_of_sides in pairs:
-            texts = [side.text(one) for side, one in zip(self.sides, rules_of_sides, strict=True)]
+        for pair in pairs:
+            texts = [side.text(rules) for side, rules in zip(self.sides, pair.rules, strict=True)]
             if not (same and texts[0] == texts[1]):
-                self._compare(verb, alike, members, rules_of_sides)
+                self._compare(verb, pair)
 
-    def _compare(
-        self, verb: Verb, targets: list[Target], members: list[Principal], rules_of_sides: list[RelevantRules]
-    ) -> None:
-        self.reached.update(rule.name for rules in rules_of_sides for rule in rules.all())
+    def _compare(self, verb: Verb, pair: Pair) -> None:
+        self.reached.update(rule.name for rule in pair.every_rule() if rule in pair.fitting)
         # The target's role and gateway matter only by the rules that they bring.
-        key: tuple[object, ...] = (verb.operation.name, *(rules.names() for rules in rules_of_sides))
-        if asks_more(verb, [rule for each in rules_of_sides for rule in each.all()]):
-            key = (*key, targets[0].id, members[0].id)
+        key: tuple[object, ...] = (verb.operation.name, *(rules.names() for rules in pair.rules))
+        if any(on_attributes(rule, verb) for rule in pair.every_rule()):
+            key = (*key, pair.attributes)
+        if judged_elsewhere(verb, pair.every_rule()):
+            key = (*key, pair.targets[0].id, pair.principals[0].id)
         if key not in self.known:
-            self.known[key] = self._differences(verb, targets[0], members[0], rules_of_sides)
+            self.known[key] = self._differences(verb, pair)
         differences, limits = self.known[key]
-        self.bounded |= dict.fromkeys(f"{verb.operation.name} on {targets[0].role}: {limit}" for limit in limits)
+        self.bounded |= dict.fromkeys(f"{verb.operation.name} on {pair.targets[0].role}: {limit}" for limit in limits)
         for (change_kind, changed), difference in differences.items():
-            for alike in of_the_same_roles(members):
-                group = ConcernedGroup(operation=verb.operation.name, targets=targets, principals=alike)
+            for alike in of_the_same_roles(pair.principals):
+                group = ConcernedGroup(operation=verb.operation.name, targets=pair.targets, principals=alike)
                 # Approvals are those of one principal: nobody may approve their own request.
                 if difference.approving is None and self.found.extend(change_kind, changed, group):
                     continue
-                shown = self._shown(verb, targets[0], alike[0], difference)
+                shown = difference.shown
+                if shown is None or shown[0].target is not pair.targets[0] or shown[0].principal is not alike[0]:
+                    shown = self._shown(verb, pair.targets[0], alike[0], difference)
                 if shown is not None and self._kind_of_change(verb.operation.name, *shown[2:]) == change_kind:
-                    by_rules = self._changed(rules_of_sides, *shown[2:])
+                    by_rules = self._changed(pair, *shown[2:])
                     self.found.note(change_kind, *shown, changed=by_rules, group=group)
 
-    def _differences(
-        self, verb: Verb, target: Target, principal: Principal, rules_of_sides: list[RelevantRules]
-    ) -> tuple[_Differences, list[str]]:
-        """Return the changes for this target and principal, and the limits of the result."""
+    def _differences(self, verb: Verb, pair: Pair) -> tuple[_Differences, list[str]]:
+        """Return the changes for the first target and principal, and the limits of the result."""
         found: _Differences = {}
-        tried = self.options.options(
-            verb, self.policies, rules_of_sides, self.at, about=self._may_matter(rules_of_sides)
-        )
+        about = self._may_matter(pair)
+        if about is not None and not about:
+            return found, []
+        tried = self.options.options(verb, self.policies, pair.rules, self.at, about=about)
         many, limits = len(tried.options), list(tried.notes)
         if many < tried.every or self.compared + many > MOST_COMPARED:
             limits.insert(0, f"{many} of {tried.every} kinds of request tried")
         for option in tried.options[: max(0, MOST_COMPARED - self.compared)]:
-            shown = self._compared(verb, target, principal, option, rules_of_sides)
+            shown = self._compared(verb, pair, option)
             decided = {key: one for key, one in shown.items() if key[0][0] != "other_terms"}
             for key, difference in (decided or shown).items():
                 found.setdefault(key, difference)
         return _telling(found), limits
 
-    def _compared(
-        self,
-        verb: Verb,
-        target: Target,
-        principal: Principal,
-        option: RequestVariant,
-        rules_of_sides: list[RelevantRules],
-    ) -> _Differences:
+    def _compared(self, verb: Verb, pair: Pair, option: RequestVariant) -> _Differences:
         """Return the changes shown by one kind of request: as it is, and with the approvals of either side where both
         demand some.
         """
         differences: _Differences = {}
         for approving in (None, 0, 1):
             difference = _Difference(option, approving)
-            shown = self._shown(verb, target, principal, difference)
+            shown = self._shown(verb, pair.targets[0], pair.principals[0], difference)
             self.compared += 1
             if shown is None:
                 break
             change_kind = self._kind_of_change(verb.operation.name, *shown[2:])
             if change_kind is not None:
-                changed = tuple(self._changed(rules_of_sides, *shown[2:]))
-                differences.setdefault((change_kind, changed), difference)
+                changed = tuple(self._changed(pair, *shown[2:]))
+                differences.setdefault((change_kind, changed), structs.replace(difference, shown=shown))
             if [ruling.effect for ruling in shown[2:]] != ["require_approval"] * 2 and approving is None:
                 break
         return differences
 
-    def _shown(
-        self, verb: Verb, target: Target, principal: Principal, difference: _Difference
-    ) -> tuple[DecisionRequest, Facts, Ruling, Ruling] | None:
+    def _shown(self, verb: Verb, target: Target, principal: Principal, difference: _Difference) -> _Shown | None:
         """Return the request with the rulings of both policies; None if the schema refuses it or nothing differs."""
         decision_request = request(verb.operation, target, principal, difference.option)
         if decision_request is None:
@@ -244,20 +256,19 @@ class _Comparison:
         before, after = (self.asker.decide(policy, decision_request, known) for policy in self.policies)
         return decision_request, known, before, after
 
-    def _may_matter(self, rules_of_sides: list[RelevantRules]) -> list[Rule] | None:
+    def _may_matter(self, pair: Pair) -> list[Rule] | None:
         """Return the differing rules if a request matching none of them is decided alike; None where this is not
         certain.
 
         Under an open default and within a gateway's limits, the scope of a rule matters too.
         """
-        rules = [rule for each in rules_of_sides for rule in each.all() if rule in self.differing]
+        rules = [rule for rule in pair.every_rule() if rule in self.differing]
         open_default = any(not policy.deny_by_default for policy in self.policies)
-        limiting = any(
-            rule.effect != "deny" for each in rules_of_sides for rule in each.inherited if rule in self.differing
-        )
+        inherited = (rule for each in pair.rules for rule in each.inherited)
+        limiting = any(rule.effect != "deny" and rule in self.differing for rule in inherited)
         if self.sides[0].switches != self.sides[1].switches or open_default or limiting:
             return None
-        return rules
+        return [rule for rule in rules if rule in pair.fitting]
 
     def _kind_of_change(self, operation: str, before: Ruling, after: Ruling) -> ChangeKind | None:
         kind = _KINDS.get((before.effect, after.effect))
@@ -269,12 +280,12 @@ class _Comparison:
         differing_terms = tuple(terms(verb, (self.sides[0].rules, self.sides[1].rules), before, after))
         return ("other_terms", differing_terms) if differing_terms else None
 
-    def _changed(self, rules_of_sides: list[RelevantRules], before: Ruling, after: Ruling) -> list[str]:
+    def _changed(self, pair: Pair, before: Ruling, after: Ruling) -> list[str]:
         """Return the differing rules: among the deciding ones, else among all which could apply; else the policy's own
         keys.
         """
         differing = self._differing_among(before.rules + after.rules)
-        differing = differing or self._differing_among(rule.name for each in rules_of_sides for rule in each.all())
+        differing = differing or self._differing_among(rule.name for rule in pair.every_rule())
         return differing or self._switched
 
     def _differing_among(self, names: Iterable[str]) -> list[str]:

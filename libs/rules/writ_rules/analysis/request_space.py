@@ -20,15 +20,16 @@ from writ_rules.analysis import analysis_limits
 from writ_rules.analysis.assumed_facts import NOTHING, AssumedFacts, scans, suppositions
 from writ_rules.analysis.scope_index import ClauseResults, CoveringRules, holds, timeless
 from writ_rules.engine.clauses.case import Case, DecisionRequest
-from writ_rules.engine.clauses.conditions import ParameterCondition, ScanCondition
+from writ_rules.engine.clauses.conditions import ParameterCondition, ScanCondition, TimeCondition
 from writ_rules.engine.clauses.scopes import EffectClause
 from writ_rules.engine.compile import Policy, is_behind_gateway
 from writ_rules.engine.facts import NO_FACTS, Facts
+from writ_rules.engine.policy_file.times import Occasion
 from writ_rules.engine.rules.rule import Rule
 from writ_rules.engine.verbs import Verb
 from writ_rules.values.combinations import spread
 from writ_rules.values.domains import domain
-from writ_rules.values.instants import MOST_DATED, dates, distinct, instants
+from writ_rules.values.instants import MOST_DATED, distinct
 from writ_rules.values.repairs import Repairs
 from writ_rules.values.samples import candidates, optional
 
@@ -272,18 +273,16 @@ def _suppositions(verb: Verb, rules: Sequence[Rule], at: float, notes: dict[str,
 def _moments(
     verb: Verb, policies: Iterable[Policy], rules: Iterable[Rule], at: float, notes: dict[str, None]
 ) -> list[float]:
-    name = verb.operation.name
-    found_instants: dict[Any, None] = dict.fromkeys(policy.in_effect for policy in policies)
+    effects = dict.fromkeys(policy.in_effect for policy in policies)
+    windows: dict[tuple[Occasion, ...], None] = {}
     for rule in rules:
-        found_instants |= dict.fromkeys(clause for clause in rule.scope if isinstance(clause, EffectClause))
-        found_instants |= dict.fromkeys(clause for clause in rule.conditions[name] if hasattr(clause, "windows"))
-    verbs = [
-        lambda moment, clause=clause: clause.miss(case_of(verb, ANY_TARGET, ANYBODY, at=moment)) is None
-        for clause in found_instants
-    ]
-    if (many := len(dates(found_instants))) > MOST_DATED:
+        effects |= dict.fromkeys(clause for clause in rule.scope if isinstance(clause, EffectClause))
+        conditions = rule.conditions[verb.operation.name]
+        windows |= dict.fromkeys(one.windows for one in conditions if isinstance(one, TimeCondition))
+    moments, many = distinct(tuple(effects), tuple(windows), at)
+    if many > MOST_DATED:
         notes[f"of {many} first and last moments the weeks around {MOST_DATED} were tried"] = None
-    return distinct(instants(found_instants, at), verbs)
+    return list(moments)
 
 
 def _required(verb: Verb, named: Sequence[str]) -> dict[str, Any]:

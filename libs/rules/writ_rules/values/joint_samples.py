@@ -25,7 +25,7 @@ LONGEST = 120
 @lru_cache(maxsize=1_024)
 def joined(hint: Any, patterns: tuple[Pattern, ...], texts: tuple[str, ...]) -> tuple[str, ...]:
     """Return texts a parameter of this type accepts, one for each combination of matches missing in `texts`."""
-    used = patterns[:MOST_PATTERNS]
+    used = _apart(patterns)[:MOST_PATTERNS]
     pieces = [piece for each in used for piece in regexes.samples(each.text)[:MOST_PIECES]]
     pieces += [piece for each in used for piece in regexes.named(each.text)]
     pieces = list(dict.fromkeys(pieces))
@@ -36,13 +36,20 @@ def joined(hint: Any, patterns: tuple[Pattern, ...], texts: tuple[str, ...]) -> 
     first, tried = len(known), 0
     for _ in range(ROUNDS):
         before = len(known)
+        if before == 2 ** len(used):
+            break
         for text in islice(_mixed(list(known.values()), pieces), MOST_TRIES - tried):
             tried += 1
             for made in taken(hint, [text]):
                 known.setdefault(_answers(begun, made), made)
-        if len(known) in (before, 2 ** len(used)):
+        if len(known) == before:
             break
     return tuple(islice(known.values(), first, None))
+
+
+def _apart(patterns: Iterable[Pattern]) -> list[Pattern]:
+    """Return the patterns, each once: without a dot it makes no difference that one denies."""
+    return list({one if "." in one.text else one.text: one for one in patterns}.values())
 
 
 def _answers(patterns: Iterable[tuple[Pattern, tuple[str, ...]]], text: str) -> tuple[bool, ...]:
