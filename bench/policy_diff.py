@@ -1,4 +1,4 @@
-"""`writ policy diff` of two files with 1,000 rules, of which 1, 100 or 1,000 changed, by the clause that tells rules apart.
+"""`writ policy diff` of two files with 1,000 rules, of which 1, 100 or 1,000 changed, by the clause that differs.
 
 Bar: 3 s of processor time, the start of the command included. The peer is the same command on two equal files, which
 loads both and compares nothing. Times are those of the whole process, user and system, the best of some rounds.

@@ -1,9 +1,9 @@
 """Changes between two policies, collected while they are found; those of the same roles, kind and rules are merged."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
-from msgspec import Struct, field, json, structs
+from msgspec import Struct, field, json
 
 from writ_contracts.decisions import Effect
 from writ_contracts.inventory import Principal, Target
@@ -86,28 +86,23 @@ class ConcernedGroup(Struct, frozen=True, eq=False, kw_only=True):
         return self.operation, self.targets[0].role, roles, kind_of_change
 
 
-class _Collected:
-    """One change with everything it concerns so far."""
+Evidence = tuple[DecisionRequest, Facts, Ruling, Ruling]
+"""A request with the rulings of both policies."""
 
-    def __init__(self, first: Change) -> None:
-        self._first = first
-        self._changed, self._kinds = set[str](), set[str]()
-        self._targets, self._principals = set[str](), set[str]()
+
+class _Collected:
+    """One change with everything it concerns so far. `evidence` is decided only for a change that is reported."""
+
+    def __init__(self, evidence: Callable[[], Evidence | None]) -> None:
+        self.evidence = evidence
+        self.changed, self.kinds = set[str](), set[str]()
+        self.targets, self.principals = set[str](), set[str]()
 
     def add(self, changed: Iterable[str], group: ConcernedGroup) -> None:
-        self._changed.update(changed)
-        self._kinds.add(group.principals[0].kind)
-        self._targets.update(target.id for target in group.targets)
-        self._principals.update(principal.id for principal in group.principals)
-
-    def change(self) -> Change:
-        return structs.replace(
-            self._first,
-            changed=sorted(self._changed),
-            principal_kinds=sorted(self._kinds),
-            targets=sorted(self._targets),
-            principals=sorted(self._principals),
-        )
+        self.changed.update(changed)
+        self.kinds.add(group.principals[0].kind)
+        self.targets.update(target.id for target in group.targets)
+        self.principals.update(principal.id for principal in group.principals)
 
 
 class ChangeCollection:
@@ -119,50 +114,27 @@ class ChangeCollection:
         self._targets: dict[bytes, Target] = {}
         self._principals: dict[bytes, Principal] = {}
 
-    def extend(self, kind_of_change: ChangeKind, changed: Sequence[str], group: ConcernedGroup) -> bool:
-        """Add the group to a change with evidence. Return false if there is none yet of this kind, roles and rules."""
-        known = self._of(kind_of_change, changed, group)
-        if known is None:
-            return False
-        known.add(changed, group)
-        return True
-
     def note(
         self,
         kind_of_change: ChangeKind,
-        request: DecisionRequest,
-        facts: Facts,
-        before: Ruling,
-        after: Ruling,
-        *,
-        changed: list[str],
+        changed: Sequence[str],
         group: ConcernedGroup,
+        evidence: Callable[[], Evidence | None],
     ) -> None:
-        """Add a change, with a request as evidence."""
-        if self.extend(kind_of_change, changed, group):
-            return
-        self._targets[json.encode(request.target)] = request.target
-        self._principals[json.encode(request.principal)] = request.principal
+        """Add a change of the group by these rules; `evidence` returns a request of its first members."""
         of_rules = self._found.setdefault(group.key(kind_of_change), {})
-        made = _Collected(_change(kind_of_change, example(request, facts), request, before, after))
-        made.add(changed, group)
-        of_rules[tuple(changed) if len(of_rules) < MOST_APART else ()] = made
-
-    def _of(self, kind_of_change: ChangeKind, changed: Sequence[str], group: ConcernedGroup) -> _Collected | None:
-        of_rules = self._found.get(group.key(kind_of_change), {})
-        known = of_rules.get(tuple(changed))
-        return known if known is not None or len(of_rules) < MOST_APART else of_rules.get(())
+        apart = tuple(changed) if tuple(changed) in of_rules or len(of_rules) < MOST_APART else ()
+        if apart not in of_rules:
+            of_rules[apart] = _Collected(evidence)
+        of_rules[apart].add(changed, group)
 
     def diff(self, bounded: list[str], notes: list[str], requests: int, people: QuestionSpace) -> Diff:
         """Return all changes, with the synthetic targets and principals of their examples."""
-        found = {
-            key: {changed: one.change() for changed, one in of_rules.items()} for key, of_rules in self._found.items()
-        }
         changes = [
             change
-            for key in sorted(found)
-            for _, change in sorted(found[key].items())
-            if not self._follows(key, change, found)
+            for key in sorted(self._found)
+            for _, collected in sorted(self._found[key].items(), key=lambda item: item[0])
+            if not self._follows(key, collected) and (change := self._change(key[-1], collected)) is not None
         ]
         approvers = {requester for change in changes for requester in change.example.approvals}
         made_up = [one for one in people.principals or () if one.id in approvers]
@@ -176,39 +148,37 @@ class ChangeCollection:
             principals=[*self._principals.values(), *made_up] if no_files[1] else [],
         )
 
-    def _follows(self, key: _Key, change: Change, found: Mapping[_Key, Mapping[tuple[str, ...], Change]]) -> bool:
+    def _follows(self, key: _Key, change: _Collected) -> bool:
         """Return whether single roles show the same change by these rules. Always false for existing principals."""
         operation, role, roles, kind_of_change = key
         if self._question_space.principals is not None or len(roles) < 2:
             return False
-        alone = (found.get((operation, role, (one,), kind_of_change), {}).values() for one in roles)
-        shown = [
-            one for of_rules in alone for one in of_rules if set(change.principal_kinds) <= set(one.principal_kinds)
-        ]
-        return bool(shown) and set(change.changed) <= {name for one in shown for name in one.changed}
+        alone = (self._found.get((operation, role, (one,), kind_of_change), {}).values() for one in roles)
+        shown = [one for of_rules in alone for one in of_rules if change.kinds <= one.kinds]
+        return bool(shown) and change.changed <= {name for one in shown for name in one.changed}
 
-
-def _change(
-    kind_of_change: ChangeKind,
-    shown: Example,
-    request: DecisionRequest,
-    before: Ruling,
-    after: Ruling,
-) -> Change:
-    return Change(
-        kind=kind_of_change[0],
-        terms=list(kind_of_change[1]),
-        operation=request.operation.name,
-        role=request.target.role,
-        principal_kinds=[],
-        principal_roles=sorted(request.principal.roles),
-        targets=[],
-        principals=[],
-        before=before.effect,
-        after=after.effect,
-        before_rules=before.rules,
-        after_rules=after.rules,
-        before_reason=before.reason,
-        after_reason=after.reason,
-        example=shown,
-    )
+    def _change(self, kind_of_change: ChangeKind, collected: _Collected) -> Change | None:
+        evidence = collected.evidence()
+        if evidence is None:
+            return None
+        request, facts, before, after = evidence
+        self._targets[json.encode(request.target)] = request.target
+        self._principals[json.encode(request.principal)] = request.principal
+        return Change(
+            kind=kind_of_change[0],
+            terms=list(kind_of_change[1]),
+            operation=request.operation.name,
+            role=request.target.role,
+            principal_kinds=sorted(collected.kinds),
+            principal_roles=sorted(request.principal.roles),
+            targets=sorted(collected.targets),
+            principals=sorted(collected.principals),
+            before=before.effect,
+            after=after.effect,
+            before_rules=before.rules,
+            after_rules=after.rules,
+            before_reason=before.reason,
+            after_reason=after.reason,
+            example=example(request, facts),
+            changed=sorted(collected.changed),
+        )

@@ -7,7 +7,7 @@ many kinds. Every change comes with a request decided by both policies.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from functools import cached_property
+from functools import cached_property, partial
 
 from msgspec import Struct, json, structs
 
@@ -17,7 +17,7 @@ from writ_contracts.inventory import Principal, Target
 from writ_contracts.operations import Catalogue
 from writ_rules.analysis.assumed_facts import facts
 from writ_rules.analysis.changes import Change as Change
-from writ_rules.analysis.changes import ChangeCollection, ChangeKind, ConcernedGroup, Kind
+from writ_rules.analysis.changes import ChangeCollection, ChangeKind, ConcernedGroup, Evidence, Kind
 from writ_rules.analysis.changes import Diff as Diff
 from writ_rules.analysis.classes import (
     defaults_of,
@@ -35,10 +35,8 @@ from writ_rules.analysis.questions import QuestionDecider, approved
 from writ_rules.analysis.relevance import Pair, RelevanceIndex, on_attributes
 from writ_rules.analysis.request_space import OptionsByRules, RelevantRules, RequestVariant, request
 from writ_rules.analysis.terms import terms
-from writ_rules.engine.clauses.case import DecisionRequest
 from writ_rules.engine.compile import Policy, compile_policy
 from writ_rules.engine.decide import Ruling
-from writ_rules.engine.facts import Facts
 from writ_rules.engine.policy_file import times
 from writ_rules.engine.policy_file.format import (
     ApprovalWindowsEntry,
@@ -87,10 +85,6 @@ def _compiled(file: PolicyDocument, catalogue: Catalogue) -> Policy:
     return policy
 
 
-_Shown = tuple[DecisionRequest, Facts, Ruling, Ruling]
-"""A request with the rulings of both policies."""
-
-
 class _Difference(Struct, frozen=True, eq=False):
     """A kind of request which shows a change; `approving`: the side whose demands are met, 0 the old, 1 the new.
 
@@ -99,7 +93,7 @@ class _Difference(Struct, frozen=True, eq=False):
 
     option: RequestVariant
     approving: int | None = None
-    shown: _Shown | None = None
+    shown: Evidence | None = None
 
 
 _Differences = dict[tuple[ChangeKind, tuple[str, ...]], _Difference]
@@ -198,15 +192,18 @@ class _Comparison:
         for (change_kind, changed), difference in differences.items():
             for alike in of_the_same_roles(pair.principals):
                 group = ConcernedGroup(operation=verb.operation.name, targets=pair.targets, principals=alike)
+                evidence = partial(self._evidence, verb, group, difference)
+                if difference.approving is None:
+                    self.found.note(change_kind, changed, group, evidence)
                 # Approvals are those of one principal: nobody may approve their own request.
-                if difference.approving is None and self.found.extend(change_kind, changed, group):
-                    continue
-                shown = difference.shown
-                if shown is None or shown[0].target is not pair.targets[0] or shown[0].principal is not alike[0]:
-                    shown = self._shown(verb, pair.targets[0], alike[0], difference)
-                if shown is not None and self._kind_of_change(verb.operation.name, *shown[2:]) == change_kind:
-                    by_rules = self._changed(pair, *shown[2:])
-                    self.found.note(change_kind, *shown, changed=by_rules, group=group)
+                elif (shown := evidence()) and self._kind_of_change(verb.operation.name, *shown[2:]) == change_kind:
+                    self.found.note(change_kind, self._changed(pair, *shown[2:]), group, lambda shown=shown: shown)
+
+    def _evidence(self, verb: Verb, group: ConcernedGroup, difference: _Difference) -> Evidence | None:
+        target, principal, shown = group.targets[0], group.principals[0], difference.shown
+        if shown is not None and shown[0].target is target and shown[0].principal is principal:
+            return shown
+        return self._shown(verb, target, principal, difference)
 
     def _differences(self, verb: Verb, pair: Pair) -> tuple[_Differences, list[str]]:
         """Return the changes for the first target and principal, and the limits of the result."""
@@ -244,7 +241,7 @@ class _Comparison:
                 break
         return differences
 
-    def _shown(self, verb: Verb, target: Target, principal: Principal, difference: _Difference) -> _Shown | None:
+    def _shown(self, verb: Verb, target: Target, principal: Principal, difference: _Difference) -> Evidence | None:
         """Return the request with the rulings of both policies; None if the schema refuses it or nothing differs."""
         decision_request = request(verb.operation, target, principal, difference.option)
         if decision_request is None:
