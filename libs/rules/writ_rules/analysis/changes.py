@@ -7,6 +7,7 @@ from msgspec import Struct, field, json
 
 from writ_contracts.decisions import Effect
 from writ_contracts.inventory import Principal, Target
+from writ_rules.analysis.classes import PrincipalGroup
 from writ_rules.analysis.question_space import Example, QuestionSpace
 from writ_rules.analysis.questions import example
 from writ_rules.engine.clauses.case import DecisionRequest
@@ -75,15 +76,14 @@ class Diff(Struct, frozen=True, kw_only=True):
 
 
 class ConcernedGroup(Struct, frozen=True, eq=False, kw_only=True):
-    """Targets that both policies treat alike, and such principals, all of one kind and with the same roles."""
+    """Targets that both policies treat alike, and such principals."""
 
     operation: str
     targets: Sequence[Target]
-    principals: Sequence[Principal]
+    people: PrincipalGroup
 
     def key(self, kind_of_change: ChangeKind) -> _Key:
-        roles = tuple(sorted(self.principals[0].roles))
-        return self.operation, self.targets[0].role, roles, kind_of_change
+        return self.operation, self.targets[0].role, self.people.roles, kind_of_change
 
 
 Evidence = tuple[DecisionRequest, Facts, Ruling, Ruling]
@@ -100,9 +100,9 @@ class _Collected:
 
     def add(self, changed: Iterable[str], group: ConcernedGroup) -> None:
         self.changed.update(changed)
-        self.kinds.add(group.principals[0].kind)
+        self.kinds.add(group.people.kind)
         self.targets.update(target.id for target in group.targets)
-        self.principals.update(principal.id for principal in group.principals)
+        self.principals |= group.people.ids
 
 
 class ChangeCollection:

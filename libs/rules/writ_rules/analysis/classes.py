@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
-from msgspec import structs
+from msgspec import Struct, structs
 
 from writ_contracts.inventory import Principal, Target
 from writ_rules.analysis import synthetic
@@ -95,12 +95,24 @@ def synthesis_notes(question_space: QuestionSpace, verb: Verb, rules: Sequence[R
     return [f"{verb.operation.name}: {note}" for note in notes]
 
 
-def of_the_same_roles(members: Sequence[Principal]) -> list[list[Principal]]:
+class PrincipalGroup(Struct, frozen=True, eq=False, kw_only=True):
+    """Principals of one kind with the same roles; `first` is one of them."""
+
+    kind: str
+    roles: tuple[str, ...]
+    first: Principal
+    ids: frozenset[str]
+
+
+def of_the_same_roles(members: Sequence[Principal]) -> list[PrincipalGroup]:
     """Group principals by kind and roles."""
-    groups: dict[tuple[object, ...], list[Principal]] = {}
+    groups: dict[tuple[str, tuple[str, ...]], list[Principal]] = {}
     for member in members:
-        groups.setdefault((member.kind, *sorted(member.roles)), []).append(member)
-    return list(groups.values())
+        groups.setdefault((member.kind, tuple(sorted(member.roles))), []).append(member)
+    return [
+        PrincipalGroup(kind=kind, roles=roles, first=alike[0], ids=frozenset(one.id for one in alike))
+        for (kind, roles), alike in groups.items()
+    ]
 
 
 def judged_elsewhere(verb: Verb, rules: Iterable[Rule]) -> bool:

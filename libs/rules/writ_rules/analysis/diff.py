@@ -23,7 +23,6 @@ from writ_rules.analysis.classes import (
     defaults_of,
     every_rule,
     judged_elsewhere,
-    of_the_same_roles,
     populated,
     principal_classes,
     rules_of,
@@ -190,8 +189,8 @@ class _Comparison:
         differences, limits = self.known[key]
         self.bounded |= dict.fromkeys(f"{verb.operation.name} on {pair.targets[0].role}: {limit}" for limit in limits)
         for (change_kind, changed), difference in differences.items():
-            for alike in of_the_same_roles(pair.principals):
-                group = ConcernedGroup(operation=verb.operation.name, targets=pair.targets, principals=alike)
+            for people in pair.groups:
+                group = ConcernedGroup(operation=verb.operation.name, targets=pair.targets, people=people)
                 evidence = partial(self._evidence, verb, group, difference)
                 if difference.approving is None:
                     self.found.note(change_kind, changed, group, evidence)
@@ -200,7 +199,7 @@ class _Comparison:
                     self.found.note(change_kind, self._changed(pair, *shown[2:]), group, lambda shown=shown: shown)
 
     def _evidence(self, verb: Verb, group: ConcernedGroup, difference: _Difference) -> Evidence | None:
-        target, principal, shown = group.targets[0], group.principals[0], difference.shown
+        target, principal, shown = group.targets[0], group.people.first, difference.shown
         if shown is not None and shown[0].target is target and shown[0].principal is principal:
             return shown
         return self._shown(verb, target, principal, difference)

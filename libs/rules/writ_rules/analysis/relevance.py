@@ -9,6 +9,7 @@ from typing import Any
 from msgspec import Struct, structs
 
 from writ_contracts.inventory import Principal, Target
+from writ_rules.analysis.classes import PrincipalGroup, of_the_same_roles
 from writ_rules.analysis.request_space import ANY_TARGET, ANYBODY, RelevantRules, case_of, rules_at
 from writ_rules.analysis.scope_index import ClauseResults, CoveringRules, timeless
 from writ_rules.engine.clauses.conditions import AttributeCondition
@@ -18,7 +19,8 @@ from writ_rules.engine.verbs import Verb
 
 
 class Pair(Struct, frozen=True, eq=False, kw_only=True):
-    """A class of targets and one of principals, with the rules of each policy.
+    """A class of targets and one of principals, also in groups of the same kind and roles, with the rules of each
+    policy.
 
     `attributes`: the results of all conditions on attributes of the targets that don't fail. `fitting`: the rules
     without such a condition that fails.
@@ -26,6 +28,7 @@ class Pair(Struct, frozen=True, eq=False, kw_only=True):
 
     targets: list[Target]
     principals: list[Principal]
+    groups: list[PrincipalGroup]
     rules: list[RelevantRules]
     attributes: frozenset[tuple[Any, bool | None]]
     fitting: Set[Rule]
@@ -52,9 +55,9 @@ class RelevanceIndex:
         """Yield classes of targets and principals with their rules; `about`: only pairs to which one of these could
         apply.
         """
-        people = [(members, self._of_principal(members[0])) for members in principals]
+        people = [(members, of_the_same_roles(members), self._of_principal(members[0])) for members in principals]
         by_rule: dict[Rule, list[int]] = {}
-        for at, (_, rules) in enumerate(people):
+        for at, (_, _, rules) in enumerate(people):
             for rule in rules if about is None else rules & about:
                 by_rule.setdefault(rule, []).append(at)
         for alike in targets:
@@ -64,10 +67,11 @@ class RelevanceIndex:
             telling = {rule for each in of_target for rule in each.all() if about is not None and rule in about}
             places = {at for rule in telling for at in by_rule.get(rule, ())}
             for at in range(len(people)) if about is None else sorted(places):
-                members, covering = people[at]
+                members, groups, covering = people[at]
                 yield Pair(
                     targets=alike,
                     principals=members,
+                    groups=groups,
                     rules=[each.among(covering) for each in of_target],
                     attributes=frozenset(results.items()),
                     fitting=fitting,

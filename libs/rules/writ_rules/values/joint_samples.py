@@ -31,18 +31,19 @@ def joined(hint: Any, patterns: tuple[Pattern, ...], texts: tuple[str, ...]) -> 
     pieces = list(dict.fromkeys(pieces))
     known: dict[tuple[bool, ...], str] = {}
     begun = [(each, _starts(each)) for each in used]
+    every = 2 ** len(used)
     for text in taken(hint, texts):
         known.setdefault(_answers(begun, text), text)
+        if len(known) == every:
+            return ()
     first, tried = len(known), 0
     for _ in range(ROUNDS):
         before = len(known)
-        if before == 2 ** len(used):
-            break
         for text in islice(_mixed(list(known.values()), pieces), MOST_TRIES - tried):
             tried += 1
             for made in taken(hint, [text]):
                 known.setdefault(_answers(begun, made), made)
-        if len(known) == before:
+        if len(known) in (before, every):
             break
     return tuple(islice(known.values(), first, None))
 
