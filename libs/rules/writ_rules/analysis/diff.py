@@ -196,7 +196,7 @@ class _Comparison:
                     self.found.note(change_kind, changed, group, evidence)
                 # Approvals are those of one principal: nobody may approve their own request.
                 elif (shown := evidence()) and self._kind_of_change(verb.operation.name, *shown[2:]) == change_kind:
-                    self.found.note(change_kind, self._changed(pair, *shown[2:]), group, lambda shown=shown: shown)
+                    self.found.note(change_kind, self._changed(pair, *shown[2:]), group, partial(_same_evidence, shown))
 
     def _evidence(self, verb: Verb, group: ConcernedGroup, difference: _Difference) -> Evidence | None:
         target, principal, shown = group.targets[0], group.people.first, difference.shown
@@ -302,6 +302,10 @@ class _Comparison:
             yield f"only what its rules reach is listed for: {', '.join(sorted(now_limited)) or 'nobody'}"
         old, new = (side.bounds for side in self.sides)
         yield from (f"{name}: {old[name]} → {new[name]}" for name in old if not _same(old[name], new[name]))
+
+
+def _same_evidence(shown: Evidence) -> Evidence:
+    return shown
 
 
 def _telling(found: _Differences) -> _Differences:

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any
 
 from writ_rules.engine.clauses.patterns import Pattern
-from writ_rules.engine.matching.literals import beginnings
+from writ_rules.engine.matching.literals import Edges, edges
 from writ_rules.values import regexes
 from writ_rules.values.domains import taken
 
@@ -30,10 +30,10 @@ def joined(hint: Any, patterns: tuple[Pattern, ...], texts: tuple[str, ...]) -> 
     pieces += [piece for each in used for piece in regexes.named(each.text)]
     pieces = list(dict.fromkeys(pieces))
     known: dict[tuple[bool, ...], str] = {}
-    begun = [(each, _starts(each)) for each in used]
+    judged = [(each, edges(each.text)) for each in used]
     every = 2 ** len(used)
     for text in taken(hint, texts):
-        known.setdefault(_answers(begun, text), text)
+        known.setdefault(_answers(judged, text), text)
         if len(known) == every:
             return ()
     first, tried = len(known), 0
@@ -42,7 +42,7 @@ def joined(hint: Any, patterns: tuple[Pattern, ...], texts: tuple[str, ...]) -> 
         for text in islice(_mixed(list(known.values()), pieces), MOST_TRIES - tried):
             tried += 1
             for made in taken(hint, [text]):
-                known.setdefault(_answers(begun, made), made)
+                known.setdefault(_answers(judged, made), made)
         if len(known) in (before, every):
             break
     return tuple(islice(known.values(), first, None))
@@ -53,14 +53,8 @@ def _apart(patterns: Iterable[Pattern]) -> list[Pattern]:
     return list({one if "." in one.text else one.text: one for one in patterns}.values())
 
 
-def _answers(patterns: Iterable[tuple[Pattern, tuple[str, ...]]], text: str) -> tuple[bool, ...]:
-    return tuple(text.startswith(starts) and _covers(pattern, text) for pattern, starts in patterns)
-
-
-def _starts(pattern: Pattern) -> tuple[str, ...]:
-    """Return what each matching text begins with. To compare that costs a fiftieth of a match."""
-    known = beginnings(pattern.text)
-    return ("",) if known is None else tuple(one.text for one in known)
+def _answers(patterns: Iterable[tuple[Pattern, Edges]], text: str) -> tuple[bool, ...]:
+    return tuple(known.fit(text) and _covers(pattern, text) for pattern, known in patterns)
 
 
 def _covers(pattern: Pattern, text: str) -> bool:
