@@ -61,7 +61,7 @@ def target_classes(
             (target.id if opaque else "", target.role, target.gateway is not None, frozenset(results.items())),
         )
         for target, results in judged
-        if covering is None or covering.among(results)
+        if covering is None or covering.any_among(results)
     )
 
 
@@ -79,7 +79,7 @@ def principal_classes(
     return _grouped(
         (principal, (principal.id if opaque else "", frozenset(results.items())))
         for principal, results in judged
-        if covering is None or covering.among(results)
+        if covering is None or covering.any_among(results)
     )
 
 

@@ -237,7 +237,7 @@ def _values(
     results = _results(verb, name, possible, conditions, at)
     if about is not None:  # values on which all of these rules are certain to fail tell nothing
         may_match = CoveringRules(about, lambda rule: [one for one in _parameters([rule], verb) if one.name == name])
-        results = [(value, held) for value, held in results if may_match.among(dict.fromkeys(held, True))]
+        results = [(value, held) for value, held in results if may_match.any_among(dict.fromkeys(held, True))]
     notes |= dict.fromkeys(analysis_limits.of_pairs(verb, name, telling, checks, [value for value, _ in results]))
     for value, held in results:
         by_results.setdefault(frozenset(held.items()), value)

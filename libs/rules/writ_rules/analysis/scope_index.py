@@ -3,7 +3,7 @@
 An index leaves out the clauses that are certain to fail: of 1,000 rules about one may cover a target.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, Generic, TypeVar
 
@@ -45,13 +45,17 @@ class CoveringRules:
 
     def among(self, results: Results[Any]) -> set[Rule]:
         """Return the rules all of whose clauses hold."""
-        found = {
-            rule
-            for clause in results
-            for rule, rest in self._by_first.get(clause, ())
-            if results[clause] and all(results.get(one) for one in rest)
-        }
-        return found.union(self._always)
+        return {*self._always, *self._holding(results)}
+
+    def any_among(self, results: Results[Any]) -> bool:
+        """Return whether there is such a rule."""
+        return bool(self._always) or any(True for _ in self._holding(results))
+
+    def _holding(self, results: Results[Any]) -> Iterator[Rule]:
+        for clause in results:
+            for rule, rest in self._by_first.get(clause, ()):
+                if results[clause] and all(results.get(one) for one in rest):
+                    yield rule
 
 
 def timeless(rule: Rule) -> list[Any]:
