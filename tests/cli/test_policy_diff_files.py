@@ -8,7 +8,7 @@ from typing import Any
 from click.testing import CliRunner
 from tests.cli.test_policy_files import LISTS, PRODUCTION, bare, writ
 
-from writ_rules.rule_texts import MOST_LINES, MOST_TEXTS
+from writ_rules.rule_texts import MOST_CHARACTERS, MOST_LINES, MOST_TEXTS
 
 __all__ = ["bare"]
 
@@ -128,9 +128,14 @@ def test_diff_bounds_the_texts_that_it_shows(bare: CliRunner, tmp_path: Path) ->
         return [{**STOPS, "name": f"r{number}", "allowed": allowed} for number in range(MOST_TEXTS + 2)]
 
     long = {**RESTARTS, "targets": [f"web-{number}" for number in range(2 * MOST_LINES)]}
-    old = file_of(tmp_path / "old.json", RESTARTS, *rules(True))
-    new = file_of(tmp_path / "new.json", long, *rules(False))
+    wide = {**STOPS, "targets": ["w" * 50 + str(number) for number in range(MOST_LINES)]}
+    old = file_of(tmp_path / "old.json", RESTARTS, STOPS, *rules(True))
+    new = file_of(tmp_path / "new.json", long, wide, *rules(False))
     shown = writ(bare, "diff", old, new, *LISTS).stdout
+    texts = json.loads(writ(bare, "diff", old, new, *LISTS, "-o", "json").stdout)["texts"]
+    lines = [len(one["diff"].splitlines()) for one in texts[:2]]
+    assert (lines[0], lines[1] < MOST_LINES) == (MOST_LINES + 1, True)
+    assert all(len(one["diff"]) < MOST_CHARACTERS + 20 for one in texts)
     assert shown.count("  text:\n") == MOST_TEXTS
-    assert "\n3 more changed texts: not shown\n" in shown
+    assert "\n4 more changed texts: not shown\n" in shown
     assert re.search(r"\n    \| \(\d+ more lines\)\n", shown)

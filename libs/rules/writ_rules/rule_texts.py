@@ -4,18 +4,21 @@ Rules are compared by name and key. Comments, the order of rules, the style of Y
 difference, as they make none to decisions.
 """
 
+from bisect import bisect_right
 from difflib import unified_diff
 from functools import lru_cache
-from itertools import islice
+from itertools import accumulate, islice
 from typing import Any
 
 from msgspec import NODEFAULT, Struct, structs
 
+from writ_contracts.plural import plural
 from writ_contracts.policy.access import PolicyTextChange
 from writ_documents import yaml_file
 from writ_rules.engine.policy_file.format import PolicyEntry, written
 
-MOST_TEXTS, MOST_LINES = 100, 100
+MOST_TEXTS, MOST_LINES, MOST_CHARACTERS = 100, 100, 4_000
+"""Of a reply, and of one text. All of them are a quarter of the largest reply."""
 OWN_KEYS = ""
 """Stands for the policy's own keys where others have the name of a rule."""
 _SECTIONS = {"global_policies", "role_policies", "emergency_policies"}
@@ -41,8 +44,10 @@ def _by_rule(policy: PolicyEntry) -> _Texts:
 def _diff(before: dict[str, Any] | None, after: dict[str, Any] | None) -> str:
     old, new = (yaml_file.dump(text).splitlines() if text else [] for text in (before, after))
     lines = list(islice(unified_diff(old, new, lineterm=""), 2, None))  # without the names of two files
-    left = len(lines) - MOST_LINES
-    return "\n".join([*lines[:MOST_LINES], *([f"({left} more lines)"] if left > 0 else [])])
+    sizes = list(accumulate(len(line) + 1 for line in lines[:MOST_LINES]))
+    shown = lines[: bisect_right(sizes, MOST_CHARACTERS)]
+    left = len(lines) - len(shown)
+    return "\n".join([*shown, *([f"({plural(left, 'more line')})"] if left else [])])
 
 
 def _plain(value: Any) -> Any:
