@@ -18,6 +18,7 @@ NAMES = (
     "audit",
     "policy",
     "policy_shapes",
+    "policy_diff",
     "ssh",
     "scale",
     "flood",

@@ -116,8 +116,17 @@ def _measured(shape: str, size: int) -> Row:
 
 
 def _policy(shape: str, size: int) -> Policy:
+    file = PolicyDocument(policies=PolicyEntry(name="bench", global_policies=[*rules(shape, size)]))
+    policy, _ = compile_policy(file, CATALOGUE)
+    if policy is None:
+        raise RuntimeError(f"{shape}: the policy does not load")
+    return policy
+
+
+def rules(shape: str, size: int) -> list[RuleEntry]:
+    """Return rules that differ by the clause of this shape; the same ones each time."""
     chance = random.Random(size)
-    rules = [
+    return [
         RuleEntry(
             **{
                 "name": f"rule-{number}",
@@ -129,10 +138,6 @@ def _policy(shape: str, size: int) -> Policy:
         )
         for number in range(size)
     ]
-    policy, _ = compile_policy(PolicyDocument(policies=PolicyEntry(name="bench", global_policies=[*rules])), CATALOGUE)
-    if policy is None:
-        raise RuntimeError(f"{shape}: the policy does not load")
-    return policy
 
 
 def _request(chance: random.Random, size: int) -> DecisionRequest:

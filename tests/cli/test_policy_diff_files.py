@@ -8,6 +8,8 @@ from typing import Any
 from click.testing import CliRunner
 from tests.cli.test_policy_files import LISTS, PRODUCTION, bare, writ
 
+from writ_rules.rule_texts import MOST_CHARACTERS, MOST_LINES, MOST_TEXTS
+
 __all__ = ["bare"]
 
 
@@ -43,7 +45,7 @@ def test_diff_shows_one_change_for_all_operations_and_targets_that_it_concerns(b
     shown = writ(bare, "diff", policy(), policy(operation_timeout=30), *LISTS, "--exit-code").stdout
     assert shown.count("allowed with other terms: service_restart, service_start on ") == 1
     assert "  before and after: allow by web; " in shown
-    assert "elsewhere differs, but no request on these targets by these principals is in scope\n" in shown
+    assert "\nelsewhere: changed, but applies to nobody at present: " in shown
     assert "\n1 change; both policies decided " in shown
 
 
@@ -51,4 +53,89 @@ def test_diff_exits_with_1_where_only_the_bounds_of_emergencies_change(bare: Cli
     other = tmp_path / "other.yaml"
     other.write_text(PRODUCTION.read_text().replace("policies:\n", "policies:\n  emergencies: {longest: 1h}\n", 1))
     shown = writ(bare, "diff", PRODUCTION, other, *LISTS, "--exit-code")
-    assert (shown.exit_code, shown.stdout.splitlines()[0]) == (1, "emergencies.longest: 8h → 1h")
+    assert shown.exit_code == 1
+    first = ["the policy's own keys", "  text:"]
+    assert shown.stdout.splitlines()[:2] == first
+    assert "\n    | +emergencies:\n    | +  longest: 1h\nemergencies.longest: 8h → 1h\n" in shown.stdout
+
+
+RESTARTS: dict[str, Any] = {"name": "restarts", "allowed": True, "operations": ["service_restart"]}
+STOPS: dict[str, Any] = {"name": "stops", "allowed": True, "operations": ["service_stop"]}
+
+
+def file_of(path: Path, *rules: dict[str, Any], **keys: Any) -> Path:
+    path.write_text(json.dumps({"policies": {"name": "x", "global_policies": rules, **keys}}))
+    return path
+
+
+def test_diff_shows_the_text_of_a_changed_rule_above_its_decisions(bare: CliRunner, tmp_path: Path) -> None:
+    old = file_of(tmp_path / "old.json", RESTARTS, STOPS)
+    new = file_of(tmp_path / "new.json", {**RESTARTS, "user_roles": ["operator"]}, STOPS)
+    shown = writ(bare, "diff", old, new).stdout
+    text = [
+        "restarts",
+        "  text:",
+        "    | @@ -3,3 +3,5 @@",
+        "    |    allowed: true",
+        "    |    operations:",
+        "    |    - service_restart",
+        "    | +  user_roles:",
+        "    | +  - operator",
+    ]
+    assert shown.splitlines()[: len(text)] == text
+    assert shown.splitlines()[len(text)].startswith("newly denied: service_restart on ")
+    reply = json.loads(writ(bare, "diff", old, new, "-o", "json").stdout)
+    assert [(one["rule"], one["diff"].splitlines()[-1]) for one in reply["texts"]] == [("restarts", "+  - operator")]
+
+
+def test_diff_shows_no_text_for_another_order_comments_or_default_values(bare: CliRunner, tmp_path: Path) -> None:
+    old = file_of(tmp_path / "old.json", RESTARTS, STOPS)
+    new = tmp_path / "new.yaml"
+    new.write_text(
+        """
+policies:  # the same
+  name: x
+  global_policies:
+    - {operations: [service_stop], allowed: yes, name: stops, enabled: true}
+    - {name: restarts, operations: [service_restart], allowed: true}
+"""
+    )
+    assert writ(bare, "diff", old, new).stdout == "no decision changes; no rule differs\n"
+
+
+def test_diff_names_a_changed_rule_that_decides_nothing_differently(bare: CliRunner, tmp_path: Path) -> None:
+    old = file_of(tmp_path / "old.json", RESTARTS)
+    new = file_of(tmp_path / "new.json", {**RESTARTS, "description": "\u001b[2Jall"}, {**STOPS, "enabled": False})
+    shown = writ(bare, "diff", old, new, "--exit-code")
+    assert shown.exit_code == 0
+    assert shown.stdout.startswith("restarts, stops: changed, but nothing is decided differently\n  text:\n")
+    assert "    | +  enabled: false\n" in shown.stdout
+    assert "\u001b" not in shown.stdout
+    assert shown.stdout.endswith("\nno decision changes; no request had to be compared\n")
+
+
+def test_diff_names_a_new_rule_for_a_role_that_nobody_has(bare: CliRunner, tmp_path: Path) -> None:
+    old = file_of(tmp_path / "old.json", RESTARTS)
+    new = file_of(tmp_path / "new.json", RESTARTS, {**STOPS, "user_roles": ["nobodys"]})
+    shown = writ(bare, "diff", old, new, *LISTS).stdout
+    assert shown.startswith("stops: changed, but applies to nobody at present: ")
+    assert "    | +- name: stops\n" in shown
+    assert "nothing is decided differently" not in shown
+
+
+def test_diff_bounds_the_texts_that_it_shows(bare: CliRunner, tmp_path: Path) -> None:
+    def rules(allowed: bool) -> list[dict[str, Any]]:
+        return [{**STOPS, "name": f"r{number}", "allowed": allowed} for number in range(MOST_TEXTS + 2)]
+
+    long = {**RESTARTS, "targets": [f"web-{number}" for number in range(2 * MOST_LINES)]}
+    wide = {**STOPS, "targets": ["w" * 50 + str(number) for number in range(MOST_LINES)]}
+    old = file_of(tmp_path / "old.json", RESTARTS, STOPS, *rules(True))
+    new = file_of(tmp_path / "new.json", long, wide, *rules(False))
+    shown = writ(bare, "diff", old, new, *LISTS).stdout
+    texts = json.loads(writ(bare, "diff", old, new, *LISTS, "-o", "json").stdout)["texts"]
+    lines = [len(one["diff"].splitlines()) for one in texts[:2]]
+    assert (lines[0], lines[1] < MOST_LINES) == (MOST_LINES + 1, True)
+    assert all(len(one["diff"]) < MOST_CHARACTERS + 20 for one in texts)
+    assert shown.count("  text:\n") == MOST_TEXTS
+    assert "\n4 more changed texts: not shown\n" in shown
+    assert re.search(r"\n    \| \(\d+ more lines\)\n", shown)

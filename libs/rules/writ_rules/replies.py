@@ -22,15 +22,16 @@ from writ_contracts.policy.questions import (
     PolicyTestReply,
     PolicyValidateReply,
 )
-from writ_documents import shapes, yaml_file
+from writ_documents import yaml_file
 from writ_documents.document import Document, FileErrors
 from writ_rules.analysis import access
-from writ_rules.analysis.diff import diff
+from writ_rules.analysis.diff import diff_of
 from writ_rules.analysis.question_space import QuestionSpace
 from writ_rules.coverage import Coverage
+from writ_rules.engine.compile import Policy
 from writ_rules.engine.policy_file.findings import Severity
-from writ_rules.engine.policy_file.format import PolicyDocument
 from writ_rules.loading import checked_document
+from writ_rules.rule_texts import changed_texts
 from writ_rules.setting import PolicySource, Setting, setting
 from writ_rules.suite_runs import PreparedSuite, SuiteResult, run_suites
 from writ_rules.suites import SuiteEntry, cases_of, principals_of, suite_of, targets_of
@@ -166,19 +167,20 @@ def compared(
 ) -> PolicyDiffReply:
     """Compare two policies, with the installation's targets and principals or with synthetic ones."""
     problems: list[PolicyProblem] = []
+    policies: list[Policy] = []
     for document in (old, new):
         try:
-            checked_document(document, catalogue)
+            policies.append(checked_document(document, catalogue))
         except FileErrors as errors:
             problems += problems_of(errors)
     if problems:
         return PolicyDiffReply(problems=problems)
-    files = [shapes.convert(document, PolicyDocument) for document in (old, new)]
-    result = diff(
-        files[0], files[1], QuestionSpace(catalogue=catalogue) if among is None else question_space(among), now
-    )
+    space = QuestionSpace(catalogue=catalogue) if among is None else question_space(among)
+    result = diff_of(policies[0], policies[1], space, now)
     # Its name on the wire is another one, by which `_listed` does not find it.
-    return structs.replace(_listed(result, PolicyDiffReply), compared=result.compared)
+    reply = structs.replace(_listed(result, PolicyDiffReply), compared=result.compared)
+    texts, more = changed_texts(*(policy.file.policies for policy in policies))
+    return structs.replace(reply, texts=texts, more_texts=more)
 
 
 def question_space(here: Setting) -> QuestionSpace:

@@ -19,13 +19,16 @@ from writ_cli.policy.problems import of_files, show_problems
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
 from writ_cli.terminal.output import Screen
+from writ_cli.terminal.quoted_text import QuotedText
 from writ_client.client import Writ
+from writ_contracts.plural import plural
 from writ_contracts.policy.access import PolicyChange, PolicyDiffReply
 from writ_contracts.policy.questions import PolicyProblem
 from writ_documents import yaml_file
 from writ_documents.document import Document
 from writ_rules.loading import checked_document
 from writ_rules.replies import compared
+from writ_rules.rule_texts import OWN_KEYS
 from writ_rules.setting import Setting, read_setting
 from writ_runtime.plugins.entry_points import load_catalogue
 
@@ -117,22 +120,46 @@ def _offline(
 
 def _show(screen: Screen, answer: PolicyDiffReply) -> None:
     show_problems(screen, answer.problems)
+    texts = {text.rule: text.diff for text in answer.texts}
     groups = list(_alike(answer.changes))
     for changed, kinds in groupby(groups, lambda alike: alike[0].changed):
         screen.line(Text(", ".join(changed) or "by no rule of its own", style="bold"))
+        _show_texts(screen, texts, changed)
         for alike in kinds:
             _show_alike(screen, alike)
+    if OWN_KEYS in texts:
+        screen.line(Text("the policy's own keys", style="bold"))
+        _show_texts(screen, texts, [OWN_KEYS])
     for note in answer.notes:
         screen.line(note)
     for note in answer.bounded:
         screen.line("not everything was tried: ", note)
-    if answer.unreached:
-        differ = "differ" if len(answer.unreached) > 1 else "differs"
-        screen.line(
-            names(answer.unreached), f" {differ}, but no request on these targets by these principals is in scope"
-        )
+    _show_others(screen, answer, texts)
     if not answer.problems:
         screen.line(_summary(answer, len(groups)))
+
+
+def _show_others(screen: Screen, answer: PolicyDiffReply, texts: dict[str, str]) -> None:
+    """Show the rules that differ and change no decision."""
+    if answer.unreached:
+        screen.line(
+            Text(names(answer.unreached), style="bold"),
+            ": changed, but applies to nobody at present: none of the principals and targets is in scope",
+        )
+        _show_texts(screen, texts, answer.unreached)
+    named = {name for change in answer.changes for name in change.changed}
+    if alike := [name for name in texts if name not in named]:
+        screen.line(Text(names(alike), style="bold"), ": changed, but nothing is decided differently")
+        _show_texts(screen, texts, alike)
+    if answer.more_texts:
+        screen.line(f"{plural(answer.more_texts, 'more changed text')}: not shown")
+
+
+def _show_texts(screen: Screen, texts: dict[str, str], rules: Iterable[str]) -> None:
+    """Show the texts of these rules, each at the first place that names it."""
+    for rule in rules:
+        if text := texts.pop(rule, ""):
+            screen.fields([("text", QuotedText(text))])
 
 
 def _summary(answer: PolicyDiffReply, many: int) -> str:
@@ -141,7 +168,7 @@ def _summary(answer: PolicyDiffReply, many: int) -> str:
     else:
         what = "no change was found" if answer.bounded else "no decision changes"
     if not answer.compared:
-        return f"{what}; no request had to be compared" if answer.unreached else f"{what}; no rule differs"
+        return f"{what}; no request had to be compared" if answer.texts else f"{what}; no rule differs"
     since = "" if answer.since is None else f" of {times.date(answer.since)} and later"
     return f"{what}; both policies decided {answer.compared} requests{since}"
 

@@ -149,12 +149,23 @@ class PolicyChange(Struct, frozen=True, kw_only=True):
     terms: list[str] = field(default_factory=list)
 
 
+class PolicyTextChange(Struct, frozen=True, kw_only=True):
+    """The changed text of one rule, or of the policy's own keys where `rule` is empty.
+
+    `diff`: a unified diff of YAML with the keys in the order of the format, without its default values.
+    """
+
+    rule: str
+    diff: str
+
+
 class PolicyDiffReply(Struct, frozen=True, kw_only=True):
     """All changes, by operation and role; `notes`: other differences; `compared`: the number of
     compared requests, `asked` in messages.
 
     `since`: the start of the tried times (Unix seconds). `unreached`: differing rules that no compared request is in
-    the scope of. `problems`: mistakes in an unusable document.
+    the scope of. `texts`: what the documents say differently; `more_texts`: the number of further ones. `problems`:
+    mistakes in an unusable document.
     """
 
     changes: list[PolicyChange] = field(default_factory=list)
@@ -163,5 +174,7 @@ class PolicyDiffReply(Struct, frozen=True, kw_only=True):
     compared: int = field(default=0, name="asked")
     since: float | None = None
     unreached: list[str] = field(default_factory=list)
+    texts: list[PolicyTextChange] = field(default_factory=list)
+    more_texts: int = 0
     problems: list[PolicyProblem] = field(default_factory=list)
     error: Failure | None = None

@@ -11,7 +11,7 @@ from typing import Any
 from writ_rules.engine.clauses.case import SECRET
 from writ_rules.engine.clauses.checks import Check, LengthCheck, PatternCheck
 from writ_rules.engine.clauses.conditions import EvaluatorCondition, ScanCondition
-from writ_rules.engine.matching.literals import beginnings
+from writ_rules.engine.matching.literals import edges, literals
 from writ_rules.engine.rules.rule import Rule
 from writ_rules.engine.verbs import Verb
 from writ_rules.values.domains import domain, metas
@@ -69,20 +69,24 @@ def of_values(verb: Verb, name: str, checks: Sequence[Check], tried: Sequence[An
 
 
 def _covered(patterns: Sequence[PatternCheck], texts: Sequence[str]) -> dict[PatternCheck, int]:
-    """Return how many of the texts each pattern covers. A text is matched only with patterns that may begin like it."""
+    """Return how many of the texts each pattern covers. A text is matched only with patterns that may begin, or end,
+    like it.
+    """
     every: list[PatternCheck] = []
     begun: dict[str, list[PatternCheck]] = {}
+    ended: dict[str, list[PatternCheck]] = {}
     for pattern in patterns:
-        starts = beginnings(pattern.pattern.text)
-        if starts is None:
+        known = literals(pattern.pattern.text)
+        if known is None:
             every.append(pattern)
-        for start in dict.fromkeys(one.text for one in starts or ()):
-            begun.setdefault(start, []).append(pattern)
-    lengths = sorted({len(start) for start in begun})
+        for one in dict.fromkeys(known or ()):
+            (ended if one.end else begun).setdefault(one.text, []).append(pattern)
+    starts, ends = (sorted({len(text) for text in known_texts}) for known_texts in (begun, ended))
     covered = dict.fromkeys(patterns, 0)
     for text in texts:
-        likely = chain(every, *(begun.get(text[:length], ()) for length in lengths if length <= len(text)))
-        for pattern in dict.fromkeys(likely):
+        alike = [begun.get(text[:length], ()) for length in starts if length <= len(text)]
+        alike += [ended.get(text[-length:], ()) for length in ends if length <= len(text)]
+        for pattern in dict.fromkeys(chain(every, *alike)):
             covered[pattern] += pattern.pattern.covers(text)
     return covered
 
@@ -100,7 +104,7 @@ def of_pairs(
     texts = [value for value in tried if isinstance(value, str)]
     patterns = _patterns(checks)[:MOST_PATTERNS]
     known = dict.fromkeys((*patterns, *_patterns(others)[:MOST_PATTERNS]))
-    takes = {each: {text for text in texts if each.pattern.covers(text)} for each in known}
+    takes = {each: _matching(each, texts) for each in known}
     alike = [
         (one, other)
         for one, other in product(patterns, takes)
@@ -111,6 +115,11 @@ def of_pairs(
         yield f"no {name} was found that pattern {first} matches and pattern {second} does not"
     if len(alike) > MOST_PAIRS:
         yield f"{len(alike) - MOST_PAIRS} more pairs of patterns for {name} were not distinguished"
+
+
+def _matching(check: PatternCheck, texts: Iterable[str]) -> set[str]:
+    known = edges(check.pattern.text)
+    return {text for text in texts if known.fit(text) and check.pattern.covers(text)}
 
 
 def _is_within(verb: Verb, name: str, one: PatternCheck, other: PatternCheck) -> bool:

@@ -1,12 +1,13 @@
 """Changes between two policies, collected while they are found; those of the same roles, kind and rules are merged."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
-from msgspec import Struct, field, json, structs
+from msgspec import Struct, field, json
 
 from writ_contracts.decisions import Effect
 from writ_contracts.inventory import Principal, Target
+from writ_rules.analysis.classes import PrincipalGroup
 from writ_rules.analysis.question_space import Example, QuestionSpace
 from writ_rules.analysis.questions import example
 from writ_rules.engine.clauses.case import DecisionRequest
@@ -74,52 +75,66 @@ class Diff(Struct, frozen=True, kw_only=True):
     principals: list[Principal] = field(default_factory=list)
 
 
+class ConcernedGroup(Struct, frozen=True, eq=False, kw_only=True):
+    """Targets that both policies treat alike, and such principals."""
+
+    operation: str
+    targets: Sequence[Target]
+    people: PrincipalGroup
+
+    def key(self, kind_of_change: ChangeKind) -> _Key:
+        return self.operation, self.targets[0].role, self.people.roles, kind_of_change
+
+
+Evidence = tuple[DecisionRequest, Facts, Ruling, Ruling]
+"""A request with the rulings of both policies."""
+
+
+class _Collected:
+    """One change with everything it concerns so far. `evidence` is decided only for a change that is reported."""
+
+    def __init__(self, evidence: Callable[[], Evidence | None]) -> None:
+        self.evidence = evidence
+        self.changed, self.kinds = set[str](), set[str]()
+        self.targets, self.principals = set[str](), set[str]()
+
+    def add(self, changed: Iterable[str], group: ConcernedGroup) -> None:
+        self.changed.update(changed)
+        self.kinds.add(group.people.kind)
+        self.targets.update(target.id for target in group.targets)
+        self.principals |= group.people.ids
+
+
 class ChangeCollection:
     """Collected changes; those of the same roles that are caused by the same rules are merged."""
 
     def __init__(self, question_space: QuestionSpace) -> None:
         self._question_space = question_space
-        self._found: dict[_Key, dict[tuple[str, ...], Change]] = {}
+        self._found: dict[_Key, dict[tuple[str, ...], _Collected]] = {}
         self._targets: dict[bytes, Target] = {}
         self._principals: dict[bytes, Principal] = {}
 
     def note(
         self,
         kind_of_change: ChangeKind,
-        request: DecisionRequest,
-        facts: Facts,
-        before: Ruling,
-        after: Ruling,
-        *,
-        changed: list[str],
-        targets: Sequence[Target],
-        principals: Sequence[Principal],
+        changed: Sequence[str],
+        group: ConcernedGroup,
+        evidence: Callable[[], Evidence | None],
     ) -> None:
-        """Add a change, with a request as evidence."""
-        requester = request.principal
-        key = (request.operation.name, request.target.role, tuple(sorted(requester.roles)), kind_of_change)
-        of_rules = self._found.setdefault(key, {})
+        """Add a change of the group by these rules; `evidence` returns a request of its first members."""
+        of_rules = self._found.setdefault(group.key(kind_of_change), {})
         apart = tuple(changed) if tuple(changed) in of_rules or len(of_rules) < MOST_APART else ()
-        known = of_rules.get(apart)
-        if known is None:
-            known = _change(kind_of_change, example(request, facts), request, before, after, changed)
-            self._targets[json.encode(request.target)] = request.target
-            self._principals[json.encode(requester)] = requester
-        of_rules[apart] = structs.replace(
-            known,
-            changed=sorted({*known.changed, *changed}),
-            targets=sorted({*known.targets, *(target.id for target in targets)}),
-            principal_kinds=sorted({*known.principal_kinds, requester.kind}),
-            principals=sorted({*known.principals, *(principal.id for principal in principals)}),
-        )
+        if apart not in of_rules:
+            of_rules[apart] = _Collected(evidence)
+        of_rules[apart].add(changed, group)
 
     def diff(self, bounded: list[str], notes: list[str], requests: int, people: QuestionSpace) -> Diff:
         """Return all changes, with the synthetic targets and principals of their examples."""
         changes = [
             change
             for key in sorted(self._found)
-            for _, change in sorted(self._found[key].items())
-            if not self._follows(key, change)
+            for _, collected in sorted(self._found[key].items(), key=lambda item: item[0])
+            if not self._follows(key, collected) and (change := self._change(key[-1], collected)) is not None
         ]
         approvers = {requester for change in changes for requester in change.example.approvals}
         made_up = [one for one in people.principals or () if one.id in approvers]
@@ -133,41 +148,37 @@ class ChangeCollection:
             principals=[*self._principals.values(), *made_up] if no_files[1] else [],
         )
 
-    def _follows(self, key: _Key, change: Change) -> bool:
+    def _follows(self, key: _Key, change: _Collected) -> bool:
         """Return whether single roles show the same change by these rules. Always false for existing principals."""
         operation, role, roles, kind_of_change = key
         if self._question_space.principals is not None or len(roles) < 2:
             return False
         alone = (self._found.get((operation, role, (one,), kind_of_change), {}).values() for one in roles)
-        shown = [
-            one for of_rules in alone for one in of_rules if set(change.principal_kinds) <= set(one.principal_kinds)
-        ]
-        return bool(shown) and set(change.changed) <= {name for one in shown for name in one.changed}
+        shown = [one for of_rules in alone for one in of_rules if change.kinds <= one.kinds]
+        return bool(shown) and change.changed <= {name for one in shown for name in one.changed}
 
-
-def _change(
-    kind_of_change: ChangeKind,
-    shown: Example,
-    request: DecisionRequest,
-    before: Ruling,
-    after: Ruling,
-    changed: list[str],
-) -> Change:
-    return Change(
-        kind=kind_of_change[0],
-        terms=list(kind_of_change[1]),
-        operation=request.operation.name,
-        role=request.target.role,
-        principal_kinds=[],
-        principal_roles=sorted(request.principal.roles),
-        targets=[],
-        principals=[],
-        before=before.effect,
-        after=after.effect,
-        before_rules=before.rules,
-        after_rules=after.rules,
-        before_reason=before.reason,
-        after_reason=after.reason,
-        example=shown,
-        changed=changed,
-    )
+    def _change(self, kind_of_change: ChangeKind, collected: _Collected) -> Change | None:
+        evidence = collected.evidence()
+        if evidence is None:
+            return None
+        request, facts, before, after = evidence
+        self._targets[json.encode(request.target)] = request.target
+        self._principals[json.encode(request.principal)] = request.principal
+        return Change(
+            kind=kind_of_change[0],
+            terms=list(kind_of_change[1]),
+            operation=request.operation.name,
+            role=request.target.role,
+            principal_kinds=sorted(collected.kinds),
+            principal_roles=sorted(request.principal.roles),
+            targets=sorted(collected.targets),
+            principals=sorted(collected.principals),
+            before=before.effect,
+            after=after.effect,
+            before_rules=before.rules,
+            after_rules=after.rules,
+            before_reason=before.reason,
+            after_reason=after.reason,
+            example=example(request, facts),
+            changed=sorted(collected.changed),
+        )

@@ -3,15 +3,14 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
-from msgspec import structs
+from msgspec import Struct, structs
 
 from writ_contracts.inventory import Principal, Target
 from writ_rules.analysis import synthetic
 from writ_rules.analysis.question_space import QuestionSpace
-from writ_rules.analysis.request_space import ANY_TARGET, ANYBODY, case_of, signature
-from writ_rules.engine.clauses.case import Case
+from writ_rules.analysis.request_space import ANY_TARGET, ANYBODY, case_of
+from writ_rules.analysis.scope_index import ClauseResults, CoveringRules, timeless
 from writ_rules.engine.clauses.conditions import AttributeCondition, EvaluatorCondition
-from writ_rules.engine.clauses.scopes import EffectClause
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.rules.obligations import ADMIN_DEMAND
 from writ_rules.engine.rules.rule import Rule
@@ -47,26 +46,22 @@ def target_classes(
     if every is None:
         every = tuple(synthetic.targets(verb.operation, _from(about, rules)))
     name = verb.operation.name
-    distinguishing: dict[Any, None] = {}
-    for rule in rules:
-        distinguishing |= dict.fromkeys(clause for clause in rule.scope if not isinstance(clause, EffectClause))
-        distinguishing |= dict.fromkeys(
-            clause for clause in rule.conditions[name] if isinstance(clause, AttributeCondition)
-        )
+    attributes = (one for rule in rules for one in rule.conditions[name] if isinstance(one, AttributeCondition))
+    distinguishing = ClauseResults([*(clause for rule in rules for clause in timeless(rule)), *attributes])
+    covering = None if about is None else CoveringRules(about, timeless)
     opaque = judged_elsewhere(verb, rules)
+    judged = (
+        (target, distinguishing.of(case_of(verb, target, ANYBODY)))
+        for target in every
+        if offered(target, verb.operation)
+    )
     return _grouped(
         (
             target,
-            (
-                target.id if opaque else "",
-                target.role,
-                target.gateway is not None,
-                *signature(distinguishing, case_of(verb, target, ANYBODY)),
-            ),
+            (target.id if opaque else "", target.role, target.gateway is not None, frozenset(results.items())),
         )
-        for target in every
-        if offered(target, verb.operation)
-        and (about is None or _is_about([rule.scope for rule in about], case_of(verb, target, ANYBODY)))
+        for target, results in judged
+        if covering is None or covering.any_among(results)
     )
 
 
@@ -76,28 +71,21 @@ def principal_classes(
     """Return the classes of all principals; `about`: only of principals in the scope of one of these rules."""
     every = question_space.principals
     if every is None:
-        every = tuple(synthetic.principals(_from(about, rules)))
-    distinguishing: dict[Any, None] = {}
-    for rule in rules:
-        distinguishing |= dict.fromkeys(rule.people)
+        every = tuple(synthetic.principals(_from(about, rules), len(about or ())))
+    distinguishing = ClauseResults(clause for rule in rules for clause in rule.people)
+    covering = None if about is None else CoveringRules(about, lambda rule: rule.people)
     opaque = judged_elsewhere(verb, rules)
+    judged = ((principal, distinguishing.of(case_of(verb, ANY_TARGET, principal))) for principal in every)
     return _grouped(
-        (principal, (principal.id if opaque else "", *signature(distinguishing, case_of(verb, ANY_TARGET, principal))))
-        for principal in every
-        if about is None or _is_about([rule.people for rule in about], case_of(verb, ANY_TARGET, principal))
+        (principal, (principal.id if opaque else "", frozenset(results.items())))
+        for principal, results in judged
+        if covering is None or covering.any_among(results)
     )
 
 
 def _from(about: Sequence[Rule] | None, rules: Sequence[Rule]) -> list[Rule]:
     """Return the rules, those of `about` first: the number of synthetic targets and principals is limited."""
     return list(dict.fromkeys([*(about or ()), *rules]))
-
-
-def _is_about(scopes: Iterable[Iterable[Any]], case: Case) -> bool:
-    """Return whether one of these scopes covers the case, ignoring time."""
-    return any(
-        all(clause.miss(case) is None for clause in scope if not isinstance(clause, EffectClause)) for scope in scopes
-    )
 
 
 def synthesis_notes(question_space: QuestionSpace, verb: Verb, rules: Sequence[Rule]) -> list[str]:
@@ -107,12 +95,24 @@ def synthesis_notes(question_space: QuestionSpace, verb: Verb, rules: Sequence[R
     return [f"{verb.operation.name}: {note}" for note in notes]
 
 
-def of_the_same_roles(members: Sequence[Principal]) -> list[list[Principal]]:
+class PrincipalGroup(Struct, frozen=True, eq=False, kw_only=True):
+    """Principals of one kind with the same roles; `first` is one of them."""
+
+    kind: str
+    roles: tuple[str, ...]
+    first: Principal
+    ids: frozenset[str]
+
+
+def of_the_same_roles(members: Sequence[Principal]) -> list[PrincipalGroup]:
     """Group principals by kind and roles."""
-    groups: dict[tuple[object, ...], list[Principal]] = {}
+    groups: dict[tuple[str, tuple[str, ...]], list[Principal]] = {}
     for member in members:
-        groups.setdefault((member.kind, *sorted(member.roles)), []).append(member)
-    return list(groups.values())
+        groups.setdefault((member.kind, tuple(sorted(member.roles))), []).append(member)
+    return [
+        PrincipalGroup(kind=kind, roles=roles, first=alike[0], ids=frozenset(one.id for one in alike))
+        for (kind, roles), alike in groups.items()
+    ]
 
 
 def judged_elsewhere(verb: Verb, rules: Iterable[Rule]) -> bool:
@@ -120,12 +120,6 @@ def judged_elsewhere(verb: Verb, rules: Iterable[Rule]) -> bool:
     class.
     """
     return any(isinstance(one, EvaluatorCondition) for rule in rules for one in rule.conditions[verb.operation.name])
-
-
-def asks_more(verb: Verb, rules: Iterable[Rule]) -> bool:
-    """Return whether the decision depends on the identity of target or principal, beyond the scope of the rules."""
-    distinguishing = (one for rule in rules for one in rule.conditions[verb.operation.name])
-    return any(isinstance(one, AttributeCondition | EvaluatorCondition) for one in distinguishing)
 
 
 def populated(question_space: QuestionSpace, policies: Iterable[Policy]) -> QuestionSpace:

@@ -7,22 +7,22 @@ many kinds. Every change comes with a request decided by both policies.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from functools import cached_property
+from functools import cached_property, partial
 
 from msgspec import Struct, json, structs
 
 from writ_contracts.decisions import Effect
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Principal, Target
+from writ_contracts.operations import Catalogue
 from writ_rules.analysis.assumed_facts import facts
 from writ_rules.analysis.changes import Change as Change
-from writ_rules.analysis.changes import ChangeCollection, ChangeKind, Kind
+from writ_rules.analysis.changes import ChangeCollection, ChangeKind, ConcernedGroup, Evidence, Kind
 from writ_rules.analysis.changes import Diff as Diff
 from writ_rules.analysis.classes import (
-    asks_more,
     defaults_of,
     every_rule,
-    of_the_same_roles,
+    judged_elsewhere,
     populated,
     principal_classes,
     rules_of,
@@ -31,12 +31,11 @@ from writ_rules.analysis.classes import (
 )
 from writ_rules.analysis.question_space import QuestionSpace
 from writ_rules.analysis.questions import QuestionDecider, approved
-from writ_rules.analysis.request_space import OptionsByRules, RelevantRules, RequestVariant, relevant, request
+from writ_rules.analysis.relevance import Pair, RelevanceIndex, on_attributes
+from writ_rules.analysis.request_space import OptionsByRules, RelevantRules, RequestVariant, request
 from writ_rules.analysis.terms import terms
-from writ_rules.engine.clauses.case import DecisionRequest
-from writ_rules.engine.compile import compile_policy
+from writ_rules.engine.compile import Policy, compile_policy
 from writ_rules.engine.decide import Ruling
-from writ_rules.engine.facts import Facts
 from writ_rules.engine.policy_file import times
 from writ_rules.engine.policy_file.format import (
     ApprovalWindowsEntry,
@@ -69,14 +68,31 @@ def diff(old: PolicyDocument, new: PolicyDocument, question_space: QuestionSpace
 
     Raises Invalid (`invalid_policy`) for a policy which doesn't compile.
     """
+    catalogue = question_space.catalogue
+    return diff_of(_compiled(old, catalogue), _compiled(new, catalogue), question_space, at)
+
+
+def diff_of(old: Policy, new: Policy, question_space: QuestionSpace, at: float) -> Diff:
+    """Return the changes brought by `new`, as `diff` does."""
     return _Comparison(old, new, question_space, at).run()
 
 
+def _compiled(file: PolicyDocument, catalogue: Catalogue) -> Policy:
+    policy, findings = compile_policy(file, catalogue)
+    if policy is None:
+        raise Invalid("; ".join(finding.message for finding in findings)[:1000], code="invalid_policy")
+    return policy
+
+
 class _Difference(Struct, frozen=True, eq=False):
-    """A kind of request which shows a change; `approving`: the side whose demands are met, 0 the old, 1 the new."""
+    """A kind of request which shows a change; `approving`: the side whose demands are met, 0 the old, 1 the new.
+
+    `shown`: the request of the first principal for which it was tried.
+    """
 
     option: RequestVariant
     approving: int | None = None
+    shown: Evidence | None = None
 
 
 _Differences = dict[tuple[ChangeKind, tuple[str, ...]], _Difference]
@@ -86,10 +102,8 @@ _Differences = dict[tuple[ChangeKind, tuple[str, ...]], _Difference]
 class _Side:
     """One of the two policies, with the texts of its rules, by which unchanged rules are recognised."""
 
-    def __init__(self, file: PolicyDocument, question_space: QuestionSpace) -> None:
-        policy, findings = compile_policy(file, question_space.catalogue)
-        if policy is None:
-            raise Invalid("; ".join(finding.message for finding in findings)[:1000], code="invalid_policy")
+    def __init__(self, policy: Policy) -> None:
+        file = policy.file
         self.policy = policy
         self.rules = {rule.name: rule for rule in every_rule(policy)}
         entry = json.decode(json.encode(file.policies))
@@ -125,15 +139,15 @@ def _differing(old: _Side, new: _Side) -> set[Rule]:
 
 
 class _Comparison:
-    def __init__(self, old: PolicyDocument, new: PolicyDocument, question_space: QuestionSpace, at: float) -> None:
-        self.sides = (_Side(old, question_space), _Side(new, question_space))
-        self.policies = [side.policy for side in self.sides]
+    def __init__(self, old: Policy, new: Policy, question_space: QuestionSpace, at: float) -> None:
+        self.sides = (_Side(old), _Side(new))
+        self.policies = [old, new]
         self.question_space, self.at = question_space, at
         self.people = populated(question_space, self.policies)
         self.asker = QuestionDecider(self.people.people())
         self.found = ChangeCollection(question_space)
         self.differing = _differing(*self.sides)
-        self.known: dict[tuple[object, ...], _Differences] = {}
+        self.known: dict[tuple[object, ...], tuple[_Differences, list[str]]] = {}
         self.bounded: dict[str, None] = {}
         self.defaults = {name: defaults_of(self.policies, name) for name in self.policies[0].verbs}
         self.options = OptionsByRules()
@@ -155,80 +169,78 @@ class _Comparison:
         about = [rule for rule in rules if rule in self.differing] if same else None
         principals = principal_classes(self.question_space, verb, rules, about)
         self.bounded |= dict.fromkeys(synthesis_notes(self.question_space, verb, rules))
-        for targets in target_classes(self.question_space, verb, rules, about):
-            for members in principals:
-                rules_of_sides = [
-                    relevant(policy, verb.operation.name, targets[0], members[0]) for policy in self.policies
-                ]
-                texts = [side.text(one) for side, one in zip(self.sides, rules_of_sides, strict=True)]
-                if not (same and texts[0] == texts[1]):
-                    self._compare(verb, targets, members, rules_of_sides)
+        targets = target_classes(self.question_space, verb, rules, about)
+        pairs = RelevanceIndex(verb, self.policies, rules).pairs(targets, principals, self.differing if same else None)
+        for pair in pairs:
+            texts = [side.text(rules) for side, rules in zip(self.sides, pair.rules, strict=True)]
+            if not (same and texts[0] == texts[1]):
+                self._compare(verb, pair)
 
-    def _compare(
-        self, verb: Verb, targets: list[Target], members: list[Principal], rules_of_sides: list[RelevantRules]
-    ) -> None:
-        names = [tuple(rule.name for rule in rules.all()) for rules in rules_of_sides]
-        self.reached.update(*names)
-        key: tuple[object, ...] = (verb.operation.name, targets[0].role, targets[0].gateway is not None, *names)
-        if asks_more(verb, [rule for each in rules_of_sides for rule in each.all()]):
-            key = (*key, targets[0].id, members[0].id)
+    def _compare(self, verb: Verb, pair: Pair) -> None:
+        self.reached.update(rule.name for rule in pair.every_rule() if rule in pair.fitting)
+        # The target's role and gateway matter only by the rules that they bring.
+        key: tuple[object, ...] = (verb.operation.name, *(rules.names() for rules in pair.rules))
+        if any(on_attributes(rule, verb) for rule in pair.every_rule()):
+            key = (*key, pair.attributes)
+        if judged_elsewhere(verb, pair.every_rule()):
+            key = (*key, pair.targets[0].id, pair.principals[0].id)
         if key not in self.known:
-            self.known[key] = self._differences(verb, targets[0], members[0], rules_of_sides)
-        for (change_kind, _), difference in self.known[key].items():
-            for alike in of_the_same_roles(members):
-                # The approvals are those of this principal: nobody may approve their own request.
-                shown = self._shown(verb, targets[0], alike[0], difference)
-                if shown is not None and self._kind_of_change(verb.operation.name, *shown[2:]) == change_kind:
-                    changed = self._changed(rules_of_sides, *shown[2:])
-                    self.found.note(change_kind, *shown, changed=changed, targets=targets, principals=alike)
+            self.known[key] = self._differences(verb, pair)
+        differences, limits = self.known[key]
+        self.bounded |= dict.fromkeys(f"{verb.operation.name} on {pair.targets[0].role}: {limit}" for limit in limits)
+        for (change_kind, changed), difference in differences.items():
+            for people in pair.groups:
+                group = ConcernedGroup(operation=verb.operation.name, targets=pair.targets, people=people)
+                evidence = partial(self._evidence, verb, group, difference)
+                if difference.approving is None:
+                    self.found.note(change_kind, changed, group, evidence)
+                # Approvals are those of one principal: nobody may approve their own request.
+                elif (shown := evidence()) and self._kind_of_change(verb.operation.name, *shown[2:]) == change_kind:
+                    self.found.note(change_kind, self._changed(pair, *shown[2:]), group, partial(_same_evidence, shown))
 
-    def _differences(
-        self, verb: Verb, target: Target, principal: Principal, rules_of_sides: list[RelevantRules]
-    ) -> _Differences:
+    def _evidence(self, verb: Verb, group: ConcernedGroup, difference: _Difference) -> Evidence | None:
+        target, principal, shown = group.targets[0], group.people.first, difference.shown
+        if shown is not None and shown[0].target is target and shown[0].principal is principal:
+            return shown
+        return self._shown(verb, target, principal, difference)
+
+    def _differences(self, verb: Verb, pair: Pair) -> tuple[_Differences, list[str]]:
+        """Return the changes for the first target and principal, and the limits of the result."""
         found: _Differences = {}
-        tried = self.options.options(
-            verb, self.policies, rules_of_sides, self.at, about=self._may_matter(rules_of_sides)
-        )
-        scope, many = f"{verb.operation.name} on {target.role}", len(tried.options)
+        about = self._may_matter(pair)
+        if about is not None and not about:
+            return found, []
+        tried = self.options.options(verb, self.policies, pair.rules, self.at, about=about)
+        many, limits = len(tried.options), list(tried.notes)
         if many < tried.every or self.compared + many > MOST_COMPARED:
-            self.bounded[f"{scope}: {many} of {tried.every} kinds of request tried"] = None
-        self.bounded |= dict.fromkeys(f"{scope}: {note}" for note in tried.notes)
+            limits.insert(0, f"{many} of {tried.every} kinds of request tried")
         for option in tried.options[: max(0, MOST_COMPARED - self.compared)]:
-            shown = self._compared(verb, target, principal, option, rules_of_sides)
+            shown = self._compared(verb, pair, option)
             decided = {key: one for key, one in shown.items() if key[0][0] != "other_terms"}
             for key, difference in (decided or shown).items():
                 found.setdefault(key, difference)
-        return _telling(found)
+        return _telling(found), limits
 
-    def _compared(
-        self,
-        verb: Verb,
-        target: Target,
-        principal: Principal,
-        option: RequestVariant,
-        rules_of_sides: list[RelevantRules],
-    ) -> _Differences:
+    def _compared(self, verb: Verb, pair: Pair, option: RequestVariant) -> _Differences:
         """Return the changes shown by one kind of request: as it is, and with the approvals of either side where both
         demand some.
         """
         differences: _Differences = {}
         for approving in (None, 0, 1):
             difference = _Difference(option, approving)
-            shown = self._shown(verb, target, principal, difference)
+            shown = self._shown(verb, pair.targets[0], pair.principals[0], difference)
             self.compared += 1
             if shown is None:
                 break
             change_kind = self._kind_of_change(verb.operation.name, *shown[2:])
             if change_kind is not None:
-                changed = tuple(self._changed(rules_of_sides, *shown[2:]))
-                differences.setdefault((change_kind, changed), difference)
+                changed = tuple(self._changed(pair, *shown[2:]))
+                differences.setdefault((change_kind, changed), structs.replace(difference, shown=shown))
             if [ruling.effect for ruling in shown[2:]] != ["require_approval"] * 2 and approving is None:
                 break
         return differences
 
-    def _shown(
-        self, verb: Verb, target: Target, principal: Principal, difference: _Difference
-    ) -> tuple[DecisionRequest, Facts, Ruling, Ruling] | None:
+    def _shown(self, verb: Verb, target: Target, principal: Principal, difference: _Difference) -> Evidence | None:
         """Return the request with the rulings of both policies; None if the schema refuses it or nothing differs."""
         decision_request = request(verb.operation, target, principal, difference.option)
         if decision_request is None:
@@ -240,20 +252,19 @@ class _Comparison:
         before, after = (self.asker.decide(policy, decision_request, known) for policy in self.policies)
         return decision_request, known, before, after
 
-    def _may_matter(self, rules_of_sides: list[RelevantRules]) -> list[Rule] | None:
+    def _may_matter(self, pair: Pair) -> list[Rule] | None:
         """Return the differing rules if a request matching none of them is decided alike; None where this is not
         certain.
 
         Under an open default and within a gateway's limits, the scope of a rule matters too.
         """
-        rules = [rule for each in rules_of_sides for rule in each.all() if rule in self.differing]
+        rules = [rule for rule in pair.every_rule() if rule in self.differing]
         open_default = any(not policy.deny_by_default for policy in self.policies)
-        limiting = any(
-            rule.effect != "deny" for each in rules_of_sides for rule in each.inherited if rule in self.differing
-        )
+        inherited = (rule for each in pair.rules for rule in each.inherited)
+        limiting = any(rule.effect != "deny" and rule in self.differing for rule in inherited)
         if self.sides[0].switches != self.sides[1].switches or open_default or limiting:
             return None
-        return rules
+        return [rule for rule in rules if rule in pair.fitting]
 
     def _kind_of_change(self, operation: str, before: Ruling, after: Ruling) -> ChangeKind | None:
         kind = _KINDS.get((before.effect, after.effect))
@@ -265,12 +276,12 @@ class _Comparison:
         differing_terms = tuple(terms(verb, (self.sides[0].rules, self.sides[1].rules), before, after))
         return ("other_terms", differing_terms) if differing_terms else None
 
-    def _changed(self, rules_of_sides: list[RelevantRules], before: Ruling, after: Ruling) -> list[str]:
+    def _changed(self, pair: Pair, before: Ruling, after: Ruling) -> list[str]:
         """Return the differing rules: among the deciding ones, else among all which could apply; else the policy's own
         keys.
         """
         differing = self._differing_among(before.rules + after.rules)
-        differing = differing or self._differing_among(rule.name for each in rules_of_sides for rule in each.all())
+        differing = differing or self._differing_among(rule.name for rule in pair.every_rule())
         return differing or self._switched
 
     def _differing_among(self, names: Iterable[str]) -> list[str]:
@@ -291,6 +302,10 @@ class _Comparison:
             yield f"only what its rules reach is listed for: {', '.join(sorted(now_limited)) or 'nobody'}"
         old, new = (side.bounds for side in self.sides)
         yield from (f"{name}: {old[name]} → {new[name]}" for name in old if not _same(old[name], new[name]))
+
+
+def _same_evidence(shown: Evidence) -> Evidence:
+    return shown
 
 
 def _telling(found: _Differences) -> _Differences:

@@ -5,8 +5,7 @@ and principal it is therefore enough to try one value, one instant and one state
 All other requests are decided like one of these.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
+from collections.abc import Iterable, Mapping, Sequence, Set
 from math import prod
 from typing import Any
 
@@ -19,17 +18,18 @@ from writ_contracts.parameters import defaults
 from writ_documents.readers import NOBODYS_KEY
 from writ_rules.analysis import analysis_limits
 from writ_rules.analysis.assumed_facts import NOTHING, AssumedFacts, scans, suppositions
+from writ_rules.analysis.scope_index import ClauseResults, CoveringRules, holds, timeless
 from writ_rules.engine.clauses.case import Case, DecisionRequest
-from writ_rules.engine.clauses.conditions import ParameterCondition, ScanCondition
+from writ_rules.engine.clauses.conditions import ParameterCondition, ScanCondition, TimeCondition
 from writ_rules.engine.clauses.scopes import EffectClause
 from writ_rules.engine.compile import Policy, is_behind_gateway
 from writ_rules.engine.facts import NO_FACTS, Facts
-from writ_rules.engine.matching.index import indexed
+from writ_rules.engine.policy_file.times import Occasion
 from writ_rules.engine.rules.rule import Rule
 from writ_rules.engine.verbs import Verb
 from writ_rules.values.combinations import spread
 from writ_rules.values.domains import domain
-from writ_rules.values.instants import MOST_DATED, dates, distinct, instants
+from writ_rules.values.instants import MOST_DATED, distinct
 from writ_rules.values.repairs import Repairs
 from writ_rules.values.samples import candidates, optional
 
@@ -48,6 +48,16 @@ class RelevantRules(Struct, frozen=True, eq=False, kw_only=True):
 
     def all(self) -> tuple[Rule, ...]:
         return (*self.own, *self.inherited, *self.emergency)
+
+    def names(self) -> tuple[tuple[str, ...], ...]:
+        return tuple(tuple(rule.name for rule in each) for each in (self.own, self.inherited, self.emergency))
+
+    def among(self, rules: Set[Rule]) -> "RelevantRules":
+        """Return those that are among these rules."""
+        own, inherited, emergency = (
+            tuple(rule for rule in each if rule in rules) for each in (self.own, self.inherited, self.emergency)
+        )
+        return RelevantRules(own=own, inherited=inherited, emergency=emergency)
 
 
 class RequestVariant(Struct, frozen=True, eq=False, kw_only=True):
@@ -86,20 +96,20 @@ def request(
     )
 
 
+def rules_at(policy: Policy, operation: str, target: Target) -> RelevantRules:
+    """Return the rules for the target's role and its gateway."""
+    return RelevantRules(
+        own=policy.own(operation, target),
+        inherited=policy.inherited.get(operation, ()) if is_behind_gateway(target) else (),
+        emergency=policy.urgent.get((operation, target.role), ()),
+    )
+
+
 def relevant(policy: Policy, operation: str, target: Target, principal: Principal) -> RelevantRules:
     """Return the rules which could apply."""
     case = case_of(policy.verbs[operation], target, principal)
-    gateway = policy.inherited.get(operation, ()) if is_behind_gateway(target) else ()
-    emergency = [
-        rule
-        for rule in policy.emergency
-        if operation in rule.operations and (rule.roles is None or target.role in rule.roles)
-    ]
-    own, inherited, urgent = (
-        tuple(rule for rule in rules if _is_about(rule, case))
-        for rules in (policy.own(operation, target), gateway, emergency)
-    )
-    return RelevantRules(own=own, inherited=inherited, emergency=urgent)
+    rules = rules_at(policy, operation, target)
+    return rules.among({rule for rule in rules.all() if _is_about(rule, case)})
 
 
 def options(
@@ -174,7 +184,7 @@ class OptionsByRules:
 
 def signature(clauses: Iterable[Any], case: Case) -> tuple[object, ...]:
     """Return the result of each clause: two cases of one signature are the same to all of them."""
-    return tuple(_holds(clause, case) for clause in clauses)
+    return tuple(holds(clause, case) for clause in clauses)
 
 
 def case_of(
@@ -199,13 +209,7 @@ def case_of(
 
 
 def _is_about(rule: Rule, case: Case) -> bool:
-    scope = (clause for clause in rule.scope if not isinstance(clause, EffectClause))
-    return all(clause.miss(case) is None for clause in (*rule.people, *scope))
-
-
-def _holds(clause: Any, case: Case) -> bool | None:
-    miss = clause.miss(case)
-    return True if miss is None else None if miss.erred else False
+    return all(clause.miss(case) is None for clause in (*rule.people, *timeless(rule)))
 
 
 def _parameters(rules: Iterable[Rule], verb: Verb) -> list[ParameterCondition]:
@@ -232,8 +236,8 @@ def _values(
     notes |= dict.fromkeys(analysis_limits.of_values(verb, name, telling, possible))
     results = _results(verb, name, possible, conditions, at)
     if about is not None:  # values on which all of these rules are certain to fail tell nothing
-        constraints = {frozenset(one for one in _parameters([rule], verb) if one.name == name) for rule in about}
-        results = [(value, held) for value, held in results if any(each <= held.keys() for each in constraints)]
+        may_match = CoveringRules(about, lambda rule: [one for one in _parameters([rule], verb) if one.name == name])
+        results = [(value, held) for value, held in results if may_match.any_among(dict.fromkeys(held, True))]
     notes |= dict.fromkeys(analysis_limits.of_pairs(verb, name, telling, checks, [value for value, _ in results]))
     for value, held in results:
         by_results.setdefault(frozenset(held.items()), value)
@@ -246,15 +250,8 @@ def _results(
     verb: Verb, name: str, values: Iterable[Any], conditions: Sequence[ParameterCondition], at: float
 ) -> list[tuple[Any, dict[ParameterCondition, bool | None]]]:
     """Return each value with the results of the conditions that are not certain to fail on it."""
-    # Conditions that an index leaves out are certain to fail: of 1,000 patterns about one may match a text.
-    judged, indexes = indexed(conditions, lambda condition: condition)
-    results: list[tuple[Any, dict[ParameterCondition, bool | None]]] = []
-    for value in values:
-        case = case_of(verb, ANY_TARGET, ANYBODY, {name: value}, at)
-        may_hold = chain(judged, *(index.of(case) for index in indexes))
-        held = ((one, _holds(one, case)) for one in may_hold)
-        results.append((value, {one: holds for one, holds in held if holds is not False}))
-    return results
+    found = ClauseResults(conditions)
+    return [(value, found.of(case_of(verb, ANY_TARGET, ANYBODY, {name: value}, at))) for value in values]
 
 
 def _suppositions(verb: Verb, rules: Sequence[Rule], at: float, notes: dict[str, None]) -> list[AssumedFacts]:
@@ -276,18 +273,16 @@ def _suppositions(verb: Verb, rules: Sequence[Rule], at: float, notes: dict[str,
 def _moments(
     verb: Verb, policies: Iterable[Policy], rules: Iterable[Rule], at: float, notes: dict[str, None]
 ) -> list[float]:
-    name = verb.operation.name
-    found_instants: dict[Any, None] = dict.fromkeys(policy.in_effect for policy in policies)
+    effects = dict.fromkeys(policy.in_effect for policy in policies)
+    windows: dict[tuple[Occasion, ...], None] = {}
     for rule in rules:
-        found_instants |= dict.fromkeys(clause for clause in rule.scope if isinstance(clause, EffectClause))
-        found_instants |= dict.fromkeys(clause for clause in rule.conditions[name] if hasattr(clause, "windows"))
-    verbs = [
-        lambda moment, clause=clause: clause.miss(case_of(verb, ANY_TARGET, ANYBODY, at=moment)) is None
-        for clause in found_instants
-    ]
-    if (many := len(dates(found_instants))) > MOST_DATED:
+        effects |= dict.fromkeys(clause for clause in rule.scope if isinstance(clause, EffectClause))
+        conditions = rule.conditions[verb.operation.name]
+        windows |= dict.fromkeys(one.windows for one in conditions if isinstance(one, TimeCondition))
+    moments, many = distinct(tuple(effects), tuple(windows), at)
+    if many > MOST_DATED:
         notes[f"of {many} first and last moments the weeks around {MOST_DATED} were tried"] = None
-    return distinct(instants(found_instants, at), verbs)
+    return list(moments)
 
 
 def _required(verb: Verb, named: Sequence[str]) -> dict[str, Any]:

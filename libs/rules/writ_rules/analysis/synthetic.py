@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import chain, combinations, count, islice, product
 from math import prod
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from msgspec.json import encode
 
@@ -22,6 +22,7 @@ from writ_rules.engine.rules.rule import Rule
 from writ_rules.values.combinations import spread_over
 from writ_rules.values.samples import suggestions
 
+Item = TypeVar("Item")
 MOST_TARGETS, MOST_PRINCIPALS, MOST_ROLES, MOST_VALUES = 2_000, 600, 6, 8
 ROLES: tuple[Role, ...] = get_args(Role)
 GATEWAY = "some-gateway"
@@ -35,7 +36,8 @@ def targets(operation: Operation, rules: Iterable[Rule]) -> list[Target]:
         return [WRIT]
     listed = list(rules)
     places, axes = _target_axes(operation, listed)
-    made = [*(each for rule in listed for each in _about(rule, operation)), *spread_over(places, axes, MOST_TARGETS)]
+    about = _first_of_each(_about(rule, operation) for rule in listed)
+    made = [*about, *spread_over(places, axes, MOST_TARGETS)]
     distinct: dict[object, Target] = {}
     taken = {name for *_, name in made if name}
     for (role, gateway), owned, attributes, name in made:
@@ -56,18 +58,19 @@ def targets(operation: Operation, rules: Iterable[Rule]) -> list[Target]:
     return list(distinct.values())
 
 
-def principals(rules: Iterable[Rule]) -> list[Principal]:
+def principals(rules: Iterable[Rule], least: int = 0) -> list[Principal]:
     """Return principals of each kind, with and without each role the rules name, alone and two at a time; and each
-    named user.
+    named user. `least`: how many may be made in any case, such as one for each of the first rules.
     """
     listed = list(rules)
+    most = max(MOST_PRINCIPALS, min(least, MOST_TARGETS))
     kinds, axes = _principal_axes(listed)
-    made = [*(each for rule in listed for each in _by(rule)), *spread_over(kinds, axes, MOST_PRINCIPALS)]
+    made = [*_first_of_each(_by(rule) for rule in listed), *spread_over(kinds, axes, MOST_PRINCIPALS)]
     distinct: dict[object, Principal] = {}
     taken = {_token(name) for *_, name in made if name}
     for kind, owned, name in made:
         key = (kind, owned, name)
-        if key not in distinct and len(distinct) < MOST_PRINCIPALS:
+        if key not in distinct and len(distinct) < most:
             token = _token(name) if name else _unused(_token(kind, *owned), taken)
             distinct[key] = _principal(token, kind, owned)
     return list(distinct.values())
@@ -104,6 +107,12 @@ def _principal_axes(rules: Iterable[Rule]) -> tuple[list[Any], list[list[Any]]]:
     sets += list(combinations(roles, 2)) if len(roles) <= MOST_ROLES else []
     sets += [tuple(roles)] if len(roles) > 2 else []
     return list(get_args(Kind)), [sets, [None, *users]]
+
+
+def _first_of_each(several: Iterable[Iterable[Item]]) -> list[Item]:
+    """Return the items, the first of each iterable before all others: if there are too many, no rule is left out."""
+    rows = [list(items) for items in several]
+    return [*(row[0] for row in rows if row), *(item for row in rows for item in row[1:])]
 
 
 def _about(rule: Rule, operation: Operation) -> Iterator[tuple[Any, ...]]:

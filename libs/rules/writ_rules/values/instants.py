@@ -3,9 +3,12 @@
 Between two of them nothing changes, so one instant of each kind stands for all of its kind.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 from typing import Any
+
+from msgspec import Struct
 
 from writ_rules.engine.clauses.scopes import EffectClause
 from writ_rules.engine.policy_file.maintenance import LONGEST_DAYS, RepeatedWindow, SingleWindow
@@ -42,13 +45,25 @@ def _windows(clauses: Iterable[Any]) -> list[Occasion]:
     return [window for clause in clauses for window in getattr(clause, "windows", ())]
 
 
-def distinct(candidates: Iterable[float], holds: Iterable[Callable[[float], object]]) -> list[float]:
-    """Return one instant for each combination of results: the first one."""
-    predicates = list(holds)
-    by_results: dict[tuple[object, ...], float] = {}
-    for moment in candidates:
-        by_results.setdefault(tuple(holds_at(moment) for holds_at in predicates), moment)
-    return list(by_results.values())
+class _Windows(Struct, frozen=True):
+    windows: tuple[Occasion, ...]
+
+
+@lru_cache(maxsize=64)
+def distinct(
+    effects: tuple[EffectClause, ...], alternatives: tuple[tuple[Occasion, ...], ...], at: float
+) -> tuple[tuple[float, ...], int]:
+    """Return one instant for each combination of results, the first one, and the number of first and last moments.
+
+    `alternatives`: each holds while one of its windows is open. Many rules have the same ones, so results are kept.
+    """
+    clauses = [*effects, *(_Windows(windows) for windows in alternatives)]
+    by_results: dict[tuple[bool, ...], float] = {}
+    for moment in instants(clauses, at):
+        inside = (clause.since <= moment < clause.until for clause in effects)
+        opened = (any(one.holds(wall_clock(moment, one.zone)) for one in windows) for windows in alternatives)
+        by_results.setdefault((*inside, *opened), moment)
+    return tuple(by_results.values()), len(dates(clauses))
 
 
 def _edges(window: Occasion, base: float) -> Iterator[float]:

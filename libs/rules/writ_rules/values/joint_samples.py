@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any
 
 from writ_rules.engine.clauses.patterns import Pattern
+from writ_rules.engine.matching.literals import Edges, edges
 from writ_rules.values import regexes
 from writ_rules.values.domains import taken
 
@@ -24,27 +25,36 @@ LONGEST = 120
 @lru_cache(maxsize=1_024)
 def joined(hint: Any, patterns: tuple[Pattern, ...], texts: tuple[str, ...]) -> tuple[str, ...]:
     """Return texts a parameter of this type accepts, one for each combination of matches missing in `texts`."""
-    used = patterns[:MOST_PATTERNS]
+    used = _apart(patterns)[:MOST_PATTERNS]
     pieces = [piece for each in used for piece in regexes.samples(each.text)[:MOST_PIECES]]
     pieces += [piece for each in used for piece in regexes.named(each.text)]
     pieces = list(dict.fromkeys(pieces))
     known: dict[tuple[bool, ...], str] = {}
+    judged = [(each, edges(each.text)) for each in used]
+    every = 2 ** len(used)
     for text in taken(hint, texts):
-        known.setdefault(_answers(used, text), text)
+        known.setdefault(_answers(judged, text), text)
+        if len(known) == every:
+            return ()
     first, tried = len(known), 0
     for _ in range(ROUNDS):
         before = len(known)
         for text in islice(_mixed(list(known.values()), pieces), MOST_TRIES - tried):
             tried += 1
             for made in taken(hint, [text]):
-                known.setdefault(_answers(used, made), made)
-        if len(known) in (before, 2 ** len(used)):
+                known.setdefault(_answers(judged, made), made)
+        if len(known) in (before, every):
             break
     return tuple(islice(known.values(), first, None))
 
 
-def _answers(patterns: Iterable[Pattern], text: str) -> tuple[bool, ...]:
-    return tuple(_covers(pattern, text) for pattern in patterns)
+def _apart(patterns: Iterable[Pattern]) -> list[Pattern]:
+    """Return the patterns, each once: without a dot it makes no difference that one denies."""
+    return list({one if "." in one.text else one.text: one for one in patterns}.values())
+
+
+def _answers(patterns: Iterable[tuple[Pattern, Edges]], text: str) -> tuple[bool, ...]:
+    return tuple(known.fit(text) and _covers(pattern, text) for pattern, known in patterns)
 
 
 def _covers(pattern: Pattern, text: str) -> bool:

@@ -8,6 +8,7 @@ pattern.
 import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from itertools import islice, product
 from re import _constants as names  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
@@ -25,10 +26,15 @@ class NoSample(Exception):
 
 def samples(pattern: str) -> list[str]:
     """Return a few strings, short ones first; empty where none can be derived."""
+    return list(_samples(pattern))
+
+
+@lru_cache(maxsize=256)
+def _samples(pattern: str) -> tuple[str, ...]:
     try:
-        return list(dict.fromkeys(islice(_sequence(tree_of(pattern)), MOST)))
+        return tuple(dict.fromkeys(islice(_sequence(tree_of(pattern)), MOST)))
     except (re.error, NoSample, OverflowError, RecursionError):
-        return []
+        return ()
 
 
 def named(pattern: str) -> list[str]:

@@ -47,7 +47,7 @@ def _candidates(hint: Any, types: frozenset[str], checks: tuple[Check, ...]) -> 
     """Operations whose parameters have one type, such as those on services, share the values: 1,000 patterns of one
     parameter take half a second.
     """
-    suggested = list(_of_hint(hint, ()))
+    suggested = list(_suggested(hint))
     needed = [value for check in checks for value in suggestions(check)]
     texts = [value for value in (*suggested, *needed) if isinstance(value, str)]
     lengths = [check.limit for check in checks if isinstance(check, LengthCheck)]
@@ -60,6 +60,11 @@ def _candidates(hint: Any, types: frozenset[str], checks: tuple[Check, ...]) -> 
         for made in taken(hint, [value]) if value is not None else ():
             by_content.setdefault(json.encode(made) + type(made).__name__.encode(), made)
     return tuple(by_content.values())
+
+
+@lru_cache(maxsize=256)
+def _suggested(hint: Any) -> tuple[Any, ...]:
+    return tuple(_of_hint(hint, ()))
 
 
 def _of_patterns(hint: Any, checks: Iterable[Check], texts: list[Any]) -> Iterable[str]:

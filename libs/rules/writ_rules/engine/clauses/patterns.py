@@ -76,4 +76,4 @@ def pattern(text: str, *, deny: bool) -> Pattern:
 def glob(text: str) -> Pattern:
     """Return a pattern with `*` and `?` as in file names; all other characters are literal."""
     escaped = re2.escape(text).replace(r"\*", ".*").replace(r"\?", ".")
-    return Pattern(escaped, dot_takes_newline=True)
+    return _kept.find(escaped, deny=True)

@@ -1,0 +1,100 @@
+"""Differences of large policies: all are found, and the work grows with the number of rules, not with its square."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tests.rules.asking import CATALOGUE, rule
+from tests.rules.test_diff import compared, constrained
+
+from writ_rules.analysis import scope_index
+from writ_rules.analysis.question_space import QuestionSpace
+from writ_rules.engine.clauses.patterns import Pattern
+
+
+def test_a_value_is_not_compared_with_every_pattern_that_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    judged: list[bool | None] = []
+
+    def counted(clause: Any, case: Any) -> bool | None:
+        judged.append(holds(clause, case))
+        return judged[-1]
+
+    def named(most: int, many: int) -> list[dict[str, Any]]:
+        constraints = [{"service_name": {"pattern": f"app{number}-[a-z]+"}} for number in range(many)]
+        return [constrained(f"r{number}", **one, timeout={"max": most}) for number, one in enumerate(constraints)]
+
+    holds = scope_index.holds
+    monkeypatch.setattr(scope_index, "holds", counted)
+    counts = []
+    for many in (20, 80):
+        judged.clear()
+        found = compared(named(60, many), named(61, many)).changes
+        assert len({name for one in found for name in one.changed}) == many
+        counts.append(len(judged))
+    assert counts[1] < 8 * counts[0], counts  # 12 times, if every value meets every pattern
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [
+        lambda number: {"targets": [f"app{number}-*"]},
+        lambda number: {"target_tags": [f"app{number}"]},
+        lambda number: {"target_attributes": {"app": f"app{number}"}},
+        lambda number: {"users": [f"user{number}"]},
+        lambda number: {"user_roles": [f"team{number}"]},
+    ],
+)
+def test_a_scope_is_not_compared_with_every_target_and_principal(
+    monkeypatch: pytest.MonkeyPatch, scope: Callable[[int], dict[str, Any]]
+) -> None:
+    judged: list[object] = []
+
+    def counted(clause: Any, case: Any) -> bool | None:
+        judged.append(clause)
+        return holds(clause, case)
+
+    def scoped(many: int, **keys: Any) -> list[dict[str, Any]]:
+        return [{**rule(f"r{number}", "service_stop"), **scope(number), **keys} for number in range(many)]
+
+    holds = scope_index.holds
+    monkeypatch.setattr(scope_index, "holds", counted)
+    counts = []
+    for many in (20, 80):
+        judged.clear()
+        found = compared(scoped(many), scoped(many, allowed=False), QuestionSpace(catalogue=CATALOGUE)).changes
+        assert {name for one in found for name in one.changed} == {f"r{number}" for number in range(many)}
+        counts.append(len(judged))
+    assert counts[1] < 8 * counts[0], counts  # 16 times, if every scope meets every target and principal
+
+
+@pytest.mark.parametrize("key", ["users", "targets"])
+def test_every_changed_rule_gets_a_synthetic_principal_and_target(key: str) -> None:
+    def named(**keys: Any) -> list[dict[str, Any]]:
+        return [{**rule(f"r{number}", "service_stop"), key: [f"app{number}"], **keys} for number in range(700)]
+
+    found = compared(named(), named(allowed=False), QuestionSpace(catalogue=CATALOGUE))
+    assert {name for one in found.changes for name in one.changed} == {f"r{number}" for number in range(700)}
+    assert found.unreached == []
+
+
+@pytest.mark.parametrize("pattern", ["app{}-[a-z]+", "[a-z]*app{}-api", "app{0}|old{0}|app{0}-.*"])
+def test_a_pattern_is_matched_only_with_texts_that_it_may_match(monkeypatch: pytest.MonkeyPatch, pattern: str) -> None:
+    matched: list[str] = []
+
+    def counted(self: Pattern, text: str) -> bool:
+        matched.append(text)
+        return covers(self, text)
+
+    def named(many: int, **keys: Any) -> list[dict[str, Any]]:
+        constraints = [{"service_name": {"pattern": pattern.format(number)}} for number in range(many)]
+        return [{**constrained(f"r{number}", **one), **keys} for number, one in enumerate(constraints)]
+
+    covers = Pattern.covers
+    monkeypatch.setattr(Pattern, "covers", counted)
+    counts = []
+    for many in (40, 160):
+        matched.clear()
+        found = compared(named(many), named(many, allowed=False)).changes
+        assert {name for one in found for name in one.changed} == {f"r{number}" for number in range(many)}
+        counts.append(len(matched))
+    assert counts[1] < 8 * counts[0], counts  # 16 times, if every text meets every pattern
