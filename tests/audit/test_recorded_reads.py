@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -13,6 +15,7 @@ from writ_bus.port import Usage
 from writ_contracts import subjects
 from writ_contracts.errors import Full, Unreachable
 from writ_contracts.signing import Signed
+from writ_runtime.journal.watched_bus import WatchedBus
 from writ_testing.memory.bus import MemoryBus
 from writ_testing.memory.journal import MemoryJournal
 from writ_testing.stopwatch import stopwatch
@@ -21,8 +24,19 @@ QUERY: dict[str, Any] = {"query": "search"}
 DECISION = Signed(payload=msgspec.Raw(b"{}"), key="U" + "A" * 55, signature="x" * 86)
 
 
-def recorded_reads(bus: MemoryBus, share: float = 0.1) -> RecordedReads:
+def recorded_reads(bus: MemoryBus | WatchedBus, share: float = 0.1) -> RecordedReads:
     return RecordedReads(bus.journal, time.time, ReadQuota(share, bus.journal.usage))
+
+
+@asynccontextmanager
+async def watched(bus: MemoryBus) -> AsyncIterator[WatchedBus]:
+    """Watch the writes to the bus within the block, as the service does."""
+    result = WatchedBus(bus, time.time)
+    watching = asyncio.create_task(result.watch())
+    try:
+        yield result
+    finally:
+        watching.cancel()
 
 
 async def recorded(bus: MemoryBus) -> int:
@@ -31,31 +45,36 @@ async def recorded(bus: MemoryBus) -> int:
 
 async def test_a_read_on_a_full_disk_names_the_cause_at_once_and_is_recorded_later() -> None:
     bus = MemoryBus()
-    reads = recorded_reads(bus)
-    bus.broker.disk.stores.clear()
-    with stopwatch() as seconds:
-        with pytest.raises(Unreachable, match="NATS replies but stores nothing") as refused:
-            await reads.record("anna", QUERY, DECISION)
-        assert (refused.value.code, seconds() < 2.0) == ("not_stored", True)
-    assert await recorded(bus) == 0
-    bus.broker.disk.stores.set()
-    await reads.record("anna", QUERY, DECISION)
-    assert await recorded(bus) == 1
+    async with watched(bus) as journal:
+        reads = recorded_reads(journal)
+        bus.broker.disk.stores.clear()
+        with stopwatch() as seconds:
+            with pytest.raises(Unreachable, match=r"cannot be recorded.* NATS replies but stores nothing") as refused:
+                await reads.record("anna", QUERY, DECISION)
+            assert (refused.value.code, seconds() < 2.0) == ("not_stored", True)
+        assert await recorded(bus) == 0
+        assert "stores nothing in WRIT_JOURNAL" in (journal.storage_problem or "")
+        bus.broker.disk.stores.set()
+        await reads.record("anna", QUERY, DECISION)
+        assert await recorded(bus) == 1
+        assert journal.storage_problem is None
 
 
 async def test_a_read_waits_while_a_cluster_elects_its_leader(monkeypatch: pytest.MonkeyPatch) -> None:
     async def usage(_: MemoryJournal) -> Usage:
-        asked.set()
+        asked.release()
         return Usage(bytes=0, max_bytes=1, last_sequence=0, messages=0, copies=3)
 
-    asked = asyncio.Event()
+    asked = asyncio.Semaphore(0)
     monkeypatch.setattr(MemoryJournal, "usage", usage)
     bus = MemoryBus()
     bus.broker.disk.stores.clear()
-    reading = asyncio.create_task(recorded_reads(bus).record("anna", QUERY, DECISION))
-    await asyncio.wait_for(asked.wait(), 10)
-    bus.broker.disk.stores.set()
-    await asyncio.wait_for(reading, 10)
+    async with watched(bus) as journal:
+        reading = asyncio.create_task(recorded_reads(journal).record("anna", QUERY, DECISION))
+        for _ in range(2):  # of the quota, and of the watch
+            await asyncio.wait_for(asked.acquire(), 10)
+        bus.broker.disk.stores.set()
+        await asyncio.wait_for(reading, 10)
     assert await recorded(bus) == 1
 
 

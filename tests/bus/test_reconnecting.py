@@ -1,6 +1,7 @@
 """A client connects again, whatever ends its attempts; services run on uvloop, and so do these clients."""
 
 import asyncio
+import re
 import socket
 import struct
 from collections.abc import AsyncIterator, Coroutine
@@ -14,6 +15,8 @@ import uvloop
 from writ_bus.errors import Unreachable
 from writ_bus.nats.bus import NatsBus, connect
 from writ_bus.nats.client.guarded import GuardedClient
+from writ_installation.processes.child import tie
+from writ_nats_server.process import ServerProcess
 from writ_testing.eventually import eventually
 from writ_testing.peers.nats_server import anybody, open_server
 
@@ -143,3 +146,25 @@ async def _connected(bus: NatsBus) -> bool:
 
 async def _true(value: bool) -> bool:
     return value
+
+
+async def test_a_bus_names_its_server_and_another_start_of_it_has_another_name(tmp_path: Path) -> None:
+    config = tmp_path / "open.conf"
+    async with open_server(tmp_path) as (process, url):
+        bus = await connect(anybody(url))
+        first = bus.server
+        assert first
+        await process.stop()
+        port, monitor = (int(number) for number in re.findall(r":.*?(\d{4,})$", config.read_text(), re.MULTILINE))
+        again = await ServerProcess.start(
+            config, tmp_path / "again.log", port=port, monitor_port=monitor, through=tie()
+        )
+        try:
+
+            async def is_another() -> bool:
+                return bus.connected and bus.server != first
+
+            await eventually(is_another)
+        finally:
+            await bus.close()
+            await again.stop()

@@ -176,7 +176,7 @@ async def test_without_waiting_an_accepted_request_is_enough(command: Command, s
     done = await command(*RESTART, "-t", "web-*", "--no-wait")
     assert (done.exit_code, "2 targets: 2 pending" in done.stdout) == (0, True)
     served.script.append(Failure(code="full", message="the journal is full"))
-    assert (await command(*RESTART, "-t", "web-*", "--no-wait")).exit_code == 1
+    assert (await command(*RESTART, "-t", "web-*", "--no-wait")).exit_code == 6
 
 
 async def test_programs_get_a_json_line_for_each_target_and_one_for_the_run(
@@ -265,6 +265,16 @@ async def test_a_target_whose_request_was_an_error_is_retried_by_that_name(
     served.requests.clear()
     done = await command(*RESTART, "-t", "web-*", "--retry", "roll", "--only", "error")
     assert (done.exit_code, acted_on(served)) == (0, ["web-1"])
+
+
+@pytest.mark.parametrize("words", [("-t", "web-1"), ("-t", "web-1*"), ("--tag", "eu", "--yes")])
+@pytest.mark.parametrize(("code", "status"), [("not_stored", 6), ("rate_limited_by_a_newer_one", 1)])
+async def test_a_request_without_a_record_has_the_status_of_its_error_however_its_target_was_chosen(
+    command: Command, served: ScriptedApi, words: tuple[str, ...], code: str, status: int
+) -> None:
+    served.script.append(Failure(code=code, message="NATS stores nothing"))
+    done = await command(*RESTART, *words)
+    assert (done.exit_code, "NATS stores nothing" in done.output) == (status, True)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

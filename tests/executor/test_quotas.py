@@ -1,6 +1,7 @@
 """Every principal and every pool has a quota of each shared amount, and a refusal names limit, use and owner."""
 
 import asyncio
+import time
 from itertools import product
 from typing import Any, get_args
 
@@ -17,6 +18,7 @@ from writ_executor.admission.quotas import QUOTAS, Quota
 from writ_executor.config import ExecutorConfig
 from writ_executor.journal.usage import Amount, Owner, OwnerUsage
 from writ_executor.metrics import metrics
+from writ_runtime.journal.watched_bus import WatchedBus
 from writ_testing.eventually import eventually
 
 STATUS = {"parameters": {"service_name": "nginx"}}
@@ -67,7 +69,7 @@ async def test_refusal_names_limit_use_and_owner_and_others_go_on(world: World, 
     world.targets.append(other)
     world.policy.know([other])
     one = await world.executor(measured, **used_up(world, quota))
-    one.admission._bus = world.bus
+    one.admission._bus = WatchedBus(world.bus, time.time)
     await one.admission.measure_fill()
 
     async def write(principal: str, target: str) -> Failure | None:

@@ -1,7 +1,6 @@
 """Rotation of `params.key` beneath executors: older records stay readable, without a restart."""
 
 import secrets
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from writ_contracts.errors import ConfigError, Untrusted
 from writ_contracts.large_texts import LARGE
 from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.shared_keys import SharedKeys
-from writ_executor.journal.storage_watch import StorageWatch
 from writ_installation.files.parameter_keys import id_in_use, make_parameter_key, next_id, use_next
 from writ_trust.parameter_keys import ParameterKeys, format_keys, shared_key_id
 
@@ -48,7 +46,7 @@ async def test_an_operation_from_before_a_rotation_keeps_its_keys(
     rotate(file)
     later = SharedKeys.read(file)
     for keys in (world.shared, later):
-        vault = Vault(world.bus, keys, StorageWatch(world.bus.journal.usage, time.time), lambda: False)
+        vault = Vault(world.bus, keys, lambda: False)
         assert await vault.parameters(requested) == wish["parameters"]
         assert vault.keys_of(requested).key_id == requested.parameter_key
         assert vault.new_keys(requested.operation_id).key_id == id_in_use(file) != requested.parameter_key

@@ -1,23 +1,20 @@
 """A server that answers but stores nothing is reported to requesters and operators within two seconds."""
 
-import asyncio
-import time
-from contextlib import suppress
-
 import pytest
 from tests.executor.conftest import World
 
-from writ_bus.port import Entry, Usage
 from writ_contracts import subjects
-from writ_contracts.errors import TimedOut, Unreachable
+from writ_contracts.errors import Unreachable
 from writ_contracts.journal import RefusedSummary
-from writ_executor.journal import storage_watch
-from writ_executor.journal.storage_watch import StorageWatch, WatchedJournal
+from writ_contracts.requests import OperationQuery, ResultReply
+from writ_contracts.wire import decode, encode
+from writ_executor.journal.hidden_values import NOT_KEPT
 from writ_executor.metrics import metrics
 from writ_executor.service import Executor
 from writ_testing.eventually import eventually
 from writ_testing.stopwatch import stopwatch
 
+PARAMS, RESULTS = subjects.PARAMS.removesuffix(".>"), subjects.RESULTS.removesuffix(".>")
 RESTART = {"parameters": {"service_name": "nginx"}}
 WRITE = {"parameters": {"file_path": "/srv/app/a", "content": "x"}}
 
@@ -70,108 +67,76 @@ async def test_service_resumes_once_an_event_is_stored_and_records_refusals(worl
     assert summary.codes["not_stored"] >= 1
 
 
-async def test_storage_watch_reports_no_problem_while_nothing_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage_watch, "UNANSWERED", 0.05)
-    requested = asyncio.Event()
+async def test_parameters_stay_refused_while_the_journal_stores(world: World) -> None:
+    one = await world.executor()
+    world.broker.disk.storing(PARAMS).clear()
+    with stopwatch() as seconds:
+        answer = await world.ask("file_write", **WRITE)
+        assert seconds() < 2.0
+    assert answer.error is not None
+    assert (answer.error.code, "in WRIT_PARAMS" in answer.error.message) == ("not_stored", True)
+    for _ in range(3):
+        assert (await world.ask("service_restart", **RESTART)).error is None
+        with stopwatch() as seconds:
+            again = await world.ask("file_write", **WRITE)
+            assert seconds() < 0.5
+        assert again.error is not None
+        assert again.error.code == "not_stored"
+    assert "in WRIT_PARAMS" in (await problem(one) or "")
+    world.broker.disk.storing(PARAMS).set()
 
-    async def usage() -> Usage:
-        requested.set()
-        raise TimedOut("no answer")
+    async def well() -> bool:
+        return await problem(one) is None
 
-    watch = StorageWatch(usage, lambda: 0.0)
-    may_end = asyncio.Event()
-
-    async def store() -> None:
-        async with watch.storing():
-            await may_end.wait()
-
-    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
-        watching = group.create_task(watch.watch(store))
-        storing = group.create_task(store())
-        await requested.wait()
-        may_end.set()
-        await storing
-        watching.cancel()
-    assert watch.problem is None
-
-
-async def test_append_without_an_answer_is_judged_when_its_time_is_over_and_not_at_the_next_round(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(storage_watch, "CHECK_EVERY", 3600.0)
-    monkeypatch.setattr(storage_watch, "UNANSWERED", 0.05)
-
-    async def usage() -> Usage:
-        return Usage(1, 2, 3, 4, copies=1)
-
-    watch = StorageWatch(usage, lambda: 0.0)
-
-    async def store() -> str:
-        try:
-            async with watch.storing():
-                await asyncio.Event().wait()
-        except Unreachable as error:
-            return error.code
-        return "stored"
-
-    storing = asyncio.create_task(store())
-    await asyncio.sleep(0)  # it begins to wait
-    watching = asyncio.create_task(watch.watch(store))
-    async with asyncio.timeout(30):
-        assert await storing == "not_stored"
-    watching.cancel()
+    await eventually(well)
+    [summary] = await world.events(subjects.refused_summary("writ"))
+    assert isinstance(summary, RefusedSummary)
+    assert summary.codes["not_stored"] >= 4
 
 
-@pytest.mark.parametrize(("copies", "reported"), [(1, True), (3, False)])
-async def test_copies_that_elect_a_leader_are_no_full_disk(
-    copies: int, reported: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(storage_watch, "UNANSWERED", 0.05)
-    questions, may_end = asyncio.Semaphore(0), asyncio.Event()
+async def test_operation_whose_output_cannot_be_kept_ends_and_says_so(world: World) -> None:
+    measured = metrics()
+    one = await world.executor(measured)
+    answer = await world.ask("file_read", parameters={"file_path": "/srv/app/a"})
+    operation_id = answer.operation_id or ""
+    work = await world.work(operation_id)
+    held = await world.hands.claim(work)
+    world.broker.disk.storing(RESULTS).clear()
+    with stopwatch() as seconds:
+        await world.hands.finish(work, held, {"content": "words", "size": 5}, output={"size": 5})
+        assert seconds() < 2.0
+    assert await world.outcome(operation_id) == "succeeded"
+    data = encode(OperationQuery(operation_id=operation_id))
+    reply = decode((await world.bus.request("writ.query.alice.result", data, timeout=10)).data, ResultReply)
+    assert reply.output == {"size": 5, "note": NOT_KEPT}
+    assert "in WRIT_RESULTS" in (await problem(one) or "")
+    assert b"writ_journal_not_stored 1" in measured.exposition("")[0]
 
-    async def usage() -> Usage:
-        questions.release()
-        return Usage(1, 2, 3, 4, copies=copies)
 
-    async def unstored() -> None:
-        raise TimedOut("no answer")
+async def test_request_whose_output_could_not_be_kept_is_refused_before_it_starts(world: World) -> None:
+    one = await world.executor()
+    world.broker.disk.storing(RESULTS).clear()
+    with pytest.raises(Unreachable):
+        await one.base.bus.results.put("alice.one", b"x", ttl=60)
+    answer = await world.ask("file_read", parameters={"file_path": "/srv/app/a"})
+    assert answer.error is not None
+    assert (answer.error.code, "in WRIT_RESULTS" in answer.error.message) == ("not_stored", True)
+    assert (await world.ask("service_restart", **RESTART)).error is None
 
-    async def store() -> None:
-        with suppress(Unreachable):
-            async with watch.storing():
-                await may_end.wait()
+
+async def test_publication_waits_for_its_stream_and_later_ones_are_refused(world: World) -> None:
+    one = await world.executor()
+    world.broker.policies.stores.clear()
+    wish = {"document": "policies: {name: a}", "reason": "a test"}
+    first = await world.ask("policy_publish", target="writ", parameters=wish)
 
     async def known() -> bool:
-        return watch.problem is not None
+        return "in WRIT_POLICIES" in (await problem(one) or "")
 
-    watch = StorageWatch(usage, lambda: 0.0)
-    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
-        watching, storing = group.create_task(watch.watch(unstored)), group.create_task(store())
-        for _ in range(1 if reported else 3):
-            await questions.acquire()
-        if reported:
-            await eventually(known)
-        assert (watch.problem is not None) == reported
-        may_end.set()
-        await storing
-        watching.cancel()
-
-
-async def test_the_latest_acknowledged_events_are_known_each_by_the_first_one_of_its_sequence(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(storage_watch, "MOST_ACKNOWLEDGED", 3)
-    journal = WatchedJournal(world.bus.journal, StorageWatch(world.bus.journal.usage, time.time))
-
-    def entry(number: int) -> Entry:
-        line = subjects.security_event(f"k{number}")
-        return Entry(subject=line, data=b"{}", event_id=f"e{number}", filter=line, expected=0)
-
-    await journal.append(entry(1))
-    await journal.append_together([entry(2), entry(3)])
-    world.broker.disk.records.pop()
-    await journal.append(entry(4))
-    assert journal.acknowledged == {1: "e1", 3: "e3"}
-    for number in (5, 6):
-        await journal.append(entry(number))
-    assert journal.acknowledged == {3: "e3", 4: "e5", 5: "e6"}
+    await eventually(known)
+    second = await world.ask("policy_publish", target="writ", parameters=wish)
+    assert second.error is not None
+    assert second.error.code == "not_stored"
+    world.broker.policies.stores.set()
+    assert await world.outcome(first.operation_id or "") == "succeeded"
+    assert await problem(one) is None

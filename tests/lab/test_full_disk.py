@@ -16,7 +16,11 @@ from writ_bus.errors import BusError
 from writ_client.client import Writ
 from writ_contracts.errors import Unreachable, WritError
 from writ_contracts.history.audit import SearchQuery
+from writ_executor.journal.hidden_values import NOT_KEPT
+from writ_installation.files.home import Home
+from writ_installation.processes.child import tie
 from writ_installation.status.control import InstallationStatus, status
+from writ_nats_server.process import ServerProcess
 from writ_nats_server.streams import Sizes
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import (
@@ -26,6 +30,7 @@ from writ_testing.installations.installation import (
     prepare,
     running_installation,
 )
+from writ_testing.peers.nats_server import free_port
 from writ_testing.stopwatch import stopwatch
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(180)]
@@ -155,6 +160,86 @@ async def test_a_full_disk_is_reported_at_once_and_what_follows_is_done_by_itsel
         await eventually(ready, within=20.0)
         [shown] = [one for one in (await current_status(installation)).processes if one.name == "nats"]
         assert "stored nothing after a write error" in shown.restarted_for
+
+
+class OwnServer:
+    """A NATS that `writ up` does not run, on a disk of its own."""
+
+    def __init__(self, home: Home) -> None:
+        self._home, self._config = home, home.root / "own-nats.conf"
+        self._port, self._monitor = free_port(), free_port()
+        self.url = f"nats://127.0.0.1:{self._port}"
+        (home.nats / "sizes.json").write_bytes(json.encode(SIZES))
+        words = (WRIT, "up", "--write-server-config", self._config, "--nats-port", str(self._port))
+        environ = {**os.environ, "WRIT_HOME": str(home.root)}
+        subprocess.run(words, env=environ, check=True, capture_output=True, timeout=60)
+        self._config.write_text(self._config.read_text().replace("127.0.0.1:8222", f"127.0.0.1:{self._monitor}"))
+
+    async def start(self) -> None:
+        log = self._home.log / "own-nats.log"
+        self._process = await ServerProcess.start(
+            self._config, log, port=self._port, monitor_port=self._monitor, through=tie()
+        )
+
+    async def stop(self) -> None:
+        await self._process.stop()
+
+
+@pytest.fixture
+async def on_own_server(tmp_path: Path) -> AsyncIterator[tuple[RunningInstallation, OwnServer]]:
+    home = prepare(tmp_path)
+    with tmpfs(home.nats, 3 * DISK // MEGABYTE):
+        server = await asyncio.to_thread(OwnServer, home)
+        await server.start()
+        environ = {"WRIT_SWEEP": "0.2", "NATS_URL": server.url}
+        try:
+            async with running_installation(tmp_path, home=home, environ=environ, command=WRIT) as running:
+                yield running, server
+        finally:
+            await server.stop()
+
+
+async def failing(installation: RunningInstallation) -> str:
+    """What `writ status`, which is not ready, says of the executor's storage."""
+    now = await current_status(installation)
+    [executor] = [one for one in now.processes if one.name == "executor"]
+    assert not now.ready
+    return executor.failing["journal"]
+
+
+@pytest.mark.parametrize("stream", ["WRIT_PARAMS", "WRIT_RESULTS"])
+async def test_one_stream_that_a_server_of_ones_own_no_longer_stores_is_named_until_the_server_restarts(
+    on_own_server: tuple[RunningInstallation, OwnServer], stream: str
+) -> None:
+    installation, server = on_own_server
+    path, large = installation.home.root.parent / "files" / "large", "x" * 900_000
+    path.write_text(large)
+    write, read = {"file_path": str(path), "content": large}, {"file_path": str(path)}
+    async with await installation.client() as writ:
+        assert (await writ.run("file_read", "web-1", read, timeout=20)).outcome == "succeeded"
+        with filled(installation.home.nats, left=400 * 1024):
+            with stopwatch() as seconds:
+                if stream == "WRIT_PARAMS":
+                    with pytest.raises(Unreachable, match=stream):
+                        await writ.submit("file_write", "web-1", write)
+                else:
+                    ended = await writ.with_output(await writ.run("file_read", "web-1", read, timeout=20))
+                    assert (ended.outcome, ended.output["note"]) == ("succeeded", NOT_KEPT)
+            assert seconds() < 3.0
+        assert stream in await failing(installation)  # though there is room again
+        assert (await writ.run("test_noop", "web-1", timeout=20)).outcome == "succeeded"  # nothing is locked
+        with stopwatch() as seconds, pytest.raises(Unreachable, match=stream) as refused:
+            await writ.submit("file_write", "web-1", {**write, "content": "small"})
+        assert (refused.value.code, seconds() < 1.0) == ("not_stored", True)
+        assert stream in await failing(installation)
+        await server.stop()
+        await server.start()
+
+        async def ready() -> bool:
+            return (await current_status(installation)).ready
+
+        await eventually(ready, within=30.0)
+        assert (await writ.run("file_write", "web-1", write, timeout=20)).outcome == "succeeded"
 
 
 async def test_full_disk_of_the_whole_installation_is_named_although_no_report_can_be_written(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from writ_runtime.journal.security_events import security_event
 from writ_testing.eventually import eventually
 from writ_testing.memory.broker import Broker
 from writ_testing.memory.bus import MemoryBus
+from writ_testing.stopwatch import stopwatch
 from writ_trust.keys import Key, generate_seed
 from writ_trust.statements import read, sign
 
@@ -202,3 +203,26 @@ async def test_only_what_policy_signed_for_this_place_is_a_report(scanned: Scann
         return len({event.detail for one in found if (event := security_event(one))}) == 4
 
     await eventually(recorded, what="each of the four")
+
+
+async def test_report_that_nats_does_not_store_is_refused_within_two_seconds_and_shown(scanned: Scanned) -> None:
+    assert isinstance(scanned.one.bus, MemoryBus)
+    broker = scanned.one.bus.broker
+    broker.scans.stores.clear()
+    with stopwatch() as seconds:
+        refused = await scanned.report()
+        assert seconds() < 2.0
+    assert refused.error is not None
+    assert (refused.error.code, "in WRIT_SCANS" in refused.error.message) == ("not_stored", True)
+    services = (scanned.one.service, scanned.other.service)
+    problems = [problem for one in services if (problem := await one.checks()["journal"]()) is not None]
+    assert ["in WRIT_SCANS" in problem for problem in problems] == [True]  # of the one that tried
+    broker.stop()
+    broker.scans.stores.set()
+    broker.start()
+
+    async def well() -> bool:
+        return not any([await one.checks()["journal"]() for one in services])
+
+    await eventually(well)
+    assert (await scanned.report()).error is None

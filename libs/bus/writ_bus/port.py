@@ -223,6 +223,10 @@ class Bus(Protocol):
     def connected(self) -> bool:
         """Return whether the server is there right now. The bus reconnects by itself, without a limit."""
 
+    @property
+    def server(self) -> str:
+        """Return the id of the server of the present or last connection. A restart gives it another one."""
+
     async def wait_closed(self) -> None:
         """Wait until the connection is closed for good: by this process, or after an error of the server on which the
         client does not reconnect. The process must end then, since it receives nothing more.

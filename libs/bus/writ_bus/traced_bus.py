@@ -11,24 +11,19 @@ from contextlib import AbstractContextManager, nullcontext
 from msgspec import structs
 
 from writ_bus import tracing
+from writ_bus.forwarding_bus import ForwardingBus, ForwardingJournal
 from writ_bus.port import (
     Bus,
     Delivery,
     Endpoint,
     EndpointReply,
     Entry,
-    EventStore,
-    Handler,
-    Journal,
     Message,
     Service,
     Serving,
     Store,
     Subscription,
-    Tail,
-    Usage,
 )
-from writ_contracts.history.records import Record
 from writ_contracts.subjects import parse_event
 
 SYSTEM = "nats"
@@ -58,11 +53,8 @@ def _headers(headers: Mapping[str, str] | None) -> dict[str, str]:
     return {**({tracing.TRACEPARENT: trace.traceparent} if trace else {}), **(headers or {})}
 
 
-class TracedJournal:
+class TracedJournal(ForwardingJournal):
     """The Journal port: appends leave spans."""
-
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
 
     async def append(self, entry: Entry) -> int:
         with _sending(f"append {_kind(entry)}", entry.subject, "producer"):
@@ -73,18 +65,6 @@ class TracedJournal:
         with _sending(f"append {', '.join(map(_kind, entries))}", last.subject, "producer"):
             sent = [structs.replace(entry, headers=_headers(entry.headers)) for entry in entries]
             return await self._journal.append_together(sent)
-
-    async def read(self, filter: str, *, after: int = 0, limit: int | None = None, at_least: int = 1) -> list[Record]:
-        return await self._journal.read(filter, after=after, limit=limit, at_least=at_least)
-
-    async def last(self, filter: str) -> Record | None:
-        return await self._journal.last(filter)
-
-    def tail(self, after: int, *, live: bool = True) -> Tail:
-        return self._journal.tail(after, live=live)
-
-    async def usage(self) -> Usage:
-        return await self._journal.usage()
 
 
 def _kind(entry: Entry) -> str:
@@ -115,53 +95,30 @@ class TracedStore:
             await self._store.delete(key, version=version)
 
 
-class TracedBus:
+class TracedBus(ForwardingBus):
     """The Bus port with spans."""
 
     def __init__(self, bus: Bus) -> None:
-        self._bus = bus
-        self.journal: Journal = TracedJournal(bus.journal)
-        self.policies: EventStore = bus.policies
-        self.scans: EventStore = bus.scans
-        self.params: Store = TracedStore(bus.params, "parameters")
-        self.results: Store = TracedStore(bus.results, "results")
-
-    @property
-    def connected(self) -> bool:
-        return self._bus.connected
-
-    async def wait_closed(self) -> None:
-        await self._bus.wait_closed()
-
-    async def server_time(self, *, timeout: float) -> float:
-        return await self._bus.server_time(timeout=timeout)
-
-    async def ping(self, timeout: float) -> None:
-        await self._bus.ping(timeout)
-
-    async def publish(self, subject: str, data: bytes, headers: Mapping[str, str] | None = None) -> None:
-        await self._bus.publish(subject, data, headers)
+        super().__init__(bus)
+        self.journal = TracedJournal(bus.journal)
+        self.params = TracedStore(bus.params, "parameters")
+        self.results = TracedStore(bus.results, "results")
 
     async def request(
         self, subject: str, data: bytes, *, timeout: float, headers: Mapping[str, str] | None = None
     ) -> Message:
         with _sending(f"ask {_family(subject)}", subject):
-            return await self._bus.request(subject, data, timeout=timeout, headers=_headers(headers))
+            return await super().request(subject, data, timeout=timeout, headers=_headers(headers))
 
     async def request_many(
         self, subject: str, data: bytes, *, timeout: float, headers: Mapping[str, str] | None = None
     ) -> list[Message]:
         with _sending(f"ask all {_family(subject)}", subject):
-            return await self._bus.request_many(subject, data, timeout=timeout, headers=_headers(headers))
-
-    async def subscribe(
-        self, subject: str, handler: Handler, *, queue: str = "", concurrency: int = 64
-    ) -> Subscription:
-        return await self._bus.subscribe(subject, handler, queue=queue, concurrency=concurrency)
+            return await super().request_many(subject, data, timeout=timeout, headers=_headers(headers))
 
     async def serve(self, service: Service) -> Serving:
         endpoints = [_traced_endpoint(service.name, endpoint) for endpoint in service.endpoints]
-        return await self._bus.serve(structs.replace(service, endpoints=endpoints))
+        return await super().serve(structs.replace(service, endpoints=endpoints))
 
     async def pull(
         self, durable: str, stream: str, handler: Callable[[Delivery], Awaitable[None]], *, slots: int
@@ -171,13 +128,7 @@ class TracedBus:
             with tracing.span("carry out", tracing.current(), "consumer", **_facts(subject), **_where(subject)):
                 await handler(delivery)
 
-        return await self._bus.pull(durable, stream, handled, slots=slots)
-
-    async def drain(self, grace: float) -> None:
-        await self._bus.drain(grace)
-
-    async def close(self) -> None:
-        await self._bus.close()
+        return await super().pull(durable, stream, handled, slots=slots)
 
 
 def traced(bus: Bus) -> Bus:

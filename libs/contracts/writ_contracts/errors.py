@@ -156,7 +156,7 @@ CODES: dict[str, str] = {
     "busy": "too many reads of this target run or wait",
     "too_many_open": "the principal or the pool has too many open operations",
     "full": "the journal is nearly full: `writ journal archive`",
-    "not_stored": "NATS answers and stores nothing, as after a full disk: make room, then restart NATS",
+    "not_stored": "NATS answers and stores nothing in a stream, as after a full disk: make room, then restart NATS",
     "unavailable": "a service that is needed does not reply",
     "timeout": "no reply in time",
     "behind": "this replica has not read the latest control events yet",

@@ -2,7 +2,6 @@
 sent.
 """
 
-import asyncio
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,7 +10,7 @@ from writ_audit.read_quota import ReadQuota
 from writ_bus import tracing
 from writ_bus.port import Entry, Journal
 from writ_contracts import subjects
-from writ_contracts.errors import Conflict, Unreachable, WritError
+from writ_contracts.errors import Conflict, Unreachable
 from writ_contracts.journal import RecordRead
 from writ_contracts.signing import Signed
 from writ_contracts.wire import canonical, encode
@@ -20,12 +19,6 @@ AGAIN = 60.0
 """The same query of the same principal within so many seconds counts as one read."""
 MOST_REMEMBERED = 1_000
 ATTEMPTS = 8
-UNANSWERED = 1.2
-"""Seconds without an answer to the append. After a full disk NATS answers none until it restarts, and all else as
-before; the reader gets the error within two seconds, as requesters do from executors.
-"""
-ANSWERS = 0.5
-"""Seconds in which the server answers another question, if it answers at all."""
 
 
 class RecordedReads:
@@ -66,29 +59,14 @@ class RecordedReads:
             data = encode(event)
             entry = Entry(subject=subject, data=data, event_id=event.id, filter=subject, expected=expected)
             try:
-                await self._stored(entry)
+                await self._journal.append(entry)
             except Conflict:
                 continue
+            except Unreachable as error:
+                if error.code != "not_stored":
+                    raise
+                raise Unreachable(
+                    f"this read cannot be recorded, so its results are not shown: {error}", code=error.code
+                ) from error
             return len(data)
         raise Conflict(f"{ATTEMPTS} others wrote {subject} first")
-
-    async def _stored(self, entry: Entry) -> None:
-        try:
-            async with asyncio.timeout(UNANSWERED):
-                await self._journal.append(entry)
-            return
-        except TimeoutError:
-            if await self._stores_nothing():
-                raise Unreachable(
-                    "this read cannot be recorded, so its results are not shown: NATS replies but stores nothing",
-                    code="not_stored",
-                ) from None
-        await self._journal.append(entry)  # the same event: it is stored once
-
-    async def _stores_nothing(self) -> bool:
-        """Return whether the server answers all the same. Several copies may be about to elect their leader."""
-        try:
-            async with asyncio.timeout(ANSWERS):
-                return (await self._journal.usage()).copies == 1
-        except (WritError, TimeoutError):
-            return False

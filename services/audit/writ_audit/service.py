@@ -39,6 +39,7 @@ from writ_runtime.health import Check
 from writ_runtime.journal.journal_guard import FILE, JournalGuard, JournalMark
 from writ_runtime.journal.journal_notices import NoticeSender
 from writ_runtime.journal.security_events import SecurityEvents
+from writ_runtime.journal.watched_bus import WatchedBus
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics, Observer
 from writ_runtime.plugins.entry_points import load_notifiers
@@ -53,7 +54,8 @@ class Audit:
     """One replica: it follows the journal and serves queries."""
 
     def __init__(self, config: AuditConfig, bus: Bus, measured: Metrics) -> None:
-        self._bus = bus
+        self._time = ServerClock(bus)
+        self._bus = bus = WatchedBus(bus, self._time.now)
         config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._index = AuditIndex(config.state_dir / "audit.sqlite")
         if self._index.rebuilt:
@@ -61,7 +63,6 @@ class Audit:
         file, lost = StateFile(config.state_dir / FILE, JournalMark), config.journal_lost
         self._guard = JournalGuard(bus.journal, measured, self._journal_replaced, file=file, lost=lost)
         self._servers = Servers(measured)
-        self._time = ServerClock(bus)
         self._time.shown(measured)
         measures = AuditMeasures(measured, lambda: self._follower.lag, lambda: self._follower.position)
         self._security = SecurityEvents(bus.journal, self._time.now, measures.alarmed)
@@ -127,6 +128,7 @@ class Audit:
             group.create_task(unending("second decisions", self._samples.run()))
             group.create_task(unending("reports", self._reports.watch()))
             group.create_task(unending("server log", self._server_log.run()))
+            group.create_task(unending("storage", self._bus.watch()))
             group.create_task(unending("servers", self._servers.watch(self._bus)))
             group.create_task(unending("position", self._report_position()))
             group.create_task(unending("notifications", self._deliveries.run()))
@@ -170,7 +172,7 @@ class Audit:
             await self._bus.journal.usage()
         except BusError as error:
             return f"the journal does not reply ({error.code})"
-        return self._guard.problem
+        return self._bus.storage_problem or self._guard.problem
 
     async def _index_check(self) -> str | None:
         lag = self._follower.lag

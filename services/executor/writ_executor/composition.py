@@ -12,6 +12,7 @@ from writ_executor.foundation import Foundation
 from writ_executor.journal.follower import OnEvent
 from writ_executor.journal.generations import Generations
 from writ_executor.journal.recorder import Recorder
+from writ_executor.journal.storage_probes import StorageProbes
 from writ_executor.requests.backend_tests import BackendTests
 from writ_executor.requests.early_storage import EarlyStorage
 from writ_executor.requests.intake import RequestEndpoint
@@ -46,8 +47,6 @@ class Components:
     """The handlers of messages and rounds, over the foundation."""
 
     after_event: OnEvent
-    unwatched: Recorder
-    """Stores while the storage is judged to be broken."""
     sweep: Sweep
     intake: RequestEndpoint
     claims: ClaimEndpoint
@@ -80,11 +79,11 @@ def compose(base: Foundation) -> Components:
     accepted = AcceptedOperations(
         steps.dispatcher, steps.host_reads, controls, steps.approvals, steps.previews, base.background
     )
+    StorageProbes(bus, Recorder(bus.unwatched.journal, index, measures, time.now))
     visible, dry = TargetVisibility(base.policy), config.dry_run_only
     screening = RequestScreening(base.targets, visible, base.admission, controls, lives, dry_run_only=dry)
     return Components(
         after_event=_after_event(base.background, accepted, outcomes),
-        unwatched=Recorder(bus.journal, index, measures, time.now),
         sweep=_sweep(base, steps, controls, accepted),
         intake=_intake(base, screening, accepted, steps.dispatcher),
         claims=_claims(base, outcomes),

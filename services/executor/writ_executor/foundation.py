@@ -3,7 +3,6 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from writ_bus.port import Bus
 from writ_contracts.inventory import Agents, Inventory
 from writ_contracts.operations import Catalogue
 from writ_executor.admission.admission import Admission
@@ -24,7 +23,6 @@ from writ_executor.journal.index import Index
 from writ_executor.journal.lookup import OperationTable
 from writ_executor.journal.recorder import Recorder
 from writ_executor.journal.shared_keys import SharedKeys
-from writ_executor.journal.storage_watch import StorageWatch, WatchedJournal
 from writ_executor.metrics import ExecutorMeasures
 from writ_executor.policy.client import PolicyClient
 from writ_executor.replicas import ExecutorReplicas
@@ -33,6 +31,7 @@ from writ_runtime.clocks import ServerClock
 from writ_runtime.files.policy_keys import PolicyKeys
 from writ_runtime.files.watched_file import WatchedFile
 from writ_runtime.journal.journal_guard import JournalGuard
+from writ_runtime.journal.watched_bus import WatchedBus, WatchedJournal
 from writ_runtime.metrics import Metrics
 
 
@@ -41,7 +40,7 @@ class Foundation:
     """The parts on which all others stand: configuration, the journal, policy, and the lists of targets and agents."""
 
     config: ExecutorConfig
-    bus: Bus
+    bus: WatchedBus
     catalogue: Catalogue
     inventory: WatchedFile[Inventory]
     agents: WatchedFile[Agents]
@@ -54,7 +53,6 @@ class Foundation:
     presence: AgentPresence
     audit_services: AuditServices
     replicas: ExecutorReplicas
-    storage: StorageWatch
     recorder: Recorder
     guard: JournalGuard
     follower: JournalFollower
@@ -73,7 +71,7 @@ class Foundation:
 
 def lay_foundation(  # long: one list of parts, each given those before it
     config: ExecutorConfig,
-    bus: Bus,
+    bus: WatchedBus,
     shared: SharedKeys,
     catalogue: Catalogue,
     inventory: WatchedFile[Inventory],
@@ -86,9 +84,9 @@ def lay_foundation(  # long: one list of parts, each given those before it
     clock = time.clocks.boot
     index, background, presence = Index(), BackgroundTasks(), AgentPresence(config.lease, clock)
     replicas = ExecutorReplicas(bus, clock)
-    storage, policy_keys = StorageWatch(bus.journal.usage, time.now), PolicyKeys(config.policy_key, config.keyring).live
-    recorder = Recorder(journal := WatchedJournal(bus.journal, storage), index, measures, time.now)
-    guard = _guard(config, journal, recorder, background, measured)
+    policy_keys = PolicyKeys(config.policy_key, config.keyring).live
+    recorder = Recorder(bus.journal, index, measures, time.now)
+    guard = _guard(config, bus.journal, recorder, background, measured)
     keys, alarms = AgentKeys(agents), SecurityEventRecorder(recorder)
     statements = AgentStatements(config.installation, keys, alarms)
     return Foundation(
@@ -105,12 +103,11 @@ def lay_foundation(  # long: one list of parts, each given those before it
         presence=presence,
         audit_services=AuditServices(clock),
         replicas=replicas,
-        storage=storage,
         recorder=recorder,
         guard=guard,
         follower=JournalFollower(bus, index, shared, measures.success, guard),
         lives=OperationTable(bus, index, measures),
-        vault=Vault(bus, shared, storage, replicas.all_read_attached),
+        vault=Vault(bus, shared, replicas.all_read_attached),
         policy=PolicyClient(bus, policy_keys, config.installation, presence, measures),
         alarms=alarms,
         statements=statements,

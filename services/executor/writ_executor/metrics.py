@@ -94,7 +94,7 @@ class ExecutorMeasures:
         self._open = measured.gauge("writ_operations_open", "Operations that have not ended.")
         self._damaged = measured.gauge("writ_journal_damaged", "Events of the journal that cannot be decoded.")
         self._unstored = measured.gauge(
-            "writ_journal_not_stored", "1 while NATS replies but stores nothing (disk full)."
+            "writ_journal_not_stored", "1 while NATS replies but stores nothing in some stream (disk full)."
         )
         self._fill = measured.gauge("writ_journal_fill_ratio", "Share of the journal that is used.")
         self._queued = measured.gauge(

@@ -52,7 +52,7 @@ class ExecutorReadiness:
 
     async def _journal(self) -> str | None:
         base = self._base
-        if problem := base.storage.problem or base.guard.problem:
+        if problem := base.bus.storage_problem or base.guard.problem:
             return problem
         last = (await base.bus.journal.usage()).last_sequence
         if not await base.follower.reached(last, timeout=1.0):

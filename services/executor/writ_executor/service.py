@@ -20,9 +20,7 @@ from writ_contracts.agents import (
 from writ_contracts.errors import Invalid, WritError
 from writ_contracts.history.audit import LARGEST_STANDING, AuditStanding, JournalReply
 from writ_contracts.history.search_digests import SearchDigestsReply
-from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.inventory import Agents, Inventory
-from writ_contracts.journal import RefusedSummary
 from writ_contracts.notices import NoticeReply
 from writ_contracts.operations import Catalogue
 from writ_contracts.people.previews import PreviewReply
@@ -51,6 +49,7 @@ from writ_runtime.clocks import SYSTEM, Clocks, ServerClock
 from writ_runtime.endpoint_frame import Handle, endpoint_handler
 from writ_runtime.files.watched_file import WatchedFile
 from writ_runtime.health import Check
+from writ_runtime.journal.watched_bus import WatchedBus
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics, Observer
 from writ_runtime.sender_warnings import SenderWarnings
@@ -75,28 +74,28 @@ class Executor:
         measured: Metrics,
         clocks: Clocks = SYSTEM,
     ) -> None:
-        self._bus, self._is_stopping = bus, False
         self.time = ServerClock(bus, clocks)
+        self._bus, self._is_stopping = WatchedBus(bus, self.time.now), False
         self.time.shown(measured)
         self._observe = Observer(log, measured)
         self._urgent = tuple(operation.name for operation in catalogue.values() if operation.control)
         measures = ExecutorMeasures(measured, catalogue, self.time.now)
         self.base = base = lay_foundation(
-            config, bus, shared, catalogue, inventory, agents, measures, measured, self.time
+            config, self._bus, shared, catalogue, inventory, agents, measures, measured, self.time
         )
         self.index, self.background, self.presence = base.index, base.background, base.presence
         self.follower, self.recorder, self.admission = base.follower, base.recorder, base.admission
         self.replicas = base.replicas
         parts = compose(base)
-        self._after_event, self._restored, self._unwatched = parts.after_event, parts.restored, parts.unwatched
+        self._after_event, self._restored = parts.after_event, parts.restored
         self.sweep, self.intake, self.claims = parts.sweep, parts.intake, parts.claims
         self.receipts, self.queries, self.notices = parts.receipts, parts.queries, parts.notices
         self.sought_values = parts.sought_values
         self._traffic, self._warnings = AgentTraffic(), SenderWarnings(log)
-        self._people_notices = PeopleNotices(bus, base.presence)
+        self._people_notices = PeopleNotices(self._bus, base.presence)
         self._readiness = ExecutorReadiness(base, self._people_notices)
         alarm = partial(base.recorder.security, "permission_violation")
-        self._violations = OwnViolations(bus.journal, alarm, self.time.now)
+        self._violations = OwnViolations(self._bus.journal, alarm, self.time.now)
         measured.before(self._update_gauges)
 
     async def serve(self) -> None:
@@ -127,7 +126,7 @@ class Executor:
             group.create_task(unending("clock", self.time.follow()))
             group.create_task(unending("people", self._people_notices.run()))
             group.create_task(unending("guard", self.base.guard.watch()))
-            group.create_task(unending("storage", self.base.storage.watch(self._store_refusals)))
+            group.create_task(unending("storage", self._bus.watch()))
             for file in (self.base.inventory, self.base.agents):
                 group.create_task(unending("files", file.follow()))
 
@@ -144,23 +143,11 @@ class Executor:
         self._is_stopping = True
         await self.admission.summarise(after=0.0)
 
-    async def _store_refusals(self) -> None:
-        """Record how much was refused because nothing was stored."""
-        storage, subject = self.base.storage, subjects.refused_summary(WRIT_TARGET)
-        refused = RefusedSummary(
-            **self.recorder.stamp(),
-            principal=WRIT_TARGET,
-            count=storage.refused,
-            since=storage.since,
-            codes={"not_stored": storage.refused},
-        )
-        await self._unwatched.append_last(subject, refused)
-
     def _update_gauges(self) -> None:
         base, measures = self.base, self.base.measures
         agents = base.presence.agents_of(pools_of(base.inventory.value))
         measures.see(base.index.open(), agents, base.time.now())
-        measures.see_journal(base.admission.fill, base.follower.damaged, stored=base.storage.problem is None)
+        measures.see_journal(base.admission.fill, base.follower.damaged, stored=self._bus.storage_problem is None)
         measures.see_copied_keys(base.key_use.count())
         measures.see_quotas(base.admission.quotas.used_ratios())
 

@@ -50,6 +50,7 @@ from writ_runtime.health import Attention, Check, Detail
 from writ_runtime.journal.journal_guard import CHECK_EVERY, FILE, JournalGuard, JournalMark
 from writ_runtime.journal.journal_notices import NoticeSender
 from writ_runtime.journal.security_events import SecurityEvents
+from writ_runtime.journal.watched_bus import WatchedBus
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics, Observer
 from writ_trust.control_events import is_decided
@@ -104,7 +105,7 @@ class PolicyService:
         )
         self._analysis_pool = AnalysisPool()
         self._proposal_pool = AnalysisPool(nice=0)  # queries, which need no approval, do not delay a publish
-        self._bus: Bus | None = None
+        self._bus: WatchedBus | None = None
         self._versions: Versions | None = None
         self._guard: JournalGuard | None = None
         self._follower: ControlFollower | None = None
@@ -119,6 +120,7 @@ class PolicyService:
         """
         self.time.over(bus)
         await self.time.start()
+        bus = WatchedBus(bus, self.time.now)
         known = self._keys.versions
         versions = Versions(bus.policies, self._key, self._compiler, self._version_refused, known, self._highest)
         await versions.start()
@@ -229,6 +231,7 @@ class PolicyService:
                 group.create_task(unending("guard", self._guard.watch()))
             if self._bus is not None:
                 group.create_task(unending("notices", self._notifier.run(self._bus)))
+                group.create_task(unending("storage", self._bus.watch()))
             if self._security is not None:
                 group.create_task(unending("security events", self._security.run()))
 
@@ -321,7 +324,8 @@ class PolicyService:
         return Attention(f"publish a corrected version: {'; '.join(excused)}"[:1000]) if excused else None
 
     async def _journal_check(self) -> str | None:
-        return self._guard.problem if self._guard is not None else None
+        stored = self._bus.storage_problem if self._bus is not None else None
+        return stored or (self._guard.problem if self._guard is not None else None)
 
     async def _control_check(self) -> str | None:
         """Return the stops and emergencies. They are no fault of the service, so the check only shows them."""

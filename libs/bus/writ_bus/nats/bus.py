@@ -91,6 +91,10 @@ class NatsBus:
     def connected(self) -> bool:
         return self.connection.connected
 
+    @property
+    def server(self) -> str:
+        return self.connection.client.server_id
+
     async def wait_closed(self) -> None:
         await self.connection.closed.wait()
 

@@ -34,6 +34,7 @@ class Broker:
         self.policies = Disk(max_bytes=max_bytes, ack_wait=ack_wait)
         self.scans = Disk(max_bytes=max_bytes, ack_wait=ack_wait)
         self.listeners: list[_Listener] = []
+        self.starts = 1
         self._turn = count()
         self._inboxes = count()
 
@@ -61,6 +62,7 @@ class Broker:
         self.scans.online.clear()
 
     def start(self) -> None:
+        self.starts += 1
         self.disk.online.set()
         self.policies.online.set()
         self.scans.online.set()

@@ -43,6 +43,10 @@ class MemoryBus:
     def connected(self) -> bool:
         return self.broker.disk.online.is_set()
 
+    @property
+    def server(self) -> str:
+        return f"start-{self.broker.starts}"
+
     async def wait_closed(self) -> None:
         await self._closed.wait()
 

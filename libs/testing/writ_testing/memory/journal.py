@@ -30,11 +30,24 @@ class Disk:
         self.online.set()
         self.lost_answers = 0
         self.stores = asyncio.Event()
-        """Cleared: appends get no answer, as after a write error."""
+        """Cleared: no write gets an answer, as after a write error of each stream."""
         self.stores.set()
+        self._storing: dict[str, asyncio.Event] = {}
         self.clock = time.time
         """The server's clock."""
         self._watchers: set[asyncio.Event] = set()
+
+    def storing(self, stream: str) -> asyncio.Event:
+        """Return the event to clear so that writes to this stream alone get no answer: `journal`, or a prefix."""
+        if stream not in self._storing:
+            self._storing[stream] = event = asyncio.Event()
+            event.set()
+        return self._storing[stream]
+
+    async def until_stored(self, stream: str) -> None:
+        """Return when writes to the stream get an answer."""
+        await self.stores.wait()
+        await self.storing(stream).wait()
 
     def watch(self) -> asyncio.Event:
         """Return an event set at every change."""
@@ -105,7 +118,7 @@ class MemoryJournal:
         for entry in entries:
             check_subject(entry.subject)
         await self._disk.until_online(PATIENCE)
-        await self._disk.stores.wait()
+        await self._disk.until_stored("journal")
         try:
             sequence = self._disk.store(entries)
         except Conflict:
@@ -220,7 +233,7 @@ class MemoryStore:
 
     async def put(self, key: str, data: bytes, *, ttl: float, only_new: bool = False) -> int:
         await self._disk.until_online(PATIENCE)
-        await self._disk.stores.wait()
+        await self._disk.until_stored(self._prefix)
         if only_new and await self.get(key) is not None:
             raise Conflict(f"put {key}: there is a value")
         name, version = self._name(key), max(self._disk.versions.values(), default=0) + 1
@@ -235,7 +248,7 @@ class MemoryStore:
     async def renew(self, key: str, *, ttl: float) -> None:
         data, name = await self.get(key), self._name(key)
         version = self._disk.versions.get(name)
-        await self._disk.stores.wait()
+        await self._disk.until_stored(self._prefix)
         if data is not None and name in self._disk.kept and self._disk.versions[name] == version:
             await self.put(key, data, ttl=ttl)
 

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from writ_bus.port import Bus
 from writ_contracts import subjects
 from writ_contracts.catalogue.sessions import SESSION_OPEN
 from writ_contracts.errors import Full, TimedOut, WritError
@@ -21,8 +20,10 @@ from writ_executor.journal.recorder import Recorder
 from writ_executor.journal.usage import Amount, Owner
 from writ_executor.metrics import ExecutorMeasures
 from writ_runtime.buckets import Buckets
+from writ_runtime.journal.watched_bus import WatchedBus
 from writ_runtime.logs import Log
 
+PUBLISHING = ("policy_publish", "policy_rollback")
 OPEN_BYTES = 12_288
 """Average upper bound of the bytes that an open operation still writes: `granted` and `finished`."""
 _log = Log("writ.executor")
@@ -32,7 +33,7 @@ class Admission:
     """Refuses with Full, before anything is decided or recorded."""
 
     def __init__(
-        self, config: ExecutorConfig, bus: Bus, index: Index, recorder: Recorder, measures: ExecutorMeasures
+        self, config: ExecutorConfig, bus: WatchedBus, index: Index, recorder: Recorder, measures: ExecutorMeasures
     ) -> None:
         self._config = config
         self._bus = bus
@@ -87,6 +88,16 @@ class Admission:
         except QuotaExceeded as error:
             self._count_exceeded(principal, error)
             raise
+
+    def storage(self, operation: Operation, *, output_apart: bool) -> None:
+        """Check that what the operation needs later can be stored. Raises Unreachable (`not_stored`). `output_apart`:
+        its output is not kept in the journal alone.
+        """
+        self._bus.require(subjects.JOURNAL_STREAM)
+        if operation.name in PUBLISHING:
+            self._bus.require(subjects.POLICIES_STREAM)
+        if output_apart:
+            self._bus.require(subjects.RESULTS_STREAM)
 
     def _expected_fill(self) -> float:
         """Return the share of the journal that is used once all open operations have ended."""

@@ -44,6 +44,12 @@ class AuditDetail(Struct, frozen=True, kw_only=True):
             return params.public(definition.parameters, effective)
         return {}
 
+    def keeps_output(self, definition: Operation) -> bool:
+        """Return whether the journal has the whole output; otherwise it is kept for its requester alone."""
+        if definition.control:
+            return True
+        return self.outputs and not params.hidden(definition.output, dict.fromkeys(definition.output.__struct_fields__))
+
     def refused(self, definition: Operation, parameters: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         """Return the same as `sent`, without too large values."""
         shown, hidden = self.sent(definition, parameters)

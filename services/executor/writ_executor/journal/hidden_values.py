@@ -5,6 +5,7 @@ id>.<digest of the preview>`; `WRIT_RESULTS` has outputs under `<principal>.<ope
 """
 
 import sys
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -21,7 +22,6 @@ from writ_contracts.people.previews import PreviewDetails
 from writ_contracts.wire import decode
 from writ_executor.journal.large_parameters import LargeParameters
 from writ_executor.journal.shared_keys import OperationKeys, SharedKeys
-from writ_executor.journal.storage_watch import StorageWatch
 from writ_executor.journal.stored_parameters import HiddenParameters, PreparedParameters, open_parameters
 from writ_runtime.logs import Log
 from writ_runtime.recent_values import RecentValues
@@ -39,6 +39,8 @@ MOST_SHOWN = 1_800_000
 """Bytes as JSON of an output in a reply: the server takes messages of 2 MB."""
 MOST_RECENT, RECENT_SECONDS = 16 * 1024 * 1024, 30.0
 """Parameters stored a moment ago, which need not be read back: most are claimed at once."""
+MOST_UNKEPT = 1_000
+NOT_KEPT = "NATS stored nothing when the operation ended, so its whole output is lost"
 EXPANSION = 40
 """Bytes of memory for each byte of JSON, at most: `{"":0},` takes 256."""
 
@@ -64,13 +66,14 @@ class StoredOutput(Struct, frozen=True, kw_only=True):
 class Vault:
     """Hidden parameters and results by operation id."""
 
-    def __init__(self, bus: Bus, keys: SharedKeys, watch: StorageWatch, all_read_attached: Callable[[], bool]) -> None:
+    def __init__(self, bus: Bus, keys: SharedKeys, all_read_attached: Callable[[], bool]) -> None:
         """`all_read_attached`: whether all executors read attached texts of outputs, and what is stored under AES."""
         self._bus = bus
         self._keys = keys
-        self._watch = watch
         self._recent: RecentValues[HiddenParameters] = RecentValues(MOST_RECENT, RECENT_SECONDS)
         self.all_read_attached = all_read_attached
+        self._unkept: OrderedDict[str, None] = OrderedDict()
+        """The latest operations whose output could not be kept here."""
 
     def new_keys(self, operation_id: str) -> OperationKeys:
         """Return the keys for the digests of an operation that is not recorded yet."""
@@ -107,8 +110,7 @@ class Vault:
 
     async def _store(self, place: str, prepared: PreparedParameters, seconds: float, *, only_new: bool) -> int:
         stored = prepared.encrypt()
-        async with self._watch.storing():
-            version = await self._bus.params.put(place, stored.data, ttl=seconds, only_new=only_new)
+        version = await self._bus.params.put(place, stored.data, ttl=seconds, only_new=only_new)
         self._remember(place, HiddenParameters(values=prepared.parameters, texts=stored.texts))
         return version
 
@@ -154,9 +156,7 @@ class Vault:
         deleted meanwhile, since the operation ended, stays deleted.
         """
         for key in (_place(requested), *([f"{requested.operation_id}.{preview}"] if preview else ())):
-            if await self._bus.params.get(key) is not None:  # else nothing is stored, which the watch expects
-                async with self._watch.storing():
-                    await self._bus.params.renew(key, ttl=seconds)
+            await self._bus.params.renew(key, ttl=seconds)
 
     async def forget(self, requested: Requested) -> None:
         """Delete the parameters of an ended operation."""
@@ -169,8 +169,7 @@ class Vault:
         has other details.
         """
         data = self._keys.encrypt(msgspec.json.encode(details))
-        async with self._watch.storing():
-            await self._bus.params.put(f"{operation_id}.{preview}", data, ttl=seconds)
+        await self._bus.params.put(f"{operation_id}.{preview}", data, ttl=seconds)
 
     async def details(self, operation_id: str, preview: str) -> PreviewDetails | None:
         """Return the details of a preview while they are kept."""
@@ -211,7 +210,20 @@ class Vault:
         await self._keep_result(place, attach(head, attached))
 
     async def _keep_result(self, place: str, output: bytes) -> None:
-        await self._bus.results.put(place, self._encrypt(output), ttl=RESULT_SECONDS)
+        """Keep the output, unless NATS stores nothing: an operation that has run must end, and free its target."""
+        try:
+            await self._bus.results.put(place, self._encrypt(output), ttl=RESULT_SECONDS)
+        except Unreachable as error:
+            if error.code != "not_stored":
+                raise
+            _log.error("result.not_kept", place=place, error=str(error), effect="the operation ends without it")
+            self._unkept[place] = None
+            if len(self._unkept) > MOST_UNKEPT:
+                self._unkept.popitem(last=False)
+
+    def has_lost(self, principal: str, operation_id: str) -> bool:
+        """Return whether the operation's output could not be kept by this replica."""
+        return f"{principal}.{operation_id}" in self._unkept
 
     def _encrypt(self, plain: bytes) -> bytes:
         fast = len(plain) >= LARGE and self.all_read_attached()

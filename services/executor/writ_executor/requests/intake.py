@@ -224,6 +224,7 @@ class RequestEndpoint:
         self, attempt: CheckedAttempt, decided: CheckedDecision, prepared: PreparedParameters, early: EarlyCopy
     ) -> RequestReply:
         definition = attempt.definition
+        self._admission.storage(definition, output_apart=not self._audit_detail.keeps_output(definition))
         target = WRIT if definition.control else await self._targets.find(attempt.target)
         event = self._requested(attempt, decided, target)
         if event.hidden:

@@ -36,7 +36,7 @@ from writ_contracts.subjects import parse_query
 from writ_contracts.target_tests import BackendTestQuery, BackendTestReply
 from writ_executor.agents.targets import Targets
 from writ_executor.journal.generations import Generations
-from writ_executor.journal.hidden_values import Vault
+from writ_executor.journal.hidden_values import NOT_KEPT, Vault
 from writ_executor.journal.index import Index
 from writ_executor.journal.lookup import OperationTable
 from writ_executor.policy.client import PolicyClient
@@ -112,7 +112,10 @@ class QueryEndpoint:
         life = await self._lives.fresh(principal, query.operation_id)
         shown = view(life, latest(life))
         kept = await self._vault.result(principal, query.operation_id)
-        return ResultReply(output=kept if kept is not None else shown.output if shown else {})
+        public = shown.output if shown else {}
+        if kept is None and self._vault.has_lost(principal, query.operation_id):
+            return ResultReply(output={**public, "note": NOT_KEPT})
+        return ResultReply(output=kept if kept is not None else public)
 
     async def preview(self, message: Message) -> PreviewReply:
         """Return the details of a preview to a reader that policy permits."""

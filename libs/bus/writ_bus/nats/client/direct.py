@@ -248,6 +248,11 @@ class DirectClient(HeaderClient):
         return "cluster" in self._server_info
 
     @property
+    def server_id(self) -> str:
+        """Return the id of the server of the present or last connection."""
+        return str(self._server_info.get("server_id", ""))
+
+    @property
     def waiting_bytes(self) -> int:
         """Return the number of bytes not taken by the socket yet."""
         return self._pending_data_size

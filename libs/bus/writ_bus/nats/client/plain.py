@@ -42,6 +42,11 @@ class PlainClient:
         return self._client.is_connected
 
     @property
+    def server_id(self) -> str:
+        """Return the id of the present or last connection: no public name of nats-py reports the server's."""
+        return str(self._client.client_id or "")
+
+    @property
     def max_payload(self) -> int:
         return self._client.max_payload
 

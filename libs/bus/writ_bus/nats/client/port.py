@@ -33,6 +33,10 @@ class Client(Protocol):
         """Return whether the server may be one of several."""
 
     @property
+    def server_id(self) -> str:
+        """Return the id of the server of the present or last connection."""
+
+    @property
     def waiting_bytes(self) -> int:
         """Return the number of bytes not taken by the socket yet, as far as it is known."""
 

@@ -13,11 +13,12 @@ from writ_cli.operations.running.operation_check import refuse_unknown
 from writ_cli.operations.running.silence_lines import SilenceLines
 from writ_cli.operations.running.target_choice import TargetChoice, offered
 from writ_cli.terminal import times
-from writ_cli.terminal.exit_status import Exit, of_outcome
+from writ_cli.terminal.exit_status import Exit, of_error, of_outcome
 from writ_cli.terminal.output import Screen, outcome, visible
 from writ_client.client import Writ
 from writ_client.operations.operation_events import Event
 from writ_client.operations.target_runs import (
+    ERROR,
     OK,
     PENDING,
     SKIPPED,
@@ -29,17 +30,18 @@ from writ_client.operations.target_runs import (
 )
 from writ_contracts.agents import Progress
 from writ_contracts.errors import Invalid
+from writ_contracts.failures import error_of
 from writ_contracts.history.audit import SearchQuery
 from writ_contracts.ids import operation_id
 from writ_contracts.plural import plural
-from writ_contracts.requests import RequestReply
+from writ_contracts.requests import Failure, RequestReply
 from writ_runtime.signals import cancelled_by_signals
 
 PAGE = 1000
 FOR_APPROVAL = "waits for an approval"
 NOT_AGAIN = OK | {PENDING, "unknown"}
 """Outcomes of targets that a retry leaves out: they are well, or may still run."""
-_STATUS = {PENDING: Exit.PENDING, SKIPPED: Exit.FAILED, "error": Exit.FAILED}
+_STATUS = {PENDING: Exit.PENDING, SKIPPED: Exit.FAILED}
 
 
 async def run_many(settings: Settings, each: EachRequest, choice: TargetChoice) -> int:
@@ -137,13 +139,20 @@ def status_of(recap: RunRecap, *, wait: bool = True) -> Exit:
     """Return the exit status: 0 where all are well; the status of those that are not, if it is one; 7 if one is
     unknown; else 1. Without `wait` an accepted one is well.
     """
-    bad = {one.outcome for one in recap.results} - (OK if wait else OK | {PENDING})
-    if PENDING in bad:
-        bad.discard(SKIPPED)  # they were not begun because it goes on
-    statuses = {_STATUS.get(one) or of_outcome(one) for one in bad}
+    bad = [one for one in recap.results if one.outcome not in (OK if wait else OK | {PENDING})]
+    if any(one.outcome == PENDING for one in bad):
+        bad = [one for one in bad if one.outcome != SKIPPED]  # they were not begun because it goes on
+    statuses = {_status(one) for one in bad}
     if Exit.UNKNOWN in statuses:
         return Exit.UNKNOWN
     return statuses.pop() if len(statuses) == 1 else Exit.FAILED if statuses else Exit.DONE
+
+
+def _status(result: TargetResult) -> Exit:
+    """Return the exit status of one target. A request that left no record has that of its error, as one of `run -t`."""
+    if result.outcome == ERROR:
+        return of_error(error_of(Failure(code=result.code, message=result.message)))
+    return _STATUS.get(result.outcome) or of_outcome(result.outcome)
 
 
 class RunResults:

@@ -1,0 +1,175 @@
+"""Watch on NATS's storage: one for each stream, judged by the service's own writes to it.
+
+nats-server 2.15 latches the first write error of a stream (a full disk) until it is started again: it answers no append
+to this stream any more, and everything else as before, other streams included. So a stuck append is the only sign here,
+and a minute of time-outs per request the only effect. A stream stores nothing if an append to it gets no answer, none
+succeeds, and the server answers otherwise.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+
+from writ_bus.port import Bus
+from writ_contracts.errors import Conflict, TimedOut, Unreachable, WritError
+from writ_runtime.logs import Log
+
+UNANSWERED = 1.2
+"""Seconds without an answer to an append, and without a success of another one. A client gets the error within two. A
+shorter wait would take a disk that is merely busy for a full one.
+"""
+ELECTION = 15.0
+"""The same with several copies: while they elect a leader, for seconds, the servers answer and store nothing."""
+ANSWERS = 0.5
+"""Seconds in which the server answers another question, if it answers at all."""
+CHECK_EVERY = 0.2
+PROBE = 2.0
+
+Probe = Callable[[], Awaitable[object]]
+
+
+def problem_of(stream: str) -> str:
+    """Return the problem of a stream, and what to do."""
+    return (
+        f"NATS replies but stores nothing in {stream}: make room on its disk, then restart it"
+        " (`systemctl restart writ-nats` or `docker compose restart nats`; `writ up` restarts its own)"
+    )
+
+
+class StorageWatch:
+    """`problem` is set while nothing is stored in the stream; `refused` counts the writes refused since then.
+
+    With a `probe`, which stores something harmless and bypasses `storing`, writes are refused at once until a probe is
+    stored. Without one, as for a stream that keeps all it gets, each write is tried, for `UNANSWERED` seconds: the
+    problem ends with the first one that is stored, or with another start of the server.
+    """
+
+    def __init__(self, stream: str, bus: Bus, clock: Callable[[], float]) -> None:
+        """Watch writes to `stream`. `clock`: the journal server's time."""
+        self.stream = stream
+        self._bus = bus
+        self._clock = clock
+        self._log = Log("writ.storage")
+        self._waiting: dict[asyncio.Timeout, float] = {}
+        self._begun = asyncio.Event()
+        self._stored = time.monotonic()
+        self._unanswered: float | None = None
+        """When the first append without an answer began, of those since the last success."""
+        self._server = ""
+        self.probe: Probe | None = None
+        self.problem: str | None = None
+        self.refused = 0
+        self.since = 0.0
+
+    def storing(self) -> "StoringBlock":
+        """Return the context of a block which stores something. It raises Unreachable (`not_stored`) once nothing is
+        stored.
+        """
+        return StoringBlock(self)
+
+    def require(self) -> None:
+        """Raise Unreachable (`not_stored`) while nothing is stored."""
+        if self.problem is not None:
+            raise self.error()
+
+    def begin(self, scope: asyncio.Timeout) -> None:
+        """Count an append that waits for its acknowledgement. Raises Unreachable if it is refused."""
+        if self.probe is not None:
+            self.require()
+        self._waiting[scope] = now = time.monotonic()
+        self._begun.set()
+        self._unanswered = now if self._unanswered is None else self._unanswered
+
+    def end(self, scope: asyncio.Timeout, error: BaseException | None) -> None:
+        """Count the append as no longer waiting."""
+        self._waiting.pop(scope, None)
+        if error is None or isinstance(error, Conflict):  # an answer, too
+            self._stored, self._unanswered = time.monotonic(), None
+        elif not isinstance(error, TimedOut | asyncio.CancelledError):
+            self._unanswered = None
+        if error is None and self.problem is not None and self.probe is None:
+            self._well()
+
+    def error(self) -> Unreachable:
+        """Return the error for a write that is refused, and count it."""
+        self.refused += 1
+        return Unreachable(problem_of(self.stream), code="not_stored")
+
+    async def watch(self) -> None:
+        """Judge, until cancelled."""
+        while True:
+            if not self._waiting and self.problem is None:  # idle: there is nothing to judge
+                self._begun.clear()
+                await self._begun.wait()
+            left = UNANSWERED - self._silence()
+            await asyncio.sleep(min(left, CHECK_EVERY) if left > 0 else CHECK_EVERY)
+            if self.problem is not None and self.probe is not None:
+                await self._try(self.probe)
+            elif self._silence() >= UNANSWERED:
+                await self._suspect()
+            elif self.problem is not None and self._bus.connected and self._bus.server != self._server:
+                self._well()
+
+    def _silence(self) -> float:
+        """Return the seconds for which the oldest waiting append has had no answer, and no other one a success."""
+        now = time.monotonic()
+        return now - max(min(self._waiting.values(), default=now), self._stored)
+
+    def _is_over(self, copies: int) -> bool:
+        """Return whether the silence is too long. An attempt ends before several copies have elected a leader, so then
+        the first of all attempts counts.
+        """
+        if copies == 1 or self._unanswered is None:
+            return self._silence() >= UNANSWERED
+        return self._silence() >= UNANSWERED and time.monotonic() - self._unanswered >= ELECTION
+
+    async def _suspect(self) -> None:
+        try:
+            async with asyncio.timeout(ANSWERS):
+                usage = await self._bus.journal.usage()
+        except (WritError, TimeoutError):
+            return  # the server is away or hangs: its connection tells
+        if not self._is_over(usage.copies):
+            return
+        if self.problem is None:
+            self.problem, self.refused, self.since = problem_of(self.stream), 0, self._clock()
+            self._log.error("storage.not_stored", stream=self.stream, effect="what needs this stream is refused")
+        self._server = self._bus.server
+        for scope in list(self._waiting):
+            scope.reschedule(asyncio.get_running_loop().time())
+
+    async def _try(self, probe: Probe) -> None:
+        try:
+            await probe()
+        except WritError as error:
+            self._log.debug("storage.probe_not_stored", stream=self.stream, error=str(error))
+            await asyncio.sleep(PROBE)
+            return
+        self._well()
+
+    def _well(self) -> None:
+        self.problem, self._stored, self._unanswered = None, time.monotonic(), None
+        self._log.info("storage.stored_again", stream=self.stream, refused=self.refused)
+
+
+class StoringBlock:
+    """The context of one watched append. Each operation has three: a class costs half of a generator."""
+
+    __slots__ = ("_scope", "_watch")
+
+    def __init__(self, watch: StorageWatch) -> None:
+        self._watch, self._scope = watch, asyncio.timeout(None)
+
+    async def __aenter__(self) -> None:
+        self._watch.begin(self._scope)
+        await self._scope.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._watch.end(self._scope, error)
+        try:
+            await self._scope.__aexit__(kind, error, traceback)
+        except TimeoutError:  # of the scope alone: the watch ended it
+            raise self._watch.error() from None
