@@ -74,6 +74,6 @@ def test_package_operation_with_a_killed_process_ends_as_dpkg_has_the_package(
         return
     if operation == "package_install":
         until(lambda: "resolved" in writ.kinds(number), 60.0, "a probe settles it")
-        assert writ.json("op", "get", number)["outcome"] == "succeeded"
+        assert writ.json("op", "show", number)["outcome"] == "succeeded"
     else:  # what was done since to a package that had an earlier version may be another's change
-        assert writ.json("op", "get", number, status=7)["outcome"] == "unknown"
+        assert writ.json("op", "show", number, status=7)["outcome"] == "unknown"
