@@ -9,17 +9,13 @@ from msgspec import structs
 from tests.policy.publishing import document, publish, publishable
 from tests.policy.replica import KEY, Asking
 from tests.policy.second_decisions import allowed, checked, checker, last_checked, recorded, start
-from tests.rules.asking import CATALOGUE
 from tests.trust.test_people import FIRST, SECOND
 
 from writ_bus.port import Entry
 from writ_contracts import subjects
 from writ_contracts.decisions import Decision
 from writ_contracts.people.directory import DirectoryEntry, PeopleDirectory
-from writ_rules.loading import compile_document
-from writ_rules.second_decisions import version_history
 from writ_rules.second_decisions.file_history import FileHistory, KeptReading
-from writ_rules.second_decisions.version_history import VersionHistory
 from writ_trust.digests import keyed_digest
 from writ_trust.keys import Key, generate_seed
 from writ_trust.statements import read, sign
@@ -105,26 +101,6 @@ async def test_a_replaced_version_differs_and_the_one_of_then_is_the_same(asking
     assert second is not None
     assert first.comparison.result == "same"
     assert second.comparison.why == "version 1 of the policy was replaced 3600 s before"
-
-
-@pytest.mark.parametrize(("most", "compiled"), [(10_000, 2), (1, 3)])
-async def test_versions_with_many_rules_are_not_cached_beside_each_other(
-    asking: Asking, monkeypatch: pytest.MonkeyPatch, most: int, compiled: int
-) -> None:
-    second = document({**RESTARTS, "max_concurrent": None}, {**RESTARTS, "name": "other"})
-    await publish(asking, second)
-    versions = VersionHistory(asking.bus.policies, CATALOGUE, {asking.files.keys["policy"].public: 1 << 60}, "")
-    read: list[object] = []
-
-    def counted(*arguments: Any) -> Any:
-        read.append(arguments)
-        return compile_document(*arguments)
-
-    monkeypatch.setattr(version_history, "compile_document", counted)
-    monkeypatch.setattr(version_history, "MOST_RULES", most)
-    for number in (1, 2, 2, 1):
-        assert (await versions.of(number)).policy.rules > 0
-    assert len(read) == compiled
 
 
 async def test_a_decision_made_without_a_stop_differs(asking: Asking, tmp_path: Path) -> None:

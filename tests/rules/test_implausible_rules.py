@@ -75,6 +75,13 @@ def test_one_id_that_nothing_can_have_is_vacuous_in_a_deny() -> None:
     assert reported.startswith("lint: vacuous: no id is 'prod-.*'")
 
 
+def test_an_approval_is_avoidable_by_an_allow_that_matches_no_request_of_its_rule() -> None:
+    demanding = rule("slow", "service_restart", requires_approval=True, parameter_constraints={"timeout": {"min": 61}})
+    short = rule("short", "service_restart", parameter_constraints={"timeout": {"max": 60}})
+    text = "avoidable: 'short' allows the same without an approval where timeout is another"
+    assert every(demanding, short) == [f"warning: {text}"]
+
+
 def test_values_of_another_kind_than_the_parameter_are_a_finding() -> None:
     (reported,) = every(rule("a", "service_restart", parameter_constraints={"timeout": {"denied_values": ["60"]}}))
     assert reported == "lint: service_restart.timeout is of type int, which 'denied_values' can't judge"
