@@ -69,10 +69,14 @@ SHAPES: dict[str, Making] = {
     "users": lambda _, number, __: {"users": [f"user-{number}"]},
     "targets: globs": lambda _, number, __: {"targets": [f"app{number}-*"], "user_roles": [*CALLERS]},
     "targets: suffixes": lambda _, number, __: {"targets": [f"*app{number}-0"], "user_roles": [*CALLERS]},
+    "targets: parts": lambda _, number, __: {"targets": [f"*app{number}-*"], "user_roles": [*CALLERS]},
     "target_tags": lambda _, number, __: {"target_tags": [f"app-{number}"]},
     "target_attributes": lambda _, number, __: {"target_attributes": {"app": f"app-{number}"}},
     "pattern": lambda _, number, __: _named(f"app{number}-[a-z]+"),
     "pattern: alternatives": lambda _, number, __: _named(f"app{number}|old{number}|app{number}-.*"),
+    "pattern: groups": lambda _, number, __: _named(f"(app{number}|old{number})-[a-z]+"),
+    "pattern: parts": lambda _, number, __: _named(f".*app{number}-.*"),
+    "pattern: any case": lambda _, number, __: _named(f"(?i)app{number}-[a-z]+"),
     "pattern: suffixes": lambda _, number, __: _named(f"[a-z]*app{number}-api"),
     "allowed_values": lambda _, number, __: {
         "parameter_constraints": {"service_name": Constraint(allowed_values=[f"app{number}-api"])}

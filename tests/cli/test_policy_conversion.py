@@ -51,6 +51,14 @@ def test_format_writes_files_and_check_only_reports(bare: CliRunner, tmp_path: P
         {"file": str(file), "changed": False}
     ]
     assert writ(bare, "format", tmp_path / "absent.yaml").exit_code == 2
+    text = "policies:\n    name:  b # mine\n"
+    piped = bare.invoke(cli, ["policy", "format", "-"], input=text)
+    assert (piped.exit_code, piped.stdout) == (0, "policies:\n  name: b  # mine\n")
+    piped = bare.invoke(cli, ["policy", "format", "--check", "-"], input=text)
+    assert (piped.exit_code, piped.stdout) == (1, "standard input: is not in this style\n")
+    piped = bare.invoke(cli, ["policy", "format", "-", "-o", "json"], input=text)
+    assert json.loads(piped.stdout)[0]["text"] == "policies:\n  name: b  # mine\n"
+    assert bare.invoke(cli, ["policy", "format", "-", str(file)], input=text).exit_code == 2
     link = tmp_path / "link.yaml"
     link.symlink_to(file)
     file.write_text("policies: {name:   a}\n")

@@ -30,6 +30,11 @@ def deny(name: str, *windows: dict[str, Any], **keys: Any) -> dict[str, Any]:
     ("rules", "end"),
     [
         ([deny("freeze", FREEZE)], "2026-11-26T00:00:00Z"),
+        ([deny("long", {**FREEZE, "until": "2027-01-08", "timezone": "Europe/Berlin"})], "2027-01-08T23:00:00Z"),
+        (
+            [deny("noon", {**FREEZE, "start_time": "12:00", "end_time": "12:00", "until": "2027-01-08"})],
+            "2027-01-09T12:00:00Z",
+        ),
         (
             [deny("day", {"start_time": "08:00", "end_time": "18:00", "timezone": "Europe/Berlin"})],
             "2026-11-24T17:00:00Z",

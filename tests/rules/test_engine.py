@@ -169,6 +169,10 @@ def test_a_gateways_limits_and_demands_bind_what_is_behind_it() -> None:
     assert world.ask(target=BEHIND, timeout=200).code == "outside_gateway_limits"
     requested = world.ask(target=BEHIND, timeout=50)
     assert (requested.effect, requested.rules) == ("require_approval", ["limits", "restarts"])
+    gateway[0]["requires_approval"] = False
+    world = World(policy(role_policies={"production": [RESTARTS], "gateway": gateway}))
+    allowed = world.ask(target=BEHIND, timeout=50)
+    assert (allowed.reason, allowed.rules) == ("rule 'restarts' allows it", ["limits", "restarts"])
 
 
 def test_gateway_rule_with_inherit_false_does_not_restrict_targets_behind() -> None:

@@ -24,6 +24,19 @@ def every(*rules: dict[str, Any]) -> list[str]:
             "ends every operation sooner than the 30 s that timeout.min requires",
         ),
         (
+            {"operation_timeout": 10, "parameter_constraints": {"timeout": {"allowed_values": [30, 60]}}},
+            "ends every operation sooner than the 30 s that timeout.allowed_values requires",
+        ),
+        (
+            {"target_attributes": {"tier": ["1", 2]}},
+            "has values of several kinds (number, text): '1' is not equal",
+        ),
+        ({"target_attributes": {"tier": {"denied_values": [True, 2]}}}, "has values of several kinds (number, truth"),
+        (
+            {"targets": ["web-.*", "a"]},
+            "no id is 'web-.*': ids have 1 to 64 letters, digits, - and _; write '*'",
+        ),
+        (
             {"parameter_constraints": {"service_name": {"allowlist_source": "list_ports"}}},
             "'list_ports' lists no service name: it lists ports",
         ),
@@ -37,6 +50,36 @@ def test_implausible_rule_is_a_warning(keys: dict[str, Any], message: str) -> No
     (reported,) = every(rule("a", "service_restart", **keys))
     assert reported.startswith("warning: ")
     assert message in reported
+
+
+def test_days_of_a_maintenance_window_from_sunday_on_are_a_warning() -> None:
+    window = {"start_time": "2026-11-30T08:00", "end_time": "2026-11-30T18:00", "recurrence": "weekly"}
+    file = file_of(
+        global_policies=[rule("a", "service_restart", maintenance_windows_only=True)],
+        maintenance_windows={"m": {**window, "days_of_week": [0, 1, 2, 3, 4]}},
+    )
+    (reported,) = findings_of(file, CATALOGUE)[1]
+    assert reported.keys == ("policies", "maintenance_windows", "m", "days_of_week")
+    assert reported.message.startswith("0 is Sunday, so these are Sunday to Thursday")
+
+
+@pytest.mark.parametrize("keys", [{"targets": ["prod-.*"]}, {"targets": ["web 1"]}, {"users": ["al@example.org"]}])
+@pytest.mark.parametrize("allowed", [True, False])
+def test_an_id_that_nothing_can_have_is_vacuous(keys: dict[str, Any], *, allowed: bool) -> None:
+    (reported,) = every(rule("a", "service_restart", allowed=allowed, **keys))
+    assert reported.startswith("lint: vacuous: 'a' never matches: no id is '")
+
+
+def test_one_id_that_nothing_can_have_is_vacuous_in_a_deny() -> None:
+    (reported,) = every(rule("a", "service_restart", allowed=False, targets=["**a?", "prod-.*"]))
+    assert reported.startswith("lint: vacuous: no id is 'prod-.*'")
+
+
+def test_an_approval_is_avoidable_by_an_allow_that_matches_no_request_of_its_rule() -> None:
+    demanding = rule("slow", "service_restart", requires_approval=True, parameter_constraints={"timeout": {"min": 61}})
+    short = rule("short", "service_restart", parameter_constraints={"timeout": {"max": 60}})
+    text = "avoidable: 'short' allows the same without an approval where timeout is another"
+    assert every(demanding, short) == [f"warning: {text}"]
 
 
 def test_values_of_another_kind_than_the_parameter_are_a_finding() -> None:

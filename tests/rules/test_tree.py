@@ -1,22 +1,26 @@
 """The tree of a policy's rules against the same rules one by one, and the parts an index may leave out."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import product
 from random import Random
 from unittest.mock import patch
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.rules import generate
 from tests.rules.asking import World, policy, rule
 from tests.rules.deciding import compiled, plain, ruling
 from tests.rules.generate import PATTERNS
 
 from writ_rules.engine.clauses.case import Case
+from writ_rules.engine.clauses.checks import PatternCheck
 from writ_rules.engine.clauses.patterns import glob, pattern
 from writ_rules.engine.clauses.scopes import ClauseMiss, TargetClause
 from writ_rules.engine.decide import Ruling
 from writ_rules.engine.matching import index, tree
-from writ_rules.engine.matching.literals import beginnings, ending
+from writ_rules.engine.matching.literals import beginnings, ending, folded, inside
 from writ_testing.each_case import each_case
 from writ_testing.exhaustive import some
 
@@ -24,10 +28,15 @@ POLICIES, QUESTIONS, PARTS = 300, 15, 6
 MORE_PATTERNS = (
     "web|db", "web(1|2)|db", "web-[a-z]+", "web\\-1", "web?", "we+b", "web{2}", "^web$", "(?i)web", "w(?i)eb", "a|",
     "", "^", "$", "web$|db", "\\Qa|b\\E", "\\x77eb", "[w|d]b", "web\\|db", "wéb.*", "web.", "w*", "web|d+b",
+    "(web|db)-1", "(web|d)b?", "(we|d)?b", "(?:we|dd)b", "(?i:we)b", "(we)+b", "(d){2}b", "(web|)", "(web|db)|a",
+    "[wW]eb", "[wd]?b", "[w-z]eb", "[we]+b", "[w|d]b|a", "^(web|db)$", "(web)?(-1)?", "(w|d)(e|b)b?", "((we|d)b)",
+    "(we)?[dw]b", "(we)??b", "(d|w\\w)b", "(|we)^b", "(\\Qwe\\E|d)b", "[\\w]eb", "(we|d)[b|]", "(web|db)(-[a-z]+)?",
+    ".*we.*", ".*w?eb-.*", "(?i).*we.*", "(?i)[wd]e?b", "(?i)wéb", "(?i).*EB", "(?i)w|db", "(?i)NG.*|db", ".*a|b.*",
+    "(?i)k",
 )  # fmt: skip
 TEXTS = ("", "web", "WEB", "wEB", "we", "weeb", "webb", "db", "ddb", "web-abc", "web-1", "web1", "web2", "wb", "|b",
          "web|db", "a", "a|b", "b", "wéb", "wéb-1", "web\n", "/srv/x", "nginx", "ssh", "NGINX", "42",
-         "PRIVATE KEY")  # fmt: skip
+         "PRIVATE KEY", "\u212a", "K")  # fmt: skip
 
 
 @contextmanager
@@ -78,6 +87,46 @@ def test_text_that_matches_a_pattern_has_its_literal_prefix_and_suffix(text: str
                 assert any(value == one.text if one.whole else value.startswith(one.text) for one in known), value
             if pattern(text, deny=deny).covers(value):
                 assert value.endswith(ending(text)), value
+                assert inside(text) in value
+                assert_folded(text, value)
+
+
+def assert_folded(text: str, value: str) -> None:
+    known = folded(text)
+    if known is None or not value.isascii():
+        return
+    small = value.lower()
+    tests: dict[tuple[bool, bool, bool], Callable[[str], bool]] = {
+        (True, False, False): small.__eq__,
+        (False, True, False): small.endswith,
+        (False, False, True): small.__contains__,
+        (False, False, False): small.startswith,
+    }
+    assert any(tests[one.whole, one.end, one.inside](one.text) for one in known), (text, value)
+
+
+UNITS = ("a", "b", "(a|b)", "(a|)", "(?:b|ab)", "(?i:a)", "[ab]", "[ab]?", "[^a]", "(a)?", "(b)??", "(a|b)+", "[ab]{2}",
+         "(a|(b))", "|", "^", "$", ".*", "a?", "(?i)", "\\b", "\\Qa|\\E", "(A|b)", "[aA]")  # fmt: skip
+SHORT = ["".join(letters) for length in range(5) for letters in product("abA", repeat=length)]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from(UNITS), min_size=1, max_size=5))
+def test_each_short_text_that_a_pattern_matches_has_a_known_beginning(units: list[str]) -> None:
+    text = "".join(units)
+    try:
+        made = pattern(text, deny=True)
+    except ValueError:
+        return  # no pattern of RE2
+    known = beginnings(text)
+    for value in SHORT:
+        if made.covers(value):
+            assert known is None or any(
+                value == one.text if one.whole else value.startswith(one.text) for one in known
+            ), value
+            assert value.endswith(ending(text))
+            assert inside(text) in value
+            assert_folded(text, value)
 
 
 @each_case(
@@ -110,6 +159,10 @@ def test_suffix_of_a_pattern_is_recognised(text: str, known: str) -> None:
         ("ab?", [("a", False)]),
         (".*", None),
         ("(?i)web", None),
+        ("(web|db)-.*", [("web-", False), ("db-", False)]),
+        ("^(my-)?[wW]eb", [("my-", False), ("web", True), ("Web", True)]),
+        ("(a|b)x|c", None),
+        ("(a|b)+x", None),
         (glob("web-*").text, [("web-", False)]),
         (glob("web.?").text, [("web.", False)]),
     ],
@@ -130,7 +183,48 @@ def test_undecidable_clause_is_never_left_out() -> None:
     assert world.ask().code == "rule_error"
 
 
-@pytest.mark.parametrize(("glob", "target"), [("app{}-*", "app77-1"), ("*-app{}", "eu-app77"), ("?-app{}", "1-app77")])
+@pytest.mark.parametrize("text", ["(?i)/k{}", "(?i).*/k{}", "(?i).*/k{}-.*"])
+def test_a_deny_that_ignores_case_takes_letters_outside_ascii_that_fold(text: str) -> None:
+    limits = [{"file_path": {"pattern": text.format(number)}} for number in range(20)]
+    rules = [rule(f"r{at}", "file_read", allowed=False, parameter_constraints=each) for at, each in enumerate(limits)]
+    world = World(policy(global_policies=rules))
+    for path in ("/k7-", "/K7-", "/\u212a7-"):
+        value = path if text.endswith("-.*") else path.removesuffix("-")
+        assert world.ask("file_read", file_path=value).rules == ["r7"]
+
+
+@pytest.mark.parametrize(
+    "pattern", ["(app{0}|old{0})-.*", "(my-)?app{0}-[a-z]+", "[aA]pp{0}-.*", "(?i)APP{0}-.*", ".*app{0}-.*"]
+)
+def test_decision_considers_only_patterns_that_may_match(monkeypatch: pytest.MonkeyPatch, pattern: str) -> None:
+    limits = [{"service_name": {"pattern": pattern.format(number)}} for number in range(2_000)]
+    rules = [rule(f"r{at}", "service_restart", parameter_constraints=each) for at, each in enumerate(limits)]
+    world = World(policy(global_policies=rules))
+    matched: list[str] = []
+
+    def counted(self: PatternCheck, value: str) -> bool:
+        matched.append(value)
+        return original(self, value)
+
+    original = PatternCheck.holds
+    monkeypatch.setattr(PatternCheck, "holds", counted)
+    assert world.ask(service_name="app77-x").rules == ["r77"]
+    assert len(matched) < 10
+
+
+def test_parts_of_a_long_text_are_not_looked_up() -> None:
+    limits = [{"content": {"pattern": f".*secret-{number}-.*"}} for number in range(20)]
+    rules = [rule(f"r{at}", "file_write", allowed=False, parameter_constraints=each) for at, each in enumerate(limits)]
+    world = World(policy(global_policies=rules))
+    for filler in (1, 400):
+        content = "x" * filler + "secret-7-" + "y" * filler
+        assert world.ask("file_write", file_path="/srv/a", content=content).rules == ["r7"]
+
+
+@pytest.mark.parametrize(
+    ("glob", "target"),
+    [("app{}-*", "app77-1"), ("*-app{}", "eu-app77"), ("?-app{}", "1-app77"), ("*-app{}-*", "eu-app77-1")],
+)
 def test_decision_considers_only_candidate_rules(monkeypatch: pytest.MonkeyPatch, glob: str, target: str) -> None:
     rules = [rule(f"r{number}", "service_restart", targets=[glob.format(number)]) for number in range(2_000)]
     world = World(policy(global_policies=rules))

@@ -1,7 +1,12 @@
 """Convert policies of the older format (`rules:` with `target_pattern` and `allowed_operations`) to this one.
 
-The result never allows more: a rule with a part that cannot be expressed is left out, with a note. Keys with other
-names in older files (`min_value`) are renamed, also in a file that has `policies:` already.
+The result never allows more: an allow with a part that cannot be expressed is left out, with a note, and a deny of this
+kind is an error. A file that has `policies:` already keeps its form: keys with older names (`min_value`) are renamed,
+and `target_patterns`, which are regular expressions, become globs.
+
+The older format matches the beginning of a value with a regular expression, this one the whole. For an allow that is
+less; a deny is widened. Files of the older format number days from 0 = Monday or from 1 = Monday: a rule with such days
+cannot be expressed.
 """
 
 import re
@@ -21,25 +26,30 @@ OTHER_VERBS = {
     "scan_ports": "network_scan",
     "service_update": "package_update",
 }
-RENAMED = {
-    "min_value": "min",
-    "max_value": "max",
-    "target_patterns": "targets",
-    "max_concurrent_operations": "max_concurrent",
-}
+RENAMED = {"max_concurrent_operations": "max_concurrent"}
+RENAMED_LIMITS = {"min_value": "min", "max_value": "max"}
+HARMLESS = {"type", "description", "default"}
+"""Keys of a constraint that leave no value of the parameter out; the catalogue's types are as strict."""
 PARAMETERS = {"path": "file_path"}
 DROPPED = {"validation_type", "operation_tier", "dry_run_supported", "required_capabilities", "target_pattern"}
 """Keys that this format does not need: the catalogue has the grammar and the risk of each operation, the inventory the
 permissions of an agent.
 """
-HANDLED = {"name", "allowed_operations", "parameter_constraints"}
+HANDLED = {"name", "allowed_operations", "parameter_constraints", "targets", "target_patterns"}
 ELSEWHERE = {
     "default_validation_mode": "set SYSTEMMANAGER_POLICY_MODE (strict or permissive) in its place",
     "targets": "targets are in the inventory: add them with `writ target add`",
+}
+RESTRICTING = {
     "maintenance_windows": "write `maintenance_windows` of this format, and `maintenance_windows_only` in the rules",
     "lockout_periods": "write a deny rule with `time_restrictions`",
 }
 DENYING = {"allowed", "action", "effect", "denied_operations"}
+NUMBERED = "days by number (0 or 1 may be Monday; mon to sun can be)"
+_target = re.compile(r"\^?((?:[A-Za-z0-9_-]|\\-|\.\*)*)(\$?)").fullmatch
+"""One alternative of a regular expression that a glob can say: literals and `.*`, with its anchors."""
+LEFT_OUT = object()
+"""In place of a rule that cannot be expressed."""
 
 
 class ConvertedPolicy(Struct, frozen=True):
@@ -55,7 +65,13 @@ def converted(data: Any, catalogue: Catalogue, name: str) -> ConvertedPolicy:
         raise ValueError("is no policy of an older format: it has neither 'rules' nor 'policies'")
     notes: list[str] = []
     if "policies" in data:
-        return ConvertedPolicy({"policies": _renamed(data["policies"])}, notes)
+        if data.get("rules") or not isinstance(data["policies"], dict):
+            raise ValueError("has 'rules' beside 'policies': convert one of them at a time")
+        notes += [f"'{key}' is left out" for key, value in data.items() if value and key != "policies"]
+        return ConvertedPolicy({"policies": _policy(data["policies"], notes)}, notes)
+    if restricting := sorted(key for key in {*RESTRICTING, *DENYING} if data.get(key)):
+        why = RESTRICTING.get(restricting[0], "write it by hand")
+        raise ValueError(f"without '{restricting[0]}' more would be allowed: take it out of the file, and {why}")
     made = [_rule(entry, catalogue, notes) for entry in data["rules"] or () if isinstance(entry, dict)]
     policy: dict[str, Any] = {"version": "v2", "name": str(data.get("name") or name), "deny_by_default": True}
     policy |= {"enable_dry_run": data["enable_dry_run"]} if isinstance(data.get("enable_dry_run"), bool) else {}
@@ -65,11 +81,69 @@ def converted(data: Any, catalogue: Catalogue, name: str) -> ConvertedPolicy:
     return ConvertedPolicy({"policies": policy}, notes)
 
 
-def _renamed(value: Any) -> Any:
-    """Return the value with older names of keys replaced by those of this format."""
-    if isinstance(value, dict):
-        return {RENAMED.get(key, key): _renamed(item) for key, item in value.items()}
-    return [_renamed(item) for item in value] if isinstance(value, list) else value
+def _policy(policy: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
+    """Return a policy with this format's names of keys. Raises ValueError for a deny that cannot be expressed."""
+    if _numbers_days(policy.get("maintenance_windows")):
+        raise ValueError(f"'maintenance_windows' have {NUMBERED}")
+    result = dict(policy)
+    for section in ("global_policies", "emergency_policies"):
+        if isinstance(policy.get(section), list):
+            result[section] = _renamed_rules(policy[section], notes)
+    if isinstance(roles := policy.get("role_policies"), dict):
+        result["role_policies"] = {
+            role: _renamed_rules(rules, notes) if isinstance(rules, list) else rules for role, rules in roles.items()
+        }
+    return result
+
+
+def _renamed_rules(rules: Iterable[Any], notes: list[str]) -> list[Any]:
+    every = (_renamed_rule(entry, notes) if isinstance(entry, dict) else entry for entry in rules)
+    return [rule for rule in every if rule is not LEFT_OUT]
+
+
+def _renamed_rule(entry: Mapping[str, Any], notes: list[str]) -> Any:
+    """Return the rule with this format's names, `LEFT_OUT` for an allow that cannot be expressed."""
+    name, deny = str(entry.get("name") or "unnamed"), entry.get("allowed") is not True
+    rule: dict[str, Any] = {}
+    lost = [NUMBERED] if _numbers_days(entry.get("time_restrictions")) else []
+    for key, value in entry.items():
+        if key == "target_patterns":
+            if value is None:
+                continue
+            globs = None if entry.get("targets") is not None else _every_glob(value, deny=deny)
+            lost += [f"'target_patterns' {value}"] if globs is None else []
+            rule |= {"targets": globs} if globs or (not deny and value == []) else {}
+        elif key == "parameter_constraints" and isinstance(value, dict):
+            rule[key] = {each: _limits(constraint, deny=deny) for each, constraint in value.items()}
+            lost += [f"limits of '{each}'" for each, made in rule[key].items() if made is None and value[each]]
+        else:
+            rule[RENAMED.get(key, key)] = value
+    if lost and deny:
+        raise ValueError(f"rule '{name}' denies, and a part cannot be expressed: {', '.join(lost)}")
+    if lost:
+        notes.append(f"rule '{name}' is left out: {', '.join(lost)} cannot be expressed")
+    return LEFT_OUT if lost else rule
+
+
+def _limits(constraint: Any, *, deny: bool) -> Any:
+    """Return a constraint with this format's names; None where a limit has two names."""
+    if not isinstance(constraint, dict):
+        return constraint
+    made = {RENAMED_LIMITS.get(key, key): value for key, value in constraint.items()}
+    if deny and isinstance(text := made.get("pattern"), str):
+        made["pattern"] = f"(?:{text}).*"
+    return made if len(made) == len(constraint) else None
+
+
+def _numbers_days(value: Any) -> bool:
+    """Return whether some windows have days by number, unless they are all seven."""
+    if isinstance(value, list):
+        return any(_numbers_days(each) for each in value)
+    if not isinstance(value, dict):
+        return False
+    days = value.get("days_of_week")
+    numbers = {day for day in days if isinstance(day, int)} if isinstance(days, list) else set[int]()
+    return (bool(numbers) and not numbers >= set(range(7))) or any(_numbers_days(each) for each in value.values())
 
 
 def _rule(entry: Mapping[str, Any], catalogue: Catalogue, notes: list[str]) -> dict[str, Any] | None:
@@ -77,33 +151,37 @@ def _rule(entry: Mapping[str, Any], catalogue: Catalogue, notes: list[str]) -> d
     name = str(entry.get("name") or "unnamed")
     if DENYING & set(entry):
         raise ValueError(f"rule '{name}' may deny ({', '.join(sorted(DENYING & set(entry)))}): write it by hand")
-    globs = _targets(str(entry.get("target_pattern") or ".*"))
-    operations = _operations(name, entry, catalogue, notes)
-    constraints, lost = _constraints(entry.get("parameter_constraints") or {}, operations, catalogue)
+    named = [key for key in ("target_pattern", "target_patterns", "targets") if entry.get(key) is not None]
+    globs = _every_glob(entry[named[0]], deny=False) if named else []
+    constraints, lost = _constraints(entry.get("parameter_constraints") or {})
+    operations = _limited(name, _operations(name, entry, catalogue, notes), constraints, catalogue, notes)
     own = {RENAMED.get(key, key): value for key, value in entry.items() if key not in {*DROPPED, *HANDLED}}
     lost += [f"'{key}'" for key in own if key not in RuleEntry.__struct_fields__]
-    lost += [f"target_pattern '{entry.get('target_pattern')}'"] if globs is None else []
+    lost += [f"{named[0]} '{entry[named[0]]}'"] if globs is None or (named and entry[named[0]] == []) else []
+    lost += [f"'{key}' beside {named[0]}" for key in named[1:]]
+    lost += [NUMBERED] if _numbers_days(entry.get("time_restrictions")) else []
     if lost or not operations:
         why = (
             f"{', '.join(lost)} cannot be expressed" if lost else "it allows nothing, and what no rule allows is denied"
         )
         notes.append(f"rule '{name}' is left out: {why}")
         return None
-    rule = {"name": name, "operations": operations, "allowed": True, "targets": globs, **own}
-    return {key: value for key, value in {**rule, "parameter_constraints": constraints}.items() if _counts(value)}
+    rule = {"name": name, "operations": operations, "allowed": True, "targets": globs or None, **own}
+    rule["parameter_constraints"] = _here(constraints, operations, catalogue) or None
+    return {key: value for key, value in rule.items() if value is not None}
 
 
-def _counts(value: Any) -> bool:
-    return value is not None and value not in ({}, [])
-
-
-def _targets(pattern: str) -> list[str] | None:
-    """Return globs for a regular expression of target ids; none for all, None where globs can't say it."""
-    alternatives = pattern.removeprefix("^").removesuffix("$").split("|")
-    if ".*" in alternatives:
-        return []
-    globs = [each.replace(".*", "*").replace("\\-", "-") for each in alternatives]
-    return globs if all(re.fullmatch(r"[A-Za-z0-9_*-]+", each) for each in globs) else None
+def _every_glob(patterns: Any, *, deny: bool) -> list[str] | None:
+    """Return globs for regular expressions of target ids; none for all ids, None where globs can't say it."""
+    globs: list[str] = []
+    for pattern in patterns if isinstance(patterns, list) else [patterns]:
+        for alternative in str(pattern).split("|"):
+            read = _target(alternative)
+            if read is None or not (read[1] or deny):
+                return None
+            text = read[1].replace("\\-", "-").replace(".*", "*")
+            globs.append(text if read[2] or not deny or text.endswith("*") else f"{text}*")
+    return [] if "*" in globs else globs
 
 
 def _operations(name: str, entry: Mapping[str, Any], catalogue: Catalogue, notes: list[str]) -> list[str]:
@@ -132,18 +210,52 @@ def _spelled(word: str, nouns: Iterable[str]) -> list[str]:
     return [*every, *(OTHER_VERBS[each] for each in every if each in OTHER_VERBS)]
 
 
-def _constraints(
-    parameters: Mapping[str, Any], operations: Iterable[str], catalogue: Catalogue
-) -> tuple[dict[str, Any], list[str]]:
-    """Return the constraints on parameters that the operations have, and the parts that cannot be expressed."""
-    known = {name for one in operations for name in catalogue[one].parameters.__struct_fields__}
+def _constraints(parameters: Any) -> tuple[dict[str, Any], list[str]]:
+    """Return the constraints with this format's keys, and the parts that cannot be expressed."""
+    if not isinstance(parameters, dict) or not all(isinstance(each or {}, dict) for each in parameters.values()):
+        return {}, ["'parameter_constraints'"]
     constraints: dict[str, Any] = {}
     lost: list[str] = []
     for name, constraint in parameters.items():
-        here = PARAMETERS.get(name, name) if name not in known else name
-        if here not in known:
-            continue  # no request has this parameter
-        keys = {key: value for key, value in _renamed(constraint or {}).items() if key not in DROPPED}
-        lost += [f"'{key}' of {name}" for key in keys if key not in Constraint.__struct_fields__]
-        constraints[here] = keys
+        made = _limits({key: value for key, value in (constraint or {}).items() if key not in DROPPED}, deny=False)
+        lost += [f"limits of '{name}'"] if made is None else []
+        constraints[name] = made or {}
+        lost += [f"'{name}' beside '{PARAMETERS[name]}'"] if PARAMETERS.get(name) in parameters else []
+        lost += [f"'{key}' of {name}" for key in constraints[name] if key not in Constraint.__struct_fields__]
     return constraints, lost
+
+
+def _limited(
+    rule: str, operations: Iterable[str], constraints: Mapping[str, Any], catalogue: Catalogue, notes: list[str]
+) -> list[str]:
+    """Return the operations that have each parameter with a limit; without the limit more would be allowed."""
+    kept = []
+    for operation in operations:
+        here = [parameter for parameter, limits in constraints.items() if _restricts(limits)]
+        missing = [parameter for parameter in here if _parameter(parameter, operation, catalogue) is None]
+        if missing:
+            without = f"it has no parameter '{missing[0]}', which the rule limits"
+            notes.append(f"rule '{rule}': {operation} is left out: {without}")
+        else:
+            kept.append(operation)
+    return kept
+
+
+def _restricts(limits: Mapping[str, Any]) -> bool:
+    return any(key not in HARMLESS and value is not None and value is not False for key, value in limits.items())
+
+
+def _parameter(name: str, operation: str, catalogue: Catalogue) -> str | None:
+    """Return the name that this operation has for a parameter of an older file."""
+    known = catalogue[operation].parameters.__struct_fields__
+    return next((each for each in (name, PARAMETERS.get(name, name)) if each in known), None)
+
+
+def _here(constraints: Mapping[str, Any], operations: Iterable[str], catalogue: Catalogue) -> dict[str, Any]:
+    """Return the constraints by the names that the operations have for the parameters."""
+    return {
+        here: limits
+        for operation in operations
+        for name, limits in constraints.items()
+        if (here := _parameter(name, operation, catalogue)) is not None
+    }

@@ -4,6 +4,7 @@ Inventory and principals are those of `$WRIT_HOME` unless others are named.
 """
 
 import functools
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,9 +23,11 @@ from writ_contracts.operations import Catalogue
 from writ_rules.loading import Mode
 from writ_rules.setting import Setting, read_policy, read_setting
 from writ_runtime.plugins.entry_points import load_catalogue
+from writ_runtime.signals import interruptible
 
 Command = Callable[..., Any]
 FILE = click.Path(dir_okay=False, path_type=Path)
+STDIN = Path("-")
 
 POLICY = click.option(
     "--policy", "policy_file", type=FILE, metavar="FILE", help="Use this policy file, without a server."
@@ -139,6 +142,15 @@ def text_of(path: Path) -> str:
         raise Invalid(f"{path}: can't be read: {error.strerror}") from error
     except UnicodeDecodeError:
         raise Invalid(f"{path}: is not UTF-8") from None
+
+
+def text_of_stdin() -> str:
+    """Return the standard input. Raises Invalid for what is not text."""
+    try:
+        with interruptible():
+            return sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError:
+        raise Invalid("standard input: is not UTF-8") from None
 
 
 def found_among(settings: Settings, inventory: Path | None, principals: Path | None) -> tuple[Path, Path] | None:

@@ -1,7 +1,6 @@
 """`writ policy validate`: all problems of policy files and their suites, each with its position."""
 
 import re
-import sys
 import time
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from rich.text import Text
 from writ_cli.arguments.options import asking
 from writ_cli.arguments.typed_options import refuse_typed
 from writ_cli.context.settings import Settings
-from writ_cli.policy.files import INVENTORY, MODE, PRINCIPALS, RUNNING, text_of
+from writ_cli.policy.files import INVENTORY, MODE, PRINCIPALS, RUNNING, STDIN, text_of, text_of_stdin
 from writ_cli.policy.problems import counted, of_files, show_problems
 from writ_cli.policy.validation_formats import ValidatedFile, github, sarif
 from writ_cli.terminal.exit_status import Exit
@@ -30,12 +29,10 @@ from writ_rules.suite_runs import read_suite
 from writ_rules.suites import is_suite
 from writ_rules.validation import ValidationContext, validate_file, validate_text
 from writ_runtime.plugins.entry_points import load_catalogue
-from writ_runtime.signals import interruptible
 
 LISTS = ("inventory", "principals", "mode")
 FORMATS = {"text": "table", "json": "json", "github": "", "sarif": "json"}
 """The values of `--format`, each with the one of `--output` that means the same or contains it."""
-STDIN = Path("-")
 
 
 @click.command()
@@ -129,10 +126,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _text(path: Path) -> str:
-    if path != STDIN:
-        return text_of(path)
-    with interruptible():
-        return sys.stdin.read()
+    return text_of_stdin() if path == STDIN else text_of(path)
 
 
 def _show_all(screen: Screen, found: list[ValidatedFile], layout: str) -> None:

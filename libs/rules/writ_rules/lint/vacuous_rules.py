@@ -1,8 +1,10 @@
 """Find rules that can never match, or that match less than they seem to. Only certain cases are reported."""
 
+import re
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta
 
+from writ_contracts.ids import TOKEN_PATTERN
 from writ_contracts.inventory import WRIT
 from writ_rules.engine.clauses.patterns import glob
 from writ_rules.engine.policy_file.findings import LintFinding, Severity
@@ -12,6 +14,8 @@ from writ_rules.lint.rule_reading import RuleReading, Verbs
 from writ_rules.values.automata import PatternComparisons
 from writ_rules.values.domains import domain, impossible
 
+_glob_of_ids = re.compile(r"(?:\**[A-Za-z0-9_?-]){0,64}\**").fullmatch
+_id = re.compile(TOKEN_PATTERN).match
 MOST_DAYS = 400
 """The longest dated window, in days, that is checked day by day."""
 
@@ -19,6 +23,7 @@ MOST_DAYS = 400
 def vacuous(rule: RuleReading, verbs: Verbs, patterns: PatternComparisons) -> Iterator[LintFinding]:
     """Yield the reasons why the rule, or a part of it, can never match."""
     yield from _in_effect(rule)
+    yield from _ids(rule)
     yield from _windows(rule)
     yield from _control(rule, verbs)
     yield from _parameters(rule, verbs, patterns)
@@ -28,6 +33,25 @@ def _in_effect(rule: RuleReading) -> Iterator[LintFinding]:
     if rule.since >= rule.until:
         text = f"vacuous: '{rule.name}' expires before it takes effect"
         yield LintFinding(Severity.LINT, (*rule.placed_rule.keys, "expires_at"), text)
+
+
+def _ids(rule: RuleReading) -> Iterator[LintFinding]:
+    """Yield findings for ids of targets and users that no id can be, such as a regular expression for a glob. In a deny
+    rule such an id leaves what it means unprotected.
+    """
+    for key, fits in (("targets", _glob_of_ids), ("users", _id)):
+        listed = getattr(rule.entry, key) or ()
+        wrong = [(at, text) for at, text in enumerate(listed) if text is not None and not fits(text)]
+        every = len(wrong) == len(present(listed))
+        for at, text in wrong:
+            why = f"no id is '{text}': ids have 1 to 64 letters, digits, - and _"
+            why += "; write '*', which stands for any characters, in place of '.*'" if ".*" in text else ""
+            keys = (*rule.placed_rule.keys, key, at)
+            if every or not rule.entry.allowed:
+                begin = f"vacuous: '{rule.name}' never matches" if every else "vacuous"
+                yield LintFinding(Severity.LINT, keys, f"{begin}: {why}", new_only=True)
+            else:
+                yield LintFinding(Severity.WARNING, keys, why)
 
 
 def _windows(rule: RuleReading) -> Iterator[LintFinding]:

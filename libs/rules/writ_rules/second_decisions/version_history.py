@@ -16,6 +16,8 @@ from writ_rules.second_decisions.control_states import EventReader
 from writ_trust.policy_versions import read_version
 
 MOST_POLICIES = 4
+MOST_RULES = 10_000
+"""Rules of the policies that are cached together, unless one alone has more: 10,000 take 50 MB."""
 
 
 class StoredVersion(Struct, frozen=True, eq=False):
@@ -41,9 +43,13 @@ class VersionHistory:
         if known is None or known.replaced_at is None:
             policy = None if known is None else known.policy
             self._known[number] = known = await self._read(number, policy)
-            while len(self._known) > MOST_POLICIES:
-                self._known.pop(next(iter(self._known)))
+            while len(self._known) > 1 and not self._is_small():
+                self._known.pop(next(one for one in self._known if one != number))
         return known
+
+    def _is_small(self) -> bool:
+        rules = sum(each.policy.rules for each in self._known.values())
+        return len(self._known) <= MOST_POLICIES and rules <= MOST_RULES
 
     async def _read(self, number: int, compiled: Policy | None) -> StoredVersion:
         records = await self._policies.read(subjects.POLICIES, after=max(number - 1, 0), limit=1)

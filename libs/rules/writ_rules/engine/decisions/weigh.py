@@ -72,8 +72,8 @@ class WeighedRequest(Struct, frozen=True, eq=False):
             return self._allow([*allowing, *within], lifting, urgent.obliging, lifted=True)
         if gateway.limits and not within:
             return self._missed("outside_gateway_limits", "outside the gateway's limits", gateway.nearest())
-        allowing += within
-        return self._allow(allowing, allowing, [*own.obliging, *gateway.obliging, *urgent.obliging])
+        obliging = [*within, *own.obliging, *gateway.obliging, *urgent.obliging]
+        return self._allow([*allowing, *within], allowing, obliging)
 
     def _open_by_default(self) -> bool:
         """Return true if the default allows it.

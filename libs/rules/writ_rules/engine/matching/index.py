@@ -1,5 +1,5 @@
-"""Indexes of clauses by ids, roles, tags, values, and prefixes and suffixes of texts, so a request need not try each
-clause.
+"""Indexes of clauses by ids, roles, tags, values, and prefixes, suffixes and parts of texts, so a request need not try
+each clause.
 
 An index only leaves out clauses certain to fail; the others are still judged.
 """
@@ -14,11 +14,15 @@ from writ_rules.engine.clauses.checks import Check, PatternCheck, ValuesCheck, p
 from writ_rules.engine.clauses.checks import kind as kind_of
 from writ_rules.engine.clauses.conditions import AttributeCondition, ParameterCondition
 from writ_rules.engine.clauses.scopes import KindClause, PrincipalClause, TagClause, TargetClause, UserRoles
-from writ_rules.engine.matching.literals import LONGEST, Beginning, literals
+from writ_rules.engine.matching.literals import LONGEST, Beginning, folded, literals
 
 Item = TypeVar("Item")
 FEW = 8
 """Up to this number, judging clauses one by one is cheaper than an index."""
+LONGEST_PART, LONGEST_SEARCHED = 16, 256
+"""Characters of a part of a text that are used, and of a text whose parts are looked up; in a longer one every clause
+with such a part is judged.
+"""
 
 
 class WordIndex(Struct, Generic[Item], frozen=True, eq=False):
@@ -34,12 +38,13 @@ class WordIndex(Struct, Generic[Item], frozen=True, eq=False):
 
 
 class TextIndex(Struct, Generic[Item], frozen=True, eq=False):
-    """Clauses requiring a whole text, a prefix or a suffix; `text` returns the request's text or None."""
+    """Clauses requiring a whole text, a prefix, a suffix or a part; `text` returns the request's text or None."""
 
     text: Callable[[Case], str | None]
     whole: Mapping[str, tuple[Item, ...]]
     begun: tuple[tuple[int, Mapping[str, tuple[Item, ...]]], ...]
     ended: tuple[tuple[int, Mapping[str, tuple[Item, ...]]], ...]
+    inside: tuple[tuple[int, Mapping[str, tuple[Item, ...]]], ...]
     every: tuple[Item, ...]
 
     def of(self, case: Case) -> Iterable[Item]:
@@ -54,6 +59,13 @@ class TextIndex(Struct, Generic[Item], frozen=True, eq=False):
         for length, known in self.ended:
             if (items := known.get(text[-length:])) is not None:
                 groups.append(items)
+        for length, known in self.inside:
+            if len(text) > LONGEST_SEARCHED:
+                groups += known.values()
+                continue
+            for at in range(len(text) - length + 1):
+                if (items := known.get(text[at : at + length])) is not None:
+                    groups.append(items)
         return _once(groups)
 
 
@@ -93,6 +105,8 @@ def _kind(clause: Any) -> Any:
     if isinstance(clause, ParameterCondition) and clause.default is None:
         if any(isinstance(check, PatternCheck) and literals(check.pattern.text) is not None for check in clause.checks):
             return "text", clause.name
+        if any(isinstance(check, PatternCheck) and folded(check.pattern.text) is not None for check in clause.checks):
+            return "folded", clause.name
         if any(_lists(check) for check in clause.checks):
             return "values", clause.name
     if isinstance(clause, AttributeCondition) and any(_lists(check) for check in clause.checks):
@@ -109,7 +123,10 @@ def _index(key: Any, alike: Sequence[Item], clause_of: Callable[[Item], Any]) ->
         return _by_text(lambda case: case.target, ((item, _targets(clause_of(item))) for item in alike), alike)
     if isinstance(key, tuple) and key[0] == "text":
         text = _Text(key[1])
-        return _by_text(text, ((item, _begun(clause_of(item))) for item in alike), alike)
+        return _by_text(text, ((item, _begun(clause_of(item), literals)) for item in alike), alike)
+    if isinstance(key, tuple) and key[0] == "folded":
+        small = _SmallText(key[1])
+        return _by_text(small, ((item, _begun(clause_of(item), folded)) for item in alike), alike)
     if isinstance(key, tuple):
         return WordIndex(_Plain(*key), _words((item, _values(clause_of(item))) for item in alike))
     return WordIndex(_WORDS[key][0], _words((item, _WORDS[key][1](clause_of(item))) for item in alike))
@@ -133,6 +150,16 @@ class _Text(Struct, frozen=True):
         if not isinstance(value, str) or not (value.isascii() or _is_text(value)):
             return None
         return value
+
+
+class _SmallText(Struct, frozen=True):
+    """The text of a parameter in small letters; None for other values, and for text that is not ASCII."""
+
+    name: str
+
+    def __call__(self, case: Case) -> str | None:
+        value = case.effective.get(self.name)
+        return value.lower() if isinstance(value, str) and value.isascii() else None
 
 
 class _Plain(Struct, frozen=True):
@@ -172,9 +199,9 @@ def _targets(clause: TargetClause) -> Iterator[Beginning]:
         yield from literals(glob.text) or ()
 
 
-def _begun(clause: ParameterCondition) -> Iterator[Beginning]:
+def _begun(clause: ParameterCondition, known: Callable[[str], tuple[Beginning, ...] | None]) -> Iterator[Beginning]:
     patterns = (check.pattern.text for check in clause.checks if isinstance(check, PatternCheck))
-    yield from next(prefixes for text in patterns if (prefixes := literals(text)) is not None)
+    yield from next(prefixes for text in patterns if (prefixes := known(text)) is not None)
 
 
 def _words(pairs: Iterable[tuple[Item, Iterable[Any]]]) -> dict[Any, tuple[Item, ...]]:
@@ -190,9 +217,14 @@ def _by_text(
 ) -> TextIndex[Item]:
     pairs = [(item, tuple(dict.fromkeys(values))) for item, values in pairs]
     whole = _words((item, (one.text for one in values if one.whole)) for item, values in pairs)
-    begun = [(item, one.text[:LONGEST]) for item, values in pairs for one in values if not (one.whole or one.end)]
+    begun = [(item, one.text[:LONGEST]) for item, values in pairs for one in values if _is_prefix(one)]
     ended = [(item, one.text[-LONGEST:]) for item, values in pairs for one in values if one.end]
-    return TextIndex(text, whole, _by_length(begun), _by_length(ended), tuple(every))
+    parts = [(item, one.text[:LONGEST_PART]) for item, values in pairs for one in values if one.inside]
+    return TextIndex(text, whole, _by_length(begun), _by_length(ended), _by_length(parts), tuple(every))
+
+
+def _is_prefix(one: Beginning) -> bool:
+    return not (one.whole or one.end or one.inside)
 
 
 def _by_length(pairs: Iterable[tuple[Item, str]]) -> tuple[tuple[int, Mapping[str, tuple[Item, ...]]], ...]:

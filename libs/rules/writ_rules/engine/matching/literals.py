@@ -1,12 +1,15 @@
-"""Literal prefixes and suffixes of a pattern, read from its text. Only certain ones are returned, for an index."""
+"""Literal prefixes, suffixes and parts of a pattern, read from its text. Only certain ones are returned: an index uses
+them.
+"""
 
 import re
 from collections.abc import Iterator
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 SPECIAL = frozenset(".^$*+?{}[]()|\\")
 MAYBE = frozenset("*?{")
+IGNORING_CASE = "(?i)"
 LONGEST = 64
 """Characters of a prefix that are used; more distinguish no more rules."""
 
@@ -16,48 +19,83 @@ _UNIT = re.compile(
     r"(?P<repeated>[*+?]|\{[0-9,]+\})?"
 )
 """One character of a pattern, or a simple class, with its quantifier."""
+_LEADING = re.compile(
+    r"(?:\((?:\?:)?(?P<group>[^()\[\]{}.*+?\\^$]*)\)|\[(?P<class>[A-Za-z0-9_]+)\])(?P<optional>\?)?(?![*+?{])"
+)
+"""A group of literals, or a class of characters, at the beginning of a pattern."""
+MOST_CHOICES = 16
+"""Texts that a group or a class at the beginning may stand for; with more the pattern is in no index."""
 
 
 class Beginning(Struct, frozen=True):
-    """A prefix of each matching text, or with `end` a suffix; `whole`: the whole text."""
+    """A prefix of each matching text, with `end` a suffix, with `inside` a part; `whole`: the whole text."""
 
     text: str
     whole: bool = False
     end: bool = False
+    inside: bool = False
 
 
 def literals(pattern: str) -> tuple[Beginning, ...] | None:
-    """Return a prefix for each alternative, else a suffix of the whole pattern; None where neither is known."""
+    """Return a prefix for each alternative, else a suffix of the whole pattern or a part of it; None where none of them
+    is known.
+    """
     found = beginnings(pattern)
     if found is not None:
         return found
-    suffix = ending(pattern)
-    return (Beginning(suffix, end=True),) if suffix else None
+    if suffix := ending(pattern):
+        return (Beginning(suffix, end=True),)
+    part = inside(pattern)
+    return (Beginning(part, inside=True),) if part else None
+
+
+def folded(pattern: str) -> tuple[Beginning, ...] | None:
+    """Return the same in small letters for a pattern that ignores case; None for other patterns. They are those of
+    ASCII texts in small letters: other letters may stand for the same, as the Kelvin sign for k.
+    """
+    if not pattern.isascii() or not pattern.startswith(IGNORING_CASE):
+        return None
+    found = literals(pattern.removeprefix(IGNORING_CASE))
+    return None if found is None else tuple(structs.replace(one, text=one.text.lower()) for one in found)
 
 
 def ending(pattern: str) -> str:
     """Return a suffix of each matching text, empty where none is known: only of simple parts one after the other."""
-    at, suffix, pattern = 0, "", pattern.removeprefix("^")
+    return _literal_parts(pattern)[-1]
+
+
+def inside(pattern: str) -> str:
+    """Return the longest known part of each matching text, empty where none is known."""
+    return max(_literal_parts(pattern), key=len)
+
+
+def _literal_parts(pattern: str) -> list[str]:
+    """Return the literals of a pattern of simple parts, split where others are between; one empty text for others."""
+    at, parts, pattern = 0, [""], pattern.removeprefix("^")
     while at < len(pattern):
         unit = _UNIT.match(pattern, at)
         if unit is None:
-            return suffix if pattern[at:] == "$" else ""
+            return parts if pattern[at:] == "$" else [""]
         at = unit.end()
         literal = unit["escaped"] or unit["literal"]
-        suffix = suffix + literal if literal and not unit["repeated"] else ""
-    return suffix
+        if literal and not unit["repeated"]:
+            parts[-1] += literal
+        else:
+            parts.append("")
+    return parts
 
 
 def beginnings(pattern: str) -> tuple[Beginning, ...] | None:
     """Return a prefix for each alternative; None where a matching text may begin in any way, as far as is known
     here.
     """
-    if "(?" in pattern or "\\Q" in pattern:
+    expanded = _expanded(pattern.removeprefix("^")) or [pattern]
+    if any("(?" in each or "\\Q" in each for each in expanded):
         return None  # flags change what the characters after them stand for
-    alternatives = _alternatives(pattern)
-    if alternatives is None:
+    found = [_alternatives(each) for each in expanded]
+    if None in found:
         return None
-    prefixes = tuple(_beginning(each) for each in alternatives)
+    prefixes = tuple(_beginning(each) for alternatives in found for each in alternatives or ())
     return prefixes if all(one.text or one.whole for one in prefixes) else None
 
 
@@ -78,6 +116,19 @@ def edges(pattern: str) -> Edges:
     """Return the edges of a pattern; empty texts where none are known."""
     known = beginnings(pattern)
     return Edges(("",) if known is None else tuple(one.text for one in known), ending(pattern))
+
+
+def _expanded(pattern: str) -> list[str] | None:
+    """Return a pattern for each text that a group or class at the beginning stands for; None without such a part."""
+    leading = _LEADING.match(pattern)
+    if leading is None:
+        return None
+    rest, group = pattern[leading.end() :], leading["group"]
+    choices = [*leading["class"]] if group is None else group.split("|")
+    if len(choices) > MOST_CHOICES or len(_alternatives(rest) or ()) != 1:
+        return None
+    found = [f"{choice}{rest}" for choice in choices if choice]
+    return found if len(found) == len(choices) and not leading["optional"] else [*found, *(_expanded(rest) or [rest])]
 
 
 def _alternatives(pattern: str) -> list[str] | None:

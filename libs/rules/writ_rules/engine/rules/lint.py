@@ -13,6 +13,7 @@ from writ_rules.engine.policy_file.findings import Keys, LintFinding, Severity
 from writ_rules.engine.policy_file.format import AttributeConstraint, Constraint, PlacedRule, PolicyDocument, present
 from writ_rules.engine.policy_file.groups import placed
 from writ_rules.engine.policy_file.nearest import NearestNames
+from writ_rules.engine.rules.window_lint import of_policy, of_rule
 from writ_rules.engine.verbs import ANY, Verb
 
 Verbs = Mapping[str, Verb]
@@ -58,14 +59,10 @@ def lint(file: PolicyDocument, every: Iterable[PlacedRule], verbs: Verbs) -> lis
     of_operations = (file.policies.groups and file.policies.groups.operations) or {}
     operations = partial(_operations, NearestNames(), of_operations, file.policies.deny_by_default)
     named = operations, partial(_parameters, NearestNames())
-    rule_checks = (*named, _items, _lists, _own_role, _approval, _limits, _attributes, _inherit, _origins_days)
-    windows = present(_windows(file.policies.maintenance_windows))
+    rule_checks = (*named, _items, _lists, _own_role, _approval, _limits, _attributes, _inherit)
+    results += of_policy(file.policies)
     for item in every:
-        if item.entry.maintenance_windows_only and not windows:
-            keys = (*item.keys, "maintenance_windows_only")
-            results.append(
-                LintFinding(Severity.LINT, keys, "the policy has no maintenance window: the rule never matches")
-            )
+        results += of_rule(item, file.policies)
         for check in rule_checks:
             results += check(item, verbs)
     return results
@@ -80,15 +77,6 @@ def _policy(file: PolicyDocument) -> Iterator[LintFinding]:
     if not file.policies.audit_all_operations:
         keys = ("policies", "audit_all_operations")
         yield LintFinding(Severity.WARNING, keys, "this has no effect: everything is recorded")
-    windows = file.policies.maintenance_windows
-    every = windows.items() if isinstance(windows, dict) else enumerate(windows or ())
-    for at, window in every:
-        for key in ("days_of_week", "day_of_month"):
-            if window is not None and window.recurrence in (None, "none") and getattr(window, key) is not None:
-                keys_of_window = ("policies", "maintenance_windows", at, key)
-                yield LintFinding(
-                    Severity.WARNING, keys_of_window, "the window comes once: without a recurrence this is ignored"
-                )
 
 
 def _open_default(*, needs_yes: bool) -> str:
@@ -99,10 +87,6 @@ def _open_default(*, needs_yes: bool) -> str:
         f"no rule covers the request{admin}. Operations on Writ itself, such as policy_publish, still need a rule. "
         "To allow only what rules allow, remove this line: `writ policy who-can OPERATION` shows who loses what"
     )
-
-
-def _windows(entries: list[Any] | dict[str, Any] | None) -> list[Any]:
-    return [*entries.values()] if isinstance(entries, dict) else entries or []
 
 
 def _operations(
@@ -128,10 +112,6 @@ def _lists(placed: PlacedRule, _: Verbs) -> Iterator[LintFinding]:
             yield LintFinding(
                 Severity.LINT, (*placed.keys, key), f"an empty list covers nobody: leave out '{key}' for all"
             )
-    for at, window in enumerate(placed.entry.time_restrictions or ()):
-        if window is not None and window.days_of_week is not None and not present(window.days_of_week):
-            keys = (*placed.keys, "time_restrictions", at, "days_of_week")
-            yield LintFinding(Severity.LINT, keys, "a window without days never opens")
 
 
 def _items(placed: PlacedRule, _: Verbs) -> Iterator[LintFinding]:
@@ -162,15 +142,6 @@ def _inherit(item: PlacedRule, _: Verbs) -> Iterator[LintFinding]:
         yield LintFinding(Severity.WARNING, (*item.keys, "inherit"), text)
 
 
-def _origins_days(item: PlacedRule, _: Verbs) -> Iterator[LintFinding]:
-    """Yield a finding for days 0 to 4: from 0 = Monday these are the workdays, here they are Sunday to Thursday."""
-    for at, window in enumerate(item.entry.time_restrictions or ()):
-        if window is not None and set(present(window.days_of_week)) == set(range(5)):
-            keys = (*item.keys, "time_restrictions", at, "days_of_week")
-            text = "0 is Sunday, so these are Sunday to Thursday; Monday to Friday are [1, 2, 3, 4, 5]"
-            yield LintFinding(Severity.WARNING, keys, text)
-
-
 def _approval(placed: PlacedRule, _: Verbs) -> Iterator[LintFinding]:
     entry = placed.entry
     if not entry.allowed and (entry.requires_approval or entry.approval is not None):
@@ -190,9 +161,13 @@ def _limits(placed: PlacedRule, _: Verbs) -> Iterator[LintFinding]:
             yield LintFinding(severity, (*placed.keys, key), f"'{placed.entry.name}' denies, so a limit has no effect")
     timeout = (placed.entry.parameter_constraints or {}).get("timeout")
     most = placed.entry.operation_timeout
-    if most is not None and timeout is not None and timeout.min is not None and most < timeout.min:
-        text = f"ends every operation sooner than the {timeout.min} s that timeout.min requires"
-        yield LintFinding(Severity.WARNING, (*placed.keys, "operation_timeout"), text)
+    if most is None or timeout is None:
+        return
+    listed = [each for each in timeout.allowed_values or () if isinstance(each, int | float)]
+    for key, least in (("min", timeout.min), ("allowed_values", min(listed, default=None))):
+        if least is not None and most < least:
+            text = f"ends every operation sooner than the {least} s that timeout.{key} requires"
+            yield LintFinding(Severity.WARNING, (*placed.keys, "operation_timeout"), text)
 
 
 def _attributes(placed: PlacedRule, _: Verbs) -> Iterator[LintFinding]:
@@ -204,6 +179,20 @@ def _attributes(placed: PlacedRule, _: Verbs) -> Iterator[LintFinding]:
             yield from _ranges(keys, constraint)
             if why := _excludes_all(constraint):
                 yield LintFinding(Severity.LINT, keys, f"{why}: no value matches")
+                continue
+        yield from _mixed(keys, constraint)
+
+
+def _mixed(keys: Keys, constraint: Any) -> Iterator[LintFinding]:
+    """Yield warnings for values of several kinds: no value of one kind equals one of another."""
+    lists: dict[Keys, Any] = {(): constraint} if isinstance(constraint, list) else {}
+    if isinstance(constraint, AttributeConstraint):
+        lists = {(key,): getattr(constraint, key) for key in ("allowed_values", "denied_values")}
+    for key, values in lists.items():
+        kinds = sorted({kind(value) for value in present(values)})
+        if len(kinds) > 1:
+            text = f"has values of several kinds ({', '.join(kinds)}): '1' is not equal to 1, nor 'true' to true"
+            yield LintFinding(Severity.WARNING, (*keys, *key), text)
 
 
 def _excludes_all(constraint: AttributeConstraint) -> str:
