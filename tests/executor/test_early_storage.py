@@ -1,13 +1,13 @@
 """Large hidden parameters are stored while policy decides, after an accepted request, and deleted unless accepted."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from msgspec import structs
-from tests.executor.conftest import SIGNED, World
+from tests.executor.conftest import World
 from tests.executor.test_parameter_retention import SECONDS, demanding
 
 from writ_contracts.large_texts import LARGE
@@ -80,30 +80,6 @@ async def test_large_parameters_are_stored_once_while_policy_decides(world: Worl
     other = await world.executor()  # which has nothing in its memory
     requested = (await world.accepted(answer.operation_id)).requested
     assert await other.intake._vault.parameters(requested) == {"file_path": "/srv/app/f", "content": CONTENT}
-
-
-@pytest.mark.parametrize(("more", "first"), [({}, "store"), (SIGNED, "policy")], ids=["unsigned", "signed"])
-async def test_large_parameters_go_first_to_the_store_or_policy_whichever_takes_longer(
-    world: World, monkeypatch: pytest.MonkeyPatch, more: dict[str, Any], first: str
-) -> None:
-    """Policy decides on unsigned texts by their digest. The operation waits for both."""
-    executor = await world.executor()
-    await accepted(world)
-    sent: list[str] = []
-
-    def noting(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        def note(*arguments: Any, **more: Any) -> Any:
-            sent.append(name)
-            return call(*arguments, **more)
-
-        return note
-
-    store, policy = executor.intake._vault._bus.params, executor.intake._policy
-    monkeypatch.setattr(store, "put", noting("store", store.put))
-    monkeypatch.setattr(policy, "decide", noting("policy", policy.decide))
-    assert (await ask(world, **more, **KEY)).error is None
-    assert sent[0] == first
-    assert sorted(sent) == ["policy", "store"]
 
 
 @pytest.mark.parametrize("outcome", ["denied", "invalid"])

@@ -193,32 +193,20 @@ class RequestEndpoint:
         """Return policy's decision, and the attempt with its fingerprint. Large parameters are stored meanwhile."""
         if not attempt.texts.texts:
             return await self._policy.decide(question), attempt
-        by_digest = attempt.unsigned_texts()
-        if by_digest:  # the question is short: the store takes longer than policy
-            attempt = await self._store_early(attempt, prepared, early)
-        deciding = tasks.start(self._policy.decide(question, attempt.texts, by_digest), "decide")
+        asking = self._policy.decide(question, attempt.texts, attempt.unsigned_texts())
+        deciding = tasks.start(asking, "decide")
         try:
             await asyncio.sleep(0)  # the question is sent
-            if not by_digest:
-                attempt = await self._store_early(attempt, prepared, early)
+            fingerprinted = attempt.with_fingerprint()
+            await asyncio.sleep(0)  # the rest of it, which the socket did not take at once
+            prepared.encrypt()
+            early.begin(fingerprinted, prepared)
+            await asyncio.sleep(0)  # it is sent to the store
             if not deciding.done():  # a denial has dropped what would be kept here
                 self._policy.expect(question.subject, attempt.definition.check(attempt.parameters), attempt.texts)
-            return await deciding, attempt
+            return await deciding, fingerprinted
         finally:
             deciding.cancel()
-
-    async def _store_early(
-        self, attempt: CheckedAttempt, prepared: PreparedParameters, early: EarlyCopy
-    ) -> CheckedAttempt:
-        """Begin to store the parameters, if that may be done before the decision. Return the attempt with its
-        fingerprint.
-        """
-        fingerprinted = attempt.with_fingerprint()
-        await asyncio.sleep(0)  # the rest of a long question, which the socket did not take at once
-        prepared.encrypt()
-        early.begin(fingerprinted, prepared)
-        await asyncio.sleep(0)  # it is sent to the store
-        return fingerprinted
 
     async def _accept(
         self, attempt: CheckedAttempt, decided: CheckedDecision, prepared: PreparedParameters, early: EarlyCopy
