@@ -11,7 +11,6 @@ import pytest
 from tests.hostops.conftest import Ask, litter
 
 from writ_hostops.files import replacement
-from writ_hostops.files.replacement import CLOSED_BESIDE
 from writ_hostops.files.write import DIGESTED_FIRST
 from writ_hostops.stop import CancelToken
 
@@ -80,29 +79,6 @@ def test_a_large_file_that_cannot_be_read_to_its_end_is_not_replaced(
     assert (result["outcome"], result["effect"]) == ("failed", "none")
     assert (srv / "a").read_text() == large("a")
     assert litter(srv) == []
-
-
-def test_reply_does_not_wait_until_the_pages_of_a_replaced_file_are_free(
-    ask: Ask, srv: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (srv / "a").write_text(large("a", CLOSED_BESIDE))
-    real, replied, freed = os.close, threading.Event(), threading.Event()
-
-    def close(fd: int) -> None:
-        is_replaced = str(Path(f"/proc/self/fd/{fd}").readlink()).endswith(".tmp (deleted)")
-        assert not is_replaced or replied.wait(10), "the reply comes meanwhile"
-        real(fd)
-        if is_replaced:
-            freed.set()
-
-    monkeypatch.setattr(os, "close", close)
-    result = ask("file_write", file_path=f"{srv}/a", content=large("b"))
-    replied.set()
-    assert freed.wait(10)
-    assert (result["outcome"], result["output"]["digest_before"]) == (
-        "succeeded",
-        sha256(large("a", CLOSED_BESIDE).encode()),
-    )
 
 
 def test_large_file_is_replaced_on_a_host_that_permits_no_further_thread(

@@ -34,8 +34,6 @@ from writ_hostops.stop import CancelToken
 from writ_hostops.thread_call import ThreadCall
 
 DEFAULT_MODE = 0o644
-CLOSED_BESIDE = 256 * 1024
-"""Bytes from which on a thread costs less than the pages of a file."""
 _FLAG_UNKNOWN = (errno.EINVAL, errno.ENOSYS, errno.EPERM)
 # The kernel creates these again or must not keep them for other content.
 _XATTRS_NOT_KEPT = ("security.capability", "security.ima", "security.evm")
@@ -95,24 +93,12 @@ def opened_old(
             raise HostError("digest_mismatch", f"{place.path} does not exist, so it has no digest")
         yield None
         return
-    size = 0
     try:
         with system_errors(place.path):
             old = _examined(place, fd, stop, must_be, largest)
-        size = old.facts.size
         yield old
     finally:
-        _close(fd, size)
-
-
-def _close(fd: int, size: int) -> None:
-    """Close the old file. Its last descriptor frees the pages of a replaced one, half a millisecond for 1 MB, so those
-    of a large one are freed beside the work of the caller.
-    """
-    if size < CLOSED_BESIDE:
         os.close(fd)
-    else:
-        ThreadCall(lambda: os.close(fd))
 
 
 def _examined(place: FolderEntry, fd: int, stop: CancelToken, must_be: str, largest: int) -> ExistingFile:
