@@ -81,7 +81,7 @@ def test_long_payload_is_written_as_by_nats_py_and_not_copied(reply: str, block:
     assert b"".join(parts) == expected
 
 
-async def test_long_payload_goes_to_the_transport_of_asyncio_uncopied(
+async def test_long_payload_goes_to_the_transport_of_asyncio_unjoined(
     bus: NatsBus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Up to Python 3.11 `writelines` of that transport joins all parts."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from asyncio import StreamWriter
+from itertools import groupby
 
 from nats.protocol.command import hpub_cmd, pub_cmd
 
@@ -24,11 +25,11 @@ def message_parts(subject: str, reply: str, block: bytes, payload: bytes) -> lis
 
 def write_parts(writer: StreamWriter, parts: list[bytes]) -> None:
     """Send the parts. asyncio's own transports join them first, up to Python 3.11, which costs a long payload more than
-    a system call for each part.
+    a system call of its own.
     """
-    joins = type(writer.transport).writelines is asyncio.WriteTransport.writelines
-    if joins and any(len(part) >= LONG for part in parts):
-        for part in parts:
-            writer.write(part)
-    else:
+    if type(writer.transport).writelines is not asyncio.WriteTransport.writelines:
         writer.writelines(parts)
+        return
+    for long, run in groupby(parts, key=lambda part: len(part) >= LONG):
+        for part in run if long else (b"".join(run),):
+            writer.write(part)
