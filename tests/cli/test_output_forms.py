@@ -16,7 +16,7 @@ from tests.client.scripted_api import ScriptedApi
 
 from writ_cli.main import cli
 from writ_cli.terminal.field_path import select
-from writ_cli.terminal.output import Screen
+from writ_cli.terminal.output import YAML_START, Screen
 from writ_cli.terminal.watching import watched
 from writ_contracts.errors import Invalid, TimedOut
 from writ_contracts.ids import operation_id
@@ -124,6 +124,17 @@ async def test_a_watched_list_is_shown_when_it_has_changed(capsys: pytest.Captur
 
     assert await watched(show, every=0, times=3) == 0
     assert capsys.readouterr().out == "one\ntwo\n"
+
+
+async def test_each_state_of_a_watched_list_is_a_document_of_a_yaml_stream(capsys: pytest.CaptureFixture[str]) -> None:
+    states = iter([[{"id": "a"}], [{"id": "b"}]])
+
+    async def show() -> int:
+        Screen("yaml").data(next(states))
+        return 0
+
+    assert await watched(show, every=0, times=2, before_each=YAML_START) == 0
+    assert list(yaml.safe_load_all(capsys.readouterr().out)) == [[{"id": "a"}], [{"id": "b"}]]
 
 
 async def test_watched_list_goes_on_after_a_time_without_replies(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,9 +16,10 @@ EVERY = 2.0
 
 
 async def watched(
-    show: Callable[[], Awaitable[int | None]], *, every: float = EVERY, times: int | None = None
+    show: Callable[[], Awaitable[int | None]], *, every: float = EVERY, times: int | None = None, before_each: str = ""
 ) -> int | None:
-    """Show the list, and again when it has changed; the status of the last time. `times`: no more often than that.
+    """Show the list, and again when it has changed; the status of the last time. `times`: no more often than that;
+    `before_each`: what separates the documents of a stream.
 
     Once it was shown, a read without a reply does not end it: the reason is written to standard error.
     """
@@ -41,7 +42,7 @@ async def watched(
         if (text := paper.getvalue()) != before:
             if sys.stdout.isatty():
                 click.clear()
-            click.echo(text, nl=False)
+            click.echo(f"{before_each}{text}", nl=False)
             sys.stdout.flush()
         before, left = text, None if left is None else left - 1
         if left != 0:
