@@ -88,6 +88,15 @@ def test_remove_takes_the_entry_alone_and_names_what_stays(inventory: Path) -> N
     assert "Pool docker has no target now" in _writ(inventory, "remove", "box", "--yes").stdout
 
 
+def test_clean_of_a_target_that_is_not_over_ssh_removes_nothing_and_leads_to_the_steps(inventory: Path) -> None:
+    done = _writ(inventory, "remove", "box", "--yes", "--clean")
+    assert (done.exit_code, "box is not a target over SSH, and nothing was removed: docs/un" in done.stderr) == (
+        2,
+        True,
+    )
+    assert inventory.read_text() == INVENTORY
+
+
 def test_a_gateway_in_use_is_not_removed(inventory: Path) -> None:
     done = _writ(inventory, "remove", "jump", "--yes")
     assert done.exit_code != 0
