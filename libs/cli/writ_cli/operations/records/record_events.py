@@ -13,7 +13,6 @@ from writ_cli.operations.records.search_rows import csv_of
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
 from writ_cli.terminal.output import Screen
-from writ_cli.terminal.table_widths import Step
 from writ_contracts.agents import SecurityKind
 from writ_contracts.history.audit import READS, SecurityFilter, TraceEvent, TraceReply
 from writ_contracts.ids import PrincipalId
@@ -43,7 +42,10 @@ async def security(
     """
     answer = await _found(settings, kind, named, since, limit, before)
     columns = ("sequence", "when", "kind", "who", "operation", "detail")
-    _show(settings.screen, answer, columns, _security_row, (("when", "operation"), ("kind", "who")))
+    drop = (("when", "operation"), ("kind", "who"))
+    if not _shown(settings.screen, answer, columns, _security_row):
+        settings.screen.table(columns, map(_security_row, answer.events), drop=drop, spill=True)
+        _say_more(settings.screen, answer)
     return Exit.DONE
 
 
@@ -59,8 +61,11 @@ async def reads(settings: Settings, named: str | None, since: str | None, limit:
     The same query of the same reader counts once a minute.
     """
     answer = await _found(settings, READS, named, since, limit, before)
-    columns = ("sequence", "when", "who", "read", "parameters searched")
-    _show(settings.screen, answer, columns, _read_row, ("parameters searched", ("when", "who")))
+    columns = ("sequence", "who", "when", "parameters", "read")
+    drop = ("parameters", ("who", "when"))
+    if not _shown(settings.screen, answer, columns, _read_row):
+        settings.screen.table(columns, map(_read_row, answer.events), drop=drop, spill=True)
+        _say_more(settings.screen, answer)
     return Exit.DONE
 
 
@@ -77,7 +82,8 @@ async def _found(
     return answer
 
 
-def _show(screen: Screen, answer: TraceReply, columns: Sequence[str], row: Row, drop: Sequence[Step]) -> None:
+def _shown(screen: Screen, answer: TraceReply, columns: Sequence[str], row: Row) -> bool:
+    """Show the events to programs, or that there is none; return False where a table is left to show."""
     if screen.form == "csv":
         click.echo(csv_of(columns, map(row, answer.events)), nl=False)
     elif screen.form == "jsonl":
@@ -88,9 +94,13 @@ def _show(screen: Screen, answer: TraceReply, columns: Sequence[str], row: Row, 
     elif not answer.events:
         screen.line("no such event is on record")
     else:
-        screen.table(columns, map(row, answer.events), drop=drop, spill=True)
-        if answer.more:
-            screen.line(f"older ones: --before {answer.events[-1].sequence}")
+        return False
+    return True
+
+
+def _say_more(screen: Screen, answer: TraceReply) -> None:
+    if answer.more:
+        screen.line(f"older ones: --before {answer.events[-1].sequence}")
 
 
 def _security_row(event: TraceEvent) -> tuple[object, ...]:
@@ -106,7 +116,7 @@ def _read_row(event: TraceEvent) -> tuple[object, ...]:
     read = str(query.pop("query", ""))
     filters = " ".join(f"{name}={value}" for name, value in query.items())
     reader, searched = event.body.get("principal", ""), ", ".join(event.body.get("sought", []))
-    return str(event.sequence), times.date(event.at), reader, f"{read} {filters}".strip(), searched
+    return str(event.sequence), reader, times.date(event.at), searched, f"{read} {filters}".strip()
 
 
 def report_missing(behind: int) -> None:
