@@ -153,6 +153,7 @@ def test_tag_adds_and_removes_words_that_look_like_options(inventory: Path) -> N
         (("+a", "-missing"), "web1 has no tag missing; it has web, old"),
         (("+a", "-a"), "added and removed at once"),
         (("blue",), "neither +TAG nor -TAG"),
+        (("+x", "-o", "json"), "'json' is neither +TAG nor -TAG; the option is --output here: -o removes the tag 'o'"),
         (("--blue",), "neither +TAG nor -TAG"),
         (("+",), "neither +TAG nor -TAG"),
     ],
@@ -180,6 +181,7 @@ def test_set_replaces_values_of_the_entry(inventory: Path) -> None:
         ("rol=staging", "did you mean 'role'"),
         ("gateway=nowhere", "there is no target 'nowhere'"),
         ("id=x", "writ target rename"),
+        ("pool=other", "its pool is the key agent"),
         ("role", "not KEY=VALUE"),
     ],
 )

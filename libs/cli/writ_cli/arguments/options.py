@@ -54,7 +54,7 @@ _LONG_OUTPUT = click.option(
 _FIELD = click.option(
     "--field",
     metavar="PATH",
-    help="Print only this part of the JSON, such as rows.0.target, or rows.*.target for each row.",
+    help="Print only this part of the JSON, such as rows.0.target, or rows.*.target for each row; *.id of a list.",
 )
 _HOME = click.option(
     "--home",

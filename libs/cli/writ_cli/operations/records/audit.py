@@ -180,6 +180,7 @@ def audit() -> None:
     metavar="KEY=VALUE",
     multiple=True,
     help="The value of a parameter, also where the journal does not have it. Secret ones cannot be searched.",
+    shell_complete=completion.parameter_filters,
 )
 @click.option(
     "--approver",
