@@ -16,7 +16,7 @@ from tests.client.scripted_api import ScriptedApi
 
 from writ_cli.main import cli
 from writ_cli.terminal.field_path import select
-from writ_cli.terminal.output import YAML_START, Screen
+from writ_cli.terminal.output import Screen
 from writ_cli.terminal.watching import watched
 from writ_contracts.errors import Invalid, TimedOut
 from writ_contracts.ids import operation_id
@@ -133,7 +133,7 @@ async def test_each_state_of_a_watched_list_is_a_document_of_a_yaml_stream(capsy
         Screen("yaml").data(next(states))
         return 0
 
-    assert await watched(show, every=0, times=2, before_each=YAML_START) == 0
+    assert await watched(show, every=0, times=2, form="yaml") == 0
     assert list(yaml.safe_load_all(capsys.readouterr().out)) == [[{"id": "a"}], [{"id": "b"}]]
 
 

@@ -15,7 +15,7 @@ from writ_cli.arguments import completion
 from writ_cli.arguments.suggestions import with_suggestion
 from writ_cli.context.current_context import ContextFolder, check_readable, found_home, present_folder
 from writ_cli.context.settings import Settings
-from writ_cli.terminal.output import YAML_START, Screen
+from writ_cli.terminal.output import Screen
 from writ_cli.terminal.watching import watched
 from writ_installation.files.home import Home
 from writ_runtime import spans
@@ -235,8 +235,7 @@ def _runs(body: Body, *, traced: bool = False) -> Command:
         def work() -> Coroutine[Any, Any, int | None]:
             return with_suggestion(body(settings, **arguments), settings)
 
-        separator = YAML_START if form == "yaml" else ""
-        return asyncio.run(watched(work, before_each=separator) if watch else _exported(work()) if traces else work())
+        return asyncio.run(watched(work, form=form) if watch else _exported(work()) if traces else work())
 
     return run
 

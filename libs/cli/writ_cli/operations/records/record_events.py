@@ -18,6 +18,8 @@ from writ_contracts.history.audit import READS, SecurityFilter, TraceEvent, Trac
 from writ_contracts.ids import PrincipalId
 from writ_contracts.plural import plural
 
+SECURITY_COLUMNS = ("sequence", "when", "kind", "who", "operation", "detail")
+READ_COLUMNS = ("sequence", "who", "when", "parameters", "read")
 Row = Callable[[TraceEvent], tuple[object, ...]]
 SINCE = click.option("--since", metavar="WHEN", help="2h, 7d, or 2026-11-25T14:30.")
 LIMIT = click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
@@ -41,10 +43,9 @@ async def security(
     docs/runbooks.md has the next step for each kind.
     """
     answer = await _found(settings, kind, named, since, limit, before)
-    columns = ("sequence", "when", "kind", "who", "operation", "detail")
     drop = (("when", "operation"), ("kind", "who"))
-    if not _shown(settings.screen, answer, columns, _security_row):
-        settings.screen.table(columns, map(_security_row, answer.events), drop=drop, spill=True)
+    if not _shown(settings.screen, answer, SECURITY_COLUMNS, _security_row):
+        settings.screen.table(SECURITY_COLUMNS, map(_security_row, answer.events), drop=drop, spill=True)
         _say_more(settings.screen, answer)
     return Exit.DONE
 
@@ -61,10 +62,9 @@ async def reads(settings: Settings, named: str | None, since: str | None, limit:
     The same query of the same reader counts once a minute.
     """
     answer = await _found(settings, READS, named, since, limit, before)
-    columns = ("sequence", "who", "when", "parameters", "read")
-    drop = ("parameters", ("who", "when"))
-    if not _shown(settings.screen, answer, columns, _read_row):
-        settings.screen.table(columns, map(_read_row, answer.events), drop=drop, spill=True)
+    if not _shown(settings.screen, answer, READ_COLUMNS, _read_row):
+        rows = map(_read_row, answer.events)
+        settings.screen.table(READ_COLUMNS, rows, drop=("parameters", ("who", "when")), spill=True)
         _say_more(settings.screen, answer)
     return Exit.DONE
 
