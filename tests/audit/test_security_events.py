@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 from tests.audit.history import History
-from tests.audit.replica import trace
+from tests.audit.replica import search, trace
 
 from writ_contracts import journal, subjects
 from writ_contracts.history.audit import SecurityFilter, TraceReply
@@ -99,3 +99,15 @@ async def test_security_events_are_hidden_from_those_without_permission(
         answer = await listed(bus, **fields)
         assert answer.error is not None
         assert (answer.error.code, answer.events) == ("denied", [])
+
+
+async def test_reads_of_others_records_are_found_by_reader(bus: MemoryBus, stored: list[int]) -> None:
+    for reader, fields in (("carol", {"principal": "alice"}), ("dora", {"targets": ["web-1"]})):
+        await search(bus, reader, **fields)
+    answer = await listed(bus, kind="record_read", principal="carol")
+    [event] = answer.events
+    assert (event.kind, event.body["principal"]) == ("record_read", "carol")
+    assert event.body["query"] == {"query": "search", "principal": "alice"}
+    *_, second, first = [event.body["principal"] for event in (await listed(bus, kind="record_read")).events]
+    assert (first, second) == ("carol", "dora")
+    assert {event.kind for event in (await listed(bus)).events} == {"security"}

@@ -56,7 +56,9 @@ async def test_op_shows_lists_watches_and_cancels(command: Command, served: Scri
     await served.end(number, "cancelled")
     watched = await watching
     assert watched.exit_code == 5
-    assert [line.split()[1] for line in watched.stdout.splitlines()] == [
+    begins, *events = watched.stdout.splitlines()
+    assert re.fullmatch(r"  begins: \d{4}-\d\d-\d\d \d\d:\d\d:\d\d[+-]\d{4}", begins)
+    assert [line.split()[1] for line in events] == [
         "requested",
         "dispatched",
         "granted",

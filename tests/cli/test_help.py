@@ -243,9 +243,13 @@ def test_shell_completes_names_in_filters_and_questions(home: Path) -> None:
     assert completed(home, "policy", "who-can", "service_restart", "-t", last="d") == ["db-1"]
     assert completed(home, "principal", "rotate", last="a") == ["alice"]
     assert completed(home, "target", "test", last="web") == ["web-1"]
+    assert completed(home, "target", "add", "--pool") == ["local-web"]
+    assert completed(home, "audit", "search", "-p", last="service_n") == ["service_name="]
+    assert "unit=" not in completed(home, "audit", "search", "--operation", "service_restart", "-p")
 
 
 COMPLETED = {"--target", "--principal", "--operation", "--tag", "operation", "operations"}
+COMPLETED |= {"--pool", "--param", "--retry", "processes", "version"}
 
 
 def test_every_option_and_argument_with_a_name_is_completed() -> None:

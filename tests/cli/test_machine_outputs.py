@@ -1,6 +1,7 @@
 """Every command whose output a program may read writes whole documents, however it ends.
 
-The commands are those of the registry, with made-up arguments. So most end by an error: there is no service here.
+The commands are those of the registry, with made-up arguments: most end by an error, without a service. Those that the
+scripted services answer, and local ones, also end well.
 """
 
 import json
@@ -13,8 +14,14 @@ import click
 import pytest
 import yaml
 from click.testing import CliRunner, Result
+from tests.cli.commands import Command
+from tests.client.scripted_api import ScriptedApi
 
+from writ_cli.approvals.group import _as_event, _show_event
 from writ_cli.main import cli
+from writ_cli.terminal.output import Screen
+from writ_contracts.ids import operation_id
+from writ_contracts.people.approvals import ApprovalEvent, PendingApproval
 from writ_installation.files.create import create_installation
 from writ_installation.files.home import Home
 
@@ -117,3 +124,108 @@ def test_output_for_programs_is_whole_documents_in_every_ending(
             wrong.append((" ".join(words), done.exit_code, found, done.output[:200]))
     assert count
     assert wrong == []
+
+
+RESTART = ("run", "service_restart", "service_name=nginx")
+ANSWERED = (
+    ("op", "watch", "ID"),
+    ("op", "show", "ID"),
+    ("op", "list"),
+    ("op", "cancel", "ID"),
+    (*RESTART, "-t", "a"),
+    (*RESTART, "-t", "a", "--no-wait"),
+    (*RESTART, "-t", "a*"),
+    ("simulate", "service_restart", "service_name=nginx", "-t", "a"),
+    ("target", "list"),
+    ("operations",),
+    ("trace", "ID"),
+    ("audit", "search"),
+    ("audit", "security"),
+    ("audit", "reads"),
+)
+LOCAL = (
+    ("principal", "list"),
+    ("principal", "show", "operator"),
+    ("agent", "list"),
+    ("keys", "list"),
+    ("token", "list"),
+    ("tls", "show"),
+    ("policy", "validate", "FILE"),
+    ("uninstall", "--dry-run"),
+)
+
+
+@pytest.mark.parametrize("form", ["json", "yaml", "jsonl", "csv"])
+async def test_output_for_programs_is_whole_documents_in_successes(
+    command: Command, served: ScriptedApi, form: str
+) -> None:
+    """The operation that is shown has signed events."""
+    await command(*RESTART, "-t", "a", "--idempotency-key", "k")
+    number, wrong = operation_id("alice", "k"), []
+    rows = {one for one, _, forms in commands(cli, click.Context(cli, info_name="writ")) if form in forms.choices}
+    asked = [words for words in ANSWERED if any(words[: len(one)] == one for one in rows)]
+    assert asked
+    for words in asked:
+        done = await command(*(number if word == "ID" else word for word in words), "-o", form)
+        if done.exit_code or (text := problem_of(done.stdout, form)):
+            wrong.append((words, done.exit_code, done.output[:300] if done.exit_code else text))
+    assert wrong == []
+
+
+@pytest.mark.parametrize("form", ["json", "yaml"])
+def test_output_of_local_commands_is_one_document_in_successes(made: Path, form: str) -> None:
+    wrong = []
+    policy = made / ".writ" / "policy.yaml"
+    for words in LOCAL:
+        line = [str(policy) if word == "FILE" else word for word in (*words, "-o", form)]
+        done = CliRunner(env={"WRIT_HOME": str(made / ".writ"), "NATS_URL": ""}).invoke(cli, line)
+        if done.exit_code or len(documents(done.stdout, form)) != 1:
+            wrong.append((words, done.exit_code, done.output[:300]))
+    assert wrong == []
+
+
+def problem_of(text: str, form: str) -> str:
+    """Return what is wrong with the output of a command that ended well."""
+    if form == "csv":
+        return "" if text.splitlines() else "no heading"
+    try:
+        documents(text, form)
+    except (ValueError, yaml.YAMLError) as error:
+        return f"no {form}: {error}: {text[:300]}"
+    return ""
+
+
+@pytest.mark.parametrize("form", ["json", "yaml"])
+def test_approvals_that_wait_and_their_events_are_a_document_each(
+    capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    number = operation_id("alice", "k")
+    waiting = PendingApproval(
+        operation_id=number,
+        principal="alice",
+        operation="package_install",
+        target="a",
+        sequence=1,
+        requested_at=1.0,
+        until=2.0,
+        digest="d" * 64,
+        yours=True,
+    )
+    given = ApprovalEvent(
+        kind="approved", operation_id=number, principal="alice", operation="package_install", target="a", by="bob"
+    )
+    for event in (_as_event(waiting), given):
+        _show_event(Screen(form), event)
+    text = capsys.readouterr().out
+    assert [one["kind"] for one in documents(text, form)] == ["pending", "approved"]
+    assert form == "yaml" or len(text.splitlines()) == 2
+
+
+async def test_a_stream_of_approvals_has_no_single_field(command: Command) -> None:
+    refused = await command("approvals", "watch", "--field", "kind")
+    assert (refused.exit_code, "--field is for one result" in refused.stderr) == (2, True)
+
+
+def test_an_error_in_yaml_is_a_document_after_those_before_it(tmp_path: Path) -> None:
+    done = CliRunner(env={"WRIT_HOME": str(tmp_path), "NATS_URL": ""}).invoke(cli, ["targets", "-o", "yaml"])
+    assert (done.exit_code, done.stdout.startswith("---\nerror:\n")) == (2, True), done.stdout

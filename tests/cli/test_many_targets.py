@@ -319,3 +319,26 @@ async def test_two_hundred_targets_take_one_process(command: Command, served: Sc
     assert done.exit_code == 0
     assert len(served.requests) == 200
     assert "200 targets: 200 succeeded" in done.stdout
+
+
+async def test_programs_get_the_whole_output_of_each_target(command: Command, served: ScriptedApi) -> None:
+    """The record has a digest in place of an output that is sensitive; the requester gets the output."""
+    await command(*RESTART, "-t", "web-*", "--idempotency-key", "k")
+    for number in served.lives:
+        served.results[number] = {"content": f"of {number}"}
+    done = await command(*RESTART, "-t", "web-*", "--idempotency-key", "k", "-o", "json")
+    *targets, _ = map(json.loads, done.stdout.splitlines())
+    assert [one["output"] for one in targets] == [{"content": f"of {one['operation_id']}"} for one in targets]
+
+
+async def test_a_preview_of_many_shows_what_would_change_on_each(command: Command, served: ScriptedApi) -> None:
+    served.outcome = "previewed"
+    words = (*RESTART, "-t", "web-*", "--dry-run", "--idempotency-key", "k")
+    await command(*words)
+    first, second = served.lives
+    served.results[first] = {"would": "restart nginx"}
+    served.results[second] = {"diff": "--- old\n+++ new\n" + "+ line\n" * 30}
+    done = await command(*words)
+    assert "    would: restart nginx\n" in done.stdout
+    assert done.stdout.count("+ line\n") == 18
+    assert f"    12 more lines: writ op show {second}\n" in done.stdout

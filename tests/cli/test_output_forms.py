@@ -127,6 +127,17 @@ async def test_a_watched_list_is_shown_when_it_has_changed(capsys: pytest.Captur
     assert capsys.readouterr().out == "one\ntwo\n"
 
 
+async def test_each_state_of_a_watched_list_is_a_document_of_a_yaml_stream(capsys: pytest.CaptureFixture[str]) -> None:
+    states = iter([[{"id": "a"}], [{"id": "b"}]])
+
+    async def show() -> int:
+        Screen("yaml").data(next(states))
+        return 0
+
+    assert await watched(show, every=0, times=2, form="yaml") == 0
+    assert list(yaml.safe_load_all(capsys.readouterr().out)) == [[{"id": "a"}], [{"id": "b"}]]
+
+
 async def test_watched_list_goes_on_after_a_time_without_replies(capsys: pytest.CaptureFixture[str]) -> None:
     states = iter(["one", TimedOut("no \x1banswer"), TimedOut("no \x1banswer"), "one"])
 

@@ -48,14 +48,19 @@ def test_a_good_policy_is_valid_and_so_is_its_suite(bare: CliRunner) -> None:
     assert "valid, policy 'production-security-focused' with 29 rules" in shown.stdout
 
 
-def test_validation_without_lists_names_the_installation_that_it_did_not_compare(tmp_path: Path) -> None:
+def test_validation_compares_names_with_the_lists_of_the_installation_by_default(tmp_path: Path) -> None:
     home = Home(tmp_path / ".writ")
     create_installation(home)
     runner = CliRunner(env={"WRIT_HOME": str(home.root), "NATS_URL": "", "WRIT_PRINCIPAL": ""})
+    lists = ("--inventory", home.inventory, "--principals", home.principals)
+    named = writ(runner, "validate", PRODUCTION, *lists)
     shown = writ(runner, "validate", PRODUCTION)
-    assert (shown.exit_code, "--running does it" in shown.stderr) == (0, True)
-    for more in (["--inventory", str(home.inventory)], ["-o", "json"]):
-        assert writ(runner, "validate", PRODUCTION, *more).stderr == ""
+    assert (shown.exit_code, shown.stderr) == (0, "")
+    assert "warning: " in shown.stdout
+    assert shown.stdout == named.stdout
+    home.inventory.write_text("targets: [\n")
+    shown = writ(runner, "validate", PRODUCTION)
+    assert (shown.exit_code, f"names are not compared with {home.inventory}" in shown.stderr) == (0, True)
 
 
 def test_choices_of_a_missing_option_are_in_one_line(bare: CliRunner) -> None:

@@ -102,7 +102,10 @@ def test_a_parameter_that_no_search_finds_is_explained() -> None:
     [
         (None, []),
         (HiddenValues(since=1_000.0), ["hidden values can be found in requests since 1970-01-01 00:16:40+0000"]),
-        (HiddenValues(), ["hidden values can only be searched in requests made with this release: there is none yet"]),
+        (
+            HiddenValues(),
+            ["hidden values on record are in no form that can be searched"],
+        ),
         (HiddenValues(problem="no executor"), ["hidden values were not searched: no executor"]),
     ],
 )

@@ -1,16 +1,21 @@
 """The output of `writ status` for a running installation."""
 
+import json
 import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from rich.console import Console
 
 from writ_bus.port import Usage
 from writ_cli.installation.processes.status import _show_status, patience_at
+from writ_cli.main import cli
 from writ_cli.terminal.output import Screen
+from writ_installation.status import control
 from writ_installation.status.control import InstallationStatus, ProcessStatus, degradations
 from writ_runtime.clocks import boot_time
 
@@ -232,3 +237,22 @@ def test_age_of_a_process_counts_from_its_start() -> None:
     code = "from writ_cli.terminal.process_age import process_age; print(process_age())"
     age = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     assert 0.0 <= float(age) <= boot_time() - before + 0.02  # proc(5) counts in hundredths
+
+
+def test_status_for_programs_is_degraded_as_its_headline_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A service that replies with a failing check is ready, and one without a reply is named."""
+    bad = ProcessStatus(name="policy", ready=True, state="ready", pid=2, restarts=0, failing={"policy": "a bad file"})
+    away = ProcessStatus(name="audit", ready=False, state="no answer", pid=3, restarts=0)
+    usage = Usage(messages=1, bytes=1, max_bytes=10, last_sequence=1)
+    observed = InstallationStatus(
+        home="here", state="ready", url="nats://x", ready=True, processes=[bad, away], journal=usage
+    )
+
+    async def status(*_: object) -> InstallationStatus:
+        return observed
+
+    monkeypatch.setattr(control, "status", status)
+    done = CliRunner().invoke(cli, ["status", "--home", str(tmp_path), "-o", "json"])
+    shown = json.loads(done.stdout)
+    assert (done.exit_code, shown["state"], shown["ready"]) == (1, "degraded", False)
+    assert shown["degraded"] == ["policy: policy: a bad file", "audit: no answer"]

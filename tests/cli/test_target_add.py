@@ -97,6 +97,14 @@ def test_add_in_a_container_prints_a_command_for_the_folder_outside_of_it(tmp_pa
     ]
 
 
+def test_add_says_that_a_pool_is_new_whose_name_is_like_another(tmp_path: Path) -> None:
+    for pool, said in (("sshh", "writ: pool sshh is new; did you mean 'ssh'?\n"), ("dmz", "")):
+        folder = tmp_path / pool
+        folder.mkdir()
+        done = _add(folder, "--ssh", "ops@web1.example.org", "--pool", pool)
+        assert (done.exit_code, done.stderr) == (0, said)
+
+
 def test_add_gives_the_target_its_tags(tmp_path: Path) -> None:
     kinds = (("--ssh", "ops@web1.example.org"), ("--docker", "/var/run/docker.sock"))
     for number, kind in enumerate(kinds):

@@ -88,6 +88,15 @@ def test_remove_takes_the_entry_alone_and_names_what_stays(inventory: Path) -> N
     assert "Pool docker has no target now" in _writ(inventory, "remove", "box", "--yes").stdout
 
 
+def test_clean_of_a_target_that_is_not_over_ssh_removes_nothing_and_leads_to_the_steps(inventory: Path) -> None:
+    done = _writ(inventory, "remove", "box", "--yes", "--clean")
+    assert (done.exit_code, "box is not a target over SSH, and nothing was removed: docs/un" in done.stderr) == (
+        2,
+        True,
+    )
+    assert inventory.read_text() == INVENTORY
+
+
 def test_a_gateway_in_use_is_not_removed(inventory: Path) -> None:
     done = _writ(inventory, "remove", "jump", "--yes")
     assert done.exit_code != 0
@@ -144,6 +153,7 @@ def test_tag_adds_and_removes_words_that_look_like_options(inventory: Path) -> N
         (("+a", "-missing"), "web1 has no tag missing; it has web, old"),
         (("+a", "-a"), "added and removed at once"),
         (("blue",), "neither +TAG nor -TAG"),
+        (("+x", "-o", "json"), "'json' is neither +TAG nor -TAG; the option is --output here: -o removes the tag 'o'"),
         (("--blue",), "neither +TAG nor -TAG"),
         (("+",), "neither +TAG nor -TAG"),
     ],
@@ -171,6 +181,7 @@ def test_set_replaces_values_of_the_entry(inventory: Path) -> None:
         ("rol=staging", "did you mean 'role'"),
         ("gateway=nowhere", "there is no target 'nowhere'"),
         ("id=x", "writ target rename"),
+        ("pool=other", "its pool is the key agent"),
         ("role", "not KEY=VALUE"),
     ],
 )

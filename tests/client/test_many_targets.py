@@ -333,3 +333,17 @@ def test_values_of_one_kind_add_up_and_kinds_restrict(selector: TargetSelector, 
 def test_a_value_that_covers_no_target_is_refused(selector: TargetSelector, missing: str) -> None:
     with pytest.raises(Invalid, match=missing):
         selector.of(KNOWN)
+
+
+async def test_a_run_returns_the_whole_outputs_and_those_of_the_record_once_they_are_gone(
+    writ: Writ, executor: ScriptedApi
+) -> None:
+    each = each_request("service_restart", key="k")
+    first = operation_id("alice", key_of("k", HOSTS[0]))
+    executor.results[first] = {"content": "whole"}
+    recap = await ManyTargets(writ, each, HOSTS[:2]).run()
+    assert [one.output for one in recap.results] == [{"content": "whole"}, executor.recorded]
+    shown: list[TargetResult] = []
+    recap = await ManyTargets(writ, each, HOSTS[:2], on_result=shown.append, keeps_outputs=False).run()
+    assert {"content": "whole"} in [one.output for one in shown]
+    assert [one.output for one in recap.results] == [{}, {}]

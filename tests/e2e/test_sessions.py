@@ -12,6 +12,7 @@ import pytest_asyncio
 from tests.e2e.governed import governed
 
 from writ_bus.errors import Forbidden, Unreachable
+from writ_cli.context.session_files import SessionFile, SessionFiles
 from writ_client.client import Writ
 from writ_client.context import Context
 from writ_contracts.errors import WritError
@@ -92,6 +93,55 @@ async def test_login_acts_by_a_key_of_its_own_and_the_record_finds_it(
         return (await alice.sessions.open_ones()).sessions == []
 
     await eventually(over)
+
+
+async def test_an_ended_session_locks_nobody_out_of_the_commands(
+    installation: RunningInstallation, alice: Writ, tmp_path: Path
+) -> None:
+    """It is revoked from here, which is as a logout, and from elsewhere, after which a logout forgets it."""
+    environ = {"WRIT_PRINCIPAL": "alice", "WRIT_SESSIONS": str(tmp_path)}
+
+    async def login() -> str:
+        made = await installation.writ("login", "--for", "10m", "-o", "json", environ=environ)
+        assert made.status == 0, made
+        return str(json.loads(made.out)["session"])
+
+    number = await login()
+    revoked = await installation.writ("sessions", "revoke", number, "--reason", "done", environ=environ)
+    assert (revoked.status, revoked.out) == (0, f"session {number} is over\n"), revoked
+    assert list(tmp_path.iterdir()) == []
+    listed = await installation.writ("op", "list", environ=environ)
+    assert listed.status == 0, listed
+
+    number = await login()
+    ended = await alice.sessions.end(number)
+    assert ended.view is not None
+    refused = await installation.writ("op", "list", environ=environ)
+    hint = "your session has ended: `writ login` begins another; until then `writ logout` returns to your own key"
+    assert (refused.status, refused.err) == (6, f"writ: {hint}\n"), refused
+    out = await installation.writ("logout", environ=environ)
+    assert (out.status, out.out) == (0, f"session {number} had ended already\n"), out
+    listed = await installation.writ("op", "list", environ=environ)
+    assert listed.status == 0, listed
+
+
+async def test_an_expired_session_without_the_own_key_leads_to_login(
+    installation: RunningInstallation, tmp_path: Path
+) -> None:
+    file = SessionFile(
+        session="s", principal="alice", installation=installation.home.installation, seed="S", until=time.time() - 1
+    )
+    context = Context(principal="alice", url=installation.url, installation=installation.home.installation)
+    SessionFiles(tmp_path).save(context, file)
+    environ = {"WRIT_PRINCIPAL": "alice", "WRIT_SESSIONS": str(tmp_path)}
+    own = installation.home.seed_file("principal-alice")
+    hidden = own.with_suffix(".away")
+    own.rename(hidden)
+    try:
+        refused = await installation.writ("op", "list", environ=environ)
+    finally:
+        hidden.rename(own)
+    assert (refused.status, "your session has ended: `writ login` begins another" in refused.err) == (2, True), refused
 
 
 async def test_a_session_is_revoked_by_the_beginning_of_its_id(installation: RunningInstallation, alice: Writ) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from writ_contracts.errors import Unreachable, WritError
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 _SCHEMA = """
 CREATE TABLE place (id INTEGER PRIMARY KEY CHECK (id = 1), position INTEGER NOT NULL, origin TEXT NOT NULL,
     last TEXT NOT NULL);
@@ -37,6 +37,7 @@ CREATE TABLE events (sequence INTEGER PRIMARY KEY, subject TEXT NOT NULL, kind T
 CREATE INDEX events_by_operation ON events (operation_id, sequence) WHERE operation_id != '';
 CREATE INDEX events_by_correlation ON events (correlation_id, sequence) WHERE correlation_id != '';
 CREATE INDEX security_events ON events (sequence) WHERE kind = 'security';
+CREATE INDEX record_reads ON events (sequence) WHERE kind = 'record_read';
 CREATE INDEX security_by_correlation ON events (correlation_id) WHERE kind = 'security' AND operation_id = '';
 """
 

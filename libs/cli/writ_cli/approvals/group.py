@@ -231,17 +231,30 @@ async def reject(settings: Settings, operation: str, reason: str, expected: str 
 @asking
 async def watch(settings: Settings) -> int:
     """Show the requests that wait for you, and each change of them, until interrupted."""
+    settings.screen.refuse_field()
     async with await settings.waiting().connect() as writ, aclosing(await writ.approvals.listen()) as events:
         for one in await writ.approvals.every_pending():
-            settings.screen.line(f"pending    {one.operation_id}  {one.principal}: {one.operation} on {one.target}")
+            _show_event(settings.screen, _as_event(one))
         async for event in events:
             _show_event(settings.screen, event)
     return Exit.DONE
 
 
+def _as_event(one: PendingApproval) -> ApprovalEvent:
+    """Return a request that waits already as the event with which it began to."""
+    return ApprovalEvent(
+        kind="pending",
+        operation_id=one.operation_id,
+        principal=one.principal,
+        operation=one.operation,
+        target=one.target,
+        until=one.until,
+    )
+
+
 def _show_event(screen: Screen, event: ApprovalEvent) -> None:
     if screen.json:
-        screen.data(event)
+        screen.item(event)
         return
     by = f" by {event.by}" if event.by else ""
     line = f"{event.kind:10} {event.operation_id}  {event.principal}: {event.operation} on {event.target}{by}"

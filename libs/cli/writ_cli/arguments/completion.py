@@ -77,6 +77,29 @@ def principals(context: click.Context, parameter: click.Parameter, word: str) ->
     return _items(_read(_principal_names, context), word)
 
 
+def pools(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
+    """Complete the pool of some target."""
+    return _items(_read(_pools, context), word)
+
+
+def roles(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
+    """Complete a role that some principal has."""
+    return _items(_read(_roles, context), word)
+
+
+def processes(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
+    """Complete a process of `writ up`."""
+    return _items(_read(_processes, context), word)
+
+
+def parameter_filters(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
+    """Complete the `name=` of a parameter of the operations of a search, or of any."""
+    known, asked = _catalogue(), context.params.get("operation") or ()
+    among = [known[name] for name in asked if name in known] or known.values()
+    names = sorted({name for one in among for name in one.parameters.__struct_fields__})
+    return [] if "=" in word else _items((f"{name}=" for name in names), word)
+
+
 def contexts(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
     """Complete the name of a saved context."""
     return _items(ContextFolder(os.environ).names(), word)
@@ -100,6 +123,16 @@ def readable_requests(context: click.Context, parameter: click.Parameter, word: 
 def recorded_operations(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
     """Complete the id of one of the latest operations on record, with the operation and its target."""
     return _asked(_recorded, context, word)
+
+
+def runs(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
+    """Complete the correlation id of one of the latest operations on record."""
+    return _asked(_runs, context, word)
+
+
+def policy_versions(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
+    """Complete the number of a version of the policy, with its author and reason."""
+    return _asked(_versions, context, word)
 
 
 def stops(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
@@ -135,6 +168,19 @@ async def _recorded(writ: "Writ") -> list[tuple[str, str]]:
 
     rows = (await writ.search(SearchQuery(limit=RECORDED))).rows
     return [(row.operation_id, f"{row.operation} on {row.target}") for row in rows]
+
+
+async def _runs(writ: "Writ") -> list[tuple[str, str]]:
+    from writ_contracts.history.audit import SearchQuery  # noqa: PLC0415 - see the module
+
+    rows = (await writ.search(SearchQuery(principal=writ.principal, limit=RECORDED))).rows
+    latest = {row.correlation_id: row.operation for row in rows}
+    return list(latest.items())
+
+
+async def _versions(writ: "Writ") -> list[tuple[str, str]]:
+    versions = (await writ.policy_history()).versions
+    return [(str(one.number), f"{one.author}: {one.reason}") for one in versions]
 
 
 async def _stops(writ: "Writ") -> list[tuple[str, str]]:
@@ -182,6 +228,25 @@ def _tags(home: Home) -> list[str]:
     from writ_documents.readers import read_inventory  # noqa: PLC0415 - see the module
 
     return sorted({tag for one in read_inventory(home.inventory).targets for tag in one.tags})
+
+
+def _pools(home: Home) -> list[str]:
+    from writ_documents.readers import read_inventory  # noqa: PLC0415 - see the module
+
+    return sorted({one.pool for one in read_inventory(home.inventory).targets})
+
+
+def _roles(home: Home) -> list[str]:
+    from writ_documents.readers import read_principals  # noqa: PLC0415 - see the module
+
+    return sorted({role for one in read_principals(home.principals).principals for role in one.roles})
+
+
+def _processes(home: Home) -> list[str]:
+    from writ_installation.processes.report import read_report  # noqa: PLC0415 - see the module
+
+    report = read_report(home.report_file)
+    return [] if report is None else [one.name for one in report.processes]
 
 
 def _principal_names(home: Home) -> list[str]:

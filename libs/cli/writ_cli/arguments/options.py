@@ -54,7 +54,7 @@ _LONG_OUTPUT = click.option(
 _FIELD = click.option(
     "--field",
     metavar="PATH",
-    help="Print only this part of the JSON, such as rows.0.target, or rows.*.target for each row.",
+    help="Print only this part of the JSON, such as rows.0.target, or rows.*.target for each row; *.id of a list.",
 )
 _HOME = click.option(
     "--home",
@@ -235,7 +235,7 @@ def _runs(body: Body, *, traced: bool = False) -> Command:
         def work() -> Coroutine[Any, Any, int | None]:
             return with_suggestion(body(settings, **arguments), settings)
 
-        return asyncio.run(watched(work) if watch else _exported(work()) if traces else work())
+        return asyncio.run(watched(work, form=form) if watch else _exported(work()) if traces else work())
 
     return run
 

@@ -28,6 +28,7 @@ from writ_installation.status.server_url import running_url
 from writ_trust.keys import Key
 
 CONNECT_SECONDS = 3.0
+SESSION_ENDED = "your session has ended: `writ login` begins another"
 NOTICE_SECONDS = 1.0
 """A person at a terminal reads after this time what the command waits for."""
 
@@ -56,13 +57,24 @@ async def connect(settings: Settings) -> Writ:
     session = None if settings.environ.get("WRIT_KEY_FILE") else settings.sessions.find(context)
     if session is None:
         return await connect_by_own_key(settings)
-    return await _connected(settings, context, session.seed.encode())
+    try:
+        return await _connected(settings, context, session.seed.encode())
+    except Forbidden as error:
+        raise Forbidden(
+            f"{SESSION_ENDED}; until then `writ logout` returns to your own key", code=error.code
+        ) from error
 
 
 async def connect_by_own_key(settings: Settings) -> Writ:
     """Connect by the principal's own key."""
     context = context_of(settings)
-    return await _connected(settings, context, read_private(Path(context.key_file)))
+    try:
+        seed = read_private(Path(context.key_file))
+    except ConfigError as error:
+        if settings.sessions.expired(context):
+            raise ConfigError(f"{SESSION_ENDED}, by your own key ({error})") from error
+        raise
+    return await _connected(settings, context, seed)
 
 
 async def _connected(settings: Settings, context: Context, seed: bytes) -> Writ:

@@ -32,14 +32,22 @@ class SessionFiles:
         """Return the session of the context's principal, unless it has expired by this machine's clock. Raises
         ConfigError for a file that others may read.
         """
+        found = self._read(context)
+        return found if found is not None and time.time() < found.until else None
+
+    def expired(self, context: Context) -> bool:
+        """Return whether a session is kept that has expired by this machine's clock. Raises as `find`."""
+        found = self._read(context)
+        return found is not None and time.time() >= found.until
+
+    def _read(self, context: Context) -> SessionFile | None:
         path = self._path(context)
         if not path.exists():
             return None
         try:
-            found = msgspec.json.decode(read_private(path), type=SessionFile)
+            return msgspec.json.decode(read_private(path), type=SessionFile)
         except msgspec.DecodeError as error:
             raise ConfigError(f"{path}: {error}; `writ login` writes it again") from error
-        return found if time.time() < found.until else None
 
     def save(self, context: Context, session: SessionFile) -> None:
         """Write the file of a session, instead of an earlier one."""

@@ -2,7 +2,9 @@
 
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import click
 from msgspec import structs
@@ -17,12 +19,12 @@ from writ_cli.policy.validation_formats import ValidatedFile, github, sarif
 from writ_cli.terminal.exit_status import Exit
 from writ_cli.terminal.output import Screen, visible
 from writ_contracts.errors import Invalid
-from writ_contracts.inventory import Principal, Target
 from writ_contracts.operations import Catalogue
 from writ_contracts.plural import plural
 from writ_contracts.policy.questions import PolicyValidateReply
 from writ_documents.document import FileErrors
 from writ_documents.readers import read_inventory, read_people
+from writ_installation.files.home import Home
 from writ_rules.loading import Mode
 from writ_rules.replies import problems_of, validated
 from writ_rules.suite_runs import read_suite
@@ -30,6 +32,7 @@ from writ_rules.suites import is_suite
 from writ_rules.validation import ValidationContext, validate_file, validate_text
 from writ_runtime.plugins.entry_points import load_catalogue
 
+Content = TypeVar("Content")
 LISTS = ("inventory", "principals", "mode")
 FORMATS = {"text": "table", "json": "json", "github": "", "sarif": "json"}
 """The values of `--format`, each with the one of `--output` that means the same or contains it."""
@@ -62,8 +65,8 @@ async def validate(
     """Show all problems of policies.
 
     FILE is a policy, a suite (*_test.yaml), a folder with both, or - for standard input. Each problem comes with
-    file:line:column, the line itself and the nearest known key. With an inventory or principals named, missing names in
-    them are warnings, as for the running Writ. A suite is checked with the files it names. Exit status 2 when a service
+    file:line:column, the line itself and the nearest known key. Names that inventory or principals lack are warnings,
+    as for the running Writ. A suite is checked with the files it names. Exit status 2 when a service
     in this mode would refuse one of them, or with --fail-on warning when there is any problem.
     """
     if running:
@@ -80,13 +83,9 @@ async def validate(
                 for path in named
             ]
     else:
-        among, found = _lists(inventory, principals)
+        among, found = _lists(settings.home, inventory, principals)
         found += [_checked(path, catalogue, mode, among) for path in named]
     _show_all(settings.screen, found, layout)
-    unnamed = not (running or inventory or principals)
-    if layout == "text" and unnamed and settings.home.inventory.exists() and any(one.rules for one in found):
-        text = f"writ: names of targets and principals are not compared with {settings.home.root}: --running does it"
-        click.echo(visible(text), err=True)
     failed = any(not each.valid or (fail_on == "warning" and each.problems) for each in found)
     return Exit.INVALID if failed else Exit.DONE
 
@@ -140,20 +139,39 @@ def _show_all(screen: Screen, found: list[ValidatedFile], layout: str) -> None:
         screen.data(sarif(found) if layout == "sarif" else found)
 
 
-def _lists(inventory: Path | None, principals: Path | None) -> tuple[ValidationContext, list[ValidatedFile]]:
-    """Return the content of the named files, and their problems."""
-    targets: list[Target] | None = None
-    people: list[Principal] | None = None
+def _lists(
+    home: Home, inventory: Path | None, principals: Path | None
+) -> tuple[ValidationContext, list[ValidatedFile]]:
+    """Return the content of the named files, else of those of WRIT_HOME, and the problems of the named ones."""
     wrong: list[ValidatedFile] = []
+    targets = _content(inventory, home.inventory, read_inventory, wrong)
+    people = _content(principals, home.principals, read_people, wrong)
+    among = ValidationContext(
+        targets=None if targets is None else targets.targets,
+        principals=None if people is None else people.principals,
+        only_warn=True,
+        now=time.time(),
+    )
+    return among, wrong
+
+
+def _content(
+    named: Path | None, usual: Path, read: Callable[[Path], Content], wrong: list[ValidatedFile]
+) -> Content | None:
+    """Return the content of the file, None without one. A mistake in the usual file is no problem of what is checked:
+    names are not compared with it then, which standard error says.
+    """
+    if named is None and not usual.exists():
+        return None
     try:
-        targets = None if inventory is None else read_inventory(inventory).targets
+        return read(named or usual)
     except FileErrors as errors:
-        wrong.append(_of(Path(inventory or ""), PolicyValidateReply(problems=problems_of(errors))))
-    try:
-        people = None if principals is None else read_people(principals).principals
-    except FileErrors as errors:
-        wrong.append(_of(Path(principals or ""), PolicyValidateReply(problems=problems_of(errors))))
-    return ValidationContext(targets=targets, principals=people, only_warn=True, now=time.time()), wrong
+        if named is None:
+            text = f"writ: names are not compared with {usual}, which has a mistake: {errors.explained()}"
+            click.echo(visible(text, newlines=True), err=True)
+        else:
+            wrong.append(_of(named, PolicyValidateReply(problems=problems_of(errors))))
+        return None
 
 
 def _checked(path: Path, catalogue: Catalogue, mode: Mode, among: ValidationContext) -> ValidatedFile:

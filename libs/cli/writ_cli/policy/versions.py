@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 from rich.text import Text
 
+from writ_cli.arguments import completion
 from writ_cli.arguments.options import asking, listing
 from writ_cli.context.settings import Settings
 from writ_cli.operations.controls.stops import reach
@@ -110,7 +111,9 @@ def _row(version: PolicyVersionView) -> tuple[object, ...]:
 
 
 @click.command()
-@click.argument("version", type=click.IntRange(1), required=False, metavar="[N]")
+@click.argument(
+    "version", type=click.IntRange(1), required=False, metavar="[N]", shell_complete=completion.policy_versions
+)
 @asking
 async def show(settings: Settings, version: int | None) -> int:
     """Print a version of the policy.
@@ -192,7 +195,7 @@ async def _digest_in_force(writ: Writ) -> str:
 
 
 @click.command()
-@click.argument("version", type=click.IntRange(1), metavar="N")
+@click.argument("version", type=click.IntRange(1), metavar="N", shell_complete=completion.policy_versions)
 @_REASON
 @asking
 async def rollback(settings: Settings, version: int, reason: str) -> int:

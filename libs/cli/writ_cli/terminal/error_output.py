@@ -61,7 +61,8 @@ def refuse(error: BaseException, form: str = "table") -> int:
             report["operation_id"] = number
     try:
         if report:
-            Screen(form).item(report) if form == "jsonl" else Screen(form).data(report)
+            # In YAML it may follow documents of a stream: as one of its own.
+            Screen(form).data(report) if form == "json" else Screen(form).item(report)
         sys.stdout.flush()
     except OSError:  # standard output takes no more, such as a file on a full disk; standard error has the message
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the flush at exit would fail again

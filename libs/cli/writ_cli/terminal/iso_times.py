@@ -18,7 +18,7 @@ def with_times(value: Any) -> Any:
     """Return plain data with each Unix time in ISO 8601 too, under `…_iso`. Text of requesters and hosts, events, and
     signed bytes stay as they are: the times of an event's `body` are in `body_iso`, under the same names.
     """
-    return _beside(msgspec.to_builtins(value))
+    return _beside(msgspec.json.decode(msgspec.json.encode(value)))  # `to_builtins` knows no signed payload (Raw)
 
 
 def _beside(value: Any) -> Any:

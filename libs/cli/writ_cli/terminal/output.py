@@ -34,6 +34,8 @@ from writ_cli.terminal.table_widths import (
 from writ_contracts.invisible_text import spelled_out
 from writ_documents import yaml_file
 
+YAML_START = "---\n"
+"""The line before each document of a YAML stream."""
 _ANY = 10_000
 """Wider than any table."""
 _word = re.compile(r"\S+\s*").finditer
@@ -89,7 +91,7 @@ class Screen:
     def item(self, value: Any) -> None:
         """Write one of many results for programs, as it comes: one line of JSON, or one document of a YAML stream."""
         if self.form == "yaml":
-            click.echo(f"---\n{_yaml(value)}", nl=False)
+            click.echo(f"{YAML_START}{_yaml(value)}", nl=False)
         else:
             click.echo(_json(with_times(value)))
 

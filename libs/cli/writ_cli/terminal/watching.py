@@ -8,7 +8,7 @@ from contextlib import redirect_stdout
 
 import click
 
-from writ_cli.terminal.output import visible
+from writ_cli.terminal.output import YAML_START, visible
 from writ_contracts.errors import TimedOut, Unreachable
 
 EVERY = 2.0
@@ -16,9 +16,10 @@ EVERY = 2.0
 
 
 async def watched(
-    show: Callable[[], Awaitable[int | None]], *, every: float = EVERY, times: int | None = None
+    show: Callable[[], Awaitable[int | None]], *, every: float = EVERY, times: int | None = None, form: str = "table"
 ) -> int | None:
-    """Show the list, and again when it has changed; the status of the last time. `times`: no more often than that.
+    """Show the list, and again when it has changed; the status of the last time. `times`: no more often than that;
+    in the form `yaml` each is a document of a stream.
 
     Once it was shown, a read without a reply does not end it: the reason is written to standard error.
     """
@@ -41,7 +42,7 @@ async def watched(
         if (text := paper.getvalue()) != before:
             if sys.stdout.isatty():
                 click.clear()
-            click.echo(text, nl=False)
+            click.echo(YAML_START + text if form == "yaml" else text, nl=False)
             sys.stdout.flush()
         before, left = text, None if left is None else left - 1
         if left != 0:

@@ -37,6 +37,9 @@ class RunsOperations(Protocol):
     ) -> OperationView:
         """Wait for the outcome, as `Writ.wait` does."""
 
+    async def with_output(self, view: OperationView) -> OperationView:
+        """Return the view with the whole output while that is kept, as `Writ.with_output` does."""
+
     async def request(
         self,
         operation: str,

@@ -41,9 +41,9 @@ class Sessions:
         expected = {"session_id": session_id}
         return await self._writ.request("session_end", WRIT_TARGET, expected, reason=reason, wait=ENDED_WITHIN)
 
-    async def submit_end(self, session_id: str) -> RequestReply:
+    async def submit_end(self, session_id: str, *, reason: str = "") -> RequestReply:
         """End the very session by whose key one is connected: its outcome can no longer be received."""
-        return await self._writ.submit("session_end", WRIT_TARGET, {"session_id": session_id})
+        return await self._writ.submit("session_end", WRIT_TARGET, {"session_id": session_id}, reason=reason)
 
     async def open_ones(self, *, everybody: bool = False) -> SessionsReply:
         """Return one's own open sessions, or those of everybody. Raises Denied."""

@@ -11,7 +11,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from msgspec import Struct, field
+from msgspec import Struct, field, structs
 
 from writ_client.operations import request_signing
 from writ_client.operations.operation_wait import OnEvent
@@ -35,7 +35,7 @@ SKIPPED, PENDING, ERROR = "skipped", "pending", "error"
 
 class TargetResult(Struct, frozen=True, kw_only=True):
     """The result of one target: `outcome` is its operation's, or `pending` (it goes on), `skipped` (not started),
-    `error` (it left no record).
+    `error` (it left no record). `output` is the whole one while that is kept, else that of the record.
     """
 
     target: str
@@ -128,10 +128,11 @@ class ManyTargets:
         on_result: Callable[[TargetResult], None] = lambda _: None,
         on_accepted: Callable[[str, RequestReply], None] = lambda _target, _answer: None,
         on_event: OnEvent = lambda _: None,
+        keeps_outputs: bool = True,
     ) -> None:
         """`serial`: so many targets at a time, the next ones when all of these have ended; none if one of them goes on
         after its timeout. `max_failures`: once so many have failed, no other target is begun. `on_accepted`: called
-        with a target's reply, if its outcome is awaited.
+        with a target's reply, if its outcome is awaited. `keeps_outputs`: also in `recap`, not for `on_result` alone.
         Raises Invalid for numbers below 1, and for a text in place of a list of targets.
         """
         self._writ = writ
@@ -143,6 +144,7 @@ class ManyTargets:
         self._on_result = on_result
         self._on_accepted = on_accepted
         self._on_event = on_event
+        self._keeps_outputs = keeps_outputs
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._awaited = AwaitedOperations()
         self._begun: set[str] = set()
@@ -178,7 +180,7 @@ class ManyTargets:
             self._awaited.wake()
             if result is None:
                 return
-            self._results[target] = result
+            self._results[target] = result if self._keeps_outputs else structs.replace(result, output={})
             self._failures += not result.ok and result.outcome != PENDING
             self._on_result(result)
 
@@ -205,6 +207,7 @@ class ManyTargets:
         try:
             number = answer.operation_id or self._id(target)
             view = await self._writ.wait(number, timeout=within, on_event=self._on_event)
+            view = await self._writ.with_output(view)
         except errors.WritError as error:
             return self._failed(target, PENDING, error)
         finally:

@@ -12,9 +12,14 @@ from writ_contracts.ids import TOKEN_PATTERN, CorrelationId, OperationId, Operat
 from writ_contracts.journal import Outcome
 from writ_contracts.requests import Failure
 
+READS = "record_read"
+"""In place of a kind of security events: recorded reads of others' records."""
+
 
 class SecurityFilter(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Security events, the newest first, with or without an operation."""
+    """Security events, the newest first, with or without an operation; or, of the kind `record_read`, the reads of
+    others' records, whose `principal` is the reader.
+    """
 
     kind: Annotated[str, Meta(pattern=TOKEN_PATTERN)] | None = None
     principal: PrincipalId | None = None

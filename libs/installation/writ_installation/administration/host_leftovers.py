@@ -6,7 +6,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-from writ_contracts.backends import SSH
+from writ_contracts.backends import LOCAL, SSH
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Target
 from writ_installation.administration.targets import ask_agent
@@ -32,7 +32,8 @@ def host_leftovers(
 ) -> list[HostLeftovers]:
     """Return the traces by user, and remove the folders with `clean`. Raises Invalid, Unreachable."""
     if target.backend != SSH:
-        raise Invalid(f"{target.id} is not a target over SSH: Writ leaves nothing on its host")
+        left = "what its agent leaves on its host" if target.backend == LOCAL else "the steps of its removal"
+        raise Invalid(f"{target.id} is not a target over SSH, and nothing was removed: docs/uninstall.md has {left}")
     keys = environ.get("WRIT_SSH_KEYS") or str(home.ssh)
     public = home.ssh / f"{target.id}.pub"
     request: dict[str, Any] = {

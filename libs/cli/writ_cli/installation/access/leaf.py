@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from writ_cli.arguments import completion
 from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.options import in_installation, listing
 from writ_cli.context.settings import Settings
@@ -23,7 +24,13 @@ def leaf() -> None:
 @leaf.command("add")
 @click.argument("site")
 @click.option(
-    "--pool", "pools", multiple=True, required=True, metavar="POOL", help="A pool whose agents run at the site."
+    "--pool",
+    "pools",
+    multiple=True,
+    required=True,
+    metavar="POOL",
+    help="A pool whose agents run at the site.",
+    shell_complete=completion.pools,
 )
 @click.option(
     "--url", "hub", multiple=True, required=True, metavar="URL", help="The URL by which the site's leaf node connects."

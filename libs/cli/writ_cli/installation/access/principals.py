@@ -122,7 +122,14 @@ def _check_name(name: str) -> None:
 @principal.command("add")
 @NAME
 @click.option("--kind", type=KINDS, default="human", show_default=True)
-@click.option("--role", "roles", multiple=True, metavar="ROLE", help="Its roles, which the policy's rules refer to.")
+@click.option(
+    "--role",
+    "roles",
+    multiple=True,
+    metavar="ROLE",
+    help="Its roles, which the policy's rules refer to.",
+    shell_complete=completion.roles,
+)
 @click.option("--acts-for", metavar="HUMAN", help="The human that an AI agent or a service acts for.")
 @click.option(
     "--via", metavar="GATEWAY", help="Let this MCP gateway request for it (`writ mcp http`); made if missing."

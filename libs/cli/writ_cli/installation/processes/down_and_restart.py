@@ -2,6 +2,7 @@
 
 import click
 
+from writ_cli.arguments import completion
 from writ_cli.arguments.options import local
 from writ_cli.context.settings import Settings
 from writ_cli.terminal.exit_status import Exit
@@ -21,7 +22,7 @@ async def down(settings: Settings) -> int:
 
 
 @click.command()
-@click.argument("processes", nargs=-1, metavar="[PROCESS]...")
+@click.argument("processes", nargs=-1, metavar="[PROCESS]...", shell_complete=completion.processes)
 @local
 async def restart(settings: Settings, processes: tuple[str, ...]) -> int:
     """Restart the processes of `writ up` here, one after the other, each ready again before the next.

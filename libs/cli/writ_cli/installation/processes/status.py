@@ -50,7 +50,8 @@ async def status(settings: Settings) -> int:
     if settings.screen.form == "prometheus":
         click.echo(msgspec.json.encode(scrape_targets(status)).decode())
     elif settings.screen.json:
-        settings.screen.data({**msgspec.to_builtins(status), "degraded": list(degraded)})
+        found = {"state": _state(status), "ready": status.ready and not degraded, "degraded": _reasons(degraded)}
+        settings.screen.data({**msgspec.to_builtins(status), **found})
     else:
         _show_status(settings.screen, status)
     return Exit.DONE if status.ready and not degraded else Exit.FAILED
@@ -58,8 +59,7 @@ async def status(settings: Settings) -> int:
 
 def _show_status(screen: Screen, status: control.InstallationStatus) -> None:
     since = f" for {times.span(time.time() - status.started_at)}, process {status.pid}" if status.started_at else ""
-    state = "degraded" if control.degradations(status) and status.state == "ready" else status.state
-    screen.line(f"{status.home}: {state}{since}, NATS at {status.url}")
+    screen.line(f"{status.home}: {_state(status)}{since}, NATS at {status.url}")
     rows = [
         (
             one.name,
@@ -92,6 +92,15 @@ def _show_status(screen: Screen, status: control.InstallationStatus) -> None:
     share = control.usage_share(usage)
     number = plural(usage.messages, "event")
     screen.line(f"journal: {number}, {usage.bytes / 1e6:.1f} MB, {share:.1%} of {usage.max_bytes / 1e6:.0f} MB")
+
+
+def _state(observed: control.InstallationStatus) -> str:
+    return "degraded" if control.degradations(observed) and observed.state == "ready" else observed.state
+
+
+def _reasons(degraded: dict[str, list[str]]) -> list[str]:
+    """Return each reason after the processes that it degrades, if any."""
+    return [f"{', '.join(names)}: {reason}" if names else reason for reason, names in degraded.items()]
 
 
 def _late_operations(observed: control.InstallationStatus) -> list[str]:

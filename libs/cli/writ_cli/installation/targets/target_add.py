@@ -17,9 +17,12 @@ from writ_cli.installation.targets.docker_target import add_engine
 from writ_cli.installation.targets.proxmox_target import add_proxmox
 from writ_cli.terminal.confirmation import is_the_same
 from writ_cli.terminal.exit_status import Exit
-from writ_cli.terminal.output import Screen
+from writ_cli.terminal.output import Screen, visible
+from writ_contracts.backends import DOCKER, PROXMOX, SSH
 from writ_contracts.errors import Invalid, TimedOut
 from writ_contracts.inventory import Role
+from writ_contracts.nearest_name import misspelt
+from writ_documents.readers import read_inventory
 from writ_installation.administration.docker_targets import EngineFolders, NewEngine, engine_socket
 from writ_installation.administration.local_targets import NewLocalTarget, add_local_target
 from writ_installation.administration.targets import (
@@ -188,7 +191,9 @@ class TargetOptions(Struct, frozen=True, kw_only=True):
     "--mount-root", "mount_roots", multiple=True, metavar="FOLDER", help="Docker: folders that containers may mount."
 )
 @click.option("--stack-dir", metavar="FOLDER", help="Docker: the folder of its Compose files.")
-@click.option("--pool", metavar="POOL", help="Its pool, if not ssh, proxmox or docker.")
+@click.option(
+    "--pool", metavar="POOL", help="Its pool, if not ssh, proxmox or docker.", shell_complete=completion.pools
+)
 @local
 @packed(TargetOptions, "options")
 async def add(settings: Settings, name: str, options: TargetOptions) -> int:
@@ -207,6 +212,7 @@ async def add(settings: Settings, name: str, options: TargetOptions) -> int:
     _refuse_of_others(options)
     if options.local is not None:
         return _add_local(settings, options.local_host(name, options.local))
+    _warn_of_new_pool(settings.home, options.pool)
     if options.docker is not None and options.ssh is None:
         of_others: dict[str, object] = {"--host-key": options.host_key, "--file-root": options.file_roots}
         new = options.engine(name, options.docker)
@@ -224,6 +230,16 @@ async def add(settings: Settings, name: str, options: TargetOptions) -> int:
         )
         return _done(name, served=added.served)
     return await _add_host(settings, options.host(name, options.ssh or ""), options.host_key)
+
+
+def _warn_of_new_pool(home: Home, pool: str | None) -> None:
+    """Say on standard error that a pool is new, if its name is near to that of another one."""
+    if pool is None:
+        return
+    targets = read_inventory(home.inventory).targets if home.inventory.exists() else []
+    known = {SSH, DOCKER, PROXMOX, *(one.pool for one in targets)}
+    if pool not in known and (hint := misspelt(pool, known)):
+        click.echo(visible(f"writ: pool {pool} is new{hint}"), err=True)
 
 
 def _refuse_of_others(options: TargetOptions) -> None:

@@ -31,6 +31,7 @@ from writ_installation.administration.target_edits import (
 )
 from writ_installation.administration.targets import SshAddress, verified_host_key
 
+_INSTEAD = {"id": "; use `writ target rename`", "pool": "; its pool is the key agent"}
 _name = click.argument("name", shell_complete=completion.targets)
 
 
@@ -102,7 +103,8 @@ async def tag(settings: Settings, name: str, changes: tuple[str, ...]) -> int:
     known_target(settings, name)
     for change in changes:
         if change.startswith("--") or change[0] not in "+-" or not change[1:]:
-            raise click.UsageError(f"{change!r} is neither +TAG nor -TAG")
+            hint = "; the option is --output here: -o removes the tag 'o'" if "-o" in changes else ""
+            raise click.UsageError(f"{change!r} is neither +TAG nor -TAG{hint}")
     added, removed = ([one[1:] for one in changes if one[0] == sign] for sign in "+-")
     if both := sorted(set(added).intersection(removed)):
         raise click.UsageError(f"{both[0]} cannot be added and removed at once")
@@ -135,7 +137,7 @@ async def set_(settings: Settings, name: str, words: tuple[str, ...]) -> int:
         flags.add(path)
         key, *inner = path.split(".")
         if key not in Target.__struct_fields__ or key == "id":
-            hint = "; use `writ target rename`" if key == "id" else near(key, Target.__struct_fields__)
+            hint = _INSTEAD.get(key) or near(key, Target.__struct_fields__)
             raise click.UsageError(f"{key!r} is not a key that can be set{hint}")
         value = yaml_file.parse(text.encode(), path).data if text else None
         values[key] = nested(values.get(key, before.get(key)), inner, value)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from writ_bus.errors import Forbidden
 from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.options import asking, listing
 from writ_cli.context.connecting import CONNECT_SECONDS
@@ -81,9 +82,19 @@ async def logout(settings: Settings) -> int:
         settings.sessions.forget(context)
         _show_ended(settings.screen, "", f"{context.principal} has no session here")
         return Exit.DONE
-    async with await settings.connect() as writ:
-        request = await writ.sessions.submit_end(session.session)
-    settings.sessions.forget(context)
+    try:
+        async with await settings.connect() as writ:
+            return await _end_own(settings, writ, session)
+    except Forbidden:  # NATS knows its key no longer
+        settings.sessions.forget(context)
+        _show_ended(settings.screen, session.session, f"session {session.session} had ended already")
+        return Exit.DONE
+
+
+async def _end_own(settings: Settings, writ: Writ, session: SessionFile, reason: str = "") -> int:
+    """End the session of this machine, and forget its key. NATS closes this connection, so no outcome is awaited."""
+    request = await writ.sessions.submit_end(session.session, reason=reason)
+    settings.sessions.forget(settings.where())
     if request.error is not None:
         raise Denied(request.error.message, code=request.error.code)
     _show_ended(settings.screen, session.session, f"session {session.session} is over")
@@ -128,8 +139,11 @@ def _row(one: SessionView) -> tuple[object, ...]:
 async def revoke(settings: Settings, session_id: str, reason: str) -> int:
     """End SESSION before its time: your own, one of your agents, or another one where a rule allows it.
 
-    Its connections are closed, and its requests that have not started are denied.
+    Its connections are closed, and its requests that have not started are denied. For that of `writ login` here it does
+    the same as `writ logout`.
     """
     async with await settings.connect() as writ:
-        session_id = await session_of(writ, session_id)
+        session_id, here = await session_of(writ, session_id), settings.sessions.find(settings.where())
+        if here is not None and here.session == session_id:
+            return await _end_own(settings, writ, here, reason)
         return show_requested(settings.screen, await writ.sessions.end(session_id, reason=reason))

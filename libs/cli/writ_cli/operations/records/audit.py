@@ -1,9 +1,9 @@
 """`writ trace`, `writ audit search` and `writ audit redecide`: queries of the journal."""
 
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, get_args
 
 import click
 import msgspec
@@ -16,18 +16,17 @@ from writ_cli.arguments.options import INPUT_FILE, asking, asking_rows, listing,
 from writ_cli.context.settings import Settings
 from writ_cli.operations.records import timeline
 from writ_cli.operations.records.prefix_lookups import search_by_prefix, trace_by_prefix
+from writ_cli.operations.records.record_events import check_names, reads, report_missing, security
 from writ_cli.operations.records.search_advice import hidden_advice, unknown_name
 from writ_cli.operations.records.search_rows import COLUMNS, chosen_columns, show_rows
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
-from writ_cli.terminal.output import Screen, visible
+from writ_cli.terminal.output import visible
 from writ_client.whole_ids import is_prefix
-from writ_contracts.agents import SecurityKind
 from writ_contracts.errors import Invalid
-from writ_contracts.history.audit import SearchQuery, SecurityFilter, TraceEvent, TraceReply
+from writ_contracts.history.audit import SearchQuery, TraceReply
 from writ_contracts.ids import WHOLE_ID, PrincipalId, TargetId
 from writ_contracts.journal import Outcome
-from writ_contracts.plural import plural
 
 if TYPE_CHECKING:
     from writ_installation.administration.second_decisions import SecondDecisions
@@ -134,7 +133,7 @@ class SearchOptions(Struct, frozen=True, kw_only=True):
             ("--principal", PrincipalId, self.asked_by),
             ("--approver", PrincipalId, self.approver),
         ):
-            _check_names(option, kind, names)
+            check_names(option, kind, names)
         return SearchQuery(
             principals=list(self.asked_by),
             targets=list(self.target),
@@ -159,7 +158,7 @@ class SearchOptions(Struct, frozen=True, kw_only=True):
 
 @click.group(cls=CommandGroup)
 def audit() -> None:
-    """Search the record, list security events, repeat decisions."""
+    """Search the record, list security events and reads of it, repeat decisions."""
 
 
 @audit.command("search")
@@ -181,6 +180,7 @@ def audit() -> None:
     metavar="KEY=VALUE",
     multiple=True,
     help="The value of a parameter, also where the journal does not have it. Secret ones cannot be searched.",
+    shell_complete=completion.parameter_filters,
 )
 @click.option(
     "--approver",
@@ -218,63 +218,13 @@ async def search(settings: Settings, filters: SearchOptions, columns: str | None
         click.echo(visible(f"writ: {unknown_name(one)}"), err=True)
     for advice in hidden_advice(answer, filters.parameter_filters()):
         click.echo(visible(f"writ: {advice}"), err=True)
-    _report_missing(answer.behind)
+    report_missing(answer.behind)
     show_rows(settings.screen, answer, chosen)
     return Exit.DONE
 
 
-@audit.command("security")
-@click.option("--kind", type=click.Choice(get_args(SecurityKind)), metavar="KIND", help="One kind, as in an alert.")
-@principal_option("The principal that an event names.", "named", metavar="NAME")
-@click.option("--since", metavar="WHEN", help="2h, 7d, or 2026-11-25T14:30.")
-@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
-@click.option(
-    "--before", type=click.IntRange(1), metavar="N", help="The next page: the sequence of the last row of this one."
-)
-@asking
-async def security(
-    settings: Settings, kind: str | None, named: str | None, since: str | None, limit: int, before: int | None
-) -> int:
-    """List security events, newest first: forgeries, refusals of NATS, floods. Needs `audit_read`.
-
-    docs/runbooks.md has the next step for each kind.
-    """
-    if named is not None:
-        _check_names("--principal", PrincipalId, [named])
-    begin = None if since is None else times.instant(since, now=time.time())
-    query = SecurityFilter(kind=kind, principal=named, since=begin, limit=limit, before=before)
-    async with await settings.connect() as writ:
-        answer = await writ.security_events(query)
-    _report_missing(answer.behind)
-    _show_security(settings.screen, answer)
-    return Exit.DONE
-
-
-def _report_missing(behind: int) -> None:
-    if behind:
-        text = f"audit is {plural(behind, 'event')} behind the journal: what they record is missing here"
-        click.echo(f"writ: {text}", err=True)
-
-
-def _show_security(screen: Screen, answer: TraceReply) -> None:
-    if screen.json:
-        screen.data(answer)
-    elif not answer.events:
-        screen.line("no such event is on record")
-    else:
-        columns = ("sequence", "when", "kind", "who", "operation", "detail")
-        drop = (("when", "operation"), ("kind", "who"))
-        screen.table(columns, map(_security_row, answer.events), drop=drop, spill=True)
-        if answer.more:
-            screen.line(f"older ones: --before {answer.events[-1].sequence}")
-
-
-def _security_row(event: TraceEvent) -> tuple[object, ...]:
-    body = event.body
-    pool = f"pool {body['pool']}" if body.get("pool") else ""
-    who = body.get("principal") or pool
-    about = (who, body.get("operation_id") or "", body.get("detail", ""))
-    return str(event.sequence), times.date(event.at), body.get("kind", ""), *about
+audit.add_command(security)
+audit.add_command(reads)
 
 
 @audit.command("redecide")
@@ -308,17 +258,6 @@ def _show_decided(settings: Settings, found: "SecondDecisions") -> None:
         "every decision that could be made a second time had the same result" if not found.differs else "SOME DIFFER"
     )
     screen.line(f"events {found.first} to {found.last}: {total} ({found.same} same, {found.differs} different)")
-
-
-def _check_names(option: str, kind: Any, names: Iterable[str]) -> None:
-    """Raises UsageError for what can be no name: a search takes no globs."""
-    for name in names:
-        try:
-            msgspec.convert(name, kind)
-        except msgspec.ValidationError:
-            raise click.UsageError(
-                f"{option} {name[:80]!r}: names have letters, digits, - and _, and no globs"
-            ) from None
 
 
 def _term(word: str) -> tuple[str, str]:

@@ -20,7 +20,7 @@ def hidden_advice(answer: SearchReply, names: Collection[str]) -> Iterator[str]:
     yield from unknown
     if hidden is not None and not hidden.problem and not unknown:
         if hidden.since is None:
-            yield "hidden values can only be searched in requests made with this release: there is none yet"
+            yield "hidden values on record are in no form that can be searched"
         else:
             yield f"hidden values can be found in requests since {times.date(hidden.since)}"
 

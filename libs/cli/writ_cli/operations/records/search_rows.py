@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from types import MappingProxyType
 
@@ -89,14 +89,17 @@ def csv_text(rows: Sequence[SearchRow], columns: Sequence[str]) -> str:
     would take for a formula is quoted by an apostrophe. Control characters are replaced: requesters choose reasons, and
     the rows may be read on a terminal. JSON has each text as it is.
     """
+    cells = COLUMNS if columns else FIELDS
+    names = columns or list(FIELDS)
+    return csv_of(names, ([cells[name](row) for name in names] for row in rows))
+
+
+def csv_of(names: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
+    """Return a heading and rows, with their cells as `csv_text` has them."""
     out = io.StringIO()
     writer = csv.writer(out)
-    if columns:
-        writer.writerow(columns)
-        writer.writerows([_plain(COLUMNS[name](row)) for name in columns] for row in rows)
-    else:
-        writer.writerow(FIELDS)
-        writer.writerows([_plain(FIELDS[name](row)) for name in FIELDS] for row in rows)
+    writer.writerow(names)
+    writer.writerows(map(_plain, row) for row in rows)
     return out.getvalue()
 
 

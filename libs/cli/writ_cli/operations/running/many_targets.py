@@ -10,11 +10,14 @@ from rich.text import Text
 
 from writ_cli.context.settings import Settings
 from writ_cli.operations.running.operation_check import refuse_unknown
+from writ_cli.operations.running.run_diff import CHANGES
 from writ_cli.operations.running.silence_lines import SilenceLines
 from writ_cli.operations.running.target_choice import TargetChoice, offered
 from writ_cli.terminal import times
+from writ_cli.terminal.diff_text import show_diff
 from writ_cli.terminal.exit_status import Exit, of_error, of_outcome
 from writ_cli.terminal.output import Screen, outcome, visible
+from writ_cli.terminal.quoted_values import quoted
 from writ_client.client import Writ
 from writ_client.operations.operation_events import Event
 from writ_client.operations.target_runs import (
@@ -38,6 +41,7 @@ from writ_contracts.requests import Failure, RequestReply
 from writ_runtime.signals import cancelled_by_signals
 
 PAGE = 1000
+PREVIEW_LINES = 20
 FOR_APPROVAL = "waits for an approval"
 NOT_AGAIN = OK | {PENDING, "unknown"}
 """Outcomes of targets that a retry leaves out: they are well, or may still run."""
@@ -65,6 +69,7 @@ async def run_many(settings: Settings, each: EachRequest, choice: TargetChoice) 
             on_result=shown.add,
             on_accepted=shown.accepted,
             on_event=shown.event,
+            keeps_outputs=False,  # each is shown as it comes; those of thousands of hosts would fill the memory
         )
         with shown, cancelled_by_signals():
             try:
@@ -155,6 +160,17 @@ def _status(result: TargetResult) -> Exit:
     return _STATUS.get(result.outcome) or of_outcome(result.outcome)
 
 
+def show_preview(screen: Screen, result: TargetResult) -> None:
+    """Show what would change on one of many targets, in at most `PREVIEW_LINES` lines of a diff."""
+    screen.fields(((name, quoted(result.output[name])) for name in CHANGES if name in result.output), indent=4)
+    if "diff" not in result.output:
+        return
+    lines = str(result.output["diff"]).splitlines(keepends=True)
+    show_diff(screen, "".join(lines[:PREVIEW_LINES]))
+    if (left := len(lines) - PREVIEW_LINES) > 0:
+        screen.line(f"    {plural(left, 'more line')}: writ op show {result.operation_id}")
+
+
 class RunResults:
     """Shows a line for each target when it ends, on a terminal also the progress, and the recap."""
 
@@ -233,6 +249,8 @@ class RunResults:
         why = "" if result.ok else f"  {result.code}: {result.message}" if result.code else f"  {result.message}"
         with self._progress_removed():
             self._screen.line(f"{result.target}  ", outcome(result.outcome), took, why)
+            if result.outcome == "previewed":
+                show_preview(self._screen, result)
 
     @contextmanager
     def _progress_removed(self) -> Iterator[None]:

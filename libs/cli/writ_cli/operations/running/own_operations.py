@@ -92,7 +92,11 @@ async def watch(settings: Settings, operation: str) -> int:
     settings.screen.refuse_field()
     async with await settings.waiting().connect() as writ:
         identifier = await operation_of(writ, operation)
+        began = False
         async for event in writ.events(identifier):
+            if not (began or settings.screen.json or isinstance(event, Progress)):
+                settings.screen.fields([("begins", times.date(event.at))])  # the lines below have the time of day alone
+                began = True
             _show_event(settings.screen, event)
         view = await writ.wait(identifier)
     return of_outcome(view.outcome)

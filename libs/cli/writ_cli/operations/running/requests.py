@@ -79,7 +79,8 @@ class RunCommandOptions(Struct, frozen=True, kw_only=True):
             raise click.UsageError("--serial waits for each outcome: leave out --no-wait")
         if self.diff and (self.no_wait or choice.many):
             raise click.UsageError(
-                "--diff waits for the outcome on one target: leave out --no-wait and further targets"
+                "--diff waits for the outcome on one target: leave out --no-wait and further targets; "
+                "--dry-run shows the diff of each"
             )
 
 

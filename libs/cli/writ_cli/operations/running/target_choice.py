@@ -48,6 +48,7 @@ OPTIONS = (
         "--retry",
         metavar="RUN",
         callback=checked_correlation,
+        shell_complete=completion.runs,
         help="Request it again for the targets that did not succeed in this run.",
     ),
 )
