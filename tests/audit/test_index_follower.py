@@ -19,7 +19,7 @@ from writ_bus.port import Entry
 from writ_contracts import subjects
 from writ_contracts.agents import ReportMessage, SecurityReport
 from writ_contracts.journal import Dispatched
-from writ_contracts.wire import decode, encode
+from writ_contracts.wire import decode, decode_event, encode
 from writ_runtime.journal.security_events import security_event
 from writ_runtime.metrics import Metrics
 from writ_testing.eventually import eventually
@@ -240,6 +240,48 @@ async def test_garbage_among_the_security_events_stops_nothing_and_what_is_found
     found = [security_event(one) for one in await bus.journal.read(line)]
     assert [one and one.operation_id for one in found] == [None, operation]
     assert alarms(measured, "broken_record") == 1
+
+
+async def break_record(history: History, bus: MemoryBus, key: str) -> None:
+    """Record an operation that is dispatched twice."""
+    operation = await history.carried_out("alice", key)
+    records = await bus.journal.read(subjects.JOURNAL)
+    [event] = [
+        each for one in records if isinstance(each := decode_event(one.data), Dispatched) and operation in one.subject
+    ]
+    await history.append("alice", operation, structs.replace(event, id=f"again {key}"))
+
+
+async def test_rebuilt_index_counts_what_is_found_since_and_nothing_that_was_recorded_before(
+    bus: MemoryBus, tmp_path: Path
+) -> None:
+    """An upgrade that rebuilds the index would set off the alert for each finding of former years."""
+    history, line = History(bus), subjects.security_event("broken_record")
+
+    async def counted(operations: int, damage: str = "") -> float:
+        measured = metrics()
+        async with replica(bus, tmp_path, measured=measured) as audit:
+            await all_of(bus, operations)
+            if damage:
+                with sqlite3.connect(tmp_path / "audit.sqlite") as connection:
+                    connection.execute(damage)
+                connection.close()
+                await break_record(history, bus, "later")
+                await all_of(bus, operations + 1)
+            await eventually(lambda: marked(audit), what="the mark of all events")
+        return alarms(measured, "broken_record")
+
+    async def marked(_: Audit) -> bool:
+        last = await bus.journal.last(subjects.JOURNAL)
+        return last is not None and f'"sequence":{last.sequence}' in (tmp_path / "journal.json").read_text()
+
+    await break_record(history, bus, "first")
+    assert await counted(1) == 1
+    (tmp_path / "audit.sqlite").unlink()
+    await break_record(history, bus, "second")
+    assert await counted(2) == 1
+    assert await counted(2, "DROP TABLE events") == 1
+    assert len(await bus.journal.read(line)) == 3
 
 
 async def test_rebuilt_index_reports_no_irregular_events_twice(bus: MemoryBus, tmp_path: Path) -> None:

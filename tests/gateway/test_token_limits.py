@@ -92,6 +92,19 @@ async def test_reply_about_a_target_outside_the_token_does_not_tell_whether_it_e
             assert (refused["code"], refused["message"]) == ("token_limit", message)
 
 
+async def test_cancelling_is_simulated_as_it_is_done_whatever_targets_the_token_is_for(
+    installation: RunningInstallation,
+) -> None:
+    async with limited_to(installation, "*") as mcp:
+        operation_id = (await call(mcp, "read", operation_type="test_noop", target_id="db-1"))["operation_id"]
+    cancelling = {"operation_type": "operation_cancel", "target_id": "writ"}
+    async with limited_to_web(installation) as mcp:
+        found = await call(mcp, "simulate_operation", **cancelling, parameters={"operation_id": operation_id})
+        assert found.get("policy_evaluation", {}).get("decision") == "allow", found
+        other = await call(mcp, "simulate_operation", operation_type="audit_read", target_id="writ")
+        assert other["code"] in {"token_limit", "for_people"}, other
+
+
 async def test_lists_and_hints_name_no_target_outside_the_token(installation: RunningInstallation) -> None:
     async with limited_to_web(installation) as mcp:
         found = await call(mcp, "list_targets")

@@ -153,6 +153,18 @@ async def test_start_with_the_word_number_in_the_kept_value_says_what_to_write_t
     refuse_unknown_end(home)
 
 
+@pytest.mark.parametrize("end", ["", "@", "@three", "@3@", "@3@71@9", "@NUMBER@71"])
+def test_start_with_a_kept_value_that_policy_refuses_says_where_it_is(tmp_path: Path, end: str) -> None:
+    home = create(tmp_path / "home")
+    home.former_policy_keys.write_text(f"U@1@7, UB{end}\n")
+    with pytest.raises(ConfigError, match="Each entry is KEY@NUMBER or KEY@NUMBER@EVENT") as refused:
+        refuse_unknown_end(home)
+    assert (str(home.former_policy_keys) in str(refused.value), f"UB{end}" in str(refused.value)) == (True, True)
+    refuse_unknown_end(home, "UB@3")  # the value that is given is used in its place
+    home.former_policy_keys.write_text("U@1@7, UB@3\n")  # policy accepts a space
+    refuse_unknown_end(home)
+
+
 def replaced_by_hand(home: Home) -> str:
     """Return the rotated key that is listed, in whose place there is another file. No state of policy is here."""
     rotate(home)

@@ -70,6 +70,14 @@ async def test_security_event_stored_already_is_counted_and_not_stored_again(ins
     assert installation.counted == ["broken_record"] * 2
 
 
+async def test_finding_of_an_earlier_process_is_counted_unless_it_is_stored(installation: Installation) -> None:
+    again = structs.replace(FOUND, again=True)
+    await installation.security.record(again)
+    assert (await installation.details(), installation.counted) == (["", FOUND.detail], ["broken_record"])
+    await installation.security.record(again)
+    assert (await installation.details(), installation.counted) == (["", FOUND.detail], ["broken_record"])
+
+
 async def test_another_event_under_its_id_does_not_pass_for_it(installation: Installation) -> None:
     await installation.security.record(FOUND)
     [_, stored] = await installation.bus.journal.read(LINE)

@@ -54,12 +54,14 @@ class IndexFollower:
         security: SecurityEvents | None = None,
         policy_keys: Collection[str] = (),
         on_record: Callable[[Record], None] = lambda _: None,
+        seen: int = 0,
     ) -> None:
         """Follow with these hooks.
 
         `security` records irregular events of operations. `policy_keys`: policy's present and former keys, by which
         signatures are verified; if there are none, no signature is verified. `on_record` receives every event, in
-        order.
+        order. `seen`: up to this event an earlier process saw the journal. Findings up to there that are recorded are
+        not counted again if the index is rebuilt.
         """
         self._on_record = on_record
         self._policy_keys = policy_keys
@@ -70,6 +72,7 @@ class IndexFollower:
         self._histories = OperationHistories()
         self._journal = journal
         self._index = index
+        self._counted_until = index.place.position or seen
         self._guard = guard
         self._on_event = on_event
         self._on_query = on_query
@@ -241,9 +244,11 @@ class IndexFollower:
             operation_id=wrong.operation_id,
             principal=wrong.principal,
             after=wrong.sequence,
+            again=wrong.sequence <= self._counted_until,
         )
         if self._security is not None:
             await self._security.record(finding)
+            self._counted_until = max(self._counted_until, wrong.sequence)
 
     def _count(self, records: list[Record], changes: list[RecordChange]) -> None:
         for record, change in zip(records, changes, strict=True):
@@ -256,6 +261,7 @@ class IndexFollower:
         only the index belongs to another journal: rebuild it.
         """
         if self._guard.problem is None:
+            self._counted_until = 0
             await self._rebuild(why)
         else:
             self.problem = why

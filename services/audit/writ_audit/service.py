@@ -81,6 +81,7 @@ class Audit:
             self._security,
             keys.events,
             self._samples.offer,
+            seen=0 if lost else self._guard.mark.sequence,  # the mark may be of the lost journal
         )
         self._reports = ReportEndpoint(bus.journal, self._follower, self._security, config.installation)
         self._server_log = self._make_server_log(config, measures)

@@ -58,13 +58,17 @@ def refuse_lost_policy_key(home: Home, former_keys: str = "") -> None:
 
 
 def refuse_unknown_end(home: Home, former_keys: str = "") -> None:
-    """Raise ConfigError if policy would get the kept value with the word NUMBER, with which it does not start."""
+    """Raise ConfigError if policy would get a kept value with which it does not start, as with the word NUMBER."""
     kept = kept_former_keys(home)
-    if former_keys or not has_unknown_end(kept):
+    wrong = [one for one in kept.split(",") if one and not _ENTRY.fullmatch(one)]
+    if former_keys or not wrong:
         return
+    says = f"{_UNKNOWN} in place of the end of a lost key of policy" if has_unknown_end(kept) else repr(wrong[0])
     raise ConfigError(
-        f"{home.former_policy_keys} says {_UNKNOWN} in place of the end of a lost key of policy. Nothing was started.\n"
-        f"  {kept}\n{UNKNOWN_END}.\nWrite both there. See docs/operating/policy-versions.md"
+        f"{home.former_policy_keys} says {says}. Nothing was started.\n"
+        f"  {kept}\n"
+        "Each entry is KEY@NUMBER or KEY@NUMBER@EVENT, with a comma between two.\n"
+        f"{UNKNOWN_END}.\nWrite both there. See docs/operating/policy-versions.md"
     )
 
 
@@ -136,10 +140,10 @@ def kept_former_keys(home: Home) -> str:
 def _kept(home: Home) -> dict[str, str]:
     """Return each kept entry by its key."""
     try:
-        entries = home.former_policy_keys.read_text().strip().split(",")
+        entries = home.former_policy_keys.read_text().split(",")
     except FileNotFoundError:
         return {}
-    return {one.partition("@")[0]: one for one in entries if one}
+    return {one.partition("@")[0]: one for each in entries if (one := each.strip())}
 
 
 def _names(value: str, keys: Set[str]) -> bool:

@@ -39,7 +39,9 @@ _log = Log("writ.security")
 
 
 class SecurityFinding(Struct, frozen=True, kw_only=True):
-    """A finding. `after`: the sequence of the journal at which it was found."""
+    """A finding. `after`: the sequence of the journal at which it was found. `again`: it was most
+    likely found and counted before.
+    """
 
     kind: SecurityKind
     detail: str
@@ -48,6 +50,7 @@ class SecurityFinding(Struct, frozen=True, kw_only=True):
     pool: str | None = None
     report: Signed | None = None
     after: int = 0
+    again: bool = False
 
 
 class StoredFindings:
@@ -93,7 +96,10 @@ class SecurityEvents:
     """`record` returns once it is stored. `report` returns at once and leaves it to `run`, which never ends itself."""
 
     def __init__(self, journal: Journal, clock: Callable[[], float], count: Callable[[SecurityKind], None]) -> None:
-        """`count` gets the kind of each finding once, recorded or not: an alert depends on it."""
+        """`count` gets the kind of each finding once, recorded or not: an alert depends on it. It does not get one
+        found again that is stored. Any other is counted also if it is stored: a holder of the executors' key could do
+        that in advance, to keep the alert from firing.
+        """
         self._journal = journal
         self._shared = SharedSubjects()
         self._stored = dict[str, StoredFindings]()
@@ -153,27 +159,29 @@ class SecurityEvents:
         Any other failure is counted and logged alone, since a holder of the executors' key can cause it.
         """
         try:
-            await self._store(finding)
+            is_new = await self._store(finding)
         except (Unreachable, TimedOut):
             raise
         except WritError as error:
             self._give_up(finding, str(error))
         else:
-            self._count(finding.kind)
+            if is_new or not finding.again:
+                self._count(finding.kind)
 
     def _give_up(self, finding: SecurityFinding, why: str) -> None:
         self._count(finding.kind)
         _log.error("security.not_recorded", kind=finding.kind, detail=finding.detail, error=why)
 
-    async def _store(self, finding: SecurityFinding) -> None:
+    async def _store(self, finding: SecurityFinding) -> bool:
+        """Store it, and return whether it was not there."""
         subject, event = subjects.security_event(finding.kind), self._event(finding)
         stored = self._stored.setdefault(subject, StoredFindings(self._journal, subject))
 
-        async def attempt() -> None:
+        async def attempt() -> bool:
             found = await self._journal.last(subject)
             last = found.sequence if found else 0
             if finding.after and last > finding.after and await stored.has(event, finding.after, last):
-                return
+                return False
             entry = Entry(
                 subject=subject,
                 data=encode(event),
@@ -183,8 +191,9 @@ class SecurityEvents:
             )
             stored.appended(event, last, await self._journal.append(entry))
             _log.warning("security.recorded", kind=finding.kind, detail=finding.detail)
+            return True
 
-        await self._shared.append(subject, attempt)
+        return await self._shared.append(subject, attempt)
 
     def _event(self, finding: SecurityFinding) -> SecurityEvent:
         stamp = tracing.stamp(self._clock())
