@@ -68,7 +68,9 @@ def preview(call: OperationCall) -> HostReply:
     arguments = _parse_arguments(call)
     if not arguments.name:
         return with_lack(upgrade.preview(call, arguments.index), privileges.packages())
-    before, planned = apt.beside_others(call, lambda: _look(call, arguments), lambda seen: not dpkg.broken(seen[0]))
+    before, planned = apt.beside_others(
+        call, lambda: _look(call, arguments), lambda seen: not dpkg.broken(seen[0]), apt.PREVIEW_PATIENCE
+    )
     step = apt.only(planned, arguments.name)
     would = HostReply(
         output={
