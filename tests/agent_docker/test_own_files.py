@@ -10,7 +10,8 @@ from tests.agent_docker.engine_host import EngineHost
 
 from writ_agent_docker.backend import DockerBackend
 from writ_agent_docker.config import DockerAgentConfig
-from writ_containers.backups.mounted_data import mounted_data
+from writ_containers.backups.mounted_data import check_fits, mounted_data
+from writ_containers.backups.repository import BackupPart
 from writ_containers.engine.registries import Registries
 from writ_contracts.errors import Invalid
 
@@ -76,6 +77,21 @@ async def test_container_with_a_mount_beside_the_agents_files_or_with_the_flag_i
     assert (await host.run("container_create", "b" * 26, container_name="bb", **parameters)).outcome == "succeeded"
 
 
+async def test_container_with_a_mount_of_what_the_backup_repository_is_a_link_to_is_refused(
+    host: EngineHost, tmp_path: Path
+) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "backups").symlink_to(tmp_path / "disk")
+    backup = {"repository": f"{tmp_path}/backups/box", "password_file": "/root/password"}
+    host.target = replace(host.target, backup=backup)
+    for name in ("disk", "disk/box"):
+        task = host.task("container_create", ID, container_name="aa", image="box:1", mounts=[f"{tmp_path}/{name}:/x"])
+        with pytest.raises(Invalid, match=REFUSED):
+            await host.backend.preview(task)
+    beside = [f"{tmp_path}/disk/web:/x"]
+    await host.backend.preview(host.task("container_create", ID, container_name="aa", image="box:1", mounts=beside))
+
+
 async def test_backup_of_a_container_leaves_the_agents_files_out(host: EngineHost, tmp_path: Path) -> None:
     raw = host.engine.put("web", HostConfig={"Binds": [f"{tmp_path}/keys:/keys", f"{tmp_path}/site:/site"]})
     mounts = [
@@ -84,5 +100,27 @@ async def test_backup_of_a_container_leaves_the_agents_files_out(host: EngineHos
     ]
     async with host.backend._kept.engine(host.target) as engine:
         data = await mounted_data(engine, {**raw, "Mounts": mounts}, host.target)
-    assert (data.paths, data.left_out) == (["/site"], ["/keys (files of Writ itself)"])
+    assert (data.paths, data.left_out) == (["/site"], {"/keys": "files of Writ itself"})
     assert re.fullmatch(r".*/site", data.folders["/site"])
+    with pytest.raises(Invalid) as refused:
+        check_fits(data, [part("/site"), part("/keys")], host.target)
+    assert (refused.value.code, str(refused.value)) == (
+        "backup_does_not_fit",
+        "the backup has data of mounts that are left out of backups now: /keys (files of Writ itself)",
+    )
+    with pytest.raises(Invalid, match="the container has no volume at /data, which the backup has"):
+        check_fits(data, [part("/data")], host.target)
+
+
+def part(path: str) -> BackupPart:
+    return BackupPart(
+        reference="0" * 64,
+        backup_id="b",
+        operation_id=ID,
+        container="web",
+        path=path,
+        number=1,
+        of=1,
+        created_at=0.0,
+        size=None,
+    )

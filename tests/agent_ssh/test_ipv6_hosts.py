@@ -74,6 +74,24 @@ def test_brackets_are_no_part_of_an_address(given: str, bare: str | None) -> Non
     assert connection_of(target).host == (bare or given)
 
 
+@pytest.mark.parametrize("alias", ["::1", "[::1]", "fe80::1%eth0", "[fe80::1%eth0]", "web:prod"])
+async def test_host_key_is_found_in_known_hosts_by_any_alias(host: SshHost, alias: str) -> None:
+    name = alias.strip("[]")
+    host.server.known_hosts.write_text(f"[{name}]:{host.server.port} {host_key(host)}\n")
+    at(host, "::1", host_key_alias=alias)
+    assert (await host.run("network_status")).outcome == "succeeded"
+
+
+@pytest.mark.parametrize("alias", ["[web]", "[1::2::3]", "[::1", "[::1]:22", "a b", "", "::1\n"])
+def test_alias_that_can_be_no_name_in_known_hosts_is_refused(alias: str) -> None:
+    target = Target(
+        id="a", role="testing", backend="ssh", connection={"host": "web", "user": "ops", "host_key_alias": alias}
+    )
+    with pytest.raises(Invalid) as refused:
+        connection_of(target)
+    assert refused.value.code == "invalid_connection"
+
+
 @pytest.mark.parametrize(
     "given", ["1::2::3", "[::1", "::1]", "web.example:22", "fe80::1%", "fe80::1%a b", ":", "::1\n"]
 )

@@ -97,6 +97,19 @@ def test_mount_beside_files_of_writ_needs_no_flag(path: str) -> None:
     assert list(breakouts(ContainerSettings(name="web", binds=[path]), host)) == []
 
 
+def test_link_to_the_run_folder_reaches_what_is_in_it() -> None:
+    found = list(
+        breakouts(ContainerSettings(name="web", binds=["/var/run"]), HostPaths(mount_roots=["/var"], socket=SOCKET))
+    )
+    assert found[0] == ("allow_host_mounts", "the mount of /var/run, which reaches files of Writ itself")
+
+
+@each_case(("path", "expected"), [("/srv/a[b]", ["allow_host_mounts"]), ("/srv/ab", []), ("/srv/a*", [])])
+def test_declared_file_of_writ_is_no_pattern(path: str, expected: list[str]) -> None:
+    host = HostPaths(mount_roots=["/srv"], socket=SOCKET, own=["/srv/a[b]/keys"])
+    assert [one.flag for one in breakouts(ContainerSettings(name="web", binds=[path]), host)] == expected
+
+
 def test_missing_flag_is_named_and_a_set_one_is_enough() -> None:
     one = ContainerSettings(name="web", privileged=True, network="host")
     with pytest.raises(Invalid) as refused:

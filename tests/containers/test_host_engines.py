@@ -258,6 +258,18 @@ async def test_shared_operation_that_the_host_does_not_know_is_not_settled(
         assert await made.backend.settle(shared) is None
 
 
+async def test_container_mounts_no_files_of_hostops_in_the_home_of_its_account(tmp_path: Path) -> None:
+    async with fake_engine(tmp_path / "e.sock") as engine, over_ssh(tmp_path, engine) as made:
+        user = made.target.connection["user"]
+        host = made._replace(target=replace(made.target, mount_roots=["/home"]))
+        create = {"container_name": "web", "image": "box:1"}
+        for path in (f"/home/{user}", f"/home/{user}/.local/state/writ-hostops/code", made.target.connection["folder"]):
+            with pytest.raises(WritError, match="needs allow_host_mounts"):
+                await host.backend.preview(host.task("container_create", mounts=[f"{path}:/x"], **create))
+        for path in (f"/home/{user}/site", "/home/of-another"):
+            await host.backend.preview(host.task("container_create", mounts=[f"{path}:/x"], **create))
+
+
 async def test_stack_file_that_is_written_after_its_preview_is_not_run(host: EngineOnHost) -> None:
     file = host.folder / "shop.yaml"
     file.write_text("services: {web: {image: 'box:1', environment: {A: '${A}'}}}")

@@ -99,24 +99,6 @@ def test_a_preview_is_apts_own_simulation_and_changes_nothing(ask: Ask, apt_root
     assert apt_root.version("hello") == "1.1"
 
 
-def test_changes_of_other_packages_since_the_preview_show_in_the_baseline(ask: Ask, apt_root: AptRoot) -> None:
-    """An approval is for the preview that it saw: policy compares this part of the state at the start."""
-
-    def planned(operation: str, action: str, name: str) -> str:
-        return str(ask(operation, action, package_name=name)["state"]["planned_changes"])
-
-    shown = planned("package_install", "preview", "extra")
-    assert planned("package_install", "baseline", "extra") == shown != ""
-    apt_root.publish("hello", "1.2")
-    apt_root.update()
-    assert planned("package_install", "baseline", "extra") not in ("", shown)
-    ask("package_install", package_name="hello")
-    shown = planned("package_remove", "preview", "hello")
-    ask("package_install", package_name="extra")
-    assert planned("package_remove", "baseline", "hello") not in ("", shown)
-    assert planned("package_install", "baseline", "absent") == ""
-
-
 def test_preview_of_many_packages_names_some_in_its_sentence_and_all_in_the_list(ask: Ask, apt_root: AptRoot) -> None:
     names = [f"many{number:02}" for number in range(MOST_IN_TEXT + 2)]
     for name in names:

@@ -13,7 +13,7 @@ from tests.hostops.apt_root import apt_root as apt_root
 from tests.hostops.conftest import Ask, named
 
 from writ_hostops import commands, markers
-from writ_hostops.packages import dpkg
+from writ_hostops.packages import apt, dpkg
 from writ_testing.peers.programs import program
 from writ_testing.search import alive
 
@@ -110,10 +110,36 @@ def test_preview_beside_dpkg_shows_the_packages_as_dpkg_leaves_them(
     assert beside["state"] == expected["state"]
 
 
-def test_preview_beside_dpkg_that_does_not_end_is_busy(
-    ask: Ask, apt_root: AptRoot, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("action", ["run", "preview"])
+@pytest.mark.parametrize(
+    ("operation", "parameters"),
+    [
+        ("package_install", {"package_name": "absent"}),
+        ("package_install", {"package_name": "hello", "version": "9"}),
+        ("package_update", {"package_name": "extra"}),
+        ("package_remove", {"package_name": "absent"}),
+    ],
+)
+def test_package_that_is_not_found_is_reported_at_once_beside_another_program(
+    ask: Ask,
+    apt_root: AptRoot,
+    monkeypatch: pytest.MonkeyPatch,
+    operation: str,
+    parameters: dict[str, str],
+    action: str,
 ) -> None:
     monkeypatch.setattr(commands, "BUSY_PATIENCE", 0.0)
+    with apt_root.locked(), apt_root.locked(DPKG_LOCK):
+        refused = ask(operation, action, **parameters)
+    assert (refused["outcome"], refused["code"], refused["effect"]) == ("failed", "not_found", "none")
+
+
+def test_preview_beside_dpkg_that_does_not_end_is_soon_busy(
+    ask: Ask, apt_root: AptRoot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A waiting preview has a place that other reads need; a change waits for longer."""
+    assert apt.PREVIEW_PATIENCE <= 3.0
+    monkeypatch.setattr(apt, "PREVIEW_PATIENCE", 0.0)
     ask("package_install", package_name="hello")
     apt_root.mark("hello", "install ok unpacked")
     with apt_root.locked(), apt_root.locked(DPKG_LOCK):

@@ -8,6 +8,7 @@ Processes outside the group are found by the mark of the operation. Output beyon
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import selectors
 import shutil
@@ -129,9 +130,12 @@ def while_busy(
     progress: Line,
     who: str,
     advice: str = "",
+    patience: float = math.inf,
 ) -> Attempted:
-    """Run `attempt` until the lock is free; HostError `busy` after BUSY_PATIENCE seconds. `advice`: for its message."""
-    deadline = time.monotonic() + min(BUSY_PATIENCE, stop.remaining() * 0.8)
+    """Run `attempt` until the lock is free; HostError `busy` after `patience` seconds, at most BUSY_PATIENCE. `advice`:
+    for its message.
+    """
+    deadline = time.monotonic() + min(BUSY_PATIENCE, patience, stop.remaining() * 0.8)
     while True:
         ran = attempt()
         if not is_busy(ran):

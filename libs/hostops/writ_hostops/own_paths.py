@@ -16,6 +16,8 @@ INSTALLED_CODE: Sequence[str] = ("/opt/writ",)
 """Installers make files that are alike one file with several names, so its names elsewhere may be read."""
 ROOTS_HOSTOPS = "/var/lib/writ-hostops"
 """Where the SSH agent has the code of hostops and its marks on a host on which it is root."""
+USERS_HOSTOPS = "/home/{user}/.local/state/writ-hostops"
+"""The same for another account with the usual home."""
 
 
 def overlap(path: str, own: str) -> bool:

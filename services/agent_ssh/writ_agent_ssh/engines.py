@@ -21,6 +21,7 @@ from writ_containers.engine.registries import Registries
 from writ_containers.engine.stack_files import DiskSpace, StackFile, StackFiles, stack_folder
 from writ_contracts.errors import WritError
 from writ_contracts.inventory import Target
+from writ_hostops.own_paths import USERS_HOSTOPS
 
 
 class HostStackFiles:
@@ -109,7 +110,8 @@ class ForwardedEngines:
 
     async def _open(self, target: Target, link: SshLink, address: EngineAddress) -> _ForwardedEngine:
         self._made += 1
-        own = list(filter(None, [connection_of(target).folder]))
+        connection = connection_of(target)
+        own = [USERS_HOSTOPS.format(user=connection.user), *filter(None, [connection.folder])]
         path = str(self._folder.path / str(self._made))
         forward = await link.forward_socket(path, address.socket)
         try:

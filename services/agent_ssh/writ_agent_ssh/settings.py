@@ -8,9 +8,13 @@ from msgspec.structs import force_setattr
 
 from writ_agent.backends.connection_entry import typed_connection
 from writ_agent.backends.connection_retries import Retries
-from writ_contracts.host_addresses import ZonedHost, bare_host
+from writ_contracts.host_addresses import IPV6, ZONE, ZonedHost, bare_host
 from writ_contracts.inventory import Target
 
+KeyName = Annotated[
+    str, Meta(pattern=rf"^(?:[A-Za-z0-9:][A-Za-z0-9._:-]{{0,252}}(?:{ZONE})?|\[{IPV6}(?:{ZONE})?\])(?!\n)$")
+]
+"""A name in known_hosts, which need not be that of a host: any text, such as `web:prod`, or an IPv6 address."""
 User = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}(?!\n)$")]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Folder = Annotated[str, Meta(pattern=r"^/[A-Za-z0-9._/-]{1,200}(?!\n)$")]
@@ -75,7 +79,7 @@ class SshConnection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     user: User
     port: Port = 22
     host_keys: list[Line] = []
-    host_key_alias: ZonedHost | None = None
+    host_key_alias: KeyName | None = None
     jump: list[JumpHost] = []
     kex: list[str] | None = None
     ciphers: list[str] | None = None
@@ -91,6 +95,8 @@ class SshConnection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     def __post_init__(self) -> None:
         force_setattr(self, "host", bare_host(self.host))
+        if self.host_key_alias and self.host_key_alias.startswith("["):
+            force_setattr(self, "host_key_alias", bare_host(self.host_key_alias))
         pinned = bool(self.tailscale_node_key or self.tailscale_tags)
         if self.via is None and pinned:
             raise ValueError("tailscale_node_key and tailscale_tags need via: tailscale")

@@ -21,13 +21,13 @@ LONGEST_NAME = 100
 
 
 class MountedData(NamedTuple):
-    """`folders`: the host's folders by their path in the container. `volumes`: paths. `left_out`: what is no part of a
-    backup, with the reason.
+    """`folders`: the host's folders by their path in the container. `volumes`: paths. `left_out`: the reason, by the
+    path of what is no part of a backup.
     """
 
     volumes: Sequence[str]
     folders: Mapping[str, str]
-    left_out: Sequence[str]
+    left_out: Mapping[str, str]
 
     @property
     def paths(self) -> list[str]:
@@ -37,7 +37,7 @@ class MountedData(NamedTuple):
 
 async def mounted_data(engine: Engine, raw: Raw, target: Target) -> MountedData:
     """Return it. Raises Invalid (`no_volumes`) where there is none."""
-    volumes, folders, left_out, host = [], {}, [], host_paths(engine, target)
+    volumes, folders, left_out, host = [], {}, dict[str, str](), await host_paths(engine, target)
     for one in raw.get("Mounts") or ():
         path, source = str(one.get("Destination")), str(one.get("Source", ""))
         if not one.get("RW"):
@@ -47,20 +47,29 @@ async def mounted_data(engine: Engine, raw: Raw, target: Target) -> MountedData:
         elif one.get("Type") == "bind":
             reason = await _why_not(engine, str(raw["Id"]), path, source, host)
             if reason:
-                left_out.append(f"{path} ({reason})")
+                left_out[path] = reason
             else:
                 folders[path] = source
     if not volumes and not folders:
-        rest = f"; not backed up: {', '.join(left_out)}" if left_out else ""
+        rest = f"; not backed up: {omissions(left_out)}" if left_out else ""
         message = f"it has no volume and no folder below mount_roots that it may write{rest}"
         raise Invalid(message, code="no_volumes")
-    return MountedData(volumes, folders, sorted(left_out))
+    return MountedData(volumes, folders, left_out)
+
+
+def omissions(left_out: Mapping[str, str]) -> str:
+    """Return the paths with their reasons, for people."""
+    return ", ".join(f"{path} ({reason})" for path, reason in sorted(left_out.items()))
 
 
 def check_fits(data: MountedData, parts: Sequence[BackupPart], target: Target) -> None:
     """Raises Invalid (`backup_does_not_fit`) where the container has no place for a part."""
     if lacking := {part.path for part in parts} - {*data.volumes, *data.folders}:
-        message = f"the container has no volume at {', '.join(sorted(lacking))}, which the backup has"
+        left_out = {path: reason for path, reason in data.left_out.items() if path in lacking}
+        if left_out:
+            message = f"the backup has data of mounts that are left out of backups now: {omissions(left_out)}"
+        else:
+            message = f"the container has no volume at {', '.join(sorted(lacking))}, which the backup has"
         raise Invalid(message, code="backup_does_not_fit")
     for part in parts:
         source = data.folders.get(part.path)

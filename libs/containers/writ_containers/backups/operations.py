@@ -19,6 +19,7 @@ from writ_containers.backups.mounted_data import (
     check_fits,
     mounted_data,
     new_folders,
+    omissions,
     with_new_places,
 )
 from writ_containers.backups.quiet_container import NOT_RESUMED, quiet, still_quiet
@@ -264,7 +265,7 @@ async def _refuse_taken(repository: Repository, backup_id: str) -> None:
 
 
 def _without(data: MountedData) -> str:
-    return f"; left out: {', '.join(data.left_out)}" if data.left_out else ""
+    return f"; left out: {omissions(data.left_out)}" if data.left_out else ""
 
 
 def _tags(backup_id: str, operation_id: str, container: str, path: str, part: str) -> dict[str, str]:

@@ -4,6 +4,7 @@ both judged here.
 The flags are parameters of the request; policy refuses them by default (`writ_contracts.catalogue.host_access`).
 """
 
+import glob
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
@@ -118,14 +119,14 @@ def bind_breakouts(path: str, host: HostPaths) -> Iterator[Breakout]:
 
 def reaches_own(path: str, host: HostPaths) -> bool:
     """Return whether a mount would show a container the keys, state or code of Writ, whether they exist now or not."""
-    own = (*INSTALLED, *INSTALLED_CODE, ROOTS_HOSTOPS, *host.own)
+    own = (*INSTALLED, *INSTALLED_CODE, ROOTS_HOSTOPS, *map(glob.escape, host.own))
     return any(overlap(spelling, known) for spelling in _in_run(path) for known in own)
 
 
 def _in_run(path: str) -> tuple[str, ...]:
-    """Return the path, and below /run its other spelling too: /var/run is a link to it."""
-    short = path.removeprefix("/var") if path.startswith("/var/run/") else path
-    return (short, f"/var{short}") if short.startswith("/run/") else (path,)
+    """Return the path, and for /run and all below it the other spelling too: /var/run is a link to it."""
+    short = path.removeprefix("/var")
+    return (short, f"/var{short}") if PurePosixPath(short).is_relative_to("/run") else (path,)
 
 
 def added_capabilities(one: ContainerSettings) -> list[str]:

@@ -22,7 +22,7 @@ Raw = Mapping[str, Any]
 async def create(engine: Engine, task: Task, progress: Progress, until: float) -> TaskResult:
     """Carry out the operation until `until`, in monotonic seconds. Raises WritError if refused before any effect."""
     parameters: ContainerCreate = task.arguments()
-    check(engine, parameters, task.target)
+    await check(engine, parameters, task.target)
     await _have_image(engine, parameters.image, progress)
     container_id = await _created(engine, parameters, task)
     if container_id is None:
@@ -37,15 +37,15 @@ async def create(engine: Engine, task: Task, progress: Progress, until: float) -
         return TaskResult(outcome="unknown", code=error.code, message=message, effect="maybe")
 
 
-def check(engine: Engine, parameters: ContainerCreate, target: Target) -> None:
+async def check(engine: Engine, parameters: ContainerCreate, target: Target) -> None:
     """Raise Invalid for a setting with host access without its flag, or outside a bound."""
-    check_settings([container_config.settings(parameters)], parameters, host_paths(engine, target))
+    check_settings([container_config.settings(parameters)], parameters, await host_paths(engine, target))
 
 
 async def preview(engine: Engine, task: Task) -> dict[str, Any]:
     """Return the API calls; variables by name only."""
     parameters: ContainerCreate = task.arguments()
-    check(engine, parameters, task.target)
+    await check(engine, parameters, task.target)
     if (taken := await engine.find_or_none(parameters.container_name)) is not None:
         raise _taken(parameters.container_name, taken)
     body = container_config.config(parameters, task.operation_id)

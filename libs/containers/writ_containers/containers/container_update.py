@@ -76,7 +76,7 @@ async def _checked(engine: Engine, parameters: ContainerUpdate, task: Task) -> R
         raise Conflict("since the decision, another container has taken the name", code="container_changed")
     container_recreate.check_recreatable(raw)
     judged = container_recreate.settings(raw, await engine.info(), parameters.image)
-    check_settings([judged], parameters, host_paths(engine, task.target))
+    check_settings([judged], parameters, await host_paths(engine, task.target))
     return raw
 
 

@@ -135,7 +135,7 @@ async def stack_of(engine: Engine, arguments: StackApply, target: Target) -> tup
     if text is None:
         text, version = await engine.stack_files.read(target, arguments.source or "")
     stack = parse(text, arguments.env, arguments.stack_name)
-    check_settings(settings(stack), arguments, host_paths(engine, target))
+    check_settings(settings(stack), arguments, await host_paths(engine, target))
     for image in images(stack):
         if image.startswith(f"{WITHOUT_DOCKER_HUB}:"):  # a registry of this name could serve a snapshot
             raise Invalid(f"{image} is the name of a snapshot, which no registry has", code="compose_refused")

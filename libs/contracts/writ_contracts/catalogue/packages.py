@@ -122,7 +122,7 @@ OPERATIONS = (
         baseline=True,
         probe=True,
         preview=True,
-        settled=("version", "status", "planned_changes", "packages", "by_index"),
+        settled=("version", "status", "packages", "by_index"),
         all_without="package_name",
     ),
     Operation(
@@ -136,7 +136,7 @@ OPERATIONS = (
         baseline=True,
         probe=True,
         preview=True,
-        settled=("version", "status", "planned_changes"),
+        settled=("version", "status"),
     ),
     Operation(
         name="package_remove",
@@ -149,6 +149,6 @@ OPERATIONS = (
         baseline=True,
         probe=True,
         preview=True,
-        settled=("version", "status", "planned_changes"),
+        settled=("version", "status"),
     ),
 )

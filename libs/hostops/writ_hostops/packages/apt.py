@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from dataclasses import dataclass
@@ -41,6 +42,8 @@ _SIMULATED = (
     "-o", "Dir::Log::Solver=/dev/null",
 )  # fmt: skip
 SYSTEM = "the package system"
+PREVIEW_PATIENCE = 3.0
+"""Seconds of a preview's wait for other programs: meanwhile it has one of the few places for reads of the target."""
 _LOCKED = re.compile(r"^E: (Could not get lock|Unable to (acquire|lock))", re.MULTILINE)
 _REASONS = (
     (
@@ -163,16 +166,12 @@ def change(call: OperationCall, *words: str) -> ProgramResult:
     return commands.while_busy(attempt, _is_locked, call.stop, call.progress, SYSTEM)
 
 
-def wait_for_others(call: OperationCall) -> None:
-    """Wait until no other program is at work on packages. A simulation beside it may find them unfinished. HostError
-    `busy`.
-    """
-    commands.while_busy(dpkg.is_at_work, bool, call.stop, call.progress, SYSTEM)
-
-
-def beside_others(call: OperationCall, look: Callable[[], Seen], is_final: Callable[[Seen], bool]) -> Seen:
-    """Return the reply of `look`. One beside another program at work on packages, which may be an error as well, counts
-    only if it is final; else that program's end is waited for. HostError `busy`.
+def beside_others(
+    call: OperationCall, look: Callable[[], Seen], is_final: Callable[[Seen], bool], patience: float = math.inf
+) -> Seen:
+    """Return the reply of `look`. Beside another program at work on packages, apt may find them unfinished: then a
+    reply counts only if it is final, and an error only if it is `not_found`. Else that program's end is waited for,
+    `patience` seconds at most. HostError `busy`.
     """
     had_others = dpkg.is_at_work()
     try:
@@ -180,9 +179,9 @@ def beside_others(call: OperationCall, look: Callable[[], Seen], is_final: Calla
         if is_final(seen) or not (had_others or dpkg.is_at_work()):
             return seen
     except HostError as error:
-        if error.code in ("cancelled", "timeout") or not (had_others or dpkg.is_at_work()):
+        if error.code in ("not_found", "cancelled", "timeout") or not (had_others or dpkg.is_at_work()):
             raise
-    wait_for_others(call)
+    commands.while_busy(dpkg.is_at_work, bool, call.stop, call.progress, SYSTEM, "", patience)
     return look()
 
 

@@ -21,8 +21,6 @@ from writ_hostops.protocol import HostReply, OperationCall, verdict, with_lack
 from writ_hostops.stop import CancelToken, afterwards
 
 MOST_NAMED = results.MOST_NAMED
-PLANNED = "planned_changes"
-"""In the state of a preview and in a baseline: an approval is for these changes, those of other packages included."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,9 @@ def preview(call: OperationCall) -> HostReply:
     arguments = _parse_arguments(call)
     if not arguments.name:
         return with_lack(upgrade.preview(call, arguments.index), privileges.packages())
-    before, planned = apt.beside_others(call, lambda: _look(call, arguments), lambda seen: not dpkg.broken(seen[0]))
+    before, planned = apt.beside_others(
+        call, lambda: _look(call, arguments), lambda seen: not dpkg.broken(seen[0]), apt.PREVIEW_PATIENCE
+    )
     step = apt.only(planned, arguments.name)
     would = HostReply(
         output={
@@ -85,18 +85,16 @@ def preview(call: OperationCall) -> HostReply:
             "commands": [apt.shown(*_exact(arguments, planned))] if planned else [],
             **results.planned(planned),
         },
-        state={**_state(arguments, before), PLANNED: results.digest(planned)},
+        state=_state(arguments, before),
     )
     return with_lack(would, privileges.packages())
 
 
 def baseline(call: OperationCall) -> HostReply:
-    """Return the package as dpkg has it, and a digest of the changes that apt would make now."""
-    arguments = _parse_arguments(call)
+    """Return the package as dpkg has it."""
+    arguments, state = _installed(call)
     if not arguments.name:
         return upgrade.baseline(call, arguments.index)
-    before = dpkg.installed(call.stop, absent=arguments.purge)
-    state = {**_state(arguments, before), PLANNED: _digest(call, arguments, before)}
     return HostReply(output=state, state=state)
 
 
@@ -124,7 +122,7 @@ def judge(arguments: PackageArguments, before: Dict[str, Any], now: Dict[str, An
         return ("succeeded", "it is in this version") if there else ("not_done", "it is not in this version")
     if now["status"] == "absent":
         return "not_done", "it is not installed"
-    if before and all(before.get(key) == value for key, value in now.items()):
+    if before and before == now:
         done = arguments.operation == "package_install"
         return ("succeeded", "it is installed") if done else ("not_done", "it is as it was before")
     if not before and arguments.operation == "package_update":
@@ -136,16 +134,6 @@ def _look(call: OperationCall, arguments: PackageArguments) -> Tuple[dpkg.Instal
     """Return dpkg's list, and the steps that apt would take; HostError for a forbidden step."""
     before = dpkg.installed(call.stop, absent=arguments.purge)
     return before, _plan(call.stop, arguments, before)
-
-
-def _digest(call: OperationCall, arguments: PackageArguments, before: dpkg.Installed) -> str:
-    """Return the digest of apt's plan; "" where it has none, which the operation itself reports."""
-    try:
-        return results.digest(_plan(call.stop, arguments, before))
-    except HostError as error:
-        if error.code in ("cancelled", "timeout"):
-            raise
-        return ""
 
 
 def _plan(stop: CancelToken, arguments: PackageArguments, before: dpkg.Installed) -> List[AptStep]:

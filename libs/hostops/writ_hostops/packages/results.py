@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from typing import Any, Dict, List, Sequence
 
@@ -28,12 +27,6 @@ def planned(steps: Sequence[AptStep]) -> Dict[str, Any]:
     if len(steps) > MOST_IN_TEXT:
         texts.append(f"and {len(steps) - MOST_IN_TEXT} more packages")
     return {"would": "; ".join(texts), **_bounded(entries)}
-
-
-def digest(steps: Sequence[AptStep]) -> str:
-    """Return a digest of all steps."""
-    lines = "".join(f"{one.verb} {one.name} {one.before} {one.after}\n" for one in steps)
-    return hashlib.sha256(lines.encode("utf-8")).hexdigest()[:32]
 
 
 def changes(before: dpkg.Installed, after: dpkg.Installed) -> Dict[str, Any]:

@@ -49,7 +49,9 @@ def preview(call: OperationCall, mode: str) -> HostReply:
     shown = [apt.shown(*index.COMMAND)] if mode != "keep" else []
     if mode == "only":
         return HostReply(output={"would": "fetch the index", "commands": shown, **_of_index()})
-    before, plan = apt.beside_others(call, lambda: _look(call.stop), lambda seen: not dpkg.broken(seen[0]))
+    before, plan = apt.beside_others(
+        call, lambda: _look(call.stop), lambda seen: not dpkg.broken(seen[0]), apt.PREVIEW_PATIENCE
+    )
     fields = results.planned(plan.steps)
     if mode == "fetch":
         fields["would"] = f"fetch the index, then by the new one; by the index at hand: {fields['would']}"
