@@ -1,7 +1,7 @@
 """Finds an option that stands where the value of another one is missing: click takes it for the value.
 
-`writ run … --reason --dry-run` would carry out the operation, with `--dry-run` as its reason. A misspelt option, or one of
-another program, is no value either: `--reason --dryrun`.
+`writ run … --reason --dry-run` would carry out the operation, with `--dry-run` as its reason. A misspelt option, or one
+of another program, is no value either: `--reason --dryrun`.
 """
 
 import re

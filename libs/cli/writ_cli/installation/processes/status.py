@@ -58,8 +58,7 @@ async def status(settings: Settings) -> int:
 
 def _show_status(screen: Screen, status: control.InstallationStatus) -> None:
     since = f" for {times.span(time.time() - status.started_at)}, process {status.pid}" if status.started_at else ""
-    state = "degraded" if control.degradations(status) and status.state == "ready" else status.state
-    screen.line(f"{status.home}: {state}{since}, NATS at {status.url}")
+    screen.line(f"{status.home}: {control.shown_state(status)}{since}, NATS at {status.url}")
     rows = [
         (
             one.name,
