@@ -39,6 +39,8 @@ from writ_runtime.signals import StopSignal
 from writ_runtime.unread_variables import unread_variables
 
 REPLICAS = click.IntRange(1, 32)
+PATIENCE = 5.0
+"""Time for all replies of an installation that is up: on a busy machine a slow one is not degraded."""
 BUNDLED = ("nats_port", "listen", "tls")
 """Options of the bundled NATS server."""
 
@@ -201,7 +203,7 @@ async def _already_up(settings: Settings, *, waits: bool) -> int | None:
         again = "`writ down` ends it, then start it with them"
         raise Invalid(f"Writ is already up on {home.root}, with another {differing}; nothing changed: {again}")
     try:
-        status = await control.status(home, settings.environ)
+        status = await control.status(home, settings.environ, PATIENCE)
     except Unreachable:  # it ended just now
         return None
     except ConfigError as error:  # such as a lost key
