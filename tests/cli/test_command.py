@@ -29,7 +29,7 @@ async def test_simulate_shows_verdict_and_rules(command: Command) -> None:
     assert "decision: allow" in allowed.stdout
     denied = await command("simulate", "service_restart", "-t", "forbidden")
     assert denied.exit_code == 3
-    assert "targets is b, expected a" in denied.stdout  # in the words of reasons and of `writ policy explain`
+    assert "targets: got b, expected a" in denied.stdout  # in the words of `writ policy explain`
 
 
 async def test_op_show_says_that_a_failed_operation_was_a_dry_run(command: Command, served: ScriptedApi) -> None:

@@ -195,7 +195,7 @@ def test_a_word_longer_than_the_terminal_is_folded_and_leaves_the_other_columns_
     accounts = "passwd|shadow|group|gshadow|sudoers|authorized_keys[0-9]*|id_[a-z0-9]+"
     pattern = rf"(?i)(.*/)?({accounts})|.*/(sudoers\.d|\.ssh)/.*"
     columns = ("rule", "effect", "matches", "why")
-    row = ["keep-accounts-and-keys", "require_approval", "no", f"file_path.pattern is /srv/a, expected {pattern}"]
+    row = ["keep-accounts-and-keys", "require_approval", "no", f"file_path.pattern: got /srv/a, expected {pattern}"]
     text = rendered(columns, row, (), 80)
     assert max(map(len, text.splitlines())) <= 80
     for cell in ("keep-accounts-and-keys", "require_approval", "file_path.pattern"):

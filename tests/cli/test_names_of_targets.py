@@ -4,6 +4,7 @@ import json
 import os
 from pathlib import Path
 
+import pytest
 from tests.cli.commands import Command
 from tests.client.scripted_api import ScriptedApi
 
@@ -21,14 +22,28 @@ async def test_a_misspelt_target_is_refused_before_it_is_on_record(command: Comm
     assert (done.exit_code, served.requests) == (2, [])
     everywhere = await command("run", "service_restart", "service_name=nginx", "--all")
     assert everywhere.stderr.startswith("writ: --all is 1 target: confirm with --yes")
-    several = await command(*run, "web-1,web-2")
-    assert several.stderr == (
-        "writ: no target 'web-1,web-2': one for each option, `-t web-1 -t web-2`; `writ target list` lists them\n"
-    )
-    assert (several.exit_code, served.requests) == (2, [])
     assert (await command(*run, "web-1")).exit_code == 0
     assert (await command(*run, "payroll")).exit_code == 0  # perhaps hidden from alice: to be on record
     assert [request.target for _, request in served.requests] == ["web-1", "payroll"]
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("run x -t web-1,web-2", "'web-1,web-2': one for each option, `-t web-1 -t web-2`"),
+        ("run x -t vm,d*", "'vm,d*': one for each option, `-t vm -t d*`"),
+        ("run x -t db -t ,", "',': `writ target list` lists them"),
+        ("stop set -t vm,db", "'vm,db': one for each option, `-t vm -t db`"),
+        ("simulate x -t vm,db", "'vm,db': one target only"),
+        ("target test vm,db", "'vm,db': `writ target test vm db`"),
+    ],
+)
+async def test_list_of_targets_in_one_value_is_refused_with_the_way_to_name_them(
+    command: Command, served: ScriptedApi, line: str, hint: str
+) -> None:
+    done = await command(*line.split())
+    assert done.stderr.startswith(f"writ: no target {hint} (see")
+    assert (done.exit_code, done.stdout, served.requests) == (2, "", [])
 
 
 async def test_targets_of_the_inventory_are_listed_on_the_host_while_policy_is_silent(

@@ -1,5 +1,6 @@
 """`writ up` says whose policy decides, where that is not the file that it was given, and what limits every request."""
 
+import json
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from writ_cli.installation.processes.policy_state import notes, problems
+from writ_cli.installation.processes.policy_state import failing_checks, notes, problems
 from writ_installation.files.home import Home
 from writ_installation.processes.readiness import Readiness
 from writ_testing.eventually import eventually
@@ -31,10 +32,10 @@ class Starts:
         self._home, self._folder = home, folder
 
     @asynccontextmanager
-    async def detached(self, environ: Mapping[str, str]) -> AsyncIterator[WritResult]:
+    async def detached(self, environ: Mapping[str, str], *words: str) -> AsyncIterator[WritResult]:
         known = {**os.environ, "WRIT_HOME": str(self._home.root), **environ}
         with down_if_killed(self._home.root):
-            up = await run_command(("up", "--detach", "--nats-port", "0"), known, folder=self._folder)
+            up = await run_command(("up", "--detach", "--nats-port", "0", *words), known, folder=self._folder)
             try:
                 assert up.status == 0, up
                 yield up
@@ -76,6 +77,9 @@ async def test_policy_file_with_a_mistake_is_told_with_the_version_in_force(publ
         status = await run_command(("status",), {**os.environ, "WRIT_HOME": str(tmp_path / "home")}, folder=tmp_path)
         assert status.status == 1
         assert refused.removeprefix("writ up: ") in status.out
+    async with published.detached(environ, "-o", "json") as up:
+        [reason] = json.loads(up.out)["degraded"]
+        assert reason.endswith(PLACE)
     text = await published.foreground(environ, last=DRY_RUNS)
     assert "Writ is up, but degraded on " in text
     assert refused in text
@@ -97,5 +101,5 @@ def test_replicas_of_policy_say_each_thing_once_and_others_are_left_out() -> Non
     policy = Readiness("ready", {"policy": "refused", "bus": "ok"}, {"control": "stopped", "clock": "1 ms ahead"})
     executor = Readiness("ready", {"pools": "no agent of pool local"}, {"operations": "late"})
     processes = {"policy": policy, "policy-2": policy, "executor": executor}
-    assert problems(processes) == ["policy: refused"]
+    assert problems(processes) == failing_checks(processes) == ["policy: refused"]
     assert notes(processes) == ["stopped"]

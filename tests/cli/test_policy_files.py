@@ -152,7 +152,7 @@ def test_a_denial_is_explained_with_what_failed_and_when_it_would_pass(bare: Cli
         "nearest is 'production-restarts': time_restrictions is Tue 2026-11-24 12:00 Europe/Berlin",
         "opens Tue 2026-11-24 22:00 Europe/Berlin",
         "Mon-Thu 06:00-08:00 Europe/Berlin",
-        "no       user_roles is operator, developer, expected sre",
+        "no       user_roles: got operator, developer, expected sre",
     ):
         assert words in shown.stdout
     assert writ(bare, "explain", *arguments, *MORNING).exit_code == 0

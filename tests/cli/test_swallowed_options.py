@@ -1,6 +1,7 @@
 """No option takes the next option for its value: `--reason --dry-run` would carry out what should only be previewed."""
 
 import click
+import pytest
 from click.testing import CliRunner
 from tests.cli.test_repeated_options import COMMANDS
 
@@ -28,6 +29,30 @@ def test_preview_is_not_carried_out_for_the_lack_of_a_reason() -> None:
     assert refused(*request, "--reason", "--dry-run").startswith(expected)
     assert "-r needs a value, and the option --timeout follows" in refused(*request, "-r", "--timeout=secret")
     assert "secret" not in refused(*request, "-r", "--timeout=secret")
+
+
+@pytest.mark.parametrize(
+    ("words", "taker", "follows"),
+    [
+        ("-yr --dry-run", "-r", "the option --dry-run"),
+        ("-yr --dryrun", "-r", "--dryrun"),
+        ("--reason --dryrun", "--reason", "--dryrun"),
+        ("--reason --check=secret", "--reason", "--check"),
+        ("--reason -n", "--reason", "-n"),
+        ("--reason -tweb-2", "--reason", "the option -t"),
+        ("-r -yt", "-r", "the option -y"),
+    ],
+)
+def test_misspelt_or_shortened_option_is_no_value_either(words: str, taker: str, follows: str) -> None:
+    stderr = refused("run", "network_status", "-t", "web-1", *words.split())
+    assert stderr.startswith(
+        f"writ: {taker} needs a value, and {follows} follows; if it is the value: `--reason=…` (see"
+    )
+
+
+@pytest.mark.parametrize("words", ["--reason -", "-r -1", "-yr -2h", "-rdry", "-r --", "--reason=--dryrun", "-yr=-x"])
+def test_dash_and_numbers_are_values(words: str) -> None:
+    assert "No such option '--nope'" in refused("run", "network_status", "-t", "web-1", *words.split(), "--nope")
 
 
 def test_missing_value_is_named_before_the_option_that_it_hides() -> None:

@@ -105,8 +105,24 @@ def target_option(
         help=help,
         multiple=multiple,
         required=required,
+        callback=_refuse_lists,
         shell_complete=completion.targets,
     )
+
+
+def _refuse_lists(context: click.Context, option: click.Parameter, value: Any) -> Any:
+    if not context.resilient_parsing:  # else a shell completes
+        for one in value if option.multiple else (value or "",):
+            refuse_list(one, "one for each option, `-t {}`" if option.multiple else "one target only", " -t ")
+    return value
+
+
+def refuse_list(value: str, how: str, between: str = " ") -> None:
+    """Raises UsageError for several targets in one value: no name has a comma. `how`: with {} for each name."""
+    if "," in value:
+        names = [one for one in value.split(",") if one]
+        hint = how.format(between.join(names)) if names else "`writ target list` lists them"
+        raise click.UsageError(f"no target {value!r}: {hint}")
 
 
 def principal_option(

@@ -207,6 +207,9 @@ def _other_number(context: click.Context, words: Sequence[str]) -> str:
         group = context.command.get_command(context, other) if isinstance(context.command, click.Group) else None
         if isinstance(group, click.Group):
             has = group.list_commands(context)
+            elsewhere = ELSEWHERE.get(f"{context.command_path} {other}", {}).get(verb)
+            if elsewhere and verb not in has:
+                return f"writ {elsewhere}"
             found = next((one for one in (verb, VERBS.get(verb), "list") if one in has), "")
             return f"{context.command_path} {other} {found}".rstrip()
     return ""

@@ -55,7 +55,7 @@ class MeantOption(NoSuchOption):
 def usual_option(error: NoSuchOption, root: click.Context, words: Sequence[str]) -> NoSuchOption:
     """Return the error with what does the same in this command, or in a related one; else the error itself.
 
-    Raises UsageError where a word before the option belongs to another command: `targets add web-1 --ssh web-1`.
+    Raises UsageError where a word before the option belongs to another command: `operations show file_read --json`.
     """
     command, _, _, rest = named_command(root, words)
     if isinstance(command, PluralCommand) and error.ctx is not None:

@@ -217,9 +217,9 @@ def _step(entry: TraceEntry) -> tuple[object, ...]:
 
 
 def _remarks(entry: TraceEntry) -> Iterator[str]:
-    """Yield the first clause that fails with both values, in the words of reasons, and the notes of the trace."""
+    """Yield the first clause that fails with both values, and the notes of the trace."""
     if entry.clause:
-        state = f"cannot be judged: {entry.got}" if entry.erred else f"is {entry.got}"
-        yield f"{entry.clause} {state}, expected {entry.expected}"
+        state = " cannot be judged:" if entry.erred else ": got"
+        yield f"{entry.clause}{state} {entry.got}, expected {entry.expected}"
     if entry.note and not entry.note.startswith(RESTRICTS):
         yield entry.note

@@ -16,7 +16,7 @@ from writ_contracts.policy.questions import Explanation, PolicyExplainQuery
 
 
 class AccessQueries(RequestCombinations):
-    """`explain`, `allowed`, `who_can` and `simulate`."""
+    """`explain`, `allowed`, `who_can` and `matrix`."""
 
     async def explain(
         self,

@@ -102,6 +102,11 @@ def degradations(status: InstallationStatus) -> dict[str, list[str]]:
     return found
 
 
+def shown_state(status: InstallationStatus) -> str:
+    """Return the state, which is `degraded` where a ready installation has a reason for that."""
+    return "degraded" if status.state == "ready" and degradations(status) else status.state
+
+
 def mistakes_of(reason: str) -> tuple[str, list[str]]:
     """Return what is before the mistakes of a file in a reason, and each mistake with its place."""
     head, *mistakes = _places(reason)

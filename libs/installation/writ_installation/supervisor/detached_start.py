@@ -14,7 +14,7 @@ from typing import BinaryIO
 from writ_contracts.errors import Conflict, Invalid, TimedOut, Unreachable, WritError
 from writ_installation.backends import MODULE
 from writ_installation.files.home import Home
-from writ_installation.files.lock import held
+from writ_installation.files.lock import held, holder
 from writ_installation.nats import disk
 from writ_installation.processes.child import quoted
 from writ_installation.processes.report import InstallationReport, read_report
@@ -57,6 +57,18 @@ async def detach(home: Home, arguments: Sequence[str], within: float = UP_WITHIN
         if not existed:
             _remove_unused(home)
         raise
+
+
+async def until_started(home: Home, within: float = UP_WITHIN) -> None:
+    """Wait while another `writ up` starts this installation. Raises Unreachable after `within` seconds."""
+    deadline = time.monotonic() + within
+    while (pid := holder(home.lock)) is not None:
+        report = read_report(home.report_file)
+        if report is None or report.state != "starting":
+            return
+        if time.monotonic() > deadline:
+            raise Unreachable(f"process {pid}, which starts Writ on {home.root}, is not ready after {within:g} s")
+        await asyncio.sleep(PAUSE)
 
 
 def _remove_unused(home: Home) -> None:

@@ -16,11 +16,15 @@ def problems(processes: Observed) -> list[str]:
     return list(dict.fromkeys(_problems(processes)))
 
 
+def failing_checks(processes: Observed) -> list[str]:
+    """Return the same reasons as one text each, as `writ status -o json` has them in `degraded`."""
+    return list(dict.fromkeys(f"{check}: {why}" for one in _policies(processes) for check, why in one.failing.items()))
+
+
 def _problems(processes: Observed) -> Iterator[str]:
-    for one in _policies(processes):
-        for check, why in one.failing.items():
-            head, mistakes = mistakes_of(f"{check}: {why}")
-            yield "\n".join((head, *(f"  {mistake}" for mistake in mistakes)))
+    for reason in failing_checks(processes):
+        head, mistakes = mistakes_of(reason)
+        yield "\n".join((head, *(f"  {mistake}" for mistake in mistakes)))
 
 
 def notes(processes: Observed) -> list[str]:

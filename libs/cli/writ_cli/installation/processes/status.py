@@ -50,7 +50,11 @@ async def status(settings: Settings) -> int:
     if settings.screen.form == "prometheus":
         click.echo(msgspec.json.encode(scrape_targets(status)).decode())
     elif settings.screen.json:
-        found = {"state": _state(status), "ready": status.ready and not degraded, "degraded": _reasons(degraded)}
+        found = {
+            "state": control.shown_state(status),
+            "ready": status.ready and not degraded,
+            "degraded": _reasons(degraded),
+        }
         settings.screen.data({**msgspec.to_builtins(status), **found})
     else:
         _show_status(settings.screen, status)
@@ -59,7 +63,7 @@ async def status(settings: Settings) -> int:
 
 def _show_status(screen: Screen, status: control.InstallationStatus) -> None:
     since = f" for {times.span(time.time() - status.started_at)}, process {status.pid}" if status.started_at else ""
-    screen.line(f"{status.home}: {_state(status)}{since}, NATS at {status.url}")
+    screen.line(f"{status.home}: {control.shown_state(status)}{since}, NATS at {status.url}")
     rows = [
         (
             one.name,
@@ -92,10 +96,6 @@ def _show_status(screen: Screen, status: control.InstallationStatus) -> None:
     share = control.usage_share(usage)
     number = plural(usage.messages, "event")
     screen.line(f"journal: {number}, {usage.bytes / 1e6:.1f} MB, {share:.1%} of {usage.max_bytes / 1e6:.0f} MB")
-
-
-def _state(observed: control.InstallationStatus) -> str:
-    return "degraded" if control.degradations(observed) and observed.state == "ready" else observed.state
 
 
 def _reasons(degraded: dict[str, list[str]]) -> list[str]:

@@ -14,10 +14,10 @@ from writ_cli.arguments.typed_options import refuse_typed, spelled, typed
 from writ_cli.context.settings import Settings
 from writ_cli.installation.processes.failing_lines import failing_lines
 from writ_cli.installation.processes.init import MONITOR_PORT, TLS_HELP
-from writ_cli.installation.processes.policy_state import Observed, notes, problems
+from writ_cli.installation.processes.policy_state import Observed, failing_checks, notes, problems
 from writ_cli.terminal.exit_status import Exit
-from writ_cli.terminal.output import visible
-from writ_contracts.errors import Invalid
+from writ_cli.terminal.output import Screen, visible
+from writ_contracts.errors import ConfigError, Invalid, Unreachable
 from writ_documents.atomic_files import write_atomically
 from writ_installation.files.create import create_installation
 from writ_installation.files.home import Home
@@ -32,13 +32,15 @@ from writ_installation.server_access.server_address import LOOPBACK, ServerAddre
 from writ_installation.server_access.server_tls import Mode
 from writ_installation.status import control
 from writ_installation.status.server_url import running_url
-from writ_installation.supervisor.detached_start import detach
+from writ_installation.supervisor.detached_start import detach, until_started
 from writ_installation.supervisor.options import SupervisorOptions
 from writ_installation.supervisor.supervisor import Supervisor
 from writ_runtime.signals import StopSignal
 from writ_runtime.unread_variables import unread_variables
 
 REPLICAS = click.IntRange(1, 32)
+PATIENCE = 5.0
+"""Time for all replies of an installation that is up: on a busy machine a slow one is not degraded."""
 BUNDLED = ("nats_port", "listen", "tls")
 """Options of the bundled NATS server."""
 
@@ -104,13 +106,17 @@ async def up(
     An empty folder becomes an installation: keys, a policy, an inventory with this machine in it, and the principal
     `operator`. With NATS_URL set no NATS server is started: the external server needs the configuration by
     --write-server-config. Ctrl-C stops everything in order.
+
+    Exit status of a start with --detach: 0 once every process is ready, also where policy then reports a fault, which
+    is shown. Where Writ is up already: that of `writ status`, so 1 while it is degraded.
     """
     home = settings.home
     _refuse_without_effect(home, detach=detach, config_file=config_file)
     if config_file is not None:
         return _write_server_config(settings, config_file, listen, nats_port)
-    if running_url(home) is not None and holder(home.lock) is not None:
-        return await _already_up(settings)
+    runs = running_url(home) is not None and holder(home.lock) is not None
+    if runs and (status := await _already_up(settings, waits=detach)) is not None:
+        return status
     _check_keys(home)
     options = SupervisorOptions(
         nats_port=nats_port,
@@ -183,26 +189,41 @@ def _arguments(settings: Settings, options: SupervisorOptions) -> list[str]:
     ]
 
 
-async def _already_up(settings: Settings) -> int:
+async def _already_up(settings: Settings, *, waits: bool) -> int | None:
     """Print that it is up, with the address, and what is failing; the lock shows a start in between. Return the exit
-    status of `writ status`. Raises Invalid for an option with another value than that start had.
+    status of `writ status`, or None if it has ended meanwhile. `waits`: for the end of a start by another process.
+    Raises Invalid for an option with another value than that start had, ConfigError.
     """
-    home, screen = settings.home, settings.screen
-    report = read_report(home.report_file)
-    if differing := _differing(report.options if report else None):
+    home = settings.home
+    if waits:
+        await until_started(home)
+    if (report := read_report(home.report_file)) is None:
+        return None
+    if differing := _differing(report.options):
         again = "`writ down` ends it, then start it with them"
         raise Invalid(f"Writ is already up on {home.root}, with another {differing}; nothing changed: {again}")
-    status = await control.status(home, settings.environ)
-    degraded = control.degradations(status)
-    if screen.json:
-        screen.data({**msgspec.to_builtins(report), "degraded": list(degraded)})
+    try:
+        status = await control.status(home, settings.environ, PATIENCE)
+    except Unreachable:  # it ended just now
+        return None
+    except ConfigError as error:  # such as a lost key
+        raise ConfigError(f"Writ is already up on {home.root}, but its state cannot be read: {error}") from error
+    degraded = list(control.degradations(status))
+    if settings.screen.json:
+        settings.screen.data({**msgspec.to_builtins(report), "degraded": degraded})
     else:
-        state = "" if status.state == "ready" else f", and {status.state}"
-        screen.line(f"Writ is already up on {home.root}{', but degraded' if degraded else state}, NATS at {status.url}")
-        sys.stdout.flush()
-        for line in failing_lines(status):
-            screen.err.print(Text(visible(line), style="bold red"), soft_wrap=True)
+        _show_already_up(settings.screen, status)
     return Exit.DONE if status.ready and not degraded else Exit.FAILED
+
+
+def _show_already_up(screen: Screen, status: control.InstallationStatus) -> None:
+    state = control.shown_state(status)
+    known = "already up" if state in ("ready", "degraded") else state
+    but = ", but degraded" if state == "degraded" else ""
+    screen.line(f"Writ is {known} on {status.home}{but}, NATS at {status.url}")
+    sys.stdout.flush()
+    for line in failing_lines(status) if but else ():  # otherwise some are not ready yet, or no longer
+        screen.err.print(Text(visible(line), style="bold red"), soft_wrap=True)
 
 
 def _differing(running: ReportedOptions | None) -> str:
@@ -231,7 +252,7 @@ def _write_server_config(settings: Settings, path: Path, listen: str, port: int)
 def _ready(settings: Settings, report: InstallationReport, processes: Observed, *, detached: bool) -> None:
     screen, degraded = settings.screen, problems(processes)
     if screen.json:
-        screen.data(report)
+        screen.data({**msgspec.to_builtins(report), "degraded": failing_checks(processes)})
     else:
         _show_ready(settings, report, degraded=bool(degraded), detached=detached)
     sys.stdout.flush()

@@ -9,7 +9,7 @@ from msgspec import Struct
 from rich.text import Text
 
 from writ_cli.arguments import completion
-from writ_cli.arguments.options import asking
+from writ_cli.arguments.options import asking, refuse_list
 from writ_cli.context.settings import Settings
 from writ_cli.installation.targets.target_advice import advice
 from writ_cli.terminal.exit_status import Exit
@@ -54,6 +54,8 @@ async def test_targets(settings: Settings, targets: tuple[str, ...]) -> int:
     Nothing is carried out there. Policy decides the request (`backend_test`). Exit status: 0 where all is well, 1 where
     something is not, 3 where policy denies it.
     """
+    for one in targets:
+        refuse_list(one, "`writ target test {}`")
     async with await settings.connect() as writ:
         chosen = _chosen(await writ.targets(), targets)
         turns = asyncio.Semaphore(AT_ONCE)

@@ -36,9 +36,6 @@ async def refuse_misspelt_target(settings: Settings, writ: Writ, target: str) ->
     """
     if target == WRIT_TARGET:
         return
-    if "," in target:
-        each = " ".join(f"-t {one}" for one in target.split(",") if one)
-        raise Invalid(f"no target {target!r}: one for each option, `{each}`", code="unknown_target")
     if (known := suggestions.inventory_targets(settings)) is not None:
         if target not in known:
             hint = near(target, known) or "; `writ target list` lists them"

@@ -86,24 +86,32 @@ class RunCommandOptions(Struct, frozen=True, kw_only=True):
 
 def parameters_of(operation: str, words: tuple[str, ...]) -> dict[str, Any]:
     """Parse the parameters by the operation's schema; an operation that only the server knows gets text. Raises
-    Invalid: for words that cannot be parsed after a misspelt operation, with the operation that is meant.
+    Invalid: for words that cannot be parsed after a misspelt operation, also with the operation that is meant.
     """
-    catalogue = load_catalogue()
-    definition = catalogue.get(operation)
+    definition = load_catalogue().get(operation)
     try:
         return parameter_words.parse(words, definition.parameters if definition else None)
     except errors.Invalid as error:
-        if definition is not None or not (hint := usual_operation(operation, catalogue)):
+        if not (hint := _operation_hint(operation)):
             raise
-        raise errors.Invalid(f"no operation {operation!r}{hint}", code="unknown_operation") from error
+        raise errors.Invalid(f"{hint} Also, {error}", code=error.code) from error
+
+
+def _operation_hint(operation: str) -> str:
+    """Return which operation is meant by one that the catalogue here lacks; "" without a similar one."""
+    catalogue = load_catalogue()
+    hint = "" if operation in catalogue else usual_operation(operation, catalogue)
+    return f"operation {operation!r} is not known here{hint}" if hint else ""
 
 
 def target_of(operation: str, target: str | None, words: Sequence[str]) -> str:
-    """Return the target; control operations have only one. Raises UsageError, with the one that a word names."""
+    """Return the target; control operations have only one. Raises UsageError, with what the words mean."""
     definition = load_catalogue().get(operation)
     if target is None and definition is not None and definition.control:
         return WRIT_TARGET
     if target is None:
+        if hint := _operation_hint(operation):
+            raise click.UsageError(f"{hint} Also, --target TARGET is missing")
         names = {"target", "host"}.difference(definition.parameters.__struct_fields__ if definition else ())
         raise click.UsageError(f"--target TARGET is missing: {_target_hint(words, names)}")
     return target

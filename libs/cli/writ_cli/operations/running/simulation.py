@@ -54,4 +54,4 @@ def _step(step: dict[str, Any]) -> tuple[object, ...]:
 def _clause(step: dict[str, Any]) -> str:
     if step.get("matched") or not step.get("clause"):
         return ""
-    return f"{step['clause']} is {step.get('got', '')}, expected {step.get('wanted', '')}"
+    return f"{step['clause']}: got {step.get('got', '')}, expected {step.get('wanted', '')}"
