@@ -33,7 +33,7 @@ def shown(capsys: pytest.CaptureFixture[str], one: ProcessStatus, width: int | N
 
 def test_status_shows_warnings_of_a_ready_process(capsys: pytest.CaptureFixture[str]) -> None:
     one = ProcessStatus(name="policy", ready=True, state="ready", pid=2, restarts=0, failing={"policy": "a bad file"})
-    assert "policy: policy: a bad file\n" in shown(capsys, one)
+    assert "policy: a bad file\n" in shown(capsys, one)
 
 
 def test_status_without_agents_names_the_command_that_counts_them(capsys: pytest.CaptureFixture[str]) -> None:
@@ -255,4 +255,4 @@ def test_status_for_programs_is_degraded_as_its_headline_is(monkeypatch: pytest.
     done = CliRunner().invoke(cli, ["status", "--home", str(tmp_path), "-o", "json"])
     shown = json.loads(done.stdout)
     assert (done.exit_code, shown["state"], shown["ready"]) == (1, "degraded", False)
-    assert shown["degraded"] == ["policy: policy: a bad file", "audit: no answer"]
+    assert shown["degraded"] == ["policy: a bad file", "audit: no answer"]

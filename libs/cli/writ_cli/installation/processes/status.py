@@ -8,7 +8,7 @@ from rich.text import Text
 
 from writ_cli.arguments.options import listing, local_status
 from writ_cli.context.settings import Settings
-from writ_cli.installation.processes.failing_lines import failing_lines
+from writ_cli.installation.processes.failing_lines import degraded_reasons, failing_lines
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
 from writ_cli.terminal.output import Screen
@@ -53,7 +53,7 @@ async def status(settings: Settings) -> int:
         found = {
             "state": control.shown_state(status),
             "ready": status.ready and not degraded,
-            "degraded": _reasons(degraded),
+            "degraded": degraded_reasons(status),
         }
         settings.screen.data({**msgspec.to_builtins(status), **found})
     else:
@@ -96,11 +96,6 @@ def _show_status(screen: Screen, status: control.InstallationStatus) -> None:
     share = control.usage_share(usage)
     number = plural(usage.messages, "event")
     screen.line(f"journal: {number}, {usage.bytes / 1e6:.1f} MB, {share:.1%} of {usage.max_bytes / 1e6:.0f} MB")
-
-
-def _reasons(degraded: dict[str, list[str]]) -> list[str]:
-    """Return each reason after the processes that it degrades, if any."""
-    return [f"{', '.join(names)}: {reason}" if names else reason for reason, names in degraded.items()]
 
 
 def _late_operations(observed: control.InstallationStatus) -> list[str]:

@@ -12,7 +12,7 @@ from rich.text import Text
 from writ_cli.arguments.options import local
 from writ_cli.arguments.typed_options import refuse_typed, spelled, typed
 from writ_cli.context.settings import Settings
-from writ_cli.installation.processes.failing_lines import failing_lines
+from writ_cli.installation.processes.failing_lines import degraded_reasons, failing_lines
 from writ_cli.installation.processes.init import MONITOR_PORT, TLS_HELP
 from writ_cli.installation.processes.policy_state import Observed, failing_checks, notes, problems
 from writ_cli.terminal.exit_status import Exit
@@ -208,7 +208,7 @@ async def _already_up(settings: Settings, *, waits: bool) -> int | None:
         return None
     except ConfigError as error:  # such as a lost key
         raise ConfigError(f"Writ is already up on {home.root}, but its state cannot be read: {error}") from error
-    degraded = list(control.degradations(status))
+    degraded = degraded_reasons(status)
     if settings.screen.json:
         settings.screen.data({**msgspec.to_builtins(report), "degraded": degraded})
     else:
