@@ -126,7 +126,7 @@ def test_a_rule_keeps_only_operations_with_each_parameter_that_it_limits() -> No
         ({"targets": ["a"], "target_pattern": "b"}, "'targets' beside target_pattern cannot"),
         ({"time_restrictions": [{"days_of_week": [5, 6]}]}, "days by number (0 or 1 may be Monday; mon to sun can"),
         ({"parameter_constraints": {"timeout": {"max": 9, "max_value": 3}}}, "limits of 'timeout' cannot"),
-        ({"parameter_constraints": {"service_name": {"pattern": r"\W+"}}}, "limits of 'service_name' cannot"),
+        ({"parameter_constraints": {"service_name": {"pattern": r"\W+"}}}, "pattern '\\W+' of 'service_name' cannot"),
         ({"targets": [None]}, "targets '[None]' cannot"),
         ({"max_concurrent": 1, "max_concurrent_operations": 5}, "'max_concurrent_operations' beside 'max_concurrent'"),
     ],

@@ -120,7 +120,9 @@ def _renamed_rule(entry: Mapping[str, Any], notes: list[str]) -> Any:
             rule |= {"targets": globs} if globs or (not deny and value == []) else {}
         elif key == "parameter_constraints" and isinstance(value, dict):
             rule[key] = {each: _limits(constraint, deny=deny) for each, constraint in value.items()}
-            lost += [f"limits of '{each}'" for each, made in rule[key].items() if made is None and value[each]]
+            lost += [
+                _lost(each, value[each], deny=deny) for each, made in rule[key].items() if made is None and value[each]
+            ]
         else:
             rule[RENAMED.get(key, key)] = value
     if lost and deny:
@@ -147,6 +149,13 @@ def _limits(constraint: Any, *, deny: bool) -> Any:
         made["pattern"] = taken_over(text, deny=deny)
         unlike = made["pattern"] is None
     return None if unlike or len(made) != len(constraint) else made
+
+
+def _lost(name: str, constraint: Mapping[str, Any], *, deny: bool) -> str:
+    """Return the part for which `_limits` has nothing."""
+    text = constraint.get("pattern")
+    unlike = isinstance(text, str) and taken_over(text, deny=deny) is None
+    return f"pattern '{text}' of '{name}'" if unlike else f"limits of '{name}'"
 
 
 def _numbers_days(value: Any) -> bool:
@@ -236,7 +245,7 @@ def _constraints(parameters: Any) -> tuple[dict[str, Any], list[str]]:
     lost: list[str] = []
     for name, constraint in parameters.items():
         made = _limits({key: value for key, value in (constraint or {}).items() if key not in DROPPED}, deny=False)
-        lost += [f"limits of '{name}'"] if made is None else []
+        lost += [_lost(name, constraint, deny=False)] if made is None else []
         constraints[name] = made or {}
         lost += [f"'{name}' beside '{PARAMETERS[name]}'"] if PARAMETERS.get(name) in parameters else []
         lost += [f"'{key}' of {name}" for key in constraints[name] if key not in Constraint.__struct_fields__]
