@@ -10,6 +10,8 @@ from tests.rules.asking import CATALOGUE, World, loaded
 
 from writ_documents import yaml_file
 from writ_rules.conversion import converted
+from writ_rules.engine.clauses.patterns import pattern
+from writ_rules.older_patterns import taken_over
 
 OLD: dict[str, Any] = {
     "default_validation_mode": "strict",
@@ -97,9 +99,15 @@ def test_an_older_deny_that_cannot_be_expressed_is_refused() -> None:
     ):
         with pytest.raises(ValueError, match="'d' denies, and a part cannot be expressed"):
             converted({"policies": {"role_policies": {"production": [{**deny, **part}]}}}, CATALOGUE, "x")
+    forms: list[dict[str, Any]] = [{"rules": []}, {"policies": {"global_policies": []}}]
     for key in ("lockout_periods", "maintenance_windows", "denied_operations"):
-        with pytest.raises(ValueError, match=f"without '{key}' more would be allowed"):
-            converted({"rules": [], key: [{"name": "night"}]}, CATALOGUE, "x")
+        for form in forms:
+            with pytest.raises(ValueError, match=f"without '{key}' more would be allowed"):
+                converted({**form, key: [{"name": "night"}]}, CATALOGUE, "x")
+    malformed: list[Any] = [["deny all"], [None], {"d": {"allowed_operations": []}}, "x"]
+    for entries in malformed:
+        with pytest.raises(ValueError, match="'rules' is no list of mappings"):
+            converted({"rules": entries}, CATALOGUE, "x")
 
 
 def test_a_rule_keeps_only_operations_with_each_parameter_that_it_limits() -> None:
@@ -118,6 +126,9 @@ def test_a_rule_keeps_only_operations_with_each_parameter_that_it_limits() -> No
         ({"targets": ["a"], "target_pattern": "b"}, "'targets' beside target_pattern cannot"),
         ({"time_restrictions": [{"days_of_week": [5, 6]}]}, "days by number (0 or 1 may be Monday; mon to sun can"),
         ({"parameter_constraints": {"timeout": {"max": 9, "max_value": 3}}}, "limits of 'timeout' cannot"),
+        ({"parameter_constraints": {"service_name": {"pattern": r"\W+"}}}, "pattern '\\W+' of 'service_name' cannot"),
+        ({"targets": [None]}, "targets '[None]' cannot"),
+        ({"max_concurrent": 1, "max_concurrent_operations": 5}, "'max_concurrent_operations' beside 'max_concurrent'"),
     ],
 )
 def test_an_older_rule_with_a_part_of_unsure_meaning_is_left_out(part: dict[str, Any], note: str) -> None:
@@ -135,6 +146,66 @@ def test_regular_expressions_of_targets_become_globs_below_policies() -> None:
         ["web-*", "db1"],
         ["prod*", "x"],
     ]
+
+
+@pytest.mark.parametrize("keys", [("target_patterns", "targets"), ("targets", "target_patterns")])
+def test_an_absent_value_replaces_no_older_one(keys: tuple[str, str]) -> None:
+    parts = {"target_patterns": ["web-1"], "targets": None}
+    limits = {"max_concurrent_operations": 5, "max_concurrent": None}
+    allow = {
+        "name": "a",
+        "operations": ["service_stop"],
+        "allowed": True,
+        **{key: parts[key] for key in keys},
+        **limits,
+    }
+    (rule,) = converted({"policies": {"global_policies": [allow]}}, CATALOGUE, "x").policies["policies"][
+        "global_policies"
+    ]
+    assert (rule["targets"], rule["max_concurrent"]) == (["web-1"], 5)
+
+
+def test_patterns_that_both_formats_read_alike_are_taken_over() -> None:
+    for text in (r"^\w+$", r"(?i)web-\d{1,3}", "^(web|db)-[^/.]+$", r"[]a|b&~\-]+\.(?:x|y)", "a{x}"):
+        assert taken_over(text, deny=False) == text
+    assert taken_over("^nginx$", deny=True) == r"(?:^nginx\n?$).*"
+    assert taken_over("^a$|b$", deny=True) == r"(?:^a\n?$|b\n?$).*"
+
+
+@pytest.mark.parametrize("deny", [False, True])
+@pytest.mark.parametrize(
+    "text",
+    [r"\W", "[^\\d]", r"\S+", r"a\b", "a{,2}", "[[:alpha:]]", "(?i)[^i]", "(?i)é", "[a--b]", r"\Qa\E", "(?s).", "a**"],
+)
+def test_a_pattern_that_re2_reads_otherwise_is_not_taken_over(text: str, *, deny: bool) -> None:
+    assert taken_over(text, deny=deny) is None
+
+
+@pytest.mark.parametrize("text", [r"\w+", r"x[\s]", r"\d", "(?i)i", "(a$)", "a$b"])
+def test_a_pattern_by_which_a_deny_would_match_less_is_not_taken_over(text: str) -> None:
+    assert taken_over(text, deny=True) is None
+
+
+MORE = ("{2}", "{,1}", "(?:", "(?i)", "(?i:", "(?s)", "[^", "[]", r"\w", r"\W", r"\d", r"\s", r"\S", r"\b", r"\n",
+        r"\-", r"\_", "[:", ":]", "[^]a]", "[]", "[^]", "[a-i]", "[^a]", "&&", "(a|b)", "(a$|b)")  # fmt: skip
+UNITS = st.sampled_from([*"abiI.^$|()-{}é[*+?\\\u0130", *MORE])
+TEXTS = st.text(st.sampled_from("abiI\n]-\u0130\u0131éß1\u0663 \u00a0{,}[:_"), max_size=4)
+
+
+@settings(max_examples=1500, deadline=None)
+@given(st.lists(UNITS, max_size=6).map("".join), st.lists(TEXTS, min_size=1, max_size=12))
+def test_a_pattern_taken_over_matches_no_more_in_an_allow_and_no_less_in_a_deny(text: str, values: list[str]) -> None:
+    for deny in (False, True):
+        made = taken_over(text, deny=deny)
+        if made is None:
+            continue
+        try:
+            read = pattern(made, deny=deny)
+        except ValueError:
+            continue  # policy refuses the file
+        for value in values:
+            first, second = (re.match(text, value) is not None), read.covers(value)
+            assert (first <= second) if deny else (second <= first), (made, value)
 
 
 TARGETS = ("a", "ab", "a-b", "web-1", "web-.x", "x")

@@ -67,6 +67,15 @@ def test_denial_without_an_end_in_sight_names_none(rules: list[dict[str, Any]]) 
     assert (found.decision, found.ends_at) == ("deny", None)
 
 
+def test_end_of_a_freeze_that_comes_twice_is_not_named_once_it_is_past() -> None:
+    freeze = {"start_time": "02:30", "end_time": "02:30", "timezone": "Europe/Berlin", "until": "2026-10-24"}
+    before, again = (
+        explained(deny("freeze", freeze), now=f"2026-10-25T{clock}Z") for clock in ("00:15:00", "01:15:00")
+    )
+    assert (before.decision, before.ends_at) == ("deny", at("2026-10-25T00:30:00Z"))
+    assert (again.decision, again.ends_at) == ("deny", None)
+
+
 def test_denial_outside_of_maintenance_names_its_end() -> None:
     windows = {
         "patch": {"start_time": "2026-11-03T11:00:00", "end_time": "2026-11-03T13:30:00", "recurrence": "weekly"}

@@ -106,7 +106,8 @@ def assert_folded(text: str, value: str) -> None:
 
 
 UNITS = ("a", "b", "(a|b)", "(a|)", "(?:b|ab)", "(?i:a)", "[ab]", "[ab]?", "[^a]", "(a)?", "(b)??", "(a|b)+", "[ab]{2}",
-         "(a|(b))", "|", "^", "$", ".*", "a?", "(?i)", "\\b", "\\Qa|\\E", "(A|b)", "[aA]")  # fmt: skip
+         "(a|(b))", "|", "^", "$", ".*", "a?", "(?i)", "\\b", "\\Qa|\\E", "(A|b)", "[aA]",
+         "[^]a[b]", "[]a]")  # fmt: skip
 SHORT = ["".join(letters) for length in range(5) for letters in product("abA", repeat=length)]
 
 
@@ -210,6 +211,26 @@ def test_decision_considers_only_patterns_that_may_match(monkeypatch: pytest.Mon
     monkeypatch.setattr(PatternCheck, "holds", counted)
     assert world.ask(service_name="app77-x").rules == ["r77"]
     assert len(matched) < 10
+
+
+@pytest.mark.parametrize("text", ["/etc/.*[^]x{}[<>].*", ".*[^]x{}[<>].*", "(?i).*[^]x{}[<>].*", "[]x{}]+.*"])
+def test_no_deny_with_a_bracket_first_in_a_class_is_left_out(text: str) -> None:
+    limits = [{"content": {"pattern": text.format(number)}} for number in range(12)]
+    rules = [rule(f"r{at}", "file_write", allowed=False, parameter_constraints=each) for at, each in enumerate(limits)]
+    world = World(policy(global_policies=[rule("all", "file_write"), *rules]))
+    for content in ("/etc/qqq", "]/etc"):
+        made = [pattern(each["content"]["pattern"], deny=True) for each in limits]
+        matching = [f"r{at}" for at, each in enumerate(made) if each.covers(content)]
+        asked = world.ask("file_write", file_path="/srv/a", content=content)
+        assert asked.rules == (sorted(matching) or ["all"])
+
+
+@pytest.mark.parametrize("text", ["(a)?" * 1200, "[ab]?" * 1100, "(a|b|c|d|e|f|g|h)?" * 60, "(a|)" * 1000])
+def test_a_pattern_of_very_many_leading_choices_is_in_no_index(text: str) -> None:
+    assert beginnings(text) is None
+    limits = [{"service_name": {"pattern": f"{text}{number}"}} for number in range(12)]
+    rules = [rule(f"r{at}", "service_restart", parameter_constraints=each) for at, each in enumerate(limits)]
+    assert World(policy(global_policies=rules)).ask(service_name="a7").rules == ["r7"]
 
 
 def test_parts_of_a_long_text_are_not_looked_up() -> None:

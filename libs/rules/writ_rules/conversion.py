@@ -5,7 +5,8 @@ kind is an error. A file that has `policies:` already keeps its form: keys with 
 and `target_patterns`, which are regular expressions, become globs.
 
 The older format matches the beginning of a value with a regular expression, this one the whole. For an allow that is
-less; a deny is widened. Files of the older format number days from 0 = Monday or from 1 = Monday: a rule with such days
+less; a deny is widened. What Python's expressions match and RE2's do not, or the other way round, is
+`older_patterns`'. Files of the older format number days from 0 = Monday or from 1 = Monday: a rule with such days
 cannot be expressed.
 """
 
@@ -17,6 +18,7 @@ from msgspec import Struct, field
 
 from writ_contracts.operations import Catalogue
 from writ_rules.engine.policy_file.format import Constraint, RuleEntry
+from writ_rules.older_patterns import taken_over
 
 NOUNS = ("container", "stack", "service", "file", "network", "package", "backup", "snapshot")
 OF_CAPABILITY = {"system": "service"}
@@ -64,15 +66,18 @@ def converted(data: Any, catalogue: Catalogue, name: str) -> ConvertedPolicy:
     if not isinstance(data, dict) or not ("rules" in data or isinstance(data.get("policies"), dict)):
         raise ValueError("is no policy of an older format: it has neither 'rules' nor 'policies'")
     notes: list[str] = []
+    if restricting := sorted(key for key in {*RESTRICTING, *DENYING} if data.get(key)):
+        why = RESTRICTING.get(restricting[0], "write it by hand")
+        raise ValueError(f"without '{restricting[0]}' more would be allowed: take it out of the file, and {why}")
     if "policies" in data:
         if data.get("rules") or not isinstance(data["policies"], dict):
             raise ValueError("has 'rules' beside 'policies': convert one of them at a time")
         notes += [f"'{key}' is left out" for key, value in data.items() if value and key != "policies"]
         return ConvertedPolicy({"policies": _policy(data["policies"], notes)}, notes)
-    if restricting := sorted(key for key in {*RESTRICTING, *DENYING} if data.get(key)):
-        why = RESTRICTING.get(restricting[0], "write it by hand")
-        raise ValueError(f"without '{restricting[0]}' more would be allowed: take it out of the file, and {why}")
-    made = [_rule(entry, catalogue, notes) for entry in data["rules"] or () if isinstance(entry, dict)]
+    rules = data["rules"] or []
+    if not isinstance(rules, list) or not all(isinstance(entry, dict) for entry in rules):
+        raise ValueError("'rules' is no list of mappings: an entry that is left out may deny")
+    made = [_rule(entry, catalogue, notes) for entry in rules]
     policy: dict[str, Any] = {"version": "v2", "name": str(data.get("name") or name), "deny_by_default": True}
     policy |= {"enable_dry_run": data["enable_dry_run"]} if isinstance(data.get("enable_dry_run"), bool) else {}
     policy["global_policies"] = [rule for rule in made if rule is not None]
@@ -105,17 +110,19 @@ def _renamed_rule(entry: Mapping[str, Any], notes: list[str]) -> Any:
     """Return the rule with this format's names, `LEFT_OUT` for an allow that cannot be expressed."""
     name, deny = str(entry.get("name") or "unnamed"), entry.get("allowed") is not True
     rule: dict[str, Any] = {}
-    lost = [NUMBERED] if _numbers_days(entry.get("time_restrictions")) else []
+    lost = [*_twice(entry), *([NUMBERED] if _numbers_days(entry.get("time_restrictions")) else [])]
     for key, value in entry.items():
+        if value is None and key in {"targets", "target_patterns", *RENAMED, *RENAMED.values()}:
+            continue
         if key == "target_patterns":
-            if value is None:
-                continue
             globs = None if entry.get("targets") is not None else _every_glob(value, deny=deny)
             lost += [f"'target_patterns' {value}"] if globs is None else []
             rule |= {"targets": globs} if globs or (not deny and value == []) else {}
         elif key == "parameter_constraints" and isinstance(value, dict):
             rule[key] = {each: _limits(constraint, deny=deny) for each, constraint in value.items()}
-            lost += [f"limits of '{each}'" for each, made in rule[key].items() if made is None and value[each]]
+            lost += [
+                _lost(each, value[each], deny=deny) for each, made in rule[key].items() if made is None and value[each]
+            ]
         else:
             rule[RENAMED.get(key, key)] = value
     if lost and deny:
@@ -125,14 +132,30 @@ def _renamed_rule(entry: Mapping[str, Any], notes: list[str]) -> Any:
     return LEFT_OUT if lost else rule
 
 
+def _twice(entry: Mapping[str, Any]) -> list[str]:
+    """Return the limits that an entry has under both names."""
+    return [f"'{old}' beside '{new}'" for old, new in RENAMED.items() if old in entry and entry.get(new) is not None]
+
+
 def _limits(constraint: Any, *, deny: bool) -> Any:
-    """Return a constraint with this format's names; None where a limit has two names."""
+    """Return a constraint with this format's names; None where a limit has two names, or RE2 may read its
+    pattern otherwise.
+    """
     if not isinstance(constraint, dict):
         return constraint
     made = {RENAMED_LIMITS.get(key, key): value for key, value in constraint.items()}
-    if deny and isinstance(text := made.get("pattern"), str):
-        made["pattern"] = f"(?:{text}).*"
-    return made if len(made) == len(constraint) else None
+    unlike = False
+    if isinstance(text := made.get("pattern"), str):
+        made["pattern"] = taken_over(text, deny=deny)
+        unlike = made["pattern"] is None
+    return None if unlike or len(made) != len(constraint) else made
+
+
+def _lost(name: str, constraint: Mapping[str, Any], *, deny: bool) -> str:
+    """Return the part for which `_limits` has nothing."""
+    text = constraint.get("pattern")
+    unlike = isinstance(text, str) and taken_over(text, deny=deny) is None
+    return f"pattern '{text}' of '{name}'" if unlike else f"limits of '{name}'"
 
 
 def _numbers_days(value: Any) -> bool:
@@ -155,7 +178,9 @@ def _rule(entry: Mapping[str, Any], catalogue: Catalogue, notes: list[str]) -> d
     globs = _every_glob(entry[named[0]], deny=False) if named else []
     constraints, lost = _constraints(entry.get("parameter_constraints") or {})
     operations = _limited(name, _operations(name, entry, catalogue, notes), constraints, catalogue, notes)
-    own = {RENAMED.get(key, key): value for key, value in entry.items() if key not in {*DROPPED, *HANDLED}}
+    lost += _twice(entry)
+    given = {key: value for key, value in entry.items() if key not in {*DROPPED, *HANDLED} and value is not None}
+    own = {RENAMED.get(key, key): value for key, value in given.items()}
     lost += [f"'{key}'" for key in own if key not in RuleEntry.__struct_fields__]
     lost += [f"{named[0]} '{entry[named[0]]}'"] if globs is None or (named and entry[named[0]] == []) else []
     lost += [f"'{key}' beside {named[0]}" for key in named[1:]]
@@ -175,7 +200,9 @@ def _every_glob(patterns: Any, *, deny: bool) -> list[str] | None:
     """Return globs for regular expressions of target ids; none for all ids, None where globs can't say it."""
     globs: list[str] = []
     for pattern in patterns if isinstance(patterns, list) else [patterns]:
-        for alternative in str(pattern).split("|"):
+        if not isinstance(pattern, str):
+            return None
+        for alternative in pattern.split("|"):
             read = _target(alternative)
             if read is None or not (read[1] or deny):
                 return None
@@ -218,7 +245,7 @@ def _constraints(parameters: Any) -> tuple[dict[str, Any], list[str]]:
     lost: list[str] = []
     for name, constraint in parameters.items():
         made = _limits({key: value for key, value in (constraint or {}).items() if key not in DROPPED}, deny=False)
-        lost += [f"limits of '{name}'"] if made is None else []
+        lost += [_lost(name, constraint, deny=False)] if made is None else []
         constraints[name] = made or {}
         lost += [f"'{name}' beside '{PARAMETERS[name]}'"] if PARAMETERS.get(name) in parameters else []
         lost += [f"'{key}' of {name}" for key in constraints[name] if key not in Constraint.__struct_fields__]

@@ -131,15 +131,15 @@ class _RulesByWord:
 def _about(narrow: RuleReading, likely: Sequence[RuleReading], verbs: Verbs) -> Iterator[LintFinding]:
     for wide in likely:
         kind = _relation(narrow, wide)
-        if kind == "shadowed" and (name := _avoided_by(narrow, wide, verbs)):
-            text = f"avoidable: '{wide.name}' allows the same without an approval where {name} is another"
-            yield LintFinding(Severity.WARNING, (*narrow.placed_rule.keys, "parameter_constraints", name), text)
-            continue
         if kind is None or not implied(narrow, wide, verbs):
             continue
         if kind == "overridden":
             text = f"overridden: '{wide.name}' denies all that '{narrow.name}' allows"
             yield LintFinding(Severity.LINT, narrow.placed_rule.keys, text)
+            continue
+        if kind == "shadowed" and (name := _avoided_by(narrow, wide, verbs)):
+            text = f"avoidable: '{wide.name}' allows the same without an approval where {name} is another"
+            yield LintFinding(Severity.WARNING, (*narrow.placed_rule.keys, "parameter_constraints", name), text)
             continue
         if not narrow.sure or not _adds_nothing(narrow, wide):
             continue

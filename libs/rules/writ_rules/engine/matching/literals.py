@@ -15,10 +15,12 @@ LONGEST = 64
 
 
 _UNIT = re.compile(
-    r"(?:\\(?P<escaped>[^\w\s]|_)|(?P<class>\[[^\[\]\\]+\])|(?P<any>\.)|(?P<literal>[^\\\[\](){}.*+?|^$]))"
+    r"(?:\\(?P<escaped>[^\w\s]|_)|(?P<class>\[\^?[^\[\]\\^][^\[\]\\]*\])|(?P<any>\.)|(?P<literal>[^\\\[\](){}.*+?|^$]))"
     r"(?P<repeated>[*+?]|\{[0-9,]+\})?"
 )
-"""One character of a pattern, or a simple class, with its quantifier."""
+"""One character of a pattern, or a simple class, with its quantifier. A `]` first in a class stands for itself: no such
+class is simple.
+"""
 _LEADING = re.compile(
     r"(?:\((?:\?:)?(?P<group>[^()\[\]{}.*+?\\^$]*)\)|\[(?P<class>[A-Za-z0-9_]+)\])(?P<optional>\?)?(?![*+?{])"
 )
@@ -119,16 +121,25 @@ def edges(pattern: str) -> Edges:
 
 
 def _expanded(pattern: str) -> list[str] | None:
-    """Return a pattern for each text that a group or class at the beginning stands for; None without such a part."""
-    leading = _LEADING.match(pattern)
-    if leading is None:
+    """Return a pattern for each text that a group or class at the beginning stands for, and for what follows where it
+    may be absent; None without such a part, and with more than `MOST_CHOICES`.
+    """
+    found, rest, choices, absent = list[str](), pattern, 0, True
+    while absent and (leading := _LEADING.match(rest)) is not None:
+        group = leading["group"]
+        texts = [*leading["class"]] if group is None else group.split("|")
+        choices += len(texts)
+        after = rest[leading.end() :]
+        if choices > MOST_CHOICES:
+            return None
+        if len(_alternatives(after) or ()) != 1:
+            break
+        rest = after
+        found += [f"{text}{rest}" for text in texts if text]
+        absent = bool(leading["optional"]) or "" in texts
+    if rest == pattern:
         return None
-    rest, group = pattern[leading.end() :], leading["group"]
-    choices = [*leading["class"]] if group is None else group.split("|")
-    if len(choices) > MOST_CHOICES or len(_alternatives(rest) or ()) != 1:
-        return None
-    found = [f"{choice}{rest}" for choice in choices if choice]
-    return found if len(found) == len(choices) and not leading["optional"] else [*found, *(_expanded(rest) or [rest])]
+    return [*found, rest] if absent else found
 
 
 def _alternatives(pattern: str) -> list[str] | None:

@@ -110,7 +110,8 @@ class Window(Struct, frozen=True, kw_only=True):
 
     def closes(self, at: float) -> datetime | None:
         if len(self.days) == 7 and (self.end - self.start) % DAY == 0:  # open from its first day to its last
-            return self.ended if self.holds(wall_clock(at, self.zone)) else None
+            ended = self.ended if self.holds(wall_clock(at, self.zone)) else None
+            return None if ended is None or ended.timestamp() <= at else ended
         return closing(self, at, self._end)
 
     def _end(self, local: datetime) -> datetime:

@@ -164,10 +164,11 @@ def _limits(placed: PlacedRule, _: Verbs) -> Iterator[LintFinding]:
     if most is None or timeout is None:
         return
     listed = [each for each in timeout.allowed_values or () if isinstance(each, int | float)]
-    for key, least in (("min", timeout.min), ("allowed_values", min(listed, default=None))):
-        if least is not None and most < least:
-            text = f"ends every operation sooner than the {least} s that timeout.{key} requires"
-            yield LintFinding(Severity.WARNING, (*placed.keys, "operation_timeout"), text)
+    known = ((timeout.min, "min"), (min(listed, default=None), "allowed_values"))
+    least, key = max(((each, key) for each, key in known if each is not None), default=(0, ""))
+    if most < least:
+        text = f"ends every operation sooner than the {least} s that timeout.{key} requires"
+        yield LintFinding(Severity.WARNING, (*placed.keys, "operation_timeout"), text)
 
 
 def _attributes(placed: PlacedRule, _: Verbs) -> Iterator[LintFinding]:
