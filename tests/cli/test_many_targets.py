@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
+from typing import Literal
 
 import pytest
 import yaml
@@ -137,6 +138,21 @@ async def test_an_approval_that_targets_wait_for_is_reported_at_once(command: Co
         f"writ: web-2 {why}",
     ]
     assert done.exit_code == 4
+
+
+@pytest.mark.parametrize("target", ["web-*", "web-1"])
+@pytest.mark.parametrize("form", ["table", "json"])
+@pytest.mark.parametrize("kind", ["target", "limit", "agent"])
+async def test_the_reason_for_a_wait_is_on_standard_error_once(
+    command: Command, served: ScriptedApi, target: str, form: str, kind: Literal["target", "limit", "agent"]
+) -> None:
+    """Also where nobody watches: a job that waits for an hour should say for what."""
+    served.outcome = None
+    served.waiting = WaitingReason(kind=kind, text="waits for another operation")
+    done = await command(*RESTART, "-t", target, "-o", form, "--timeout", "1s")
+    assert done.exit_code == 4
+    assert done.stderr.splitlines()[0] == "writ: waits for another operation"
+    assert done.stderr.count("writ: waits for") == 1
 
 
 async def test_silent_agent_and_host_are_named_once_on_standard_error(command: Command, served: ScriptedApi) -> None:
@@ -351,6 +367,16 @@ async def test_a_watched_list_that_is_interrupted_ends(
         await asyncio.wait_for(process.stdout.readline(), 60)
     for status, _, err in await asyncio.gather(*(ended(process, signal.SIGINT, *pauses) for process in watching)):
         assert (status, err.strip()) == (130, "writ: interrupted")
+
+
+async def test_a_run_that_is_ended_with_all_targets_begun_says_nothing_of_others(
+    served: ScriptedApi, environ: dict[str, str]
+) -> None:
+    served.outcome = None
+    process = await started(environ, *RESTART, "-t", "web-*")
+    await served.until_queries("operation", 2)
+    _, _, err = await ended(process, signal.SIGINT)
+    assert err == "writ: still running: 2 operations (`writ op list`)\n"
 
 
 async def test_a_rolling_run_ends_at_a_target_that_goes_on_after_its_timeout(

@@ -1,4 +1,4 @@
-"""The policy file of the installation after a publish: what it says must not differ from what is in force without a word."""
+"""The policy file in use after a publish: what it says must not differ from what is in force without a word."""
 
 import hashlib
 from pathlib import Path
