@@ -31,10 +31,10 @@ class Starts:
         self._home, self._folder = home, folder
 
     @asynccontextmanager
-    async def detached(self, environ: Mapping[str, str]) -> AsyncIterator[WritResult]:
+    async def detached(self, environ: Mapping[str, str], *options: str) -> AsyncIterator[WritResult]:
         known = {**os.environ, "WRIT_HOME": str(self._home.root), **environ}
         with down_if_killed(self._home.root):
-            up = await run_command(("up", "--detach", "--nats-port", "0"), known, folder=self._folder)
+            up = await run_command(("up", "--detach", "--nats-port", "0", *options), known, folder=self._folder)
             try:
                 assert up.status == 0, up
                 yield up
@@ -107,6 +107,16 @@ async def test_publish_updates_the_policy_file_that_up_was_given(tmp_path: Path)
         done = await run_command(words, known, folder=tmp_path)
     assert (done.status, f"{given} has it now, too" in done.out) == (0, True), done
     assert (given.read_text(), home.policy.read_text()) == (new.read_text(), before)
+
+
+@pytest.mark.timeout(180)
+async def test_tls_that_is_off_beyond_loopback_is_a_note_of_up_and_status(tmp_path: Path) -> None:
+    home = prepare(tmp_path, policy=open_policy())
+    note = f"NATS listens on 0.0.0.0 without TLS ({home.tls_file}, mode: off): only for a network that is encrypted"
+    async with Starts(home, tmp_path).detached({}, "--listen", "0.0.0.0", "--tls", "off") as up:
+        status = await run_command(("status",), {**os.environ, "WRIT_HOME": str(home.root)}, folder=tmp_path)
+    assert (up.err, status.status) == (f"writ up: {note}\n", 0), status
+    assert note in status.out.splitlines()
 
 
 def test_replicas_of_policy_say_each_thing_once_and_others_are_left_out() -> None:
