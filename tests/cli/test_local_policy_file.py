@@ -17,7 +17,8 @@ def policy(tmp_path: Path) -> Path:
 
 
 def updated(policy: Path, before: str) -> str:
-    settings = SimpleNamespace(home=SimpleNamespace(policy=policy), context=None)
+    home = SimpleNamespace(policy=policy, report_file=policy.parent / "supervisor.json")
+    settings = SimpleNamespace(home=home, context=None)
     return local_file.updated(cast(Settings, settings), "new", hashlib.sha256(before.encode()).hexdigest())
 
 

@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-import os
-import signal
-import sys
+from typing import Literal
 
 import pytest
 import yaml
@@ -135,6 +133,21 @@ async def test_an_approval_that_targets_wait_for_is_reported_at_once(command: Co
         f"writ: web-2 {why}",
     ]
     assert done.exit_code == 4
+
+
+@pytest.mark.parametrize("target", ["web-*", "web-1"])
+@pytest.mark.parametrize("form", ["table", "json"])
+@pytest.mark.parametrize("kind", ["target", "limit", "agent"])
+async def test_the_reason_for_a_wait_is_on_standard_error_once(
+    command: Command, served: ScriptedApi, target: str, form: str, kind: Literal["target", "limit", "agent"]
+) -> None:
+    """Also where nobody watches: a job that waits for an hour should say for what."""
+    served.outcome = None
+    served.waiting = WaitingReason(kind=kind, text="waits for another operation")
+    done = await command(*RESTART, "-t", target, "-o", form, "--timeout", "1s")
+    assert done.exit_code == 4
+    assert done.stderr.splitlines()[0] == "writ: waits for another operation"
+    assert done.stderr.count("writ: waits for") == 1
 
 
 async def test_silent_agent_and_host_are_named_once_on_standard_error(command: Command, served: ScriptedApi) -> None:
@@ -275,31 +288,6 @@ async def test_a_request_without_a_record_has_the_status_of_its_error_however_it
     served.script.append(Failure(code=code, message="NATS stores nothing"))
     done = await command(*RESTART, *words)
     assert (done.exit_code, "NATS stores nothing" in done.output) == (status, True)
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_a_run_that_is_ended_shows_what_goes_on(
-    served: ScriptedApi, environ: dict[str, str], number: signal.Signals
-) -> None:
-    """By Ctrl-C, or by a scheduler that gives up."""
-    served.outcome = None
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it may be ignored
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "writ_cli", *RESTART, "-t", "*", "--serial", "2"),
-            env={**os.environ, **environ},
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-    finally:
-        signal.signal(signal.SIGINT, before)
-    await served.until_queries("operation", 2)
-    process.send_signal(number)
-    out, err = await asyncio.wait_for(process.communicate(), 30)
-    assert process.returncode == 4
-    assert "3 targets: 2 pending, 1 skipped" in out.decode()
-    assert "still running: 2 operations" in err.decode()
-    assert "nothing was started on 1 target" in err.decode()
 
 
 async def test_a_rolling_run_ends_at_a_target_that_goes_on_after_its_timeout(

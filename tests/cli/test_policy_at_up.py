@@ -97,6 +97,32 @@ async def test_policy_file_that_differs_from_the_published_version_is_told(publi
     assert "Writ is ready on " in await published.foreground({}, last=f"writ up: {note}\n")
 
 
+@pytest.mark.timeout(180)
+async def test_publish_updates_the_policy_file_that_up_was_given(tmp_path: Path) -> None:
+    """The shell that publishes need not have the variable."""
+    home, given = prepare(tmp_path, policy=open_policy(PUBLISHERS)), tmp_path / "given.yaml"
+    given.write_text(home.policy.read_text())
+    new = tmp_path / "new.yaml"
+    new.write_text(f"{given.read_text()}# published\n")
+    before = home.policy.read_text()
+    async with Starts(home, tmp_path).detached({"SYSTEMMANAGER_POLICY_CONFIG": "given.yaml"}):
+        known = {**os.environ, "WRIT_HOME": str(home.root)}
+        words = ("policy", "publish", str(new), "--reason", "a test")
+        done = await run_command(words, known, folder=tmp_path)
+    assert (done.status, f"{given} has it now, too" in done.out) == (0, True), done
+    assert (given.read_text(), home.policy.read_text()) == (new.read_text(), before)
+
+
+@pytest.mark.timeout(180)
+async def test_tls_that_is_off_beyond_loopback_is_a_note_of_up_and_status(tmp_path: Path) -> None:
+    home = prepare(tmp_path, policy=open_policy())
+    note = f"NATS listens on 0.0.0.0 without TLS ({home.tls_file}, mode: off): only for a network that is encrypted"
+    async with Starts(home, tmp_path).detached({}, "--listen", "0.0.0.0", "--tls", "off") as up:
+        status = await run_command(("status",), {**os.environ, "WRIT_HOME": str(home.root)}, folder=tmp_path)
+    assert (up.err, status.status) == (f"writ up: {note}\n", 0), status
+    assert note in status.out.splitlines()
+
+
 def test_replicas_of_policy_say_each_thing_once_and_others_are_left_out() -> None:
     policy = Readiness("ready", {"policy": "refused", "bus": "ok"}, {"control": "stopped", "clock": "1 ms ahead"})
     executor = Readiness("ready", {"pools": "no agent of pool local"}, {"operations": "late"})

@@ -91,6 +91,8 @@ def test_plaintext_beyond_loopback_is_an_explicit_choice(tmp_path: Path) -> None
     home = init(tmp_path / "home", OPEN, "off")
     assert server_tls.server_files(home) is None
     assert server_tls.exposure(home, "0.0.0.0") == ""
+    assert server_tls.plaintext(home, "0.0.0.0").startswith("NATS listens on 0.0.0.0 without TLS")
+    assert server_tls.plaintext(home, "127.0.0.1") == ""
 
 
 @pytest.mark.parametrize(("days", "renewed"), [(59, False), (61, True)])

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sys
 
 import pytest
 
@@ -73,3 +74,57 @@ async def test_a_signal_that_the_process_ignores_stays_ignored() -> None:
             assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+COMMAND = """
+import asyncio, os, signal, sys
+from writ_runtime.signals import StopSignal, run_command
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+def twice(number):
+    os.kill(os.getpid(), number)
+    os.kill(os.getpid(), number)
+
+async def deaf():
+    while True:
+        try:
+            twice(signal.SIGINT)
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            pass
+
+async def blocked():
+    twice(signal.SIGINT)
+    while True:
+        pass
+
+async def orderly():
+    async with StopSignal() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await stop.wait()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.Event().wait()
+
+async def waiting():
+    os.kill(os.getpid(), signal.SIGINT)
+    await asyncio.Event().wait()
+
+try:
+    run_command(globals()[sys.argv[1]]())
+except KeyboardInterrupt:
+    sys.exit(3)
+"""
+
+
+@pytest.mark.parametrize(("work", "status"), [("deaf", 130), ("blocked", 130), ("orderly", 3), ("waiting", 3)])
+async def test_a_command_ends_after_signals_whatever_it_does(work: str, status: int) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", COMMAND, work), stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        _, err = await asyncio.wait_for(process.communicate(), 60)
+    finally:
+        if process.returncode is None:
+            process.kill()
+    assert (process.returncode, err) == (status, b"")

@@ -1,6 +1,5 @@
 """Start the server from its environment; each failure of the start has an exit status."""
 
-import asyncio
 import os
 import sys
 from collections.abc import Callable, Coroutine
@@ -12,6 +11,7 @@ from writ_contracts.errors import ConfigError, WritError
 from writ_runtime import logs
 from writ_runtime.config import load
 from writ_runtime.service import correlation
+from writ_runtime.signals import run_command
 
 Settings = TypeVar("Settings", bound=Struct)
 
@@ -23,7 +23,7 @@ def start(kind: type[Settings], serve: Callable[[Settings], Coroutine[Any, Any, 
     try:
         config = load(kind, os.environ)
         logs.configure("gateway", getattr(config, "log_level", "warning"), "auto", context=correlation)
-        asyncio.run(serve(config))
+        run_command(serve(config))
     except KeyboardInterrupt:
         return 0
     except (ConfigError, WritError, OSError) as error:

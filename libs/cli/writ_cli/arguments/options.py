@@ -1,6 +1,5 @@
 """Common options of the subcommands, and their execution: arguments and `Settings` in, an exit status out."""
 
-import asyncio
 import functools
 import os
 from collections.abc import Callable, Coroutine
@@ -19,6 +18,7 @@ from writ_cli.terminal.output import Screen
 from writ_cli.terminal.watching import watched
 from writ_installation.files.home import Home
 from writ_runtime import spans
+from writ_runtime.signals import run_command
 
 Body = Callable[..., Coroutine[Any, Any, int | None]]
 Command = Callable[..., Any]
@@ -251,7 +251,7 @@ def _runs(body: Body, *, traced: bool = False) -> Command:
         def work() -> Coroutine[Any, Any, int | None]:
             return with_suggestion(body(settings, **arguments), settings)
 
-        return asyncio.run(watched(work, form=form) if watch else _exported(work()) if traces else work())
+        return run_command(watched(work, form=form) if watch else _exported(work()) if traces else work())
 
     return run
 

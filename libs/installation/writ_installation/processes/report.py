@@ -60,6 +60,8 @@ class InstallationReport(Struct, frozen=True, kw_only=True):
     """Digest of the `keyring.json` that is in force; empty without one."""
     agents: str = ""
     """Digest of the `agents.yaml` that is in force; empty without one, and from a release that did not report it."""
+    policy_file: str = ""
+    """The file that policy reads; empty from a release that did not report it."""
     options: ReportedOptions | None = None
     """None from a release that did not report them."""
 

@@ -99,8 +99,7 @@ def core(
     nats_log: Path | None = None,
 ) -> list[ServiceProcess]:
     """Return policy, audit, the executors, and the gateway if there is to be one. `nats_log`: of the bundled server."""
-    rules = environ.get("SYSTEMMANAGER_POLICY_CONFIG") or str(home.policy)
-    of_policy = {"SYSTEMMANAGER_POLICY_CONFIG": rules, **_former_policy_keys(home, environ)}
+    of_policy = {"SYSTEMMANAGER_POLICY_CONFIG": str(policy_file(home, environ)), **_former_policy_keys(home, environ)}
     kinds = [
         (_names("policy", replicas.policies), "policy", table.policy, 3, of_policy),
         (_names("audit", replicas.audits), "audit", table.audit, 2, {}),
@@ -114,6 +113,11 @@ def core(
         tokens = {"WRIT_MCP_TOKENS": str(home.gateway_tokens), "WRIT_MCP_GATEWAY": GATEWAY}
         found.append(_service(home, url, GATEWAY, f"principal-{GATEWAY}", table.gateway, 0, tokens))
     return found
+
+
+def policy_file(home: Home, environ: Mapping[str, str]) -> Path:
+    """Return the policy file that the environment names, otherwise that of the installation."""
+    return Path(environ.get("SYSTEMMANAGER_POLICY_CONFIG") or home.policy).absolute()
 
 
 def _former_policy_keys(home: Home, environ: Mapping[str, str]) -> dict[str, str]:

@@ -275,6 +275,14 @@ def exposure(home: Home, listen: str) -> str:
     return ""
 
 
+def plaintext(home: Home, listen: str) -> str:
+    """Return the note that somebody has turned TLS off for a server that others reach; it is no fault."""
+    settings = read_settings(home)
+    if is_loopback_host(listen) or settings is None or settings.mode != "off":
+        return ""
+    return f"NATS listens on {listen} without TLS ({home.tls_file}, mode: off): only for a network that is encrypted"
+
+
 def rotate_ca(home: Home, now: float) -> None:
     """Make a new CA, which the former one signs, too. Raises Conflict while another rotation is under way."""
     with _one_at_a_time(home):

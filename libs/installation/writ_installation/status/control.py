@@ -21,7 +21,7 @@ from writ_installation.processes.child import quoted
 from writ_installation.processes.readiness import NO_ANSWER, probe, read_run_file
 from writ_installation.processes.report import InstallationReport, ProcessReport, read_report
 from writ_installation.server_access.server_options import options_of
-from writ_installation.server_access.server_tls import certificate_end, client_tls, exposure
+from writ_installation.server_access.server_tls import certificate_end, client_tls, exposure, plaintext
 from writ_installation.status.foreign_processes import HealthAddress, health_addresses, probe_readiness
 from writ_installation.status.server_url import running_url
 
@@ -152,6 +152,7 @@ async def status(home: Home, environ: Mapping[str, str], within: float | None = 
         no_journal=no_journal,
         problem=report.problem,
         certificate_ends=certificate_end(home),
+        exposed=plaintext(home, report.options.listen) if report.options and not report.external else "",
     )
 
 
@@ -193,7 +194,7 @@ async def _status_of(home: Home, others: Sequence[HealthAddress], url: str, with
         journal=journal,
         no_journal=no_journal,
         certificate_ends=certificate_end(home),
-        exposed=exposure(home, home.site.listen) if home.site else "",
+        exposed=exposure(home, home.site.listen) or plaintext(home, home.site.listen) if home.site else "",
     )
 
 

@@ -307,6 +307,7 @@ class Supervisor:
             started_at=self._began,
             external=isinstance(self._server, ExternalServer),
             processes=[*(one.report() for one in bundled), *(one.report() for one in self._children)],
+            policy_file=str(services.policy_file(self._home, self._environ)),
             options=self._options.reported,
             **self._keys._asdict(),
         )

@@ -210,7 +210,7 @@ class ControlOperations:
             now = await self._lives.fresh(victim.principal, victim.operation_id)
             return _not_confirmed(victim, "its agent does not run this operation") if now.open else _ended(now)
         if result != "stopped":
-            return _not_confirmed(victim, "it was killed, and a process of it may still run")
+            return _not_confirmed(victim, "if the host has begun it, a process of it may still run")
         return ControlOutcome(output={"result": result})
 
     def _cancel_event(self, requested: Requested, victim: Requested) -> CancelRequested:

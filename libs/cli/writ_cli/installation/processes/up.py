@@ -29,7 +29,7 @@ from writ_installation.processes.health_ports import FIRST
 from writ_installation.processes.report import InstallationReport, ReportedOptions, read_report
 from writ_installation.processes.services import Replicas
 from writ_installation.server_access.server_address import LOOPBACK, ServerAddress
-from writ_installation.server_access.server_tls import Mode
+from writ_installation.server_access.server_tls import Mode, plaintext
 from writ_installation.status import control
 from writ_installation.status.server_url import running_url
 from writ_installation.supervisor.detached_start import detach, until_started
@@ -256,7 +256,10 @@ def _ready(settings: Settings, report: InstallationReport, processes: Observed, 
     else:
         _show_ready(settings, report, degraded=bool(degraded), detached=detached)
     sys.stdout.flush()
-    for text, style in (*((one, "bold red") for one in degraded), *((one, "bold yellow") for one in notes(processes))):
+    said = notes(processes)
+    if report.options and not report.external and (note := plaintext(settings.home, report.options.listen)):
+        said = [*said, note]
+    for text, style in (*((one, "bold red") for one in degraded), *((one, "bold yellow") for one in said)):
         screen.err.print(Text(_said(text), style=style), soft_wrap=True)
 
 

@@ -11,7 +11,7 @@ from rich.text import Text
 from writ_cli.context.settings import Settings
 from writ_cli.operations.running.operation_check import refuse_unknown
 from writ_cli.operations.running.run_diff import CHANGES
-from writ_cli.operations.running.silence_lines import SilenceLines
+from writ_cli.operations.running.silence_lines import FOR_APPROVAL, SilenceLines
 from writ_cli.operations.running.target_choice import TargetChoice, offered
 from writ_cli.terminal import times
 from writ_cli.terminal.diff_text import show_diff
@@ -42,7 +42,6 @@ from writ_runtime.signals import cancelled_by_signals
 
 PAGE = 1000
 PREVIEW_LINES = 20
-FOR_APPROVAL = "waits for an approval"
 NOT_AGAIN = OK | {PENDING, "unknown"}
 """Outcomes of targets that a retry leaves out: they are well, or may still run."""
 _STATUS = {PENDING: Exit.PENDING, SKIPPED: Exit.FAILED}
@@ -293,5 +292,5 @@ class RunResults:
     def _say_what_goes_on(self, recap: RunRecap) -> None:
         counts = recap.counts
         going, left = counts.get(PENDING, 0), counts.get(SKIPPED, 0)
-        ongoing, untouched = plural(going, "operation"), plural(left, "target")
-        click.echo(f"writ: still running: {ongoing} (`writ op list`); nothing was started on {untouched}", err=True)
+        untouched = f"; nothing was started on {plural(left, 'target')}" if left else ""
+        click.echo(f"writ: still running: {plural(going, 'operation')} (`writ op list`){untouched}", err=True)

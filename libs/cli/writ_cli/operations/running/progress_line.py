@@ -1,6 +1,6 @@
 """Progress of an operation on a terminal: one line on standard error that is removed at the end.
 
-Without a terminal, or with `-o json`, only hosts and agents that do not reply are shown.
+Without a terminal, or with `-o json`, only hosts and agents that do not reply are shown, and its first reason to wait.
 """
 
 from types import TracebackType
@@ -41,7 +41,7 @@ class ProgressLine:
         self._reported = reason
 
     def show(self, event: Event) -> None:
-        """Show the latest event; without a terminal a host or agent that does not reply."""
+        """Show the latest event; without a terminal what does not reply, or its first reason to wait."""
         if self._status is not None:
             self._status.update(Text(visible(self.text(event))))
         else:
