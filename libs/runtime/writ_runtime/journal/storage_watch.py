@@ -46,7 +46,8 @@ class StorageWatch:
 
     With a `probe`, which stores something harmless and bypasses `storing`, writes are refused at once until a probe is
     stored. Without one, as for a stream that keeps all it gets, each write is tried, for `UNANSWERED` seconds. The
-    problem ends once the stream has stored anything, by whomever and however late, or with another start of the server.
+    problem ends once the stream has stored anything, also late and from another writer, or with another start of the
+    server.
     """
 
     def __init__(self, stream: str, bus: Bus, clock: Callable[[], float]) -> None:
@@ -127,7 +128,7 @@ class StorageWatch:
                 await self._suspect()
 
     def _see_server(self) -> None:
-        """Begin anew where there is no server, or another start of it: appends wait for it, and are sent again."""
+        """Start the time again where there is no server, or another start: appends wait for it, and are sent again."""
         if self._bus.connected and self._bus.server == self._server:
             return
         self._stored = time.monotonic()
