@@ -148,10 +148,11 @@ async def _true(value: bool) -> bool:
     return value
 
 
-async def test_a_bus_names_its_server_and_another_start_of_it_has_another_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize("client", ["direct", "plain"])
+async def test_a_bus_names_its_server_and_another_start_of_it_has_another_name(tmp_path: Path, client: str) -> None:
     config = tmp_path / "open.conf"
     async with open_server(tmp_path) as (process, url):
-        bus = await connect(anybody(url))
+        bus = await connect(anybody(url, client=client))
         first = bus.server
         assert first
         await process.stop()

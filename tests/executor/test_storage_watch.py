@@ -4,11 +4,13 @@ import pytest
 from tests.executor.conftest import World
 
 from writ_contracts import subjects
-from writ_contracts.errors import Unreachable
+from writ_contracts.errors import Full, Unreachable
 from writ_contracts.journal import RefusedSummary
 from writ_contracts.requests import OperationQuery, ResultReply
 from writ_contracts.wire import decode, encode
 from writ_executor.journal.hidden_values import NOT_KEPT
+from writ_executor.journal.lookup import OperationTable
+from writ_executor.journal.recorder import Recorder
 from writ_executor.metrics import metrics
 from writ_executor.service import Executor
 from writ_testing.eventually import eventually
@@ -124,7 +126,57 @@ async def test_request_whose_output_could_not_be_kept_is_refused_before_it_start
     assert (await world.ask("service_restart", **RESTART)).error is None
 
 
-async def test_publication_waits_for_its_stream_and_later_ones_are_refused(world: World) -> None:
+async def test_changes_are_accepted_while_their_output_cannot_be_kept(world: World) -> None:
+    one = await world.executor()
+    world.broker.disk.storing(RESULTS).clear()
+    with pytest.raises(Unreachable):
+        await one.base.bus.results.put("alice.one", b"x", ttl=60)
+    assert (await world.ask("container_stop", parameters={"container_name": "web"})).error is None
+    assert (await world.ask("file_delete", parameters={"file_path": "/srv/app/a"})).error is None
+
+
+async def test_repeated_request_has_its_earlier_answer_while_nothing_is_stored(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = await world.executor()
+    wish = {"parameters": {"file_path": "/srv/app/a"}, "idempotency_key": "k-1"}
+    first = await world.ask("file_read", **wish)
+    monkeypatch.setattr(OperationTable, "known", lambda *_: None)  # it is no longer in memory
+    world.broker.disk.storing(RESULTS).clear()
+    with pytest.raises(Unreachable):
+        await one.base.bus.results.put("alice.one", b"x", ttl=60)
+    again = await world.ask("file_read", **wish)
+    assert (again.error, again.operation_id) == (None, first.operation_id)
+    other = await world.ask("file_read", parameters={"file_path": "/srv/app/b"}, idempotency_key="k-1")
+    assert other.error is not None
+    assert other.error.code == "conflict"
+    new = await world.ask("file_read", parameters={"file_path": "/srv/app/b"}, idempotency_key="k-2")
+    assert new.error is not None
+    assert new.error.code == "not_stored"
+
+
+async def test_parameters_are_stored_again_even_if_the_refusals_cannot_be_recorded(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = await world.executor()
+    world.broker.disk.storing(PARAMS).clear()
+    answer = await world.ask("file_write", **WRITE)
+    assert answer.error is not None
+    assert answer.error.code == "not_stored"
+
+    async def full(*_: object) -> None:
+        raise Full("the journal is full")
+
+    monkeypatch.setattr(Recorder, "append_last", full)
+    world.broker.disk.storing(PARAMS).set()
+
+    async def well() -> bool:
+        return await problem(one) is None and "storage.refusals_not_recorded" in caplog.text
+
+    await eventually(well)
+
+
+async def test_publications_wait_for_their_stream_and_none_is_refused(world: World) -> None:
     one = await world.executor()
     world.broker.policies.stores.clear()
     wish = {"document": "policies: {name: a}", "reason": "a test"}
@@ -135,8 +187,8 @@ async def test_publication_waits_for_its_stream_and_later_ones_are_refused(world
 
     await eventually(known)
     second = await world.ask("policy_publish", target="writ", parameters=wish)
-    assert second.error is not None
-    assert second.error.code == "not_stored"
+    assert second.error is None
     world.broker.policies.stores.set()
-    assert await world.outcome(first.operation_id or "") == "succeeded"
+    for one_of_them in (first, second):
+        assert await world.outcome(one_of_them.operation_id or "") == "succeeded"
     assert await problem(one) is None

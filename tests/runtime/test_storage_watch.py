@@ -1,6 +1,7 @@
 """A stream that stores nothing while the server answers is noticed by the writes to it, and by no others."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -8,14 +9,14 @@ import pytest
 
 from writ_bus.port import Entry, Usage
 from writ_contracts import subjects
-from writ_contracts.errors import TimedOut, Unreachable
+from writ_contracts.errors import Conflict, TimedOut, Unreachable
 from writ_runtime.journal import storage_watch, watched_bus
 from writ_runtime.journal.storage_watch import StorageWatch
 from writ_runtime.journal.watched_bus import WatchedBus, WatchedJournal
 from writ_testing.eventually import eventually
 from writ_testing.memory.broker import Broker
 from writ_testing.memory.bus import MemoryBus
-from writ_testing.memory.journal import MemoryJournal
+from writ_testing.memory.journal import MemoryJournal, MemoryStore
 from writ_testing.stopwatch import stopwatch
 
 SILENT = 0.05
@@ -193,6 +194,120 @@ async def test_the_problem_of_a_stream_without_a_probe_ends_when_the_server_has_
         bus.broker.stop()
         bus.broker.start()
         await eventually(is_well)
+
+
+async def test_a_write_that_waits_for_a_restart_of_the_server_is_not_cut_off(
+    bus: MemoryBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage_of(monkeypatch, copies=1)
+    watch, may_end, begun = make_watch(bus, subjects.RESULTS_STREAM), asyncio.Event(), time.monotonic()
+
+    async def store() -> None:
+        async with watch.storing():
+            await may_end.wait()
+
+    async def is_overdue() -> bool:
+        return time.monotonic() > begun + 4 * SILENT
+
+    async with watching(watch), asyncio.TaskGroup() as group:
+        group.create_task(store())
+        bus.broker.stop()
+        await eventually(is_overdue)
+        bus.broker.start()
+        may_end.set()
+    assert watch.problem is None
+
+
+async def test_a_stream_that_writes_slowly_is_not_dead_though_the_journal_answers(
+    bus: MemoryBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage_watch, "ANSWERS", SILENT)
+    asked, may_end = asyncio.Semaphore(0), asyncio.Event()
+
+    async def version(_: MemoryStore, key: str) -> int:
+        asked.release()
+        await may_end.wait()
+        return 0
+
+    monkeypatch.setattr(MemoryStore, "version", version)
+    watch = make_watch(bus, subjects.PARAMS_STREAM)
+
+    async def store() -> None:
+        async with watch.storing():
+            await may_end.wait()
+
+    async with watching(watch), asyncio.TaskGroup() as group:
+        group.create_task(store())
+        for _ in range(2):
+            await asked.acquire()
+        assert watch.problem is None
+        may_end.set()
+
+
+async def test_the_problem_of_a_stream_without_a_probe_ends_with_a_write_that_is_stored_late(
+    bus: MemoryBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage_watch, "PROBE", SILENT)
+    watch = make_watch(bus, subjects.POLICIES_STREAM)
+
+    async def is_well() -> bool:
+        return watch.problem is None
+
+    async with watching(watch):
+        assert await refusal(watch) == "not_stored"
+        line = subjects.published_policy("op")
+        await bus.policies.append(Entry(subject=line, data=b"{}", event_id="e", filter=line, expected=0))
+        await eventually(is_well)
+
+
+async def test_conflicts_hide_no_dead_stream(bus: MemoryBus) -> None:
+    watch = make_watch(bus)
+    async with watching(watch):
+        storing = asyncio.create_task(refusal(watch))
+        while not storing.done():
+            with suppress(Conflict):
+                async with watch.storing():
+                    raise Conflict("wrong last sequence")
+            await asyncio.sleep(0)
+        assert await storing == "not_stored"
+
+
+async def test_an_attempt_of_long_ago_does_not_shorten_the_wait_for_an_election(
+    bus: MemoryBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage_watch, "ELECTION", 1.0)
+    monkeypatch.setattr(storage_watch, "PATIENCE", 0.5)
+    monkeypatch.setattr(storage_watch, "CHECK_EVERY", SILENT)
+    questions, may_end, watch = usage_of(monkeypatch, copies=3), asyncio.Event(), make_watch(bus)
+    begun = time.monotonic()
+
+    async def store() -> None:
+        async with watch.storing():
+            await may_end.wait()
+
+    async def is_long_ago() -> bool:
+        return time.monotonic() > begun + 1.0
+
+    with suppress(TimedOut):
+        async with watch.storing():
+            await unstored()
+    await eventually(is_long_ago)
+    async with watching(watch), asyncio.TaskGroup() as group:
+        group.create_task(store())
+        for _ in range(2):
+            await questions.acquire()
+        may_end.set()
+    assert watch.problem is None
+
+
+async def test_streams_that_store_nothing_are_named_in_one_sentence(bus: MemoryBus) -> None:
+    watched = WatchedBus(bus, lambda: 0.0)
+    params, results = (watched.watches[stream] for stream in (subjects.PARAMS_STREAM, subjects.RESULTS_STREAM))
+    async with watching(params), watching(results):
+        assert [await refusal(params), await refusal(results)] == ["not_stored", "not_stored"]
+    problem = watched.storage_problem or ""
+    assert problem.startswith("NATS replies but stores nothing in WRIT_PARAMS and WRIT_RESULTS: ")
+    assert problem.count("NATS replies") == 1
 
 
 async def test_renewal_of_a_value_that_is_gone_is_no_success(bus: MemoryBus) -> None:

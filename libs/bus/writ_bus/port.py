@@ -192,6 +192,9 @@ class Store(Protocol):
     async def get(self, key: str) -> bytes | None:
         """Return the value, or None if there is none or it has expired."""
 
+    async def version(self, key: str) -> int:
+        """Return the version of the value, or 0 if there is none, as the stream's leader has it."""
+
     async def renew(self, key: str, *, ttl: float) -> None:
         """Keep the present value for `ttl` seconds from now. A value that is deleted or replaced meanwhile stays so."""
 

@@ -86,6 +86,10 @@ class TracedStore:
         with _sending(f"get {self._what}", self._what):
             return await self._store.get(key)
 
+    async def version(self, key: str) -> int:
+        with _sending(f"get {self._what}", self._what):
+            return await self._store.version(key)
+
     async def renew(self, key: str, *, ttl: float) -> None:
         with _sending(f"renew {self._what}", self._what):
             await self._store.renew(key, ttl=ttl)

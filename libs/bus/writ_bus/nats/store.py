@@ -60,6 +60,10 @@ class NatsStore:
         found = await self._found(key)
         return None if found is None else found.data
 
+    async def version(self, key: str) -> int:
+        found = await leader_get(self._replies, self._stream, {"last_by_subj": self._subject(key)}, ANSWER)
+        return 0 if found is None else found.sequence
+
     async def _found(self, key: str) -> Record | None:
         try:
             found = await direct_get_last(self._replies, self._stream, self._subject(key), ANSWER)

@@ -1,9 +1,9 @@
 """Watch on NATS's storage: one for each stream, judged by the service's own writes to it.
 
 nats-server 2.15 latches the first write error of a stream (a full disk) until it is started again: it answers no append
-to this stream any more, and everything else as before, other streams included. So a stuck append is the only sign here,
-and a minute of time-outs per request the only effect. A stream stores nothing if an append to it gets no answer, none
-succeeds, and the server answers otherwise.
+to this stream any more, and everything else as before, reads of this stream too. So a stuck append is the only sign
+here, and a minute of time-outs per request the only effect. A stream stores nothing if an append to it gets no answer,
+none succeeds, and the stream's leader answers a read. On a slow disk the read waits for the write.
 """
 
 import asyncio
@@ -11,7 +11,9 @@ import time
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 
+from writ_bus.backoff import PATIENCE
 from writ_bus.port import Bus
+from writ_contracts import subjects
 from writ_contracts.errors import Conflict, TimedOut, Unreachable, WritError
 from writ_runtime.logs import Log
 
@@ -22,17 +24,19 @@ shorter wait would take a disk that is merely busy for a full one.
 ELECTION = 15.0
 """The same with several copies: while they elect a leader, for seconds, the servers answer and store nothing."""
 ANSWERS = 0.5
-"""Seconds in which the server answers another question, if it answers at all."""
+"""Seconds in which the stream answers a read, if it answers at all."""
 CHECK_EVERY = 0.2
 PROBE = 2.0
+PARAMS_KEY, RESULTS_KEY = "storage-probe", "writ.storage-probe"
+"""The keys of probes, which no operation has."""
 
 Probe = Callable[[], Awaitable[object]]
 
 
-def problem_of(stream: str) -> str:
-    """Return the problem of a stream, and what to do."""
+def problem_of(*streams: str) -> str:
+    """Return the problem of these streams, and what to do."""
     return (
-        f"NATS replies but stores nothing in {stream}: make room on its disk, then restart it"
+        f"NATS replies but stores nothing in {' and '.join(streams)}: make room on its disk, then restart it"
         " (`systemctl restart writ-nats` or `docker compose restart nats`; `writ up` restarts its own)"
     )
 
@@ -41,8 +45,9 @@ class StorageWatch:
     """`problem` is set while nothing is stored in the stream; `refused` counts the writes refused since then.
 
     With a `probe`, which stores something harmless and bypasses `storing`, writes are refused at once until a probe is
-    stored. Without one, as for a stream that keeps all it gets, each write is tried, for `UNANSWERED` seconds: the
-    problem ends with the first one that is stored, or with another start of the server.
+    stored. Without one, as for a stream that keeps all it gets, each write is tried, for `UNANSWERED` seconds. The
+    problem ends once the stream has stored anything, also late and from another writer, or with another start of the
+    server.
     """
 
     def __init__(self, stream: str, bus: Bus, clock: Callable[[], float]) -> None:
@@ -56,7 +61,11 @@ class StorageWatch:
         self._stored = time.monotonic()
         self._unanswered: float | None = None
         """When the first append without an answer began, of those since the last success."""
-        self._server = ""
+        self._idle_since = self._stored
+        self._server = bus.server
+        self._last = 0
+        """The last sequence of the stream when the problem began."""
+        self._next_look = 0.0
         self.probe: Probe | None = None
         self.problem: str | None = None
         self.refused = 0
@@ -77,16 +86,23 @@ class StorageWatch:
         """Count an append that waits for its acknowledgement. Raises Unreachable if it is refused."""
         if self.probe is not None:
             self.require()
-        self._waiting[scope] = now = time.monotonic()
+        now = time.monotonic()
+        idle = 0.0 if self._waiting or self.problem is not None else now - self._idle_since
+        if idle > PATIENCE:  # an earlier attempt says nothing about this one
+            self._unanswered = None
+        self._waiting[scope] = now
         self._begun.set()
         self._unanswered = now if self._unanswered is None else self._unanswered
 
     def end(self, scope: asyncio.Timeout, error: BaseException | None) -> None:
         """Count the append as no longer waiting."""
         self._waiting.pop(scope, None)
-        if error is None or isinstance(error, Conflict):  # an answer, too
-            self._stored, self._unanswered = time.monotonic(), None
-        elif not isinstance(error, TimedOut | asyncio.CancelledError):
+        now = time.monotonic()
+        if not self._waiting:
+            self._idle_since = now
+        if error is None:
+            self._stored, self._unanswered = now, None
+        elif not isinstance(error, Conflict | TimedOut | asyncio.CancelledError):  # a dead stream answers conflicts
             self._unanswered = None
         if error is None and self.problem is not None and self.probe is None:
             self._well()
@@ -102,13 +118,24 @@ class StorageWatch:
             if not self._waiting and self.problem is None:  # idle: there is nothing to judge
                 self._begun.clear()
                 await self._begun.wait()
+            self._see_server()
             left = UNANSWERED - self._silence()
             await asyncio.sleep(min(left, CHECK_EVERY) if left > 0 else CHECK_EVERY)
+            self._see_server()
             if self.problem is not None and self.probe is not None:
                 await self._try(self.probe)
-            elif self._silence() >= UNANSWERED:
+            elif self._silence() >= UNANSWERED or (self.problem is not None and time.monotonic() >= self._next_look):
                 await self._suspect()
-            elif self.problem is not None and self._bus.connected and self._bus.server != self._server:
+
+    def _see_server(self) -> None:
+        """Start the time again where there is no server, or another start: appends wait for it, and are sent again."""
+        if self._bus.connected and self._bus.server == self._server:
+            return
+        self._stored = time.monotonic()
+        self._unanswered = self._stored if self._waiting else None
+        if self._bus.connected:
+            self._server = self._bus.server
+            if self.problem is not None and self.probe is None:
                 self._well()
 
     def _silence(self) -> float:
@@ -125,19 +152,37 @@ class StorageWatch:
         return self._silence() >= UNANSWERED and time.monotonic() - self._unanswered >= ELECTION
 
     async def _suspect(self) -> None:
+        self._next_look = time.monotonic() + PROBE
         try:
             async with asyncio.timeout(ANSWERS):
-                usage = await self._bus.journal.usage()
+                last, usage = await self._last_sequence(), await self._bus.journal.usage()
         except (WritError, TimeoutError):
-            return  # the server is away or hangs: its connection tells
+            return  # the server is away, or hangs, or writes slowly
+        self._see_server()
+        if self.problem is not None and last > self._last:
+            self._well()
         if not self._is_over(usage.copies):
             return
         if self.problem is None:
-            self.problem, self.refused, self.since = problem_of(self.stream), 0, self._clock()
+            self.problem, self.refused, self.since, self._last = problem_of(self.stream), 0, self._clock(), last
             self._log.error("storage.not_stored", stream=self.stream, effect="what needs this stream is refused")
-        self._server = self._bus.server
         for scope in list(self._waiting):
             scope.reschedule(asyncio.get_running_loop().time())
+
+    async def _last_sequence(self) -> int:
+        """Return the last sequence of the stream, of a store that of its probe, as its leader reports it."""
+        match self.stream:
+            case subjects.PARAMS_STREAM:
+                return await self._bus.params.version(PARAMS_KEY)
+            case subjects.RESULTS_STREAM:
+                return await self._bus.results.version(RESULTS_KEY)
+            case subjects.POLICIES_STREAM:
+                last = await self._bus.policies.last(subjects.POLICIES)
+            case subjects.SCANS_STREAM:
+                last = await self._bus.scans.last(subjects.SCANS)
+            case _:
+                last = await self._bus.journal.last(subjects.JOURNAL)
+        return 0 if last is None else last.sequence
 
     async def _try(self, probe: Probe) -> None:
         try:

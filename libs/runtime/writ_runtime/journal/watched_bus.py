@@ -7,7 +7,7 @@ from writ_bus.forwarding_bus import ForwardingBus, ForwardingJournal
 from writ_bus.port import Bus, Entry, EventStore, Journal, Store
 from writ_contracts import subjects
 from writ_contracts.history.records import Record
-from writ_runtime.journal.storage_watch import StorageWatch
+from writ_runtime.journal.storage_watch import StorageWatch, problem_of
 
 MOST_ACKNOWLEDGED = 4_096
 """Events of more than the time between two comparisons of the journal."""
@@ -71,6 +71,9 @@ class WatchedStore:
     async def get(self, key: str) -> bytes | None:
         return await self._store.get(key)
 
+    async def version(self, key: str) -> int:
+        return await self._store.version(key)
+
     async def renew(self, key: str, *, ttl: float) -> None:
         if await self._store.get(key) is not None:  # else nothing is stored, which the watch expects
             async with self._watch.storing():
@@ -96,8 +99,9 @@ class WatchedBus(ForwardingBus):
 
     @property
     def storage_problem(self) -> str | None:
-        """Return why nothing is stored in some stream, the journal first."""
-        return "; ".join(watch.problem for watch in self.watches.values() if watch.problem is not None) or None
+        """Return why nothing is stored in some streams, the journal first."""
+        dead = [watch.stream for watch in self.watches.values() if watch.problem is not None]
+        return problem_of(*dead) if dead else None
 
     def require(self, stream: str) -> None:
         """Raise Unreachable (`not_stored`) while nothing is stored in the stream."""

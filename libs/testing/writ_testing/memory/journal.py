@@ -245,6 +245,10 @@ class MemoryStore:
         data, until = self._disk.kept.get(self._name(key), (None, 0.0))
         return data if time.monotonic() < until else None
 
+    async def version(self, key: str) -> int:
+        present = await self.get(key) is not None
+        return self._disk.versions[self._name(key)] if present else 0
+
     async def renew(self, key: str, *, ttl: float) -> None:
         data, name = await self.get(key), self._name(key)
         version = self._disk.versions.get(name)

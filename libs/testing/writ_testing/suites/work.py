@@ -225,6 +225,15 @@ class WorkSuite:
         await asyncio.gather(*(params.put("b", b"first", ttl=60), params.renew("b", ttl=60)))
         assert await params.get("b") == b"first"
 
+    async def test_version_of_a_value_is_that_of_its_last_write(self, ground: BusFixture) -> None:
+        executor = await ground.bus("executor")
+        for store in (executor.params, executor.results):
+            assert await store.version("a.b") == 0
+            stored = await store.put("a.b", b"x", ttl=60)
+            assert await store.version("a.b") == stored
+            await store.delete("a.b")
+            assert await store.version("a.b") == 0
+
     async def test_store_forgets_after_the_configured_time_what_is_not_renewed(self, ground: BusFixture) -> None:
         executor = await ground.bus("executor")
         await executor.params.put("long", b"x", ttl=60)

@@ -11,7 +11,7 @@ from writ_contracts import subjects
 from writ_contracts.catalogue.sessions import SESSION_OPEN
 from writ_contracts.errors import Full, TimedOut, WritError
 from writ_contracts.journal import Refused, RefusedSummary, Requested
-from writ_contracts.operations import Operation
+from writ_contracts.operations import Operation, Risk
 from writ_executor.admission.quotas import ONE_MORE, QuotaExceeded, Quotas
 from writ_executor.admission.refusal_counts import RefusalCount, RefusalCounts
 from writ_executor.config import ExecutorConfig
@@ -23,7 +23,6 @@ from writ_runtime.buckets import Buckets
 from writ_runtime.journal.watched_bus import WatchedBus
 from writ_runtime.logs import Log
 
-PUBLISHING = ("policy_publish", "policy_rollback")
 OPEN_BYTES = 12_288
 """Average upper bound of the bytes that an open operation still writes: `granted` and `finished`."""
 _log = Log("writ.executor")
@@ -91,12 +90,10 @@ class Admission:
 
     def storage(self, operation: Operation, *, output_apart: bool) -> None:
         """Check that what the operation needs later can be stored. Raises Unreachable (`not_stored`). `output_apart`:
-        its output is not kept in the journal alone.
+        its output is not kept in the journal alone. A read is of no use without it; a change is not held up.
         """
         self._bus.require(subjects.JOURNAL_STREAM)
-        if operation.name in PUBLISHING:
-            self._bus.require(subjects.POLICIES_STREAM)
-        if output_apart:
+        if output_apart and operation.risk is Risk.READ:
             self._bus.require(subjects.RESULTS_STREAM)
 
     def _expected_fill(self) -> float:

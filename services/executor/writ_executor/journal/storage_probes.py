@@ -2,17 +2,19 @@
 
 from functools import partial
 
+from writ_bus import tasks
 from writ_bus.port import Store
 from writ_contracts import subjects
+from writ_contracts.errors import WritError
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.journal import RefusedSummary
 from writ_executor.journal.recorder import Recorder
-from writ_runtime.journal.storage_watch import StorageWatch
+from writ_runtime.journal.storage_watch import PARAMS_KEY, RESULTS_KEY, StorageWatch
 from writ_runtime.journal.watched_bus import WatchedBus
+from writ_runtime.logs import Log
 
-PARAMS_KEY, RESULTS_KEY = "storage-probe", "writ.storage-probe"
-"""The keys of probes, which no operation has."""
 KEPT_SECONDS = 1.0
+_log = Log("writ.storage")
 
 
 class StorageProbes:
@@ -32,15 +34,26 @@ class StorageProbes:
 
     async def _store(self, watch: StorageWatch, store: Store, key: str) -> None:
         await store.put(key, b"", ttl=KEPT_SECONDS)
-        if watch.refused:
-            await self._record_refusals(watch)
+        if watch.refused:  # writes go on meanwhile
+            tasks.spawn(self._record_or_log(watch.stream, self._summary(watch)), "refused writes")
+
+    async def _record_or_log(self, stream: str, refused: RefusedSummary) -> None:
+        try:
+            await self._record(refused)
+        except WritError as error:
+            _log.warning("storage.refusals_not_recorded", stream=stream, count=refused.count, error=str(error))
 
     async def _record_refusals(self, watch: StorageWatch) -> None:
-        refused = RefusedSummary(
+        await self._record(self._summary(watch))
+
+    def _summary(self, watch: StorageWatch) -> RefusedSummary:
+        return RefusedSummary(
             **self._recorder.stamp(),
             principal=WRIT_TARGET,
             count=watch.refused,
             since=watch.since,
             codes={"not_stored": watch.refused},
         )
+
+    async def _record(self, refused: RefusedSummary) -> None:
         await self._recorder.append_last(subjects.refused_summary(WRIT_TARGET), refused)

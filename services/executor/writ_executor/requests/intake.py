@@ -12,7 +12,7 @@ from writ_bus import tasks
 from writ_bus.port import Message
 from writ_contracts import wire
 from writ_contracts.decisions import DecideRequest, Subject
-from writ_contracts.errors import Conflict, Invalid, Untrusted
+from writ_contracts.errors import Conflict, Invalid, Unreachable, Untrusted
 from writ_contracts.failures import failure_of
 from writ_contracts.inventory import WRIT, Target
 from writ_contracts.journal import Refused, Requested
@@ -117,6 +117,8 @@ class RequestEndpoint:
         except Untrusted as error:
             await self._recorder.security_of(error, attempt.operation_id, attempt.principal, attempt.correlation_id)
             raise
+        except Unreachable as error:
+            return await self._was_before(attempt, error)
         except Invalid as error:
             if attempt is received:
                 attempt = structs.replace(attempt, target=claimed_target(message))
@@ -133,6 +135,18 @@ class RequestEndpoint:
         """Return the answer to an identical earlier request, if its operation is known without reading the journal."""
         life = self._lives.known(attempt.operation_id)
         return None if life is None else self._again(attempt.with_fingerprint(), life)
+
+    async def _was_before(self, attempt: Attempt, error: Unreachable) -> RequestReply:
+        """Return the answer to an identical earlier request. Raises the error if there is none, or if it is not that
+        something could not be stored: an earlier request needs nothing stored.
+        """
+        if error.code != "not_stored" or not isinstance(attempt, DecodedAttempt):
+            raise error
+        try:
+            life = await self._lives.fresh(attempt.principal, attempt.operation_id)
+        except Invalid:  # there is none
+            raise error from None
+        return self._again(attempt.with_fingerprint(), life)
 
     def _again(self, attempt: Attempt, life: Life) -> RequestReply:
         what = life.what

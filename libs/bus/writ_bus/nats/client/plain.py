@@ -43,8 +43,10 @@ class PlainClient:
 
     @property
     def server_id(self) -> str:
-        """Return the id of the present or last connection: no public name of nats-py reports the server's."""
-        return str(self._client.client_id or "")
+        """Return an id of the present or last connection: no public name of nats-py reports the server's. Each start
+        of a server counts its connections from the same number.
+        """
+        return f"{self._client.client_id or ''}-{self._client.stats['reconnects']}"
 
     @property
     def max_payload(self) -> int:
