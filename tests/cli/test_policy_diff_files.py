@@ -12,7 +12,7 @@ from tests.cli.test_policy_files import LISTS, PRODUCTION, bare, writ
 from writ_cli.policy.diff import _show
 from writ_cli.terminal.output import Screen
 from writ_contracts.policy.access import PolicyDiffReply, PolicyTextChange
-from writ_rules.rule_texts import MOST_CHARACTERS, MOST_LINES, MOST_TEXTS
+from writ_rules.rule_texts import LONGEST_LINE, MOST_CHARACTERS, MOST_LINES, MOST_TEXTS
 
 __all__ = ["bare"]
 
@@ -143,6 +143,24 @@ def test_diff_bounds_the_texts_that_it_shows(bare: CliRunner, tmp_path: Path) ->
     assert shown.count("  text:\n") == MOST_TEXTS
     assert "\n4 more changed texts: not shown\n" in shown
     assert re.search(r"\n    \| \(\d+ more lines\)\n", shown)
+
+
+def test_diff_cuts_a_long_line_and_shows_the_lines_after_it(bare: CliRunner, tmp_path: Path) -> None:
+    def text(length: int) -> list[str]:
+        new = {**STOPS, "description": "d" * length, "user_roles": ["operator"], "max_targets": 2}
+        old, file = file_of(tmp_path / "old.json", STOPS), file_of(tmp_path / "new.json", new)
+        lines: list[str] = json.loads(writ(bare, "diff", old, file, "-o", "json").stdout)["texts"][0]["diff"].split(
+            "\n"
+        )
+        return [line for line in lines if line.startswith("+")]
+
+    (whole,) = [line for line in text(1_000) if "ddd" in line]
+    assert whole.endswith("d" * 1_000)
+    lines = text(MOST_CHARACTERS + 100)
+    (cut,) = [line for line in lines if "ddd" in line]
+    assert re.fullmatch(r"\+  description: d+… \(\d+ more characters\)", cut)
+    assert len(cut) < LONGEST_LINE + 30
+    assert {"+  - operator", "+  max_targets: 2"} <= set(lines)
 
 
 def test_diff_says_of_no_rule_that_it_decides_nothing_where_the_reply_was_cut(

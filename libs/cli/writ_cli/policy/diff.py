@@ -149,7 +149,7 @@ def _show_others(screen: Screen, answer: PolicyDiffReply, texts: dict[str, str])
         _show_texts(screen, texts, answer.unreached)
     named = {name for change in answer.changes for name in change.changed}
     if alike := [name for name in texts if name not in named]:
-        unknown = ": changed; not everything was compared, so their effect on decisions is not known"
+        unknown = ": changed; not everything was compared, so the effect on decisions is not known"
         known = ": changed, but nothing is decided differently"
         screen.line(Text(names(alike), style="bold"), unknown if answer.bounded else known)
         _show_texts(screen, texts, alike)
