@@ -5,10 +5,14 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 from click.testing import CliRunner
 from tests.cli.test_policy_files import LISTS, PRODUCTION, bare, writ
 
-from writ_rules.rule_texts import MOST_CHARACTERS, MOST_LINES, MOST_TEXTS
+from writ_cli.policy.diff import _show
+from writ_cli.terminal.output import Screen
+from writ_contracts.policy.access import PolicyDiffReply, PolicyTextChange
+from writ_rules.rule_texts import LONGEST_LINE, MOST_CHARACTERS, MOST_LINES, MOST_TEXTS
 
 __all__ = ["bare"]
 
@@ -139,3 +143,42 @@ def test_diff_bounds_the_texts_that_it_shows(bare: CliRunner, tmp_path: Path) ->
     assert shown.count("  text:\n") == MOST_TEXTS
     assert "\n4 more changed texts: not shown\n" in shown
     assert re.search(r"\n    \| \(\d+ more lines\)\n", shown)
+
+
+def test_diff_cuts_a_long_line_and_shows_the_lines_after_it(bare: CliRunner, tmp_path: Path) -> None:
+    def text(length: int) -> list[str]:
+        new = {**STOPS, "description": "d" * length, "user_roles": ["operator"], "max_targets": 2}
+        old, file = file_of(tmp_path / "old.json", STOPS), file_of(tmp_path / "new.json", new)
+        lines: list[str] = json.loads(writ(bare, "diff", old, file, "-o", "json").stdout)["texts"][0]["diff"].split(
+            "\n"
+        )
+        return [line for line in lines if line.startswith("+")]
+
+    (whole,) = [line for line in text(1_000) if "ddd" in line]
+    assert whole.endswith("d" * 1_000)
+    lines = text(MOST_CHARACTERS + 100)
+    (cut,) = [line for line in lines if "ddd" in line]
+    assert re.fullmatch(r"\+  description: d+… \(\d+ more characters\)", cut)
+    assert len(cut) < LONGEST_LINE + 30
+    assert {"+  - operator", "+  max_targets: 2"} <= set(lines)
+
+
+def test_diff_says_of_no_rule_that_it_decides_nothing_where_the_reply_was_cut(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    texts = [PolicyTextChange(rule="stops", diff="+- name: stops")]
+    _show(Screen("text"), PolicyDiffReply(texts=texts, bounded=["1 of 2 changes listed"], compared=2))
+    shown = capsys.readouterr().out
+    assert "nothing is decided differently" not in shown
+    assert "\nstops: changed; not everything was compared" in shown
+    _show(Screen("text"), PolicyDiffReply(texts=texts, compared=2))
+    assert "stops: changed, but nothing is decided differently\n" in capsys.readouterr().out
+
+
+def test_diff_does_not_say_that_no_rule_differs_where_a_former_service_sends_no_texts(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _show(Screen("text"), PolicyDiffReply(unreached=["stops"]))
+    shown = capsys.readouterr().out
+    assert shown.startswith("stops: changed, but applies to nobody at present: ")
+    assert shown.endswith("\nno decision changes; no request had to be compared\n")

@@ -216,6 +216,28 @@ def test_diff_names_changed_rules_that_no_request_reaches() -> None:
     assert ({one.changed[0] for one in found.changes}, found.unreached) == ({"restart"}, ["elsewhere"])
 
 
+def test_a_rule_whose_scope_alone_denies_is_not_called_unreached() -> None:
+    everybody = rule("all", "service_restart")
+    critical = rule("critical", "service_restart", target_attributes={"criticality": "high"})
+    web = Target(
+        id="web-1", role="production", backend="local", docker={}, gateway="gw", attributes={"criticality": "low"}
+    )
+    space = QuestionSpace(catalogue=CATALOGUE, targets=(web,), principals=(ALICE,))
+    limiting = {"gateway": [{**critical, "inherit": True}]}
+    for old, new in (
+        (
+            file_of(global_policies=[], deny_by_default=False),
+            file_of(global_policies=[critical], deny_by_default=False),
+        ),
+        (file_of(global_policies=[everybody]), file_of(global_policies=[everybody], role_policies=limiting)),
+    ):
+        found = diff(old, new, space, at(NOON))
+        assert [(one.kind, one.changed) for one in found.changes] == [("newly_denied", ["critical"])]
+        assert found.unreached == []
+    closed = compared([everybody], [everybody, critical], space)
+    assert (closed.changes, closed.unreached) == ([], ["critical"])
+
+
 def test_changes_name_the_rules_that_differ() -> None:
     no = rule("no", "service_restart", allowed=False, users=["alice"])
     found = compared([RESTART], [RESTART, no])

@@ -19,6 +19,8 @@ from writ_rules.engine.policy_file.format import PolicyEntry, written
 
 MOST_TEXTS, MOST_LINES, MOST_CHARACTERS = 100, 100, 4_000
 """Of a reply, and of one text. All of them are a quarter of the largest reply."""
+LONGEST_LINE = 400
+"""Characters of each line of a text that has more than `MOST_CHARACTERS`."""
 OWN_KEYS = ""
 """Stands for the policy's own keys where others have the name of a rule."""
 _SECTIONS = {"global_policies", "role_policies", "emergency_policies"}
@@ -44,10 +46,17 @@ def _by_rule(policy: PolicyEntry) -> _Texts:
 def _diff(before: dict[str, Any] | None, after: dict[str, Any] | None) -> str:
     old, new = (yaml_file.dump(text).splitlines() if text else [] for text in (before, after))
     lines = list(islice(unified_diff(old, new, lineterm=""), 2, None))  # without the names of two files
-    sizes = list(accumulate(len(line) + 1 for line in lines[:MOST_LINES]))
-    shown = lines[: bisect_right(sizes, MOST_CHARACTERS)]
+    shown = lines[:MOST_LINES]
+    if len("\n".join(shown)) >= MOST_CHARACTERS:
+        shown = [_cut(line) for line in shown]
+        shown = shown[: bisect_right(list(accumulate(len(line) + 1 for line in shown)), MOST_CHARACTERS)]
     left = len(lines) - len(shown)
     return "\n".join([*shown, *([f"({plural(left, 'more line')})"] if left else [])])
+
+
+def _cut(line: str) -> str:
+    more = len(line) - LONGEST_LINE
+    return line if more <= 0 else f"{line[:LONGEST_LINE]}… ({plural(more, 'more character')})"
 
 
 def _plain(value: Any) -> Any:

@@ -140,7 +140,7 @@ def _show(screen: Screen, answer: PolicyDiffReply) -> None:
 
 
 def _show_others(screen: Screen, answer: PolicyDiffReply, texts: dict[str, str]) -> None:
-    """Show the rules that differ and change no decision."""
+    """Show the rules that differ and change no decision, or none of those listed."""
     if answer.unreached:
         screen.line(
             Text(names(answer.unreached), style="bold"),
@@ -149,7 +149,9 @@ def _show_others(screen: Screen, answer: PolicyDiffReply, texts: dict[str, str])
         _show_texts(screen, texts, answer.unreached)
     named = {name for change in answer.changes for name in change.changed}
     if alike := [name for name in texts if name not in named]:
-        screen.line(Text(names(alike), style="bold"), ": changed, but nothing is decided differently")
+        unknown = ": changed; not everything was compared, so the effect on decisions is not known"
+        known = ": changed, but nothing is decided differently"
+        screen.line(Text(names(alike), style="bold"), unknown if answer.bounded else known)
         _show_texts(screen, texts, alike)
     if answer.more_texts:
         screen.line(f"{plural(answer.more_texts, 'more changed text')}: not shown")
@@ -168,7 +170,8 @@ def _summary(answer: PolicyDiffReply, many: int) -> str:
     else:
         what = "no change was found" if answer.bounded else "no decision changes"
     if not answer.compared:
-        return f"{what}; no request had to be compared" if answer.texts else f"{what}; no rule differs"
+        differ = answer.texts or answer.unreached  # a former service sends no texts
+        return f"{what}; no request had to be compared" if differ else f"{what}; no rule differs"
     since = "" if answer.since is None else f" of {times.date(answer.since)} and later"
     return f"{what}; both policies decided {answer.compared} requests{since}"
 

@@ -177,7 +177,8 @@ class _Comparison:
                 self._compare(verb, pair)
 
     def _compare(self, verb: Verb, pair: Pair) -> None:
-        self.reached.update(rule.name for rule in pair.every_rule() if rule in pair.fitting)
+        about = self._may_matter(pair)
+        self.reached.update(rule.name for rule in pair.every_rule() if about is None or rule in pair.fitting)
         # The target's role and gateway matter only by the rules that they bring.
         key: tuple[object, ...] = (verb.operation.name, *(rules.names() for rules in pair.rules))
         if any(on_attributes(rule, verb) for rule in pair.every_rule()):
@@ -185,7 +186,7 @@ class _Comparison:
         if judged_elsewhere(verb, pair.every_rule()):
             key = (*key, pair.targets[0].id, pair.principals[0].id)
         if key not in self.known:
-            self.known[key] = self._differences(verb, pair)
+            self.known[key] = self._differences(verb, pair, about)
         differences, limits = self.known[key]
         self.bounded |= dict.fromkeys(f"{verb.operation.name} on {pair.targets[0].role}: {limit}" for limit in limits)
         for (change_kind, changed), difference in differences.items():
@@ -204,10 +205,9 @@ class _Comparison:
             return shown
         return self._shown(verb, target, principal, difference)
 
-    def _differences(self, verb: Verb, pair: Pair) -> tuple[_Differences, list[str]]:
+    def _differences(self, verb: Verb, pair: Pair, about: list[Rule] | None) -> tuple[_Differences, list[str]]:
         """Return the changes for the first target and principal, and the limits of the result."""
         found: _Differences = {}
-        about = self._may_matter(pair)
         if about is not None and not about:
             return found, []
         tried = self.options.options(verb, self.policies, pair.rules, self.at, about=about)
