@@ -8,7 +8,7 @@ import click
 import msgspec
 from msgspec import structs
 
-from writ_cli.arguments.options import asking_rows, listing, principal_option
+from writ_cli.arguments.options import asking_rows, listing, listing_once, principal_option
 from writ_cli.context.settings import Settings
 from writ_cli.operations.records.search_rows import csv_of
 from writ_cli.terminal import times
@@ -56,7 +56,7 @@ async def security(
 @SINCE
 @LIMIT
 @BEFORE
-@listing(asking_rows)
+@listing_once(asking_rows)
 async def reads(settings: Settings, named: str | None, since: str | None, limit: int, before: int | None) -> int:
     """List who read records of others, newest first. Needs `audit_read`.
 
