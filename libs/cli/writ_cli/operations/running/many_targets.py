@@ -70,6 +70,7 @@ async def run_many(settings: Settings, each: EachRequest, choice: TargetChoice) 
             on_event=shown.event,
             keeps_outputs=False,  # each is shown as it comes; those of thousands of hosts would fill the memory
         )
+            outputs=settings.screen.json or each.dry_run,  # nothing else shows them
         with shown, cancelled_by_signals():
             try:
                 await many.run()
