@@ -104,10 +104,26 @@ async def test_security_events_are_hidden_from_those_without_permission(
 async def test_reads_of_others_records_are_found_by_reader(bus: MemoryBus, stored: list[int]) -> None:
     for reader, fields in (("carol", {"principal": "alice"}), ("dora", {"targets": ["web-1"]})):
         await search(bus, reader, **fields)
-    answer = await listed(bus, kind="record_read", principal="carol")
+    answer = await listed(bus, reads=True, principal="carol")
     [event] = answer.events
     assert (event.kind, event.body["principal"]) == ("record_read", "carol")
     assert event.body["query"] == {"query": "search", "principal": "alice"}
-    *_, second, first = [event.body["principal"] for event in (await listed(bus, kind="record_read")).events]
+    *_, second, first = [event.body["principal"] for event in (await listed(bus, reads=True)).events]
     assert (first, second) == ("carol", "dora")
     assert {event.kind for event in (await listed(bus)).events} == {"security"}
+
+
+async def test_who_reads_the_record_is_a_permission_of_its_own(bus: MemoryBus, scripted: ScriptedPolicy) -> None:
+    """One for security events would widen without a word of the policy."""
+    assert (await listed(bus, reads=True)).error is None
+    [event] = (await listed(bus, reads=True)).events
+    assert event.body["query"] == {"query": "reads"}
+    scripted.effects["audit_read"] = "deny"
+    refused = (await listed(bus, reads=True)).error
+    assert refused is not None
+    assert (refused.code, refused.message) == ("denied", "you may not read who read the record")
+
+
+def test_reads_are_no_kind_of_security_events() -> None:
+    with pytest.raises(ValueError, match="one of kind and reads"):
+        SecurityFilter(kind="forged_grant", reads=True)

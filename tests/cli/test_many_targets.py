@@ -9,6 +9,7 @@ import yaml
 from tests.cli.commands import Command
 from tests.client.scripted_api import ScriptedApi
 
+from writ_client.queries.operation_queries import Queries
 from writ_contracts.requests import Failure, RequestReply, TargetView, Verdict, WaitingReason
 from writ_testing.eventually import eventually
 
@@ -317,6 +318,21 @@ async def test_programs_get_the_whole_output_of_each_target(command: Command, se
     done = await command(*RESTART, "-t", "web-*", "--idempotency-key", "k", "-o", "json")
     *targets, _ = map(json.loads, done.stdout.splitlines())
     assert [one["output"] for one in targets] == [{"content": f"of {one['operation_id']}"} for one in targets]
+
+
+@pytest.mark.parametrize(("words", "asked"), [((), 0), (("-o", "json"), 2), (("--dry-run",), 2)])
+async def test_a_run_asks_for_the_outputs_that_it_shows(
+    command: Command, served: ScriptedApi, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], asked: int
+) -> None:
+    numbers: list[str] = []
+
+    async def result(_: Queries, number: str) -> None:
+        numbers.append(number)
+
+    monkeypatch.setattr(Queries, "result", result)
+    served.outcome = "previewed" if "--dry-run" in words else "succeeded"
+    assert (await command(*RESTART, "-t", "web-*", *words)).exit_code == 0
+    assert len(numbers) == asked
 
 
 async def test_a_preview_of_many_shows_what_would_change_on_each(command: Command, served: ScriptedApi) -> None:

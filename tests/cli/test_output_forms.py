@@ -204,3 +204,8 @@ def test_styled_text_from_outside_stays_harmless_for_people(capsys: pytest.Captu
     screen.table(("name", "state"), [("b", text)])
     assert all(char.isprintable() or char == "\n" for char in capsys.readouterr().out)
     assert text.plain == "\x1b[2J"
+
+
+async def test_reads_are_not_watched_since_each_look_is_one(command: Command) -> None:
+    refused = await command("audit", "reads", "--watch")
+    assert (refused.exit_code, "No such option" in refused.stderr) == (2, True), refused.output

@@ -73,7 +73,10 @@ TEXTS = {
 }
 """One text that fits, by pattern."""
 
-LEFT_OUT: dict[type[Struct], tuple[str, ...]] = {audit.TraceQuery: ("correlation_id", "security")}
+LEFT_OUT: dict[type[Struct], tuple[str, ...]] = {
+    audit.TraceQuery: ("correlation_id", "security"),
+    audit.SecurityFilter: ("reads",),
+}
 """Fields that exclude another one."""
 
 

@@ -21,7 +21,7 @@ from msgspec import Struct, structs
 from writ_audit.index_file import IndexDamaged, connect, errors, prepare
 from writ_audit.projection import APPROVER, DIGEST_KEY, OperationRow, RecordChange
 from writ_audit.search_conditions import NO_DIGESTS, Digests, Term, names_an_id, search_conditions, search_terms
-from writ_contracts.history.audit import READS, SearchQuery, SearchRow, SecurityFilter
+from writ_contracts.history.audit import SearchQuery, SearchRow, SecurityFilter
 from writ_contracts.subjects import security_event
 
 _SEARCH = """
@@ -278,9 +278,9 @@ class AuditIndex:
         return self._read(_OWNERS, [correlation_id])
 
     def security(self, query: SecurityFilter, limit: int) -> list[int]:
-        """Return the sequences of security events, the newest first; of the kind `record_read` those of reads."""
-        subject = None if query.kind in (None, READS) else security_event(query.kind)
-        sql = _SECURITY.replace("'security'", f"'{READS}'") if query.kind == READS else _SECURITY
+        """Return the sequences of security events, the newest first, or those of recorded reads."""
+        subject = None if query.kind is None else security_event(query.kind)
+        sql = _SECURITY.replace("'security'", "'record_read'") if query.reads else _SECURITY
         values = {"subject": subject, "principal": query.principal, "since": query.since, "before": query.before}
         return [int(row[0]) for row in self._read(sql, {**values, "limit": limit})]
 

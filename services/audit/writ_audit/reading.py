@@ -192,11 +192,11 @@ class AuditQueryEndpoint:
 
         Where one is archived, all older ones are.
         """
-        parameters: dict[str, Any] = {"query": "security"}
+        parameters: dict[str, Any] = {"query": "reads" if query.reads else "security"}
         if query.principal is not None:
             parameters["principal"] = query.principal
         if not await self._permission.allows(reader, None, parameters):
-            raise Denied("you may not read the security events")
+            raise Denied(f"you may not read {'who read the record' if query.reads else 'the security events'}")
         behind = await self._behind()
         found = await self._read(reader, self._index.security, query, query.limit + 1)
         records = await self._fetch(sorted(found[: query.limit]))

@@ -138,6 +138,11 @@ def listing(command: Callable[[Body], Command]) -> Callable[[Body], Command]:
     return lambda body: command(_QUIET(_WATCH(body)))
 
 
+def listing_once(command: Callable[[Body], Command]) -> Callable[[Body], Command]:
+    """Make a subcommand a list with `-q` that is not watched: each look would add a row to it."""
+    return lambda body: command(_QUIET(body))
+
+
 def asking_rows(body: Body) -> Command:
     """Make a subcommand of a principal with rows as output, also as `csv` and `jsonl`."""
     for option in (_CONTEXT, _HOME, _AS, _FIELD, _ROWS):

@@ -61,7 +61,7 @@ async def connect(settings: Settings) -> Writ:
         return await _connected(settings, context, session.seed.encode())
     except Forbidden as error:
         raise Forbidden(
-            f"{SESSION_ENDED}; until then `writ logout` returns to your own key", code=error.code
+            f"{SESSION_ENDED}; until then `writ logout` returns to your own key ({error})", code=error.code
         ) from error
 
 

@@ -128,11 +128,14 @@ class ManyTargets:
         on_result: Callable[[TargetResult], None] = lambda _: None,
         on_accepted: Callable[[str, RequestReply], None] = lambda _target, _answer: None,
         on_event: OnEvent = lambda _: None,
+        outputs: bool = True,
         keeps_outputs: bool = True,
     ) -> None:
         """`serial`: so many targets at a time, the next ones when all of these have ended; none if one of them goes on
         after its timeout. `max_failures`: once so many have failed, no other target is begun. `on_accepted`: called
-        with a target's reply, if its outcome is awaited. `keeps_outputs`: also in `recap`, not for `on_result` alone.
+        with a target's reply, if its outcome is awaited. `outputs`: ask for the whole ones, within the timeout.
+        `keeps_outputs`: also in `recap`, not for `on_result` alone.
+
         Raises Invalid for numbers below 1, and for a text in place of a list of targets.
         """
         self._writ = writ
@@ -144,6 +147,7 @@ class ManyTargets:
         self._on_result = on_result
         self._on_accepted = on_accepted
         self._on_event = on_event
+        self._outputs = outputs
         self._keeps_outputs = keeps_outputs
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._awaited = AwaitedOperations()
@@ -178,11 +182,13 @@ class ManyTargets:
         async with self._slots:
             result = await self._outcome(target, time.monotonic())
             self._awaited.wake()
-            if result is None:
-                return
-            self._results[target] = result if self._keeps_outputs else structs.replace(result, output={})
-            self._failures += not result.ok and result.outcome != PENDING
-            self._on_result(result)
+            if result is not None:
+                self._add(result)
+
+    def _add(self, result: TargetResult) -> None:
+        self._results[result.target] = result if self._keeps_outputs else structs.replace(result, output={})
+        self._failures += not result.ok and result.outcome != PENDING
+        self._on_result(result)
 
     @property
     def _stopped(self) -> bool:
@@ -207,12 +213,23 @@ class ManyTargets:
         try:
             number = answer.operation_id or self._id(target)
             view = await self._writ.wait(number, timeout=within, on_event=self._on_event)
-            view = await self._writ.with_output(view)
         except errors.WritError as error:
             return self._failed(target, PENDING, error)
         finally:
             self._awaited.end()
-        return _ended(view, time.monotonic() - began)
+        result = _ended(view, time.monotonic() - began)
+        return await self._with_output(result, view, within) if self._outputs else result
+
+    async def _with_output(self, result: TargetResult, view: OperationView, within: TimeLeft) -> TargetResult:
+        """Return the result with the whole output, or with that of the record if there is no reply in time."""
+        try:
+            async with asyncio.timeout(within.left):
+                return structs.replace(result, output=(await self._writ.with_output(view)).output)
+        except TimeoutError:
+            return result
+        except asyncio.CancelledError:
+            self._add(result)  # the run is cancelled; this operation has ended
+            raise
 
     async def _submitted(self, target: str) -> tuple[RequestReply | None, TimeLeft]:
         """Return the reply, None if too many failed before a request was accepted, and the time left for its outcome:

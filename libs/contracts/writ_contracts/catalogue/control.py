@@ -45,9 +45,9 @@ class OperationCancel(Parameters, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class AuditRead(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The record to read: a trace, a search with its filters, security events, or the policy and its versions."""
+    """The record to read: a trace, a search with its filters, security events, its reads, or policies."""
 
-    query: Annotated[Literal["trace", "search", "policy", "security"], PUBLIC]
+    query: Annotated[Literal["trace", "search", "policy", "security", "reads"], PUBLIC]
     operation_id: Annotated[OperationId | None, PUBLIC] = None
     correlation_id: Annotated[CorrelationId | None, PUBLIC] = None
     principal: Annotated[PrincipalId | None, PUBLIC] = None

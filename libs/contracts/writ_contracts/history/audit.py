@@ -12,13 +12,10 @@ from writ_contracts.ids import TOKEN_PATTERN, CorrelationId, OperationId, Operat
 from writ_contracts.journal import Outcome
 from writ_contracts.requests import Failure
 
-READS = "record_read"
-"""In place of a kind of security events: recorded reads of others' records."""
-
 
 class SecurityFilter(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Security events, the newest first, with or without an operation; or, of the kind `record_read`, the reads of
-    others' records, whose `principal` is the reader.
+    """Security events, the newest first, with or without an operation; or, with `reads`, the recorded reads of others'
+    records, whose `principal` is the reader.
     """
 
     kind: Annotated[str, Meta(pattern=TOKEN_PATTERN)] | None = None
@@ -27,6 +24,12 @@ class SecurityFilter(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     before: Count | None = None
     """Sequence to page on from: that of the last event received."""
     limit: Annotated[int, Meta(ge=1, le=1000)] = 50
+    reads: bool = False
+    """A field, and no kind: an audit service that does not know it refuses the query, and lists no reads as none."""
+
+    def __post_init__(self) -> None:
+        if self.reads and self.kind is not None:
+            raise ValueError("give one of kind and reads")
 
 
 class TraceQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -83,20 +83,31 @@ async def logout(settings: Settings) -> int:
         _show_ended(settings.screen, "", f"{context.principal} has no session here")
         return Exit.DONE
     try:
-        async with await settings.connect() as writ:
-            return await _end_own(settings, writ, session)
-    except Forbidden:  # NATS knows its key no longer
+        writ = await settings.connect()
+    except Forbidden:
+        if settings.environ.get("WRIT_KEY_FILE"):  # it is another key that NATS does not know
+            raise
         settings.sessions.forget(context)
-        _show_ended(settings.screen, session.session, f"session {session.session} had ended already")
+        why = f"NATS at {context.url} does not know its key"
+        _show_ended(settings.screen, session.session, f"session {session.session} is forgotten: {why}")
         return Exit.DONE
+    async with writ:
+        return await _end_own(settings, writ, session)
 
 
 async def _end_own(settings: Settings, writ: Writ, session: SessionFile, reason: str = "") -> int:
-    """End the session of this machine, and forget its key. NATS closes this connection, so no outcome is awaited."""
+    """End the session of this machine, then forget its key. NATS closes this connection, so no outcome is awaited.
+
+    Raises Denied where it goes on.
+    """
     request = await writ.sessions.submit_end(session.session, reason=reason)
-    settings.sessions.forget(settings.where())
     if request.error is not None:
         raise Denied(request.error.message, code=request.error.code)
+    if request.outcome not in (None, "succeeded") or request.state == "awaiting_approval":
+        verdict = request.verdict
+        why = f"{request.outcome or 'awaiting approval'}{f': {verdict.reason}' if verdict else ''}"
+        raise Denied(f"session {session.session} goes on: {why}", code=verdict.code if verdict else "denied")
+    settings.sessions.forget(settings.where())
     _show_ended(settings.screen, session.session, f"session {session.session} is over")
     return Exit.DONE
 

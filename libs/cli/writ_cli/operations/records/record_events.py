@@ -6,15 +6,16 @@ from typing import Any, get_args
 
 import click
 import msgspec
+from msgspec import structs
 
-from writ_cli.arguments.options import asking_rows, listing, principal_option
+from writ_cli.arguments.options import asking_rows, listing, listing_once, principal_option
 from writ_cli.context.settings import Settings
 from writ_cli.operations.records.search_rows import csv_of
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
 from writ_cli.terminal.output import Screen
 from writ_contracts.agents import SecurityKind
-from writ_contracts.history.audit import READS, SecurityFilter, TraceEvent, TraceReply
+from writ_contracts.history.audit import SecurityFilter, TraceEvent, TraceReply
 from writ_contracts.ids import PrincipalId
 from writ_contracts.plural import plural
 
@@ -42,7 +43,7 @@ async def security(
 
     docs/runbooks.md has the next step for each kind.
     """
-    answer = await _found(settings, kind, named, since, limit, before)
+    answer = await _found(settings, SecurityFilter(kind=kind, limit=limit, before=before), named, since)
     drop = (("when", "operation"), ("kind", "who"))
     if not _shown(settings.screen, answer, SECURITY_COLUMNS, _security_row):
         settings.screen.table(SECURITY_COLUMNS, map(_security_row, answer.events), drop=drop, spill=True)
@@ -55,13 +56,13 @@ async def security(
 @SINCE
 @LIMIT
 @BEFORE
-@listing(asking_rows)
+@listing_once(asking_rows)
 async def reads(settings: Settings, named: str | None, since: str | None, limit: int, before: int | None) -> int:
     """List who read records of others, newest first. Needs `audit_read`.
 
     The same query of the same reader counts once a minute.
     """
-    answer = await _found(settings, READS, named, since, limit, before)
+    answer = await _found(settings, SecurityFilter(reads=True, limit=limit, before=before), named, since)
     if not _shown(settings.screen, answer, READ_COLUMNS, _read_row):
         rows = map(_read_row, answer.events)
         settings.screen.table(READ_COLUMNS, rows, drop=("parameters", ("who", "when")), spill=True)
@@ -69,13 +70,11 @@ async def reads(settings: Settings, named: str | None, since: str | None, limit:
     return Exit.DONE
 
 
-async def _found(
-    settings: Settings, kind: str | None, named: str | None, since: str | None, limit: int, before: int | None
-) -> TraceReply:
+async def _found(settings: Settings, query: SecurityFilter, named: str | None, since: str | None) -> TraceReply:
     if named is not None:
         check_names("--principal", PrincipalId, [named])
     begin = None if since is None else times.instant(since, now=time.time())
-    query = SecurityFilter(kind=kind, principal=named, since=begin, limit=limit, before=before)
+    query = structs.replace(query, principal=named, since=begin)
     async with await settings.connect() as writ:
         answer = await writ.security_events(query)
     report_missing(answer.behind)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import click
 from msgspec import structs
@@ -41,7 +42,8 @@ from writ_contracts.requests import Failure, RequestReply
 from writ_runtime.signals import cancelled_by_signals
 
 PAGE = 1000
-PREVIEW_LINES = 20
+PREVIEW_LINES, PREVIEW_WIDTH = 20, 200
+"""Lines or items, and characters of each, of the preview of one of many targets."""
 NOT_AGAIN = OK | {PENDING, "unknown"}
 """Outcomes of targets that a retry leaves out: they are well, or may still run."""
 _STATUS = {PENDING: Exit.PENDING, SKIPPED: Exit.FAILED}
@@ -68,6 +70,7 @@ async def run_many(settings: Settings, each: EachRequest, choice: TargetChoice) 
             on_result=shown.add,
             on_accepted=shown.accepted,
             on_event=shown.event,
+            outputs=settings.screen.json or each.dry_run,  # nothing else shows them
             keeps_outputs=False,  # each is shown as it comes; those of thousands of hosts would fill the memory
         )
         with shown, cancelled_by_signals():
@@ -160,14 +163,31 @@ def _status(result: TargetResult) -> Exit:
 
 
 def show_preview(screen: Screen, result: TargetResult) -> None:
-    """Show what would change on one of many targets, in at most `PREVIEW_LINES` lines of a diff."""
-    screen.fields(((name, quoted(result.output[name])) for name in CHANGES if name in result.output), indent=4)
-    if "diff" not in result.output:
-        return
-    lines = str(result.output["diff"]).splitlines(keepends=True)
-    show_diff(screen, "".join(lines[:PREVIEW_LINES]))
-    if (left := len(lines) - PREVIEW_LINES) > 0:
-        screen.line(f"    {plural(left, 'more line')}: writ op show {result.operation_id}")
+    """Show what would change on one of many targets, in the first `PREVIEW_LINES` items, and lines of a diff."""
+    changes = {name: result.output[name] for name in CHANGES if name in result.output}
+    shown = {name: _brief(value) for name, value in changes.items()}
+    screen.fields(((name, quoted(value)) for name, value in shown.items()), indent=4)
+    lines = str(result.output.get("diff", "")).splitlines()
+    first = [_cut(line) for line in lines[:PREVIEW_LINES]]
+    if "diff" in result.output:
+        show_diff(screen, "\n".join(first))
+    left = len(lines) - PREVIEW_LINES
+    if left > 0 or shown != changes or first != lines:
+        what = plural(left, "more line") if left > 0 else "the whole"
+        screen.line(f"    {what}: writ op show {result.operation_id}")
+
+
+def _brief(value: Any) -> Any:
+    """Return the first items of a value, and the beginnings of its texts."""
+    if isinstance(value, list):
+        return [_brief(item) for item in value[:PREVIEW_LINES]]
+    if isinstance(value, dict):
+        return {name: _brief(item) for name, item in list(value.items())[:PREVIEW_LINES]}
+    return _cut(value) if isinstance(value, str) else value
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= PREVIEW_WIDTH else f"{text[:PREVIEW_WIDTH]}…"
 
 
 class RunResults:

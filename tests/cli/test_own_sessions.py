@@ -1,0 +1,74 @@
+"""The key of `writ login` is deleted only once its session is over."""
+
+import time
+from pathlib import Path
+
+import pytest
+from tests.cli.commands import Command
+from tests.client.scripted_api import ScriptedApi
+
+from writ_bus.errors import Forbidden
+from writ_cli.context.session_files import SessionFile, SessionFiles
+from writ_client.context import Context
+from writ_client.operations.sessions import Sessions
+from writ_contracts.requests import RequestReply, Verdict
+from writ_testing.peers.nats_server import WritServer
+from writ_trust.keys import generate_seed
+
+NUMBER = "a" * 26
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "sessions"
+
+
+def keep(folder: Path, server: WritServer, seed: bytes) -> None:
+    file = SessionFile(session=NUMBER, principal="alice", installation="", seed=seed.decode(), until=time.time() + 600)
+    SessionFiles(folder).save(Context(principal="alice", url=server.url, installation=""), file)
+
+
+@pytest.mark.parametrize(
+    ("state", "outcome", "why"),
+    [("denied", "denied", "denied: a rule"), ("awaiting_approval", None, "awaiting approval: a rule")],
+)
+async def test_key_stays_while_its_session_goes_on(
+    command: Command,
+    served: ScriptedApi,
+    server: WritServer,
+    folder: Path,
+    state: str,
+    outcome: str | None,
+    why: str,
+) -> None:
+    keep(folder, server, server.keys["alice"].seed)
+    verdict = Verdict(decision="deny", rules=["no"], reason="a rule", code="denied_by_rule")
+    served.script.append(RequestReply(operation_id=NUMBER, state=state, outcome=outcome, verdict=verdict))
+    done = await command("logout", WRIT_KEY_FILE="", WRIT_SESSIONS=str(folder))
+    assert (done.exit_code, done.stderr) == (3, f"writ: session {NUMBER} goes on: {why}\n"), done.output
+    assert len(list(folder.iterdir())) == 1
+    done = await command("logout", WRIT_KEY_FILE="", WRIT_SESSIONS=str(folder))
+    assert (done.exit_code, list(folder.iterdir())) == (0, []), done.output
+
+
+async def test_key_stays_where_the_request_is_not_permitted(
+    command: Command, server: WritServer, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refused(*_: object, **__: object) -> RequestReply:
+        raise Forbidden("the server does not permit alice to publish")
+
+    monkeypatch.setattr(Sessions, "submit_end", refused)
+    keep(folder, server, server.keys["alice"].seed)
+    done = await command("logout", WRIT_KEY_FILE="", WRIT_SESSIONS=str(folder))
+    assert (done.exit_code, "does not permit alice" in done.stderr, len(list(folder.iterdir()))) == (6, True, 1), done
+
+
+async def test_logout_says_which_server_does_not_know_the_key(
+    command: Command, server: WritServer, folder: Path
+) -> None:
+    keep(folder, server, generate_seed())
+    refused = await command("op", "list", WRIT_KEY_FILE="", WRIT_SESSIONS=str(folder))
+    assert f"returns to your own key ({server.url} does not know" in refused.stderr, refused.output
+    done = await command("logout", WRIT_KEY_FILE="", WRIT_SESSIONS=str(folder))
+    text = f"session {NUMBER} is forgotten: NATS at {server.url} does not know its key\n"
+    assert (done.exit_code, done.stdout, list(folder.iterdir())) == (0, text, []), done.output
