@@ -34,6 +34,13 @@ async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
         yield running
 
 
+@pytest_asyncio.fixture(autouse=True, loop_scope="module")
+async def ended_operations(writ: Writ) -> AsyncIterator[None]:
+    """Cancel what a test leaves open: it holds the lock of its target."""
+    yield
+    await cancel_all(writ)
+
+
 @asynccontextmanager
 async def running_command(installation: RunningInstallation, *words: str) -> AsyncIterator[Process]:
     """Yield a running command that is ended with the block."""
@@ -60,6 +67,11 @@ async def line(stream: asyncio.StreamReader | None, fits: Callable[[str], bool])
             if fits(text.decode()):
                 return text.decode()
     raise AssertionError("the command ended")
+
+
+async def cancel_all(writ: Writ) -> None:
+    for operation in await writ.open_operations():
+        await writ.cancel(operation.operation_id)
 
 
 async def dispatched(writ: Writ, path: Path) -> str:
@@ -141,8 +153,7 @@ async def test_run_on_many_targets_reports_once_which_service_does_not_reply(
             with pytest.raises(TimeoutError):  # all targets ask again meanwhile
                 await asyncio.wait_for(line(command.stderr, lambda _: True), 3 * POLL_SECONDS)
         assert await line(command.stderr, lambda _: True) == f"{AGAIN}\n"
-        for operation in await writ.open_operations():
-            await writ.cancel(operation.operation_id)
+        await cancel_all(writ)
         assert "3 cancelled" in await line(command.stdout, lambda text: "targets:" in text)
         assert command.stderr is not None
         assert await command.stderr.read() == b""
