@@ -175,10 +175,10 @@ def test_the_text_as_it_stands_restarts_a_service_on_a_first_ssh_host(terminal: 
     output = {}
     for typed in commands(TEXT.replace(HOST, far_host.address)):
         answer = next((line.partition(PROMPT)[2] for line in typed.shown if PROMPT in line), "")
-        output[typed.command.split()[0:2][-1]] = shown = terminal.type(typed.command, answer)
+        output[" ".join(typed.command.split()[:3])] = shown = terminal.type(typed.command, answer)
         assert_shown(typed.shown, shown)
     fingerprint = far_host.run("ssh-keygen", "-lf", "/etc/ssh/ssh_host_ed25519_key.pub").split()[1]
-    assert fingerprint in output["target"]
+    assert fingerprint in output["writ target add"]
     assert far_host.show("nginx", "InvocationID") != before
     inventory = (terminal.folder / ".writ" / "inventory.yaml").read_text()
     assert public_key(far_host.name) in inventory
