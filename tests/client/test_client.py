@@ -15,9 +15,7 @@ from writ_contracts.agents import Progress
 from writ_contracts.errors import CODES
 from writ_contracts.failures import error_of
 from writ_contracts.ids import operation_id
-from writ_contracts.large_texts import LARGE
 from writ_contracts.requests import Failure, RequestReply, RequestStatement, TargetView, WaitingReason
-from writ_contracts.wire import JSON, MSGPACK
 from writ_testing.each_case import each_case
 from writ_testing.memory.bus import MemoryBus
 from writ_trust.digests import keyed_digest
@@ -43,28 +41,6 @@ async def test_an_unsigned_request_has_a_key_of_its_own_all_the_same(writ: Writ,
     assert first.statement is None
     assert first.idempotency_key
     assert first.idempotency_key != second.idempotency_key
-
-
-@pytest.mark.parametrize("sign", [True, False])
-async def test_request_with_a_large_text_is_sent_as_messagepack(writ: Writ, executor: ScriptedApi, sign: bool) -> None:
-    parameters = {"file_path": "/srv/f", "content": '"line"\n\u00e9' * LARGE}
-    small, large = {**parameters, "content": "x"}, parameters
-    for one in (small, large):
-        await writ.submit("file_write", "a", one, sign=sign, reason="why")
-    assert executor.content_types == [JSON, MSGPACK]
-    assert [request.parameters for _, request in executor.requests] == [small, large]
-    request = executor.requests[-1][1]
-    assert (request.statement is not None) == sign
-    if request.statement is not None:
-        statement = open_signed(request.statement, RequestStatement, {KEY.public}, "")
-        assert statement.parameters_digest == keyed_digest(request.salt or "", parameters)
-
-
-async def test_refusal_of_a_large_request_is_read(writ: Writ, executor: ScriptedApi) -> None:
-    executor.script.append(Failure(code="unknown_target", message="there is no \u00e9"))
-    with pytest.raises(errors.Invalid, match="there is no \u00e9"):
-        await writ.submit("file_write", "a", {"file_path": "/srv/f", "content": "x" * LARGE})
-    assert executor.content_types == [MSGPACK]
 
 
 async def test_a_request_with_a_lost_reply_is_repeated_with_the_same_key(
