@@ -37,6 +37,12 @@ class LargeParameters:
         """Return each as JSON by name."""
         return written_texts(self.texts)
 
+    @property
+    def written_bytes(self) -> int:
+        """Return their size as JSON, which is not kept."""
+        written = self.__dict__.get("written") or written_texts(self.texts)
+        return sum(len(bytes(text)) for text in written.values())
+
     @cached_property
     def encrypted(self) -> EncryptedTexts:
         """Return them encrypted. Needs `has_aes`."""

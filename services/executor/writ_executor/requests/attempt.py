@@ -49,6 +49,15 @@ class DecodedAttempt(Attempt, frozen=True, kw_only=True):
     keys: OperationKeys
     """For the operation's digests, also those that are recorded later: the key in use may be another by then."""
     texts: LargeParameters
+    packed: int
+    """The size as JSON, without large texts, of a request in MessagePack; 0 if its size is checked."""
+
+    def check_size(self) -> None:
+        """Raises Invalid for a request that is too large as JSON: its large texts travel on in that form, if policy or
+        an agent needs them so.
+        """
+        if self.packed:
+            wire.check_json_size(self.packed + self.texts.written_bytes, MAX_REQUEST_BYTES)
 
     def with_fingerprint(self) -> Self:
         """Return the attempt with its fingerprint, which takes a millisecond for a large one."""
@@ -117,6 +126,12 @@ def claimed_target(message: Message) -> str:
         return ""
 
 
+def read_request(message: Message) -> tuple[Request, int]:
+    """Return the request, and `DecodedAttempt.packed`. Raises Invalid."""
+    content_type = message.headers.get("Content-Type", wire.JSON)
+    return wire.decode_packed(message.data, Request, content_type=content_type, limit=MAX_REQUEST_BYTES)
+
+
 def fingerprint(keys: OperationKeys, operation: str, request: Request, digests: Mapping[str, str]) -> str:
     """Return the digest of the request, valid or not: the idempotency key of a refused request is used up as well.
     `digests`: those of its large texts.
@@ -127,7 +142,7 @@ def fingerprint(keys: OperationKeys, operation: str, request: Request, digests: 
         raise Invalid("nested too deeply") from error
 
 
-def decoded(attempt: Attempt, request: Request, keys: OperationKeys) -> DecodedAttempt:
+def decoded(attempt: Attempt, request: Request, keys: OperationKeys, packed: int) -> DecodedAttempt:
     """Return the next stage of the attempt. The id is the one chosen by the idempotency key.
 
     A large request gets its fingerprint later, while policy decides. Raises Invalid if it is nested too deeply.
@@ -139,7 +154,7 @@ def decoded(attempt: Attempt, request: Request, keys: OperationKeys) -> DecodedA
         "target": request.target,
     }
     texts = LargeParameters(keys.parameters, request.parameters)
-    read = DecodedAttempt(**fields, request=request, keys=keys, texts=texts)
+    read = DecodedAttempt(**fields, request=request, keys=keys, texts=texts, packed=packed)
     return read if texts.texts and _is_flat(request.parameters) else read.with_fingerprint()
 
 

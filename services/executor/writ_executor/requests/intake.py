@@ -10,7 +10,6 @@ from msgspec import structs
 
 from writ_bus import tasks
 from writ_bus.port import Message
-from writ_contracts import wire
 from writ_contracts.decisions import DecideRequest, Subject
 from writ_contracts.errors import Conflict, Invalid, Unreachable, Untrusted
 from writ_contracts.failures import failure_of
@@ -18,7 +17,7 @@ from writ_contracts.inventory import WRIT, Target
 from writ_contracts.journal import Refused, Requested
 from writ_contracts.life import Life, is_open
 from writ_contracts.operations import Catalogue
-from writ_contracts.requests import MAX_REQUEST_BYTES, Failure, Request, RequestReply
+from writ_contracts.requests import Failure, RequestReply
 from writ_contracts.subjects import parse_request, printable
 from writ_executor.admission.admission import Admission
 from writ_executor.agents.targets import Targets
@@ -40,6 +39,7 @@ from writ_executor.requests.attempt import (
     claimed_target,
     decoded,
     new_attempt,
+    read_request,
 )
 from writ_executor.requests.denials import denial_of
 from writ_executor.requests.early_storage import EarlyCopy, EarlyStorage
@@ -125,11 +125,10 @@ class RequestEndpoint:
             return await self._refuse(attempt, error)
 
     def _decode(self, attempt: Attempt, message: Message) -> DecodedAttempt:
-        content_type = message.headers.get("Content-Type", wire.JSON)
-        request = wire.decode(message.data, Request, content_type=content_type, limit=MAX_REQUEST_BYTES)
+        request, packed = read_request(message)
         request = structs.replace(request, dry_run=self._screening.dry(request.dry_run))
         keys = self._vault.new_keys(chosen_id(attempt, request))
-        return decoded(attempt, request, keys)
+        return decoded(attempt, request, keys, packed)
 
     def _earlier(self, attempt: DecodedAttempt) -> RequestReply | None:
         """Return the answer to an identical earlier request, if its operation is known without reading the journal."""
@@ -233,6 +232,7 @@ class RequestEndpoint:
             event = structs.replace(event, hidden_bytes=prepared.encrypt().plain_bytes)
         event = self._dispatcher.at_once(event)
         await self._dispatcher.give_notice(event)
+        attempt.check_size()  # while large parameters are stored: it may take a millisecond
         keep = seconds_kept(decided.decision, event.timeout, self._config)
         stored = await early.lasts(keep)
         with self._admission.reserve(event, control=definition.control):
