@@ -178,7 +178,7 @@ async def test_a_simulation_tells_what_the_host_lacked_in_its_test_until_the_nex
     assert expected.verdict is not None
     assert expected.verdict.decision == "allow"
     assert expected.fails is not None
-    assert expected.fails.seen_at == expected.host_tested_at
+    assert expected.fails.found_at == expected.host_tested_at
     assert (await writ.policy.can_i("backup_create", "bare", arguments)).fails == expected.fails
     tools, policy = CapabilityTools(writ), PolicyManagementTools(writ)
     shown = await tools.simulate_operation("backup_create", "bare", parameters=arguments)

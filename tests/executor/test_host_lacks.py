@@ -22,7 +22,7 @@ NO_SYSTEMD = HostLack(
     code="unavailable", message="no systemd", operations=["service_stop", "service_start"], dry_run=True
 )
 NO_COMPOSE = HostLack(code="tool_missing", message="no compose", operations=["stack_deploy"])
-FAILS = ExpectedFailure(code="unavailable", message="no systemd", seen_at=9_900.0)
+FAILS = ExpectedFailure(code="unavailable", message="no systemd", found_at=9_900.0)
 
 
 class Executors:
@@ -86,7 +86,7 @@ def test_latest_test_by_any_agent_of_the_pool_counts(known: Executors) -> None:
     known.beat(instance="two", age=50.0)
     assert (known.failure(), known.lacks.tested_at(WEB)) == (None, 9_950.0)
     known.beat(NO_SYSTEMD, age=-1e9)  # it cannot be of the future
-    assert known.failure() == structs.replace(FAILS, seen_at=10_000.0)
+    assert known.failure() == structs.replace(FAILS, found_at=10_000.0)
 
 
 def test_success_of_an_operation_ends_the_lack_of_all_that_need_the_same(known: Executors) -> None:

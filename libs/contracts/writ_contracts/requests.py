@@ -163,13 +163,13 @@ class WaitingReason(Struct, frozen=True, kw_only=True):
 
 
 class ExpectedFailure(Struct, frozen=True, kw_only=True):
-    """The failure with which an accepted operation would end, as far as that is known before it runs. `seen_at`: when
+    """The failure with which an accepted operation would end, as far as that is known before it runs. `found_at`: when
     an agent found the cause in a target test (Unix seconds); None where the target's entry is the cause.
     """
 
     code: str
     message: str
-    seen_at: float | None = None
+    found_at: float | None = None
 
 
 class OperationView(Struct, frozen=True, kw_only=True):

@@ -98,7 +98,7 @@ def simulation_result(answer: SimulateReply, operation_type: str, target_id: str
 
 
 def forecast(answer: SimulateReply) -> Result:
-    """Return what would become of an accepted operation. `seen_at`: when its agent found the cause on the host."""
+    """Return what would become of an accepted operation. `found_at`: when its agent found the cause on the host."""
     return {
         "waiting": answer.waiting.text if answer.waiting else "",
         "would_fail": msgspec.to_builtins(answer.fails),
@@ -107,7 +107,7 @@ def forecast(answer: SimulateReply) -> Result:
 
 def refusal(error: WritError) -> Result:
     """Return the same of a request that would be refused before a decision."""
-    return {"waiting": "", "would_fail": {"code": error.code, "message": str(error), "seen_at": None}}
+    return {"waiting": "", "would_fail": {"code": error.code, "message": str(error), "found_at": None}}
 
 
 def explanation_result(found: Explanation) -> Result:

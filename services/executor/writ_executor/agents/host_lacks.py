@@ -36,10 +36,10 @@ class HostLacks:
 
     def failure(self, target: Target, operation: Operation, *, dry_run: bool) -> ExpectedFailure | None:
         """Return the failure with which the operation would end."""
-        lacks, seen_at = self._lacks(target)
+        lacks, found_at = self._lacks(target)
         for lack in lacks:
             if operation.name in lack.operations and (lack.dry_run or not dry_run):
-                return _failure(lack, seen_at)
+                return _failure(lack, found_at)
         return None
 
     def tested_at(self, target: Target) -> float | None:
@@ -48,8 +48,8 @@ class HostLacks:
 
     def failures(self, target: Target) -> dict[str, ExpectedFailure]:
         """Return the failures of all operations that would fail there, by name."""
-        lacks, seen_at = self._lacks(target)
-        return {name: _failure(lack, seen_at) for lack in lacks for name in lack.operations}
+        lacks, found_at = self._lacks(target)
+        return {name: _failure(lack, found_at) for lack in lacks for name in lack.operations}
 
     def _lacks(self, target: Target) -> tuple[list[HostLack], float | None]:
         """Return the lacks that the latest test found, and the time of the test; None without one that counts."""
@@ -57,14 +57,14 @@ class HostLacks:
         heartbeat, test, ago = min(tests, key=lambda one: one[2], default=(None, None, 0.0))
         if heartbeat is None or test is None or ago > KNOWN_SECONDS or test.entry != entry_digest(target):
             return [], None
-        seen_at = float(round(self._now() - ago))
+        found_at = float(round(self._now() - ago))
         known = [heartbeat.lacks[place] for place in test.lacks if place < len(heartbeat.lacks)]
-        return [lack for lack in known if not self._is_over(lack, target.id, seen_at)], seen_at
+        return [lack for lack in known if not self._is_over(lack, target.id, found_at)], found_at
 
-    def _is_over(self, lack: HostLack, target: str, seen_at: float) -> bool:
+    def _is_over(self, lack: HostLack, target: str, found_at: float) -> bool:
         """Return whether an operation has succeeded since that could not."""
-        return any(self._succeeded.get((target, name), 0.0) > seen_at for name in lack.operations)
+        return any(self._succeeded.get((target, name), 0.0) > found_at for name in lack.operations)
 
 
-def _failure(lack: HostLack, seen_at: float | None) -> ExpectedFailure:
-    return ExpectedFailure(code=lack.code, message=lack.message, seen_at=seen_at)
+def _failure(lack: HostLack, found_at: float | None) -> ExpectedFailure:
+    return ExpectedFailure(code=lack.code, message=lack.message, found_at=found_at)

@@ -190,7 +190,7 @@ _JUDGED: dict[str, Schema] = {
     "waiting": _TEXT,
     "would_fail": {
         "description": "The failure with which the request would end although policy allows it: `code`, `message`, "
-        "and `seen_at` if an agent found the cause on the host in its last test.",
+        "and `found_at` if an agent found the cause on the host in its last test.",
         "anyOf": [{"type": "object"}, {"type": "null"}],
     },
 }

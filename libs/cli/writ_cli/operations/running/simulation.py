@@ -59,9 +59,9 @@ def notices(waiting: WaitingReason | None, fails: ExpectedFailure | None, target
 
 
 def failure_text(fails: ExpectedFailure, target: str) -> str:
-    if fails.seen_at is None:
+    if fails.found_at is None:
         return f"{fails.code}: {fails.message}"
-    seen = times.date(fails.seen_at)
+    seen = times.date(fails.found_at)
     return f"{fails.code}: {fails.message}; found at {seen}, `writ target test {target}` tests it again"
 
 
