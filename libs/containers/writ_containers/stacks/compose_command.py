@@ -38,10 +38,9 @@ async def up(
         environment = {"PATH": PATH, "HOME": empty, "DOCKER_CONFIG": empty, **found}
         (Path(empty) / "config.json").write_bytes(config)  # the folder is ours alone
         arguments = [*command, "--ansi", "never", "--progress", "plain", "--file", "-", "up", "--detach", *options]
-        status, text = await _run(operation_id, arguments, environment, empty, file)
-        if status and not await version():
+        if not await version():  # first: after a failed `up` nobody knows what was done
             raise Unreachable(NO_COMPOSE, code="tool_missing")
-        return status, text
+        return await _run(operation_id, arguments, environment, empty, file)
 
 
 async def stack_deploy(
