@@ -1,5 +1,7 @@
 """A path or network that a target's entry does not declare is refused in hostops' own words."""
 
+from ipaddress import ip_network
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,7 +48,7 @@ def test_path_is_refused_as_hostops_refuses_it(path: str, roots: list[FileRoot])
 @given(network=NETWORKS, declared=st.lists(NETWORKS, min_size=1, max_size=3))
 def test_network_is_refused_as_hostops_refuses_it(network: str, declared: list[str]) -> None:
     try:
-        scan._refuse_undeclared(scan.ipaddress.ip_network(network), tuple(declared))
+        scan._refuse_undeclared(ip_network(network), tuple(declared))
         expected = None
     except HostError as error:
         expected = (error.code, error.message)
@@ -63,15 +65,15 @@ def test_each_path_of_an_operation_is_refused_by_hostops(operation: str, names: 
     needed = {"file_write": {"content": "x"}, "backup_restore": {"backup_id": "b"}, "backup_create": {"backup_id": "b"}}
     named = {"snapshot_name": "s"} if operation.startswith("snapshot_") and operation != "snapshot_list" else {}
     for name in names:
-        others = dict.fromkeys(names, "/srv/files/a") | {name: "/srv/other"}
-        parameters = CATALOGUE[operation].check({**others, **needed.get(operation, {}), **named})
+        paths_given = {one: f"/srv/files/{one}" for one in names} | {name: "/srv/other"}
+        parameters = CATALOGUE[operation].check({**paths_given, **needed.get(operation, {}), **named})
         found = undeclared(host([FileRoot(path="/srv/files")]), CATALOGUE[operation], parameters)
         assert found is not None
         assert found[0] == "outside_roots"
         assert undeclared(host([FileRoot(path="/srv")]), CATALOGUE[operation], parameters) is None
         assert undeclared(host([], backend="docker"), CATALOGUE[operation], parameters) is None
-    if operation.startswith(("file_", "snapshot_")):
-        sent = {key: value for key, value in parameters.items() if key != "timeout" and value is not None}
-        request = {"id": "s1", "action": "run", "operation": operation, "parameters": sent, "timeout": 5}
-        done = run({**request, "target": {"file_roots": []}})
-        assert (done["code"], done["message"]) == undeclared(host([]), CATALOGUE[operation], parameters)
+        if operation.startswith(("file_", "snapshot_")):
+            sent = {key: value for key, value in parameters.items() if key != "timeout" and value is not None}
+            request = {"id": "s1", "action": "run", "operation": operation, "parameters": sent, "timeout": 5}
+            done = run({**request, "target": {"file_roots": []}})
+            assert (done["code"], done["message"]) == undeclared(host([]), CATALOGUE[operation], parameters)

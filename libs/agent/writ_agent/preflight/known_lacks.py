@@ -24,7 +24,7 @@ ROW_BYTES = 256
 """A SurveyedTarget has no more bytes, for its lacks are few."""
 
 
-class _Found(Struct, frozen=True):
+class _TestFinding(Struct, frozen=True):
     """The finding of a test. `at`: the boot clock."""
 
     entry: str
@@ -39,7 +39,7 @@ class KnownLacks:
         """`clock`: the boot clock. `changed` is called after each test."""
         self._clock = clock
         self._changed = changed
-        self._found: OrderedDict[str, _Found] = OrderedDict()
+        self._found: OrderedDict[str, _TestFinding] = OrderedDict()
 
     def record(self, target: Target, fails: Mapping[str, Failing]) -> None:
         """Record the finding of a test that reached the host. `fails`: the operations that cannot succeed there."""
@@ -51,7 +51,7 @@ class KnownLacks:
             for one, operations in names.items()
         )
         self._found.pop(target.id, None)
-        self._found[target.id] = _Found(entry_digest(target), self._clock(), lacks)
+        self._found[target.id] = _TestFinding(entry_digest(target), self._clock(), lacks)
         if len(self._found) > MOST_SURVEYED:
             self._found.popitem(last=False)
         self._changed()

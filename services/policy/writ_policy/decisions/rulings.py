@@ -262,9 +262,7 @@ class Judge(Struct, frozen=True, kw_only=True):
         return None if principal is None else self.snapshot.session(principal, subject.key)
 
     def is_own(self, operation: str, principal: str, owner: str | None, parameters: Mapping[str, Any]) -> bool:
-        """Return true for a control operation on something of the principal's own. `owner`: of the operation on which
-        it acts.
-        """
+        """Return true for a control operation on something of its own. `owner`: of the operation on which it acts."""
         if operation == "window_end":
             return is_own_window(self.snapshot, self.control, principal, parameters, self.now)
         if operation == "session_end":
