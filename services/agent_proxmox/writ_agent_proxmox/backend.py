@@ -12,6 +12,7 @@ from writ_agent.backends.hostops_requests import LISTING_SECONDS
 from writ_agent.backends.port import ProbeResult, Progress, TargetTestResult, Task, TaskResult, cannot_list, lacks
 from writ_agent.backends.target_health import TargetHealth
 from writ_agent_proxmox.connection.api import Apis
+from writ_agent_proxmox.connection.replies import NO_RIGHTS
 from writ_agent_proxmox.listings import LISTINGS
 from writ_agent_proxmox.operations.actions import Actions
 from writ_agent_proxmox.operations.table import OPERATIONS
@@ -27,7 +28,7 @@ from writ_contracts.inventory import Target
 Result = TypeVar("Result")
 SETTLE_SECONDS = 3.0
 LOG_CHARACTERS = 16_000
-_NOT_WELL = frozenset({"auth_failed", "certificate_changed", "no_credentials", "no_rights"})
+_NOT_WELL = frozenset({"auth_failed", "certificate_changed", "no_credentials", NO_RIGHTS})
 
 
 class ProxmoxBackend:

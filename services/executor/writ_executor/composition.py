@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from writ_contracts.life import AcceptedLife, State
+from writ_executor.agents.host_lacks import HostLacks
 from writ_executor.agents.notices import NoticeEndpoint
 from writ_executor.control.archiving import ArchiveOperation
 from writ_executor.control.operations import ControlOperations
@@ -83,7 +84,7 @@ def compose(base: Foundation) -> Components:
     visible, dry = TargetVisibility(base.policy), config.dry_run_only
     screening = RequestScreening(base.targets, visible, base.admission, controls, lives, dry_run_only=dry)
     return Components(
-        after_event=_after_event(base.background, accepted, outcomes),
+        after_event=_after_event(base.background, accepted, outcomes, base.host_lacks),
         sweep=_sweep(base, steps, controls, accepted),
         intake=_intake(base, screening, accepted, steps.dispatcher),
         claims=_claims(base, outcomes),
@@ -241,13 +242,20 @@ def _queries(base: Foundation, steps: _Steps, screening: RequestScreening, gener
         Buckets(config.rate, config.burst),
         generations,
         WaitingReasons(index, base.presence, base.time.now, steps.previews.refusal),
+        base.host_lacks,
         base.recorder.clock,
     )
 
 
-def _after_event(background: BackgroundTasks, accepted: AcceptedOperations, outcomes: OutcomeRecorder) -> OnEvent:
+def _after_event(
+    background: BackgroundTasks, accepted: AcceptedOperations, outcomes: OutcomeRecorder, lacks: HostLacks
+) -> OnEvent:
     def happened(life: AcceptedLife, kind: str) -> None:
-        """Continue or clean up an operation after policy recorded people's verdicts."""
+        """Continue or clean up an operation after policy recorded people's verdicts. A success shows what a host
+        has.
+        """
+        if kind == "finished" and life.outcome == "succeeded":
+            lacks.succeeded(life.requested.target, life.requested.operation, life.time)
         if kind == "approved" and life.state is State.APPROVED:
             background.spawn("approved", accepted.begin(life))
         elif kind == "rejected":
