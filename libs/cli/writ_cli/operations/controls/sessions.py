@@ -54,6 +54,7 @@ async def login(settings: Settings, span: str, ssh_key: Path | None) -> int:
         installation=context.installation,
         seed=key.seed.decode(),
         until=time.time() + seconds,
+        url=context.url,
     )
     async with await Writ.within(context, key.seed, wait=CONNECT_SECONDS):  # NATS admits it, or nothing is kept
         settings.sessions.save(context, file)
@@ -84,15 +85,26 @@ async def logout(settings: Settings) -> int:
         return Exit.DONE
     try:
         writ = await settings.connect()
-    except Forbidden:
+    except Forbidden as error:
         if settings.environ.get("WRIT_KEY_FILE"):  # it is another key that NATS does not know
             raise
+        if session.url not in ("", context.url):
+            raise _other_server(settings, session) from error
         settings.sessions.forget(context)
         why = f"NATS at {context.url} does not know its key"
         _show_ended(settings.screen, session.session, f"session {session.session} is forgotten: {why}")
         return Exit.DONE
     async with writ:
         return await _end_own(settings, writ, session)
+
+
+def _other_server(settings: Settings, session: SessionFile) -> Forbidden:
+    """Return the error for a server that need not know the session: it was opened at another one, and may go on."""
+    context = settings.where()
+    return Forbidden(
+        f"NATS at {context.url} does not know session {session.session}, which was opened at {session.url}: log out"
+        f" there, or delete {settings.sessions.path(context)} if it has ended"
+    )
 
 
 async def _end_own(settings: Settings, writ: Writ, session: SessionFile, reason: str = "") -> int:
