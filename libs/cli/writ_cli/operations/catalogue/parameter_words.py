@@ -75,6 +75,17 @@ def types_of(parameters: type[Struct]) -> Types:
     return {field.encode_name: _plain(field.type) for field in info.fields}
 
 
+def values_of(parameters: type[Struct], name: str) -> list[str]:
+    """Return the values of a parameter with a closed set of them, as one writes them; none for another parameter."""
+    match types_of(parameters).get(name):
+        case inspect.BoolType():
+            return ["true", "false"]
+        case inspect.LiteralType() as literal:
+            return [str(value) for value in literal.values]
+        case _:
+            return []
+
+
 def _plain(kind: inspect.Type) -> inspect.Type:
     if isinstance(kind, inspect.Metadata):
         return _plain(kind.type)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from writ_bus.errors import Forbidden
+from writ_cli.arguments import completed_names
 from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.options import asking, listing
 from writ_cli.context.connecting import CONNECT_SECONDS
@@ -156,7 +157,7 @@ def _row(one: SessionView) -> tuple[object, ...]:
 
 
 @sessions.command("revoke")
-@click.argument("session_id", metavar="SESSION")
+@click.argument("session_id", metavar="SESSION", shell_complete=completed_names.sessions)
 @click.option("--reason", "-r", default="", help="Why, for the record.")
 @asking
 async def revoke(settings: Settings, session_id: str, reason: str) -> int:
