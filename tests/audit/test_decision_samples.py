@@ -1,7 +1,7 @@
 """Samples of recorded decisions, as audit takes them."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -42,10 +42,18 @@ def frequent_passes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def sampling(
-    asking: Asking, folder: Path, *, age: float = AFTER, indexed: int = 0, on: bool = True, **changed: Any
+    asking: Asking,
+    folder: Path,
+    *,
+    age: float = AFTER,
+    indexed: int = 0,
+    on: bool = True,
+    alarmed: Callable[[str], None] = print,
+    **changed: Any,
 ) -> AsyncIterator[tuple[DecisionSamples, Counted]]:
     """Yield running samples, which choose every decision, and what they count. `age`: of the events, in seconds.
-    `indexed`: the last event that an earlier process got. `changed`: other parts of the bus.
+    `indexed`: the last event that an earlier process got. `alarmed` receives the kind of each finding. `changed`:
+    other parts of the bus.
     """
     counted = Counted()
     config = AuditConfig(
@@ -65,7 +73,7 @@ async def sampling(
         config,
         cast(Bus, SimpleNamespace(**parts)),
         PolicyKeys(config.policy_key, None),
-        SecurityEvents(parts["journal"], asking.clock, print),
+        SecurityEvents(parts["journal"], asking.clock, alarmed),
         counted.put_nowait,
         lambda: asking.clock.now + age,
         index,
@@ -170,6 +178,21 @@ async def test_a_verdict_that_waited_when_audit_ended_is_checked_once_by_the_nex
             await reached(tmp_path, second.sequence)
             assert counted.empty()
         assert await findings(asking) == [f"event {one.sequence}" for one in (first, second)]
+
+
+async def test_a_finding_made_again_after_a_rebuild_of_the_index_raises_no_second_alarm(tmp_path: Path) -> None:
+    async with publishable(tmp_path) as asking:
+        record, alarms = await forged_rejection(asking), list[str]()
+        for again in (False, True):
+            async with sampling(asking, tmp_path, alarmed=alarms.append) as (samples, counted):
+                samples.offer(record, again)
+                assert await counted.get() == "differs"
+        later = await forged_rejection(asking)  # received before a kill, and not checked then
+        async with sampling(asking, tmp_path, alarmed=alarms.append) as (samples, counted):
+            samples.offer(later, again=True)
+            assert await counted.get() == "differs"
+        assert alarms == ["broken_record", "broken_record"]
+        assert await findings(asking) == [f"event {one.sequence}" for one in (record, later)]
 
 
 async def test_a_sampled_decision_that_waited_when_audit_ended_is_checked_once_by_the_next_process(
