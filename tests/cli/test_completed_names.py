@@ -2,8 +2,11 @@
 
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import click
+import msgspec
 import pytest
 from tests.cli.test_help import commands
 
@@ -50,7 +53,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
         {**local_target("web-1", folder / "files"), "tags": ["web"]},
         {**local_target("db-1", folder / "files"), "tags": ["old"], "connection": {"host": "far"}},
     ]
-    principals = [
+    principals: list[tuple[str, dict[str, Any]]] = [
         ("alice", {}),
         ("claude", {"kind": "agent", "acts_for": "alice"}),
         ("hub", {"kind": "gateway", "roles": []}),
@@ -76,6 +79,16 @@ def test_keys_and_tokens_are_completed_by_name_and_id(home: Home) -> None:
     _, entry = create_token(home.gateway_tokens, "claude", now=time.time(), lifetime=60.0, note="")
     assert completed("token", "revoke") == [entry.id]
     assert completed("agent", "token", last="local-f") == ["local-far"]
+
+
+def test_option_is_completed_by_the_argument_before_it(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    far = home.make_key("agent-local-far").public
+    home.seed_file("agent-local-far").unlink()
+    assert completed("keys", "rotate", "agent-local-far", "--key") == [far]
+    scanner = SimpleNamespace(options=msgspec.defstruct("Options", ["severity"]))
+    monkeypatch.setattr("writ_runtime.plugins.entry_points.load_scanners", lambda: {"trivy": scanner})
+    assert completed("scan", "run", "trivy", "--with") == ["severity="]
+    assert completed("scan", "run") == ["trivy"]
 
 
 def test_principals_are_completed_by_their_kind() -> None:

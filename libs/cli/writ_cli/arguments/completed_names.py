@@ -4,7 +4,7 @@ As in `completion`, they are read and imported when a shell needs them.
 """
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -80,8 +80,9 @@ def hidden_parameters(context: click.Context, parameter: click.Parameter, word: 
     from writ_contracts.parameters import Class, classes  # noqa: PLC0415 - see the module
 
     async def operation(writ: "Writ") -> list[tuple[str, str]]:
-        readable = [*await writ.approvals.every_pending(), *await writ.open_operations()]
-        return [(one.operation, "") for one in readable if one.operation_id in _given(context, "operation")]
+        pending = {one.operation_id: one.operation for one in await writ.approvals.every_pending()}
+        own = {one.operation_id: one.operation for one in await writ.open_operations()}
+        return [(name, "") for number, name in (pending | own).items() if number == _first(context)]
 
     known = catalogue()
     named = {one.value for one in asked(operation, context, "")}
@@ -148,7 +149,7 @@ def agent_keys(context: click.Context, parameter: click.Parameter, word: str) ->
     def keys(home: Home) -> list[str]:
         from writ_installation.administration.remote_agent_keys import keys_elsewhere  # noqa: PLC0415 - see the module
 
-        return keys_elsewhere(home, str(context.params.get("name") or ""))
+        return keys_elsewhere(home, _first(context))
 
     return items(read(keys, context), word)
 
@@ -159,15 +160,15 @@ def scanner_options(context: click.Context, parameter: click.Parameter, word: st
     def names() -> list[str]:
         from writ_runtime.plugins.entry_points import load_scanners  # noqa: PLC0415 - see the module
 
-        scanner = load_scanners().get(str(context.params.get("scanner")))
+        scanner = load_scanners().get(_first(context))
         return [] if scanner is None else [f"{name}=" for name in scanner.options.__struct_fields__]
 
     return installed(names)(context, parameter, word)
 
 
-def _given(context: click.Context, name: str) -> tuple[str, ...]:
-    value: Any = context.params.get(name) or ()
-    return (value,) if isinstance(value, str) else tuple(value)
+def _first(context: click.Context) -> str:
+    """Return the first argument before an option whose value is to be completed: click leaves it unread then."""
+    return str(context.args[0]) if context.args else ""
 
 
 def _sites(home: Home) -> list[str]:

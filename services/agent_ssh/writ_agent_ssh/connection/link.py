@@ -314,8 +314,8 @@ def _not_the_host(where: str, trusted: PinnedHostKeys | None) -> WritError:
 
 
 def _short(error: Exception) -> str:
-    if isinstance(error, OSError) and (error.errno or 0) > 0:  # asyncio says "Connect call failed" for any reason
-        text = os.strerror(error.errno)
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        text = os.strerror(error.errno)  # asyncio's own text is "Connect call failed" for any reason
     else:
         text = error.reason if isinstance(error, asyncssh.Error) else getattr(error, "strerror", None) or str(error)
     return (text or type(error).__name__)[:200]
