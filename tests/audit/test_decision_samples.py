@@ -1,7 +1,7 @@
 """Samples of recorded decisions, as audit takes them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -42,20 +42,12 @@ def frequent_passes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def sampling(
-    asking: Asking,
-    folder: Path,
-    *,
-    age: float = AFTER,
-    indexed: int = 0,
-    on: bool = True,
-    alarmed: Callable[[str], None] = print,
-    **changed: Any,
+    asking: Asking, folder: Path, *, age: float = AFTER, indexed: int = 0, on: bool = True, **changed: Any
 ) -> AsyncIterator[tuple[DecisionSamples, Counted]]:
     """Yield running samples, which choose every decision, and what they count. `age`: of the events, in seconds.
-    `indexed`: the last event that an earlier process got. `alarmed` receives the kind of each finding. `changed`:
-    other parts of the bus.
+    `indexed`: the last event that an earlier process got. `changed`: other parts of the bus; `alarmed` for findings.
     """
-    counted = Counted()
+    counted, alarmed = Counted(), changed.pop("alarmed", print)
     config = AuditConfig(
         nats_url="nats://127.0.0.1",
         installation="",

@@ -12,14 +12,12 @@ from tests.audit.history import History
 from tests.audit.replica import kinds, policy, replica, search, trace
 
 from writ_audit import index_follower, reports
-from writ_audit.decision_samples import DecisionSamples
 from writ_audit.metrics import metrics
 from writ_audit.service import Audit
 from writ_bus.errors import Unreachable
 from writ_bus.port import Entry
 from writ_contracts import subjects
 from writ_contracts.agents import ReportMessage, SecurityReport
-from writ_contracts.history.records import Record
 from writ_contracts.journal import Dispatched
 from writ_contracts.wire import decode, decode_event, encode
 from writ_runtime.journal.security_events import security_event
@@ -54,35 +52,6 @@ async def test_an_index_that_was_lost_is_made_again(bus: MemoryBus, tmp_path: Pa
     (tmp_path / "audit.sqlite").unlink()
     async with replica(bus, tmp_path):
         assert await all_of(bus, 30) == ids[::-1]
-
-
-async def test_events_of_a_rebuild_are_known_to_have_been_received_before(
-    bus: MemoryBus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    received = list[tuple[int, bool]]()
-
-    def offer(_: DecisionSamples, record: Record, again: bool) -> None:
-        received.append((record.sequence, again))
-
-    monkeypatch.setattr(DecisionSamples, "offer", offer)
-    history = History(bus)
-    await history.carried_out("alice", "k1")
-    async with replica(bus, tmp_path):
-        await all_of(bus, 1)
-        await history.carried_out("alice", "k2")
-        await all_of(bus, 2)
-        with sqlite3.connect(tmp_path / "audit.sqlite") as connection:
-            connection.execute("DROP TABLE events")
-        connection.close()
-        await history.carried_out("alice", "k3")
-        await all_of(bus, 3)
-    (tmp_path / "audit.sqlite").unlink()
-    async with replica(bus, tmp_path):
-        await all_of(bus, 3)
-    last = max(sequence for sequence, _ in received)
-    firsts = [sequence for sequence, again in received if not again]
-    assert firsts == [*range(1, last + 1)]
-    assert len(received) >= 2 * last + 8, "two rebuilds, of eight and of all events"
 
 
 async def test_indexed_events_are_counted_by_kind_with_their_volume(bus: MemoryBus, tmp_path: Path) -> None:

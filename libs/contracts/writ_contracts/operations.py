@@ -83,7 +83,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     ahead: bool = False
     settled: tuple[str, ...] = ()
     quotes: str = ""
-    quoted: tuple[str, ...] = ("file_path",)
+    quoted: tuple[str, ...] = ()
     on_engine: bool = False
     declared: Literal["", "backup", "scan_networks"] = ""
     all_without: str = ""

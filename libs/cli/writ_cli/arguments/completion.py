@@ -59,7 +59,7 @@ def parameters(context: click.Context, parameter: click.Parameter, word: str) ->
     if definition is None:
         return []
     if "=" in word:
-        from writ_cli.operations.catalogue.parameter_words import values_of  # noqa: PLC0415 - see the module
+        from writ_cli.arguments.parameter_types import values_of  # noqa: PLC0415 - see the module
 
         name = word.partition("=")[0]
         return items((f"{name}={value}" for value in values_of(definition.parameters, name)), word)

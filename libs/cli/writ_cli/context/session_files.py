@@ -1,6 +1,6 @@
 """The keys of `writ login`: a file for each installation and principal, for its owner alone.
 
-An installation whose id is not known here is told from others by the address of its server.
+The address of its server names an installation whose id is not known here.
 """
 
 import hashlib

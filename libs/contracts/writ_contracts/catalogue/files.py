@@ -153,6 +153,7 @@ OPERATIONS = (
         preview=True,
         settled=("exists", "version", "mode"),
         quotes="file_read",
+        quoted=("file_path",),
         by_digest=("content",),
     ),
     Operation(

@@ -120,10 +120,10 @@ class StorageWatch:
 
     async def watch(self) -> None:
         """Judge, until cancelled."""
-        async with asyncio.TaskGroup() as probes:
+        async with asyncio.TaskGroup() as group:
             while True:
                 if not self._waiting and self.problem is None:  # idle: there is nothing to judge
-                    await self._next_write(probes)
+                    await self._next_write(group)
                 self._see_server()
                 left = UNANSWERED - self._silence()
                 await asyncio.sleep(min(left, CHECK_EVERY) if left > 0 else CHECK_EVERY)
@@ -135,7 +135,7 @@ class StorageWatch:
                 ):
                     await self._suspect()
 
-    async def _next_write(self, probes: asyncio.TaskGroup) -> None:
+    async def _next_write(self, group: asyncio.TaskGroup) -> None:
         """Wait for a write, at last for the idle probe."""
         self._begun.clear()
         if self.idle_probe is not None:
@@ -145,7 +145,7 @@ class StorageWatch:
                     await self._begun.wait()
             if not self._begun.is_set():
                 self._probed = time.monotonic()
-                probes.create_task(self._store_idle(self.idle_probe))
+                group.create_task(self._store_idle(self.idle_probe))
         await self._begun.wait()
 
     async def _store_idle(self, probe: Probe) -> None:

@@ -9,9 +9,9 @@ from msgspec import NODEFAULT, inspect
 
 from writ_cli.arguments import completed_names, completion
 from writ_cli.arguments.options import listing, local
+from writ_cli.arguments.parameter_types import types_of
 from writ_cli.arguments.usual_names import PluralCommand
 from writ_cli.context.settings import Settings
-from writ_cli.operations.catalogue.parameter_words import types_of
 from writ_cli.terminal.exit_status import Exit
 from writ_contracts.errors import Invalid
 from writ_contracts.nearest_name import near
