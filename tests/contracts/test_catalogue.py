@@ -130,6 +130,7 @@ SECRET_OUTPUT = {
     ("container_logs", "log"),
     ("file_read", "content"),
     ("file_write", "diff"),
+    ("file_copy", "diff"),
     ("network_test", "detail"),
     *((name, "log") for name in ("guest_create", "guest_stop", "guest_migrate")),
     ("task_log", "log"),

@@ -125,6 +125,31 @@ async def test_status_gives_the_reason_why_nats_cannot_be_reached(tmp_path: Path
     assert reason == f"journal: {url} cannot be reached: it does not offer TLS, which this client requires"
 
 
+@pytest.mark.parametrize(
+    ("kind", "advice"),
+    [
+        ("system", "`writ init --system --upgrade` makes a new one, then restart everything"),
+        ("containers", "`init` makes a new one, then restart everything"),
+        ("up", "`writ down`, then `writ up` make a new one"),
+    ],
+)
+async def test_status_without_its_key_shows_the_processes_and_how_to_replace_it(
+    tmp_path: Path, kind: str, advice: str
+) -> None:
+    home = prepare(tmp_path)
+    if kind == "system":
+        home = Home(home.root, Site(url="nats://x:4222", listen="x", port=4222, monitor_port=8222, state=str(tmp_path)))
+    elif kind == "containers":
+        home.servers.mkdir()
+    home.seed_file("status").unlink()
+    async with process({"policy": _well}) as policy:
+        observed = await status(home, {"WRIT_SERVICES": f"127.0.0.1:{policy}", "NATS_URL": "nats://127.0.0.1:1"})
+    [reason] = degradations(observed)
+    assert [one.state for one in observed.processes] == ["ready"]
+    assert reason.startswith(f"journal: {home.seed_file('status')}: can't be read: ")
+    assert reason.endswith(f"; {advice}")
+
+
 async def test_status_names_ill_and_silent_processes(tmp_path: Path) -> None:
     home = prepare(tmp_path)
     async with process({"policy": _file, "bus": _well}) as policy, process({"bus": _bus}) as executor:
@@ -149,6 +174,9 @@ async def test_status_by_addresses_reports_a_ready_installation(tmp_path: Path) 
         ports = own_ports(installation)
         addresses = " ".join(f"127.0.0.1:{port}" for port in ports)
         ended = await installation.writ("status", environ={"WRIT_SERVICES": addresses, "NATS_URL": installation.url})
+        installation.home.seed_file("status").unlink()
+        lost = await installation.writ("status")
+    assert (lost.status, lost.out.count("status.seed: can't be read")) == (1, 1), "NATS is ready for all that is known"
     assert ended.status == 0, ended
     assert len(ports) >= 4
     assert "journal: " in ended.out

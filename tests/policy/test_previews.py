@@ -161,3 +161,18 @@ async def test_a_diff_quotes_what_the_requester_may_read(asking: Asking, path: s
     decided = await asking.decide(subject, look=["preview"], look_until=asking.clock.now + 60, look_key="ab" * 32)
     assert decided.look is not None
     assert ("diff" in read(decided.look, ReadGrant).actions) == quotes
+
+
+@pytest.mark.parametrize(
+    ("readable", "quotes"), [(["/srv/a", "/srv/b"], True), (["/srv/a"], False), (["/srv/b"], False), ([], False)]
+)
+async def test_a_diff_of_a_copy_quotes_what_the_requester_may_read_at_both_ends(
+    asking: Asking, readable: list[str], quotes: bool
+) -> None:
+    reads = {**READS, "parameter_constraints": {"file_path": {"allowed_values": readable}}}
+    copies = {**COPIES, "requires_approval": False}
+    asking.files.policy(copies, *([reads] if readable else []))
+    subject = asking.subject("file_copy", parameters=FILES, dry_run=True)
+    decided = await asking.decide(subject, look=["preview"], look_until=asking.clock.now + 60, look_key="ab" * 32)
+    assert decided.look is not None
+    assert ("diff" in read(decided.look, ReadGrant).actions) == quotes

@@ -58,6 +58,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     and has public parameters alone, so an agent may read while its claim is under way. `settled`: fields of the
     baseline which must not differ between an approved preview and the start. `quotes`: the operation which reads the
     content quoted by a diff in the preview. Without a permission for it, the diff has the new content alone.
+    `quoted`: the parameters with the paths of that content, each of which the requester must be permitted to read.
     `on_engine`: it needs a container engine, which a host has only if its entry declares one (`docker`).
     `declared`: the key of the target's entry that it needs.
     `by_digest`: parameters whose large texts policy may leave unread, if no rule constrains them. Policy checks a
@@ -82,6 +83,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     ahead: bool = False
     settled: tuple[str, ...] = ()
     quotes: str = ""
+    quoted: tuple[str, ...] = ()
     on_engine: bool = False
     declared: Literal["", "backup", "scan_networks"] = ""
     all_without: str = ""

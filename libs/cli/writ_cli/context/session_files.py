@@ -1,5 +1,9 @@
-"""The keys of `writ login`: a file for each installation and principal, for its owner alone."""
+"""The keys of `writ login`: a file for each installation and principal, for its owner alone.
 
+The address of its server names an installation whose id is not known here.
+"""
+
+import hashlib
 import time
 from pathlib import Path
 
@@ -20,6 +24,8 @@ class SessionFile(Struct, frozen=True, kw_only=True):
     installation: str
     seed: str
     until: float
+    url: str = ""
+    """The server at which it was opened."""
 
 
 class SessionFiles:
@@ -41,7 +47,7 @@ class SessionFiles:
         return found is not None and time.time() >= found.until
 
     def _read(self, context: Context) -> SessionFile | None:
-        path = self._path(context)
+        path = self.path(context)
         if not path.exists():
             return None
         try:
@@ -52,10 +58,12 @@ class SessionFiles:
     def save(self, context: Context, session: SessionFile) -> None:
         """Write the file of a session, instead of an earlier one."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_atomically(self._path(context), msgspec.json.encode(session))
+        write_atomically(self.path(context), msgspec.json.encode(session))
 
     def forget(self, context: Context) -> None:
-        self._path(context).unlink(missing_ok=True)
+        self.path(context).unlink(missing_ok=True)
 
-    def _path(self, context: Context) -> Path:
-        return self._folder / f"{context.installation or 'unnamed'}-{context.principal}.json"
+    def path(self, context: Context) -> Path:
+        """Return the file of the session of the context's principal, whether or not there is one."""
+        installation = context.installation or f"at-{hashlib.sha256(context.url.encode()).hexdigest()[:16]}"
+        return self._folder / f"{installation}-{context.principal}.json"

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import structs
 from rich.text import Text
 
+from writ_cli.arguments import completed_names
 from writ_cli.arguments.options import asking
 from writ_cli.context.settings import Settings
 from writ_cli.policy.added_warnings import added_warnings
@@ -44,8 +45,8 @@ Side = int | Path
 
 
 @click.command()
-@click.argument("old", metavar="[OLD]")
-@click.argument("new", required=False, metavar="NEW")
+@click.argument("old", metavar="[OLD]", shell_complete=completed_names.version_or_file)
+@click.argument("new", required=False, metavar="NEW", shell_complete=completed_names.version_or_file)
 @INVENTORY
 @PRINCIPALS
 @click.option("--exit-code", is_flag=True, help="Exit status 1 when something changes.")

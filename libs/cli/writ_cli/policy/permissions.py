@@ -94,7 +94,7 @@ async def who_can(
 @click.option("--role", type=click.Choice(get_args(Role)), help="On targets of this role.")
 @target_option("On this target.")
 @principal_option("To this principal.", "who")
-@click.option("--principal-role", metavar="ROLE", help="To principals of this role.")
+@click.option("--principal-role", metavar="ROLE", help="To principals of this role.", shell_complete=completion.roles)
 @click.option("--all", "everything", is_flag=True, help="To everybody.")
 @click.option("--never", is_flag=True, help="Also list operations that are never allowed.")
 @AT

@@ -10,8 +10,6 @@ from contextlib import suppress
 
 from msgspec import Struct, structs
 
-from writ_bus.errors import BusError
-from writ_bus.nats.bus import connect
 from writ_bus.port import Usage
 from writ_contracts.errors import Invalid, TimedOut, Unreachable
 from writ_installation.files.home import Home
@@ -20,9 +18,9 @@ from writ_installation.nats import disk
 from writ_installation.processes.child import quoted
 from writ_installation.processes.readiness import NO_ANSWER, probe, read_run_file
 from writ_installation.processes.report import InstallationReport, ProcessReport, read_report
-from writ_installation.server_access.server_options import options_of
-from writ_installation.server_access.server_tls import certificate_end, client_tls, exposure, plaintext
+from writ_installation.server_access.server_tls import certificate_end, exposure, plaintext
 from writ_installation.status.foreign_processes import HealthAddress, health_addresses, probe_readiness
+from writ_installation.status.journal_usage import NO_NATS, read_journal
 from writ_installation.status.server_url import running_url
 
 DOWN_WITHIN = 90.0
@@ -80,7 +78,6 @@ shows them, and Writ is not degraded by them.
 """
 
 
-NO_NATS = "NATS does not answer"
 _places = re.compile(r"(?=(?<= )/[^ ;]+:\d+:\d+: )").split
 """Where the place of a mistake begins: an absolute path with line and column."""
 
@@ -135,21 +132,22 @@ async def status(home: Home, environ: Mapping[str, str], within: float | None = 
     if others := await health_addresses(home, environ):
         return await _status_of(home, others, environ.get("NATS_URL") or running_url(home) or "", within)
     report = running(home)
-    (journal, no_journal), processes = await asyncio.gather(
-        _journal(home, report.url, within), asyncio.gather(*(_status(home, one, within) for one in report.processes))
+    journal, processes = await asyncio.gather(
+        read_journal(home, report.url, within),
+        asyncio.gather(*(_status(home, one, within) for one in report.processes)),
     )
-    if journal is None:
-        processes = [_without_answer(one, no_journal) for one in processes]
+    if journal.usage is None and journal.asked:
+        processes = [_without_answer(one, journal.problem) for one in processes]
     return InstallationStatus(
         home=str(home.root),
         state=report.state,
         pid=report.pid,
         url=report.url,
         started_at=report.started_at,
-        ready=report.state == "ready" and journal is not None and all(one.ready for one in processes),
+        ready=report.state == "ready" and journal.usage is not None and all(one.ready for one in processes),
         processes=processes,
-        journal=journal,
-        no_journal=no_journal,
+        journal=journal.usage,
+        no_journal=journal.problem,
         problem=report.problem,
         certificate_ends=certificate_end(home),
         exposed=plaintext(home, report.options.listen) if report.options and not report.external else "",
@@ -165,8 +163,8 @@ def _without_answer(one: ProcessStatus, reason: str) -> ProcessStatus:
 
 async def _status_of(home: Home, others: Sequence[HealthAddress], url: str, within: float) -> InstallationStatus:
     """Return the status of processes started by others."""
-    (journal, no_journal), replies = await asyncio.gather(
-        _journal(home, url, within), asyncio.gather(*(probe_readiness(one, within) for one in others))
+    journal, replies = await asyncio.gather(
+        read_journal(home, url, within), asyncio.gather(*(probe_readiness(one, within) for one in others))
     )
     processes = [
         ProcessStatus(
@@ -183,7 +181,7 @@ async def _status_of(home: Home, others: Sequence[HealthAddress], url: str, with
         for endpoint, one in zip(others, replies, strict=True)
         if one is not None
     ]
-    ready = journal is not None and all(one.ready for one in processes)
+    ready = journal.usage is not None and all(one.ready for one in processes)
     state = "ready" if ready else "not ready"
     return InstallationStatus(
         home=str(home.root),
@@ -191,8 +189,8 @@ async def _status_of(home: Home, others: Sequence[HealthAddress], url: str, with
         url=url,
         ready=ready,
         processes=processes,
-        journal=journal,
-        no_journal=no_journal,
+        journal=journal.usage,
+        no_journal=journal.problem,
         certificate_ends=certificate_end(home),
         exposed=exposure(home, home.site.listen) or plaintext(home, home.site.listen) if home.site else "",
     )
@@ -226,25 +224,6 @@ async def _status(home: Home, process: ProcessReport, within: float) -> ProcessS
         failing=readiness.failing,
         details=readiness.details,
     )
-
-
-async def _journal(home: Home, url: str, within: float) -> tuple[Usage | None, str]:
-    """Return the journal's usage, or the reason why NATS does not give it. A stopped server accepts connections."""
-    try:
-        async with asyncio.timeout(within):
-            return await _usage(home, url), ""
-    except (TimedOut, TimeoutError):
-        return None, NO_NATS
-    except BusError as error:
-        return None, str(error)
-
-
-async def _usage(home: Home, url: str) -> Usage:
-    bus = await connect(options_of(home, "status", url, client_tls(home, os.environ)))
-    try:
-        return await bus.journal.usage()
-    finally:
-        await bus.connection.close()  # nothing is open: a last round trip to a stopped server takes a second
 
 
 async def down(home: Home, within: float | None = None) -> bool:

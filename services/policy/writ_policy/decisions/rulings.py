@@ -181,18 +181,18 @@ class Judge(Struct, frozen=True, kw_only=True):
         return self._again(ruled, _denied(ruled.ruling, "plugin_mismatch", problem))
 
     def may_quote(self, ruled: RuledRequest) -> bool:
-        """Return true if the principal may itself read the content that a diff of this operation quotes."""
+        """Return true if the principal may itself read all content that a diff of this operation quotes."""
+        quoted = ruled.request.operation.quoted
+        return bool(quoted) and all(self._may_read(ruled, name) for name in quoted)
+
+    def _may_read(self, ruled: RuledRequest, path: str) -> bool:
+        """Return true if the principal may read the content at the path in this parameter."""
         request = ruled.request
-        if not request.operation.quotes:
-            return False
-        operation = self.catalogue.find(request.operation.quotes)
-        names = {*operation.parameters.__struct_fields__} - {"timeout"}
-        parameters = {name: value for name, value in request.parameters.items() if name in names}
+        operation, file = self.catalogue.find(request.operation.quotes), {"file_path": request.parameters[path]}
         if not has_operation(request.target, operation):
             return False
-        effective = operation.check(parameters)
         reading = structs.replace(
-            request, operation=operation, parameters=parameters, effective=effective, dry_run=False, approvals=()
+            request, operation=operation, parameters=file, effective=operation.check(file), dry_run=False, approvals=()
         )
         ruling = decide(self._visible_policy(reading), reading, self.control, self.snapshot.people, ruled.known.facts)
         return ruling.effect == "allow"

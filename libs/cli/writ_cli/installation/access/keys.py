@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from writ_cli.arguments import completed_names
 from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.options import in_installation, listing
 from writ_cli.arguments.typed_options import refuse_typed
@@ -72,7 +73,7 @@ async def show(settings: Settings) -> int:
 
 
 @keys.command("rotate")
-@click.argument("name", metavar="KEY")
+@click.argument("name", metavar="KEY", shell_complete=completed_names.keys)
 @click.option(
     "--settle",
     metavar="SPAN",
@@ -81,7 +82,13 @@ async def show(settings: Settings) -> int:
     help="How long policy's old key counts after its last use; 0s where it was stolen.",
 )
 @click.option("--people-key", type=FILE, metavar="FILE", help="For `people`: its file, if not in $WRIT_HOME/people.")
-@click.option("--key", metavar="U…", default="", help="For agents on other hosts: the beginning of the old key.")
+@click.option(
+    "--key",
+    metavar="U…",
+    default="",
+    help="For agents on other hosts: the beginning of the old key.",
+    shell_complete=completed_names.agent_keys,
+)
 @click.option(
     "--hosts-ready", is_flag=True, help="Confirm that agents on other hosts have policy's new key in WRIT_POLICY_KEY."
 )
@@ -123,7 +130,7 @@ def _refuse_of_others(home: Home, name: str) -> None:
 
 
 @keys.command("lost")
-@click.argument("name", metavar="KEY")
+@click.argument("name", metavar="KEY", shell_complete=completed_names.keys)
 @in_installation
 async def end_lost_key(settings: Settings, name: str) -> int:
     """Refuse a lost key of KEY, in whose place a start has made a new one, or which was announced.

@@ -7,7 +7,7 @@ from typing import Any
 import click
 import msgspec
 
-from writ_cli.arguments import completion
+from writ_cli.arguments import completed_names, completion
 from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.options import asking, listing
 from writ_cli.arguments.typed_options import refuse_typed
@@ -130,9 +130,17 @@ def _check_name(name: str) -> None:
     help="Its roles, which the policy's rules refer to.",
     shell_complete=completion.roles,
 )
-@click.option("--acts-for", metavar="HUMAN", help="The human that an AI agent or a service acts for.")
 @click.option(
-    "--via", metavar="GATEWAY", help="Let this MCP gateway request for it (`writ mcp http`); made if missing."
+    "--acts-for",
+    metavar="HUMAN",
+    help="The human that an AI agent or a service acts for.",
+    shell_complete=completed_names.humans,
+)
+@click.option(
+    "--via",
+    metavar="GATEWAY",
+    help="Let this MCP gateway request for it (`writ mcp http`); made if missing.",
+    shell_complete=completed_names.gateways,
 )
 @click.option("--key", metavar="PUBLIC", help="Its public key (U…), with --request; else a key is made.")
 @new_role_option
@@ -262,7 +270,7 @@ def _effect(settings: Settings, name: str, admitted: bool | None) -> str:
 
 @principal.command("roles")
 @NAME
-@click.argument("roles", nargs=-1, metavar="[ROLE]...")
+@click.argument("roles", nargs=-1, metavar="[ROLE]...", shell_complete=completion.roles)
 @click.option("--none", "no_role", is_flag=True, help="It has no role from now on.")
 @new_role_option
 @changing
@@ -279,7 +287,7 @@ async def set_roles(
 
 @principal.command("acts-for")
 @NAME
-@click.argument("human", required=False, shell_complete=completion.principals)
+@click.argument("human", required=False, shell_complete=completed_names.humans)
 @click.option("--nobody", is_flag=True, help="It acts for nobody from now on.")
 @changing
 async def set_acts_for(

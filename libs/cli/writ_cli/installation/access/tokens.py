@@ -8,7 +8,7 @@ from typing import Any
 import click
 import msgspec
 
-from writ_cli.arguments import completion
+from writ_cli.arguments import completed_names, completion
 from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.options import in_installation, listing
 from writ_cli.arguments.suggestions import inventory_targets
@@ -147,7 +147,7 @@ def _limits(one: GatewayToken) -> str:
 
 
 @token.command()
-@click.argument("token_id")
+@click.argument("token_id", shell_complete=completed_names.gateway_tokens)
 @in_installation
 async def revoke(settings: Settings, token_id: str) -> int:
     """Remove a token; the gateway refuses it from the next request on."""

@@ -9,6 +9,7 @@ import msgspec
 from msgspec.structs import asdict
 from rich.text import Text
 
+from writ_cli.arguments import completion
 from writ_cli.arguments.options import local
 from writ_cli.arguments.typed_options import refuse_typed, spelled, typed
 from writ_cli.context.settings import Settings
@@ -74,7 +75,12 @@ BUNDLED = ("nats_port", "listen", "tls")
 )
 @click.option("--tls", type=click.Choice(["required", "offered", "off"]), help=TLS_HELP)
 @click.option(
-    "--no-agent", "without", multiple=True, metavar="POOL", help="Start no agent of this pool: it runs elsewhere."
+    "--no-agent",
+    "without",
+    multiple=True,
+    metavar="POOL",
+    help="Start no agent of this pool: it runs elsewhere.",
+    shell_complete=completion.pools,
 )
 @click.option("--verbose", "-v", is_flag=True, help="Show the logs of all processes.")
 @click.option(

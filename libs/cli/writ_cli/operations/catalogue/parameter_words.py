@@ -11,20 +11,20 @@ What is refused here could not even be written as its type; the operation's defi
 
 import base64
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from msgspec import Struct, inspect
 
+from writ_cli.arguments.parameter_types import plain, types_of
 from writ_contracts.errors import Invalid
 from writ_contracts.parameter_problems import BETWEEN
 from writ_contracts.parameters import problems
 from writ_runtime.signals import interruptible
 
 _TRUE, _FALSE = frozenset({"true", "yes", "on", "1"}), frozenset({"false", "no", "off", "0"})
-Types = Mapping[str, inspect.Type]
 
 
 class ParameterWord(Struct, frozen=True):
@@ -68,22 +68,6 @@ def split(word: str, known: Iterable[str] = ()) -> ParameterWord:
     return ParameterWord(key.removesuffix(":"), text, key.endswith(":"))
 
 
-def types_of(parameters: type[Struct]) -> Types:
-    """Return the type of each field; for `X | None` it is X."""
-    info = inspect.type_info(parameters)
-    assert isinstance(info, inspect.StructType)  # noqa: S101 - what a struct's type info is
-    return {field.encode_name: _plain(field.type) for field in info.fields}
-
-
-def _plain(kind: inspect.Type) -> inspect.Type:
-    if isinstance(kind, inspect.Metadata):
-        return _plain(kind.type)
-    if isinstance(kind, inspect.UnionType):
-        arms = [arm for arm in kind.types if not isinstance(arm, inspect.NoneType)]
-        return _plain(arms[0]) if len(arms) == 1 else kind
-    return kind
-
-
 def _value(word: ParameterWord, kind: inspect.Type | None, encoding: str) -> Any:
     if word.is_json:
         try:
@@ -118,13 +102,13 @@ def _typed(key: str, text: str, kind: inspect.Type | None) -> Any:
         case inspect.BoolType():
             return _switch(key, text)
         case inspect.ListType():
-            item = _plain(kind.item_type)
+            item = plain(kind.item_type)
             return [_typed(key, part, item) for part in text.split(",")] if text else []
         case inspect.DictType():
             name, sign, value = text.partition("=")
             if not sign:
                 raise _wrong(key, "takes name=value")
-            return {name: _typed(key, value, _plain(kind.value_type))}
+            return {name: _typed(key, value, plain(kind.value_type))}
         case inspect.UnionType():
             return _first_that_fits(key, text, kind)
         case inspect.StructType():
@@ -148,7 +132,7 @@ def _switch(key: str, text: str) -> bool:
 
 
 def _first_that_fits(key: str, text: str, kind: inspect.UnionType) -> Any:
-    arms = sorted((_plain(arm) for arm in kind.types), key=lambda arm: isinstance(arm, inspect.StrType))
+    arms = sorted((plain(arm) for arm in kind.types), key=lambda arm: isinstance(arm, inspect.StrType))
     for arm in arms:
         if isinstance(arm, inspect.NoneType):
             continue
