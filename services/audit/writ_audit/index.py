@@ -207,7 +207,8 @@ class AuditIndex:
         bounds, more = self._bounds(query)
         sql = _SEARCH.replace(":source", source).replace(":where", " AND ".join([first, where, *bounds]))
         rows = self._read(sql.replace(":at", at), [*leading, *values, *more, query.limit + 1])
-        return [_search_row(row) for row in rows]
+        typed = ((*values, bool(dry_run)) for *values, dry_run in rows)
+        return [SearchRow(**dict(zip(SearchRow.__struct_fields__, row, strict=True))) for row in typed]
 
     def _is_rare(self, terms: Sequence[Term]) -> bool:
         return sum(int(self._read(_COUNTED, [*term, RARE + 1])[0][0]) for term in terms) <= RARE
@@ -321,11 +322,6 @@ def _read_place(connection: sqlite3.Connection) -> IndexPosition:
     if row is None:
         raise IndexDamaged("it does not say how far it has read")
     return IndexPosition(*row)
-
-
-def _search_row(row: Sequence[Any]) -> SearchRow:
-    values = dict(zip(SearchRow.__struct_fields__, row, strict=True))
-    return SearchRow(**{**values, "dry_run": bool(values["dry_run"])})
 
 
 def _operations(changes: Sequence[RecordChange]) -> Iterator[Struct]:
