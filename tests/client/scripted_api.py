@@ -280,6 +280,7 @@ class ScriptedApi:
                 requested_at=view.requested_at,
                 updated_at=view.updated_at,
                 correlation_id=view.correlation_id,
+                dry_run=view.dry_run,
             )
             for view in views
             if responders.correlation_id in (None, view.correlation_id)

@@ -58,10 +58,18 @@ class AptRoot:
         return [f"--admindir={self.root}/var/lib/dpkg"]
 
     def publish(
-        self, name: str, version: str, *, fields: str = "", postinst: str = "", prerm: str = "", conffile: str = ""
+        self,
+        name: str,
+        version: str,
+        *,
+        fields: str = "",
+        postinst: str = "",
+        prerm: str = "",
+        conffile: str = "",
+        folder: str = "",
     ) -> None:
-        """A package in the repository; `update` makes apt know it."""
-        tree = self._scratch / f"{name}-{version}"
+        """A package in the repository; `update` makes apt know it. `folder`: of its files, for one made again."""
+        tree = self._scratch / (folder or f"{name}-{version}")
         (tree / "DEBIAN").mkdir(parents=True)
         (tree / "usr/share" / name).mkdir(parents=True)
         (tree / "usr/share" / name / "version").write_text(version)
@@ -81,6 +89,10 @@ class AptRoot:
         """The index of the repository, and apt's copy of it."""
         self.index()
         _run("apt-get", *self.options(), "-q", "update")
+
+    def install(self, name: str) -> None:
+        """Install a package as somebody else would."""
+        _run("apt-get", *self.options(), "-y", "-q", "install", name)
 
     def index(self) -> None:
         (self.repo / "Packages").write_bytes(_run("apt-ftparchive", "packages", ".", cwd=self.repo))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import re
 import shlex
-from dataclasses import dataclass
-from typing import Callable, Dict, List, Optional, Sequence, TypeVar
+from dataclasses import dataclass, field
+from typing import Callable, Dict, List, Mapping, Optional, Sequence, TypeVar
 
 from writ_hostops import commands
 from writ_hostops.commands import ProgramResult
@@ -104,6 +104,17 @@ class AptStep:
         return f"{self.verb} {self.name} {self.before}".strip()
 
 
+@dataclass(frozen=True)
+class Hook:
+    """A command that apt runs before dpkg, by options and environment."""
+
+    options: Sequence[str] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+NO_HOOK = Hook()
+
+
 def command(*words: str, simulate: bool = False) -> List[str]:
     """Return the argument vector."""
     return ["apt-get", *OPTIONS, *_QUIET, *(_SIMULATED if simulate else ()), *words]
@@ -151,16 +162,20 @@ def kept_back(text: str) -> List[str]:
     return sorted({name for found in _KEPT_BACK.finditer(text) for name in found.group(1).split()})
 
 
-def change(call: OperationCall, *words: str) -> ProgramResult:
+def change(call: OperationCall, *words: str, hook: Hook = NO_HOOK) -> ProgramResult:
     """Make the change: wait for the lock, report each package, end with the operation. The caller reads the result from
-    dpkg.
+    dpkg. `hook` gets the steps that apt is about to carry out, under its locks.
     """
 
     def attempt() -> ProgramResult:
         line = _progress_reporter(call)
         # Not for its children: a daemon that a script has started lives on.
         return commands.run(
-            command(*words), call.stop, environment=ENVIRONMENT, line=line, goes_on=dpkg.is_changing_packages
+            command(*hook.options, *words),
+            call.stop,
+            environment={**ENVIRONMENT, **hook.environment},
+            line=line,
+            goes_on=dpkg.is_changing_packages,
         )
 
     return commands.while_busy(attempt, _is_locked, call.stop, call.progress, SYSTEM)
@@ -188,6 +203,11 @@ def beside_others(
 def _is_locked(ran: ProgramResult) -> bool:
     """Return whether another process holds the lock. A lock that this user may not open looks much the same."""
     return bool(ran.status and not ran.stopped and _LOCKED.search(ran.errors)) and "Permission denied" not in ran.errors
+
+
+def has_begun(ran: ProgramResult) -> bool:
+    """Return whether dpkg began with a package."""
+    return any(_STEP.match(line) for line in ran.out.splitlines())
 
 
 def failure(ran: ProgramResult, what: str, effect: str = "none") -> HostError:
