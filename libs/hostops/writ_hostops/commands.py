@@ -142,7 +142,7 @@ def while_busy(
             return ran
         if time.monotonic() >= deadline:
             raise HostError("busy", f"another program holds the lock of {who}; nothing was done{advice}")
-        progress(f"waiting for the lock of {who}")
+        progress(f"waits for the lock of {who}, which another program holds")
         stop.wait(1.0)
 
 

@@ -10,6 +10,7 @@ from writ_contracts.life import AcceptedLife, GrantedLife, Life, State
 from writ_contracts.requests import WaitingReason
 from writ_contracts.subjects import limit_line
 from writ_executor.agents.presence import AgentPresence
+from writ_executor.agents.wait_notices import WaitNotices
 from writ_executor.journal.index import Index
 
 MINUTE = 60
@@ -18,12 +19,13 @@ STEPS = (1800, 600, 300, 120, 60, 30, 20, 10, 7, 5, 2)
 
 
 class WaitingReasons:
-    """Finds the target, limit, approval or agent an operation waits for, or the silent agent it runs on."""
+    """Finds the target, limit, approval, agent or host an operation waits for, or the silent agent it runs on."""
 
     def __init__(
         self,
         index: Index,
         presence: AgentPresence,
+        notices: WaitNotices,
         server: Callable[[], float],
         failed_preview: Callable[[str], str],
     ) -> None:
@@ -32,12 +34,13 @@ class WaitingReasons:
         """
         self._index = index
         self._presence = presence
+        self._notices = notices
         self._server = server
         self._failed_preview = failed_preview
 
     def of(self, life: Life) -> WaitingReason | None:
-        """Return the reason; None for an operation which runs, has ended, or is about to start. An operation runs as
-        long as heartbeats name it.
+        """Return the reason; None for an operation which runs without a wait, has ended, or is about to start. An
+        operation runs as long as heartbeats name it.
         """
         if not isinstance(life, AcceptedLife):
             return None
@@ -48,9 +51,9 @@ class WaitingReasons:
             case State.AWAITING_APPROVAL:
                 return self._approval(life, requested)
             case State.DISPATCHED:
-                return self._agent(requested.pool)
+                return self._dispatched(requested)
             case State.STARTED | State.CANCELLING if isinstance(life, GrantedLife):
-                return self._silent_run(life)
+                return self._silent_run(life) or self._notices.reason(requested.operation_id)
             case _:
                 return None
 
@@ -60,6 +63,15 @@ class WaitingReasons:
         if reason is None or self._presence.agents(pool):
             return reason
         return structs.replace(reason, text=f"{reason.text}, and it expires if none comes online in time")
+
+    def _dispatched(self, requested: Requested) -> WaitingReason | None:
+        """A silent agent comes first: what it reported before may have ended. That all agents are busy comes last: one
+        of them may have taken the operation.
+        """
+        agent = self._agent(requested.pool)
+        if agent is not None and agent.silent:
+            return agent
+        return self._notices.reason(requested.operation_id) or agent
 
     def _approval(self, life: AcceptedLife, requested: Requested) -> WaitingReason:
         """An approver may need a preview, and cannot see why the agent makes none."""
@@ -88,14 +100,14 @@ class WaitingReasons:
         if not agents and not self._presence.new:
             text = f"{waits} for an agent of pool {pool}: none is online"
             return WaitingReason(kind="agent", text=text, silent=f"pool {pool}")
-        if agents and not any(agent.free_slots for agent in agents):
-            return WaitingReason(
-                kind="agent", text=f"{waits} for a free slot: all agents of pool {pool} ({len(agents)}) are busy"
-            )
         if agents and (silence := self._presence.shortest_silence(pool)) > self._presence.notable_silence:
             named = agents[0].instance if len(agents) == 1 else f"{len(agents)} agents"
             text = f"{waits} for a reply of {named} of pool {pool}: no heartbeat for {more_than(silence)}"
             return WaitingReason(kind="agent", text=text, silent=named if len(agents) == 1 else f"pool {pool}")
+        if agents and not any(agent.free_slots for agent in agents):
+            return WaitingReason(
+                kind="agent", text=f"{waits} for a free slot: all agents of pool {pool} ({len(agents)}) are busy"
+            )
         return None
 
     def _silent_run(self, life: GrantedLife) -> WaitingReason | None:
