@@ -35,7 +35,9 @@ STATUS_SECONDS = 1.5
 
 
 class ProcessStatus(Struct, frozen=True, kw_only=True):
-    """The present state of one process; `failing` has a reason for each failing check."""
+    """The present state of one process; `failing` has a reason for each failing check, `failing_since` the time of its
+    first failure in Unix seconds.
+    """
 
     name: str
     ready: bool
@@ -48,7 +50,21 @@ class ProcessStatus(Struct, frozen=True, kw_only=True):
     health_port: int | None = None
     health_host: str = "127.0.0.1"
     failing: dict[str, str] = {}
+    failing_since: dict[str, float] = {}
     details: dict[str, str] = {}
+
+
+class Degradation(Struct, frozen=True, kw_only=True):
+    """A reason why the installation is not ready, for one process. `process`: empty where it is none's alone.
+
+    `check`: the failing check of `/readyz`; empty for the state of the process. `since`: its first failure in Unix
+    seconds; None where it is not known.
+    """
+
+    process: str
+    check: str
+    reason: str
+    since: float | None = None
 
 
 class InstallationStatus(Struct, frozen=True, kw_only=True):
@@ -88,18 +104,35 @@ _places = re.compile(r"(?=(?<= )/[^ ;]+:\d+:\d+: )").split
 def degradations(status: InstallationStatus) -> dict[str, list[str]]:
     """Return the reasons why the installation is not ready, each once, with its processes."""
     found = dict[str, list[str]]()
-    for one in status.processes:
-        reasons = [f"{check}: {why}" for check, why in one.failing.items() if not (one.ready and check in NOT_OF_WRIT)]
-        for reason in reasons or ([] if one.ready else [one.state]):
-            found.setdefault(reason, []).append(one.name)
-    mistakes = {one for reason in found for one in mistakes_of(reason)[1]}
-    own = set(mistakes_of(status.problem)[1])
-    named = any(status.problem in reason for reason in found) or (own and own <= mistakes)
-    if status.problem and not named:
-        found[status.problem] = []
-    if status.journal is None:
-        found.setdefault(f"journal: {status.no_journal or NO_NATS}", [])
+    for one in degradations_by_process(status):
+        found.setdefault(f"{one.check}: {one.reason}" if one.check else one.reason, []).extend(
+            filter(None, [one.process])
+        )
     return found
+
+
+def degradations_by_process(status: InstallationStatus) -> list[Degradation]:
+    """Return the reasons why the installation is not ready, for each process."""
+    found = [one for process in status.processes for one in _of_process(process)]
+    mistakes = {one for each in found for one in mistakes_of(each.reason)[1]}
+    own = set(mistakes_of(status.problem)[1])
+    named = any(status.problem in one.reason for one in found) or (own and own <= mistakes)
+    if status.problem and not named:
+        found.append(Degradation(process="", check="", reason=status.problem))
+    if status.journal is None:
+        no_journal = Degradation(process="", check="journal", reason=status.no_journal or NO_NATS)
+        known = any((one.check, one.reason) == (no_journal.check, no_journal.reason) for one in found)
+        found += [] if known else [no_journal]
+    return found
+
+
+def _of_process(one: ProcessStatus) -> list[Degradation]:
+    found = [
+        Degradation(process=one.name, check=check, reason=why, since=one.failing_since.get(check))
+        for check, why in one.failing.items()
+        if not (one.ready and check in NOT_OF_WRIT)
+    ]
+    return found or ([] if one.ready else [Degradation(process=one.name, check="", reason=one.state)])
 
 
 def shown_state(status: InstallationStatus) -> str:
@@ -178,6 +211,7 @@ async def _status_of(home: Home, others: Sequence[HealthAddress], url: str, with
             health_port=endpoint.port,
             health_host=endpoint.host,
             failing=one.failing,
+            failing_since=one.failing_since,
             details=one.details,
         )
         for endpoint, one in zip(others, replies, strict=True)
@@ -224,6 +258,7 @@ async def _status(home: Home, process: ProcessReport, within: float) -> ProcessS
         state=readiness.status if process.state in ("ready", "starting") else process.state,
         health_port=found.health_port if found else process.health_port,
         failing=readiness.failing,
+        failing_since=readiness.failing_since,
         details=readiness.details,
     )
 

@@ -54,6 +54,7 @@ async def status(settings: Settings) -> int:
             "state": control.shown_state(status),
             "ready": status.ready and not degraded,
             "degraded": degraded_reasons(status),
+            "degradations": msgspec.to_builtins(control.degradations_by_process(status)),
         }
         settings.screen.data({**msgspec.to_builtins(status), **found})
     else:
