@@ -138,7 +138,17 @@ class Listening:
         self.open: dict[str, AcceptedLife] = {}
         self.notices = WaitNotices(self.open.get, lambda: self.now)
         presence, notices = self.presence, self.notices
-        self._reasons = WaitingReasons(Index(), presence, notices, lambda: 5_000.0 + self.now, lambda _: "")
+        self.unstored: str | None = None
+        self.undecided: str | None = None
+        self._reasons = WaitingReasons(
+            Index(),
+            presence,
+            notices,
+            lambda: 5_000.0 + self.now,
+            lambda _: "",
+            lambda: self.unstored,
+            lambda: self.undecided,
+        )
 
     def text(self, life: AcceptedLife) -> str:
         reason = self._reasons.of(life)
@@ -153,7 +163,7 @@ class Listening:
 def test_failed_preview_is_named_by_its_code_and_blames_nobody(code: str) -> None:
     """Also a silent agent, or one that was stopped, is such a failure: it refused nothing."""
     presence, notices = AgentPresence(15.0, lambda: 0.0), WaitNotices(lambda _: None, lambda: 0.0)
-    reasons = WaitingReasons(Index(), presence, notices, lambda: 0.0, lambda _: code)
+    reasons = WaitingReasons(Index(), presence, notices, lambda: 0.0, lambda _: code, lambda: None, lambda: None)
     requested: Any = sample(Requested)
     reason = reasons.of(accepted(State.AWAITING_APPROVAL, 2, requested))
     assert reason is not None
@@ -344,3 +354,32 @@ async def test_every_replica_names_the_silent_host(world: World) -> None:
     assert relayed == [first]
     reason = await waits(world, operation_id)
     assert reason == WaitingReason(kind="host", text=SILENT, silent="web-1")
+
+
+def test_operation_whose_next_event_is_not_stored_names_the_reason() -> None:
+    """An agent may have ended it: its receipt waits there."""
+    listening, life = running()
+    assert listening.text(life) == ""
+    listening.unstored = "NATS stores nothing in WRIT_JOURNAL"
+    assert listening.text(life) == "waits for its next event to be stored: NATS stores nothing in WRIT_JOURNAL"
+    ended = structs.replace(life, state=State.ENDED)
+    assert listening.text(ended) == ""
+
+
+def test_approved_operation_names_policy_that_does_not_reply() -> None:
+    listening, life = running()
+    approved = accepted(State.APPROVED, 2, life.requested)
+    requested = accepted(State.REQUESTED, 2, life.requested)
+    listening.undecided = "policy does not answer: no reply"
+    text = "waits for the decision at its start: policy does not answer: no reply"
+    assert [listening.text(approved), listening.text(requested)] == [text, ""]
+
+
+async def test_operation_whose_outcome_is_not_stored_names_the_reason(world: World) -> None:
+    await world.executor()
+    operation_id = await request_restart(world)
+    await world.hands.claim(await world.work(operation_id))
+    world.broker.disk.stores.clear()
+    assert (await world.ask("service_restart", **RESTART)).error is not None
+    reason = await until_waiting(world, operation_id, "storage")
+    assert reason.text.startswith("waits for its next event to be stored: ")

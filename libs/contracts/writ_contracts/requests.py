@@ -154,7 +154,7 @@ class WaitingReason(Struct, frozen=True, kw_only=True):
     people.
     """
 
-    kind: Extensible[Literal["target", "limit", "approval", "agent", "host"]]
+    kind: Extensible[Literal["target", "limit", "approval", "agent", "host", "storage", "policy"]]
     """`host`: its agent reports that it waits, such as for a host that does not reply or for a lock there."""
     text: str
     operation_id: str = ""

@@ -250,7 +250,15 @@ def _queries(
         BackendTests(base.bus, index, base.vault, base.policy, base.recorder, base.replies),
         Buckets(config.rate, config.burst),
         generations,
-        WaitingReasons(index, base.presence, wait_notices, base.time.now, steps.previews.refusal),
+        WaitingReasons(
+            index,
+            base.presence,
+            wait_notices,
+            base.time.now,
+            steps.previews.refusal,
+            lambda: base.bus.storage_problem,
+            base.policy.problem,
+        ),
         base.recorder.clock,
     )
 

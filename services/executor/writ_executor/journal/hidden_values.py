@@ -214,6 +214,10 @@ class Vault:
                 raise
             _log.error("result.not_kept", place=place, error=str(error), effect="the operation ends without it")
 
+    async def has_result(self, principal: str, operation_id: str) -> bool:
+        """Return whether something is kept as the output of this operation, also what is not shown."""
+        return await self._bus.results.get(f"{principal}.{operation_id}") is not None
+
     def _encrypt(self, plain: bytes) -> bytes:
         fast = len(plain) >= LARGE and self.all_read_attached()
         return self._keys.encrypt_large(plain) if fast else self._keys.encrypt(plain)

@@ -113,7 +113,8 @@ class QueryEndpoint:
         shown = view(life, latest(life))
         kept = await self._vault.result(principal, query.operation_id)
         public = shown.output if shown else {}
-        if kept is None and lacks_output(life, self._clock()):
+        lost = kept is None and lacks_output(life, self._clock())
+        if lost and not await self._vault.has_result(principal, query.operation_id):
             return ResultReply(output={**public, "note": NOT_KEPT})
         return ResultReply(output=kept if kept is not None else public)
 

@@ -28,23 +28,29 @@ class WaitingReasons:
         notices: WaitNotices,
         server: Callable[[], float],
         failed_preview: Callable[[str], str],
+        unstored: Callable[[], str | None],
+        undecided: Callable[[], str | None],
     ) -> None:
         """`server`: the journal's clock, in Unix seconds. `failed_preview`: the code with which the latest try of this
-        replica to have an operation's preview made failed, or nothing.
+        replica to have an operation's preview made failed, or nothing. `unstored`, `undecided`: why NATS stores
+        nothing, and why policy does not decide, as far as this replica sees it.
         """
         self._index = index
         self._presence = presence
         self._notices = notices
         self._server = server
         self._failed_preview = failed_preview
+        self._unstored, self._undecided = unstored, undecided
 
     def of(self, life: Life) -> WaitingReason | None:
         """Return the reason; None for an operation which runs without a wait, has ended, or is about to start. An
         operation runs as long as heartbeats name it.
         """
-        if not isinstance(life, AcceptedLife):
+        if not isinstance(life, AcceptedLife) or not life.open:
             return None
-        requested = life.requested
+        return self._of_operation(life, life.requested) or self._of_service(life)
+
+    def _of_operation(self, life: AcceptedLife, requested: Requested) -> WaitingReason | None:
         match life.state:
             case State.REQUESTED | State.APPROVED:
                 return self._target(life, requested) or self._limit(life, requested)
@@ -63,6 +69,14 @@ class WaitingReasons:
         if reason is None or self._presence.agents(pool):
             return reason
         return structs.replace(reason, text=f"{reason.text}, and it expires if none comes online in time")
+
+    def _of_service(self, life: AcceptedLife) -> WaitingReason | None:
+        """Every next step is recorded first. Policy decides once more on what people have approved."""
+        if (problem := self._unstored()) is not None:
+            return WaitingReason(kind="storage", text=f"waits for its next event to be stored: {problem}")
+        if life.state is State.APPROVED and (problem := self._undecided()) is not None:
+            return WaitingReason(kind="policy", text=f"waits for the decision at its start: {problem}")
+        return None
 
     def _dispatched(self, requested: Requested) -> WaitingReason | None:
         """A silent agent comes first: what it reported before may have ended. That all agents are busy comes last: one
