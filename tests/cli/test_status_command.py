@@ -17,7 +17,8 @@ from writ_cli.installation.processes.status import _show_status, patience_at
 from writ_cli.main import cli
 from writ_cli.terminal.output import Screen
 from writ_installation.status import control
-from writ_installation.status.control import InstallationStatus, ProcessStatus, degradations
+from writ_installation.status.control import InstallationStatus, ProcessStatus
+from writ_installation.status.degradation import degradations
 from writ_runtime.clocks import boot_time
 
 

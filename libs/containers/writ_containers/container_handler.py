@@ -12,7 +12,7 @@ from writ_agent.backends.connection_retries import retried, retry_seconds
 from writ_agent.backends.hostops_requests import LISTING_SECONDS
 from writ_agent.backends.port import ProbeResult, Progress, Task, TaskResult
 from writ_agent.backends.running_tasks import RunningTasks
-from writ_agent.backends.silence_watch import SilenceWatch
+from writ_agent.backends.silence_watch import TargetPings
 from writ_containers import container_operations
 from writ_containers.engine.api import Engine
 from writ_containers.engine.connection import engine_address
@@ -74,7 +74,7 @@ class ContainerHandler:
     async def _run(self, task: Task, progress: Progress) -> TaskResult:
         address = engine_address(task.target)
         seconds = retry_seconds(task, address.connect_retries, address.connect_timeout)
-        watch = SilenceWatch(task, progress)
+        watch = TargetPings(task, progress)
 
         async def attempt() -> TaskResult:
             async with AsyncExitStack() as stack:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from writ_agent.backends.connection_retries import retried, retry_seconds
 from writ_agent.backends.hostops_requests import LISTING_SECONDS
 from writ_agent.backends.port import ProbeResult, Progress, TargetTestResult, Task, TaskResult, cannot_list, lacks
-from writ_agent.backends.silence_watch import SilenceWatch
+from writ_agent.backends.silence_watch import TargetPings
 from writ_agent.backends.target_health import TargetHealth
 from writ_agent_proxmox.connection.api import Apis
 from writ_agent_proxmox.listings import LISTINGS
@@ -46,7 +46,7 @@ class ProxmoxBackend:
         """Carry it out. Raises WritError for a refusal before any effect."""
         actions, work = _actions(task), self._work(task, progress)
         self._works[task.operation_id] = work
-        watch = SilenceWatch(task, progress)
+        watch = TargetPings(task, progress)
         try:
             with watch.running(work.api.is_silent):
                 done = await self._run(actions, work)

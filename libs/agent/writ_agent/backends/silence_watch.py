@@ -18,7 +18,7 @@ IsSilent = Callable[[], Awaitable[bool]]
 """Ping, and return whether there was no reply within some seconds. Raises WritError for a connection that ended."""
 
 
-class SilenceWatch:
+class TargetPings:
     """The notices of one operation."""
 
     def __init__(self, task: Task, progress: object) -> None:

@@ -93,10 +93,9 @@ class Engine:
     async def is_silent(self) -> bool:
         """Return whether the engine does not reply to GET /_ping within `PING_SECONDS`. Raises WritError."""
         try:
-            async with asyncio.timeout(PING_SECONDS):
-                with translated():
-                    async with self._session.get(f"{url(self.endpoint)}/_ping"):
-                        return False
+            with translated():
+                async with asyncio.timeout(PING_SECONDS), self._session.get(f"{url(self.endpoint)}/_ping"):
+                    return False
         except (TimeoutError, TimedOut):
             return True
 

@@ -6,11 +6,11 @@ from contextlib import AbstractContextManager, contextmanager
 
 from writ_agent.backends import silence_watch
 from writ_agent.backends.port import Progress
-from writ_agent.backends.silence_watch import SilenceWatch
+from writ_agent.backends.silence_watch import TargetPings
 from writ_bus import tasks
 
 
-class SilenceNotices(SilenceWatch):
+class SilenceNotices(TargetPings):
     """The notices of one operation."""
 
     @contextmanager

@@ -18,7 +18,7 @@ MOST = 10_000
 """Waits; an open operation has at most one. More are not noted."""
 
 
-class Notice(Struct, frozen=True):
+class ReportedWait(Struct, frozen=True):
     """The latest report of a wait, and its arrival."""
 
     progress: Progress
@@ -32,7 +32,7 @@ class WaitNotices:
         """`known`: an open or lately ended operation. `clock`: the boot clock."""
         self._known = known
         self._clock = clock
-        self._notices: dict[str, Notice] = {}
+        self._notices: dict[str, ReportedWait] = {}
         self._tidied = clock()
 
     def is_due(self, progress: Progress, pool: str) -> bool:
@@ -50,7 +50,7 @@ class WaitNotices:
         if not progress.is_wait:
             self._notices.pop(progress.operation_id, None)
         elif progress.operation_id in self._notices or len(self._notices) < MOST:
-            self._notices[progress.operation_id] = Notice(progress, self._clock())
+            self._notices[progress.operation_id] = ReportedWait(progress, self._clock())
 
     def reason(self, operation_id: str) -> WaitingReason | None:
         """Return what an open operation waits for, by the reports of its agent."""
