@@ -127,6 +127,10 @@ async def test_operation_whose_output_cannot_be_kept_ends_and_says_so(world: Wor
     data = encode(OperationQuery(operation_id=operation_id))
     reply = decode((await world.bus.request("writ.query.alice.result", data, timeout=10)).data, ResultReply)
     assert reply.output == {"size": 5, "note": NOT_KEPT}
+    await world.executor()  # a replica that has not received the output
+    for _ in range(8):
+        again = decode((await world.bus.request("writ.query.alice.result", data, timeout=10)).data, ResultReply)
+        assert again.output == reply.output
     assert "in WRIT_RESULTS" in (await problem(one) or "")
     assert b"writ_journal_not_stored 1" in measured.exposition("")[0]
 

@@ -15,7 +15,8 @@ from writ_contracts.errors import ConfigError
 from writ_installation.files.home import Home
 from writ_installation.files.site import Site
 from writ_installation.processes.readiness import check_seconds
-from writ_installation.status.control import degradations, status
+from writ_installation.status.control import status
+from writ_installation.status.degradation import degradations
 from writ_installation.status.foreign_processes import health_addresses
 from writ_installation.supervisor.detached_start import private_log
 from writ_runtime.health import Attention, Check, Health, listening

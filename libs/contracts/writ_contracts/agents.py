@@ -256,14 +256,28 @@ class ProbeFinding(
     verdict: ProbeVerdict
 
 
+WAITS = "waits "
+"""The first word of a message about progress which says what the operation waits for."""
+
+
 class Progress(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """On `writ.progress.<pool>`, at most two a second for each operation; relayed to its requester, never stored."""
+    """On `writ.progress.<pool>`, at most two a second for each operation; relayed to its requester, never stored.
+
+    Executors remember the latest one for some seconds: an agent repeats a wait that lasts.
+    """
 
     operation_id: OperationId
     principal: Label
     message: Annotated[str, Meta(max_length=500)]
     silent: Annotated[str, Meta(max_length=200)] = ""
     """The name of the host or agent that does not reply, if the message reports that."""
+    for_requester: bool = True
+    """False: executors note it for queries, and do not relay it. Its requester has it, or needs none."""
+
+    @property
+    def is_wait(self) -> bool:
+        """Return whether the operation waits for something, until the next message about it."""
+        return bool(self.silent) or self.message.startswith(WAITS)
 
 
 SecurityKind = Literal[

@@ -150,16 +150,19 @@ class OpenQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
 
 
 class WaitingReason(Struct, frozen=True, kw_only=True):
-    """Why an operation has not started yet, or why nothing is known of its run. `text` is for people."""
+    """Why an operation has not started yet, what its run waits for, or why nothing is known of its run. `text` is for
+    people.
+    """
 
-    kind: Extensible[Literal["target", "limit", "approval", "agent"]]
+    kind: Extensible[Literal["target", "limit", "approval", "agent", "host", "storage", "policy"]]
+    """`host`: its agent reports that it waits, such as for a host that does not reply or for a lock there."""
     text: str
     operation_id: str = ""
     """The operation that has the target, or is before this one in its line."""
     rule: str = ""
     """The rule whose limit is reached."""
     silent: str = ""
-    """The agent that does not reply, or the pool that has none."""
+    """The host or agent that does not reply, or the pool that has none."""
 
 
 class ExpectedFailure(Struct, frozen=True, kw_only=True):

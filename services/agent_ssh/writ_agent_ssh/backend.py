@@ -70,7 +70,7 @@ class SshBackend(HostopsBackend):
         """
         run = self._runs[task.operation_id] = _RunningOperation(task)
         until = time.monotonic() + task.timeout
-        notices = SilenceNotices(task, progress, asyncio.get_running_loop().time() + task.timeout)
+        notices = SilenceNotices(task, progress)
         try:
             with notices.connecting(progress, lambda: self._pool.is_queued(task.target)):
                 session = await self._connected(run)
@@ -79,7 +79,7 @@ class SshBackend(HostopsBackend):
             fault("ssh.connected")
             message = request("run", task, self.declared(task.target))
             try:
-                with notices.running(session):
+                with notices.running(session.is_silent):
                     reply = await session.run_request(
                         message, progress, secrets_of(task), lambda tag: _begun(run, session, tag)
                     )

@@ -62,7 +62,7 @@ async def preview(engine: Engine, task: Task) -> dict[str, Any]:
 
 async def _have_image(engine: Engine, image: str, progress: Progress) -> None:
     if await engine.image(image) is None:
-        progress(f"pulls {image}")
+        progress(f"waits for the image {image}, which is pulled")
         end = await engine.pull(image, progress)
         if not end.is_whole:
             end.check(await engine.image(image))

@@ -22,7 +22,7 @@ async def update(engine: Engine, task: Task, progress: Progress, until: float) -
     raw = await _checked(engine, parameters, task)
     image = await engine.image(parameters.image)
     if image is None or parameters.pull:
-        progress(f"pulls {parameters.image}")
+        progress(f"waits for the image {parameters.image}, which is pulled")
         end = await engine.pull(parameters.image, progress)
         image = await engine.image(parameters.image)
         end.check(image)

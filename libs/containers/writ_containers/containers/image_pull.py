@@ -16,7 +16,7 @@ async def pull(engine: Engine, task: Task, progress: Progress) -> TaskResult:
     """Pull the image. Raises WritError without any effect: an engine keeps no image of a broken pull."""
     reference = str(task.parameters["image"])
     before = await baseline(engine, task)
-    progress(f"pulls {reference}")
+    progress(f"waits for the image {reference}, which is pulled")
     end = await engine.pull(reference, progress)
     try:
         image = await engine.image(reference)

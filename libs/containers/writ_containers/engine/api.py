@@ -35,6 +35,7 @@ T = TypeVar("T")
 Raw = Mapping[str, Any]
 LOG_BYTES = 8 * 1024
 CHUNK = 256 * 1024
+PING_SECONDS = 3.0
 FOLDER_MODE = 1 << 31
 """Go's os.ModeDir, in which the engine's path stat has the mode."""
 _ID = re.compile(r"[0-9a-f]{64}").fullmatch
@@ -88,6 +89,15 @@ class Engine:
     async def info(self) -> Raw:
         """Return the reply of GET /info."""
         return await self._read(self._docker.system.info(), shapes.InfoShape)
+
+    async def is_silent(self) -> bool:
+        """Return whether the engine does not reply to GET /_ping within `PING_SECONDS`. Raises WritError."""
+        try:
+            with translated():
+                async with asyncio.timeout(PING_SECONDS), self._session.get(f"{url(self.endpoint)}/_ping"):
+                    return False
+        except (TimeoutError, TimedOut):
+            return True
 
     async def disk_usage(self) -> DiskUsage:
         """Return the bytes of images and containers: GET /system/df. Volumes are left out, which it would walk."""
@@ -269,7 +279,7 @@ class Engine:
                 await _check_status(response)
                 async for line in response.content:
                     end.feed(line)
-                    progress(end.status)
+                    progress(f"waits for the image {reference}: {end.status}")
         if not end.may_be_whole:
             end.check(None)
         return end

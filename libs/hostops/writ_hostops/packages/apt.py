@@ -167,8 +167,11 @@ def change(call: OperationCall, *words: str, hook: Hook = NO_HOOK) -> ProgramRes
     dpkg. `hook` gets the steps that apt is about to carry out, under its locks.
     """
 
+    first = ""
+
     def attempt() -> ProgramResult:
-        line = _progress_reporter(call)
+        nonlocal first
+        line, first = _progress_reporter(call, first), commands.no_longer_waits(SYSTEM)
         # Not for its children: a daemon that a script has started lives on.
         return commands.run(
             command(*hook.options, *words),
@@ -220,8 +223,16 @@ def failure(ran: ProgramResult, what: str, effect: str = "none") -> HostError:
     return HostError(code, reason, effect=effect, output={"log": ran.log})
 
 
-def _progress_reporter(call: OperationCall) -> "commands.Line":
+def _progress_reporter(call: OperationCall, first: str) -> "commands.Line":
+    """Return a function that reports each package. `first`: its report of the first line, which apt writes once it has
+    the lock.
+    """
+
     def report(line: str) -> None:
+        nonlocal first
+        if first:
+            call.progress(first)
+            first = ""
         match = _STEP.match(line)
         if match:
             call.progress(match.group())

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import re
 import signal
 import time
 from collections.abc import Mapping, Sequence
@@ -20,7 +19,7 @@ from writ_installation.processes.readiness import NO_ANSWER, probe, read_run_fil
 from writ_installation.processes.report import InstallationReport, ProcessReport, read_report
 from writ_installation.server_access.server_tls import certificate_end, exposure, plaintext
 from writ_installation.status.foreign_processes import HealthAddress, health_addresses, probe_readiness
-from writ_installation.status.journal_usage import NO_NATS, read_journal
+from writ_installation.status.journal_usage import read_journal
 from writ_installation.status.server_url import running_url
 
 DOWN_WITHIN = 90.0
@@ -33,7 +32,9 @@ STATUS_SECONDS = 1.5
 
 
 class ProcessStatus(Struct, frozen=True, kw_only=True):
-    """The present state of one process; `failing` has a reason for each failing check."""
+    """The present state of one process; `failing` has a reason for each failing check, `failing_since` the time of its
+    first failure in Unix seconds.
+    """
 
     name: str
     ready: bool
@@ -46,6 +47,7 @@ class ProcessStatus(Struct, frozen=True, kw_only=True):
     health_port: int | None = None
     health_host: str = "127.0.0.1"
     failing: dict[str, str] = {}
+    failing_since: dict[str, float] = {}
     details: dict[str, str] = {}
 
 
@@ -70,44 +72,6 @@ class InstallationStatus(Struct, frozen=True, kw_only=True):
     """The end of NATS's certificate, in Unix seconds; None without TLS, or where it cannot be read."""
     exposed: str = ""
     """The reason for which others may read what goes to NATS."""
-
-
-NOT_OF_WRIT = ("targets", "success")
-"""The checks whose cause is a host or a request: hosts out of reach, and operations that did not succeed. `status`
-shows them, and Writ is not degraded by them.
-"""
-
-
-_places = re.compile(r"(?=(?<= )/[^ ;]+:\d+:\d+: )").split
-"""Where the place of a mistake begins: an absolute path with line and column."""
-
-
-def degradations(status: InstallationStatus) -> dict[str, list[str]]:
-    """Return the reasons why the installation is not ready, each once, with its processes."""
-    found = dict[str, list[str]]()
-    for one in status.processes:
-        reasons = [f"{check}: {why}" for check, why in one.failing.items() if not (one.ready and check in NOT_OF_WRIT)]
-        for reason in reasons or ([] if one.ready else [one.state]):
-            found.setdefault(reason, []).append(one.name)
-    mistakes = {one for reason in found for one in mistakes_of(reason)[1]}
-    own = set(mistakes_of(status.problem)[1])
-    named = any(status.problem in reason for reason in found) or (own and own <= mistakes)
-    if status.problem and not named:
-        found[status.problem] = []
-    if status.journal is None:
-        found.setdefault(f"journal: {status.no_journal or NO_NATS}", [])
-    return found
-
-
-def shown_state(status: InstallationStatus) -> str:
-    """Return the state, which is `degraded` where a ready installation has a reason for that."""
-    return "degraded" if status.state == "ready" and degradations(status) else status.state
-
-
-def mistakes_of(reason: str) -> tuple[str, list[str]]:
-    """Return what is before the mistakes of a file in a reason, and each mistake with its place."""
-    head, *mistakes = _places(reason)
-    return head.strip(), [one.removesuffix("; ") for one in mistakes]
 
 
 def running(home: Home) -> InstallationReport:
@@ -176,6 +140,7 @@ async def _status_of(home: Home, others: Sequence[HealthAddress], url: str, with
             health_port=endpoint.port,
             health_host=endpoint.host,
             failing=one.failing,
+            failing_since=one.failing_since,
             details=one.details,
         )
         for endpoint, one in zip(others, replies, strict=True)
@@ -222,6 +187,7 @@ async def _status(home: Home, process: ProcessReport, within: float) -> ProcessS
         state=readiness.status if process.state in ("ready", "starting") else process.state,
         health_port=found.health_port if found else process.health_port,
         failing=readiness.failing,
+        failing_since=readiness.failing_since,
         details=readiness.details,
     )
 

@@ -12,10 +12,12 @@ from typing import Any
 from writ_agent_proxmox.connection.credentials import ApiToken, ProxmoxTokens
 from writ_agent_proxmox.connection.session import ApiSession
 from writ_agent_proxmox.settings import ProxmoxConnection, connection_of
-from writ_contracts.errors import Full, Unreachable
+from writ_bus import tasks
+from writ_contracts.errors import Full, Unreachable, WritError
 from writ_contracts.inventory import Target
 
 THREADS = 4
+PING_SECONDS = 3.0
 MOST_WAITING = 128
 MOST_LANES = 65
 """Nodes of one cluster, and one lane for what concerns none."""
@@ -67,6 +69,24 @@ class Api:
     def __init__(self, connection: ProxmoxConnection, token: ApiToken) -> None:
         self.connection, self.token = connection, token
         self._lanes: dict[str, Lane] = {}
+        self._ping: asyncio.Task[None] | None = None
+
+    async def is_silent(self) -> bool:
+        """Return whether the API does not reply within `PING_SECONDS`. A ping without a reply ends by itself, so
+        there is one at a time.
+        """
+        ping = self._ping = self._ping or tasks.start(self._pinged(), "proxmox ping")
+        ended, _ = await asyncio.wait({ping}, timeout=PING_SECONDS)
+        if ended and self._ping is ping:
+            self._ping = None
+        return not ended or ping.exception() is not None
+
+    async def _pinged(self) -> None:
+        try:
+            await self._lane(()).call("get", ("version",), {})
+        except WritError:
+            await asyncio.sleep(PING_SECONDS / 2)  # not at once: the caller pings again
+            raise
 
     async def get(self, *path: object, **parameters: Any) -> Any:
         """Read; tried again once where the connection broke. Raises WritError."""

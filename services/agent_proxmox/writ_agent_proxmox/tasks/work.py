@@ -131,7 +131,7 @@ class GuestWork:
                 end = self._judged(end, lock)
                 self.completed = change.last and not self.is_managed
                 return end
-            self._progress("waits for a lock")
+            self._progress(f"waits for the lock of guest {change.id}" + (f" ({lock})" if lock else ""))
             await self.pause(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
 
@@ -257,7 +257,10 @@ class GuestWork:
             return TaskEnd("unknown", f"its task can no longer be followed: {error}")
         except WritError as error:
             self._unread = f"its node does not report the task: {error}"
+            self._progress(self._worded(f"waits for node {upid.node}, which does not report the task: {error}"))
             return self._refused(error)
+        if self._unread:
+            self._progress(f"{upid.type} goes on")
         self._refused_since, self._unread = None, ""
         return end_of(status.get("exitstatus")) if status.get("status") == "stopped" else None
 

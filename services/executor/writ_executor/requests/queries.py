@@ -44,7 +44,7 @@ from writ_executor.requests.backend_tests import BackendTests
 from writ_executor.requests.expected_failures import expected_failure
 from writ_executor.requests.pages import first_page
 from writ_executor.requests.screening import RequestScreening
-from writ_executor.requests.views import verdict
+from writ_executor.requests.views import lacks_output, verdict
 from writ_executor.requests.visible import TargetVisibility
 from writ_executor.requests.waiting_reasons import WaitingReasons
 from writ_runtime.buckets import Buckets
@@ -116,7 +116,8 @@ class QueryEndpoint:
         shown = view(life, latest(life))
         kept = await self._vault.result(principal, query.operation_id)
         public = shown.output if shown else {}
-        if kept is None and self._vault.has_lost(principal, query.operation_id):
+        lost = kept is None and lacks_output(life, self._clock())
+        if lost and not await self._vault.has_result(principal, query.operation_id):
             return ResultReply(output={**public, "note": NOT_KEPT})
         return ResultReply(output=kept if kept is not None else public)
 

@@ -31,7 +31,7 @@ from writ_installation.processes.report import InstallationReport, ReportedOptio
 from writ_installation.processes.services import Replicas
 from writ_installation.server_access.server_address import LOOPBACK, ServerAddress
 from writ_installation.server_access.server_tls import Mode, plaintext
-from writ_installation.status import control
+from writ_installation.status import control, degradation
 from writ_installation.status.server_url import running_url
 from writ_installation.supervisor.detached_start import detach, until_started
 from writ_installation.supervisor.options import SupervisorOptions
@@ -223,7 +223,7 @@ async def _already_up(settings: Settings, *, waits: bool) -> int | None:
 
 
 def _show_already_up(screen: Screen, status: control.InstallationStatus) -> None:
-    state = control.shown_state(status)
+    state = degradation.shown_state(status)
     known = "already up" if state in ("ready", "degraded") else state
     but = ", but degraded" if state == "degraded" else ""
     screen.line(f"Writ is {known} on {status.home}{but}, NATS at {status.url}")
