@@ -14,7 +14,10 @@ from writ_contracts.installation.gateway_tokens import GatewayToken, GatewayToke
 from writ_contracts.inventory import Principal
 from writ_gateway.http import served_principals
 from writ_gateway.http.served_principals import CHANGES, ServedPrincipals
+from writ_gateway.http.sessions import PrincipalSessions
 from writ_installation.files.gateway_tokens import bind_tokens, create_token, end_tokens, read_tokens
+from writ_runtime.plugins.entry_points import load_catalogue
+from writ_testing.memory.bus import MemoryBus
 
 
 def principal(name: str) -> Principal:
@@ -121,3 +124,19 @@ async def test_nothing_is_sent_for_a_new_principal_before_nats_can_know_it(
     before = time.monotonic()
     await known.admit("tidy")
     assert time.monotonic() - before >= 0.3
+
+
+async def test_events_of_a_principal_without_access_are_followed_no_longer(tmp_path: Path) -> None:
+    """When the gateway connects again, NATS would refuse the subscription."""
+    bot, tidy = principal_entry("bot", via="gateway"), principal_entry("tidy", via="gateway")
+    bus, known = MemoryBus(), served(tmp_path, bot, tidy)
+    sessions = PrincipalSessions(bus, known, load_catalogue(), read_only=False, public_only=False)
+    followed = {name: sessions._of(name).writ._following for name in ("bot", "tidy")}
+    for one in followed.values():
+        await one.start()
+    served(tmp_path, {**bot, "disabled": True}, tidy)
+    await known.refresh()
+    await sessions.close_ended()
+    assert [name for name, one in followed.items() if one._subscription] == ["tidy"]
+    with pytest.raises(Denied, match="principal bot is disabled"):
+        await followed["bot"].start()
