@@ -9,11 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-import msgspec
-
-from writ_contracts.errors import ConfigError
 from writ_contracts.ids import WRIT_TARGET
-from writ_contracts.installation.known_changes import KnownChanges
 from writ_contracts.inventory import GATEWAY, Agents, BackupRepository, Inventory, Principal, Principals, Target
 from writ_documents import shapes, yaml_file
 from writ_documents.document import Document, FileErrors, FileProblem, Keys
@@ -66,16 +62,6 @@ def _is_network(text: str) -> bool:
 def read_principals(path: Path) -> Principals:
     """Return the principals; an AI agent acts for a human of the same file, and no two share a key."""
     return principals_of(yaml_file.read(path, largest=LARGEST_LIST))
-
-
-def read_principal_changes(path: Path) -> KnownChanges:
-    """Return the provisioner's changes of principals; none without the file. Raises ConfigError."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=KnownChanges)
-    except FileNotFoundError:
-        return KnownChanges()
-    except (OSError, msgspec.DecodeError) as error:
-        raise ConfigError(f"{path}: {error}") from error
 
 
 def read_people(path: Path) -> Principals:

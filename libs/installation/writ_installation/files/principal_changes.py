@@ -19,7 +19,8 @@ from writ_contracts.journal import ControlEvent
 from writ_contracts.people.principal_changes import is_active, principals_in_force, read_change
 from writ_contracts.wire import decode
 from writ_documents import atomic_files
-from writ_documents.readers import read_principal_changes, read_principals
+from writ_documents.principal_changes import read_principal_changes
+from writ_documents.readers import read_principals
 from writ_installation.files.home import Home
 from writ_runtime.logs import Log
 from writ_trust.control_events import allowed_by_policy, covers_parameters, is_decided, stored_late

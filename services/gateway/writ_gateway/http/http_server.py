@@ -79,9 +79,13 @@ class McpListener:
 
     def serve(self) -> asyncio.Task[None]:
         """Serve in a task of its own until `stop`."""
-        self._following = tasks.keep("follow principals", self._follow_principals)
         self._serving = tasks.start(self._uvicorn.serve([self._listening]), "mcp")
         return self._serving
+
+    def follow(self) -> asyncio.Task[None]:
+        """Follow the principals' access in a task of its own until `stop`."""
+        self._following = tasks.start(self._follow_principals(), "follow principals")
+        return self._following
 
     async def _follow_principals(self) -> None:
         while True:

@@ -14,7 +14,7 @@ from writ_contracts.errors import Denied, Untrusted
 from writ_contracts.installation.gateway_tokens import GatewayToken
 from writ_contracts.inventory import Principal
 from writ_contracts.people.principal_changes import is_active, principals_in_force
-from writ_documents.readers import read_principal_changes
+from writ_documents.principal_changes import read_principal_changes
 from writ_runtime.files.watched_file import WatchedFile
 from writ_runtime.list_reader.lists import PRINCIPALS, ListReader
 
