@@ -185,6 +185,61 @@ async def test_flood_of_violations_gives_few_events(followed: Followed) -> None:
     assert {one.principal for one in events} == {"bot"}
 
 
+GATEWAY = "GATEWAY_mcp"
+SERVED = """principals:
+  - {id: mcp, kind: gateway, key: %s}
+  - {id: bot, kind: agent, via: mcp, disabled: true, key: %s}
+"""
+
+
+async def test_gateway_that_sends_for_its_disabled_principal_is_not_taken_for_a_thief(
+    followed: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follower, "JUDGED_AFTER", 0.0)
+    followed.principals.write_text(SERVED % (KEY, Key(generate_seed()).public))
+    honest = [violation(f"writ.{one}", GATEWAY) for one in ("query.bot.targets", "request.bot.file_write")]
+    honest.append(violation("writ.event.op.bot.>", GATEWAY, verb="Subscription"))
+    await following(followed, lambda: append(followed.path, *honest))
+    events = await followed.has("authentication_failed", 3)
+    assert {one.principal for one in events} == {"bot"}
+    assert "gateway mcp" in events[0].detail
+    assert "for principal bot, which has no access now" in events[0].detail
+    assert followed.counted == ["authentication_failed"] * 3
+
+
+async def test_gateway_that_is_ahead_of_nats_after_a_change_causes_no_event(followed: Followed) -> None:
+    """The files say that `bot` is enabled, or that it is disabled, before NATS or the gateway knows."""
+    followed.principals.write_text(SERVED % (KEY, Key(generate_seed()).public))
+    lines = violation("writ.query.bot.targets", GATEWAY), violation("writ.query.alice.targets", GATEWAY)
+    await following(followed, lambda: append(followed.path, *lines))
+    [event] = await followed.has("permission_violation", 1)
+    assert "writ.query.alice.targets" in event.detail
+    assert followed.counted == ["permission_violation"]
+
+
+async def test_gateway_that_tries_what_no_gateway_may_is_a_violation(followed: Followed) -> None:
+    """Somebody else's name, a request for people, a query that gateways have not, and a served name in other words."""
+    followed.principals.write_text(SERVED % (KEY, Key(generate_seed()).public))
+    subjects = [
+        "query.alice.targets",
+        "request.bot.approval_decide",
+        "approval.bot",
+        "query.bot.approvals",
+        "request.bot",
+    ]
+    forged = [violation(f"writ.{one}", GATEWAY) for one in subjects]
+    forged.append(violation("writ.query.bot.targets", GATEWAY, verb="Subscription"))
+    forged.append(violation("writ.query.bot.targets", "GATEWAY_other"))
+    forged.append(violation("writ.query.bot.targets", "REQ_mcp"))
+    await following(followed, lambda: append(followed.path, *forged))
+
+    async def all_counted() -> bool:
+        return len(followed.counted) == len(forged)
+
+    await eventually(all_counted)
+    assert set(followed.counted) == {"permission_violation"}
+
+
 async def test_late_replies_of_services_are_no_violations(followed: Followed) -> None:
     late = [violation("_R_.dtuERC.njmsKV", "POLICY"), violation("_R_.dtuERC.njmsKV", "AGENT_ssh")]
     forged = violation("_INBOX.alice.y", "REQ_bot")

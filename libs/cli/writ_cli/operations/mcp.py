@@ -117,6 +117,8 @@ async def http(
         WRIT_MCP_GATEWAY=gateway,
         WRIT_KEY_FILE=str(key_file),
         WRIT_MCP_TOKENS=str(settings.home.gateway_tokens),
+        WRIT_PRINCIPALS=str(settings.home.principals),
+        WRIT_AGENTS=str(settings.home.agents),
         WRIT_MCP_HOST=host,
         WRIT_MCP_PORT=str(port),
         WRIT_MCP_PUBLIC_HOST=public_host,

@@ -17,10 +17,12 @@ from writ_contracts.errors import Unreachable
 from writ_documents.readers import read_agents, read_inventory
 from writ_installation.files import tokens
 from writ_installation.files.create import add_missing_pools, create_installation, make_gateway, undone_on_failure
+from writ_installation.files.gateway_tokens import bind_tokens
 from writ_installation.files.home import Home
 from writ_installation.files.keyring import KeyDigests, key_digests
 from writ_installation.files.lock import held
 from writ_installation.files.lost_policy_key import VARIABLE, refuse_unknown_end
+from writ_installation.files.principal_changes import principals_of
 from writ_installation.files.sessions import ObservedSession, lasting
 from writ_installation.nats import disk
 from writ_installation.nats.external_server import ExternalServer, Server, hint
@@ -109,6 +111,7 @@ class Supervisor:
         check_left_out(self._options.without_agents, self._home, self._table.agents)
         if self._options.replicas.gateways:
             make_gateway(self._home)
+        bind_tokens(self._home.gateway_tokens, principals_of(self._home))
         server = self._make_server()
         if first and isinstance(server, BundledServer):
             find_binary()

@@ -29,7 +29,9 @@ class KeyOwners:
 
     def __init__(self, principals: Path | None, agents: Path | None, server_config: Path | None) -> None:
         """`server_config`: of NATS, which names the keys of sessions, tokens and links, too."""
-        pairs = ((principals, _principals), (agents, _agents), (server_config, _nobody))
+        self._via: dict[str, str] = {}
+        """The gateways of principals, as principals.yaml names them."""
+        pairs = ((principals, self._principals), (agents, _agents), (server_config, _nobody))
         self._files = [KeyFile(path=path, owners=owners) for path, owners in pairs if path is not None]
         self._known: dict[Path, tuple[Stamp | None, dict[str, AccountOwner]]] = {}
         self._stamps = {one.path: stamp(one.path) for one in self._files}
@@ -42,9 +44,19 @@ class KeyOwners:
         self._changed.update(dict.fromkeys(changed, now))
         return bool(changed)
 
+    def changed_since(self, at: float) -> bool:
+        """Return whether a file was seen to change after this time."""
+        return any(changed >= at for changed in self._changed.values())
+
     def owner(self, key: str) -> AccountOwner | None:
         """Return the owner of a key, or None if the files name none."""
         return next((found for one in self._files if (found := self._owners(one).get(key))), None)
+
+    def gateways(self) -> Mapping[str, str]:
+        """Return the gateways of principals, as principals.yaml names them, also of disabled principals."""
+        for one in self._files:
+            self._owners(one)
+        return self._via
 
     def admitted(self, tried: Mapping[str, float]) -> set[str]:
         """Return the keys that a file names which was seen to change after this time: NATS may not have read it when
@@ -67,6 +79,11 @@ class KeyOwners:
             self._known[file.path] = (now, owners)
         return owners
 
+    def _principals(self, path: Path) -> dict[str, AccountOwner]:
+        known = read_principals(path).principals
+        self._via = {one.id: one.via for one in known if one.via is not None}
+        return {one.key: AccountOwner(text=f"principal {one.id}", principal=one.id) for one in known}
+
 
 def _changed_at(path: Path) -> float | None:
     """Return when the file changed, on the monotonic clock; None where there is none."""
@@ -74,11 +91,6 @@ def _changed_at(path: Path) -> float | None:
         return to_monotonic(path.stat().st_mtime)
     except OSError:
         return None
-
-
-def _principals(path: Path) -> dict[str, AccountOwner]:
-    known = read_principals(path).principals
-    return {one.key: AccountOwner(text=f"principal {one.id}", principal=one.id) for one in known}
 
 
 def _agents(path: Path) -> dict[str, AccountOwner]:

@@ -11,6 +11,7 @@ from writ_cli.arguments.options import in_installation, listing
 from writ_cli.arguments.typed_options import refuse_typed
 from writ_cli.context.settings import Settings
 from writ_cli.installation.access.agents import issue_token
+from writ_cli.installation.access.ended_access import end_access
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
 from writ_contracts.errors import Invalid
@@ -190,6 +191,7 @@ async def _principal(settings: Settings, name: str) -> int:
     changed = rotate_principal(settings.home, name)
     if changed is None:
         raise Invalid(f"there is no principal {name}")
+    end_access(settings, name)
     if await key_admitted(settings.home, name) is False:
         raise not_admitted(settings.home, new_key(name))
     _report_step(settings, RotationStep(name=f"{PRINCIPAL}{name}", step="retired", old="", new=changed.key))

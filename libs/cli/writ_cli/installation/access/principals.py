@@ -12,6 +12,7 @@ from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.options import asking, listing
 from writ_cli.arguments.typed_options import refuse_typed
 from writ_cli.context.settings import Settings
+from writ_cli.installation.access.ended_access import end_access
 from writ_cli.installation.access.lockout_warning import warn_of_lockout
 from writ_cli.installation.access.role_names import check_roles, new_role_option
 from writ_cli.operations.running.requests import show_requested
@@ -199,6 +200,8 @@ async def _with_key(
     status = await _change(settings, action, name, request=True, reason=reason, key=public, **fields)
     if made is not None and status == Exit.DONE:
         draft.replace(path)
+    if action == "rotate" and status == Exit.DONE:
+        end_access(settings, name)
     if made is not None and not settings.screen.json:
         settings.screen.line(f"  its new key is {path if status == Exit.DONE else draft}")
     return status
@@ -217,6 +220,7 @@ async def remove(settings: Settings, name: str, yes: bool, request: bool, reason
     status = await _change(settings, "remove", name, request=request, reason=reason)
     if status == Exit.DONE:
         settings.home.seed_file(f"principal-{name}").unlink(missing_ok=True)
+        end_access(settings, name)
     return status
 
 
@@ -251,6 +255,7 @@ async def rotate(settings: Settings, name: str, key: str | None, request: bool, 
     if not settings.screen.json:
         settings.screen.line(f"{name} has a new key: {settings.home.seed_file(f'principal-{name}')}")
         settings.screen.line(_effect(settings, name, admitted))
+    end_access(settings, name)
     if admitted is False:
         raise not_admitted(settings.home, new_key(name))
     if settings.screen.json:
