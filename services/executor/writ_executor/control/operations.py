@@ -4,13 +4,14 @@ Policy decides on each like on any other. Its effect is an event in the journal 
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Literal
 
 from msgspec import structs
 
 from writ_contracts import subjects
 from writ_contracts.errors import Conflict, Invalid, WritError
 from writ_contracts.ids import WRIT_TARGET
-from writ_contracts.journal import CancelRequested, Requested, Started
+from writ_contracts.journal import CancelRequested, Finished, Requested, Resolved, Started
 from writ_contracts.life import AcceptedLife, CancellingLife, ControlLife, GrantedLife, Life, State, is_open
 from writ_contracts.policy.stops import Reach
 from writ_contracts.signing import Signed
@@ -213,6 +214,24 @@ class ControlOperations:
             return _not_confirmed(victim, "if the host has begun it, a process of it may still run")
         return ControlOutcome(output={"result": result})
 
+    async def resolve_cancel(self, life: AcceptedLife) -> None:
+        """Record the outcome of an unconfirmed cancel, if the outcome of its operation is known by now."""
+        requested = life.requested
+        _, victim = await self._lives.find_any(str(requested.effective["operation_id"]))
+        if victim.open or victim.outcome in (None, "unknown"):
+            return
+        stopped = victim.outcome == "cancelled"
+        event = Resolved(
+            **self._recorder.stamp(requested.correlation_id),
+            operation_id=requested.operation_id,
+            outcome="succeeded" if stopped else "failed",
+            how=_how_known(victim),
+            code="" if stopped else "not_cancellable",
+            message="" if stopped else f"it was not stopped; it ended: {victim.outcome}",
+            output={"result": "stopped" if stopped else "ended"},
+        )
+        await self._outcomes.resolve(life, event)
+
     def _cancel_event(self, requested: Requested, victim: Requested) -> CancelRequested:
         return CancelRequested(
             **self._recorder.stamp(victim.correlation_id),
@@ -223,6 +242,12 @@ class ControlOperations:
             parameters=requested.effective,
             parameters_key=self._vault.keys_of(requested).parameters,
         )
+
+
+def _how_known(victim: Life) -> Literal["receipt", "probe"]:
+    """Return the source of the operation's outcome."""
+    end = victim.end
+    return "probe" if isinstance(end, Finished | Resolved) and end.probe is not None else "receipt"
 
 
 def _ended(life: Life) -> ControlOutcome:

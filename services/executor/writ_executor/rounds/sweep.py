@@ -134,6 +134,8 @@ class Sweep:
                 await self._probes.take(life, age)
             case DueStep.MARK_UNKNOWN:
                 await self._mark_unknown(life)
+            case DueStep.RESOLVE_CANCEL:
+                await self._controls.resolve_cancel(life)
 
     async def _expire(self, life: AcceptedLife, age: WaitingAge) -> None:
         if isinstance(life.phase, AwaitingApproval):
