@@ -1,4 +1,4 @@
-"""A cancel whose stop nobody confirmed is resolved by the end of its operation, so it keeps no event from an archive."""
+"""A cancel whose stop nobody confirmed is resolved by the end of its operation, and then holds up no archive."""
 
 from typing import Literal
 
