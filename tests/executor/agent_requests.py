@@ -66,6 +66,7 @@ async def serve_agent(
     key: Key | None = None,
     instance: str = "",
     before_read: Callable[[], Awaitable[object]] | None = None,
+    before_cancel: Callable[[], Awaitable[object]] | None = None,
 ) -> list[CancelRequest]:
     """`observed`: the results of reads, by default their action. `key` and `instance`: by default those of claims."""
     cancels: list[CancelRequest] = []
@@ -86,6 +87,8 @@ async def serve_agent(
 
     async def cancel(message: Message) -> EndpointReply:
         cancels.append(decode(message.data, CancelRequest))
+        if before_cancel is not None:
+            await before_cancel()
         reply = encode(CancelReply(result=cancelled))  # type: ignore[arg-type]
         return signed_reply(identity, message, reply)
 

@@ -1,16 +1,23 @@
 """A cancel whose stop nobody confirmed is resolved by the end of its operation, and then holds up no archive."""
 
+import asyncio
 from typing import Literal
 
 import pytest
 from tests.executor.agent_requests import serve_agent
 from tests.executor.conftest import World
 
-from writ_contracts.journal import Resolved, Unknown
-from writ_executor.control import principals
+from writ_contracts.journal import Finished, Resolved, Unknown
+from writ_executor.control import operations, principals
 from writ_executor.journal.index import Index
 
 RESTART = {"parameters": {"service_name": "nginx", "timeout": 60}}
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave an operation no time to end before its cancel is recorded as unconfirmed."""
+    monkeypatch.setattr(operations, "RECEIPT_SECONDS", 0.0)
 
 
 async def resolved(world: World, operation_id: str) -> Resolved:
@@ -21,12 +28,32 @@ async def resolved(world: World, operation_id: str) -> Resolved:
     return await world.until(check)
 
 
+@pytest.mark.parametrize("reply", ["not_confirmed", "not_running"])
+async def test_cancel_waits_for_the_receipt_of_an_operation_that_ends_just_now(world: World, reply: str) -> None:
+    await world.executor()
+    work = await world.work((await world.ask("service_restart", **RESTART)).operation_id or "")
+    held = await world.hands.claim(work)
+    late = list[asyncio.Task[object]]()
+
+    async def send_receipt() -> None:
+        late.append(asyncio.create_task(world.hands.finish(work, held)))  # it is on its way when the agent replies
+
+    await serve_agent(world, cancelled=reply, before_cancel=send_receipt)
+    cancel = await world.ask("operation_cancel", target="writ", parameters={"operation_id": work.operation_id})
+    assert await world.outcome(cancel.operation_id or "") == "failed"
+    end = (await world.life(cancel.operation_id or "")).end
+    assert isinstance(end, Finished)
+    assert (end.code, end.message) == ("not_cancellable", "it has already ended: succeeded")
+    await asyncio.gather(*late)
+
+
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize(
     ("outcome", "expected"),
     [
         ("cancelled", ("succeeded", "", "", "stopped")),
-        ("succeeded", ("failed", "not_cancellable", "it was not stopped; it ended: succeeded", "ended")),
-        ("failed", ("failed", "not_cancellable", "it was not stopped; it ended: failed", "ended")),
+        ("succeeded", ("failed", "not_cancellable", "it has already ended: succeeded", "ended")),
+        ("failed", ("failed", "not_cancellable", "it has already ended: failed", "ended")),
     ],
 )
 @pytest.mark.parametrize("replicas", [1, 2])
@@ -55,6 +82,7 @@ async def test_unconfirmed_cancel_is_resolved_by_the_end_of_its_operation(
     assert not list((await index_of(world)).unknown())
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_unconfirmed_cancel_of_an_unknown_operation_waits_for_its_late_receipt(world: World) -> None:
     await world.executor()
     await serve_agent(world, cancelled="not_confirmed")
