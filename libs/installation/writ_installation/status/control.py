@@ -250,7 +250,8 @@ async def restart(home: Home, name: str, within: float | None = None) -> int:
         if failed_again and NOT_PERMITTED in (words := quoted(log, since=since)):
             raise Unreachable(f"{name} needs permissions that NATS gets from `writ down`, then `writ up`{words}")
         if time.monotonic() > deadline:
-            raise TimedOut(f"{name} is not ready again after {within:g} s{quoted(log)}")
+            of_present = 0 if now.pid == before else since
+            raise TimedOut(f"{name} is not ready again after {within:g} s{quoted(log, since=of_present)}")
         await asyncio.sleep(PAUSE)
     return now.pid
 

@@ -173,7 +173,7 @@ def _first_health_port(chosen: int | None, nats_port: int) -> int:
 
 
 async def _up_detached(settings: Settings, options: SupervisorOptions) -> int:
-    report = await detach(settings.home, _arguments(settings, options))
+    report = await detach(settings.home, _arguments(settings, options), _show_line)
     status = await control.status(settings.home, settings.environ)
     _ready(settings, report, {one.name: one for one in status.processes}, detached=True)
     return Exit.DONE
@@ -202,7 +202,7 @@ async def _already_up(settings: Settings, *, waits: bool) -> int | None:
     """
     home = settings.home
     if waits:
-        await until_started(home)
+        await until_started(home, _show_line)
     if (report := read_report(home.report_file)) is None:
         return None
     if differing := _differing(report.options):

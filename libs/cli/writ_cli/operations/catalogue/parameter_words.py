@@ -25,6 +25,7 @@ from writ_contracts.parameters import problems
 from writ_runtime.signals import interruptible
 
 _TRUE, _FALSE = frozenset({"true", "yes", "on", "1"}), frozenset({"false", "no", "off", "0"})
+_CLOSING = {"[": "]", "{": "}"}
 
 
 class ParameterWord(Struct, frozen=True):
@@ -102,9 +103,11 @@ def _typed(key: str, text: str, kind: inspect.Type | None) -> Any:
         case inspect.BoolType():
             return _switch(key, text)
         case inspect.ListType():
+            _refuse_json(key, text, list)
             item = plain(kind.item_type)
             return [_typed(key, part, item) for part in text.split(",")] if text else []
         case inspect.DictType():
+            _refuse_json(key, text, dict)
             name, sign, value = text.partition("=")
             if not sign:
                 raise _wrong(key, "takes name=value")
@@ -115,6 +118,25 @@ def _typed(key: str, text: str, kind: inspect.Type | None) -> Any:
             raise _wrong(key, f"takes a structure: {key}:=JSON")
         case _:
             return text
+
+
+def _refuse_json(key: str, text: str, kind: type[list[Any]] | type[dict[str, Any]]) -> None:
+    """Raise Invalid for a list or object in the notation of JSON: by its commas it would become other values."""
+    inner = text[1:-1]
+    if not text.startswith(opening := "[" if kind is list else "{") or not text.endswith(closing := _CLOSING[opening]):
+        return
+    if _is_json(text, kind) or ("," in inner and opening not in inner and closing not in inner):
+        usual = f"{key}=a,b,c" if kind is list else f"{key}=name=value"
+        raise _wrong(
+            key, f"JSON goes with := as in {key}:={text[:40]}{'…' if len(text) > 40 else ''}, other values as {usual}"
+        )
+
+
+def _is_json(text: str, kind: type[list[Any]] | type[dict[str, Any]]) -> bool:
+    try:
+        return isinstance(msgspec.json.decode(text), kind)
+    except (msgspec.DecodeError, RecursionError):
+        return False
 
 
 def _number(key: str, text: str, kind: Callable[[str], Any], name: str) -> Any:
