@@ -80,6 +80,7 @@ class ConcernedGroup(Struct, frozen=True, eq=False, kw_only=True):
 
     operation: str
     targets: Sequence[Target]
+    target_ids: frozenset[str]
     people: PrincipalGroup
 
     def key(self, kind_of_change: ChangeKind) -> _Key:
@@ -100,8 +101,8 @@ class _Collected:
 
     def add(self, changed: Iterable[str], group: ConcernedGroup) -> None:
         self.changed.update(changed)
-        self.kinds.add(group.people.kind)
-        self.targets.update(target.id for target in group.targets)
+        self.kinds |= group.people.kinds
+        self.targets |= group.target_ids
         self.principals |= group.people.ids
 
 

@@ -1,6 +1,6 @@
 """Equivalence classes of targets and principals: policies cannot distinguish the members, so one stands for all."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from msgspec import Struct, structs
@@ -96,22 +96,36 @@ def synthesis_notes(question_space: QuestionSpace, verb: Verb, rules: Sequence[R
 
 
 class PrincipalGroup(Struct, frozen=True, eq=False, kw_only=True):
-    """Principals of one kind with the same roles; `first` is one of them."""
+    """Principals with the same roles, of some kinds; `first` is one of them. `person`: the possible approver behind
+    them, who may not approve their requests; "" if there is none.
+    """
 
-    kind: str
+    kinds: frozenset[str]
     roles: tuple[str, ...]
+    person: str
     first: Principal
     ids: frozenset[str]
 
 
-def of_the_same_roles(members: Sequence[Principal]) -> list[PrincipalGroup]:
-    """Group principals by kind and roles."""
-    groups: dict[tuple[str, tuple[str, ...]], list[Principal]] = {}
+def of_the_same_roles(
+    members: Sequence[Principal], approver_behind: Callable[[Principal], str]
+) -> list[PrincipalGroup]:
+    """Group principals by roles, and by kind where the person behind the first of a kind is an approver."""
+    alike: dict[tuple[str, tuple[str, ...]], list[Principal]] = {}
     for member in members:
-        groups.setdefault((member.kind, tuple(sorted(member.roles))), []).append(member)
+        alike.setdefault((member.kind, tuple(sorted(member.roles))), []).append(member)
+    groups: dict[tuple[str, tuple[str, ...]], list[Principal]] = {}
+    for (_, roles), some in alike.items():
+        groups.setdefault((approver_behind(some[0]), roles), []).extend(some)
     return [
-        PrincipalGroup(kind=kind, roles=roles, first=alike[0], ids=frozenset(one.id for one in alike))
-        for (kind, roles), alike in groups.items()
+        PrincipalGroup(
+            kinds=frozenset(one.kind for one in some),
+            roles=roles,
+            person=person,
+            first=some[0],
+            ids=frozenset(one.id for one in some),
+        )
+        for (person, roles), some in groups.items()
     ]
 
 
