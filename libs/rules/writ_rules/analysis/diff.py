@@ -175,12 +175,12 @@ class _Comparison:
             outcome = self.outcomes.get(key)
             if outcome is None:
                 outcome = self.outcomes[key] = self._outcome(verb, combination, people.first)
-            self.reached.update(names[place] for place in outcome.reached)
+            self.reached.update(_of(outcome.reached, names))
             for limit in outcome.limits:
                 self.bounded[f"{operation.name} on {scope.targets[0].role}: {limit}"] = None
             group = ConcernedGroup(operation=operation.name, targets=scope.targets, target_ids=scope.ids, people=people)
             for difference, shown in outcome.differences.items():
-                changed = tuple(names[place] for place in difference.rules) or self._switched
+                changed = _of(difference.rules, names) or self._switched
                 texts = tuple(_named(term, names).text for term in difference.terms)
                 self.found.note((difference.kind, texts), changed, group, partial(self._evidence, verb, group, shown))
 
@@ -192,7 +192,7 @@ class _Comparison:
 
     def _outcome(self, verb: Verb, combination: Combination, principal: Principal) -> _Outcome:
         """Return the changes for the first target and this principal."""
-        rules = combination.rules()
+        rules = combination.rules(self.policies, verb.operation.name)
         about = self._may_matter(combination, rules)
         reaching = {
             rule.name
@@ -297,6 +297,11 @@ class _Comparison:
             yield f"only what its rules reach is listed for: {', '.join(sorted(now_limited)) or 'nobody'}"
         old, new = (side.bounds for side in self.sides)
         yield from (f"{name}: {old[name]} → {new[name]}" for name in old if not _same(old[name], new[name]))
+
+
+def _of(places: tuple[int, ...], names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names at these places."""
+    return names if len(places) == len(names) else tuple([names[place] for place in places])
 
 
 def _placed(term: DifferingTerm, names: tuple[str, ...]) -> DifferingTerm:

@@ -5,16 +5,17 @@ only in their names and scopes have the same form, and are decided alike.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from types import MappingProxyType
 from typing import Any
 
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from writ_contracts.inventory import Principal, Target
 from writ_rules.analysis.classes import PrincipalGroup, judged_elsewhere
 from writ_rules.analysis.request_space import ANY_TARGET, ANYBODY, RelevantRules, case_of, rules_at
 from writ_rules.analysis.scope_index import ClauseResults, CoveringRules, timeless
 from writ_rules.engine.clauses.conditions import AttributeCondition
-from writ_rules.engine.compile import Policy
+from writ_rules.engine.compile import Policy, is_behind_gateway
 from writ_rules.engine.rules.rule import Rule
 from writ_rules.engine.verbs import Verb
 
@@ -22,18 +23,18 @@ _SECTIONS = 3
 
 
 class TargetScope(Struct, frozen=True, eq=False, kw_only=True):
-    """Targets of one role with the rules of each policy that could apply to them, for any principal.
+    """Targets of one role with the rules that could apply to them, for any principal.
 
-    `fitting`: the rules without a condition on attributes that fails. `general`: the rules about all principals.
-    `places`: by rule, a bit for each policy and section that has it. `attributes`: by the name of a rule, the results
-    of its conditions on attributes.
+    `general`: those rules about all principals, `conditional`: the others. `fitting`: the rules without a condition on
+    attributes that fails. `places`: by rule, a bit for each policy and section that has it. `attributes`: by the name
+    of a rule, the results of its conditions on attributes.
     """
 
     targets: list[Target]
     ids: frozenset[str]
-    rules: list[RelevantRules]
-    fitting: Set[Rule]
     general: frozenset[Rule]
+    conditional: frozenset[Rule]
+    fitting: Set[Rule]
     places: Mapping[Rule, int]
     attributes: Mapping[str, tuple[Any, ...]]
 
@@ -46,13 +47,18 @@ class Combination(Struct, frozen=True, eq=False, kw_only=True):
     """
 
     scope: TargetScope
-    covering: frozenset[Rule]
+    conditional: frozenset[Rule]
     names: tuple[str, ...]
     form: tuple[object, ...]
 
-    def rules(self) -> list[RelevantRules]:
+    def rules(self, policies: Iterable[Policy], operation: str) -> list[RelevantRules]:
         """Return the rules of each policy."""
-        return [each.among(self.covering) for each in self.scope.rules]
+        covering, target = self.covering, self.scope.targets[0]
+        return [rules_at(policy, operation, target).among(covering) for policy in policies]
+
+    @property
+    def covering(self) -> frozenset[Rule]:
+        return self.scope.general | self.conditional
 
 
 class Pair(Struct, frozen=True, eq=False, kw_only=True):
@@ -62,13 +68,9 @@ class Pair(Struct, frozen=True, eq=False, kw_only=True):
     groups: list[PrincipalGroup]
     combination: Combination
 
-    @property
-    def targets(self) -> list[Target]:
-        return self.combination.scope.targets
-
 
 class RelevanceIndex:
-    """The rules about one operation; each result has one entry for each of the policies.
+    """The rules about one operation in both policies.
 
     `forms`: by the name of a rule, a number for its texts in both policies without name and scope.
     """
@@ -77,11 +79,15 @@ class RelevanceIndex:
         self._verb, self._policies, self._forms = verb, policies, forms
         self._targets = ClauseResults(clause for rule in rules for clause in timeless(rule))
         self._people = ClauseResults(clause for rule in rules for clause in rule.people)
-        self._attributes = ClauseResults(clause for rule in rules for clause in on_attributes(rule, verb))
+        self._on_attributes = {rule: conditions for rule in rules if (conditions := on_attributes(rule, verb))}
+        self._attributes = ClauseResults(one for conditions in self._on_attributes.values() for one in conditions)
         self._by_target = CoveringRules(rules, timeless)
+        self._general = frozenset(rule for rule in rules if not rule.people)
         self._by_principal = CoveringRules([rule for rule in rules if rule.people], lambda rule: rule.people)
-        self._by_attributes = CoveringRules(rules, lambda rule: on_attributes(rule, verb))
+        self._by_attributes = CoveringRules(rules, lambda rule: self._on_attributes.get(rule, ()))
         self._opaque = judged_elsewhere(verb, rules)
+        self._open = any(not policy.deny_by_default for policy in policies)
+        self._inherited = {rule for policy in policies for rule in policy.inherited.get(verb.operation.name, ())}
 
     def pairs(
         self,
@@ -98,93 +104,107 @@ class RelevanceIndex:
             for rule in rules if about is None else rules & about:
                 by_rule.setdefault(rule, []).append(at)
         for scope in self._scopes(targets):
-            conditional = scope.places.keys() - scope.general
+            general = _names(scope.general, scope)
             known: dict[Set[Rule], Combination] = {}
-            for at in _places(scope, conditional, by_rule, len(people), about):
+            for at in _numbers(scope, by_rule, len(people), about):
                 members, groups, covering = people[at]
-                there = conditional & covering
-                combination = known.get(key := frozenset(there))
+                conditional = scope.conditional & covering
+                combination = known.get(conditional)
                 if combination is None:
-                    combination = known[key] = self._combination(scope, key)
+                    combination = known[conditional] = self._combination(scope, general, conditional)
                 yield Pair(principals=members, groups=groups, combination=combination)
 
-    def _scopes(self, targets: Iterable[list[Target]]) -> list[TargetScope]:
+    def _scopes(self, targets: Iterable[list[Target]]) -> Iterable[TargetScope]:
         """Return the classes of targets; those of one role with the same rules are one."""
-        found: dict[object, TargetScope] = {}
+        places: dict[tuple[str, bool], dict[Rule, int]] = {}
+        found: dict[object, tuple[list[Target], frozenset[Rule], Set[Rule], Mapping[Rule, int], Any]] = {}
         for alike in targets:
-            results = self._attributes.of(case_of(self._verb, alike[0], ANYBODY))
+            first = alike[0]
+            behind = is_behind_gateway(first)
+            if (first.role, behind) not in places:
+                places[first.role, behind] = self._places(first)
+            case = case_of(self._verb, first, ANYBODY)
+            results = self._attributes.of(case)
             fitting = self._by_attributes.among(dict.fromkeys(results, True))
-            rules = [self._narrowed(each, fitting) for each in self._of_target(alike[0])]
-            key = (
-                alike[0].id if self._opaque else "",
-                alike[0].role,
-                *((each.own, each.inherited, each.emergency) for each in rules),
-                frozenset(results.items()),
-            )
-            before = [] if key not in found else found[key].targets
-            found[key] = self._scope([*before, *alike], rules, fitting, results)
-        return list(found.values())
+            there = self._by_target.among(self._targets.of(case)) & places[first.role, behind].keys()
+            rules = frozenset(self._narrowed(there, fitting))
+            limited = behind and not self._inherited.isdisjoint(rules)
+            key = (first.id if self._opaque else "", first.role, limited, rules, frozenset(results.items()))
+            if key in found:
+                found[key][0].extend(alike)
+            else:
+                found[key] = ([*alike], rules, fitting, places[first.role, behind], results)
+        return (self._scope(*each) for each in found.values())
 
     def _scope(
-        self, targets: list[Target], rules: list[RelevantRules], fitting: Set[Rule], results: Mapping[Any, bool | None]
+        self,
+        targets: list[Target],
+        rules: frozenset[Rule],
+        fitting: Set[Rule],
+        places: Mapping[Rule, int],
+        results: Mapping[Any, bool | None],
     ) -> TargetScope:
-        places: dict[Rule, int] = {}
-        for side, each in enumerate(rules):
-            for section, some in enumerate((each.own, each.inherited, each.emergency)):
-                for rule in some:
-                    places[rule] = places.get(rule, 0) | 1 << (side * _SECTIONS + section)
         attributes: dict[str, tuple[Any, ...]] = {}
-        for rule, place in places.items():
-            if conditions := on_attributes(rule, self._verb):
-                told = (place, *(results.get(one, False) for one in conditions))
-                attributes[rule.name] = (*attributes.get(rule.name, ()), told)
+        for rule in sorted(rules & self._on_attributes.keys(), key=lambda one: (one.name, places[one])):
+            of_rule = (places[rule], *(results.get(one, False) for one in self._on_attributes[rule]))
+            attributes[rule.name] = (*attributes.get(rule.name, ()), of_rule)
         return TargetScope(
             targets=targets,
             ids=frozenset(target.id for target in targets),
-            rules=rules,
+            general=rules & self._general,
+            conditional=rules - self._general,
             fitting=fitting,
-            general=frozenset(rule for rule in places if not rule.people),
             places=places,
             attributes=attributes,
         )
 
-    def _combination(self, scope: TargetScope, conditional: frozenset[Rule]) -> Combination:
-        covering = scope.general | conditional
-        places: dict[str, int] = {}
-        for rule in covering:
-            places[rule.name] = places.get(rule.name, 0) | scope.places[rule]
+    def _places(self, target: Target) -> dict[Rule, int]:
+        places: dict[Rule, int] = {}
+        for side, policy in enumerate(self._policies):
+            at = rules_at(policy, self._verb.operation.name, target)
+            for section, some in enumerate((at.own, at.inherited, at.emergency)):
+                for rule in some:
+                    places[rule] = places.get(rule, 0) | 1 << (side * _SECTIONS + section)
+        return places
+
+    def _combination(self, scope: TargetScope, general: Mapping[str, int], conditional: frozenset[Rule]) -> Combination:
+        places = _names(conditional, scope, general)
         names = tuple(sorted(places))
-        form: tuple[object, ...] = tuple(self._forms[name] << 2 * _SECTIONS | places[name] for name in names)
+        forms = self._forms
+        form: tuple[object, ...] = tuple([forms[name] << 2 * _SECTIONS | places[name] for name in names])
         if scope.attributes:
             form = (form, tuple(scope.attributes.get(name, ()) for name in names))
-        return Combination(scope=scope, covering=covering, names=names, form=form)
+        return Combination(scope=scope, conditional=conditional, names=names, form=form)
 
-    def _of_target(self, target: Target) -> list[RelevantRules]:
-        """Return the rules for any principal."""
-        covering = self._by_target.among(self._targets.of(case_of(self._verb, target, ANYBODY)))
-        return [rules_at(policy, self._verb.operation.name, target).among(covering) for policy in self._policies]
-
-    def _narrowed(self, rules: RelevantRules, fitting: Set[Rule]) -> RelevantRules:
+    def _narrowed(self, rules: Set[Rule], fitting: Set[Rule]) -> Set[Rule]:
         """Return the rules without those that decide nothing, since a condition on attributes fails for certain.
 
         Under an open default, and within a gateway's limits, their scope matters nevertheless.
         """
-        if any(not policy.deny_by_default for policy in self._policies):
-            return rules
-        return structs.replace(rules.among(fitting), inherited=rules.inherited)
+        return rules if self._open or not self._on_attributes else rules & (fitting | self._inherited)
 
-    def _of_principal(self, principal: Principal) -> set[Rule]:
+    def _of_principal(self, principal: Principal) -> frozenset[Rule]:
         """Return the rules about some principals, this one among them, for any target."""
-        return self._by_principal.among(self._people.of(case_of(self._verb, ANY_TARGET, principal)))
+        return frozenset(self._by_principal.among(self._people.of(case_of(self._verb, ANY_TARGET, principal))))
 
 
-def _places(
-    scope: TargetScope, conditional: Set[Rule], by_rule: Mapping[Rule, list[int]], many: int, about: Set[Rule] | None
+def _names(
+    rules: Iterable[Rule], scope: TargetScope, others: Mapping[str, int] = MappingProxyType({})
+) -> dict[str, int]:
+    """Return the places of rules by their names, with those of others."""
+    places = {**others}
+    for rule in rules:
+        places[rule.name] = places.get(rule.name, 0) | scope.places[rule]
+    return places
+
+
+def _numbers(
+    scope: TargetScope, by_rule: Mapping[Rule, list[int]], many: int, about: Set[Rule] | None
 ) -> Iterable[int]:
-    """Return the places of the principals to whom one of the rules `about` could apply."""
+    """Return the numbers of the principals to whom one of the rules `about` could apply."""
     if about is None or not about.isdisjoint(scope.general):
         return range(many)
-    return sorted({at for rule in conditional & about for at in by_rule.get(rule, ())})
+    return sorted({at for rule in scope.conditional & about for at in by_rule.get(rule, ())})
 
 
 def on_attributes(rule: Rule, verb: Verb) -> list[AttributeCondition]:
