@@ -6,6 +6,7 @@ All other requests are decided like one of these.
 """
 
 from collections.abc import Iterable, Mapping, Sequence, Set
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -35,6 +36,8 @@ from writ_rules.values.samples import candidates, optional
 
 MOST_OPTIONS, MOST_KEPT = 1_000, 32
 """The most requests tried for one operation, target and principal. The result says if there are more classes."""
+MOST_TEXTS = 2_000
+"""The most texts of one parameter whose results are kept."""
 ANYBODY = Principal(id="anybody", kind="human", key=NOBODYS_KEY)
 ANY_TARGET = WRIT
 
@@ -130,8 +133,8 @@ def options(
     rules = [rule for each in relevant_rules for rule in each.all()]
     names = list(dict.fromkeys(clause.name for clause in _parameters(rules, verb))) if exactly is None else []
     notes = dict.fromkeys((*analysis_limits.of_evaluators(verb, rules), *analysis_limits.of_scans(verb, rules)))
-    values = {name: _values(verb, name, rules, at, notes, about) for name in verb.types if name in names}
-    moments = [at] if at_only else _moments(verb, policies, rules, at, notes)
+    values = {name: _values(verb, name, rules, notes, about) for name in verb.types if name in names}
+    moments = [at] if at_only else _moments(verb, policies, rules, at, notes, about)
     # One exact request at one instant has the facts of a usual day.
     states = (False, True) if any(each.emergency for each in relevant_rules) and not (at_only and exactly) else (False,)
     assumed = _suppositions(verb, rules, at, notes)
@@ -219,7 +222,7 @@ def _parameters(rules: Iterable[Rule], verb: Verb) -> list[ParameterCondition]:
 
 
 def _values(
-    verb: Verb, name: str, rules: Sequence[Rule], at: float, notes: dict[str, None], about: Sequence[Rule] | None
+    verb: Verb, name: str, rules: Sequence[Rule], notes: dict[str, None], about: Sequence[Rule] | None
 ) -> list[Any]:
     """Return one value for each combination of results. Left out (UNSET) and null are kinds of their own: defaults
     differ.
@@ -228,13 +231,15 @@ def _values(
     conditions = list(dict.fromkeys(one for one in _parameters([*first, *rules], verb) if one.name == name))
     checks = [check for clause in conditions for check in clause.checks]
     by_results: dict[frozenset[object], Any] = {}
-    repairs, rest = Repairs(verb, [name]), _required(verb, [name])
-    possible = [value for value in candidates(verb, name, checks) if repairs.are_possible({**rest, name: value})]
+    known = _tried_values(verb, name)
+    known.repairs = Repairs(verb, [name])
+    possible = [value for value in candidates(verb, name, checks) if known.is_possible(value)]
     telling = checks
     if about is not None:
         telling = [check for one in _parameters(about, verb) if one.name == name for check in one.checks]
     notes |= dict.fromkeys(analysis_limits.of_values(verb, name, telling, possible))
-    results = _results(verb, name, possible, conditions, at)
+    found = ClauseResults(conditions)
+    results = [(value, found.of(known.case(value))) for value in possible]
     if about is not None:  # values on which all of these rules are certain to fail tell nothing
         may_match = CoveringRules(about, lambda rule: [one for one in _parameters([rule], verb) if one.name == name])
         results = [(value, held) for value, held in results if may_match.any_among(dict.fromkeys(held, True))]
@@ -246,12 +251,40 @@ def _values(
     return absent + list(by_results.values())
 
 
-def _results(
-    verb: Verb, name: str, values: Iterable[Any], conditions: Sequence[ParameterCondition], at: float
-) -> list[tuple[Any, dict[ParameterCondition, bool | None]]]:
-    """Return each value with the results of the conditions that are not certain to fail on it."""
-    found = ClauseResults(conditions)
-    return [(value, found.of(case_of(verb, ANY_TARGET, ANYBODY, {name: value}, at))) for value in values]
+class _TriedValues:
+    """The values of one parameter that are tried, each with a case. Many rules have most of them in common, so the
+    results for texts are kept.
+    """
+
+    def __init__(self, verb: Verb, name: str) -> None:
+        self.repairs = Repairs(verb, [name])
+        self._verb, self._name = verb, name
+        self._rest = _required(verb, [name])
+        self._possible: dict[str, bool] = {}
+        self._cases: dict[str, Case] = {}
+
+    def is_possible(self, value: Any) -> bool:
+        """Return whether some valid request has this value."""
+        if not isinstance(value, str):
+            return self.repairs.are_possible({**self._rest, self._name: value})
+        known = self._possible.get(value)
+        if known is None:
+            known = self.repairs.are_possible({**self._rest, self._name: value})
+            if len(self._possible) < MOST_TEXTS:
+                self._possible[value] = known
+        return known
+
+    def case(self, value: Any) -> Case:
+        """Return a case for conditions on this parameter alone."""
+        known = self._cases.get(value) if isinstance(value, str) else None
+        if known is None:
+            known = case_of(self._verb, ANY_TARGET, ANYBODY, {self._name: value})
+            if isinstance(value, str) and len(self._cases) < MOST_TEXTS:
+                self._cases[value] = known
+        return known
+
+
+_tried_values = lru_cache(maxsize=16)(_TriedValues)
 
 
 def _suppositions(verb: Verb, rules: Sequence[Rule], at: float, notes: dict[str, None]) -> list[AssumedFacts]:
@@ -271,7 +304,12 @@ def _suppositions(verb: Verb, rules: Sequence[Rule], at: float, notes: dict[str,
 
 
 def _moments(
-    verb: Verb, policies: Iterable[Policy], rules: Iterable[Rule], at: float, notes: dict[str, None]
+    verb: Verb,
+    policies: Iterable[Policy],
+    rules: Iterable[Rule],
+    at: float,
+    notes: dict[str, None],
+    about: Sequence[Rule] | None,
 ) -> list[float]:
     effects = dict.fromkeys(policy.in_effect for policy in policies)
     windows: dict[tuple[Occasion, ...], None] = {}
@@ -282,7 +320,17 @@ def _moments(
     moments, many = distinct(tuple(effects), tuple(windows), at)
     if many > MOST_DATED:
         notes[f"of {many} first and last moments the weeks around {MOST_DATED} were tried"] = None
-    return list(moments)
+    if about is None:
+        return list(moments)
+    timed = [_timed(rule, verb) for rule in about]
+    cases = ((moment, case_of(verb, ANY_TARGET, ANYBODY, at=moment)) for moment in moments)
+    return [moment for moment, case in cases if any(all(holds(one, case) for one in clauses) for clauses in timed)]
+
+
+def _timed(rule: Rule, verb: Verb) -> list[Any]:
+    """Return the clauses of a rule about the time alone."""
+    clauses = (*rule.scope, *rule.conditions[verb.operation.name])
+    return [one for one in clauses if isinstance(one, EffectClause | TimeCondition)]
 
 
 def _required(verb: Verb, named: Sequence[str]) -> dict[str, Any]:

@@ -18,10 +18,10 @@ Results = Mapping[AnyClause, bool | None]
 
 
 class ClauseResults(Generic[AnyClause]):
-    """Clauses to be judged for many cases."""
+    """Clauses to be judged for many cases, so that an index of a single one is worth while."""
 
     def __init__(self, clauses: Iterable[AnyClause]) -> None:
-        self._judged, self._indexes = indexed(tuple(dict.fromkeys(clauses)), lambda clause: clause)
+        self._judged, self._indexes = indexed(tuple(dict.fromkeys(clauses)), lambda clause: clause, few=0)
 
     def of(self, case: Case) -> dict[AnyClause, bool | None]:
         """Return the results of the clauses that don't fail. Two cases with equal results are the same to all."""
