@@ -7,9 +7,10 @@ import pytest
 from tests.rules.asking import CATALOGUE, rule
 from tests.rules.test_diff import compared, constrained
 
-from writ_rules.analysis import scope_index
+from writ_rules.analysis import questions, scope_index
 from writ_rules.analysis.question_space import QuestionSpace
 from writ_rules.engine.clauses.patterns import Pattern
+from writ_rules.engine.decide import Ruling
 
 
 def test_a_value_is_not_compared_with_every_pattern_that_changed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,6 +66,37 @@ def test_a_scope_is_not_compared_with_every_target_and_principal(
         assert {name for one in found for name in one.changed} == {f"r{number}" for number in range(many)}
         counts.append(len(judged))
     assert counts[1] < 8 * counts[0], counts  # 16 times, if every scope meets every target and principal
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [({}, {"allowed": False}), ({"approval": {"approvers": ["lead"]}}, {"approval": {"approvers": ["security"]}})],
+)
+def test_rules_that_differ_by_users_and_by_targets_are_decided_once(
+    monkeypatch: pytest.MonkeyPatch, before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    made: list[object] = []
+
+    def counted(*arguments: Any) -> Ruling:
+        made.append(arguments)
+        return decide(*arguments)
+
+    def mixed(many: int, **keys: Any) -> list[dict[str, Any]]:
+        scopes = [{"users": [f"u{at}"]} if at % 2 else {"targets": [f"app{at}-*"]} for at in range(many)]
+        return [{**rule(f"r{at}", "service_stop"), **one, **keys} for at, one in enumerate(scopes)]
+
+    decide = questions.decide
+    monkeypatch.setattr(questions, "decide", counted)
+    counts = []
+    for many in (40, 80):
+        made.clear()
+        found = compared(mixed(many, **before), mixed(many, **after), QuestionSpace(catalogue=CATALOGUE))
+        assert {name for one in found.changes for name in one.changed} == {f"r{at}" for at in range(many)}
+        counts.append((found.compared, len(made)))
+    assert counts[0][0] == counts[1][0]
+    assert counts[1][1] < 3 * counts[0][1], (
+        counts
+    )  # 4 times, if each rule of one half is decided with each of the other
 
 
 @pytest.mark.parametrize("key", ["users", "targets"])
