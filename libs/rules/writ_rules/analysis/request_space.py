@@ -36,7 +36,7 @@ from writ_rules.values.samples import candidates, optional
 
 MOST_OPTIONS, MOST_KEPT = 1_000, 32
 """The most requests tried for one operation, target and principal. The result says if there are more classes."""
-MOST_TEXTS = 2_000
+MOST_TEXTS = 500
 """The most texts of one parameter whose results are kept."""
 ANYBODY = Principal(id="anybody", kind="human", key=NOBODYS_KEY)
 ANY_TARGET = WRIT
@@ -284,7 +284,7 @@ class _TriedValues:
         return known
 
 
-_tried_values = lru_cache(maxsize=16)(_TriedValues)
+_tried_values = lru_cache(maxsize=8)(_TriedValues)
 
 
 def _suppositions(verb: Verb, rules: Sequence[Rule], at: float, notes: dict[str, None]) -> list[AssumedFacts]:
