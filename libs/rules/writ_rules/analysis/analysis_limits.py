@@ -4,7 +4,7 @@ Texts for patterns are samples, and only an evaluator knows which requests it di
 was found inside, or outside, a pattern or a length, although there may be one.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, product
 from typing import Any
 
@@ -49,16 +49,20 @@ def of_scans(verb: Verb, rules: Iterable[Rule]) -> Iterator[str]:
             yield f"a report of '{scanner}' that is older than {min(spans):.0f} s, which some rules take, was not tried"
 
 
-def of_values(verb: Verb, name: str, checks: Sequence[Check], tried: Sequence[Any]) -> Iterator[str]:
-    """Yield notes on one parameter. `tried`: all its tried values."""
+def of_values(
+    verb: Verb, name: str, checks: Sequence[Check], tried: Sequence[Any], is_possible: Callable[[str], bool]
+) -> Iterator[str]:
+    """Yield notes on one parameter. `tried`: its values, of which those are tried that `is_possible` returns true
+    for.
+    """
     texts = [value for value in tried if isinstance(value, str)]
     patterns = _patterns(checks)
     for pattern, alike in _alike(patterns, texts):
         shown_pattern = f"'{pattern.expected}'" if name in verb.public else SECRET
         covers = pattern.pattern.covers
-        if not any(map(covers, alike)):
+        if not any(covers(text) and is_possible(text) for text in alike):
             yield f"no {name} was found that pattern {shown_pattern} matches"
-        elif len(alike) == len(texts) and all(map(covers, alike)) and not _takes_all(verb, name, pattern):
+        elif not any(is_possible(text) and not covers(text) for text in texts) and not _takes_all(verb, name, pattern):
             yield f"no {name} was found that pattern {shown_pattern} does not match"
     if len(patterns) > MOST_PATTERNS:
         yield f"of {len(patterns)} patterns for {name}, {MOST_PATTERNS} were tried together"
@@ -96,16 +100,16 @@ def _patterns(checks: Iterable[Check]) -> list[PatternCheck]:
 
 
 def of_pairs(
-    verb: Verb, name: str, checks: Sequence[Check], others: Sequence[Check], tried: Sequence[Any]
+    verb: Verb, name: str, checks: Sequence[Check], others: Sequence[Check], tried: Iterable[Any]
 ) -> Iterator[str]:
     """Yield a note for each pair of patterns, one of `checks` and one of `others`, without a sample permitted by only
     one of them.
     """
-    texts = [value for value in tried if isinstance(value, str)]
     patterns = _patterns(checks)[:MOST_PATTERNS]
     known = dict.fromkeys((*patterns, *_patterns(others)[:MOST_PATTERNS]))
     if len(known) < 2:
         return
+    texts = [value for value in tried if isinstance(value, str)]
     takes = {each: _matching(each, texts) for each in known}
     alike = [
         (one, other)

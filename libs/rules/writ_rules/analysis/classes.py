@@ -7,8 +7,8 @@ from msgspec import Struct, structs
 
 from writ_contracts.inventory import Principal, Target
 from writ_rules.analysis import synthetic
+from writ_rules.analysis.clause_cases import ANY_TARGET, ANYBODY, case_of
 from writ_rules.analysis.question_space import QuestionSpace
-from writ_rules.analysis.request_space import ANY_TARGET, ANYBODY, case_of
 from writ_rules.analysis.scope_index import ClauseResults, CoveringRules, timeless
 from writ_rules.engine.clauses.conditions import AttributeCondition, EvaluatorCondition
 from writ_rules.engine.compile import Policy
@@ -96,36 +96,33 @@ def synthesis_notes(question_space: QuestionSpace, verb: Verb, rules: Sequence[R
 
 
 class PrincipalGroup(Struct, frozen=True, eq=False, kw_only=True):
-    """Principals with the same roles, of some kinds; `first` is one of them. `person`: the possible approver behind
-    them, who may not approve their requests; "" if there is none.
+    """Principals with the same roles, of some kinds; `first` is one of them. `approving`: the roles of the person
+    behind them, who may not approve their requests; empty if that person approves nothing.
     """
 
     kinds: frozenset[str]
     roles: tuple[str, ...]
-    person: str
+    approving: tuple[tuple[str, ...], ...]
     first: Principal
     ids: frozenset[str]
 
 
 def of_the_same_roles(
-    members: Sequence[Principal], approver_behind: Callable[[Principal], str]
+    members: Iterable[Principal], approving: Callable[[Principal], tuple[tuple[str, ...], ...]]
 ) -> list[PrincipalGroup]:
-    """Group principals by roles, and by kind where the person behind the first of a kind is an approver."""
-    alike: dict[tuple[str, tuple[str, ...]], list[Principal]] = {}
+    """Group principals by their roles, and by those of the person behind them."""
+    groups: dict[Any, list[Principal]] = {}
     for member in members:
-        alike.setdefault((member.kind, tuple(sorted(member.roles))), []).append(member)
-    groups: dict[tuple[str, tuple[str, ...]], list[Principal]] = {}
-    for (_, roles), some in alike.items():
-        groups.setdefault((approver_behind(some[0]), roles), []).extend(some)
+        groups.setdefault((approving(member), tuple(sorted(member.roles))), []).append(member)
     return [
         PrincipalGroup(
             kinds=frozenset(one.kind for one in some),
             roles=roles,
-            person=person,
+            approving=behind,
             first=some[0],
             ids=frozenset(one.id for one in some),
         )
-        for (person, roles), some in groups.items()
+        for (behind, roles), some in groups.items()
     ]
 
 

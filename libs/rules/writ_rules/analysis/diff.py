@@ -139,7 +139,7 @@ class _Comparison:
         rules = rules_of(self.policies, verb.operation.name)
         about = [rule for rule in rules if rule in self.differing] if same else None
         principals = [
-            (members, of_the_same_roles(members, self._approver_behind))
+            (members, of_the_same_roles(members, self.asker.approving_roles))
             for members in principal_classes(self.question_space, verb, rules, about)
         ]
         self.bounded |= dict.fromkeys(synthesis_notes(self.question_space, verb, rules))
@@ -148,16 +148,6 @@ class _Comparison:
         opaque = judged_elsewhere(verb, rules)
         for pair in index.pairs(targets, principals, self.differing if same else None):
             self._compare(verb, pair, opaque=opaque)
-
-    def _approver_behind(self, principal: Principal) -> str:
-        """Return the person behind a principal if it may be an approver: nobody may approve their own request."""
-        person = self.asker.people.behind(principal)
-        return person if person in self._approvers else ""
-
-    @cached_property
-    def _approvers(self) -> set[str]:
-        people = self.asker.people
-        return {people.person(who) for humans in people.roles.values() for who in humans}
 
     @cached_property
     def _demanding(self) -> set[str]:
@@ -170,8 +160,8 @@ class _Comparison:
             key: tuple[object, ...] = (operation.name, combination.form)
             if opaque:
                 key = (*key, scope.targets[0].id, pair.principals[0].id)
-            if people.person and (operation.risk is Risk.ADMIN or not self._demanding.isdisjoint(names)):
-                key = (*key, people.person)
+            if people.approving and (operation.risk is Risk.ADMIN or not self._demanding.isdisjoint(names)):
+                key = (*key, people.approving)
             outcome = self.outcomes.get(key)
             if outcome is None:
                 outcome = self.outcomes[key] = self._outcome(verb, combination, people.first)

@@ -12,7 +12,8 @@ from msgspec import Struct
 
 from writ_contracts.inventory import Principal, Target
 from writ_rules.analysis.classes import PrincipalGroup, judged_elsewhere
-from writ_rules.analysis.request_space import ANY_TARGET, ANYBODY, RelevantRules, case_of, rules_at
+from writ_rules.analysis.clause_cases import ANY_TARGET, ANYBODY, case_of
+from writ_rules.analysis.request_space import RelevantRules, rules_at
 from writ_rules.analysis.scope_index import ClauseResults, CoveringRules, timeless
 from writ_rules.engine.clauses.conditions import AttributeCondition
 from writ_rules.engine.compile import Policy, is_behind_gateway
