@@ -202,7 +202,7 @@ def _names(
 def _numbers(
     scope: TargetScope, by_rule: Mapping[Rule, list[int]], many: int, about: Set[Rule] | None
 ) -> Iterable[int]:
-    """Return the numbers of the principals to whom one of the rules `about` could apply."""
+    """Return the numbers of the principals that one of the rules `about` could apply to."""
     if about is None or not about.isdisjoint(scope.general):
         return range(many)
     return sorted({at for rule in scope.conditional & about for at in by_rule.get(rule, ())})
