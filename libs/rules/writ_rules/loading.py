@@ -40,6 +40,21 @@ def compile_document(
     `compared`: with the lint of rules beside each other, as of every document but a stored version. `on_pattern`
     receives the size of each pattern once it is compiled.
     """
+    policy, findings = _compiled(document, catalogue, mode, compared=compared, on_pattern=on_pattern)
+    return policy, [_problem(document, finding) for finding in findings]
+
+
+def _compiled(
+    document: Document,
+    catalogue: Catalogue,
+    mode: Mode,
+    *,
+    compared: bool,
+    on_pattern: Callable[[int], None] | None = None,
+) -> tuple[Policy, list[LintFinding]]:
+    """Return the policy and its warnings without their positions: in a large file, to find these takes as long as to
+    read it.
+    """
     file = shaped(document, catalogue, mode)
     policy, findings = compile_policy(file, catalogue, on_pattern)
     findings = findings if policy is None or not compared else [*findings, *lint(file, catalogue, findings)]
@@ -49,14 +64,14 @@ def compile_document(
         raise FileErrors(*sorted(errors, key=lambda problem: (problem.line, problem.column)))
     if grave:
         policy = structs.replace(policy, excused=tuple(str(_problem(document, finding)) for finding in grave))
-    return policy, [_problem(document, finding) for finding in findings]
+    return policy, findings
 
 
 def checked_document(document: Document, catalogue: Catalogue) -> Policy:
     """Return the policy in a document, without the lint of rules beside each other. Raises FileErrors as mode
     `permissive` does.
     """
-    return compile_document(document, catalogue, "permissive", compared=False)[0]
+    return _compiled(document, catalogue, "permissive", compared=False)[0]
 
 
 def shaped(document: Document, catalogue: Catalogue, mode: Mode) -> PolicyDocument:

@@ -49,7 +49,7 @@ Side = int | Path
 @click.argument("new", required=False, metavar="NEW", shell_complete=completed_names.version_or_file)
 @INVENTORY
 @PRINCIPALS
-@click.option("--exit-code", is_flag=True, help="Exit status 1 when something changes.")
+@click.option("--exit-code", is_flag=True, help="Exit status 1 when something changes, or may.")
 @asking
 async def diff(
     settings: Settings, old: str, new: str | None, inventory: Path | None, principals: Path | None, exit_code: bool
@@ -82,7 +82,8 @@ async def diff(
         show_problems(settings.screen, of_files(warnings, {"policy": _name(after)}))
     if answer.problems:
         return Exit.INVALID
-    return Exit.FAILED if exit_code and (answer.changes or answer.notes) else Exit.DONE
+    differs = answer.changes or answer.notes or answer.bounded
+    return Exit.FAILED if exit_code and differs else Exit.DONE
 
 
 def _side(text: str) -> Side:

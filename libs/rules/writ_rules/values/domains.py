@@ -121,10 +121,21 @@ def accepted(verb: Verb, name: str, constraint: Constraint, *, deny: bool) -> tu
 def taken(hint: Any, values: Iterable[Any]) -> Iterator[Any]:
     """Yield the values a parameter of this type accepts, as it converts them: 1 for a float is 1.0."""
     for value in values:
-        try:
-            yield msgspec.to_builtins(msgspec.convert(whole(value), hint))
-        except msgspec.ValidationError:
-            continue
+        if not isinstance(value, str):
+            yield from _taken(hint, whole(value))
+        else:
+            yield from _taken_text(hint, value)
+
+
+def _taken(hint: Any, value: Any) -> tuple[Any, ...]:
+    try:
+        return (msgspec.to_builtins(msgspec.convert(value, hint)),)
+    except msgspec.ValidationError:
+        return ()
+
+
+_taken_text = lru_cache(maxsize=4096)(_taken)
+"""Texts are tried again for each of many rules."""
 
 
 def impossible(

@@ -120,9 +120,12 @@ def _check(job: Job, catalogue: Catalogue) -> Struct:
     except Exception as error:  # noqa: BLE001 - a defect of the loader refuses the document, too
         return _refused(query.name, refusal(error, query.name))
     found = lockouts(policy, job.principals, job.now, job.people())
+    if not found:
+        return DocumentCheck()
+    names = " or ".join(one.operation for one in found)
     return DocumentCheck(
-        reason=f"the {query.name} would lock this installation: {found[0].text}"[:1000] if found else "",
-        problems=[(1, 1, one.text[:500]) for one in found],
+        reason=f"the {query.name} would lock this installation: nobody could ever carry out {names}",
+        problems=[(1, 1, f"{one.operation}: {one.why}"[:500]) for one in found],
     )
 
 
