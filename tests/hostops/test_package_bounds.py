@@ -208,9 +208,7 @@ def test_kept_package_that_dpkg_had_not_finished_is_configured(ask: Ask, apt_roo
 
 
 @pytest.mark.parametrize("kept", [True, False])
-def test_kept_package_whose_files_others_replace_is_a_failure(
-    ask: Ask, apt_root: AptRoot, *, kept: bool
-) -> None:
+def test_kept_package_whose_files_others_replace_is_a_failure(ask: Ask, apt_root: AptRoot, *, kept: bool) -> None:
     """dpkg removes such a package, and apt does not plan it."""
     ask("package_install", package_name="hello", version="1.0")
     apt_root.publish("eater", "2", fields="Replaces: hello\n", files=["usr/share/hello/version"])
