@@ -95,7 +95,7 @@ def test_rule_that_demands_more_items_than_it_permits_never_matches() -> None:
     ):
         (problem,) = refused(yaml_file.dump({"policies": {"global_policies": [bounded(**constraint)]}}))
         assert never + why in problem
-    most = {"allowed_items": [SSL, KERNEL], "required_items": [SSL, KERNEL, SSL], "max_length": 2}
+    most: dict[str, Any] = {"allowed_items": [SSL, KERNEL], "required_items": [SSL, KERNEL, SSL], "max_length": 2}
     assert found(bounded(**most)) == []
 
 
