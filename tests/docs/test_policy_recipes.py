@@ -40,7 +40,7 @@ INVENTORY = [
 NIGHT, FREEZE = "2026-11-24T22:30:00+01:00", "2026-12-24T12:00:00Z"
 EVENING = "2026-11-24T17:00:00+01:00"
 SECRETS = ["/srv/app/.env", "/etc/ssl/private/web.KEY", "/etc/shadow", "/srv/.pgpass", "/root/passwords"]
-KEPT = ["openssl*", "linux-*"]
+KEPT = ["openssl*", "libssl*", "linux-*"]
 PATCH_NIGHTS = ["2026-09-08T23:00:00+02:00", "2026-11-10T23:00:00+01:00", "2027-06-09T01:00:00+02:00"]
 OTHER_NIGHTS = ["2026-11-03T23:00:00+01:00", "2026-11-17T23:00:00+01:00", "2026-11-11T23:00:00+01:00"]
 

@@ -4,7 +4,7 @@ import hashlib
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -66,6 +66,7 @@ class AptRoot:
         postinst: str = "",
         prerm: str = "",
         conffile: str = "",
+        files: Sequence[str] = (),
         folder: str = "",
     ) -> None:
         """A package in the repository; `update` makes apt know it. `folder`: of its files, for one made again."""
@@ -79,6 +80,9 @@ class AptRoot:
             if text:
                 (tree / "DEBIAN" / script).write_text(f"#!/bin/sh\n{text}\n")
                 (tree / "DEBIAN" / script).chmod(0o755)
+        for path in files:
+            (tree / path).parent.mkdir(parents=True, exist_ok=True)
+            (tree / path).write_text(version)
         if conffile:
             (tree / conffile).parent.mkdir(parents=True)
             (tree / conffile).write_text("setting = 1\n")

@@ -1,5 +1,6 @@
 """`only_packages` and `keep_packages` bound the packages that apt touches, also beside the one that is named."""
 
+import subprocess
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +9,7 @@ from tests.hostops.apt_root import AptRoot
 from tests.hostops.apt_root import apt_root as apt_root
 from tests.hostops.conftest import Ask
 
-from writ_hostops.packages import apt
+from writ_hostops.packages import apt, bounds
 
 NEWER = "Depends: hello (>= 1.1)\n"
 Before = Callable[[Callable[[], None]], None]
@@ -145,6 +146,77 @@ def test_update_of_all_packages_installs_no_kept_package(ask: Ask, apt_root: Apt
     assert (reply["effect"], reply["code"]) == ("none", "bounds_refused")
     assert "install newer 3 (keep_packages has new*)" in reply["message"]
     assert apt_root.version("extra") == "2.0-1"
+
+
+def test_update_of_all_packages_leaves_the_marks_of_kept_ones(ask: Ask, apt_root: AptRoot) -> None:
+    """`apt autoremove` removes no package that is marked as manually installed."""
+    ask("package_install", package_name="hello", version="1.0")
+    subprocess.run(["apt-mark", *apt_root.options(), "auto", "hello"], check=True, capture_output=True)
+    ask("package_install", package_name="extra")
+    apt_root.publish("newer", "3")
+    apt_root.publish("extra", "2.1", fields="Depends: hello, newer\n")
+    apt_root.update()
+    reply = ask("package_update", keep_packages=["hello"])
+    assert (reply["outcome"], reply["output"]["kept_back"]) == ("succeeded", ["hello"])
+    assert [one["package_name"] for one in reply["output"]["changed"]] == ["extra", "newer"]
+    marked = subprocess.run(["apt-mark", *apt_root.options(), "showauto"], check=True, capture_output=True, text=True)
+    assert marked.stdout.split() == ["hello", "newer"]
+
+
+def test_update_of_all_packages_keeps_what_only_the_change_itself_plans(
+    ask: Ask, apt_root: AptRoot, before_change: Before
+) -> None:
+    ask("package_install", package_name="hello", version="1.1")
+    ask("package_install", package_name="extra")
+    apt_root.publish("extra", "2.1")
+    apt_root.update()
+
+    def newer_index() -> None:
+        apt_root.publish("hello", "1.2")
+        apt_root.update()
+
+    before_change(newer_index)
+    reply = ask("package_update", keep_packages=["hello"])
+    assert (reply["outcome"], reply["effect"], reply["code"]) == ("failed", "none", "bounds_refused")
+    assert "no package was changed" in reply["message"]
+    assert "hello (keep_packages has hello)" in reply["message"]
+    assert (apt_root.version("hello"), apt_root.version("extra")) == ("1.1", "2.0-1")
+
+
+def test_hook_refuses_steps_in_another_version_of_their_format(
+    ask: Ask, apt_root: AptRoot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hook = bounds.PackageBounds.hook
+
+    def older(self: bounds.PackageBounds) -> apt.Hook:
+        made = hook(self)
+        return apt.Hook([option.replace("Version=3", "Version=2") for option in made.options], made.environment)
+
+    monkeypatch.setattr(bounds.PackageBounds, "hook", older)
+    reply = ask("package_install", package_name="hello", keep_packages=["other"])
+    assert (reply["outcome"], reply["effect"], reply["code"]) == ("failed", "none", "tool_failed")
+    assert apt_root.version("hello") == ""
+
+
+def test_kept_package_that_dpkg_had_not_finished_is_configured(ask: Ask, apt_root: AptRoot) -> None:
+    ask("package_install", package_name="hello")
+    apt_root.mark("hello", "install ok unpacked")
+    apt_root.publish("other", "1")
+    apt_root.update()
+    assert ask("package_install", package_name="other", keep_packages=["hello"])["outcome"] == "succeeded"
+    assert "install ok installed" in (apt_root.root / "var/lib/dpkg/status").read_text().split("\n\n")[0]
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_kept_package_whose_files_others_replace_is_a_failure(ask: Ask, apt_root: AptRoot, *, kept: bool) -> None:
+    """dpkg removes such a package, and apt does not plan it."""
+    ask("package_install", package_name="hello", version="1.0")
+    apt_root.publish("eater", "2", fields="Replaces: hello\n", files=["usr/share/hello/version"])
+    apt_root.update()
+    reply = ask("package_install", package_name="eater", keep_packages=["hello" if kept else "other"])
+    assert (reply["outcome"], reply["effect"]) == ("failed" if kept else "succeeded", "done")
+    assert ("so dpkg removed them: hello (keep_packages has hello)" in reply["message"]) is kept
+    assert reply["output"]["also_changed"] == ["hello"]
 
 
 @pytest.mark.parametrize("globs", ["hello", [1], ["a b"], ["[a]*"], [""], ["$(id)"], ["a" * 129]])

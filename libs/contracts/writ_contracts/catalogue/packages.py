@@ -29,7 +29,8 @@ Globs = Annotated[list[PackagePattern], Meta(max_length=100)] | None
 OnlyPackages = Annotated[
     Globs, Meta(description="every package that is installed, updated or removed matches one of these"), PUBLIC
 ]
-KeepPackages = Annotated[Globs, Meta(description="no package that matches one of these is changed"), PUBLIC]
+_KEPT = "no package that matches one of these is changed; packages that dpkg had not finished are still configured"
+KeepPackages = Annotated[Globs, Meta(description=_KEPT), PUBLIC]
 
 
 class PackageUpdate(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -2,7 +2,7 @@
 
 apt plans again when it makes the change, and may plan more than its simulation. So the bounds are compared twice: with
 the simulation, and by a hook (`DPkg::Pre-Install-Pkgs`, apt.conf(5)) with the steps that apt is about to carry out. apt
-runs the hook under dpkg's lock, before dpkg; a hook that fails ends apt without a change.
+runs the hook under dpkg's lock, after the host's own hooks. If it fails, apt does not run dpkg.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import fnmatch
 import re
 import sys
 from dataclasses import dataclass
-from typing import Optional, Sequence
+from typing import List, Optional, Sequence
 
 from writ_hostops.errors import HostError
 from writ_hostops.fields import Fields
@@ -36,6 +36,8 @@ sys.exit("\\n".join(f"writ: outside its bounds: {name}" for name in refused) or 
 # apt finds the hook's settings by its first word.
 _COMMAND = 'command "$WRIT_PYTHON" -I -S -c "$WRIT_PACKAGE_HOOK"'
 _REFUSED = re.compile(r"^writ: outside its bounds: (\S+)$", re.MULTILINE)
+# dpkg removes a package when others have replaced all its files (Debian Policy 7.6.2). apt does not plan it.
+_DISAPPEARED = re.compile(r"^\(Noting disappearance of ([^\s,]+), which has been completely replaced", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,10 @@ class PackageBounds:
         if refused:
             raise _refusal(refused)
 
+    def disappeared(self, out: str) -> List[str]:
+        """Return the packages outside the bounds that dpkg removed because others replaced all their files."""
+        return [f"{name} ({why})" for name in _DISAPPEARED.findall(out) if (why := self.why(name))]
+
     def hook(self) -> Hook:
         """Return the hook that compares apt's steps. Its command is constant; the globs are in its environment."""
         if not self:
@@ -94,4 +100,5 @@ def bounds_from(fields: Fields) -> PackageBounds:
 def _refusal(refused: Sequence[str]) -> HostError:
     more = f" and {len(refused) - MOST_NAMED} more" if len(refused) > MOST_NAMED else ""
     listed = ", ".join(refused[:MOST_NAMED])
-    return HostError("bounds_refused", f"nothing was done: it would change packages outside its bounds: {listed}{more}")
+    message = f"no package was changed: it would change packages outside its bounds: {listed}{more}"
+    return HostError("bounds_refused", message)

@@ -46,8 +46,11 @@ def refuse_failed(
     repair: str = REPAIR,
     bounds: PackageBounds = NO_BOUNDS,
 ) -> None:
-    """Raise HostError if apt was stopped or failed; `answer` has the state that dpkg lists afterwards."""
+    """Raise HostError if apt was stopped or failed, or if dpkg removed packages outside the bounds; `answer` has the
+    state that dpkg lists afterwards.
+    """
     if not (ran.stopped or ran.status):
+        _refuse_disappeared(ran, answer, bounds)
         return
     if not (ran.stopped or apt.has_begun(ran)):
         bounds.refuse_hooked(ran.errors)
@@ -58,6 +61,13 @@ def refuse_failed(
     failure = apt.failure(ran, "apt failed")
     code, message = ran.stopped or failure.code, f"{what or failure.message}{unfinished}"
     raise HostError(code, message, effect=effect, certain=ran.gone, output=answer.output, state=answer.state)
+
+
+def _refuse_disappeared(ran: ProgramResult, answer: HostReply, bounds: PackageBounds) -> None:
+    gone = bounds.disappeared(ran.out)
+    if gone:
+        message = f"others replaced all files of these packages, so dpkg removed them: {', '.join(gone[:MOST_IN_TEXT])}"
+        raise HostError("tool_failed", message, effect=answer.effect, output=answer.output, state=answer.state)
 
 
 def _entry(name: str, before: str, after: str) -> Dict[str, str]:

@@ -130,7 +130,8 @@ def _plan(stop: CancelToken, bounds: PackageBounds) -> UpgradePlan:
     steps = apt.steps(text)
     kept = [one for one in steps if one.before and bounds.why(one.name)]
     if kept:
-        command += ["--", *(f"{one.name}={one.before}" for one in kept)]
+        # Without `--only-upgrade` apt marks the packages that it is asked for as manually installed.
+        command += ["--only-upgrade", "--", *(f"{one.name}={one.before}" for one in kept)]
         text = apt.simulation(stop, *command)
         steps = apt.steps(text)
     others = [one.name for one in steps if one.verb != "install"]

@@ -1,32 +1,93 @@
-"""Find deny rules on names of packages that an operation on another package can go round: it changes what its own
-package depends on, and policy decides on the named one alone.
+"""Find allow rules by which packages that a deny rule names may change: an operation also changes what its own package
+depends on, and policy decides on the named one alone. So an allow rule needs bounds, and requests must not lift them.
 """
 
+import re
 from collections.abc import Iterator, Sequence
+from math import inf
 
 from writ_rules.engine.policy_file.findings import LintFinding, Severity
+from writ_rules.engine.policy_file.format import Constraint, Values, present
+from writ_rules.engine.verbs import Verb
 from writ_rules.lint.conflicts import same_people_and_targets
 from writ_rules.lint.rule_reading import RuleReading, Verbs
+from writ_rules.values.automata import PatternComparisons
 
-NAME, ONLY, KEEP = "package_name", "only_packages", "keep_packages"
-MOST_TRIED = 100
-"""Allow rules that are compared with each deny rule: a hint needs one example."""
+NAME, ONLY, KEEP, INDEX = "package_name", "only_packages", "keep_packages", "index"
+MOST_COMPARED = 100
+"""Rules of each kind, and names of a rule, that are compared: more of them get no finding."""
 
 
-def dependencies(rules: Sequence[RuleReading], verbs: Verbs) -> Iterator[LintFinding]:
-    """Yield a finding for each deny rule on names where an allow rule bounds no dependencies."""
-    unbounded = [rule for rule in rules if rule.entry.allowed and _acts(rule, verbs) and not _bounds(rule)][:MOST_TRIED]
-    for rule in rules:
-        if rule.entry.allowed or not _acts(rule, verbs) or not _names(rule):
-            continue
-        example = next((other for other in unbounded if same_people_and_targets(rule, other)), None)
+def dependencies(rules: Sequence[RuleReading], verbs: Verbs, patterns: PatternComparisons) -> Iterator[LintFinding]:
+    """Yield a finding for each allow rule whose bounds a request may lift, or that lets a denied package change."""
+    denials = [rule for rule in rules if not rule.entry.allowed and _acts(rule, verbs) and _names(rule)][:MOST_COMPARED]
+    allowing = [rule for rule in rules if rule.entry.allowed and _acts(rule, verbs)]
+    for rule in allowing:
+        yield from _lifted(rule)
+    for rule in allowing[:MOST_COMPARED] if denials else ():
+        bounds = _Bounds(rule, patterns)
+        example = next(
+            (each for each in denials if not bounds.hold(each) and same_people_and_targets(rule, each)), None
+        )
         if example is not None:
-            keys = (*rule.placed_rule.keys, "parameter_constraints", NAME)
             text = (
-                f"it denies the named package alone: by '{example.name}' such a package may still change as a "
-                f"dependency of another one; bound that rule by {KEEP} or {ONLY} (docs/policy.md#parameters)"
+                f"'{example.name}' denies the named package alone: by this rule such a package may still change as a "
+                f"dependency of another one; bound it by {KEEP} or {ONLY} (docs/policy.md#parameters)"
             )
+            yield LintFinding(Severity.WARNING, rule.placed_rule.keys, text)
+
+
+def _lifted(rule: RuleReading) -> Iterator[LintFinding]:
+    """Yield a finding for each list that the rule fills in or checks, and that a request may replace by any other."""
+    only, keep = (rule.constraints.get(name, Constraint()) for name in (ONLY, KEEP))
+    # An empty `only_packages` permits nothing, an empty `keep_packages` everything.
+    is_only, is_kept = (only.allowed_items, only.allowlist_source) != (None, None), bool(present(keep.required_items))
+    for name, constraint, is_bound, key in (
+        (ONLY, only, is_only, "allowed_items"),
+        (KEEP, keep, is_kept, "required_items"),
+    ):
+        filled_in = (constraint.default, constraint.allowed_items, constraint.required_items) != (None, None, None)
+        if filled_in and not is_bound:
+            keys = (*rule.placed_rule.keys, "parameter_constraints", name)
+            text = f"a request lifts this bound by {name} of its own: use {key}"
             yield LintFinding(Severity.WARNING, keys, text)
+
+
+class _Bounds:
+    """The bounds that no request by an allow rule can lift."""
+
+    def __init__(self, rule: RuleReading, patterns: PatternComparisons) -> None:
+        only, keep = rule.constraints.get(ONLY, Constraint()), rule.constraints.get(KEEP, Constraint())
+        self._is_listed = only.allowlist_source is not None
+        self._only = None if only.allowed_items is None else _pattern(only.allowed_items)
+        self._keep = _pattern(keep.required_items) if keep.required_items else None
+        self._patterns = patterns
+
+    def hold(self, denial: RuleReading) -> bool:
+        """Return whether they keep the packages of a deny rule as they are, as far as is known."""
+        constraint = denial.constraints[NAME]
+        if self._is_listed:
+            return True
+        if constraint.allowed_values is None:
+            return self._hold_pattern(constraint.pattern or "")
+        names = [name for name in present(constraint.allowed_values) if isinstance(name, str)][:MOST_COMPARED]
+        return all(self._holds_name(name) for name in names)
+
+    def _holds_name(self, name: str) -> bool:
+        is_outside = self._only is not None and not re.fullmatch(self._only, name)
+        return is_outside or (self._keep is not None and re.fullmatch(self._keep, name) is not None)
+
+    def _hold_pattern(self, pattern: str) -> bool:
+        """Judge by whether the pattern and the globs fit one name: of some names is taken for of all."""
+        is_outside = self._only is not None and not 0 < self._patterns.shortest(self._only, pattern) < inf
+        return is_outside or (self._keep is not None and self._patterns.shortest(self._keep, pattern) < inf)
+
+
+def _pattern(globs: Values) -> str:
+    """Return the pattern of what one of the globs covers."""
+    signs = {"*": ".*", "?": "."}
+    each = ("".join(signs.get(char) or re.escape(char) for char in glob) for glob in globs if isinstance(glob, str))
+    return f"^(?:{'|'.join(each)})$"
 
 
 def _names(rule: RuleReading) -> bool:
@@ -36,10 +97,10 @@ def _names(rule: RuleReading) -> bool:
 
 
 def _acts(rule: RuleReading, verbs: Verbs) -> bool:
-    return any(KEEP in verbs[name].types for name in rule.operations)
+    return any(KEEP in verbs[name].types and not _only_fetches(rule, verbs[name]) for name in rule.operations)
 
 
-def _bounds(rule: RuleReading) -> bool:
-    """Return whether no request that the rule allows may leave its bounds out."""
-    only, keep = rule.constraints.get(ONLY), rule.constraints.get(KEEP)
-    return bool(only and only.allowed_items is not None) or bool(keep and keep.required_items)
+def _only_fetches(rule: RuleReading, verb: Verb) -> bool:
+    """Return whether the rule allows to fetch the index of packages, and to change none."""
+    index = rule.constraints.get(INDEX)
+    return INDEX in verb.types and index is not None and index.allowed_values == ["only"]

@@ -53,7 +53,7 @@ def lint(
         *findings,
         *covered(rest, known, most_compared),
         *conflicts(rest, known),
-        *dependencies(rest, known),
+        *dependencies(rest, known, patterns),
         *_emergencies(file, every, rest),
         *_windows(every, rest),
     ]
