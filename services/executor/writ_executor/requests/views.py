@@ -1,7 +1,11 @@
 """Views for requesters: lives and decisions as answers. Pure."""
 
+from msgspec import structs
+
 from writ_contracts import journal
 from writ_contracts.decisions import Decision
+from writ_contracts.errors import Invalid
+from writ_contracts.failures import failure_of
 from writ_contracts.life import Life, RefusedLife
 from writ_contracts.requests import Failure, RequestReply, Verdict
 
@@ -40,3 +44,12 @@ def _remembered(kept: journal.Archived) -> RequestReply:
 
 def _refusal(refused: journal.Refused) -> Failure:
     return Failure(code=refused.code, message=refused.message)
+
+
+def with_problems(answered: RequestReply, error: Invalid) -> RequestReply:
+    """Return the answer with the problems of the sent document. Its author reads them; the journal does not hold
+    them.
+    """
+    if answered.error is None or not error.problems:
+        return answered
+    return structs.replace(answered, error=structs.replace(answered.error, problems=failure_of(error).problems))
