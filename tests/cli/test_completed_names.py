@@ -12,6 +12,7 @@ from tests.cli.test_help import commands
 
 from writ_cli.arguments.shell_scripts import SCRIPTS
 from writ_cli.main import COMPLETE, cli
+from writ_contracts.inventory import Principal
 from writ_installation.files import tokens
 from writ_installation.files.gateway_tokens import create_token
 from writ_installation.files.home import Home
@@ -76,7 +77,8 @@ def test_keys_and_tokens_are_completed_by_name_and_id(home: Home) -> None:
     assert completed("keys", "lost", last="principal-a") == ["principal-alice"]
     made, _ = tokens.make(home, "local-far", "nats://127.0.0.1:4222", time.time() + 60)
     assert completed("agent", "revoke") == [made.id]
-    _, entry = create_token(home.gateway_tokens, "claude", now=time.time(), lifetime=60.0, note="")
+    claude = Principal(id="claude", kind="agent", key=home.make_key("principal-claude").public)
+    _, entry = create_token(home.gateway_tokens, claude, now=time.time(), lifetime=60.0, note="")
     assert completed("token", "revoke") == [entry.id]
     assert completed("agent", "token", last="local-f") == ["local-far"]
 

@@ -24,7 +24,10 @@ small = (
     | st.text(max_size=8)
     | st.binary(max_size=3)
 )
-values = small | st.sampled_from([TEXT, "x" * LARGE, "x" * (LARGE - 1)]) | st.lists(small, max_size=2)
+large = st.sampled_from(
+    [TEXT, "x" * LARGE, "x" * (LARGE - 1), b"b" * LARGE, b"b" * (LARGE // 4 * 3), b"b" * (LARGE // 2)]
+)
+values = small | large | st.lists(small | large, max_size=2)
 
 
 def packed(value: dict[str, Any]) -> bytes:
@@ -91,6 +94,13 @@ def test_a_name_as_number_and_as_text_is_refused_beside_a_large_text() -> None:
     data = packed({"target": "web-1", "parameters": {1: "x" * LARGE, "1": "y"}})
     with pytest.raises(Invalid, match="occurs twice"):
         decode_packed(data, Request, content_type=MSGPACK)
+
+
+@given(st.dictionaries(st.sampled_from(["a", "b", "\u00e9"]), large | st.lists(large, max_size=2), min_size=1))
+@settings(max_examples=50)
+def test_binary_beside_a_large_text_counts_once(others: dict[str, Any]) -> None:
+    data = packed({"target": "web-1", "parameters": {"content": TEXT, **others}})
+    assert packed_request_in(data) == request_in(data)
 
 
 def test_size_without_large_texts_is_limited_at_once() -> None:

@@ -110,6 +110,8 @@ def decode_packed(data: bytes, kind: type[T], *, content_type: str, limit: int =
         size = len(text) - len(b'""') * len(texts)
         check_json_size(size, limit)
         decoded = _decoded(text, kind, content_type)
+        binary = large_texts(decoded.parameters)  # type: ignore[attr-defined]
+        size -= sum(len(_encoder.encode(value)) for value in binary.values())  # texts now, as which they count
         decoded.parameters.update(texts)  # type: ignore[attr-defined]
         return decoded, size
     except UNREADABLE as error:

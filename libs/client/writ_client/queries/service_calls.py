@@ -7,6 +7,7 @@ is the same operation. So a lost reply is no reason to give up.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
 from msgspec import Struct
@@ -92,7 +93,8 @@ def _encoded(question: Any) -> tuple[bytes, dict[str, str] | None]:
     side, since nothing in it is escaped.
     """
     if isinstance(question, Request) and large_texts(question.parameters):
-        return pack(question), {"Content-Type": MSGPACK}
+        with suppress(OverflowError):  # a number beyond 64 bits, which the service refuses in JSON
+            return pack(question), {"Content-Type": MSGPACK}
     return encode(question), None
 
 

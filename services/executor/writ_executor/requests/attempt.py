@@ -49,15 +49,16 @@ class DecodedAttempt(Attempt, frozen=True, kw_only=True):
     keys: OperationKeys
     """For the operation's digests, also those that are recorded later: the key in use may be another by then."""
     texts: LargeParameters
-    packed: int
-    """The size as JSON, without large texts, of a request in MessagePack; 0 if its size is checked."""
 
-    def check_size(self) -> None:
-        """Raises Invalid for a request that is too large as JSON: its large texts travel on in that form, if policy or
-        an agent needs them so.
-        """
-        if self.packed:
-            wire.check_json_size(self.packed + self.texts.written_bytes, MAX_REQUEST_BYTES)
+    def unsigned_texts(self, definition: Operation) -> list[str]:
+        """Return the large texts that nobody signed and that policy need not read, unless a rule constrains them."""
+        if self.request.statement is not None:
+            return []
+        return [name for name in definition.by_digest if name in self.texts.texts]
+
+    def is_unsigned(self, definition: Operation | None) -> bool:
+        """Return whether these are all of its large texts."""
+        return definition is not None and len(self.unsigned_texts(definition)) == len(self.texts.texts)
 
     def with_fingerprint(self) -> Self:
         """Return the attempt with its fingerprint, which takes a millisecond for a large one."""
@@ -81,12 +82,6 @@ class CheckedAttempt(DecodedAttempt, frozen=True, kw_only=True):
 
     definition: Operation
     parameters: dict[str, Any]
-
-    def unsigned_texts(self) -> list[str]:
-        """Return the large texts that nobody signed and that policy need not read, unless a rule constrains them."""
-        if self.request.statement is not None:
-            return []
-        return [name for name in self.definition.by_digest if name in self.texts.texts]
 
     def recorded(self, detail: AuditDetail) -> dict[str, Any]:
         shown, hidden = detail.refused(self.definition, self.parameters)
@@ -127,7 +122,7 @@ def claimed_target(message: Message) -> str:
 
 
 def read_request(message: Message) -> tuple[Request, int]:
-    """Return the request, and `DecodedAttempt.packed`. Raises Invalid."""
+    """Return the request, and the size of its rest for `LargeParameters`. Raises Invalid."""
     content_type = message.headers.get("Content-Type", wire.JSON)
     return wire.decode_packed(message.data, Request, content_type=content_type, limit=MAX_REQUEST_BYTES)
 
@@ -142,7 +137,7 @@ def fingerprint(keys: OperationKeys, operation: str, request: Request, digests: 
         raise Invalid("nested too deeply") from error
 
 
-def decoded(attempt: Attempt, request: Request, keys: OperationKeys, packed: int) -> DecodedAttempt:
+def decoded(attempt: Attempt, request: Request, keys: OperationKeys, others: int) -> DecodedAttempt:
     """Return the next stage of the attempt. The id is the one chosen by the idempotency key.
 
     A large request gets its fingerprint later, while policy decides. Raises Invalid if it is nested too deeply.
@@ -153,8 +148,8 @@ def decoded(attempt: Attempt, request: Request, keys: OperationKeys, packed: int
         "correlation_id": request.correlation_id or attempt.correlation_id,
         "target": request.target,
     }
-    texts = LargeParameters(keys.parameters, request.parameters)
-    read = DecodedAttempt(**fields, request=request, keys=keys, texts=texts, packed=packed)
+    texts = LargeParameters(keys.parameters, request.parameters, others)
+    read = DecodedAttempt(**fields, request=request, keys=keys, texts=texts)
     return read if texts.texts and _is_flat(request.parameters) else read.with_fingerprint()
 
 

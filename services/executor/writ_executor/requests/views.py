@@ -1,9 +1,12 @@
 """Views for requesters: lives and decisions as answers. Pure."""
 
+from msgspec import structs
+
 from writ_contracts import journal
 from writ_contracts.agents import Receipt
 from writ_contracts.decisions import Decision
-from writ_contracts.errors import Untrusted
+from writ_contracts.errors import Invalid, Untrusted
+from writ_contracts.failures import failure_of
 from writ_contracts.life import AcceptedLife, Life, RefusedLife
 from writ_contracts.requests import Failure, RequestReply, Verdict
 from writ_contracts.wire import canonical
@@ -64,3 +67,12 @@ def lacks_output(life: Life, now: float) -> bool:
     except Untrusted:  # in a form that only a newer release reads
         return False
     return receipt.output_bytes != len(canonical(receipt.output))
+
+
+def with_problems(answered: RequestReply, error: Invalid) -> RequestReply:
+    """Return the answer with the problems of the sent document. Its author reads them; the journal does not hold
+    them.
+    """
+    if answered.error is None or not error.problems:
+        return answered
+    return structs.replace(answered, error=structs.replace(answered.error, problems=failure_of(error).problems))
