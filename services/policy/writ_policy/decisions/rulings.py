@@ -182,8 +182,7 @@ class Judge(Struct, frozen=True, kw_only=True):
 
     def may_quote(self, ruled: RuledRequest) -> bool:
         """Return true if the principal may itself read all content that a diff of this operation quotes."""
-        values = (ruled.ruling.effective.get(name) for name in ruled.request.operation.quoted)
-        paths = [path for path in values if path is not None]
+        paths = {ruled.ruling.effective.get(name) for name in ruled.request.operation.quoted} - {None}
         return bool(paths) and all(self._may_read(ruled, path) for path in paths)
 
     def _may_read(self, ruled: RuledRequest, path: str) -> bool:
