@@ -187,6 +187,21 @@ async def test_a_finding_made_again_after_a_rebuild_of_the_index_raises_no_secon
         assert await findings(asking) == [f"event {one.sequence}" for one in (record, later)]
 
 
+async def test_a_sampled_decision_that_a_rebuild_of_the_index_finds_broken_raises_an_alarm(tmp_path: Path) -> None:
+    """It may not have been in the sample before. Another key than audit's can have stored the finding in advance."""
+    async with publishable(tmp_path) as asking:
+        about, alarms = asking.subject("file_delete", parameters={"file_path": "/srv/a"}), list[str]()
+        decision = await asking.decision(about)
+        assert decision.effect == "deny"
+        record = await recorded(asking, about, structs.replace(decision, effect="allow", code="allowed"))
+        for again in (False, True):
+            async with sampling(asking, tmp_path, alarmed=alarms.append) as (samples, counted):
+                samples.offer(record, again)
+                assert await counted.get() == "differs"
+                await reached(tmp_path, record.sequence)
+        assert alarms == ["broken_record", "broken_record"]
+
+
 async def test_a_sampled_decision_that_waited_when_audit_ended_is_checked_once_by_the_next_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -119,6 +119,8 @@ def test_entries_of_targets_complete_keys_and_tags() -> None:
     assert completed("target", "set", "web-1", "role=staging", last="ro") == []
     assert {"+old", "-web"} <= {*completed("target", "tag", "web-1")}
     assert completed("target", "tag", "web-1", last="+") == ["+old"]
+    assert completed("target", "tag", "web-1", last="-w") == ["-web"]
+    assert {"-web", "--output"} <= {*completed("target", "tag", "web-1", last="-")}
     assert completed("operations", "--backend", last="prox") == ["proxmox"]
 
 

@@ -100,3 +100,35 @@ async def test_logout_keeps_a_key_where_another_server_does_not_know_it(
     path = next(folder.iterdir())
     text = f"which was opened at {ELSEWHERE}: log out there, or delete {path} if it has ended\n"
     assert (done.exit_code, done.stderr.endswith(text)) == (6, True), done.output
+
+
+@pytest.mark.parametrize("spelt", ["{}/", "nats://203.0.113.7:4222,{}", " {}"])
+async def test_logout_at_the_same_server_by_another_spelling_of_its_address(
+    command: Command, server: WritServer, folder: Path, spelt: str
+) -> None:
+    keep(folder, spelt.format(server.url), generate_seed(), "a" * 16)
+    done = await command("logout", WRIT_KEY_FILE="", WRIT_SESSIONS=str(folder), WRIT_INSTALLATION="a" * 16)
+    assert (done.exit_code, list(folder.iterdir())) == (0, []), done.output
+
+
+def test_one_list_of_servers_has_one_session_however_it_is_written(folder: Path) -> None:
+    keep(folder, "nats://a:4222,tls://B", generate_seed())
+    for url in ("nats://a:4222,tls://b:4222", "tls://b:4222/,a", "nats://A/, tls://b"):
+        assert SessionFiles(folder).find(Context(principal="alice", url=url, installation="")), url
+    for url in ("nats://a:4222", "nats://a:4223,tls://b", "nats://b,tls://a", "nats://a:none,tls://b"):
+        assert SessionFiles(folder).find(Context(principal="alice", url=url, installation="")) is None, url
+
+
+def test_a_session_of_an_earlier_release_is_used_and_its_key_is_deleted(folder: Path) -> None:
+    """It had one file for all installations without an id."""
+    context, files = Context(principal="alice", url=ELSEWHERE, installation=""), SessionFiles(folder)
+    keep(folder, ELSEWHERE, generate_seed())
+    own = next(folder.iterdir())
+    earlier = own.rename(folder / "unnamed-alice.json")
+    found = files.find(context)
+    assert found is not None
+    files.save(context, found)
+    files.forget(context)
+    assert [*folder.iterdir()] == [earlier], "it may be of another server"
+    files.forget(context)
+    assert [*folder.iterdir()] == []

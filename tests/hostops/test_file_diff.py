@@ -195,3 +195,19 @@ def test_a_copy_whose_diff_cannot_be_shown_says_why_and_can_be_approved(
     (srv / "new").write_bytes(new)
     output = copied(ask, srv, diff=True)
     assert (output["diff"], "cut" in output) == (shown, False)
+
+
+@pytest.mark.parametrize("operation", ["file_copy", "file_write"])
+def test_a_preview_has_the_versions_of_the_files_that_it_read(ask: Ask, srv: Path, operation: str) -> None:
+    """By them a name is noticed that led to another file while the state was read."""
+    (srv / "new").write_text("new")
+    copy: dict[str, object] = {"source_path": f"{srv}/new", "dest_path": f"{srv}/old", "overwrite": True}
+    parameters = copy if operation == "file_copy" else {"file_path": f"{srv}/old", "content": "new"}
+    for present in (None, "old", "new"):
+        if present:
+            (srv / "old").write_text(present)
+        state = ask(operation, "baseline", **parameters)["output"]
+        output = ask(operation, "preview", request={"diff": True}, **parameters)["output"]
+        versions = [name for name in ("version", "source_version") if name in state]
+        assert len(versions) == (2 if operation == "file_copy" else 1)
+        assert [output[name] for name in versions] == [state[name] for name in versions]

@@ -15,6 +15,7 @@ from writ_contracts.errors import ConfigError
 from writ_installation.files.home import Home
 from writ_installation.files.site import Site
 from writ_installation.processes.readiness import check_seconds
+from writ_installation.status import journal_usage
 from writ_installation.status.control import status
 from writ_installation.status.degradation import degradations
 from writ_installation.status.foreign_processes import health_addresses
@@ -221,3 +222,23 @@ def test_log_of_a_detached_start_is_private_whatever_the_umask_and_its_mode_were
     with private_log(log) as output:
         output.write(b"two")
     assert (stat.S_IMODE(log.stat().st_mode), log.read_bytes()) == (0o600, b"onetwo")
+
+
+@pytest.mark.parametrize(
+    ("error", "advised"),
+    [(FileNotFoundError(2, "No such file or directory"), True), (PermissionError(13, "Permission denied"), False)],
+)
+async def test_a_new_key_of_status_is_advised_only_where_there_is_none(
+    error: OSError, advised: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = prepare(tmp_path)
+
+    def failing(*_: object) -> int:
+        raise error
+
+    home.seed_file("status").unlink()  # or it cannot be seen
+    with monkeypatch.context() as patched:
+        patched.setattr("writ_bus.private_files.os.open", failing)
+        reading = await journal_usage.read_journal(home, "nats://127.0.0.1:1", 5.0)
+    assert f"status.seed: can't be read: {error.strerror}" in reading.problem
+    assert ("make a new one" in reading.problem, reading.asked) == (advised, False)

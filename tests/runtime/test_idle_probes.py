@@ -91,3 +91,19 @@ async def test_idle_probes_pause_while_no_server_is_there(bus: MemoryBus, monkey
         await eventually(three, what="probes")
         assert watch.problem is None
     assert min(after - before for before, after in pairwise(probes)) >= SILENT
+
+
+async def test_an_unexpected_error_of_an_idle_probe_is_raised_as_it_is(
+    bus: MemoryBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not in a group, whose text names no cause."""
+    monkeypatch.setattr(storage_watch, "IDLE", SILENT)
+
+    async def broken() -> None:
+        raise LookupError("a defect")
+
+    watch = make_watch(bus)
+    watch.idle_probe = broken
+    with pytest.raises(LookupError, match="a defect"):
+        async with asyncio.timeout(30):
+            await watch.watch()

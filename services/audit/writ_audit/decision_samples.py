@@ -60,7 +60,7 @@ class Chosen(Struct, frozen=True):
     sequence: int
     time: float
     again: bool = False
-    """An earlier process, or this one, received the event before the index was rebuilt."""
+    """The verdict was checked before the index was rebuilt."""
 
 
 class CheckedVerdicts(Struct, frozen=True):
@@ -112,13 +112,14 @@ class DecisionSamples:
 
     def offer(self, record: Record, again: bool = False) -> None:
         """Choose one in `config.recheck_one_in` decisions at random, so that nobody can foresee which, and each
-        verdict. `again`: the index is being rebuilt, and this event was received before.
+        verdict. `again`: the index is being rebuilt, and this event was received before. Only a verdict was then
+        checked for certain: a finding of a sampled decision may be the first one.
         """
         self._offered = max(self._offered, record.sequence)
         if not self._on or (where := parse_event(record.subject)) is None or where.event not in KINDS | VERDICTS:
             return
         if where.event in VERDICTS or self._is_chosen():
-            checked = self._kept is not None and record.sequence <= self._kept.until
+            checked = where.event in VERDICTS and self._kept is not None and record.sequence <= self._kept.until
             self._waiting.append(Chosen(record.subject, record.sequence, record.time, again and checked))
 
     def _is_chosen(self) -> bool:

@@ -47,7 +47,7 @@ def file_diff(path: str, old: Optional[ExistingFile], new: bytes, quotes: bool) 
 
 def copy_diff(path: str, old: Optional[ExistingFile], source: int) -> Dict[str, object]:
     """Return `diff`, for a reader of both files. One that is too long is not shown at all, and never `cut`: approvers
-    could not approve such a copy, which the digests of both files name exactly.
+    could not approve such a copy, which the versions of both files name exactly.
     """
     before, after = present(path, old), _content(path, source, os.fstat(source).st_size)
     if before is None or after is None:

@@ -35,12 +35,12 @@ async def read_journal(home: Home, url: str, within: float) -> JournalReading:
     except BusError as error:
         return JournalReading(problem=str(error))
     except ConfigError as error:
-        return JournalReading(problem=f"{error}{_new_key(home)}", asked=False)
+        return JournalReading(problem=f"{error}{_new_key(home, error)}", asked=False)
 
 
-def _new_key(home: Home) -> str:
-    """Return how to replace the key of `writ status` if it is lost (docs/operating/files.md)."""
-    if home.seed_file(STATUS_KEY).exists():
+def _new_key(home: Home, error: ConfigError) -> str:
+    """Return how to replace the key of `writ status` if it is lost (docs/operating/files.md), "" if it is not."""
+    if not isinstance(error.__cause__, FileNotFoundError):
         return ""
     if home.in_containers:
         return "; `init` makes a new one, then restart everything"

@@ -119,21 +119,25 @@ class StorageWatch:
         return Unreachable(problem_of(self.stream), code="not_stored")
 
     async def watch(self) -> None:
-        """Judge, until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            while True:
-                if not self._waiting and self.problem is None:  # idle: there is nothing to judge
-                    await self._next_write(group)
-                self._see_server()
-                left = UNANSWERED - self._silence()
-                await asyncio.sleep(min(left, CHECK_EVERY) if left > 0 else CHECK_EVERY)
-                self._see_server()
-                if self.problem is not None and self.probe is not None:
-                    await self._try(self.probe)
-                elif self._silence() >= UNANSWERED or (
-                    self.problem is not None and time.monotonic() >= self._next_look
-                ):
-                    await self._suspect()
+        """Judge, until cancelled. Raises what a probe raises, other than WritError."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                await self._judge(group)
+        except ExceptionGroup as errors:  # its own text names no cause
+            raise errors.exceptions[0] from None
+
+    async def _judge(self, group: asyncio.TaskGroup) -> None:
+        while True:
+            if not self._waiting and self.problem is None:  # idle: there is nothing to judge
+                await self._next_write(group)
+            self._see_server()
+            left = UNANSWERED - self._silence()
+            await asyncio.sleep(min(left, CHECK_EVERY) if left > 0 else CHECK_EVERY)
+            self._see_server()
+            if self.problem is not None and self.probe is not None:
+                await self._try(self.probe)
+            elif self._silence() >= UNANSWERED or (self.problem is not None and time.monotonic() >= self._next_look):
+                await self._suspect()
 
     async def _next_write(self, group: asyncio.TaskGroup) -> None:
         """Wait for a write, at last for the idle probe."""

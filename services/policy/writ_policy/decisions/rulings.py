@@ -182,13 +182,13 @@ class Judge(Struct, frozen=True, kw_only=True):
 
     def may_quote(self, ruled: RuledRequest) -> bool:
         """Return true if the principal may itself read all content that a diff of this operation quotes."""
-        quoted = ruled.request.operation.quoted
-        return bool(quoted) and all(self._may_read(ruled, name) for name in quoted)
+        paths = {ruled.ruling.effective.get(name) for name in ruled.request.operation.quoted} - {None}
+        return bool(paths) and all(self._may_read(ruled, path) for path in paths)
 
     def _may_read(self, ruled: RuledRequest, path: str) -> bool:
-        """Return true if the principal may read the content at the path in this parameter."""
+        """Return true if the principal may read the content at this path."""
         request = ruled.request
-        operation, file = self.catalogue.find(request.operation.quotes), {"file_path": request.parameters[path]}
+        operation, file = self.catalogue.find(request.operation.quotes), {"file_path": path}
         if not has_operation(request.target, operation):
             return False
         reading = structs.replace(

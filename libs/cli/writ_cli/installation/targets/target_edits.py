@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 import msgspec
+from click.shell_completion import CompletionItem
 
 from writ_cli.arguments import completed_names, completion
 from writ_cli.arguments.options import DASHED, dashed, in_installation
@@ -94,7 +95,16 @@ async def rename(settings: Settings, old: str, new: str) -> int:
     return Exit.DONE
 
 
-@click.command("tag", context_settings=DASHED)
+class TagCommand(click.Command):
+    """Completes tags behind a dash, too, where click completes options alone."""
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the tags to remove, before the options."""
+        tags = completed_names.tag_changes(ctx, self.params[-1], incomplete)
+        return [*tags, *super().shell_complete(ctx, incomplete)]
+
+
+@click.command("tag", cls=TagCommand, context_settings=DASHED)
 @_name
 @click.argument(
     "changes", nargs=-1, required=True, metavar="(+TAG|-TAG)...", shell_complete=completed_names.tag_changes

@@ -11,7 +11,7 @@ from writ_cli.arguments import completed_names
 from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.options import asking, listing
 from writ_cli.context.connecting import CONNECT_SECONDS
-from writ_cli.context.session_files import SessionFile
+from writ_cli.context.session_files import SessionFile, servers
 from writ_cli.context.settings import Settings
 from writ_cli.operations.controls.emergencies import SSH_KEY
 from writ_cli.operations.running.requests import show_requested
@@ -89,7 +89,7 @@ async def logout(settings: Settings) -> int:
     except Forbidden as error:
         if settings.environ.get("WRIT_KEY_FILE"):  # it is another key that NATS does not know
             raise
-        if session.url not in ("", context.url):
+        if session.url and not servers(session.url) & servers(context.url):
             raise _other_server(settings, session) from error
         settings.sessions.forget(context)
         why = f"NATS at {context.url} does not know its key"
