@@ -15,6 +15,7 @@ from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed
 from writ_testing.fakes.scripted_executor import DispatchedOperation
 
+REAL_LATE_SECONDS = progress.LATE_SECONDS
 LOCK = "waits for the lock of the package system"
 
 
@@ -122,6 +123,23 @@ async def test_operation_without_a_grant_says_why_until_it_gets_one(world: World
     refusing = False
     await executor.ended(operation_id)
     await until(lambda: ends(executor.noted) == 1)
+
+
+async def test_operation_that_is_declined_at_once_says_why(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its claim is given up before a late reply is reported. The next one is of another delivery."""
+    monkeypatch.setattr(progress, "LATE_SECONDS", REAL_LATE_SECONDS)
+    executor = world.executor
+
+    async def behind(dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply | None:
+        return ClaimReply(error=Failure(code="behind", message="policy is behind", retry=True))
+
+    executor.answering = behind
+    await world.agent()
+    operation_id = await executor.dispatch("test_count", TARGET, path="/x")
+    await until(lambda: bool(executor.noted))
+    said = executor.noted[0]
+    assert (said.operation_id, said.message) == (operation_id, "waits for its grant: policy is behind")
+    assert ends(executor.noted) == 0
 
 
 @pytest.mark.usefixtures("impatient")

@@ -2,8 +2,9 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from tests.agent_proxmox.cluster import WEB, Cluster
@@ -89,3 +90,53 @@ async def test_lock_of_a_guest_is_named(cluster: Cluster, monkeypatch: pytest.Mo
     done = await asyncio.wait_for(cluster.backend.run(task, heard), 30)
     assert done.code == "guest_locked"
     assert heard.words[0] == f"waits for the lock of guest {WEB} (config)"
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("status", [401, 403, 500])
+async def test_api_that_refuses_the_ping_has_replied(cluster: Cluster, status: int) -> None:
+    heard = ProgressRecorder()
+    cluster.server.pve.faults.append(ProxmoxFault("GET", "/version", status, "no", times=1000))
+    run = await under_way(cluster, heard, 3)
+    assert getattr(await asyncio.wait_for(run, 30), "outcome", None) == "succeeded"
+    assert heard.silences == []
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_api_whose_other_calls_take_long_is_not_reported(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They have every thread of the calls that concern no node."""
+    heard, go_on, real, held = ProgressRecorder(), threading.Event(), api.Lane._call, threading.Semaphore(0)
+
+    def slow(lane: api.Lane, method: str, path: tuple[object, ...], parameters: Mapping[str, Any]) -> Any:
+        if path == ("cluster", "status"):
+            held.release()
+            go_on.wait(30)
+            return []
+        return real(lane, method, path, parameters)
+
+    run = await under_way(cluster, heard, 3)
+    monkeypatch.setattr(api.Lane, "_call", slow)
+    calls = [asyncio.create_task(cluster.apis.of(cluster.target).get("cluster", "status")) for _ in range(api.THREADS)]
+    for _ in calls:
+        await asyncio.to_thread(held.acquire)
+    assert getattr(await asyncio.wait_for(run, 30), "outcome", None) == "succeeded"
+    go_on.set()
+    await asyncio.gather(*calls)
+    assert heard.silences == []
+
+
+async def test_lock_that_gets_free_is_no_longer_waited_for_while_the_task_runs(cluster: Cluster) -> None:
+    heard, pve = ProgressRecorder(), cluster.server.pve
+    cluster.web.lock, pve.time_scale, cluster.web.start_secs = "backup", 1.0, 2
+    run = asyncio.create_task(cluster.backend.run(cluster.task("container_start", container_name="web"), heard))
+    await until_said(heard.words, 1)  # type: ignore[arg-type]
+    cluster.web.lock = ""
+
+    async def accepted() -> bool:
+        return heard.words[-1] == f"guest {WEB} accepts the change"
+
+    await eventually(accepted, within=30)
+    assert not run.done()
+    assert (await asyncio.wait_for(run, 30)).outcome == "succeeded"

@@ -12,6 +12,7 @@ from tests.agent_ssh.test_dead_targets import silent_server
 from writ_agent.backends import silence_watch
 from writ_agent.backends.port import Task
 from writ_agent_ssh.host_sessions import session as host_session
+from writ_agent_ssh.host_sessions import settlement
 from writ_contracts.errors import Unreachable
 from writ_testing.eventually import eventually
 from writ_testing.peers.sshd import paused
@@ -135,3 +136,25 @@ async def test_host_that_replies_to_pings_is_not_reported(host: SshHost, monkeyp
     assert (done.outcome, heard.silences) == ("succeeded", [])
     assert len(pings) >= 3
     assert not any(pings)
+
+
+async def test_host_that_replies_after_its_connection_broke_is_not_reported(
+    host: SshHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The operation goes on there, and is queried until its end."""
+    await host.pool.session(host.target)
+    run, heard = await under_way(host, replace(count(host, delay=4.0), timeout=60.0))
+    replied = asyncio.Event()
+    real = settlement.Settlement._responding_session
+
+    async def responding(one: settlement.Settlement) -> host_session.HostSession:
+        session = await real(one)
+        replied.set()
+        return session
+
+    monkeypatch.setattr(settlement.Settlement, "_responding_session", responding)
+    kill_sessions(host)
+    await asyncio.wait_for(replied.wait(), 20)
+    heard.silences.clear()  # of a slow machine, which needed long to connect again
+    await asyncio.wait_for(run, 30)
+    assert [one for one in heard.silences if one[0]] == []

@@ -6,11 +6,13 @@ import pytest
 from msgspec import json, structs
 from tests.contracts.messages import sample
 from tests.executor.conftest import POOL, World
+from tests.executor.test_storage_watch import RESULTS
 from tests.executor.test_waiting import RESTART, Listening, accepted, heard, request_restart, until_waiting, waits
 
 from writ_bus.port import Message
 from writ_contracts import subjects
 from writ_contracts.agents import Progress
+from writ_contracts.errors import Unreachable
 from writ_contracts.journal import Dispatched, Granted, Requested
 from writ_contracts.life import AcceptedLife, DispatchedLife, GrantedLife, State
 from writ_contracts.requests import WaitingReason
@@ -92,12 +94,31 @@ def test_dispatched_operation_names_the_host_that_its_agent_reads(free: int) -> 
     waits = DispatchedLife(
         state=State.DISPATCHED, requested=life.requested, phase=life.dispatched, dispatched=life.dispatched
     )
+    listening.open[life.requested.operation_id] = waits
     listening.presence.record(structs.replace(heard("vm-1"), free_slots=free))
     listening.notices.record(progress_of(waits, SILENT, "web-1"), POOL)
     assert listening.text(waits) == SILENT
     listening.now += 8.0
     listening.notices.record(progress_of(waits, SILENT, "web-1"), POOL)
     assert listening.text(waits).startswith("waits for a reply of vm-1")
+
+
+def test_wait_from_before_the_start_or_of_a_former_attempt_is_not_named() -> None:
+    listening, life = running()
+    name = life.requested.operation_id
+    listening.open[name] = waits = DispatchedLife(
+        state=State.DISPATCHED, requested=life.requested, phase=life.dispatched, dispatched=life.dispatched
+    )
+    listening.notices.record(progress_of(waits, "waits for its grant: policy does not reply"), POOL)
+    assert listening.text(waits) == "waits for its grant: policy does not reply"
+    listening.open[name] = life
+    assert listening.text(life) == ""
+    listening.notices.record(progress_of(life, SILENT, "web-1"), POOL)
+    listening.open[name] = cancelling = structs.replace(life, state=State.CANCELLING)
+    assert listening.text(cancelling) == SILENT
+    again = structs.replace(life.dispatched, attempt=life.dispatched.attempt + 1)
+    listening.open[name] = structs.replace(life, dispatched=again)
+    assert listening.text(life) == ""
 
 
 async def test_every_replica_names_the_silent_host(world: World) -> None:
@@ -142,6 +163,17 @@ def test_approved_operation_names_policy_that_does_not_reply() -> None:
     listening.undecided = "policy does not answer: no reply"
     text = "waits for the decision at its start: policy does not answer: no reply"
     assert [listening.text(approved), listening.text(requested)] == [text, ""]
+
+
+async def test_running_operation_does_not_wait_for_a_stream_other_than_the_journal(world: World) -> None:
+    one = await world.executor()
+    operation_id = await request_restart(world)
+    await world.hands.claim(await world.work(operation_id))
+    world.broker.disk.storing(RESULTS).clear()
+    with pytest.raises(Unreachable):
+        await one.base.bus.results.put("alice.one", b"x", ttl=60)
+    assert "in WRIT_RESULTS" in (one.base.bus.storage_problem or "")
+    assert await waits(world, operation_id) is None
 
 
 async def test_operation_whose_outcome_is_not_stored_names_the_reason(world: World) -> None:

@@ -257,7 +257,8 @@ class ProbeFinding(
 
 
 WAITS = "waits "
-"""The first word of a message about progress which says what the operation waits for."""
+PULLS = "pulls "
+"""The first words of messages about progress which say what the operation waits for."""
 
 
 class Progress(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -277,7 +278,7 @@ class Progress(Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def is_wait(self) -> bool:
         """Return whether the operation waits for something, until the next message about it."""
-        return bool(self.silent) or self.message.startswith(WAITS)
+        return bool(self.silent) or self.message.startswith((WAITS, PULLS))
 
 
 SecurityKind = Literal[

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from writ_contracts import subjects
 from writ_contracts.life import AcceptedLife, State
 from writ_executor.agents.host_lacks import HostLacks
 from writ_executor.agents.notices import NoticeEndpoint
@@ -257,7 +258,7 @@ def _queries(
             wait_notices,
             base.time.now,
             steps.previews.refusal,
-            lambda: base.bus.storage_problem,
+            lambda: base.bus.watches[subjects.JOURNAL_STREAM].problem,
             base.policy.problem,
         ),
         base.host_lacks,

@@ -233,14 +233,17 @@ class Executor:
             self._warnings.warning("progress.not_relayed", subjects.parse_pool(message.subject), error=str(error))
 
     async def _note_wait(self, message: Message) -> None:
-        """Note what an operation waits for. Every replica receives each message here."""
-        if not self._admits("noted progress", message):
+        """Note what an operation waits for. Every replica receives each message here, so this is what one pool sends
+        to all of them: more than one notes is no flood.
+        """
+        pool = subjects.parse_pool(message.subject)
+        if not self._traffic.admits("noted progress", pool, len(message.data), monotonic()):
             return
         try:
             progress = wire.decode(message.data, Progress, limit=LARGEST_PROGRESS)
         except Invalid:
             return  # the replica that relays it reports it
-        self.wait_notices.record(progress, subjects.parse_pool(message.subject))
+        self.wait_notices.record(progress, pool)
 
     def violation(self, kind: str, subject: str) -> None:
         """Record the server's refusal of a subject."""

@@ -1,8 +1,9 @@
 """Notices to the requester that what an operation runs on does not reply, and how the operation then ends."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from writ_agent.backends.port import ReportsSilence, Task
 from writ_bus import tasks
@@ -14,8 +15,37 @@ PAUSE = 2.0
 """Seconds between two pings, and before the first one."""
 STEPS = (3, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
 """Seconds of silence after which the notice is renewed."""
-IsSilent = Callable[[], Awaitable[bool]]
+IsSilent = Callable[[], Coroutine[Any, Any, bool]]
 """Ping, and return whether there was no reply within some seconds. Raises WritError for a connection that ended."""
+
+
+class SharedPing:
+    """The pings of one engine or API for all operations there: one at a time, and one for each PAUSE."""
+
+    def __init__(self, ping: IsSilent) -> None:
+        """`ping` ends by itself."""
+        self._ping = ping
+        self._running: asyncio.Task[bool] | None = None
+        self._replied = float("-inf")
+
+    async def is_silent(self, within: float | None = None) -> bool:
+        """Return whether there is no reply to a ping within so many seconds. Raises what the ping raises."""
+        if asyncio.get_running_loop().time() - self._replied < PAUSE:
+            return False
+        running = self._running = self._running or self._begin()
+        ended, _ = await asyncio.wait({running}, timeout=within)
+        return not ended or running.result()
+
+    def _begin(self) -> asyncio.Task[bool]:
+        running = tasks.start(self._ping(), "ping")
+        running.add_done_callback(self._note_end)
+        return running
+
+    def _note_end(self, ended: asyncio.Task[bool]) -> None:
+        """Note the verdict. The operations that waited for it may have ended, and nobody else takes its error."""
+        self._running = None
+        if not ended.cancelled() and ended.exception() is None and not ended.result():
+            self._replied = asyncio.get_running_loop().time()
 
 
 class TargetPings:
@@ -27,16 +57,28 @@ class TargetPings:
         self._task = task
         self._reports = progress if isinstance(progress, ReportsSilence) else None
         self._watching: asyncio.Task[None] | None = None
+        self._reported = 0
+        """The seconds of the silence that was reported last; 0 without one. Another connection ends it as well."""
 
     @contextmanager
-    def late(self, message: str, end: str) -> Iterator[None]:
-        """Report the message if the block takes long, and then its end unless it fails, which ends the operation."""
-        late = asyncio.get_running_loop().call_later(LATE_SECONDS, self.report, message)
+    def late(self, message: str, end: str) -> Iterator[Callable[[], None]]:
+        """Report the message if the block takes long, and then its end unless it fails, which ends the operation. Call
+        what is returned for a reply before the end of the block.
+        """
+        late, replied = asyncio.get_running_loop().call_later(LATE_SECONDS, self.report, message), False
+
+        def reply() -> None:
+            nonlocal replied
+            if not replied:
+                replied = True
+                late.cancel()
+                self.report_end_of(late.when(), end)
+
         try:
-            yield
+            yield reply
         finally:
             late.cancel()
-        self.report_end_of(late.when(), end)
+        reply()
 
     @property
     def unconnected(self) -> str:
@@ -90,13 +132,14 @@ class TargetPings:
     async def _silence(self, is_silent: IsSilent) -> None:
         """Ping, and report the silence while it lasts."""
         loop = asyncio.get_running_loop()
-        began, reported = loop.time(), 0
+        began = loop.time()
         while await is_silent():
             step = max((one for one in STEPS if one <= loop.time() - began + 0.1), default=0)
-            if step != reported:
-                reported = step
+            if step != self._reported:
+                self._reported = step
                 self.report(f"{self.target} has not replied for more than {_span(step)}. {self.ending}")
-        if reported:
+        if self._reported:
+            self._reported = 0
             self.report_end_of(began, f"{self.target} replies again")
 
 

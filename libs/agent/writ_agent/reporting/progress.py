@@ -131,6 +131,7 @@ class ClaimWait:
     """Reports that an operation waits for its grant, and why as far as executors say it."""
 
     def __init__(self, bus: Bus, pool: str, work: Dispatched) -> None:
+        self._bus, self._pool, self._work = bus, pool, work
         self._relay = ProgressRelay(bus, pool, work.operation_id, work.principal)
         self._late = asyncio.get_running_loop().call_later(LATE_SECONDS, self._report)
         self._declined: Failure | None = None
@@ -143,18 +144,24 @@ class ClaimWait:
 
     def end(self, *, waits: bool) -> None:
         """End the reports. `waits`: the operation is claimed again later."""
-        if waits and self._declined is not None:
-            self._report()
         self._late.cancel()
         self._relay.close(waits=waits)
+        if waits and self._declined is not None:
+            tasks.spawn(report_wait(self._bus, self._pool, self._work, self._text), "wait for a grant")
 
     def _report(self) -> None:
+        self._relay(self._text)
+
+    @property
+    def _text(self) -> str:
         why = f"no certain reply to its claim for more than {LATE_SECONDS:g} s"
-        self._relay(f"{WAITS}for its grant: {self._declined.message if self._declined is not None else why}")
+        return f"{WAITS}for its grant: {self._declined.message if self._declined is not None else why}"
 
 
-async def report_busy_target(bus: Bus, pool: str, work: Dispatched, message: str) -> None:
-    """Report to executors alone what an operation waits for that this agent does not claim yet."""
+async def report_wait(bus: Bus, pool: str, work: Dispatched, message: str) -> None:
+    """Report to executors alone what an operation waits for that this agent does not claim yet. It needs no end:
+    executors forget it at the start.
+    """
     progress = Progress(
         operation_id=work.operation_id, principal=work.principal, message=message[:LONGEST], for_requester=False
     )

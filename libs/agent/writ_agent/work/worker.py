@@ -13,7 +13,7 @@ from writ_agent.backends.port import Backend, Task, TaskResult
 from writ_agent.preflight.host_reads import HostReads
 from writ_agent.reporting.metrics import Meters
 from writ_agent.reporting.outbox import Outbox
-from writ_agent.reporting.progress import ClaimWait, ProgressRelay, late_reply, report_busy_target
+from writ_agent.reporting.progress import ClaimWait, ProgressRelay, late_reply, report_wait
 from writ_agent.reporting.receipts import AgentIdentity, ReceiptSubject, receipt_message
 from writ_agent.reporting.security_reports import ALARMS, SecurityReporter
 from writ_agent.reporting.spool import ClaimSent, Parcel, Spool
@@ -115,7 +115,7 @@ class Worker:
 
     async def _report_busy(self, work: Dispatched, why: str) -> None:
         text = f"waits for {work.target}: {why}"
-        await report_busy_target(self._parts.bus, self._parts.identity.pool, work, text)
+        await report_wait(self._parts.bus, self._parts.identity.pool, work, text)
 
     async def _carry_out(self, entry: InFlightOperation, delivery: Delivery) -> None:
         try:

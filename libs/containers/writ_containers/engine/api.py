@@ -15,6 +15,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from pathlib import Path
 from typing import Any, TypeVar
 
+from writ_agent.backends.silence_watch import SharedPing
 from writ_containers.engine import reply_shapes as shapes
 from writ_containers.engine.connection import EngineAddress
 from writ_containers.engine.disk_usage import DiskUsage, disk_usage
@@ -23,10 +24,12 @@ from writ_containers.engine.engine_errors import translated, translated_delete
 from writ_containers.engine.http_client import aiodocker, aiohttp
 from writ_containers.engine.late_effects import AnsweredProbes
 from writ_containers.engine.log_end import LogEnd
+from writ_containers.engine.pings import is_unanswered
 from writ_containers.engine.pull_stream import PullEnd, pull_query
 from writ_containers.engine.registries import Registries
 from writ_containers.engine.snapshot_names import is_snapshot
 from writ_containers.engine.stack_files import LocalStackFiles, StackFiles
+from writ_contracts.agents import PULLS
 from writ_contracts.errors import Invalid, TimedOut
 
 API_VERSION = "v1.44"
@@ -35,7 +38,6 @@ T = TypeVar("T")
 Raw = Mapping[str, Any]
 LOG_BYTES = 8 * 1024
 CHUNK = 256 * 1024
-PING_SECONDS = 3.0
 FOLDER_MODE = 1 << 31
 """Go's os.ModeDir, in which the engine's path stat has the mode."""
 _ID = re.compile(r"[0-9a-f]{64}").fullmatch
@@ -62,6 +64,7 @@ class Engine:
         self.registries = registries or Registries()
         self.stack_files = stack_files or LocalStackFiles()
         self.probed = AnsweredProbes()
+        self.is_silent = SharedPing(lambda: is_unanswered(self._session, url(endpoint))).is_silent
         self.creating: set[str] = set()
         """Operations with a create that the engine may still carry out: its reply has not come."""
         with tempfile.TemporaryDirectory(prefix="writ-engine-") as folder:
@@ -89,15 +92,6 @@ class Engine:
     async def info(self) -> Raw:
         """Return the reply of GET /info."""
         return await self._read(self._docker.system.info(), shapes.InfoShape)
-
-    async def is_silent(self) -> bool:
-        """Return whether the engine does not reply to GET /_ping within `PING_SECONDS`. Raises WritError."""
-        try:
-            with translated():
-                async with asyncio.timeout(PING_SECONDS), self._session.get(f"{url(self.endpoint)}/_ping"):
-                    return False
-        except (TimeoutError, TimedOut):
-            return True
 
     async def disk_usage(self) -> DiskUsage:
         """Return the bytes of images and containers: GET /system/df. Volumes are left out, which it would walk."""
@@ -279,7 +273,8 @@ class Engine:
                 await _check_status(response)
                 async for line in response.content:
                     end.feed(line)
-                    progress(f"waits for the image {reference}: {end.status}")
+                    progress(f"{PULLS}{reference}: {end.status}")
+        progress(f"the pull of {reference} has ended")
         if not end.may_be_whole:
             end.check(None)
         return end

@@ -24,8 +24,8 @@ class SilenceNotices(TargetPings):
             notices.cancel()
         self.report_end_of(late, f"{self.target} replies")
 
-    def settling(self) -> AbstractContextManager[None]:
-        """Report a host that is not reached again after its connection broke."""
+    def settling(self) -> AbstractContextManager[Callable[[], None]]:
+        """Report a host that is not reached again after its connection broke. Call what is returned once it replies."""
         message = f"the connection to {self.target} broke, and it has not replied since. {self.ending}"
         return self.late(message, f"{self.target} replies again")
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from writ_contracts.agents import Progress
-from writ_contracts.life import AcceptedLife, Life
+from writ_contracts.life import AcceptedLife, DispatchedLife, Life, State
 from writ_contracts.requests import WaitingReason
 
 LIFETIME = 12.0
@@ -19,10 +19,12 @@ MOST = 10_000
 
 
 class ReportedWait(Struct, frozen=True):
-    """The latest report of a wait, and its arrival."""
+    """The latest report of a wait, its arrival, and the attempt at the operation at that time."""
 
     progress: Progress
     at: float
+    attempt: tuple[int, bool]
+    """Its number, and whether it had started."""
 
 
 class WaitNotices:
@@ -50,14 +52,22 @@ class WaitNotices:
         if not progress.is_wait:
             self._notices.pop(progress.operation_id, None)
         elif progress.operation_id in self._notices or len(self._notices) < MOST:
-            self._notices[progress.operation_id] = ReportedWait(progress, self._clock())
+            attempt = self._attempt(progress.operation_id)
+            self._notices[progress.operation_id] = ReportedWait(progress, self._clock(), attempt)
 
     def reason(self, operation_id: str) -> WaitingReason | None:
-        """Return what an open operation waits for, by the reports of its agent."""
+        """Return what an open operation waits for, by the reports of its agent. What it waited for before it started
+        counts no longer once it has, nor does what a former attempt waited for.
+        """
         notice = self._notices.get(operation_id)
-        if notice is None or self._clock() - notice.at > LIFETIME:
+        if notice is None or self._clock() - notice.at > LIFETIME or notice.attempt != self._attempt(operation_id):
             return None
         return WaitingReason(kind="host", text=notice.progress.message, silent=notice.progress.silent)
+
+    def _attempt(self, operation_id: str) -> tuple[int, bool]:
+        life = self._known(operation_id)
+        number = life.dispatched.attempt if isinstance(life, DispatchedLife) else 0
+        return number, life is not None and life.state in (State.STARTED, State.CANCELLING)
 
     def _tidy(self) -> None:
         now = self._clock()

@@ -38,7 +38,7 @@ MOST_SHOWN = 1_800_000
 """Bytes as JSON of an output in a reply: the server takes messages of 2 MB."""
 MOST_RECENT, RECENT_SECONDS = 16 * 1024 * 1024, 30.0
 """Parameters stored a moment ago, which need not be read back: most are claimed at once."""
-NOT_KEPT = "NATS stored nothing when the operation ended, so its whole output is lost"
+NOT_KEPT = "the whole output is not kept: NATS did not store it, or has it no more"
 EXPANSION = 40
 """Bytes of memory for each byte of JSON, at most: `{"":0},` takes 256."""
 

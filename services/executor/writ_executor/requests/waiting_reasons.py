@@ -32,8 +32,8 @@ class WaitingReasons:
         undecided: Callable[[], str | None],
     ) -> None:
         """`server`: the journal's clock, in Unix seconds. `failed_preview`: the code with which the latest try of this
-        replica to have an operation's preview made failed, or nothing. `unstored`, `undecided`: why NATS stores
-        nothing, and why policy does not decide, as far as this replica sees it.
+        replica to have an operation's preview made failed, or nothing. `unstored`, `undecided`: why NATS stores no
+        event, and why policy does not decide, as far as this replica sees it.
         """
         self._index = index
         self._presence = presence
