@@ -182,11 +182,11 @@ class Judge(Struct, frozen=True, kw_only=True):
 
     def may_quote(self, ruled: RuledRequest) -> bool:
         """Return true if the principal may itself read all content that a diff of this operation quotes."""
-        paths = {ruled.ruling.effective.get(name) for name in ruled.request.operation.quoted} - {None}
+        named = (ruled.ruling.effective.get(name) for name in ruled.request.operation.quoted)
+        paths = {path for path in named if path is not None}
         return bool(paths) and all(self._may_read(ruled, path) for path in paths)
 
     def _may_read(self, ruled: RuledRequest, path: str) -> bool:
-        """Return true if the principal may read the content at this path."""
         request = ruled.request
         operation, file = self.catalogue.find(request.operation.quotes), {"file_path": path}
         if not has_operation(request.target, operation):
