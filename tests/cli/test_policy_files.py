@@ -61,12 +61,6 @@ def test_validation_compares_names_with_the_lists_of_the_installation_by_default
     home.inventory.write_text("targets: [\n")
     shown = writ(runner, "validate", PRODUCTION)
     assert (shown.exit_code, f"names are not compared with {home.inventory}" in shown.stderr) == (0, True)
-    plain = "policies: {name: x, global_policies: [{name: a, allowed: true, operations: [service_stop]}]}"
-    strict = ("validate", "-", "--fail-on", "warning")
-    shown = writ(runner, *strict, stdin=plain)
-    assert (shown.exit_code, "warning" in shown.stdout) == (2, False), "what the inventory lacks is not known"
-    home.inventory.unlink()
-    assert writ(runner, *strict, stdin=plain).exit_code == 0
 
 
 def test_choices_of_a_missing_option_are_in_one_line(bare: CliRunner) -> None:
