@@ -135,7 +135,7 @@ class Screen:
         plain = not self.out.is_terminal and self.out.color_system is None
         for line in lines:
             if plain and TABULATOR not in line.plain:
-                click.echo(line.plain)  # Rich takes 0.1 ms for a line, and a report may have 10,000
+                click.echo(line.plain, file=self.out.file)  # Rich takes 0.1 ms for a line, and a report may have 10,000
             else:
                 self.out.print(line, soft_wrap=True)
 
