@@ -19,10 +19,11 @@ from mcp.client.extension import ClientExtension
 from writ_bus.port import Bus
 from writ_client.client import Writ
 from writ_client.context import Context, open_bus
+from writ_documents.principal_changes import CHANGES
 from writ_gateway.client import AgentClient
 from writ_gateway.context import Context as RequestContext
 from writ_gateway.context import caller_of
-from writ_gateway.http.served_principals import CHANGES, ServedPrincipals
+from writ_gateway.http.served_principals import ServedPrincipals
 from writ_gateway.results import WELL
 from writ_gateway.server import server
 from writ_gateway.session import PrincipalSession

@@ -9,13 +9,17 @@ import pytest
 from msgspec import structs
 from tests.gateway.conftest import principal_entry
 
-from writ_contracts.errors import Denied, Untrusted
+from writ_contracts.errors import ConfigError, Denied, Untrusted
 from writ_contracts.installation.gateway_tokens import GatewayToken, GatewayTokens
 from writ_contracts.inventory import Principal
+from writ_documents.principal_changes import CHANGES
 from writ_gateway.http import served_principals
-from writ_gateway.http.served_principals import CHANGES, ServedPrincipals
+from writ_gateway.http.config import HttpGatewayConfig
+from writ_gateway.http.http_server import McpListener
+from writ_gateway.http.served_principals import ServedPrincipals
 from writ_gateway.http.sessions import PrincipalSessions
 from writ_installation.files.gateway_tokens import bind_tokens, create_token, end_tokens, read_tokens
+from writ_runtime.metrics import Metrics
 from writ_runtime.plugins.entry_points import load_catalogue
 from writ_testing.memory.bus import MemoryBus
 
@@ -140,3 +144,11 @@ async def test_events_of_a_principal_without_access_are_followed_no_longer(tmp_p
     assert [name for name, one in followed.items() if one._subscription] == ["tidy"]
     with pytest.raises(Denied, match="principal bot is disabled"):
         await followed["bot"].start()
+
+
+def test_gateway_that_cannot_find_the_changes_of_principals_does_not_start(tmp_path: Path) -> None:
+    config = HttpGatewayConfig(
+        nats_url="nats://127.0.0.1", installation="", key_file=tmp_path / "key", tokens=tmp_path / "tokens.json", port=0
+    )
+    with pytest.raises(ConfigError, match="WRIT_AGENTS is not set"):
+        McpListener(config, MemoryBus(), Metrics())

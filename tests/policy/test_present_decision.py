@@ -9,6 +9,7 @@ from writ_contracts import subjects
 from writ_contracts.people.approvals import ApprovalCardReply, ApprovalQuery
 from writ_contracts.wire import decode, encode
 from writ_documents import yaml_file
+from writ_trust.keys import Key, generate_seed
 
 WRITES = {"name": "writes", "operations": ["file_write"], "allowed": True, "requires_approval": True}
 FROZEN = {"name": "frozen", "operations": ["service_restart"], "allowed": False, "description": "no restarts today"}
@@ -60,6 +61,16 @@ async def test_approver_is_told_that_the_requester_is_disabled_and_cannot_approv
     asking.files.write("principals", people)
     assert await warning(asking, one) == ""
     assert (await one.decide()).state == "approved"
+
+
+async def test_request_of_a_requester_with_another_key_by_now_cannot_be_approved(asking: Asking) -> None:
+    one = await pending(asking)
+    people = yaml_file.parse(asking.files.path("principals").read_bytes(), "principals").data
+    requester = next(entry for entry in people["principals"] if entry["id"] == one.subject.principal)
+    requester["key"] = Key(generate_seed()).public
+    asking.files.write("principals", people)
+    assert "its requester has lost access" in await warning(asking, one)
+    assert await one.code() == "key_mismatch"
 
 
 async def test_request_of_a_disabled_requester_can_be_rejected(asking: Asking) -> None:

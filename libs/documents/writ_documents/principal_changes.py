@@ -7,6 +7,9 @@ import msgspec
 from writ_contracts.errors import ConfigError
 from writ_contracts.installation.known_changes import KnownChanges
 
+CHANGES = "principal-changes.json"
+"""Its name. The provisioner keeps it beside agents.yaml."""
+
 
 def read_principal_changes(path: Path) -> KnownChanges:
     """Return the provisioner's changes of principals; none without the file. Raises ConfigError."""

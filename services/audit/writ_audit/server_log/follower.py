@@ -71,7 +71,7 @@ class ServerLog:
         self._late = LateReplies()
         self._waiting: OrderedDict[tuple[str, str], WaitingLogin] = OrderedDict()
         self._by_gateways: list[tuple[Violation, str]] = []
-        """Violations by gateways on subjects of a principal, before it is looked up."""
+        """Violations of one read by gateways on subjects of a principal, before it is looked up."""
         self._skipped = 0
         self._saved_at = time.monotonic()
         self._problem = ""
@@ -94,18 +94,20 @@ class ServerLog:
             return
         try:
             await _save_whole(self._tail.save, self._unjudged())  # so that the next process knows where this one began
+            await asyncio.to_thread(self._owners.read)
             while True:
                 more = await self._read(self._tail)
                 files_changed = self._owners.has_changed(time.monotonic())
-                await self._judge_gateways()
+                if self._by_gateways:
+                    await asyncio.to_thread(self._owners.read)
+                    self._judge_gateways()
                 await self._judge_logins(files_changed=files_changed)
                 self._record_left_out()
                 if time.monotonic() - self._saved_at >= SAVED_EVERY:
                     await self._save(self._tail)
                 await asyncio.sleep(PAUSE if more else CHECK_EVERY)
         finally:
-            for violation, _ in self._by_gateways:  # there is no time to look anybody up
-                self._record_violation(violation)
+            self._judge_gateways()
             if not self._security.waits:
                 self._tail.save(self._unjudged())
             self._tail.close()
@@ -183,19 +185,18 @@ class ServerLog:
         if owner.answers and self._late.is_late(violation):
             return
         sent_for = principal_of(violation) if owner.gateway else None
-        if sent_for is not None and len(self._by_gateways) < MOST_WAITING:
+        if sent_for is not None:
             self._by_gateways.append((violation, sent_for))
         else:
             self._record_violation(violation)
 
-    async def _judge_gateways(self) -> None:
+    def _judge_gateways(self) -> None:
         """Record violations by gateways; those for a principal of the gateway as refusals of that principal."""
-        if not self._by_gateways:
-            return
-        via = await asyncio.to_thread(self._owners.gateways)
+        too_early = self._owners.access_changed_since(time.monotonic() - JUDGED_AFTER)
         for violation, principal in self._by_gateways:
-            serves = via.get(principal) == account_owner(violation.account).principal
-            if serves and self._owners.changed_since(time.monotonic() - JUDGED_AFTER):
+            serves = self._owners.gateways.get(principal) == account_owner(violation.account).principal
+            if serves and too_early:
+                self._count(_KIND_OF[True])
                 _log.info("gateway.too_early", principal=principal, subject=violation.subject)
             else:
                 self._record_violation(violation, principal, lost_access=serves)

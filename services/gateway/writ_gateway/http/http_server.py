@@ -14,6 +14,7 @@ from writ_bus.nats.tls import is_loopback_host
 from writ_bus.port import Bus
 from writ_bus.private_files import read_private
 from writ_contracts.errors import ConfigError
+from writ_documents.principal_changes import CHANGES
 from writ_gateway.http.asgi import Application
 from writ_gateway.http.bearer import BearerAuthentication
 from writ_gateway.http.config import HttpGatewayConfig
@@ -23,7 +24,7 @@ from writ_gateway.http.issuers import Issuer
 from writ_gateway.http.json_fetch import is_safe
 from writ_gateway.http.metrics import refusal_count
 from writ_gateway.http.request_counter import RequestCounter
-from writ_gateway.http.served_principals import CHANGES, ServedPrincipals
+from writ_gateway.http.served_principals import ServedPrincipals
 from writ_gateway.http.sessions import PrincipalSessions
 from writ_gateway.http.time_limits import MOST_CONNECTIONS, BodyLimit, TimedProtocol
 from writ_gateway.http.tokens import Tokens
@@ -50,8 +51,8 @@ class McpListener:
         catalogue, issuer = load_catalogue(), _issuer(config)
         self._bus = bus
         certificate = certificate_of(config)
-        self._listening = _listen(config)
         self._served = _served(config)
+        self._listening = _listen(config)
         limits = {"read_only": config.read_only, "public_only": config.public_only}
         self._sessions = PrincipalSessions(bus, self._served, catalogue, **limits)
         self._waits = OpenWaits()
@@ -142,7 +143,10 @@ def certificate_of(config: HttpGatewayConfig) -> Mapping[str, str]:
 def _served(config: HttpGatewayConfig) -> ServedPrincipals:
     """Raises ConfigError for unusable files."""
     principals = config.principal_list or config.tokens.with_name("principals.yaml")
-    return ServedPrincipals(config.gateway, principals, (config.agents or config.tokens).with_name(CHANGES))
+    agents = config.agents or config.tokens.with_name("agents.yaml")
+    if config.agents is None and not agents.exists():
+        raise ConfigError(f"WRIT_AGENTS is not set, and there is no {agents}: who is disabled would not be known")
+    return ServedPrincipals(config.gateway, principals, agents.with_name(CHANGES))
 
 
 def _listen(config: HttpGatewayConfig) -> socket.socket:

@@ -18,8 +18,6 @@ from writ_documents.principal_changes import read_principal_changes
 from writ_runtime.files.watched_file import WatchedFile
 from writ_runtime.list_reader.lists import PRINCIPALS, ListReader
 
-CHANGES = "principal-changes.json"
-"""The provisioner keeps it beside agents.yaml."""
 SETTLE_SECONDS = 2.0
 """From a change of the files that gives access until something is sent: NATS reads the files by way of the provisioner,
 which looks at them every half second.

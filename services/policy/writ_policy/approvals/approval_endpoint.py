@@ -154,8 +154,7 @@ class ApprovalEndpoint:
         common = {**stamp, "operation_id": approval.operation_id, "approver": approval.approver}
         if approval.verdict == "reject":
             return Rejected(**common, approval=signed.detached(), reason=approval.reason), 0
-        lost = lost_access(standing, judge.snapshot)
-        if lost is not None and lost.code == "principal_disabled":
+        if lost := lost_access(standing, judge.snapshot):
             raise Denied(f"it would not start: {lost}", code=lost.code)
         check_preview(preview, standing.decision, judge.catalogue.find(standing.decision.operation), judge.snapshot)
         needed = standing.presence_of(approval.step, approval.approver, judge.snapshot)

@@ -167,7 +167,7 @@ async def add(
         settings.check_installation()
     check_roles(settings, roles, new_role=new_role)
     if request:
-        fields = {"kind": kind, "roles": list(roles), "acts_for": acts_for}
+        fields = {"request": True, "kind": kind, "roles": list(roles), "acts_for": acts_for}
         return await _with_key(settings, "add", name, key, reason, fields)
     if key is not None:
         raise click.UsageError("--key goes with --request: in the folder, a key is made")
@@ -189,7 +189,7 @@ async def add(
 async def _with_key(
     settings: Settings, action: str, name: str, key: str | None, reason: str, fields: dict[str, Any]
 ) -> int:
-    """Request a change with a public key, or with one made here whose private half is kept in the folder."""
+    """Change it to a public key, or request that; without one, to a key made here that is kept in the folder."""
     made = Key(generate_seed()) if key is None else None
     public = key or (made.public if made else "")
     path = settings.home.seed_file(f"principal-{name}")
@@ -197,7 +197,7 @@ async def _with_key(
     if made is not None:  # before it is requested: what is approved later must not have lost its key
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_atomically(draft, made.seed + b"\n")
-    status = await _change(settings, action, name, request=True, reason=reason, key=public, **fields)
+    status = await _change(settings, action, name, reason=reason, key=public, **fields)
     if made is not None and status == Exit.DONE:
         draft.replace(path)
     if action == "rotate" and status == Exit.DONE:
@@ -246,10 +246,8 @@ async def enable(settings: Settings, name: str, request: bool, reason: str) -> i
 @changing
 async def rotate(settings: Settings, name: str, key: str | None, request: bool, reason: str) -> int:
     """Give NAME a new key. The old one loses access at once."""
-    if request:
-        return await _with_key(settings, "rotate", name, key, reason, {})
-    if key is not None:
-        return await _change(settings, "rotate", name, request=False, reason=reason, key=key)
+    if request or key is not None:
+        return await _with_key(settings, "rotate", name, key, reason, {"request": request})
     after = rotate_principal(settings.home, name)
     admitted = await key_admitted(settings.home, name)
     if not settings.screen.json:
