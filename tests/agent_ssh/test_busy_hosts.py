@@ -15,6 +15,7 @@ from writ_agent_ssh.connection.host_keys import KnownHosts
 from writ_agent_ssh.host_sessions.session import HostopsSession
 from writ_agent_ssh.host_sessions.silence_notices import SilenceNotices
 from writ_agent_ssh.settings import JumpHost
+from writ_contracts.errors import Unreachable
 from writ_contracts.inventory import Target
 from writ_testing.eventually import eventually
 from writ_testing.peers.sshd import USER
@@ -192,18 +193,26 @@ async def test_connection_whose_turn_has_just_come_gets_the_whole_time_to_reply(
     assert looks == [True, False, False]
 
 
-async def test_wait_for_a_place_does_not_count_in_the_login_time_of_a_host(tmp_path: Path) -> None:
+async def test_wait_for_a_place_does_not_count_in_the_login_time_of_a_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Logins of targets behind it hold its places; it has not been asked yet."""
+
+    async def ask(*_: object) -> None:
+        raise Unreachable("it was asked")
+
+    monkeypatch.setattr(link, "_hop", ask)
     async with ssh_host(tmp_path / "host") as host:
-        direct = host.server.target(connection=host.server.connection(connect_timeout=1.0))
+        direct = host.server.target(connection=host.server.connection(connect_timeout=0.1))
         places = host.pool._logins[(("127.0.0.1", host.server.port),)]
         async with AsyncExitStack() as held:
             for _ in range(4):
                 await held.enter_async_context(places)
             asking = asyncio.create_task(host.pool.session(direct))
-            done, _ = await asyncio.wait({asking}, timeout=1.5)
+            done, _ = await asyncio.wait({asking}, timeout=0.5)
             assert not done
-        await asking
+        with pytest.raises(Unreachable, match="it was asked"):
+            await asking
 
 
 async def test_login_that_is_dropped_after_a_wait_for_its_place_is_tried_again(
