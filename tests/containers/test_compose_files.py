@@ -1,6 +1,7 @@
 """Published kinds of compose files are accepted, or refused with the right reason."""
 
 import json
+import re
 
 import pytest
 from tests.containers.published_stacks import PUBLISHED, Verdict
@@ -220,3 +221,14 @@ def test_secrets_are_neither_shown_nor_in_the_digest_nor_in_an_error() -> None:
     with pytest.raises(Invalid) as refused:
         read(service("scale: '${PASSWORD}'"))
     assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "value", ["!s3cret", "!!s3cret", "!<s3cret>", "pa$s3cret", "0173251", "[s3cret", "*s3cret", "@s3cret"]
+)
+@pytest.mark.parametrize("line", ["environment: {A: %s }", "environment:\n      A: %s", "command: %s"])
+def test_password_that_needs_quotes_is_not_in_the_error(value: str, line: str) -> None:
+    """The error is on record, and a file of stack_dir may have passwords as text."""
+    with pytest.raises(Invalid) as refused:
+        read(service(line % value))
+    assert not {"s3cret", "173251", str(0o173251)} & set(re.findall(r"\w+", str(refused.value)))
