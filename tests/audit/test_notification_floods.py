@@ -14,6 +14,7 @@ from tests.audit.test_notifications import STAMP, Receiver, configured, exists
 from writ_audit.notifications.delivery import ALL_BURST, BURST
 from writ_bus.port import Entry
 from writ_contracts import journal, subjects
+from writ_contracts.agents import SecurityKind
 from writ_contracts.wire import encode
 from writ_testing.eventually import eventually
 from writ_testing.memory.broker import Broker
@@ -35,7 +36,7 @@ def titles(inbox: Receiver) -> Counter[str]:
     return Counter(json.loads(body)["title"] for _, body in inbox.received)
 
 
-async def raise_alarm(bus: MemoryBus, number: int, kind: str, principal: str) -> None:
+async def raise_alarm(bus: MemoryBus, number: int, kind: SecurityKind, principal: str) -> None:
     where = subjects.security_event(kind)
     last = await bus.journal.last(where)
     stamp = {**STAMP, "id": f"e{number}"}
