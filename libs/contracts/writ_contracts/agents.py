@@ -278,6 +278,8 @@ class Progress(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The name of the host or agent that does not reply, if the message reports that."""
     for_requester: bool = True
     """False: executors note it for queries, and do not relay it. Its requester has it, or needs none."""
+    claimed: bool = True
+    """False: its agent has not claimed the operation. Another one may have started it."""
 
     @property
     def is_wait(self) -> bool:
