@@ -78,7 +78,7 @@ async def test_a_stop_ends_operations_without_a_slot_and_sends_their_receipts(wo
 
 
 class Queue:
-    """A handler whose operation waits its turn. `looks` is set once its timeout was due that often, and then it runs."""
+    """A handler whose operation waits its turn. After so many `looks` at the time of its wait it runs."""
 
     def __init__(self, looks: int) -> None:
         self._seconds, self._left = 0.0, looks
