@@ -59,8 +59,11 @@ class RoutedBackend:
 
     def queued_seconds(self, operation_id: str) -> float:
         """Return the wait in the handler's queue, if it has one."""
-        handler = self._running.get(operation_id)
-        return handler.queued_seconds(operation_id) if isinstance(handler, Queues) else 0.0
+        match self._running.get(operation_id, self._backend):
+            case Queues() as handler:
+                return handler.queued_seconds(operation_id)
+            case _:
+                return 0.0
 
     async def baseline(self, task: Task) -> dict[str, Any]:
         """Read the baseline by the operation's handler."""
