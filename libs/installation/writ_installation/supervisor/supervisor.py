@@ -111,7 +111,6 @@ class Supervisor:
         check_left_out(self._options.without_agents, self._home, self._table.agents)
         if self._options.replicas.gateways:
             make_gateway(self._home)
-        bind_tokens(self._home.gateway_tokens, principals_of(self._home))
         server = self._make_server()
         if first and isinstance(server, BundledServer):
             find_binary()
@@ -174,6 +173,8 @@ class Supervisor:
             await self._enrolment_endpoint.open(server.url)
         except BusError as error:
             self._show(f"agents cannot enrol: {hint(error, server)}")
+        else:  # not before: changes of principals are read from the journal, also where their file was lost
+            bind_tokens(self._home.gateway_tokens, principals_of(self._home))
 
     async def _start_children(self, expected: list[services.ServiceProcess]) -> None:
         installed_distributions.require(service.argv for service in expected)
