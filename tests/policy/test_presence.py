@@ -70,7 +70,10 @@ async def test_person_whose_credentials_are_left_is_not_added_again(asking: Aski
     async def code_of(name: str, **values: Any) -> str:
         change = {"action": "add", "principal_id": name, "key": Key(generate_seed()).public, "kind": "human", **values}
         answer = await asking.decide(asking.signed(asking.subject("principal_manage", "writ", parameters=change)))
-        return answer.error.code if answer.error is not None else read(answer.decision, Decision).code
+        if answer.decision is None:
+            assert answer.error is not None
+            return answer.error.code
+        return read(answer.decision, Decision).code
 
     assert await code_of("carol") == "conflict"
     assert await code_of("carol", kind="service") == "approval_required"
