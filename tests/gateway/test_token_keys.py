@@ -109,6 +109,10 @@ async def test_changes_by_operations_count_once_the_provisioner_has_them(tmp_pat
     assert not known.holds(token)
     (tmp_path / CHANGES).unlink()
     await known.refresh()
+    assert not known.holds(token)  # a lost file gives nobody access again
+    assert known.problem
+    (tmp_path / CHANGES).write_text('{"changes": []}')
+    await known.refresh()
     known.check("bot")
     (tmp_path / "principals.yaml").write_text("principals: [")
     await known.refresh()

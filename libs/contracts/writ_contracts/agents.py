@@ -306,6 +306,7 @@ SecurityKind = Literal[
     "replayed_statement",
     "permission_violation",
     "authentication_failed",
+    "principal_disabled",
     "injected_reply",
     "path_escape",
     "host_key_changed",
@@ -328,9 +329,12 @@ SecurityKind = Literal[
     "newer_kind",
 ]
 """The closed list of kinds of security events."""
-NO_VIOLATIONS: frozenset[SecurityKind] = frozenset({"file_refused", "file_ignored", "read_refused", "path_escape"})
-"""Kinds that correct components cause: a mistake in a file, a read that policy denies, and a requested path that leads
-out of the target's file roots. They are recorded, and no metric counts them as violations.
+NO_VIOLATIONS: frozenset[SecurityKind] = frozenset(
+    {"file_refused", "file_ignored", "read_refused", "path_escape", "principal_disabled"}
+)
+"""Kinds that correct components cause: a mistake in a file, a read that policy denies, a requested path that leads out
+of the target's file roots, and a client of a disabled principal that tries to connect. They are recorded, and no metric
+counts them as violations.
 """
 VIOLATIONS: tuple[SecurityKind, ...] = tuple(kind for kind in get_args(SecurityKind) if kind not in NO_VIOLATIONS)
 
