@@ -8,6 +8,7 @@ from tests.cli.commands import Command
 from writ_cli.main import cli
 from writ_installation.files.create import create_installation
 from writ_installation.files.home import Home
+from writ_trust.keys import Key, generate_seed
 
 
 async def test_missing_file_is_named_without_the_number_of_its_error(command: Command) -> None:
@@ -59,3 +60,13 @@ def test_lost_key_of_a_principal_leads_to_the_command_that_makes_a_new_one(tmp_p
     assert (done.exit_code, done.stderr) == (2, f"{missing}; {again}\n")
     named = CliRunner(env={**environ, "WRIT_KEY_FILE": str(lost)}).invoke(cli, ["op", "list", "--as", "operator"])
     assert (named.exit_code, named.stderr) == (2, f"{missing}\n")
+
+
+def test_file_of_another_kind_is_said_to_be_no_backup_or_archive(tmp_path: Path) -> None:
+    (other := tmp_path / "other").write_text("hello")
+    environ = {"WRIT_HOME": str(tmp_path / "home")}
+    restored = CliRunner(env=environ).invoke(cli, ["restore", str(other)])
+    assert restored.stderr.startswith(f"writ: {other}: it is not a complete backup: "), restored
+    words = ["journal", "verify", str(other), "--policy-key", Key(generate_seed()).public]
+    checked = CliRunner(env=environ).invoke(cli, words)
+    assert f"{other}: it is not a complete archive: " in checked.output, checked
