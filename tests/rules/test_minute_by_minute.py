@@ -7,6 +7,7 @@ southern hemisphere), one at midnight (there, too).
 
 from datetime import UTC, date, datetime, timedelta
 from random import Random
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -72,7 +73,7 @@ def at(day: date, clock: str) -> datetime:
 
 def drawn_maintenance(r: Random, zone: str, change: date) -> tuple[MaintenanceWindow, set[datetime]]:
     """A repeated one, which lasts from some minutes to some days."""
-    often = r.choice(("daily", "weekly", "monthly"))
+    often: Literal["daily", "weekly", "monthly"] = r.choice(("daily", "weekly", "monthly"))
     monthly, daily = often == "monthly", often == "daily"
     day = change - r.choice((0, 1, 7, 28, 31, 59)) * DAY
     start = at(day, r.choice(CLOCKS))
