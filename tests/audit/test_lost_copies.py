@@ -23,7 +23,8 @@ from writ_contracts.journal import ControlEvent
 from writ_contracts.subjects import JOURNAL_STREAM
 from writ_contracts.wire import encode
 from writ_installation.files.home import Home
-from writ_installation.nats.server import make_streams, sizes
+from writ_installation.nats.server import make_streams
+from writ_installation.nats.stream_sizes import sizes
 from writ_nats_server import journal_generations, streams
 from writ_nats_server.configuration_barrier import applied_by_all
 from writ_testing.eventually import eventually

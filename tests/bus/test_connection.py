@@ -66,6 +66,20 @@ async def test_silent_server_is_unreachable_within_the_timeout() -> None:
             await connect(anybody(f"nats://127.0.0.1:{port}", wait=2.5))
 
 
+@pytest.mark.parametrize("greeting", [b"SSH-2.0-OpenSSH_9.2\r\n", b""])
+async def test_port_of_another_program_is_said_to_be_no_nats_server(greeting: bytes) -> None:
+    async def greets(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(greeting)
+        writer.close()
+
+    listener = await asyncio.start_server(greets, "127.0.0.1", 0)
+    url = f"nats://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+    async with listener, asyncio.timeout(SOON):
+        with pytest.raises(Unreachable) as unreachable:
+            await connect(anybody(url, wait=0.5))
+    assert str(unreachable.value) == f"{url} cannot be reached: what listens there did not begin as a NATS server does"
+
+
 @pytest.mark.parametrize("step", ["_connect_to_server", "_process_connect_init"])
 async def test_connecting_ends_although_nats_py_drops_its_cancellation(
     step: str, server: WritServer, monkeypatch: pytest.MonkeyPatch

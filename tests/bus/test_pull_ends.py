@@ -19,7 +19,7 @@ from writ_bus.port import Delivery
 from writ_contracts.subjects import JOURNAL_STREAM, consumer
 from writ_documents.readers import read_agents
 from writ_installation.files.home import Home
-from writ_installation.nats.server import sizes
+from writ_installation.nats.stream_sizes import sizes
 from writ_installation.server_access.server_options import options_of
 from writ_nats_server.streams import provision
 from writ_testing.eventually import eventually

@@ -16,14 +16,14 @@ from msgspec.structs import replace
 from writ_bus.errors import Unreachable
 from writ_bus.nats.bus import connect
 from writ_bus.nats.options import Options
-from writ_bus.nats.tls import TlsOptions, check_encrypted, pinned, tls_context, tls_of
+from writ_bus.nats.tls import TlsOptions, check_encrypted, check_schemes, pinned, tls_context, tls_of
 from writ_contracts.errors import ConfigError
 from writ_installation.server_access.certificates import issue, make_authority
 from writ_installation.server_access.cluster_certificate import Certificate
 from writ_nats_server.cluster import TlsFiles
 from writ_testing.eventually import eventually
 from writ_testing.exhaustive import some
-from writ_testing.peers.nats_server import WritServer
+from writ_testing.peers.nats_server import WritServer, anybody
 from writ_trust.keys import generate_seed
 
 CA = TlsOptions(ca="ca.pem")
@@ -47,6 +47,15 @@ def test_server_on_loopback_or_with_tls_needs_no_setting(url: str) -> None:
 def test_server_beyond_loopback_is_not_reached_in_clear_text(url: str) -> None:
     with pytest.raises(ConfigError, match="is on another machine and has no TLS: use tls://"):
         check_encrypted(["nats://127.0.0.1", url], None)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:4222", "https://hub", "nat://hub:4222"])
+async def test_url_of_another_scheme_is_refused_with_those_that_are_known(url: str) -> None:
+    check_schemes(["nats://hub", "tls://hub", "ws://hub", "wss://hub", "127.0.0.1:4222", "hub"])
+    scheme = url.partition(":")[0]
+    expected = f"^{url} is not the URL of a NATS server: its scheme is '{scheme}', and must be one of nats, tls, ws,"
+    with pytest.raises(ConfigError, match=expected):
+        await connect(anybody(url, wait=0.5))
 
 
 def test_ca_encrypts_every_url_but_those_of_plain_websockets() -> None:

@@ -1,6 +1,14 @@
 """Each command that reads or writes a file ends with status 2 where it, or its folder, is missing, and names it."""
 
+from pathlib import Path
+
+from click.testing import CliRunner
 from tests.cli.commands import Command
+
+from writ_cli.main import cli
+from writ_installation.files.create import create_installation
+from writ_installation.files.home import Home
+from writ_trust.keys import Key, generate_seed
 
 
 async def test_missing_file_is_named_without_the_number_of_its_error(command: Command) -> None:
@@ -38,3 +46,27 @@ async def test_a_missing_folder_of_a_file_to_write_is_a_usage_error(command: Com
         done = await command(*words)
         assert done.exit_code == 2, (words, done.stdout, done.stderr)
         assert "there is no folder /nonexistent" in done.stderr
+
+
+def test_lost_key_of_a_principal_leads_to_the_command_that_makes_a_new_one(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    create_installation(home)
+    lost = home.seed_file("principal-operator")
+    lost.unlink()
+    environ = {"WRIT_HOME": str(home.root), "NATS_URL": "nats://127.0.0.1:1"}
+    done = CliRunner(env=environ).invoke(cli, ["op", "list", "--as", "operator"])
+    missing = f"writ: {lost}: can't be read: No such file or directory"
+    again = "if it is lost, `writ principal rotate operator` makes a new key"
+    assert (done.exit_code, done.stderr) == (2, f"{missing}; {again}\n")
+    named = CliRunner(env={**environ, "WRIT_KEY_FILE": str(lost)}).invoke(cli, ["op", "list", "--as", "operator"])
+    assert (named.exit_code, named.stderr) == (2, f"{missing}\n")
+
+
+def test_file_of_another_kind_is_said_to_be_no_backup_or_archive(tmp_path: Path) -> None:
+    (other := tmp_path / "other").write_text("hello")
+    environ = {"WRIT_HOME": str(tmp_path / "home")}
+    restored = CliRunner(env=environ).invoke(cli, ["restore", str(other)])
+    assert restored.stderr.startswith(f"writ: {other}: it is not a complete backup: "), restored
+    words = ["journal", "verify", str(other), "--policy-key", Key(generate_seed()).public]
+    checked = CliRunner(env=environ).invoke(cli, words)
+    assert f"{other}: it is not a complete archive: " in checked.output, checked

@@ -95,7 +95,10 @@ async def test_a_missing_field_of_an_ended_operation_names_the_operation(command
 async def test_an_operation_of_another_is_not_shown_as_ones_own_but_by_trace(command: Command) -> None:
     number = operation_id("bob", "his")
     done = await command("op", "show", number)
-    assert (done.exit_code, f"`writ trace {number}` shows those of others" in done.stderr) == (2, True), done.stderr
+    advice = (
+        f"`writ approvals show {number}` shows it to its approvers, and `writ trace {number}` shows those of others"
+    )
+    assert (done.exit_code, advice in done.stderr) == (2, True), done.stderr
 
 
 def test_text_from_outside_stays_harmless_in_every_form(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ from writ_cli.policy.diff import _show
 from writ_cli.terminal.output import Screen
 from writ_contracts.policy.access import PolicyDiffReply, PolicyTextChange
 from writ_rules.rule_texts import LONGEST_LINE, MOST_CHARACTERS, MOST_LINES, MOST_TEXTS
+from writ_trust.keys import Key, generate_seed
 
 __all__ = ["bare"]
 
@@ -51,6 +52,33 @@ def test_diff_shows_one_change_for_all_operations_and_targets_that_it_concerns(b
     assert "  before and after: allow by web; " in shown
     assert "\nelsewhere: changed, but applies to nobody at present: " in shown
     assert "\n1 change; both policies decided " in shown
+
+
+def test_change_of_approvers_is_not_shown_as_the_end_of_approvals(bare: CliRunner, tmp_path: Path) -> None:
+    (tmp_path / "inventory.yaml").write_text("targets: [{id: a, role: testing, backend: local}]")
+    people = {"ann": "operator", "bea": "admin", "cay": "admin", "dan": "developer"}
+    entries = [
+        {"id": name, "kind": "human", "roles": [role], "key": Key(generate_seed()).public}
+        for name, role in people.items()
+    ]
+    (tmp_path / "principals.yaml").write_text(json.dumps({"principals": entries}))
+    rule = {"name": "web", "operations": ["service_restart"], "user_roles": ["operator"], "allowed": True}
+
+    def policy(name: str, **keys: Any) -> Path:
+        path = tmp_path / name
+        path.write_text(json.dumps({"policies": {"name": "x", "global_policies": [{**rule, **keys}]}}))
+        return path
+
+    two = policy("two.yaml", approval={"approvers": ["admin"], "quorum": 2})
+    one = policy("one.yaml", approval={"approvers": ["developer"]})
+    none = policy("none.yaml")
+    lists = ("--inventory", tmp_path / "inventory.yaml", "--principals", tmp_path / "principals.yaml")
+    changed = writ(bare, "diff", two, one, *lists).stdout
+    assert "needs fewer or other approvals: service_restart on testing" in changed
+    assert "no longer needs approval" not in changed
+    assert "newly needs approval" not in changed
+    assert "needs more or other approvals: service_restart" in writ(bare, "diff", one, two, *lists).stdout
+    assert "no longer needs approval: service_restart" in writ(bare, "diff", one, none, *lists).stdout
 
 
 def test_diff_exits_with_1_where_only_the_bounds_of_emergencies_change(bare: CliRunner, tmp_path: Path) -> None:

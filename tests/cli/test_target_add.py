@@ -5,6 +5,7 @@ processor time, and each command starts two or three. Tests of e2e start them, s
 """
 
 import io
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -18,8 +19,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from writ_agent_ssh import enrolment
+from writ_cli.installation.targets.target_add import confirmed_host_key
 from writ_cli.main import cli
+from writ_contracts.errors import Invalid
 from writ_documents.readers import read_inventory
+from writ_installation.administration.targets import HostKey, address_of
 from writ_installation.backends import MODULE
 from writ_installation.files.home import host_token
 from writ_installation.provisioner.folders import init
@@ -123,6 +127,16 @@ def test_add_in_a_container_prints_a_command_for_the_folder_outside_of_it(tmp_pa
         "or, outside of the container, in the folder that has home, run:",
         "  ssh-copy-id -f -i home/keys/ssh/web1.pub ops@web1.example.org",
     ]
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [("ops@web1", "web1"), ("ops@127.0.0.1:22741", "127.0.0.1:22741"), ("ops@[::1]:2222", "[::1]:2222")],
+)
+def test_host_key_is_shown_with_the_port_that_shows_it(given: str, shown: str) -> None:
+    key = HostKey("ssh-ed25519 AAAA", "SHA256:x")
+    with pytest.raises(Invalid, match=f"^{re.escape(shown)} shows ssh-ed25519 SHA256:x: compare it"):
+        confirmed_host_key(key, address_of(given))
 
 
 def test_add_says_that_a_pool_is_new_whose_name_is_like_another(tmp_path: Path) -> None:

@@ -1,14 +1,18 @@
 """`writ target test` gives advice for every finding of an agent."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 
+from writ_cli.context.settings import Settings
 from writ_cli.installation.targets.target_advice import ADVICE, OTHERWISE, advice
-from writ_cli.installation.targets.target_test import _row_of
+from writ_cli.installation.targets.target_test import _row_of, _with_commands
+from writ_cli.terminal.output import Screen
 from writ_contracts.requests import TargetView
 from writ_contracts.target_tests import TargetReport, TargetTestStep
+from writ_installation.files.home import Home
 from writ_testing.each_case import each_case
 
 SSH_AGENT = Path(__file__).parents[2] / "services" / "agent_ssh" / "writ_agent_ssh"
@@ -66,6 +70,31 @@ def test_mistake_in_the_inventory_leads_there_and_not_to_a_log() -> None:
     """hostops takes no parameters for a test: an invalid value belongs to the target."""
     row = _row_of(VIEW, visit(code="invalid_parameter", message="target.backup.password_file is missing"))
     assert "inventory.yaml" in row.advice
+
+
+@pytest.mark.parametrize(
+    ("more", "command"),
+    [
+        ({}, "ssh-copy-id -f -i {key}.pub ops@web1.example.org"),
+        ({"port": 2222}, "ssh-copy-id -f -i {key}.pub -p 2222 ops@web1.example.org"),
+        ({"jump": [{"host": "jump", "user": "ops"}]}, ""),
+    ],
+)
+def test_refused_key_leads_to_the_command_that_target_add_shows(
+    more: dict[str, object], command: str, tmp_path: Path
+) -> None:
+    home = Home(tmp_path)
+    entry: dict[str, object] = {"id": "web1", "role": "testing", "backend": "ssh"}
+    entry["connection"] = {"host": "web1.example.org", "user": "ops", "host_keys": ["ssh-ed25519 AAAA"], **more}
+    home.inventory.write_text(json.dumps({"targets": [entry]}))
+    row = _row_of(VIEW, visit(code="auth_failed", message="…"))
+    here = Settings(home=home, screen=Screen("table"), environ={})
+    assert _with_commands(here, [row]) == [row], "the key is elsewhere"
+    key = home.ssh / "web1"
+    key.parent.mkdir(parents=True)
+    key.with_name("web1.pub").touch()
+    expected = f"{row.advice}: `{command.format(key=key)}`" if command else row.advice
+    assert [one.advice for one in _with_commands(here, [row])] == [expected]
 
 
 @each_case("code", sorted(ADVICE))

@@ -49,6 +49,13 @@ def test_up_shows_the_state_that_status_shows_during_a_start_or_stop(home: Home,
     assert (again.stderr, again.exit_code, status.exit_code) == ("", 1, 1)
 
 
+def test_misspelt_process_is_refused_with_the_nearest_one(home: Home) -> None:
+    write_state(home, "ready")
+    done = writ(home, "restart", "polcy")
+    expected = "writ: no process polcy is here: there are policy; did you mean 'policy'?\n"
+    assert (done.exit_code, done.stderr) == (2, expected)
+
+
 def test_up_with_a_lost_key_says_that_writ_is_up(home: Home) -> None:
     write_state(home, "ready")
     lost = home.seed_file("status")

@@ -42,6 +42,7 @@ EVENING = "2026-11-24T17:00:00+01:00"
 SECRETS = ["/srv/app/.env", "/etc/ssl/private/web.KEY", "/etc/shadow", "/srv/.pgpass", "/root/passwords"]
 KEPT = ["openssl*", "libssl*", "linux-*"]
 PATCH_NIGHTS = ["2026-09-08T23:00:00+02:00", "2026-11-10T23:00:00+01:00", "2027-06-09T01:00:00+02:00"]
+NIGHTS = ["2026-11-24T22:00:00+01:00", "2026-11-28T03:59:00+01:00"]
 OTHER_NIGHTS = ["2026-11-03T23:00:00+01:00", "2026-11-17T23:00:00+01:00", "2026-11-11T23:00:00+01:00"]
 
 
@@ -82,6 +83,10 @@ CASES = {
         case("sre-1", "package_update", "allow", parameters={}, effective={"keep_packages": KEPT}),
         case("sre-1", "package_update", "allow", parameters={"keep_packages": [*KEPT, "nginx"]}),
         case("sre-1", "package_update", "deny", parameters={"keep_packages": KEPT[:1]}),
+    ],
+    "nights": [
+        case("sre-1", "package_update", "allow", now=NIGHTS),
+        case("sre-1", "package_update", "deny", now="2026-11-25T04:00:00+01:00"),
     ],
     "patch-day": [
         case("sre-1", "package_update", "allow", now=PATCH_NIGHTS),

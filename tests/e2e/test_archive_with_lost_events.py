@@ -8,7 +8,7 @@ from tests.e2e.test_journal_archive import ADMIN, ENVIRON, archivable, archive
 from writ_bus.nats.jetstream import call
 from writ_contracts import subjects
 from writ_installation.archives.journal import bootstrapped
-from writ_installation.nats.server import sizes
+from writ_installation.nats.stream_sizes import sizes
 from writ_nats_server import journal_generations
 from writ_nats_server.streams import restore_journal_configuration
 from writ_testing.installations.installation import open_policy, prepare, running_installation

@@ -16,7 +16,7 @@ from writ_contracts.errors import Full
 from writ_contracts.requests import OperationView
 from writ_contracts.subjects import JOURNAL_STREAM
 from writ_installation.archives.journal import bootstrapped
-from writ_installation.nats.server import sizes
+from writ_installation.nats.stream_sizes import sizes
 from writ_installation.status.server_url import running_url
 from writ_nats_server import journal_generations
 from writ_nats_server.streams import Sizes

@@ -137,22 +137,26 @@ async def test_stream_of_a_get_that_would_outlast_its_token_is_refused(
         assert (refused.status_code, refused.headers["allow"]) == (405, "POST")
 
 
+NOT_JSON, INVALID = -32700, -32600
 MALFORMED = [
-    b"",
-    b"{",
-    b"[]",
-    b"7",
-    b'{"jsonrpc":"1.0","id":1,"method":"tools/list"}',
-    b'{"id":1}',
-    b"\xff\xfe",
-    b"[" * 5000,
+    (b"", NOT_JSON, "this is not JSON"),
+    (b"{", NOT_JSON, "this is not JSON"),
+    (b"[]", INVALID, "the protocol has no batches: send each message by itself"),
+    (b"7", INVALID, "a message is a JSON object"),
+    (b'{"jsonrpc":"1.0","id":1,"method":"tools/list"}', INVALID, 'jsonrpc must be "2.0"'),
+    (b'{"id":1}', INVALID, 'jsonrpc must be "2.0"'),
+    (b'{"jsonrpc":"2.0","id":null,"method":"ping"}', INVALID, "id must be a string or an integer"),
+    (b"\xff\xfe", NOT_JSON, "this is not JSON"),
+    (b"[" * 5000, NOT_JSON, "this is not JSON"),
 ]
 
 
 async def test_malformed_json_rpc_is_400_and_the_server_continues(installation: RunningInstallation, url: str) -> None:
     bearer = {"Authorization": f"Bearer {await token(installation)}"}
-    for body in MALFORMED:
-        assert (await post(url, body, **bearer)).status_code == 400, body[:40]
+    for body, code, text in MALFORMED:
+        for more in ({}, {"MCP-Protocol-Version": "2026-07-28"}):
+            refused = await post(url, body, **bearer, **more)
+            assert (refused.status_code, refused.json()["error"]) == (400, {"code": code, "message": text}), body[:40]
     assert (await post(url, **bearer)).status_code == 200
 
 

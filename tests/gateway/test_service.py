@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import socket
 import ssl
 import sys
 from asyncio.subprocess import Process
@@ -170,6 +171,19 @@ async def test_writ_mcp_http_serves_until_it_is_stopped(installation: RunningIns
         assert (await post(where)).status_code == 401
         assert (await post(where, Authorization=f"Bearer {await token(installation)}")).status_code == 200
     assert process.returncode == 0
+    lines = [json.loads(line) for line in (tmp_path / "gateway.log").read_text().splitlines()]
+    foreign = [line for line in lines if " " in line["event"] or "color_message" in line]
+    assert foreign == [], "libraries log among the gateway's own events"
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_taken_port_is_named_with_the_option_for_another(installation: RunningInstallation) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ended = await installation.writ("mcp", "http", "--port", str(port))
+    advice = "`writ mcp http --port 0` (WRIT_MCP_PORT) takes a free port"
+    assert (ended.status, f"port {port} on 127.0.0.1 is taken; {advice}" in ended.err) == (1, True), ended
+    assert "Errno" not in ended.err
 
 
 @pytest.mark.asyncio(loop_scope="module")

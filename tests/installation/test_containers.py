@@ -21,7 +21,7 @@ from writ_installation.files import list_edits
 from writ_installation.files.home import Home
 from writ_installation.files.site import Site as Installed
 from writ_installation.nats.leaf_sites import NewSite, add_site
-from writ_installation.nats.server import sizes
+from writ_installation.nats.stream_sizes import sizes
 from writ_installation.provisioner import folders
 from writ_installation.provisioner.folders import configurations, environment, write_environment
 from writ_installation.provisioner.provisioner import Provisioner

@@ -15,7 +15,8 @@ from writ_bus.nats.jetstream import call
 from writ_bus.port import Entry
 from writ_contracts.subjects import JOURNAL_CLOSED, JOURNAL_STREAM
 from writ_installation.files.home import Home
-from writ_installation.nats.server import make_streams, sizes
+from writ_installation.nats.server import make_streams
+from writ_installation.nats.stream_sizes import sizes
 from writ_installation.server_access.server_options import options_of
 from writ_nats_server import journal_generations, streams
 from writ_nats_server.configuration_barrier import applied_by_all

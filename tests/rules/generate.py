@@ -101,14 +101,14 @@ def window(r: Random) -> Data:
 def maintenance(r: Random, number: int) -> Data:
     start = r.choice((TUESDAY, datetime(2026, 1, 31, 22, tzinfo=UTC), *CHANGES)) - timedelta(hours=r.randint(0, 30))
     # Over an hour: a change of the clock takes an hour from a local window, and an empty one does not load.
-    end = start + timedelta(minutes=r.choice((61, 240, 1560)))
+    recurrence = r.choice((None, "none", "daily", "weekly", "weekly", "monthly"))
+    end = start + timedelta(minutes=r.choice((61, 240, 1440 if recurrence == "daily" else 1560)))
     shape = "%Y-%m-%dT%H:%M:%S" + r.choice(("", "Z", "+02:00"))
     found: Data = {"name": f"m{number}", "start_time": start.strftime(shape), "end_time": end.strftime(shape)}
     found["timezone"] = r.choice(ZONES)
-    recurrence = r.choice((None, "none", "weekly", "weekly", "monthly"))
     if recurrence is not None:
         found["recurrence"] = recurrence
-    if recurrence == "weekly" and r.random() < 0.6:
+    if recurrence in ("daily", "weekly") and r.random() < 0.6:
         found["days_of_week"] = holed(r, some(r, (*range(8), "tue", "sat")))
     if recurrence == "monthly" and r.random() < 0.6:
         found["day_of_month"] = r.choice((1, 24, 25, 29, 31))

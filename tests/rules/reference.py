@@ -227,7 +227,11 @@ class Question:
             return instant(bounds[0], zone) <= self.at < instant(bounds[1], zone)
         written = [datetime.fromisoformat(text) for text in bounds]
         start, end = (each.astimezone(zone).replace(tzinfo=None) if each.tzinfo else each for each in written)
-        usual = {"days_of_week": [start.isoweekday()]} if often == "weekly" else {"day_of_month": start.day}
+        of_start: dict[str, Data] = {
+            "weekly": {"days_of_week": [start.isoweekday()]},
+            "monthly": {"day_of_month": start.day},
+        }
+        usual = of_start.get(often, {})
         return self.within({"from": start.date().isoformat(), **usual, **window}, start, end - start)
 
     def within(self, window: Data, start: datetime, lasts: timedelta) -> bool:

@@ -1,4 +1,4 @@
-"""Maintenance windows: once, weekly, monthly, by the wall clock of their zone, both changes of it included."""
+"""Maintenance windows: once, daily, weekly, monthly, by the wall clock of their zone, both changes of it included."""
 
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -50,6 +50,15 @@ def test_a_window_may_last_for_days() -> None:
     weekend = window("2026-11-06T22:00:00", "2026-11-09T05:00:00", recurrence="weekly")
     moments = ("2026-11-20T21:59:59Z", "2026-11-20T22:00:00Z", "2026-11-22T12:00:00Z", "2026-11-23T04:59:59Z")
     assert effects([weekend], *moments, "2026-11-23T05:00:00Z") == ["deny", "allow", "allow", "allow", "deny"]
+
+
+def test_daily_window_is_on_each_day_from_its_first_start() -> None:
+    nights = window("2026-11-24T22:00:00", "2026-11-25T04:00:00", recurrence="daily")
+    moments = ("2026-11-24T03:00:00Z", "2026-11-24T22:00:00Z", "2026-11-25T04:00:00Z", "2026-11-29T03:59:59Z")
+    assert effects([nights], *moments) == ["deny", "allow", "deny", "allow"]
+    # The 25th is a Wednesday: its night ends on Thursday.
+    workdays = {**nights, "days_of_week": ["wed"]}
+    assert effects([workdays], "2026-11-25T03:00:00Z", "2026-11-26T03:00:00Z") == ["deny", "allow"]
 
 
 def test_monthly_window_is_on_the_day_of_its_start_by_default() -> None:
@@ -105,7 +114,10 @@ def test_maintenance_window_is_open_exactly_by_the_wall_clock(change: date, star
         (window("2026-01-02", "2026-01-02"), "not after"),
         (window("2026-01-02T04:00:00", "2026-01-02T03:00:00", recurrence="weekly"), "not after"),
         (window("2026-01-02", "2026-02-03", recurrence="monthly"), "at most 31 days"),
-        (window("soon", "2026-02-03"), "not a date or time"),
+        (window("2026-01-02", "2026-12-31", recurrence="daily"), "at most 31 days"),
+        (window("2026-01-02T22:00", "2026-01-09T04:00", recurrence="daily"), "at most 24 hours"),
+        (window("soon", "2026-02-03"), "such as 2026-11-24T09:00:00Z$"),
+        (window("22:00", "04:00"), "'22:00' is not a date .*; .* with its date, and recurrence: daily$"),
         (window("2026-01-02", "2026-01-03", timezone="Mars/Base"), "no time zone"),
     ],
 )

@@ -7,6 +7,7 @@ southern hemisphere), one at midnight (there, too).
 
 from datetime import UTC, date, datetime, timedelta
 from random import Random
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -72,23 +73,25 @@ def at(day: date, clock: str) -> datetime:
 
 def drawn_maintenance(r: Random, zone: str, change: date) -> tuple[MaintenanceWindow, set[datetime]]:
     """A repeated one, which lasts from some minutes to some days."""
-    monthly = r.random() < 0.5
+    often: Literal["daily", "weekly", "monthly"] = r.choice(("daily", "weekly", "monthly"))
+    monthly, daily = often == "monthly", often == "daily"
     day = change - r.choice((0, 1, 7, 28, 31, 59)) * DAY
     start = at(day, r.choice(CLOCKS))
-    end = start + r.choice((30, 90, 24 * 60, 3 * 24 * 60)) * MINUTE
+    end = start + r.choice((30, 90, 24 * 60, *([] if daily else [3 * 24 * 60]))) * MINUTE
     days = r.sample(range(1, 8), r.randint(1, 3)) if not monthly and r.random() < 0.5 else None
     number = r.choice((1, change.day, 30, 31)) if monthly and r.random() < 0.5 else None
     entry = MaintenanceWindow(
         start_time=start.isoformat(),
         end_time=end.isoformat(),
-        recurrence="monthly" if monthly else "weekly",
+        recurrence=often,
         days_of_week=None if days is None else [*days],
         day_of_month=number,
         timezone=zone,
     )
     found: set[datetime] = set()
     for each in (change + number * DAY for number in range(-10, 11)):
-        fits = each.day == (number or day.day) if monthly else each.isoweekday() in (days or [day.isoweekday()])
+        usual = range(1, 8) if daily else [day.isoweekday()]
+        fits = each.day == (number or day.day) if monthly else each.isoweekday() in (days or usual)
         if fits and each >= day:
             opens = datetime.combine(each, start.time())
             found |= minutes(opens, opens + (end - start))

@@ -26,7 +26,8 @@ from writ_installation.files.home import Home
 from writ_installation.files.lost_keys import replace_lost_keys
 from writ_installation.files.principal_changes import principals_of
 from writ_installation.files.site import GROUP, HEAD, TLS_GROUP, Site
-from writ_installation.nats.server import configuration, sizes
+from writ_installation.nats.server import configuration
+from writ_installation.nats.stream_sizes import sizes
 from writ_installation.processes.services import environment
 from writ_installation.server_access.server_address import address_of
 from writ_installation.server_access.server_tls import Mode, is_on, own_names, set_up

@@ -137,10 +137,11 @@ class BundleWriter:
 class Bundle:
     """A bundle for reading. Raises DamagedBundle for an unpublished file."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises OSError, with its name, where it cannot be opened."""
+    def __init__(self, path: Path, kind: str) -> None:
+        """`kind`: what it should be, for messages. Raises OSError, with its name, where it cannot be opened."""
         self.path = path
-        with _disk(path), _as_made(path):
+        self._kind = kind
+        with _disk(path, kind), _as_made(path, kind):
             self._zip = zipfile.ZipFile(path)
         self.names = self._zip.namelist()
 
@@ -157,7 +158,7 @@ class Bundle:
     def chunks(self, name: str, most: int | None = None) -> Iterator[bytes]:
         """Yield a member's content, piece by piece; no more than `most` bytes."""
         count = 0
-        with _disk(self.path), _as_made(self.path), self._zip.open(name) as file:
+        with _disk(self.path, self._kind), _as_made(self.path, self._kind), self._zip.open(name) as file:
             while chunk := file.read(CHUNK):
                 count += len(chunk)
                 if most is not None and count > most:
@@ -192,18 +193,18 @@ class Bundle:
 
 
 @contextmanager
-def _as_made(path: Path) -> Iterator[None]:
+def _as_made(path: Path, kind: str) -> Iterator[None]:
     try:
         yield
     except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError, RuntimeError, ValueError) as error:
-        raise DamagedBundle(f"{path}: it is not a complete bundle: {error}") from error
+        raise DamagedBundle(f"{path}: it is not a complete {kind}: {error}") from error
 
 
 @contextmanager
-def _disk(path: Path) -> Iterator[None]:
+def _disk(path: Path, kind: str = "bundle") -> Iterator[None]:
     try:
         yield
     except OSError as error:
         if error.errno == errno.EINVAL:  # a damaged offset: zipfile seeks to a place before the file
-            raise DamagedBundle(f"{path}: it is not a complete bundle: {error}") from error
+            raise DamagedBundle(f"{path}: it is not a complete {kind}: {error}") from error
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error

@@ -11,24 +11,15 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import CancelledError
 from contextlib import asynccontextmanager
-from typing import Any
 
 import anyio
-import msgspec
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.server.stdio import stdio_server
 from mcp.shared.message import SessionMessage
-from mcp.types import (
-    INVALID_REQUEST,
-    PARSE_ERROR,
-    ErrorData,
-    JSONRPCError,
-    JSONRPCMessage,
-    JSONRPCNotification,
-    jsonrpc_message_adapter,
-)
+from mcp.types import INVALID_REQUEST
 
 from writ_bus import tasks
+from writ_gateway.json_rpc import MalformedMessage, parsed
 from writ_gateway.open_requests import OpenRequests, ReplyStream
 from writ_runtime.logs import Log
 
@@ -37,56 +28,6 @@ _log = Log("writ.gateway")
 CHUNK = 65_536
 PATIENCE = 5.0
 """Seconds for the replies to a client that has ended its input. Clients end a server that stays for longer."""
-SHOWN = 200
-"""The most characters of an id that an error repeats."""
-
-
-class MalformedMessage(Exception):
-    """Raised for a line that is no message. `reply` is its answer: an error with the id of the line, or null."""
-
-    def __init__(self, code: int, text: str, message_id: str | int | None = None) -> None:
-        super().__init__(text)
-        self.reply = JSONRPCError(jsonrpc="2.0", id=message_id, error=ErrorData(code=code, message=text))
-
-
-def parsed(line: bytes) -> JSONRPCMessage:
-    """Return the message on a line. Raises MalformedMessage (JSON-RPC 2.0, section 5.1)."""
-    try:
-        message = jsonrpc_message_adapter.validate_json(line, by_name=False)
-    except ValueError:
-        raise _malformed(line) from None
-    if isinstance(message, JSONRPCNotification) and "id" in (raw := _json(line)):
-        raise _invalid("id must be a string or an integer", raw)  # the SDK takes it for a notification, without a reply
-    return message
-
-
-def _malformed(line: bytes) -> MalformedMessage:
-    raw = _json(line)
-    if isinstance(raw, list):
-        return _invalid("the protocol has no batches: send one message a line", raw)
-    if not isinstance(raw, dict):
-        return _invalid("a message is a JSON object", raw)
-    if raw.get("jsonrpc") != "2.0":
-        return _invalid('jsonrpc must be "2.0"', raw)
-    if "method" in raw and not isinstance(raw["method"], str):
-        return _invalid("method must be a string", raw)
-    if not isinstance(raw.get("params", {}), dict):
-        return _invalid("params must be an object", raw)
-    return _invalid("neither a request, a notification nor a response of JSON-RPC 2.0", raw)
-
-
-def _json(line: bytes) -> Any:
-    """Return the value on the line. Raises MalformedMessage where it is not JSON."""
-    try:
-        return msgspec.json.decode(line)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        raise MalformedMessage(PARSE_ERROR, "the line is not JSON") from None
-
-
-def _invalid(text: str, raw: Any) -> MalformedMessage:
-    found = raw.get("id") if isinstance(raw, dict) else None
-    known = (isinstance(found, str) and len(found) <= SHOWN) or (isinstance(found, int) and not isinstance(found, bool))
-    return MalformedMessage(INVALID_REQUEST, text, found if known else None)
 
 
 class StandardInput:

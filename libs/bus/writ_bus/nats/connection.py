@@ -21,13 +21,15 @@ from writ_bus.nats.client.port import DOWN, OnMessage
 from writ_bus.nats.options import OnViolation as OnViolation
 from writ_bus.nats.options import Options as Options
 from writ_bus.nats.options import next_server
-from writ_bus.nats.tls import check_encrypted, reason, tls_context, uses_tls
+from writ_bus.nats.tls import check_encrypted, check_schemes, reason, tls_context, uses_tls
 from writ_contracts.errors import ConfigError
 
 _logger = logging.getLogger("writ.bus")
 _violation = re.compile(r'permissions violation for (publish|subscription)(?: to)? "([^"]+)"').search
 
 LOST = "the connection to NATS is lost; it is made again as soon as NATS replies"
+_NO_INFO = "expecting INFO"
+"""nats-py's words, in a plain Error, for a server whose first line is not the INFO of NATS, or none."""
 LISTENING_WITHIN = 5.0
 """Seconds in which the server must have processed a subscription."""
 HIGH_WATER = 8 << 20
@@ -38,8 +40,9 @@ class NatsConnection:
     """A connected client, made by `open_connection`."""
 
     def __init__(self, options: Options) -> None:
-        """Raises ConfigError for a server that may not be reached without TLS."""
+        """Raises ConfigError for a server that may not be reached without TLS, and for a URL of another scheme."""
         self.options = options
+        check_schemes(options.servers)
         if not options.plaintext:
             check_encrypted(options.servers, options.tls)
         self.client = make_client(options.client)
@@ -97,6 +100,8 @@ class NatsConnection:
             return Forbidden(f"{where} does not know the key of {self.options.name}")
         if isinstance(error, ConnectionRefusedError):
             return Unreachable(f"{where} cannot be reached: connection refused, so no server listens there")
+        if _NO_INFO in str(error):
+            return Unreachable(f"{where} cannot be reached: what listens there did not begin as a NATS server does")
         text = str(error or "").strip()  # "" for a timeout of asyncio, after a server that accepts and says nothing
         return Unreachable(f"{where} cannot be reached: {text or f'no answer in {self.options.wait:g} s'}")
 

@@ -17,6 +17,7 @@ from writ_contracts.errors import ConfigError
 PINNED = "der:"
 """Prefix of certificates that are spelled out (base64, separated by commas) in place of the path of a file."""
 STREAM_SCHEMES = ("nats", "tls")
+SCHEMES = (*STREAM_SCHEMES, "ws", "wss")
 ENCRYPTED_SCHEMES = ("tls", "wss")
 REASONS = {
     9: "its certificate is not valid yet: compare the clocks",
@@ -95,6 +96,16 @@ def uses_tls(servers: Sequence[str], options: TlsOptions | None) -> bool:
     return options is not None or any(_scheme(url) in ENCRYPTED_SCHEMES for url in servers)
 
 
+def check_schemes(servers: Sequence[str]) -> None:
+    """Raises ConfigError for a URL with a scheme that nats-py does not know: it would take it for a host's name."""
+    for url in servers:
+        if (scheme := _scheme(url)) not in SCHEMES:
+            raise ConfigError(
+                f"{url} is not the URL of a NATS server: its scheme is {scheme!r}, and must be one of "
+                f"{', '.join(SCHEMES)}, as in nats://127.0.0.1:4222"
+            )
+
+
 def check_encrypted(servers: Sequence[str], options: TlsOptions | None) -> None:
     """Raises ConfigError for a server beyond this machine that would be reached without TLS."""
     for url in servers:
@@ -124,7 +135,7 @@ def is_loopback_host(host: str) -> bool:
 
 
 def _scheme(url: str) -> str:
-    return urlsplit(url).scheme if "://" in url else "nats"
+    return urlsplit(url.strip()).scheme if "://" in url else "nats"
 
 
 def reason(error: BaseException | None) -> str | None:

@@ -73,6 +73,10 @@ async def connect_by_own_key(settings: Settings) -> Writ:
     except ConfigError as error:
         if settings.sessions.expired(context):
             raise ConfigError(f"{SESSION_ENDED}, by your own key ({error})") from error
+        of_context = settings.context is not None or settings.environ.get("WRIT_KEY_FILE")
+        if isinstance(error.__cause__, FileNotFoundError) and not of_context:
+            again = f"`writ principal rotate {context.principal}` makes a new key"
+            raise ConfigError(f"{error}; if it is lost, {again}") from error
         raise
     return await _connected(settings, context, seed)
 

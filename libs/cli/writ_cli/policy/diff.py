@@ -41,6 +41,11 @@ _WORDS = {
     "no_longer_needs_approval": ("no longer needs approval", "magenta"),
     "other_terms": ("allowed with other terms", "cyan"),
 }
+_WITH_APPROVALS = {
+    "newly_needs_approval": ("needs more or other approvals", "yellow"),
+    "no_longer_needs_approval": ("needs fewer or other approvals", "magenta"),
+}
+"""Where the example has approvals already: they are enough for one of the two policies alone."""
 Side = int | Path
 
 
@@ -186,14 +191,16 @@ def _alike(changes: list[PolicyChange]) -> Iterator[list[PolicyChange]]:
     for change in changes:
         sides = (change.before, *change.before_rules, "", change.after, *change.after_rules)
         of_rules = found.setdefault(tuple(change.changed), {})
-        of_rules.setdefault((change.kind, tuple(change.terms), sides), []).append(change)
+        kind = change.kind, bool(change.example.approvals), tuple(change.terms)
+        of_rules.setdefault((*kind, sides), []).append(change)
     for of_rules in found.values():
         yield from of_rules.values()
 
 
 def _show_alike(screen: Screen, alike: list[PolicyChange]) -> None:
     first = alike[0]
-    word, colour = _WORDS.get(first.kind, (first.kind, ""))
+    words = _WORDS | _WITH_APPROVALS if first.example.approvals else _WORDS
+    word, colour = words.get(first.kind, (first.kind, ""))
     operations, roles = _each(one.operation for one in alike), _each(one.role for one in alike)
     screen.line(Text(word, style=colour), f": {', '.join(operations)} on {', '.join(roles)}")
     callers = _each(f"{_who(one)} ({', '.join(one.principal_kinds)})" for one in alike)

@@ -55,6 +55,13 @@ class SshAddress(Struct, frozen=True):
     host: str
     port: int = 22
 
+    @property
+    def endpoint(self) -> str:
+        """Return the host, with the port where it is not SSH's own."""
+        if self.port == 22:
+            return self.host
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
 
 class NewTarget(Struct, frozen=True, kw_only=True):
     """The target to add. `key_file`: a private key to use instead of a new one, with its `passphrase`, or the

@@ -116,11 +116,11 @@ def _files(home: Home, leaving_out: Path) -> Iterator[Path]:
 
 def read_manifest(path: Path) -> BackupManifest:
     """Return a backup's manifest, after comparing it with the whole content. Raises DamagedBundle."""
-    with Bundle(path) as bundle:
+    with Bundle(path, "backup") as bundle:
         try:
             manifest = msgspec.json.decode(bundle.read(MANIFEST), type=BackupManifest)
         except msgspec.DecodeError as error:
-            raise DamagedBundle(f"{path}: its manifest is not valid: {error}") from error
+            raise DamagedBundle(f"{path}: it is not a backup: its manifest is not valid: {error}") from error
         if manifest.format != FORMAT or tuple(one.name for one in manifest.streams) != subjects.STREAMS:
             raise DamagedBundle(f"{path}: it is not a backup that this version of Writ can read")
         bundle.must_have(MANIFEST, *(member.name for member in manifest.members))
@@ -201,7 +201,7 @@ async def _restore(
     draft: Home, path: Path, manifest: BackupManifest, url: str | None, show: Callable[[str], None]
 ) -> None:
     _restore_files(draft, path, manifest)
-    with Bundle(path) as bundle:
+    with Bundle(path, "backup") as bundle:
         async with reached_server(draft, url, show) as server, bootstrapped(draft, server.url, server.environ) as bus:
             await _restore_streams(bus, path, manifest, bundle)
     now = RestoreMarker(backup=manifest.id, made_at=manifest.made_at, restored_at=time.time(), last=manifest.last)
@@ -210,7 +210,7 @@ async def _restore(
 
 def _restore_files(draft: Home, path: Path, manifest: BackupManifest) -> None:
     draft.make_folders()
-    with Bundle(path) as bundle:
+    with Bundle(path, "backup") as bundle:
         for member in manifest.members:
             if member.name.startswith(_FILES):
                 file = draft.root / _inside(path, member.name)

@@ -29,7 +29,7 @@ from writ_documents.atomic_files import write_atomically
 from writ_installation.administration.credentials import CredentialsDirectory
 from writ_installation.files.home import Home
 from writ_installation.files.lock import held, turn
-from writ_installation.nats.server import sizes
+from writ_installation.nats.stream_sizes import sizes
 from writ_installation.server_access.server_options import options_of
 from writ_installation.server_access.server_tls import client_tls
 from writ_nats_server import journal_generations

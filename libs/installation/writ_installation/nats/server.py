@@ -5,7 +5,6 @@ Its configuration follows from keys, principals and pools alone; streams and con
 
 import asyncio
 import random
-import shutil
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,8 +12,6 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import chain
 from pathlib import Path
-
-import msgspec
 
 from writ_bus import tasks
 from writ_bus.errors import BusError, TimedOut
@@ -32,6 +29,7 @@ from writ_installation.files.sessions import known_sessions, session_keys
 from writ_installation.nats import disk
 from writ_installation.nats.leaf_sites import check_listener, listener, read_leaves
 from writ_installation.nats.recovered_streams import require_recovered_streams
+from writ_installation.nats.stream_sizes import sizes
 from writ_installation.processes.child import FIRST_PAUSE, LONGEST_PAUSE, ending, rotate_log, tie
 from writ_installation.processes.report import ProcessReport
 from writ_installation.processes.services import passed_on
@@ -41,11 +39,10 @@ from writ_installation.server_access.server_tls import encrypted, exposure, is_o
 from writ_nats_server.config import SERVICES, GatewayUser, ServerPlan, render
 from writ_nats_server.leaf import LeafListener
 from writ_nats_server.process import READY_WITHIN, PortTaken, ServerProcess, check_config, must_be_free
-from writ_nats_server.streams import ELECTED_WITHIN, Sizes, provision
+from writ_nats_server.streams import ELECTED_WITHIN, provision
 from writ_runtime.logs import Log
 from writ_trust.keys import is_public
 
-MEGABYTE = 1 << 20
 SLACK = 1_000_000
 """Nanoseconds. Go's runtime checks its threads every 20 µs; at the default slack that is 14,000 wake-ups a second, each
 interrupting other work (ADR 28).
@@ -129,29 +126,6 @@ def _gateways(known: Iterable[Principal]) -> dict[str, GatewayUser]:
         if one.via is not None:
             served.setdefault(one.via, []).append(one.id)
     return {one.id: GatewayUser(key=one.key, principals=served.get(one.id, ())) for one in known if one.kind == GATEWAY}
-
-
-def sizes(home: Home, replicas: int = 1) -> Sizes:
-    """Return the limits of the streams: chosen once from the disk's free space, then kept in a file that may be
-    edited.
-    """
-    path = home.sizes
-    if path.exists():
-        try:
-            return msgspec.json.decode(path.read_bytes(), type=Sizes)
-        except msgspec.DecodeError as error:
-            raise ConfigError(f"{path}: {error}") from error
-    free = shutil.disk_usage(home.nats).free // replicas  # each server has all of it
-    chosen = Sizes(
-        journal=max(min(8 << 30, free // 3), 64 * MEGABYTE),
-        params=max(min(256 * MEGABYTE, free // 32), 16 * MEGABYTE),
-        results=max(min(512 * MEGABYTE, free // 16), 16 * MEGABYTE),
-        policies=max(min(256 * MEGABYTE, free // 64), 16 * MEGABYTE),
-        scans=max(min(64 * MEGABYTE, free // 128), 8 * MEGABYTE),
-        replicas=replicas,
-    )
-    atomic_files.save(path, msgspec.json.format(msgspec.json.encode(chosen)))
-    return chosen
 
 
 async def make_streams(

@@ -20,7 +20,8 @@ from writ_installation.files import create, ssh_keys
 from writ_installation.files.create import Machine
 from writ_installation.files.former_keys import refuse_former_keys
 from writ_installation.files.home import Home
-from writ_installation.nats.server import plan, sizes
+from writ_installation.nats.server import plan
+from writ_installation.nats.stream_sizes import sizes
 from writ_installation.server_access.server_address import ServerAddress
 from writ_installation.server_access.server_tls import (
     LOCAL_NAMES,

@@ -11,6 +11,7 @@ from msgspec import Struct, structs
 
 from writ_bus.port import Usage
 from writ_contracts.errors import Invalid, TimedOut, Unreachable
+from writ_contracts.nearest_name import near
 from writ_installation.files.home import Home
 from writ_installation.files.lock import holder
 from writ_installation.nats import disk
@@ -221,7 +222,7 @@ def to_restart(home: Home, names: Sequence[str]) -> list[str]:
     """
     known = [one.name for one in running(home).processes]
     if unknown := [name for name in names if name not in known]:
-        raise Invalid(f"no process {unknown[0]} is here: there are {', '.join(known)}")
+        raise Invalid(f"no process {unknown[0]} is here: there are {', '.join(known)}{near(unknown[0], known)}")
     return list(names) or sorted((name for name in known if name != "nats"), key=_upgraded)
 
 

@@ -47,7 +47,7 @@ def verify(path: Path, policy_keys: Collection[str], people: Directory | None = 
 
     Raises DamagedBundle, and OSError if it cannot be read.
     """
-    with Bundle(path) as bundle:
+    with Bundle(path, "archive") as bundle:
         encoded = bundle.read(MANIFEST)
         manifest = read_manifest(path, encoded)
         seal = sealed(bundle, manifest, encoded, policy_keys)

@@ -24,7 +24,7 @@ def trace(path: Path, number: str, policy_keys: Collection[str]) -> TraceReply:
     Outcomes and reasons have no signature of their own, so one of policy's keys has to have sealed the archive. Without
     keys this is not checked.
     """
-    with Bundle(path) as bundle:
+    with Bundle(path, "archive") as bundle:
         manifest = read_manifest(path, encoded := bundle.read(MANIFEST))
         if policy_keys:
             sealed(bundle, manifest, encoded, policy_keys)

@@ -20,7 +20,7 @@ from writ_contracts.subjects import JOURNAL_STREAM
 from writ_documents.atomic_files import write_atomically
 from writ_installation.files.home import Home
 from writ_installation.nats.external_server import external_configuration
-from writ_installation.nats.server import sizes
+from writ_installation.nats.stream_sizes import sizes
 from writ_installation.processes.child import tie
 from writ_installation.server_access.server_address import ServerAddress
 from writ_nats_server.process import ServerProcess

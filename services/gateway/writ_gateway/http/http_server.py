@@ -1,6 +1,8 @@
 """The HTTP side: which hosts and origins are accepted, how large a body may be, and the way in by a token."""
 
 import asyncio
+import errno
+import logging
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
@@ -13,7 +15,7 @@ from writ_bus import tasks
 from writ_bus.nats.tls import is_loopback_host
 from writ_bus.port import Bus
 from writ_bus.private_files import read_private
-from writ_contracts.errors import ConfigError
+from writ_contracts.errors import ConfigError, Conflict
 from writ_documents.principal_changes import CHANGES
 from writ_gateway.http.asgi import Application
 from writ_gateway.http.bearer import BearerAuthentication
@@ -45,7 +47,7 @@ MANY_CYCLES = (2_000, 5, 5)
 
 
 class McpListener:
-    """One listener of MCP clients over the bus of a gateway. Raises OSError where it cannot listen, ConfigError."""
+    """One listener of MCP clients over the bus of a gateway. Raises Conflict for a taken port, OSError, ConfigError."""
 
     def __init__(self, config: HttpGatewayConfig, bus: Bus, measured: Metrics) -> None:
         catalogue, issuer = load_catalogue(), _issuer(config)
@@ -73,6 +75,7 @@ class McpListener:
             issuer,
             refusals=self._refusals,
         )
+        logging.getLogger("mcp").setLevel(logging.WARNING)  # below are two lines for each call, of no use to operators
         self._uvicorn = _uvicorn(RequestCounter(BodyLimit(bearer), measured), certificate)
         self._serving: asyncio.Task[None] | None = None
         self._following: asyncio.Task[None] | None = None
@@ -150,8 +153,15 @@ def _served(config: HttpGatewayConfig) -> ServedPrincipals:
 
 
 def _listen(config: HttpGatewayConfig) -> socket.socket:
+    """Raises Conflict where another process has the port."""
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-    return socket.create_server((config.host, config.port), family=family)
+    try:
+        return socket.create_server((config.host, config.port), family=family)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        advice = "`writ mcp http --port 0` (WRIT_MCP_PORT) takes a free port"
+        raise Conflict(f"port {config.port} on {config.host} is taken; {advice}") from error
 
 
 def _issuer(config: HttpGatewayConfig) -> Issuer | None:
@@ -206,6 +216,7 @@ def _uvicorn(application: Application, tls: Mapping[str, str]) -> uvicorn.Server
             ssl_certfile=tls.get("ssl_certfile"),
             ssl_keyfile=tls.get("ssl_keyfile"),
             log_config=None,
+            log_level=logging.WARNING,  # its other lines are about the start, which `gateway.listening` logs
             access_log=False,
             server_header=False,
             http=TimedProtocol,

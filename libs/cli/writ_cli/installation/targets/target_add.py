@@ -13,6 +13,7 @@ from writ_cli.arguments import completion
 from writ_cli.arguments.options import local, packed
 from writ_cli.arguments.typed_options import refuse_typed
 from writ_cli.context.settings import Settings
+from writ_cli.installation.targets.authorized_key import copy_command
 from writ_cli.installation.targets.docker_target import add_engine
 from writ_cli.installation.targets.proxmox_target import add_proxmox
 from writ_cli.terminal.confirmation import is_the_same
@@ -306,8 +307,8 @@ def confirmed_host_key(key: HostKey, address: SshAddress) -> bool:
     """Return whether a person at a terminal confirms the host key."""
     kind = key.line.partition(" ")[0]
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise Invalid(f"{address.host} shows {kind} {key.fingerprint}: compare it, and give it with --host-key")
-    click.echo(f"{address.host} shows this host key:\n  {kind} {key.fingerprint}", err=True)
+        raise Invalid(f"{address.endpoint} shows {kind} {key.fingerprint}: compare it, and give it with --host-key")
+    click.echo(f"{address.endpoint} shows this host key:\n  {kind} {key.fingerprint}", err=True)
     click.echo(
         "Compare it with the key that the host itself shows, on its console or over a connection that you trust:",
         err=True,
@@ -316,20 +317,14 @@ def confirmed_host_key(key: HostKey, address: SshAddress) -> bool:
     return is_the_same()
 
 
-def _shown_key(added: AddedTarget, home: Home) -> Path:
-    """Return the key's path; for an installation in containers from the folder above, which has another path there."""
-    path = Path(added.key_file)
-    return path.relative_to(home.root.parent) if home.in_containers and path.is_relative_to(home.root) else path
-
-
 def _show(screen: Screen, added: AddedTarget, address: SshAddress, home: Home) -> None:
-    name, port = added.target.id, f"-p {address.port} " if address.port != 22 else ""
+    name = added.target.id
     screen.line(f"{name} is a target now, of role {added.target.role}; its host key is pinned in inventory.yaml")
     screen.line(f"Add its key to ~/.ssh/authorized_keys of {address.user} on {address.host}:")
     screen.whole(added.public_key)
     if home.in_containers:
         screen.line(f"or, outside of the container, in the folder that has {home.root.name}, run:")
-    screen.whole(f"  ssh-copy-id -f -i {_shown_key(added, home)}.pub {port}{address.user}@{address.host}")
+    screen.whole(f"  {copy_command(home, Path(added.key_file), address)}")
     screen.line(f"Next, test it: writ target test {name}")
     if home.split:
         screen.line(f"An agent of pool {added.target.pool} on another host needs a copy of {added.key_file}")

@@ -5,12 +5,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
 import click
-from msgspec import Struct
+from msgspec import Struct, structs
 from rich.text import Text
 
 from writ_cli.arguments import completion
 from writ_cli.arguments.options import asking, refuse_list
+from writ_cli.arguments.suggestions import inventory_entries
 from writ_cli.context.settings import Settings
+from writ_cli.installation.targets.authorized_key import authorizing
 from writ_cli.installation.targets.target_advice import advice
 from writ_cli.terminal.exit_status import Exit
 from writ_cli.terminal.output import Screen
@@ -60,6 +62,7 @@ async def test_targets(settings: Settings, targets: tuple[str, ...]) -> int:
         chosen = _chosen(await writ.targets(), targets)
         turns = asyncio.Semaphore(AT_ONCE)
         rows = await asyncio.gather(*(_row(writ, one, turns) for one in chosen))
+    rows = _with_commands(settings, rows)
     if settings.screen.json:
         settings.screen.data(rows)
     else:
@@ -67,6 +70,17 @@ async def test_targets(settings: Settings, targets: tuple[str, ...]) -> int:
     ill = [row for row in rows if not row.well]
     denied = [row for row in ill if row.advice == advice("no_rule", row.pool)]
     return Exit.DONE if not ill else Exit.DENIED if len(denied) == len(rows) else Exit.FAILED
+
+
+def _with_commands(settings: Settings, rows: Sequence[TargetRow]) -> list[TargetRow]:
+    """Add the command to the advice on a key that the host does not accept, where the folder here has that key."""
+    refused = {row.target for row in rows if row.code == "auth_failed"}
+    entries = (inventory_entries(settings) or ()) if refused else ()
+    commands = {one.id: authorizing(settings.home, one) for one in entries if one.id in refused}
+    return [
+        structs.replace(row, advice=f"{row.advice}: `{command}`") if (command := commands.get(row.target)) else row
+        for row in rows
+    ]
 
 
 def _chosen(known: Sequence[TargetView], selected: Sequence[str]) -> list[TargetView]:

@@ -44,7 +44,10 @@ async def _own(writ: Writ, operation: str) -> OperationView:
     except Invalid as error:
         if error.code != "not_found":
             raise
-        advice = f"`writ trace {operation}` shows those of others, where the policy allows it"
+        advice = (
+            f"`writ approvals show {operation}` shows it to its approvers, and `writ trace {operation}` shows those of "
+            "others, where the policy allows it"
+        )
         raise Invalid(f"{error}; {advice}", code=error.code) from None
 
 

@@ -105,7 +105,9 @@ class MaintenanceWindow(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     description: Text = ""
     start_time: Annotated[str, Meta(description="instant; without an offset by the clock of `timezone`")]
     end_time: Annotated[str, Meta(description="instant, outside")]
-    recurrence: Annotated[Literal["none", "weekly", "monthly"] | None, Meta(description="null is `none`")] = None
+    recurrence: Annotated[Literal["none", "daily", "weekly", "monthly"] | None, Meta(description="null is `none`")] = (
+        None
+    )
     days_of_week: Days = None
     day_of_month: (
         Annotated[

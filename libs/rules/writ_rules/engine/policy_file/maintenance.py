@@ -1,9 +1,10 @@
-"""Maintenance windows of a policy: periods, once, weekly or monthly, by the wall clock of their zone.
+"""Maintenance windows of a policy: periods, once, daily, weekly or monthly, by the wall clock of their zone.
 
 A repeated one starts on its days from the first start's date on, at the local time of the first start. Its length is
 the difference between the local times of the first start and end. Changes of the clock count as in `times`.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -15,6 +16,7 @@ from writ_rules.engine.policy_file.format import MaintenanceWindow, present
 from writ_rules.engine.policy_file.times import DAY, LAST_DAY, Occasion, closing, first_at, wall_clock, weekday, zone
 
 LONGEST_DAYS = 31
+_CLOCK = re.compile(r"[0-9]{1,2}:[0-9]{2}(:[0-9]{2})?")
 LOOK_AHEAD_DAYS = 366
 
 
@@ -125,6 +127,8 @@ def maintenance(name: str, entry: MaintenanceWindow) -> Occasion:
         raise ValueError("end_time is not after start_time")
     if length > LONGEST_DAYS * DAY:
         raise ValueError(f"a window that comes again lasts at most {LONGEST_DAYS} days")
+    if entry.recurrence == "daily" and length > DAY:
+        raise ValueError("a daily window lasts at most 24 hours: end_time is the end of the first one")
     weekdays = None if entry.days_of_week is None else {weekday(day) for day in present(entry.days_of_week)}
     month_days = None if entry.day_of_month is None else {entry.day_of_month}
     if entry.recurrence == "weekly" and weekdays is None:
@@ -158,4 +162,7 @@ def _written(text: str) -> datetime:
     try:
         return datetime.fromisoformat(text)
     except ValueError as error:
-        raise ValueError(f"{text!r} is not a date or time such as 2026-11-24T09:00:00Z") from error
+        hint = ""
+        if _CLOCK.fullmatch(text):
+            hint = "; for hours of each day, write the first period with its date, and recurrence: daily"
+        raise ValueError(f"{text!r} is not a date or time such as 2026-11-24T09:00:00Z{hint}") from error

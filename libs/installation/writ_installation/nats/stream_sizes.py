@@ -1,0 +1,45 @@
+"""The limits of the streams, chosen from the disk of a new installation and kept in `sizes.json`."""
+
+import shutil
+
+import msgspec
+
+from writ_contracts.errors import ConfigError
+from writ_documents import atomic_files
+from writ_installation.files.home import Home
+from writ_installation.nats.disk import MEGABYTE
+from writ_nats_server.streams import Sizes
+
+LEAST = 1_000_000
+"""The least that `Sizes` accepts for a stream."""
+
+
+def sizes_for(free: int, replicas: int = 1) -> Sizes:
+    """Return the limits for a disk with so many free bytes. The least ones, 120 units in all, are two thirds of a small
+    disk: streams that may outgrow it would be reported for as long as the installation is there.
+    """
+    unit = max(min(MEGABYTE, free // 180), LEAST // 8)
+    return Sizes(
+        journal=max(min(8 << 30, free // 3), 64 * unit),
+        params=max(min(256 * MEGABYTE, free // 32), 16 * unit),
+        results=max(min(512 * MEGABYTE, free // 16), 16 * unit),
+        policies=max(min(256 * MEGABYTE, free // 64), 16 * unit),
+        scans=max(min(64 * MEGABYTE, free // 128), 8 * unit),
+        replicas=replicas,
+    )
+
+
+def sizes(home: Home, replicas: int = 1) -> Sizes:
+    """Return the limits of the streams: chosen once from the disk's free space, then kept in a file that may be
+    edited.
+    """
+    path = home.sizes
+    if path.exists():
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=Sizes)
+        except msgspec.DecodeError as error:
+            raise ConfigError(f"{path}: {error}") from error
+    free = shutil.disk_usage(home.nats).free // replicas  # each server has all of it
+    chosen = sizes_for(free, replicas)
+    atomic_files.save(path, msgspec.json.format(msgspec.json.encode(chosen)))
+    return chosen
