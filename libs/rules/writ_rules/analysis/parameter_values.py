@@ -97,6 +97,7 @@ def _distinct(
     notes = dict.fromkeys(analysis_limits.of_values(verb, name, telling, every, is_possible))
     may_match = CoveringRules(about or ((),), lambda some: some)
     by_results: dict[frozenset[object], Any] = {}
+    one_is_enough = about is not None and all(about) and _is_one_pattern(verb, name, conditions)
     tried = list[Any]()
     for value, held in _results(verb, name, conditions, _fitting(every, about)):
         if not may_match.any_among(dict.fromkeys(held, True)):
@@ -105,8 +106,17 @@ def _distinct(
         key = frozenset(held.items())
         if key not in by_results and is_possible(value):
             by_results[key] = value
+            if one_is_enough:
+                break
     notes |= dict.fromkeys(analysis_limits.of_pairs(verb, name, telling, checks, filter(is_possible, tried)))
     return list(by_results.values()), list(notes)
+
+
+def _is_one_pattern(verb: Verb, name: str, conditions: Conditions) -> bool:
+    """Return whether the conditions are one pattern for texts: it has the same result on all texts that it matches."""
+    checks = [check for one in conditions for check in one.checks]
+    alone = len(conditions) == len(checks) == 1 and conditions[0].listed is None
+    return alone and isinstance(checks[0], PatternCheck) and domain(verb, name).types == {"string"}
 
 
 def _fitting(values: list[Any], about: tuple[Conditions, ...] | None) -> Iterable[Any]:

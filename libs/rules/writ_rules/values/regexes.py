@@ -32,9 +32,10 @@ def samples(pattern: str) -> list[str]:
 @lru_cache(maxsize=256)
 def _samples(pattern: str) -> tuple[str, ...]:
     try:
-        return tuple(dict.fromkeys(islice(_sequence(tree_of(pattern)), MOST)))
+        made = dict.fromkeys(islice(_sequence(tree_of(pattern)), MOST))
     except (re.error, NoSample, OverflowError, RecursionError):
         return ()
+    return tuple(text for text in made if not any(ord(each) in _SURROGATES for each in text))
 
 
 def named(pattern: str) -> list[str]:

@@ -63,11 +63,15 @@ def _candidates(hint: Any, types: frozenset[str], checks: tuple[Check, ...]) -> 
     if texts or "string" in types:
         more += [*GENERIC, *(text + "x" for text in texts)]
         more += _of_patterns(hint, checks, [*texts, *more])
-    by_content: dict[bytes, Any] = {}
-    for value in (*suggested, *needed, *more):
-        for made in taken(hint, [value]) if value is not None else ():
-            by_content.setdefault(json.encode(made) + type(made).__name__.encode(), made)
+    by_content: dict[str | bytes, Any] = {}
+    for made in taken(hint, (value for value in (*suggested, *needed, *more) if value is not None)):
+        by_content.setdefault(_content(made), made)
     return tuple(by_content.values())
+
+
+def _content(value: Any) -> str | bytes:
+    """Return what is equal for equal values of one type; a text is its own content."""
+    return value if isinstance(value, str) else json.encode(value) + type(value).__name__.encode()
 
 
 @lru_cache(maxsize=256)
