@@ -63,8 +63,16 @@ class Screen:
         self.form = form
         self.field = field
         # Narrower than any real table only in pipes: there nothing may be cut or wrapped.
-        width = None if sys.stdout.isatty() else _ANY
-        self.out = Console(highlight=False, markup=False, emoji=False, width=width, soft_wrap=not sys.stdout.isatty())
+        # With a width alone, Rich looks up the height of a terminal for each line: a twelfth of a long report's time.
+        width, height = (None, None) if sys.stdout.isatty() else (_ANY, 25)
+        self.out = Console(
+            highlight=False,
+            markup=False,
+            emoji=False,
+            width=width,
+            height=height,
+            soft_wrap=not sys.stdout.isatty(),
+        )
         self.err = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
     @property
@@ -303,7 +311,10 @@ def outcome(word: str | None) -> Text:
 def visible(text: str, *, newlines: bool = False) -> str:
     """Return the text with every control or invisible character replaced."""
     kept = "\n\t" if newlines else ""
-    return "".join(char if char.isprintable() or char in kept else "�" for char in spelled_out(text, lambda _: "�"))
+    shown = spelled_out(text, lambda _: "�")
+    if shown.isprintable():
+        return shown
+    return "".join(char if char.isprintable() or char in kept else "�" for char in shown)
 
 
 def visible_text(text: Text) -> Text:
