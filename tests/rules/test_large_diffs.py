@@ -9,6 +9,7 @@ from tests.rules.test_diff import compared, constrained
 
 from writ_rules.analysis import parameter_values, questions, scope_index
 from writ_rules.analysis.question_space import QuestionSpace
+from writ_rules.engine.clauses.conditions import ParameterCondition
 from writ_rules.engine.clauses.patterns import Pattern
 from writ_rules.engine.decide import Ruling, decide
 
@@ -157,3 +158,29 @@ def test_the_values_for_conditions_of_one_content_are_found_once(monkeypatch: py
     found = compared(own(), own(allowed=False), QuestionSpace(catalogue=CATALOGUE))
     assert {name for one in found.changes for name in one.changed} == {f"r{at}" for at in range(30)}
     assert calls == ["timeout"] * 3
+
+
+def test_a_single_pattern_is_judged_until_a_text_matches(monkeypatch: pytest.MonkeyPatch) -> None:
+    judged: list[bool | None] = []
+
+    def counted(clause: Any, case: Any) -> bool | None:
+        result = holds(clause, case)
+        if isinstance(clause, ParameterCondition):
+            judged.append(result)
+        return result
+
+    holds = scope_index.holds
+    monkeypatch.setattr(scope_index, "holds", counted)
+    one = constrained("r", service_name={"pattern": "app-[a-z]+"})
+    found = compared([one], [{**one, "allowed": False}])
+    assert {change.kind for change in found.changes} == {"newly_denied"}
+    assert judged == [True]
+
+
+def test_a_pattern_of_a_surrogate_is_compared() -> None:
+    def write(pattern: str) -> list[dict[str, Any]]:
+        return [{**constrained("r", content={"pattern": pattern}), "operations": ["file_write"]}]
+
+    found = compared(write(r"\x{D800}"), write("b"))
+    assert {change.kind for change in found.changes} == {"newly_allowed"}
+    assert any("content" in note for note in found.bounded)
