@@ -1,6 +1,7 @@
 """An SSH server that is away or disconnects before the handshake: it is reported, and no text harms the agent."""
 
 import asyncio
+import socket
 from contextlib import suppress
 from pathlib import Path
 
@@ -38,6 +39,20 @@ async def test_port_without_a_server_is_reported_in_the_words_of_the_system() ->
     with pytest.raises(WritError) as found:
         await shown("127.0.0.1", port)
     assert str(found.value) == f"127.0.0.1:{port} cannot be reached: Connection refused"
+
+
+async def test_name_of_two_addresses_without_a_server_is_reported_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `localhost` mostly is one of ::1 and 127.0.0.1."""
+    port = free_port()
+
+    async def both(*_: object, **__: object) -> list[object]:
+        families = ((socket.AF_INET6, ("::1", port, 0, 0)), (socket.AF_INET, ("127.0.0.1", port)))
+        return [(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", address) for family, address in families]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", both)
+    with pytest.raises(WritError) as found:
+        await shown("both.example", port)
+    assert str(found.value) == f"both.example:{port} cannot be reached: Connection refused"
 
 
 async def test_connects_to_a_host_on_the_way_to_many_are_bounded_too(host: SshHost) -> None:

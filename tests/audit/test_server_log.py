@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from writ_audit.metrics import AuditMeasures
 from writ_audit.server_log import follower
 from writ_audit.server_log.followed_logs import FollowedLogs
 from writ_audit.server_log.follower import ServerLog
@@ -29,6 +30,7 @@ from writ_executor.journal import own_violations
 from writ_executor.journal.own_violations import OwnViolations
 from writ_runtime.health import Attention, Detail
 from writ_runtime.journal.security_events import SecurityEvents
+from writ_runtime.metrics import Metrics
 from writ_testing.eventually import eventually
 from writ_testing.memory.bus import MemoryBus
 from writ_testing.peers.nats_server import writ_server
@@ -201,7 +203,7 @@ async def test_gateway_that_sends_for_its_disabled_principal_is_not_taken_for_a_
     honest = [violation(f"writ.{one}", GATEWAY) for one in ("query.bot.targets", "request.bot.file_write")]
     honest.append(violation("writ.event.op.bot.>", GATEWAY, verb="Subscription"))
     await following(followed, lambda: append(followed.path, *honest))
-    events = await followed.has("authentication_failed", 3)
+    events = await followed.has("principal_disabled", 3)
     assert {one.principal for one in events} == {"bot"}
     assert "gateway mcp" in events[0].detail
     assert "for principal bot, which has no access now" in events[0].detail
@@ -232,7 +234,7 @@ def served(followed: Followed) -> Followed:
 async def test_refusals_of_a_disabled_principal_count_while_other_files_change(served: Followed, number: int) -> None:
     served.config.write_text("# changed just now")
     await following(served, lambda: append(served.path, *[violation("writ.query.bot.targets", GATEWAY)] * number))
-    await served.has("authentication_failed", 1)
+    await served.has("principal_disabled", 1)
     await eventually(lambda: asyncio.sleep(0, len(served.counted) == number))
     assert set(served.counted) == {"authentication_failed"}
     assert await served.events("permission_violation") == []
@@ -247,7 +249,7 @@ async def test_change_of_a_principal_by_an_operation_gives_nats_time(served: Fol
     await following(served, lambda: append(served.path, *lines))
     await served.has("permission_violation", 1)
     assert served.counted == ["authentication_failed", "permission_violation"]
-    assert await served.events("authentication_failed") == []
+    assert await served.events("authentication_failed") == await served.events("principal_disabled") == []
 
 
 async def test_line_that_waits_when_audit_stops_is_no_violation(
@@ -332,6 +334,43 @@ async def test_failed_logins_name_the_owner_of_the_key_without_proof(
     assert "without proof" in first.detail
     assert second.principal is None
     assert stranger in second.detail
+
+
+DISABLE = {"action": "disable", "principal_id": "alice", "replaces": f"{KEY}.0"}
+
+
+@pytest.mark.parametrize("by_operation", [False, True])
+async def test_failed_login_of_a_disabled_principal_is_no_violation(
+    followed: Followed, monkeypatch: pytest.MonkeyPatch, by_operation: bool
+) -> None:
+    """Its client polls on. `helper` acts for the disabled person; somebody else's key is a violation as before."""
+    monkeypatch.setattr(follower, "JUDGED_AFTER", 0.0)
+    helper, bob = (Key(generate_seed()).public for _ in range(2))
+    people = [
+        {"id": "alice", "kind": "human", "key": KEY, "disabled": not by_operation},
+        {"id": "helper", "kind": "agent", "acts_for": "alice", "key": helper},
+        {"id": "bob", "kind": "human", "key": bob},
+    ]
+    followed.principals.write_text(json.dumps({"principals": people}))
+    changes = [{"operation_id": "a" * 26, "change": DISABLE}] if by_operation else []
+    followed.path.with_name("principal-changes.json").write_text(json.dumps({"changes": changes}))
+    owners = KeyOwners(followed.principals, followed.path.with_name("agents.yaml"), followed.config)
+    measured = Metrics()
+    security = SecurityEvents(followed.bus.journal, lambda: 1.0, AuditMeasures(measured, float, float).alarmed)
+    followed.log = ServerLog(followed.path, owners, security, followed.counted.append, followed.path.parent)
+    followed.security = security
+    await following(followed, lambda: append(followed.path, failed(), failed(helper), failed(bob)))
+    events = await followed.has("principal_disabled", 2)
+    assert {one.principal for one in events} == {"alice", "helper"}
+    assert "without proof" in events[0].detail
+    [event] = await followed.has("authentication_failed", 1)
+    assert event.principal == "bob"
+    counted = [
+        one for one in measured.exposition()[0].decode().splitlines() if one.startswith("writ_security_events_total")
+    ]
+    assert [one for one in counted if not one.endswith((" 0", " 0.0"))] == [
+        'writ_security_events_total{kind="authentication_failed"} 1.0'
+    ]
 
 
 async def test_login_before_nats_read_the_new_key_is_no_event(

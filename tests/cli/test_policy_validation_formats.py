@@ -36,6 +36,20 @@ def test_folder_of_an_installation_has_json_that_is_no_policy(bare: CliRunner, t
     assert [Path(one["file"]).name for one in found] == ["one.json", "two.json"]
 
 
+def test_policy_of_a_new_installation_has_no_warnings_until_a_rule_is_changed(bare: CliRunner, tmp_path: Path) -> None:
+    home = Home(tmp_path / "new")
+    create_installation(home)
+    shown = writ(bare, "validate", home.policy, "--home", str(home.root), "--fail-on", "warning")
+    assert (shown.exit_code, "warning" in shown.stdout) == (0, False), shown.output
+    text = home.policy.read_text()
+    home.policy.write_text(text.replace("user_roles: [admin, auditor]", "user_roles: [admin, auditr]"))
+    shown = writ(bare, "validate", home.policy, "--home", str(home.root))
+    assert "no principal has role 'auditr'" in shown.stdout
+    assert shown.stdout.count("warning:") == 1, shown.stdout
+    lists = ("--inventory", home.inventory, "--principals", home.principals)
+    assert "no principal has role 'developer'" in writ(bare, "validate", home.policy, *lists).stdout
+
+
 def test_number_with_the_key_policies_is_no_policy(bare: CliRunner, tmp_path: Path) -> None:
     """`nats/sizes.json` of an installation has the size of the stream of policies."""
     (tmp_path / "sizes.json").write_text('{\n  "journal": 1,\n  "policies": 33554432\n}\n')

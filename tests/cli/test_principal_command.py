@@ -71,6 +71,16 @@ def test_tokens_end_with_a_key_that_is_replaced_by_a_given_one(home: Home) -> No
     assert read_tokens(home.gateway_tokens) == []
 
 
+def test_tokens_are_listed_while_the_list_of_principals_is_bad(home: Home) -> None:
+    assert writ(home, "add", "bot", "--kind", "agent", "--via", "gateway").exit_code == 0
+    _, token = create_token(home.gateway_tokens, principals_of(home)["bot"], now=0.0, lifetime=60, note="")
+    home.principals.write_text("principals: [")
+    for words in (("list",), ("list", "-o", "json"), ("revoke", token.id)):
+        done = CliRunner(env={"WRIT_HOME": str(home.root)}).invoke(cli, ["token", *words])
+        assert (done.exit_code, token.id in done.stdout) == (0, True), done.output
+        assert ("principals.yaml" in done.stderr) == (words[0] == "list")
+
+
 @pytest.mark.parametrize("words", [("add", "eve"), ("rotate", "operator")])
 def test_key_that_nats_does_not_accept_is_one_document_for_programs(
     home: Home, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]

@@ -224,6 +224,22 @@ async def test_an_older_directory_is_not_taken_back(installation: RunningInstall
         await carol.close()
 
 
+async def test_person_of_a_former_ones_name_has_none_of_their_credentials(
+    installation: RunningInstallation, keys: SecurityKeys
+) -> None:
+    add = ("principal", "add", "erin", "--role", "approver")
+    assert (await keys.writ(*add)).status == 0
+    credential = await keys.enrol("erin", "erin", endorser="bob")
+    removed = await keys.writ("principal", "remove", "erin", "--yes")
+    remove = f"writ credential remove {credential[:12]}"
+    assert (removed.status, remove in removed.out) == (0, True), removed
+    again = await keys.writ(*add)
+    assert (again.status, remove in again.err) == (2, True), again
+    assert not installation.home.seed_file("principal-erin").exists()
+    await keys.remove("erin")
+    assert (await keys.writ(*add)).status == 0
+
+
 @pytest.mark.exhaustive
 async def test_the_people_key_is_rotated_while_operations_wait_and_run(
     installation: RunningInstallation, keys: SecurityKeys

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
 import pytest_asyncio
 
@@ -11,7 +12,10 @@ from writ_bus.port import Bus
 from writ_client.client import Writ
 from writ_client.context import Context, open_bus
 from writ_contracts.errors import Denied, Unreachable, WritError
+from writ_contracts.installation.gateway_tokens import GatewayToken, GatewayTokens
 from writ_contracts.requests import OperationView
+from writ_documents.atomic_files import save
+from writ_installation.files.gateway_tokens import read_tokens
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation, open_policy, prepare, running_installation
 from writ_trust.keys import Key, generate_seed
@@ -119,6 +123,34 @@ async def test_changes_outlive_a_restart_of_everything(installation: RunningInst
     await installation.start()
     assert not await connects(installation, "helper", installation.home.key("principal-helper").seed)
     assert await connects(installation, "bob", installation.home.key("principal-bob").seed)
+
+
+async def test_lost_file_of_changes_is_written_again(installation: RunningInstallation) -> None:
+    file = installation.home.principal_changes
+    before = file.read_bytes()
+    file.unlink()
+    await eventually(lambda: asyncio.sleep(0, file.exists()))
+    assert file.read_bytes() == before
+    seed = installation.home.key("principal-helper").seed
+
+    async def shut_out() -> bool:  # NATS reads the list once more
+        return not await connects(installation, "helper", seed)
+
+    await eventually(shut_out)
+
+
+async def test_token_of_an_earlier_release_is_bound_by_the_changes_of_the_journal(
+    installation: RunningInstallation,
+) -> None:
+    key, home = Key(generate_seed()), installation.home
+    async with await installation.client("alice") as alice:
+        await changed(alice, "add", "crawler", kind="agent", acts_for="alice", key=key.public)
+    token = GatewayToken(id="a" * 8, principal="crawler", digest="0" * 64, created=0.0, expires=1.0)
+    await installation.stop()
+    save(home.gateway_tokens, msgspec.json.encode(GatewayTokens(tokens=[token])))
+    home.principal_changes.unlink()
+    await installation.start()
+    assert [one.key for one in read_tokens(home.gateway_tokens)] == [key.public]
 
 
 async def test_an_agent_gives_nobody_roles(installation: RunningInstallation) -> None:

@@ -126,6 +126,14 @@ async def test_config_is_what_the_client_reads(installation: RunningInstallation
     assert "is a human" not in ended.err
 
 
+async def test_config_takes_the_client_without_its_option(installation: RunningInstallation) -> None:
+    named = await installation.writ("mcp", "config", "claude", "--as", "bot")
+    assert named.out == (await installation.writ("mcp", "config", "--client", "claude", "--as", "bot")).out
+    for words in ((), ("claude", "--client", "codex")):
+        ended = await installation.writ("mcp", "config", *words, "--as", "bot")
+        assert (ended.status, "name one client: claude, codex" in ended.err) == (2, True), ended
+
+
 async def test_config_for_a_misspelt_principal_is_refused_with_the_nearest(installation: RunningInstallation) -> None:
     ended = await installation.writ("mcp", "config", "--client", "claude", "--as", "bott")
     assert (ended.status, ended.out) == (2, "")

@@ -21,6 +21,7 @@ from writ_testing.fakes.security_key import PRESENT, VERIFIED, SoftwareSecurityK
 from writ_testing.memory.broker import Broker
 from writ_testing.memory.bus import MemoryBus
 from writ_trust.approvals import signed_bytes, with_evidence
+from writ_trust.keys import Key, generate_seed
 from writ_trust.people import Directory
 from writ_trust.requester_presence import signed_bytes as bytes_of_presence
 from writ_trust.statements import open_signed, read
@@ -59,6 +60,27 @@ def signed(one: Pending, key: SoftwareSecurityKey = BOB, *, flags: int = PRESENT
 async def code(one: Pending, approval: SignedApproval, who: str = "bob") -> str:
     answer = await one.send(approval, who)
     return answer.error.code if answer.error is not None else answer.state
+
+
+async def test_person_whose_credentials_are_left_is_not_added_again(asking: Asking) -> None:
+    """Carol's would count for whoever is added under her name. A second principal of bob's is his own."""
+    know(asking)
+    asking.files.policy({"name": "manage", "operations": ["principal_manage"], "allowed": True})
+
+    async def code_of(name: str, **values: Any) -> str:
+        change = {"action": "add", "principal_id": name, "key": Key(generate_seed()).public, "kind": "human", **values}
+        answer = await asking.decide(asking.signed(asking.subject("principal_manage", "writ", parameters=change)))
+        if answer.decision is None:
+            assert answer.error is not None
+            return answer.error.code
+        return read(answer.decision, Decision).code
+
+    assert await code_of("carol") == "conflict"
+    assert await code_of("carol", kind="service") == "approval_required"
+    assert await code_of("bob-2", person="bob") == "approval_required"
+    assert await code_of("dave") == "approval_required"
+    publish(asking, version(FIRST, structs.replace(SECOND, removed_at=asking.clock.now), number=2))
+    assert await code_of("carol") == "allowed"
 
 
 async def test_an_approval_with_the_demanded_proof_starts_it_and_is_in_the_grant(

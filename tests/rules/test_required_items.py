@@ -138,6 +138,31 @@ def test_each_named_package_needs_a_bound() -> None:
     assert hints(denial, installs(keep_packages={"required_items": [SSL, "sudo"]})) == []
 
 
+@pytest.mark.parametrize(
+    ("pattern", "constraints", "package"),
+    [
+        ("(openssl|sudo).*", {"keep_packages": {"required_items": [SSL]}}, "sudo"),
+        ("(openssl|sudo).*", {"keep_packages": {"required_items": [SSL, "sudo*"]}}, None),
+        ("openssl.*", {"keep_packages": {"required_items": ["openssl"]}}, "openssla"),
+        ("openssl.*", {"keep_packages": {"required_items": ["open*"]}}, None),
+        (".*", {"keep_packages": {"required_items": ["*"]}}, None),
+        ("[a-z]+ssl", {"keep_packages": {"required_items": ["lib*"]}}, "assl"),
+        ("[a-z]+ssl", {"only_packages": {"allowed_items": ["lib*"]}}, "libssl"),
+        (
+            "[a-z]+ssl",
+            {"only_packages": {"allowed_items": ["lib*"]}, "keep_packages": {"required_items": ["l*"]}},
+            None,
+        ),
+    ],
+)
+def test_lint_hints_at_a_bound_that_keeps_fewer_packages_than_are_denied(
+    pattern: str, constraints: dict[str, Any], package: str | None
+) -> None:
+    denial = {**KEEPS_SSL, "parameter_constraints": {"package_name": {"pattern": pattern}}}
+    found_hints = [hint for hint in hints(denial, installs(**constraints)) if ROUND in hint]
+    assert [f"('{package}', say)" in hint for hint in found_hints] == ([] if package is None else [True])
+
+
 def test_lint_hints_at_no_rule_that_only_fetches_the_index() -> None:
     only = {"index": {"allowed_values": ["only"]}}
     assert hints(KEEPS_SSL, installs("package_update", **only)) == []

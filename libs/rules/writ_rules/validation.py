@@ -10,7 +10,8 @@ from writ_contracts.operations import Catalogue
 from writ_documents import yaml_file
 from writ_documents.document import Document, FileErrors, FileProblem
 from writ_rules.engine.people import People
-from writ_rules.engine.policy_file.findings import Severity
+from writ_rules.engine.policy_file.findings import LintFinding, Severity
+from writ_rules.engine.policy_file.format import PolicyDocument, written
 from writ_rules.lint.expired_rules import expired
 from writ_rules.lint.installation_lint import as_warnings, lint_with
 from writ_rules.loading import REFUSED, Mode, findings_of, shaped
@@ -26,6 +27,7 @@ class FileFinding(Struct, frozen=True):
 class ValidationContext(Struct, frozen=True, eq=False, kw_only=True):
     """Targets and principals a policy must fit, and the principals with their enrolled credentials; None: unknown.
     `only_warn`: as a service does, which loads the policy all the same. `now`: Unix seconds, to find what is over.
+    `prepared`: a policy for people and targets to come: its rules need not fit as long as they are unchanged.
     """
 
     targets: Sequence[Target] | None = None
@@ -33,6 +35,7 @@ class ValidationContext(Struct, frozen=True, eq=False, kw_only=True):
     people: People | None = None
     only_warn: bool = False
     now: float | None = None
+    prepared: PolicyDocument | None = None
 
 
 NOTHING_KNOWN = ValidationContext()
@@ -80,6 +83,7 @@ def validate(
     policy, findings = findings_of(entry, catalogue)
     if policy is not None:
         missing = lint_with(entry, catalogue, targets=among.targets, principals=among.principals, people=among.people)
+        missing = _unprepared(missing, entry, among.prepared)
         findings = [*findings, *(as_warnings(missing) if among.only_warn else missing)]
         findings += [] if among.now is None else expired(entry, among.now)
     positioned = [
@@ -93,6 +97,17 @@ def validate(
         name=entry.policies.name,
         rules=0 if policy is None else policy.rules,
     )
+
+
+def _unprepared(
+    findings: list[LintFinding], file: PolicyDocument, prepared: PolicyDocument | None
+) -> list[LintFinding]:
+    """Return the findings that are not about an unchanged rule of the prepared policy."""
+    if prepared is None or prepared.policies.name != file.policies.name:
+        return findings
+    rules = [rule.entry for rule in written(prepared.policies)]
+    unchanged = [rule.keys for rule in written(file.policies) if rule.entry in rules]
+    return [one for one in findings if not any(one.keys[: len(keys)] == keys for keys in unchanged)]
 
 
 def _unreadable(name: str, errors: FileErrors) -> Validation:

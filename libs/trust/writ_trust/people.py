@@ -11,6 +11,7 @@ from typing import Final
 from msgspec import Struct, structs
 
 from writ_contracts.errors import Invalid, Untrusted
+from writ_contracts.inventory import Principal
 from writ_contracts.people.attestations import AttestationRoot, RelyingParty
 from writ_contracts.people.credentials import Credential, Presence
 from writ_contracts.people.directory import (
@@ -24,6 +25,7 @@ from writ_contracts.people.directory import (
     Posture,
     SignedEnrolment,
 )
+from writ_contracts.people.persons import person_of
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode
 from writ_trust.presence.attestations import verify_attestation
@@ -259,6 +261,22 @@ def _bound_differences(new: Directory, old: Directory) -> Iterator[str]:
     added += [one.recorded_at for one in new.attestation_roots[len(old.attestation_roots) :]]
     if any(at < old.at for at in added):
         yield "an attestation root or relying party has a time before that of the former version"
+
+
+def check_new_person(directory: Directory | None, principal: Principal, known: Mapping[str, Principal]) -> None:
+    """Raise Invalid (`conflict`) for a new human with enrolled credentials of an earlier person of that name,
+    which would count for the new one.
+    """
+    after = {**known, principal.id: principal}
+    person = person_of(principal.id, after)
+    there = any(one.kind == "human" and person_of(one.id, known) == person for one in known.values())
+    if directory is None or principal.kind != "human" or there:
+        return
+    left = [one.credential.id[:12] for one in directory.of_person(person) if one.removed_at is None]
+    if left:
+        text = f"credentials of an earlier person {person} are enrolled, and would count for {principal.id}"
+        removals = ", ".join(f"`writ credential remove {one}`" for one in left)
+        raise Invalid(f"{text}: {removals} first", code="conflict")
 
 
 def payload_digest(enrolment: SignedEnrolment) -> str:

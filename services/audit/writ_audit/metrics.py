@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import get_args
 
 from writ_audit.projection import UNREADABLE
-from writ_contracts.agents import SecurityKind
+from writ_contracts.agents import NO_VIOLATIONS, SecurityKind
 from writ_contracts.journal import JournalEvent
 from writ_runtime.journal.journal_notices import dropped_notices
 from writ_runtime.journal.security_events import security_counter
@@ -75,8 +75,9 @@ class AuditMeasures:
         self._second.add(result=result)
 
     def alarmed(self, kind: SecurityKind) -> None:
-        """Count a security event that audit raised."""
-        self._security.add(kind=kind)
+        """Count a security event that audit raised, unless correct components cause it."""
+        if kind not in NO_VIOLATIONS:
+            self._security.add(kind=kind)
 
     def refused(self, kind: SecurityKind) -> None:
         """Count a refusal of NATS."""

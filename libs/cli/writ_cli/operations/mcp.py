@@ -177,15 +177,19 @@ CLIENTS: Mapping[str, tuple[str, Callable[[dict[str, Any]], str]]] = MappingProx
 
 
 @mcp.command()
-@click.option("--client", type=click.Choice(list(CLIENTS)), required=True, help="The program that runs the agent.")
+@click.argument("name", type=click.Choice(list(CLIENTS)), required=False, metavar="[CLIENT]")
+@click.option("--client", type=click.Choice(list(CLIENTS)), help="The program that runs the agent.")
 @click.option("--profile", type=click.Choice(["small", "full"]), default="small", show_default=True)
 @click.option("--read-only", is_flag=True, help="Refuse operations that change a target.")
 @asking
-async def config(settings: Settings, client: str, profile: str, read_only: bool) -> None:
-    """Print what a client needs to start `writ mcp stdio`.
+async def config(settings: Settings, name: str | None, client: str | None, profile: str, read_only: bool) -> None:
+    """Print what CLIENT, the program that runs the agent, needs to start `writ mcp stdio`.
 
     Nothing is written. Standard error names the file that it belongs in.
     """
+    chosen = client or name
+    if chosen is None or name not in (None, chosen):
+        raise click.UsageError(f"name one client: {', '.join(CLIENTS)}")
     if settings.context:
         settings.where()  # raises Invalid as `writ mcp stdio` would, whose error few people read
     where = ["--context", str(settings.context.absolute())] if settings.context else ["--as", _known(settings)]
@@ -195,7 +199,7 @@ async def config(settings: Settings, client: str, profile: str, read_only: bool)
         "args": ["mcp", "stdio", *where, *options],
         "env": {"WRIT_HOME": str(settings.home.root.absolute())},
     }
-    file, form = CLIENTS[client]
+    file, form = CLIENTS[chosen]
     click.echo(form(server))
     click.echo(f"writ: this belongs in {file}", err=True)
     if not settings.context and _is_human(settings):

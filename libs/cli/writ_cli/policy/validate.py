@@ -22,9 +22,12 @@ from writ_contracts.errors import Invalid
 from writ_contracts.operations import Catalogue
 from writ_contracts.plural import plural
 from writ_contracts.policy.questions import PolicyValidateReply
+from writ_documents import shapes, yaml_file
 from writ_documents.document import FileErrors
 from writ_documents.readers import read_inventory, read_people
+from writ_installation.files.create import default_policy
 from writ_installation.files.home import Home
+from writ_rules.engine.policy_file.format import PolicyDocument
 from writ_rules.loading import Mode
 from writ_rules.replies import problems_of, validated
 from writ_rules.suite_runs import read_suite
@@ -66,7 +69,8 @@ async def validate(
 
     FILE is a policy, a suite (*_test.yaml), a folder with both, or - for standard input. Each problem comes with
     file:line:column, the line itself and the nearest known key. Names that inventory or principals lack are warnings,
-    as for the running Writ. A suite is checked with the files it names. Exit status 2 when a service
+    as for the running Writ; not in rules that `writ up` or `writ init` wrote, as long as they are unchanged and
+    neither list is named. A suite is checked with the files it names. Exit status 2 when a service
     in this mode would refuse one of them, or with --fail-on warning when there is any problem, or
     a file of WRIT_HOME to compare with has a mistake.
     """
@@ -157,6 +161,7 @@ class _Lists:
             principals=None if people is None else people.principals,
             only_warn=True,
             now=time.time(),
+            prepared=_initial_policy() if inventory is None and principals is None else None,
         )
 
     def _read(self, named: Path | None, usual: Path, read: Callable[[Path], Content]) -> Content | None:
@@ -175,6 +180,11 @@ class _Lists:
             else:
                 self.wrong.append(_of(named, PolicyValidateReply(problems=problems_of(errors))))
             return None
+
+
+def _initial_policy() -> PolicyDocument:
+    """Return the policy of a new installation, which is for people and targets that come later, too."""
+    return shapes.convert(yaml_file.parse(default_policy(), "policy.yaml"), PolicyDocument)
 
 
 def _checked(path: Path, catalogue: Catalogue, mode: Mode, among: ValidationContext) -> ValidatedFile:

@@ -23,6 +23,7 @@ from writ_contracts.people.principal_changes import changed, is_active
 from writ_documents import readers
 from writ_documents.atomic_files import sync_folder, write_atomically
 from writ_documents.readers import read_principals
+from writ_installation.administration.credentials import CredentialsDirectory
 from writ_installation.files import list_edits
 from writ_installation.files.create import create_installation, make_gateway
 from writ_installation.files.gateway_tokens import bind_tokens
@@ -33,6 +34,7 @@ from writ_installation.server_access.server_tls import client_tls
 from writ_installation.status.server_url import running_url
 from writ_runtime.faults import fault
 from writ_trust.keys import Key, generate_seed
+from writ_trust.people import check_new_person
 
 ADMITTED_WITHIN = 30.0
 """Seconds; a NATS server of somebody else's is tried once, since its operator has to act first."""
@@ -68,6 +70,8 @@ async def add_principal(
         hint = near(acts_for, (one.id for one in known.values() if one.kind == "human" and one.id != acts_for))
         text = f"{name} cannot act for {acts_for}: agents and services act for a human of {home.principals}"
         raise Invalid(f"{text}{hint}")
+    if kind == "human" and home.people_file.exists():
+        check_new_person(CredentialsDirectory(home).current, Principal(id=name, kind="human", key=""), known)
     earlier = next((one for one in read_principals(home.principals).principals if one.id == name), None)
     if earlier is not None:  # an operation removed it: its key is worth nothing any more
         home.seed_file(f"principal-{name}").unlink(missing_ok=True)

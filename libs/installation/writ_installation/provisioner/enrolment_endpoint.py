@@ -54,9 +54,12 @@ class EnrolmentEndpoint:
         """
         finish(self._home)
         key = self._home.key("keeper").public
-        if self._bus is not None and key == self._key:
+        is_open = self._bus is not None and key == self._key
+        if is_open and self._home.principal_changes.exists():
             return
         await self._changes.read(url)
+        if is_open:
+            return
         bus = await connect(options_of(self._home, "keeper", url, client_tls(self._home, self._environ)))
         try:
             await self.close()

@@ -53,7 +53,7 @@ class PrincipalChangeEndpoint:
         bus = await connect(options_of(self._home, "bootstrap", url, client_tls(self._home, self._environ)))
         try:
             events = await bus.journal.read(subjects.CONTROL, after=max(self._sessions.sequence - 1, 0))
-            if self._sessions.continues(events):
+            if self._sessions.continues(events) and self._home.principal_changes.exists():
                 self._sessions.take_in(events, self._home.policy_keys(), self._home.installation)
             else:
                 self._take_in_all(await bus.journal.read(subjects.CONTROL))
@@ -64,7 +64,7 @@ class PrincipalChangeEndpoint:
     def _take_in_all(self, records: Sequence[Record]) -> None:
         known, keys, installation = known_changes(self._home), self._home.policy_keys(), self._home.installation
         found = taken_in(known, records, keys, installation)
-        if found != known:
+        if found != known or not self._home.principal_changes.exists():  # without a file, its readers know of no change
             keep_changes(self._home, found)
         self._sessions = SessionRecord([*known_sessions(self._home).sessions])
         self._sessions.take_in(records, keys, installation)

@@ -4,7 +4,7 @@ depends on, and policy decides on the named one alone. So an allow rule needs bo
 
 import re
 from collections.abc import Iterator, Sequence
-from math import inf
+from string import ascii_lowercase, digits
 
 from writ_rules.engine.policy_file.findings import LintFinding, Severity
 from writ_rules.engine.policy_file.format import Constraint, Values, present
@@ -14,6 +14,7 @@ from writ_rules.lint.rule_reading import RuleReading, Verbs
 from writ_rules.values.automata import PatternComparisons
 
 NAME, ONLY, KEEP, INDEX = "package_name", "only_packages", "keep_packages", "index"
+PACKAGE_CHARACTERS = f"{ascii_lowercase}{digits}+-."
 MOST_COMPARED = 100
 """Rules of each kind, and names of a rule, that are compared: more of them get no finding."""
 
@@ -26,15 +27,17 @@ def dependencies(rules: Sequence[RuleReading], verbs: Verbs, patterns: PatternCo
         yield from _lifted(rule)
     for rule in allowing[:MOST_COMPARED] if denials else ():
         bounds = _Bounds(rule, patterns)
-        example = next(
-            (each for each in denials if not bounds.hold(each) and same_people_and_targets(rule, each)), None
-        )
-        if example is not None:
+        for denial in denials:
+            package = bounds.unkept(denial)
+            if package is None or not same_people_and_targets(rule, denial):
+                continue
+            such = f" ('{package}', say)" if package else ""
             text = (
-                f"'{example.name}' denies the named package alone: by this rule such a package may still change as a "
-                f"dependency of another one; bound it by {KEEP} or {ONLY} (docs/policy.md#parameters)"
+                f"'{denial.name}' denies the named package alone: by this rule such a package may still change as a "
+                f"dependency of another one{such}; bound it by {KEEP} or {ONLY} (docs/policy.md#parameters)"
             )
             yield LintFinding(Severity.WARNING, rule.placed_rule.keys, text)
+            break
 
 
 def _lifted(rule: RuleReading) -> Iterator[LintFinding]:
@@ -63,24 +66,24 @@ class _Bounds:
         self._keep = _pattern(keep.required_items) if keep.required_items else None
         self._patterns = patterns
 
-    def hold(self, denial: RuleReading) -> bool:
-        """Return whether they keep the packages of a deny rule as they are, as far as is known."""
+    def unkept(self, denial: RuleReading) -> str | None:
+        """Return a package of a deny rule that they let change, "" if they bound nothing; None where they let none, as
+        far as is known.
+        """
         constraint = denial.constraints[NAME]
         if self._is_listed:
-            return True
+            return None
+        if self._only is None and self._keep is None:
+            return ""
         if constraint.allowed_values is None:
-            return self._hold_pattern(constraint.pattern or "")
+            within = [constraint.pattern or "", *([] if self._only is None else [self._only])]
+            return self._patterns.example(within, self._keep, PACKAGE_CHARACTERS)
         names = [name for name in present(constraint.allowed_values) if isinstance(name, str)][:MOST_COMPARED]
-        return all(self._holds_name(name) for name in names)
+        return next((name for name in names if not self._holds_name(name)), None)
 
     def _holds_name(self, name: str) -> bool:
         is_outside = self._only is not None and not re.fullmatch(self._only, name)
         return is_outside or (self._keep is not None and re.fullmatch(self._keep, name) is not None)
-
-    def _hold_pattern(self, pattern: str) -> bool:
-        """Judge by whether the pattern and the globs fit one name: of some names is taken for of all."""
-        is_outside = self._only is not None and not 0 < self._patterns.shortest(self._only, pattern) < inf
-        return is_outside or (self._keep is not None and self._patterns.shortest(self._keep, pattern) < inf)
 
 
 def _pattern(globs: Values) -> str:

@@ -6,7 +6,7 @@ as matching more than it does. So "no text" is certain, and "there may be one" i
 
 import re
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from math import inf
 from re import _constants as names  # type: ignore[attr-defined]
@@ -56,6 +56,22 @@ class PatternComparisons:
             self._left -= 1
             self._known[grammar, pattern] = self._compared(grammar, pattern)
         return self._known[grammar, pattern]
+
+    def example(self, within: Sequence[str], outside: str | None, alphabet: str) -> str | None:
+        """Return a text of this alphabet that each pattern of `within` covers and `outside` does not; None where there
+        is none, nothing is known, or after too many comparisons.
+        """
+        if self._left < 0 or self._work < 0:
+            return None
+        self._left -= 1
+        try:
+            known = [_automaton(pattern, whole=True) for pattern in (*within, *([outside] if outside else ()))]
+            text, work = _example(known, len(within), alphabet)
+        except (re.error, NotFollowed, OverflowError, RecursionError):
+            return None
+        self._work -= work
+        is_one = text is not None and all(re.fullmatch(pattern, text) for pattern in within)
+        return text if is_one else None
 
     def _compared(self, grammar: str, pattern: str) -> float:
         if self._left < 0 or self._work < 0:
@@ -149,6 +165,11 @@ class Automaton:
             self.free[at].append(end)
         return end
 
+    def after(self, states: Iterable[int], char: int) -> frozenset[int]:
+        """Return the states after this character."""
+        steps = (step for state in states for step in self.steps[state])
+        return frozenset(self.reached(to for ranges, to in steps if _meet(ranges, ((char, char),))))
+
     def reached(self, states: Iterable[int]) -> list[int]:
         """Return these states and those which no character is needed for."""
         reached = dict.fromkeys(states)
@@ -210,6 +231,26 @@ def _pairs(one: Automaton, other: Automaton, left: int, right: int, met: set[tup
     new_pairs = [pair for state in lefts for each in rights if (pair := (state, each)) not in met]
     met.update(new_pairs)
     return new_pairs
+
+
+def _example(known: Sequence[Automaton], within: int, alphabet: str) -> tuple[str | None, int]:
+    """Return a shortest text that the first `within` automata take and no other one does, and the work."""
+    start = tuple(frozenset(one.reached([0])) for one in known)
+    met, queue, work = {start}, deque([(start, "")]), 0
+    while queue:
+        states, text = queue.popleft()
+        takes = [one.last in each for one, each in zip(known, states, strict=True)]
+        if text and all(takes[:within]) and not any(takes[within:]):
+            return text, work
+        for char in alphabet:
+            work += sum(map(len, states))
+            if work > MOST_WORK:
+                return None, work
+            after = tuple(one.after(each, ord(char)) for one, each in zip(known, states, strict=True))
+            if all(after[:within]) and after not in met:
+                met.add(after)
+                queue.append((after, text + char))
+    return None, work
 
 
 def _meet(one: Ranges, other: Ranges) -> bool:

@@ -7,6 +7,7 @@ ssh-agent only where the configuration names it.
 import asyncio
 import math
 import os
+import re
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager, nullcontext
@@ -313,9 +314,18 @@ def _not_the_host(where: str, trusted: PinnedHostKeys | None) -> WritError:
     return Untrusted(f"no host key is on record for {where}", code="host_key_unknown")
 
 
+def _numbers(error: OSError) -> list[int]:
+    """Return the numbers of the error. Of a name with several addresses asyncio has them in its text alone: "Multiple
+    exceptions: [Errno 111] …, [Errno 113] …".
+    """
+    if error.errno is not None:
+        return [error.errno] if error.errno > 0 else []
+    return list(dict.fromkeys(int(number) for number in re.findall(r"\[Errno (\d{1,4})\]", str(error))))
+
+
 def _short(error: Exception) -> str:
-    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
-        text = os.strerror(error.errno)  # asyncio's own text is "Connect call failed" for any reason
+    if isinstance(error, OSError) and (numbers := _numbers(error)):
+        text = ", ".join(map(os.strerror, numbers))  # asyncio's own text is "Connect call failed" for any reason
     else:
         text = error.reason if isinstance(error, asyncssh.Error) else getattr(error, "strerror", None) or str(error)
     return (text or type(error).__name__)[:200]

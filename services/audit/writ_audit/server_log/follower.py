@@ -39,8 +39,6 @@ MOST_WAITING = 256
 UNKNOWN = "a key of nobody known here"
 NOT_LOOKED_UP = "a key that was not looked up, since so many are tried"
 _DID = {"publish": "publish on", "subscribe": "subscribe to", "reply": "name as reply subject"}
-_KIND_OF: dict[bool, SecurityKind] = {True: "authentication_failed", False: "permission_violation"}
-"""The kinds of violations, by whether the gateway's principal has lost access."""
 _log = Log("writ.audit")
 
 
@@ -195,31 +193,19 @@ class ServerLog:
         too_early = self._owners.access_changed_since(time.monotonic() - JUDGED_AFTER)
         for violation, principal in self._by_gateways:
             serves = self._owners.gateways.get(principal) == account_owner(violation.account).principal
-            if serves and too_early:
-                self._count(_KIND_OF[True])
+            if not serves:
+                self._record_violation(violation)
+                continue
+            self._count("authentication_failed")
+            if too_early:
                 _log.info("gateway.too_early", principal=principal, subject=violation.subject)
             else:
-                self._record_violation(violation, principal, lost_access=serves)
+                self._record(_refused(violation, _kind_for(self._owners, principal), principal))
         self._by_gateways.clear()
 
-    def _record_violation(self, violation: Violation, sent_for: str = "", *, lost_access: bool = False) -> None:
-        """Record it. `lost_access`: of a gateway for its own principal `sent_for`, which is disabled or removed."""
-        owner, kind = account_owner(violation.account), _KIND_OF[lost_access]
-        self._count(kind)
-        why = f"for principal {sent_for}, which has no access now: it is disabled, say " if lost_access else ""
-        detail = (
-            f'NATS refused {owner.text} to {_DID[violation.verb]} "{violation.subject}" {why}(key {violation.key}, '
-            f'{violation.connection} from {violation.host}, client "{violation.client}")'
-        )
-        refused = LoggedRefusal(
-            kind=kind,
-            sender=f"{violation.account} {sent_for}" if lost_access else violation.account,
-            detail=detail,
-            principal=sent_for if lost_access else owner.principal,
-            pool=owner.pool,
-            proven=True,
-        )
-        self._record(refused)
+    def _record_violation(self, violation: Violation) -> None:
+        self._count("permission_violation")
+        self._record(_refused(violation, "permission_violation"))
 
     def _wait_for(self, failed: FailedLogin) -> None:
         key = (failed.key, failed.host)
@@ -243,8 +229,14 @@ class ServerLog:
             _log.info("login.too_early", key=key[0], count=self._waiting.pop(key).count)
         for key in due:
             if key in self._waiting:
-                owner = await asyncio.to_thread(self._owners.owner, key[0])
-                self._record(_failed_login(self._waiting.pop(key), owner))
+                owner, kind = await asyncio.to_thread(self._owner_of, key[0])
+                self._record(_failed_login(self._waiting.pop(key), owner, kind=kind))
+
+    def _owner_of(self, key: str) -> tuple[AccountOwner | None, SecurityKind]:
+        self._owners.read()
+        owner = self._owners.owner(key)
+        named = None if owner is None else owner.principal
+        return owner, "authentication_failed" if named is None else _kind_for(self._owners, named)
 
     def _record_left_out(self) -> None:
         for one in self._repeats.due(time.monotonic()):
@@ -268,13 +260,41 @@ async def _save_whole(work: Callable[[list[UnjudgedLogin]], None], unjudged: lis
         raise
 
 
-def _failed_login(waiting: WaitingLogin, owner: AccountOwner | None, otherwise: str = UNKNOWN) -> LoggedRefusal:
+def _kind_for(owners: KeyOwners, principal: str) -> SecurityKind:
+    """Return the kind of a refusal of this principal. The client of a disabled one may go on to try: it is no thief."""
+    return "principal_disabled" if principal in owners.disabled else "authentication_failed"
+
+
+def _refused(violation: Violation, kind: SecurityKind, sent_for: str = "") -> LoggedRefusal:
+    """Return the violation. `sent_for`: the gateway's own principal for which it was sent, which has no access."""
+    owner = account_owner(violation.account)
+    why = f"for principal {sent_for}, which has no access now: it is disabled, say " if sent_for else ""
+    detail = (
+        f'NATS refused {owner.text} to {_DID[violation.verb]} "{violation.subject}" {why}(key {violation.key}, '
+        f'{violation.connection} from {violation.host}, client "{violation.client}")'
+    )
+    return LoggedRefusal(
+        kind=kind,
+        sender=f"{violation.account} {sent_for}" if sent_for else violation.account,
+        detail=detail,
+        principal=sent_for or owner.principal,
+        pool=owner.pool,
+        proven=True,
+    )
+
+
+def _failed_login(
+    waiting: WaitingLogin,
+    owner: AccountOwner | None,
+    otherwise: str = UNKNOWN,
+    kind: SecurityKind = "authentication_failed",
+) -> LoggedRefusal:
     """Return the refusal of logins by a key. Anybody can name a key, so that of `owner` proves nothing about it."""
     failed = waiting.failed
     whose = f"the key of {owner.text}, without proof of it" if owner is not None else otherwise
     where = f"{failed.connection} from {failed.host}" + (f", {waiting.count} times" if waiting.count > 1 else "")
     return LoggedRefusal(
-        kind="authentication_failed",
+        kind=kind,
         sender=failed.host if owner is None else f"{failed.key} {failed.host}",
         detail=f"NATS refused a connection that named {whose}: {failed.key} ({where})",
         principal=owner.principal if owner is not None else None,

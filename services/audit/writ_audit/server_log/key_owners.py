@@ -8,7 +8,9 @@ from msgspec import Struct
 from writ_audit.server_log.file_times import to_monotonic
 from writ_contracts.errors import ConfigError
 from writ_contracts.installation.account_names import AccountOwner
-from writ_documents.principal_changes import CHANGES
+from writ_contracts.inventory import Principal
+from writ_contracts.people.principal_changes import is_active, principals_in_force
+from writ_documents.principal_changes import CHANGES, read_principal_changes
 from writ_documents.readers import read_agents, read_principals
 from writ_runtime.files.watched_file import Stamp, stamp
 from writ_runtime.logs import Log
@@ -35,7 +37,11 @@ class KeyOwners:
         pairs = ((principals, self._principals), (agents, _agents), (server_config, _nobody))
         self._files = [KeyFile(path=path, owners=owners) for path, owners in pairs if path is not None]
         self._known: dict[Path, tuple[Stamp | None, dict[str, AccountOwner]]] = {}
-        self._of_access = {path for path in (principals, agents and agents.with_name(CHANGES)) if path is not None}
+        self.disabled = frozenset[str]()
+        """The principals that are disabled, or whose human is, by the file or by an operation, as last read."""
+        self._listed: list[Principal] = []
+        self._changes = agents and agents.with_name(CHANGES)
+        self._of_access = {path for path in (principals, self._changes) if path is not None}
         watched = self._of_access.union(one.path for one in self._files)
         self._stamps = {path: stamp(path) for path in watched}
         self._changed = {path: at for path in watched if (at := _changed_at(path)) is not None}
@@ -59,6 +65,16 @@ class KeyOwners:
         """Read the files that have changed."""
         for one in self._files:
             self._owners(one)
+        self.disabled = self._disabled()
+
+    def _disabled(self) -> frozenset[str]:
+        try:
+            changes = read_principal_changes(self._changes).changes if self._changes is not None else []
+        except ConfigError as error:  # the provisioner reports it
+            _log.warning("keys.not_read", path=str(self._changes), error=str(error)[:1000])
+            changes = []
+        known = principals_in_force(self._listed, (one.change for one in changes))
+        return frozenset(name for name, one in known.items() if not is_active(one, known))
 
     def admitted(self, tried: Mapping[str, float]) -> set[str]:
         """Return the keys that a file names which was seen to change after this time: NATS may not have read it when
@@ -84,6 +100,7 @@ class KeyOwners:
 
     def _principals(self, path: Path) -> dict[str, AccountOwner]:
         known = read_principals(path).principals
+        self._listed = known
         self.gateways = {one.id: one.via for one in known if one.via is not None}
         return {one.key: AccountOwner(text=f"principal {one.id}", principal=one.id) for one in known}
 

@@ -5,13 +5,14 @@ Nothing is sent for a principal without access. NATS would refuse it, in a recor
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import cast
 
 from writ_bus.port import Bus, Handler, Message, Subscription
-from writ_contracts.errors import Denied, Untrusted
+from writ_contracts.errors import ConfigError, Denied, Untrusted
 from writ_contracts.installation.gateway_tokens import GatewayToken
+from writ_contracts.installation.known_changes import KnownChanges
 from writ_contracts.inventory import Principal
 from writ_contracts.people.principal_changes import is_active, principals_in_force
 from writ_documents.principal_changes import read_principal_changes
@@ -31,7 +32,7 @@ class ServedPrincipals:
         """Raises ConfigError for files that cannot be read. Later their last good content stays in force."""
         self._gateway = gateway
         self._listed = WatchedFile(principals, ListReader(PRINCIPALS))
-        self._changes = WatchedFile(changes, read_principal_changes)
+        self._changes = WatchedFile(changes, _read_kept(changes))
         self._in_force: Mapping[str, Principal] = {}
         self._since: dict[str, float] = {}
         """When principals got access, if that was after the start of this process."""
@@ -83,6 +84,23 @@ class ServedPrincipals:
         if not is_active(entry, self._in_force):
             disabled = principal if entry.disabled else entry.acts_for
             raise Denied(f"principal {disabled} is disabled", code="principal_disabled")
+
+
+def _read_kept(changes: Path) -> Callable[[Path], KnownChanges]:
+    """Return the reader of the changes. A file that was there and is lost gives nobody access again: that is an error,
+    until the provisioner has written it again.
+    """
+    kept = changes.exists()
+
+    def read(path: Path) -> KnownChanges:
+        nonlocal kept
+        if kept and not path.exists():
+            raise ConfigError(f"{path} is missing; the provisioner writes it again")
+        known = read_principal_changes(path)
+        kept = kept or path.exists()
+        return known
+
+    return read
 
 
 class ServedBus:

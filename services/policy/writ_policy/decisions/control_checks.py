@@ -27,6 +27,7 @@ from writ_rules.engine.clauses.case import DecisionRequest
 from writ_rules.engine.control import ControlState, Emergency
 from writ_rules.engine.decisions.ruling import Ruling
 from writ_rules.engine.policy_file.times import duration_text
+from writ_trust.people import check_new_person
 
 PEOPLE_ONLY = frozenset(
     {
@@ -164,7 +165,10 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
         change = msgspec.convert({**request.effective, "replaces": replaces}, PrincipalManage)
         if change.key is not None:
             check_key(change.key)
-        after = changed({**self.snapshot.principals, **self.snapshot.gateways}, change)
+        before = {**self.snapshot.principals, **self.snapshot.gateways}
+        after = changed(before, change)
+        if change.action == "add":
+            check_new_person(self.snapshot.directory, after[name], before)
         if any(change.key in keys for keys in self.snapshot.agents.values()):
             raise Invalid("this key belongs to an agent: use a new key", code="conflict")
         if change.action in TAKING and (why := self._locked_out_by(after)) is not None:

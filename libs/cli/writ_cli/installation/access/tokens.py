@@ -1,7 +1,7 @@
 """`writ token`: bearer tokens for clients of the MCP gateway over HTTP."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -16,7 +16,7 @@ from writ_cli.context.settings import Settings
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
 from writ_client.whole_ids import one_of
-from writ_contracts.errors import Invalid
+from writ_contracts.errors import ConfigError, Invalid
 from writ_contracts.installation.gateway_tokens import GatewayToken, Glob
 from writ_contracts.inventory import Principal
 from writ_contracts.nearest_name import near_glob
@@ -126,21 +126,32 @@ def _warn_of_no_target(settings: Settings, globs: Iterable[str]) -> None:
 @listing(in_installation)
 async def list_all(settings: Settings) -> int:
     """List the tokens without their values."""
-    known, principals = read_tokens(settings.home.gateway_tokens), principals_of(settings.home)
+    known, ended = read_tokens(settings.home.gateway_tokens), _ended_tokens(settings)
     settings.screen.listing(
         known,
         ("token", "principal", "created", "expires", "", "limits", "note"),
-        (_row(one, principals.get(one.principal), time.time()) for one in known),
+        (_row(one, ended(one), time.time()) for one in known),
         empty="no token is known; `writ token create PRINCIPAL` makes one",
         drop=("created", ("token", "expires"), "note", "limits"),
     )
     return Exit.DONE
 
 
-def _row(one: GatewayToken, principal: Principal | None, now: float) -> tuple[object, ...]:
-    """`ended`: its principal was removed, or has got another key since."""
-    ended = "expired" if one.expires <= now else "" if one.counts_for(principal) else "ended"
-    return one.id, one.principal, times.date(one.created), times.date(one.expires), ended, _limits(one), one.note
+def _ended_tokens(settings: Settings) -> Callable[[GatewayToken], bool]:
+    """Return a function that returns whether the token's principal was removed, or has got another key since. With a
+    bad list of principals the tokens must still be seen: one of them may have to be revoked.
+    """
+    try:
+        principals = principals_of(settings.home)
+    except ConfigError as error:
+        settings.screen.err.print(f"writ: which tokens ended with their principal is not known: {error}")
+        return lambda _: False
+    return lambda one: not one.counts_for(principals.get(one.principal))
+
+
+def _row(one: GatewayToken, ended: bool, now: float) -> tuple[object, ...]:
+    end = "expired" if one.expires <= now else "ended" if ended else ""
+    return one.id, one.principal, times.date(one.created), times.date(one.expires), end, _limits(one), one.note
 
 
 def _limits(one: GatewayToken) -> str:
