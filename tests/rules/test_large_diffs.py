@@ -160,7 +160,10 @@ def test_the_values_for_conditions_of_one_content_are_found_once(monkeypatch: py
     assert calls == ["timeout"] * 3
 
 
-def test_a_single_pattern_is_judged_until_a_text_matches(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("keys", [{}, {"type": "string"}])
+def test_a_single_pattern_is_judged_until_a_text_matches(
+    monkeypatch: pytest.MonkeyPatch, keys: dict[str, str]
+) -> None:
     judged: list[bool | None] = []
 
     def counted(clause: Any, case: Any) -> bool | None:
@@ -171,7 +174,7 @@ def test_a_single_pattern_is_judged_until_a_text_matches(monkeypatch: pytest.Mon
 
     holds = scope_index.holds
     monkeypatch.setattr(scope_index, "holds", counted)
-    one = constrained("r", service_name={"pattern": "app-[a-z]+"})
+    one = constrained("r", service_name={"pattern": "app-[a-z]+", **keys})
     found = compared([one], [{**one, "allowed": False}])
     assert {change.kind for change in found.changes} == {"newly_denied"}
     assert judged == [True]

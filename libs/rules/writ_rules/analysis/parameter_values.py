@@ -10,7 +10,7 @@ from writ_rules.analysis import analysis_limits
 from writ_rules.analysis.clause_cases import ANY_TARGET, ANYBODY, case_of
 from writ_rules.analysis.scope_index import ClauseResults, CoveringRules
 from writ_rules.engine.clauses.case import Case
-from writ_rules.engine.clauses.checks import Check, PatternCheck
+from writ_rules.engine.clauses.checks import Check, PatternCheck, TypeCheck
 from writ_rules.engine.clauses.conditions import ParameterCondition
 from writ_rules.engine.matching.index import FEW
 from writ_rules.engine.matching.literals import edges
@@ -113,8 +113,10 @@ def _distinct(
 
 
 def _is_one_pattern(verb: Verb, name: str, conditions: Conditions) -> bool:
-    """Return whether the conditions are one pattern for texts: it has the same result on all texts that it matches."""
-    checks = [check for one in conditions for check in one.checks]
+    """Return whether the conditions are one pattern for texts: it has the same result on all texts that it matches. So
+    have checks of the type, on all texts.
+    """
+    checks = [check for one in conditions for check in one.checks if not isinstance(check, TypeCheck)]
     alone = len(conditions) == len(checks) == 1 and conditions[0].listed is None
     return alone and isinstance(checks[0], PatternCheck) and domain(verb, name).types == {"string"}
 
