@@ -55,6 +55,7 @@ main()
         ("status", [METRICS, ENGINE, CLIENT, SUPERVISOR, CRYPTOGRAPHY, OPERATIONS]),
         ("target list", [METRICS, ENGINE, SUPERVISOR, CRYPTOGRAPHY]),
         ("run --help", [METRICS, ENGINE, SUPERVISOR, CRYPTOGRAPHY]),
+        ("policy diff --help", [NATS, METRICS, SUPERVISOR, CRYPTOGRAPHY]),
     ],
 )
 def test_a_command_loads_what_it_needs_alone(line: str, absent: list[str], tmp_path: Path) -> None:
