@@ -161,9 +161,7 @@ def test_the_values_for_conditions_of_one_content_are_found_once(monkeypatch: py
 
 
 @pytest.mark.parametrize("keys", [{}, {"type": "string"}])
-def test_a_single_pattern_is_judged_until_a_text_matches(
-    monkeypatch: pytest.MonkeyPatch, keys: dict[str, str]
-) -> None:
+def test_a_single_pattern_is_judged_until_a_text_matches(monkeypatch: pytest.MonkeyPatch, keys: dict[str, str]) -> None:
     judged: list[bool | None] = []
 
     def counted(clause: Any, case: Any) -> bool | None:
