@@ -4,9 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.rules.asking import CATALOGUE, rule
 from tests.rules.test_diff import compared, constrained
 
+from writ_documents import yaml_file
+from writ_rules import rule_texts
 from writ_rules.analysis import parameter_values, questions, scope_index
 from writ_rules.analysis.question_space import QuestionSpace
 from writ_rules.engine.clauses.conditions import ParameterCondition
@@ -185,3 +189,16 @@ def test_a_pattern_of_a_surrogate_is_compared() -> None:
     found = compared(write(r"\x{D800}"), write("b"))
     assert {change.kind for change in found.changes} == {"newly_allowed"}
     assert any("content" in note for note in found.bounded)
+
+
+_TEXTS = st.one_of(st.text(max_size=20), st.sampled_from(["yes", "1.0", "06:00", "a\n\n", "a\n", " a", "a b " * 60]))
+_PLAIN = st.recursive(
+    st.one_of(_TEXTS, st.booleans(), st.none(), st.integers(0, 1), st.sampled_from([0.0, 1.0, 1.5])),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(_TEXTS, inner, max_size=3)),
+    max_leaves=6,
+)
+
+
+@given(st.sampled_from(["global_policies", "role_policies.gateway"]), st.dictionaries(_TEXTS, _PLAIN, max_size=4))
+def test_the_text_of_a_rule_is_that_of_its_keys(section: str, rule: dict[str, Any]) -> None:
+    assert rule_texts._lines({section: [rule]}) == yaml_file.dump({section: [rule]}).splitlines()

@@ -6,8 +6,8 @@ import sys
 from writ_runtime import bytecode
 
 GC_THRESHOLDS = (50_000, 20, 20)
-"""Of the garbage collector. Imports and comparisons make objects that they keep, up to 200,000 of them in a large
-`policy diff`: by Python's thresholds it scans them so often that this takes a seventh of the time.
+"""Of the garbage collector. Imports and comparisons make many objects that they keep; by Python's thresholds it scans
+them again and again.
 """
 
 
