@@ -5,18 +5,15 @@ import sys
 
 from writ_runtime import bytecode
 
-GC_THRESHOLDS = (50_000, 20, 20)
-"""Of the garbage collector. Imports and comparisons make many objects that they keep; by Python's thresholds it scans
-them again and again.
-"""
-
 
 def main() -> None:
     """Run the command, and exit with its status."""
     bytecode.keep_only_with_room()
-    gc.set_threshold(*GC_THRESHOLDS)
     try:
-        from writ_cli.main import main as command  # noqa: PLC0415
+        from writ_cli.rare_collections import rare_collections  # noqa: PLC0415
+
+        with rare_collections():
+            from writ_cli.main import main as command  # noqa: PLC0415
     except KeyboardInterrupt:
         sys.exit(130)  # as it does later
     try:

@@ -18,6 +18,7 @@ from writ_cli.policy.added_warnings import added_warnings
 from writ_cli.policy.decision_text import names
 from writ_cli.policy.files import INVENTORY, PRINCIPALS, found_among, text_of
 from writ_cli.policy.problems import of_files, show_problems
+from writ_cli.rare_collections import rare_collections
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
 from writ_cli.terminal.output import Screen
@@ -68,7 +69,8 @@ async def diff(
     warnings = list[PolicyProblem]()
     before, after = (None, _side(old)) if new is None else (_side(old), _side(new))
     if isinstance(before, Path) and isinstance(after, Path):
-        answer = _offline(settings, before, after, inventory, principals)
+        with rare_collections():
+            answer = _offline(settings, before, after, inventory, principals)
     else:
         if inventory is not None or principals is not None:
             raise click.UsageError("--inventory and --principals go with two files; else the running Writ has them")
