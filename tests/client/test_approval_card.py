@@ -168,6 +168,7 @@ def test_card_names_the_parts_that_it_could_not_verify() -> None:
     [
         ("server", "only the NATS server identified the requester, by its key, and policy recorded it"),
         ("gateway", "only the gateway identified the requester, by a token, and policy recorded it"),
+        ("signature", "only a signature, which is not shown, identified the requester, and policy recorded it"),
         ("newer", "only something newer than this program identified the requester, and policy recorded it"),
     ],
 )

@@ -11,7 +11,7 @@ from writ_client.queries.silence import SilenceWatch
 from writ_contracts import errors, subjects
 from writ_contracts.failures import failure_of
 from writ_contracts.requests import RequestReply
-from writ_contracts.wire import encode
+from writ_contracts.wire import decode, encode
 from writ_testing.eventually import eventually
 from writ_testing.memory.broker import Broker
 from writ_testing.memory.bus import MemoryBus
@@ -121,3 +121,42 @@ async def test_reply_that_policy_is_away_does_not_say_that_replies_come_again(mo
     assert said[1:] == ["replies come again"]
     await bus.close()
     await executor.close()
+
+
+@pytest.mark.parametrize("code", ["unavailable", "behind"])
+async def test_audit_that_replies_that_it_is_not_ready_is_not_silent(
+    monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    for seconds, short in (("TICK", 0.01), ("LATE_SECONDS", 0.02), ("PING_SECONDS", 60.0), ("PROBE_SECONDS", 60.0)):
+        monkeypatch.setattr(silence, seconds, short)
+    monkeypatch.setattr(silence, "EVERY", 0.0)
+    broker, said, trace = Broker(), list[str](), subjects.query("alice", "trace")
+    services, audit, go_on = Services(broker), MemoryBus(broker), asyncio.Event()
+    await services.start()
+    unready = encode(RequestReply(error=failure_of(errors.Unreachable("the index cannot be used now", code=code))))
+    replies = [unready, encode({})]
+
+    async def reply(message: Message) -> None:
+        if len(replies) == 1:
+            await go_on.wait()
+        await audit.publish(message.reply, replies.pop(0))
+
+    async def was_looked_for_twice() -> bool:
+        return services.asked[PROBES[1]] > before + 1
+
+    await audit.subscribe(trace, reply)
+    bus = SilenceWatch(MemoryBus(broker), "alice", "nats://127.0.0.1", said.append)
+    assert _error_code(await bus.request(trace, b"{}", timeout=60)) == code
+    before = services.asked[PROBES[1]]
+    waiting = asyncio.create_task(bus.request(trace, b"{}", timeout=60))
+    await eventually(was_looked_for_twice, within=30)
+    go_on.set()
+    await waiting
+    for each in (bus, services.bus, audit):
+        await each.close()
+    assert said == []
+
+
+def _error_code(reply: Message) -> str | None:
+    error = decode(reply.data, RequestReply).error
+    return error.code if error else None

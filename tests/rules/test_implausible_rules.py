@@ -120,6 +120,10 @@ def test_allow_rule_that_bounds_a_path_of_other_operations_is_a_warning() -> Non
         {"parameter_constraints": {"file_path": BELOW_SRV}, "allowed": False},  # denies more, not less
         {"parameter_constraints": {"file_path": BELOW_SRV}, "operations": ["file_read", "service_restart"]},
         {"parameter_constraints": {"file_path": BELOW_SRV}, "operations": ["file_read", "snapshot_list"]},
+        {
+            "parameter_constraints": {"file_path": BELOW_SRV, "container_name": {"required": True, "pattern": "db"}},
+            "operations": ["file_write", "backup_create", "snapshot_delete"],  # of a container: they take no path then
+        },
     ],
 )
 def test_rule_that_bounds_each_path_or_none_has_no_finding(keys: dict[str, Any]) -> None:

@@ -275,7 +275,7 @@ def check_new_person(directory: Directory | None, principal: Principal, known: M
     left = [one.credential.id[:12] for one in directory.of_person(person) if one.removed_at is None]
     if left:
         text = f"credentials of an earlier person {person} are enrolled, and would count for {principal.id}"
-        removals = ", ".join(f"`writ credential remove {one}`" for one in left)
+        removals = ", ".join(f"`writ credential remove {one} --reason …`" for one in left)
         raise Invalid(f"{text}: {removals} first", code="conflict")
 
 

@@ -203,6 +203,8 @@ def identified(decision: Decision) -> str:
         return "the gateway identified the requester, by a token"
     if decision.authenticated == "server":
         return "the NATS server identified the requester, by its key"
+    if decision.authenticated == "signature":
+        return "a signature, which is not shown, identified the requester"
     return "something newer than this program identified the requester"
 
 

@@ -43,10 +43,13 @@ _ANSWERED_BY = {one.kind: one.answered_by for one in QUESTIONS}
 
 
 class _Waiting(Struct):
-    """Requests without a reply: the first since when, and the latest subject."""
+    """Requests without a reply: the first since when, and the latest subject. `replied`: a service replied that it
+    cannot serve now.
+    """
 
     since: float
     subject: str
+    replied: bool = False
 
 
 class _ErrorOnly(Struct):
@@ -87,6 +90,8 @@ class SilenceWatch:
         if not _says_away(reply):
             self._waiting = None
             self._say("")
+        elif self._waiting is not None:
+            self._waiting.replied = True
         return reply
 
     async def drain(self, grace: float) -> None:
@@ -133,15 +138,16 @@ class SilenceWatch:
         if asked and not self._of_nats and self._now() - self._asked < EVERY:
             return None
         self._asked, self._asked_for = self._now(), waiting
-        found = await self._silent_service(waiting.subject)
+        found = await self._silent_service(waiting)
         return found if self._waiting is waiting else None
 
     @property
     def _of_nats(self) -> bool:
         return "NATS at " in self._silent
 
-    async def _silent_service(self, subject: str) -> str:
+    async def _silent_service(self, waiting: _Waiting) -> str:
         """Return which service does not reply; empty if those that can be asked do."""
+        subject = waiting.subject
         kind = subject.rpartition(".")[2]
         if subject.startswith("writ.query.") and kind in SLOW_KINDS:
             return ""
@@ -151,7 +157,9 @@ class SilenceWatch:
             return executor
         if policy:
             return policy
-        return "audit does not reply, but NATS and policy do" if receiver == "audit" else ""
+        if receiver == "audit" and not waiting.replied:
+            return "audit does not reply, but NATS and policy do"
+        return ""
 
     async def _asks_executor(self) -> str:
         question = OperationQuery(operation_id=encode_id(os.urandom(16)))

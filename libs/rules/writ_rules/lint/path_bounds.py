@@ -22,8 +22,9 @@ def unbounded_paths(rule: RuleReading, verbs: Verbs) -> Iterator[LintFinding]:
     if not rule.entry.allowed or not bounded:
         return
     for operation in rule.operations:
-        path = next((path for path in PATHS if path in verbs[operation].types), None)
-        if path is None or path in bounded or _lists(verbs[operation], path):
+        verb = verbs[operation]
+        path = next((path for path in PATHS if path in verb.types), None)
+        if path is None or path in bounded or _lists(verb, path) or _is_of_container(rule, verb):
             continue
         text = (
             f"'{rule.name}' bounds {bounded[0]}, which {operation} does not have, so it allows any {path}: bound "
@@ -35,3 +36,9 @@ def unbounded_paths(rule: RuleReading, verbs: Verbs) -> Iterator[LintFinding]:
 def _lists(verb: Verb, path: str) -> bool:
     """Return whether the path only selects what is listed, such as snapshots."""
     return verb.operation.risk == "read" and domain(verb, path).optional
+
+
+def _is_of_container(rule: RuleReading, verb: Verb) -> bool:
+    """Return whether the rule demands a container, beside which the operation takes no path."""
+    container = rule.constraints.get("container_name")
+    return container is not None and container.required is True and "container_name" in verb.types
