@@ -55,6 +55,7 @@ main()
         ("status", [METRICS, ENGINE, CLIENT, SUPERVISOR, CRYPTOGRAPHY, OPERATIONS]),
         ("target list", [METRICS, ENGINE, SUPERVISOR, CRYPTOGRAPHY]),
         ("run --help", [METRICS, ENGINE, SUPERVISOR, CRYPTOGRAPHY]),
+        ("policy diff --help", [NATS, METRICS, SUPERVISOR, CRYPTOGRAPHY]),
     ],
 )
 def test_a_command_loads_what_it_needs_alone(line: str, absent: list[str], tmp_path: Path) -> None:
@@ -63,3 +64,13 @@ def test_a_command_loads_what_it_needs_alone(line: str, absent: list[str], tmp_p
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, cwd=tmp_path, check=False
     )
     assert done.stderr.splitlines()[-1] == "loaded"
+
+
+def test_a_command_runs_with_the_usual_thresholds_of_the_garbage_collector() -> None:
+    program = (
+        "import atexit, gc, sys; usual = gc.get_threshold(); sys.argv = ['writ', 'version']\n"
+        "atexit.register(lambda: print(gc.get_threshold() == usual, file=sys.stderr))\n"
+        "from writ_cli.__main__ import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stderr == "True\n"

@@ -1,5 +1,6 @@
 """`writ policy diff` of two files, without a server."""
 
+import gc
 import json
 import re
 from pathlib import Path
@@ -12,6 +13,7 @@ from tests.cli.test_policy_files import LISTS, PRODUCTION, bare, writ
 from writ_cli.policy.diff import _show
 from writ_cli.terminal.output import Screen
 from writ_contracts.policy.access import PolicyDiffReply, PolicyTextChange
+from writ_rules.replies import compared
 from writ_rules.rule_texts import LONGEST_LINE, MOST_CHARACTERS, MOST_LINES, MOST_TEXTS
 from writ_trust.keys import Key, generate_seed
 
@@ -222,3 +224,16 @@ def test_diff_does_not_say_that_no_rule_differs_where_a_former_service_sends_no_
     shown = capsys.readouterr().out
     assert shown.startswith("stops: changed, but applies to nobody at present: ")
     assert shown.endswith("\nno decision changes; no request had to be compared\n")
+
+
+def test_cycles_are_looked_for_less_only_during_a_comparison(bare: CliRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual, during = gc.get_threshold(), list[int]()
+
+    def noted(*arguments: Any, **keys: Any) -> PolicyDiffReply:
+        during.append(gc.get_threshold()[0])
+        return compared(*arguments, **keys)
+
+    monkeypatch.setattr("writ_cli.policy.diff.compared", noted)
+    assert writ(bare, "diff", PRODUCTION, PRODUCTION, *LISTS).exit_code == 0
+    assert during[0] > usual[0]
+    assert gc.get_threshold() == usual

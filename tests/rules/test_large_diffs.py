@@ -4,11 +4,16 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.rules.asking import CATALOGUE, rule
 from tests.rules.test_diff import compared, constrained
 
+from writ_documents import yaml_file
+from writ_rules import rule_texts
 from writ_rules.analysis import parameter_values, questions, scope_index
 from writ_rules.analysis.question_space import QuestionSpace
+from writ_rules.engine.clauses.conditions import ParameterCondition
 from writ_rules.engine.clauses.patterns import Pattern
 from writ_rules.engine.decide import Ruling, decide
 
@@ -157,3 +162,43 @@ def test_the_values_for_conditions_of_one_content_are_found_once(monkeypatch: py
     found = compared(own(), own(allowed=False), QuestionSpace(catalogue=CATALOGUE))
     assert {name for one in found.changes for name in one.changed} == {f"r{at}" for at in range(30)}
     assert calls == ["timeout"] * 3
+
+
+@pytest.mark.parametrize("keys", [{}, {"type": "string"}])
+def test_a_single_pattern_is_judged_until_a_text_matches(monkeypatch: pytest.MonkeyPatch, keys: dict[str, str]) -> None:
+    judged: list[bool | None] = []
+
+    def counted(clause: Any, case: Any) -> bool | None:
+        result = holds(clause, case)
+        if isinstance(clause, ParameterCondition):
+            judged.append(result)
+        return result
+
+    holds = scope_index.holds
+    monkeypatch.setattr(scope_index, "holds", counted)
+    one = constrained("r", service_name={"pattern": "app-[a-z]+", **keys})
+    found = compared([one], [{**one, "allowed": False}])
+    assert {change.kind for change in found.changes} == {"newly_denied"}
+    assert judged == [True]
+
+
+def test_a_pattern_of_a_surrogate_is_compared() -> None:
+    def write(pattern: str) -> list[dict[str, Any]]:
+        return [{**constrained("r", content={"pattern": pattern}), "operations": ["file_write"]}]
+
+    found = compared(write(r"\x{D800}"), write("b"))
+    assert {change.kind for change in found.changes} == {"newly_allowed"}
+    assert any("content" in note for note in found.bounded)
+
+
+_TEXTS = st.one_of(st.text(max_size=20), st.sampled_from(["yes", "1.0", "06:00", "a\n\n", "a\n", " a", "a b " * 60]))
+_PLAIN = st.recursive(
+    st.one_of(_TEXTS, st.booleans(), st.none(), st.integers(0, 1), st.sampled_from([0.0, 1.0, 1.5])),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(_TEXTS, inner, max_size=3)),
+    max_leaves=6,
+)
+
+
+@given(st.sampled_from(["global_policies", "role_policies.gateway"]), st.dictionaries(_TEXTS, _PLAIN, max_size=4))
+def test_the_text_of_a_rule_is_that_of_its_keys(section: str, rule: dict[str, Any]) -> None:
+    assert rule_texts._lines({section: [rule]}) == yaml_file.dump({section: [rule]}).splitlines()

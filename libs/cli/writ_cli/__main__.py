@@ -10,7 +10,10 @@ def main() -> None:
     """Run the command, and exit with its status."""
     bytecode.keep_only_with_room()
     try:
-        from writ_cli.main import main as command  # noqa: PLC0415
+        from writ_cli.rare_collections import rare_collections  # noqa: PLC0415
+
+        with rare_collections():
+            from writ_cli.main import main as command  # noqa: PLC0415
     except KeyboardInterrupt:
         sys.exit(130)  # as it does later
     try:

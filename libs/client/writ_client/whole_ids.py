@@ -7,13 +7,15 @@ Raises Invalid where no known id begins so (`not_found`), or several do.
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from writ_client.client import Writ
 from writ_contracts.errors import Denied, Invalid
 from writ_contracts.ids import WHOLE_ID
 from writ_contracts.ids import operation_id as id_of
 from writ_contracts.operations import Operation
+
+if TYPE_CHECKING:
+    from writ_client.client import Writ
 
 SHOWN = 4
 _PREFIX = re.compile(r"[a-z2-7]{1,26}").fullmatch
@@ -37,7 +39,7 @@ def one_of(text: str, known: Iterable[str], noun: str) -> str:
     raise Invalid(f"no {noun} id begins with {text[:80]!r}", code="not_found")
 
 
-async def operation_of(writ: Writ, text: str) -> str:
+async def operation_of(writ: "Writ", text: str) -> str:
     """Return the operation's id: one of the caller's own, else a readable one."""
     if not is_prefix(text):
         raise Invalid(
@@ -46,7 +48,7 @@ async def operation_of(writ: Writ, text: str) -> str:
     return await writ.whole_operation(text)
 
 
-async def request_of(writ: Writ, text: str) -> str:
+async def request_of(writ: "Writ", text: str) -> str:
     """Return the id of a request for approval: one that is pending, else one decided by people of one's roles, or on
     record.
     """
@@ -60,28 +62,28 @@ async def request_of(writ: Writ, text: str) -> str:
     return await operation_of(writ, text)
 
 
-async def stop_of(writ: Writ, text: str) -> str:
+async def stop_of(writ: "Writ", text: str) -> str:
     """Return the id of the stop in force."""
     if len(text) == WHOLE_ID:
         return text
     return one_of(text, [one.id for one in (await writ.policy_status()).stops], "stop")
 
 
-async def emergency_of(writ: Writ, text: str) -> str:
+async def emergency_of(writ: "Writ", text: str) -> str:
     """Return the id of the emergency; of one that is over and reviewed the record has the id."""
     if len(text) == WHOLE_ID:
         return text
     return one_of(text, [one.id for one in (await writ.policy_status()).emergencies], "emergency")
 
 
-async def window_of(writ: Writ, text: str) -> str:
+async def window_of(writ: "Writ", text: str) -> str:
     """Return the id of the open approval window."""
     if len(text) == WHOLE_ID:
         return text
     return one_of(text, [one.id for one in (await writ.policy_status()).windows], "window")
 
 
-async def session_of(writ: Writ, text: str) -> str:
+async def session_of(writ: "Writ", text: str) -> str:
     """Return the id of one's own open session, or of any if none of these begins so and a rule allows it."""
     if len(text) >= WHOLE_ID:
         return text
@@ -94,7 +96,7 @@ async def session_of(writ: Writ, text: str) -> str:
         return one_of(text, own, "session")
 
 
-Find = Callable[[Writ, str], Awaitable[str]]
+Find = Callable[["Writ", str], Awaitable[str]]
 OF_FIELD: Mapping[str, Find] = MappingProxyType(
     {
         "operation_id": operation_of,
@@ -118,7 +120,7 @@ def beginnings(operation: Operation | None, parameters: Mapping[str, Any]) -> di
 
 
 async def with_whole_ids(
-    writ: Writ, operation: Operation | None, parameters: Mapping[str, Any], key: str | None = None
+    writ: "Writ", operation: Operation | None, parameters: Mapping[str, Any], key: str | None = None
 ) -> dict[str, Any]:
     """Return the parameters with whole ids in place of their beginnings. `key`: the idempotency key of the request. Its
     repetition has the ids of the first one, whose stop, window or session may be over.
@@ -134,7 +136,7 @@ async def with_whole_ids(
     }
 
 
-async def _recorded(writ: Writ, key: str) -> Mapping[str, Any]:
+async def _recorded(writ: "Writ", key: str) -> Mapping[str, Any]:
     """Return the parameters of the request with this key; none before it is on record."""
     try:
         return (await writ.get(id_of(writ.principal, key))).parameters

@@ -11,7 +11,7 @@ from functools import lru_cache
 from itertools import accumulate, islice
 from typing import Any
 
-from msgspec import NODEFAULT, Struct, structs
+from msgspec import NODEFAULT, Struct, json, structs
 
 from writ_contracts.plural import plural
 from writ_contracts.policy.access import PolicyTextChange
@@ -24,6 +24,8 @@ LONGEST_LINE = 400
 """Characters of each line of a text that has more than `MOST_CHARACTERS`."""
 OWN_KEYS = ""
 """Stands for the policy's own keys where others have the name of a rule."""
+_END = "..."
+"""Ends a document in which a text with blank lines at its end stands: only behind the last key."""
 _SECTIONS = {"global_policies", "role_policies", "emergency_policies"}
 
 
@@ -44,7 +46,7 @@ def _by_rule(policy: PolicyEntry) -> dict[str, dict[str, Any]]:
 
 
 def _diff(before: dict[str, Any] | None, after: dict[str, Any] | None) -> str:
-    old, new = (yaml_file.dump(text).splitlines() if text else [] for text in (before, after))
+    old, new = (_lines(text) if text else [] for text in (before, after))
     lines = list(islice(unified_diff(old, new, lineterm=""), 2, None))  # without the names of two files
     shown = lines[:MOST_LINES]
     if len("\n".join(shown)) >= MOST_CHARACTERS:
@@ -52,6 +54,25 @@ def _diff(before: dict[str, Any] | None, after: dict[str, Any] | None) -> str:
         shown = shown[: bisect_right(list(accumulate(len(line) + 1 for line in shown)), MOST_CHARACTERS)]
     left = len(lines) - len(shown)
     return "\n".join([*shown, *([f"({plural(left, 'more line')})"] if left else [])])
+
+
+def _lines(text: dict[str, Any]) -> list[str]:
+    """Return the lines of `yaml_file.dump`. The keys of a rule are written one by one, since many rules have the same
+    roles, windows and limits, and PyYAML takes a millisecond for a rule.
+    """
+    section, rules = next(iter(text.items()))
+    if len(text) == 1 and isinstance(rules, list) and len(rules) == 1 and rules[0]:
+        blocks = [_key_lines(section, key, json.encode(value)) for key, value in rules[0].items()]
+        if all(block[-1] != _END for block in blocks):
+            (heading, *first), *others = blocks
+            return [heading, *first, *(line for _, start, *more in others for line in (f"  {start[2:]}", *more))]
+    return yaml_file.dump(text).splitlines()
+
+
+@lru_cache(maxsize=256)
+def _key_lines(section: str, key: str, value: bytes) -> tuple[str, ...]:
+    """Return the lines of a rule that has this key alone; `value` is JSON."""
+    return tuple(yaml_file.dump({section: [{key: json.decode(value)}]}).splitlines())
 
 
 def _cut(line: str) -> str:

@@ -9,6 +9,7 @@ from click.exceptions import NoSuchCommand
 
 from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.usual_names import MeantCommand
+from writ_cli.rare_collections import rare_collections
 
 
 class LazyGroup(CommandGroup):
@@ -27,7 +28,8 @@ class LazyGroup(CommandGroup):
         module, _, attribute = self._places.get(cmd_name, "").partition(":")
         if not module:
             return None
-        command: click.Command = getattr(import_module(module), attribute)
+        with rare_collections():
+            command: click.Command = getattr(import_module(module), attribute)
         return command
 
     def resolve_command(

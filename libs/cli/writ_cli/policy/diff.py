@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -17,11 +18,11 @@ from writ_cli.policy.added_warnings import added_warnings
 from writ_cli.policy.decision_text import names
 from writ_cli.policy.files import INVENTORY, PRINCIPALS, found_among, text_of
 from writ_cli.policy.problems import of_files, show_problems
+from writ_cli.rare_collections import rare_collections
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
 from writ_cli.terminal.output import Screen
 from writ_cli.terminal.quoted_text import QuotedText
-from writ_client.client import Writ
 from writ_contracts.plural import plural
 from writ_contracts.policy.access import PolicyChange, PolicyDiffReply
 from writ_contracts.policy.questions import PolicyProblem
@@ -32,6 +33,9 @@ from writ_rules.replies import compared
 from writ_rules.rule_texts import OWN_KEYS
 from writ_rules.setting import Setting, read_setting
 from writ_runtime.plugins.entry_points import load_catalogue
+
+if TYPE_CHECKING:
+    from writ_client.client import Writ
 
 _WORDS = {
     "newly_allowed": ("newly allowed", "green"),
@@ -70,7 +74,8 @@ async def diff(
     warnings = list[PolicyProblem]()
     before, after = (None, _side(old)) if new is None else (_side(old), _side(new))
     if isinstance(before, Path) and isinstance(after, Path):
-        answer = _offline(settings, before, after, inventory, principals)
+        with rare_collections():
+            answer = _offline(settings, before, after, inventory, principals)
     else:
         if inventory is not None or principals is not None:
             raise click.UsageError("--inventory and --principals go with two files; else the running Writ has them")
@@ -99,7 +104,7 @@ def _sent(side: Side) -> int | str:
     return side if isinstance(side, int) else text_of(side)
 
 
-async def _document(writ: Writ, side: Side | None) -> str:
+async def _document(writ: "Writ", side: Side | None) -> str:
     """Return the text of a side; None is the policy in force."""
     return text_of(side) if isinstance(side, Path) else (await writ.policy_show(side)).document
 

@@ -63,8 +63,12 @@ class Screen:
         self.form = form
         self.field = field
         # Narrower than any real table only in pipes: there nothing may be cut or wrapped.
-        width = None if sys.stdout.isatty() else _ANY
-        self.out = Console(highlight=False, markup=False, emoji=False, width=width, soft_wrap=not sys.stdout.isatty())
+        # With a width alone, Rich looks up the height of a terminal for each line.
+        terminal = sys.stdout.isatty()
+        width, height = (None, None) if terminal else (_ANY, 25)
+        self.out = Console(
+            highlight=False, markup=False, emoji=False, width=width, height=height, soft_wrap=not terminal
+        )
         self.err = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
     @property
@@ -106,8 +110,7 @@ class Screen:
     def line(self, *parts: str | Text, hang: int | None = None) -> None:
         """Write one line for people. Where it wraps, its further lines begin at column `hang`."""
         if not self.quiet:
-            text = Text.assemble(*(visible(part) if isinstance(part, str) else visible_text(part) for part in parts))
-            self._wrapped(text, hang)
+            self._line([visible(part) if isinstance(part, str) else visible_text(part) for part in parts], hang)
 
     def whole(self, text: str) -> None:
         """Write one line to be copied: never wrapped."""
@@ -125,19 +128,30 @@ class Screen:
                 self._print(value.lines(visible, self.out))
             elif value not in (None, "", [], {}):
                 text = cell(name, value) if is_moment(name, value) else shown(value, indent + 2)
-                self._wrapped(Text.assemble(" " * indent, (f"{visible(name)}: ", "dim"), text))
+                self._line([" " * indent, Text(f"{visible(name)}: ", style="dim"), text])
 
     def quoted(self, *head: str | tuple[str, str], text: str) -> None:
         """Print a text on the line of its head if it fits there; else in lines of its own, each behind a bar."""
         self._print(quoted_lines(Text.assemble(*head), visible(text, newlines=True), self.out))
 
     def _print(self, lines: Iterable[Text]) -> None:
-        plain = not self.out.is_terminal and self.out.color_system is None
+        plain = self._is_plain()
         for line in lines:
             if plain and TABULATOR not in line.plain:
                 click.echo(line.plain, file=self.out.file)  # Rich takes 0.1 ms for a line, and a report may have 10,000
             else:
                 self.out.print(line, soft_wrap=True)
+
+    def _is_plain(self) -> bool:
+        return not self.out.is_terminal and self.out.color_system is None
+
+    def _line(self, parts: Sequence[str | Text], hang: int | None = None) -> None:
+        """Print visible parts, one after the other."""
+        plain = "".join([part if isinstance(part, str) else part.plain for part in parts])
+        if self.out.width == _ANY and plain.isprintable() and self._is_plain():
+            click.echo(plain, file=self.out.file)
+        else:
+            self._wrapped(Text.assemble(*parts), hang)
 
     def _wrapped(self, text: Text, hang: int | None = None) -> None:
         """Print lines whose further lines begin at column `hang`. A word that is longer than a line stays whole, so
@@ -303,7 +317,10 @@ def outcome(word: str | None) -> Text:
 def visible(text: str, *, newlines: bool = False) -> str:
     """Return the text with every control or invisible character replaced."""
     kept = "\n\t" if newlines else ""
-    return "".join(char if char.isprintable() or char in kept else "�" for char in spelled_out(text, lambda _: "�"))
+    shown = spelled_out(text, lambda _: "�")
+    if shown.isprintable():
+        return shown
+    return "".join(char if char.isprintable() or char in kept else "�" for char in shown)
 
 
 def visible_text(text: Text) -> Text:

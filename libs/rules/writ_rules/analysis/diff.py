@@ -171,7 +171,7 @@ class _Comparison:
             group = ConcernedGroup(operation=operation.name, targets=scope.targets, target_ids=scope.ids, people=people)
             for difference, shown in outcome.differences.items():
                 changed = _of(difference.rules, names) or self._switched
-                texts = tuple(_named(term, names).text for term in difference.terms)
+                texts = tuple([_named(term, names).text for term in difference.terms]) if difference.terms else ()
                 self.found.note((difference.kind, texts), changed, group, partial(self._evidence, verb, group, shown))
 
     def _evidence(self, verb: Verb, group: ConcernedGroup, shown: _Shown) -> Evidence | None:

@@ -10,7 +10,7 @@ from writ_rules.analysis import analysis_limits
 from writ_rules.analysis.clause_cases import ANY_TARGET, ANYBODY, case_of
 from writ_rules.analysis.scope_index import ClauseResults, CoveringRules
 from writ_rules.engine.clauses.case import Case
-from writ_rules.engine.clauses.checks import Check, PatternCheck
+from writ_rules.engine.clauses.checks import Check, PatternCheck, TypeCheck
 from writ_rules.engine.clauses.conditions import ParameterCondition
 from writ_rules.engine.matching.index import FEW
 from writ_rules.engine.matching.literals import edges
@@ -97,6 +97,7 @@ def _distinct(
     notes = dict.fromkeys(analysis_limits.of_values(verb, name, telling, every, is_possible))
     may_match = CoveringRules(about or ((),), lambda some: some)
     by_results: dict[frozenset[object], Any] = {}
+    one_is_enough = about is not None and all(about) and _is_one_pattern(verb, name, conditions)
     tried = list[Any]()
     for value, held in _results(verb, name, conditions, _fitting(every, about)):
         if not may_match.any_among(dict.fromkeys(held, True)):
@@ -105,8 +106,19 @@ def _distinct(
         key = frozenset(held.items())
         if key not in by_results and is_possible(value):
             by_results[key] = value
+            if one_is_enough:
+                break
     notes |= dict.fromkeys(analysis_limits.of_pairs(verb, name, telling, checks, filter(is_possible, tried)))
     return list(by_results.values()), list(notes)
+
+
+def _is_one_pattern(verb: Verb, name: str, conditions: Conditions) -> bool:
+    """Return whether the conditions are one pattern for texts: it has the same result on all texts that it matches. So
+    have checks of the type, on all texts.
+    """
+    checks = [check for one in conditions for check in one.checks if not isinstance(check, TypeCheck)]
+    alone = len(conditions) == len(checks) == 1 and conditions[0].listed is None
+    return alone and isinstance(checks[0], PatternCheck) and domain(verb, name).types == {"string"}
 
 
 def _fitting(values: list[Any], about: tuple[Conditions, ...] | None) -> Iterable[Any]:

@@ -119,6 +119,7 @@ class RelevanceIndex:
         """Return the classes of targets; those of one role with the same rules are one."""
         places: dict[tuple[str, bool], dict[Rule, int]] = {}
         found: dict[object, tuple[list[Target], frozenset[Rule], Set[Rule], Mapping[Rule, int], Any]] = {}
+        fitting_by_results: dict[frozenset[Any], Set[Rule]] = {}
         for alike in targets:
             first = alike[0]
             behind = is_behind_gateway(first)
@@ -126,15 +127,19 @@ class RelevanceIndex:
                 places[first.role, behind] = self._places(first)
             case = case_of(self._verb, first, ANYBODY)
             results = self._attributes.of(case)
-            fitting = self._by_attributes.among(dict.fromkeys(results, True))
-            there = self._by_target.among(self._targets.of(case)) & places[first.role, behind].keys()
+            some = frozenset(results)
+            fitting = fitting_by_results.get(some)
+            if fitting is None:
+                fitting = fitting_by_results[some] = self._by_attributes.among(dict.fromkeys(some, True))
+            of_role = places[first.role, behind]
+            there = {rule for rule in self._by_target.among(self._targets.of(case)) if rule in of_role}
             rules = frozenset(self._narrowed(there, fitting))
             limited = behind and not self._inherited.isdisjoint(rules)
             key = (first.id if self._opaque else "", first.role, limited, rules, frozenset(results.items()))
             if key in found:
                 found[key][0].extend(alike)
             else:
-                found[key] = ([*alike], rules, fitting, places[first.role, behind], results)
+                found[key] = ([*alike], rules, fitting, of_role, results)
         return (self._scope(*each) for each in found.values())
 
     def _scope(

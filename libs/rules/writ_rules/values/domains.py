@@ -2,8 +2,8 @@
 made.
 """
 
-from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache, partial
 from math import ceil, floor, inf
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -120,11 +120,9 @@ def accepted(verb: Verb, name: str, constraint: Constraint, *, deny: bool) -> tu
 
 def taken(hint: Any, values: Iterable[Any]) -> Iterator[Any]:
     """Yield the values a parameter of this type accepts, as it converts them: 1 for a float is 1.0."""
+    taken_text = _texts_of(hint)
     for value in values:
-        if not isinstance(value, str):
-            yield from _taken(hint, whole(value))
-        else:
-            yield from _taken_text(hint, value)
+        yield from taken_text(value) if isinstance(value, str) else _taken(hint, whole(value))
 
 
 def _taken(hint: Any, value: Any) -> tuple[Any, ...]:
@@ -134,8 +132,12 @@ def _taken(hint: Any, value: Any) -> tuple[Any, ...]:
         return ()
 
 
-_taken_text = lru_cache(maxsize=4096)(_taken)
-"""Texts are tried again for each of many rules."""
+@lru_cache(maxsize=64)
+def _texts_of(hint: Any) -> Callable[[str], tuple[Any, ...]]:
+    """Return `_taken` for one type, which keeps what texts become: they are tried again for each of many rules. To look
+    up a type takes longer than to look up a text.
+    """
+    return lru_cache(maxsize=512)(partial(_taken, hint))
 
 
 def impossible(

@@ -26,9 +26,6 @@ LONGEST = 120
 def joined(hint: Any, patterns: tuple[Pattern, ...], texts: tuple[str, ...]) -> tuple[str, ...]:
     """Return texts a parameter of this type accepts, one for each combination of matches missing in `texts`."""
     used = _apart(patterns)[:MOST_PATTERNS]
-    pieces = [piece for each in used for piece in regexes.samples(each.text)[:MOST_PIECES]]
-    pieces += [piece for each in used for piece in regexes.named(each.text)]
-    pieces = list(dict.fromkeys(pieces))
     known: dict[tuple[bool, ...], str] = {}
     judged = [(each, edges(each.text)) for each in used]
     every = 2 ** len(used)
@@ -36,6 +33,9 @@ def joined(hint: Any, patterns: tuple[Pattern, ...], texts: tuple[str, ...]) -> 
         known.setdefault(_answers(judged, text), text)
         if len(known) == every:
             return ()
+    pieces = [piece for each in used for piece in regexes.samples(each.text)[:MOST_PIECES]]
+    pieces += [piece for each in used for piece in regexes.named(each.text)]
+    pieces = list(dict.fromkeys(pieces))
     first, tried = len(known), 0
     for _ in range(ROUNDS):
         before = len(known)

@@ -32,9 +32,10 @@ def samples(pattern: str) -> list[str]:
 @lru_cache(maxsize=256)
 def _samples(pattern: str) -> tuple[str, ...]:
     try:
-        return tuple(dict.fromkeys(islice(_sequence(tree_of(pattern)), MOST)))
+        made = dict.fromkeys(islice(_sequence(tree_of(pattern)), MOST))
     except (re.error, NoSample, OverflowError, RecursionError):
         return ()
+    return tuple(text for text in made if text.isascii() or not any(ord(each) in _SURROGATES for each in text))
 
 
 def named(pattern: str) -> list[str]:
@@ -83,7 +84,7 @@ def tree_of(pattern: str) -> Any:
     """Parse the pattern, with RE2's classes in Python's syntax. A mistranslation yields samples without a match, and no
     harm.
     """
-    for name, characters in _posix.items():
+    for name, characters in _posix.items() if "[:" in pattern else ():
         pattern = pattern.replace(f"[:{name}:]", characters)
     pattern = re.sub(r"\\x\{([0-9A-Fa-f]{1,6})\}", lambda found: f"\\U{int(found[1], 16):08x}", pattern)
     with warnings.catch_warnings(action="ignore"):  # of sets that may mean something else in a Python to come
@@ -152,13 +153,19 @@ def _repeat(argument: Any) -> list[str]:
 
 
 def _in(argument: Any) -> list[str]:
-    if argument[0][0] is names.NEGATE:
-        excluded = argument[1:]
-        return [char for char in ALPHABET if not any(_has(item, char) for item in excluded)][:3]
-    characters = [char for char in ALPHABET if any(_has(item, char) for item in argument)][:3]
-    characters += [chr(value) for kind, value in argument if kind is names.LITERAL]
-    characters += [chr(end) for kind, value in argument if kind is names.RANGE for end in value]
-    return list(dict.fromkeys(characters))[:4]
+    return list(_of_class(tuple(argument)))
+
+
+@lru_cache(maxsize=256)
+def _of_class(items: tuple[Any, ...]) -> tuple[str, ...]:
+    """Return a few characters of a class. Many patterns have the same ones, such as `[a-z]`."""
+    if items[0][0] is names.NEGATE:
+        excluded = items[1:]
+        return tuple([char for char in ALPHABET if not any(_has(item, char) for item in excluded)][:3])
+    characters = [char for char in ALPHABET if any(_has(item, char) for item in items)][:3]
+    characters += [chr(value) for kind, value in items if kind is names.LITERAL]
+    characters += [chr(end) for kind, value in items if kind is names.RANGE for end in value]
+    return tuple(dict.fromkeys(characters))[:4]
 
 
 def _has(item: Any, char: str) -> bool:

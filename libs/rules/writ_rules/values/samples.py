@@ -60,14 +60,34 @@ def _candidates(hint: Any, types: frozenset[str], checks: tuple[Check, ...]) -> 
     texts = [value for value in (*suggested, *needed) if isinstance(value, str)]
     lengths = [check.limit for check in checks if isinstance(check, LengthCheck)]
     more = [value for length in lengths for value in _of_length(length, texts, suggested)]
+    found = _of_suggested(hint) | _by_content(hint, [*needed, *more])
     if texts or "string" in types:
+        own = [text + "x" for text in needed if isinstance(text, str)]
+        found |= _of_generic(hint) | _by_content(hint, own)
         more += [*GENERIC, *(text + "x" for text in texts)]
-        more += _of_patterns(hint, checks, [*texts, *more])
-    by_content: dict[bytes, Any] = {}
-    for value in (*suggested, *needed, *more):
-        for made in taken(hint, [value]) if value is not None else ():
-            by_content.setdefault(json.encode(made) + type(made).__name__.encode(), made)
-    return tuple(by_content.values())
+        found |= _by_content(hint, _of_patterns(hint, checks, [*texts, *more]))
+    return tuple(found.values())
+
+
+@lru_cache(maxsize=64)
+def _of_suggested(hint: Any) -> dict[str | bytes, Any]:
+    """Return what the type makes of the values that it suggests, by content."""
+    return _by_content(hint, _suggested(hint))
+
+
+@lru_cache(maxsize=64)
+def _of_generic(hint: Any) -> dict[str | bytes, Any]:
+    """Return the same of texts that are tried for each parameter of the type, whatever rules say of it."""
+    return _by_content(hint, [*GENERIC, *(text + "x" for text in _suggested(hint) if isinstance(text, str))])
+
+
+def _by_content(hint: Any, values: Iterable[Any]) -> dict[str | bytes, Any]:
+    return {_content(made): made for made in taken(hint, (value for value in values if value is not None))}
+
+
+def _content(value: Any) -> str | bytes:
+    """Return what is equal for equal values of one type; a text is its own content."""
+    return value if isinstance(value, str) else json.encode(value) + type(value).__name__.encode()
 
 
 @lru_cache(maxsize=256)
