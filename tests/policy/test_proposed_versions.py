@@ -22,6 +22,7 @@ from writ_policy.analysis_process import job_handlers
 from writ_policy.analysis_process.job_handlers import perform
 from writ_policy.analysis_process.jobs import DocumentCheck, Job, ProposedDocument
 from writ_policy.state import loading
+from writ_rules import policy_reader
 from writ_rules.engine.compile import Policy
 from writ_rules.loading import compile_document
 from writ_testing.eventually import eventually
@@ -109,7 +110,7 @@ async def test_service_compiles_a_proposal_only_once_nothing_but_its_record_is_m
         compiled.append(text.name)
         return compile_document(text, *arguments, **keys)
 
-    monkeypatch.setattr(loading, "compile_document", counted)
+    monkeypatch.setattr(policy_reader, "compile_document", counted)
     subject = asking.signed(
         asking.subject("policy_publish", "writ", parameters={"document": LARGE, "reason": "r"}, simulate=True)
     )
@@ -125,7 +126,7 @@ async def test_service_compiles_a_proposal_only_once_nothing_but_its_record_is_m
 async def test_documents_with_mistakes_are_not_compiled_in_the_service(
     asking: Asking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "compile_document", None)
+    monkeypatch.setattr(policy_reader, "compile_document", None)
     code, message = await error_of(asking, document({"name": "odd", "operations": ["service_burn"], "allowed": True}))
     assert (code, message) == ("invalid_document", "the document does not load: a mistake in line 14, column 7")
 

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -28,12 +29,15 @@ from writ_runtime.files.watched_file import stamp
 from writ_runtime.journal.security_events import SecurityEvents, SecurityFinding
 from writ_runtime.logs import Log
 from writ_runtime.plugins.entry_points import load_catalogue
+from writ_runtime.short_process import run_once
 
 if TYPE_CHECKING:
     from writ_rules.second_decisions.checker import Checker, SecondDecision
     from writ_rules.second_decisions.file_history import FileHistory
 
 CHECK_EVERY = 1.0
+NICE = 10
+"""By how much the priority of the process that compiles a large policy is lower than that of services."""
 AFTER = 5.0
 """Seconds from an event to its second decision. By then this replica has also read a file that policy read just before
 the event.
@@ -51,6 +55,10 @@ VERDICTS = frozenset({"approval_given", "approved", "rejected"})
 """Kinds of events of which each is checked: people cause few of them."""
 
 _log = Log("writ.audit")
+
+
+def _compiled_here(name: str, error: Exception) -> None:
+    _log.warning("policy.compiled_here", name=name, reason=str(error))
 
 
 class Chosen(Struct, frozen=True):
@@ -198,13 +206,17 @@ class DecisionSamples:
         return {path: FileHistory(self._config.state_dir / FOLDER, path) for path in paths}
 
     def _checker(self, histories: "dict[Path, FileHistory]") -> "Checker":
+        from writ_rules.policy_reader import PolicyReader  # noqa: PLC0415 - the engine is large
         from writ_rules.second_decisions.checker import Checker  # noqa: PLC0415 - the engine is large
 
         inventory, principals = histories.values()
+        catalogue = load_catalogue()
+        run = partial(run_once, "writ_audit.compiler_process")
+        read = PolicyReader(catalogue, "permissive", run, _compiled_here, nice=NICE)
         return Checker(
             self._bus.journal,
             self._bus.policies,
-            load_catalogue(),
+            catalogue,
             inventory,
             principals,
             events=self._keys.events,
@@ -213,6 +225,7 @@ class DecisionSamples:
             now=self._clock,
             people=self._people,
             set_forward=self._server.set_forward,
+            compile_text=lambda data, name: read(data, name, compared=False)[0],
         )
 
     async def _check(self, checker: "Checker", chosen: Chosen) -> None:

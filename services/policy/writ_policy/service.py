@@ -38,6 +38,7 @@ from writ_policy.state import control_views
 from writ_policy.state.control_follower import INTERVAL, ControlFollower
 from writ_policy.state.credentials_file import CredentialsFile
 from writ_policy.state.loading import Compiler
+from writ_policy.state.missing_names import MissingNames
 from writ_policy.state.sources import PolicySources
 from writ_policy.versions.proposed_versions import ProposedVersions
 from writ_policy.versions.stored_versions import Versions
@@ -100,10 +101,11 @@ class PolicyService:
         directory = known_directory(config.state_dir, config.people_key, config.installation)
         send_notice, measures = self._notifier.queue, self._measures
         people = CredentialsFile(config.people, directory, send_notice)
-        self._sources = PolicySources(
-            config, self._compiler, send_notice, measures.refused, measures.in_force, self._clock, people
-        )
         self._analysis_pool = AnalysisPool()
+        names = MissingNames(catalogue, config.mode, self._analysis_pool)
+        self._sources = PolicySources(
+            config, self._compiler, names, send_notice, measures.refused, measures.in_force, self._clock, people
+        )
         self._proposal_pool = AnalysisPool(nice=0)  # queries, which need no approval, do not delay a publish
         self._bus: WatchedBus | None = None
         self._versions: Versions | None = None

@@ -103,7 +103,7 @@ class _Side:
     """One of the two policies, with the texts of its rules, by which unchanged rules are recognised."""
 
     def __init__(self, policy: Policy) -> None:
-        file = policy.file
+        file = policy.source
         self.policy = policy
         self.rules = {rule.name: rule for rule in every_rule(policy)}
         entry = json.decode(json.encode(file.policies))

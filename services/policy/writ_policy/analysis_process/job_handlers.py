@@ -19,13 +19,15 @@ from writ_policy.analysis_process.jobs import (
     Job,
     JobResult,
     Kind,
+    MissingNamesReply,
     ProposedDocument,
     less_of,
 )
 from writ_rules import replies
 from writ_rules.analysis.lockout import lockouts
 from writ_rules.engine.decisions.reach import about
-from writ_rules.loading import Mode, compile_document
+from writ_rules.lint.installation_lint import lint_with, texts
+from writ_rules.loading import Mode, compile_document, shaped
 from writ_rules.setting import PolicySource, Setting, setting
 from writ_rules.validation import ValidationContext, validate_text
 from writ_runtime.files.watched_file import refusal
@@ -44,6 +46,7 @@ def perform(job: Job, catalogue: Catalogue) -> JobResult:
         "who_can": _who_can,
         "diff": _diff,
         "check": _check,
+        "names": _names,
     }
     try:
         return JobResult(answer=Raw(fitting(work[job.kind](job, catalogue))))
@@ -124,6 +127,12 @@ def _check(job: Job, catalogue: Catalogue) -> Struct:
         reason=f"the {query.name} would lock this installation: {found[0].text}"[:1000] if found else "",
         problems=[(1, 1, one.text[:500]) for one in found],
     )
+
+
+def _names(job: Job, catalogue: Catalogue) -> Struct:
+    file = shaped(_document(job.policy, "policy"), catalogue, "permissive")
+    found = lint_with(file, catalogue, targets=job.targets, principals=job.principals, people=job.people())
+    return MissingNamesReply(findings=texts(found))
 
 
 def _refused(name: str, error: ConfigError) -> DocumentCheck:

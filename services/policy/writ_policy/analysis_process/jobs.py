@@ -11,7 +11,7 @@ from writ_contracts.people.credentials import Presence
 from writ_rules.engine.people import People, people_of
 from writ_rules.loading import Mode
 
-Kind = Literal["validate", "test", "allowed", "who_can", "diff", "check"]
+Kind = Literal["validate", "test", "allowed", "who_can", "diff", "check", "names"]
 LARGEST_ANSWER = 1_500_000
 """The most bytes of a reply. The NATS server accepts messages up to 2 MB."""
 
@@ -37,6 +37,12 @@ class DocumentCheck(Struct, frozen=True, kw_only=True):
 
     reason: str = ""
     problems: list[tuple[int, int, str]] = field(default_factory=list)
+
+
+class MissingNamesReply(Struct, frozen=True, kw_only=True):
+    """The reply to `names`: what in the policy in force names nothing of the installation."""
+
+    findings: list[str] = field(default_factory=list)
 
 
 class Job(Struct, frozen=True, kw_only=True):

@@ -21,6 +21,7 @@ from writ_documents.document import FileErrors
 from writ_policy.config import PolicyConfig
 from writ_policy.state.credentials_file import CredentialsFile
 from writ_policy.state.loading import Compiler, FileReading, with_digest
+from writ_policy.state.missing_names import MissingNames
 from writ_policy.state.snapshot import PolicySnapshot, compose
 from writ_policy.versions.stored_versions import Versions
 from writ_runtime.files.watched_file import WatchedFile
@@ -46,6 +47,7 @@ class PolicySources:
         self,
         config: PolicyConfig,
         compiler: Compiler,
+        names: MissingNames,
         send_notice: Callable[[Notice], None],
         on_refusal: Callable[[str], None],
         on_change: Callable[[PolicySnapshot], None],
@@ -58,7 +60,7 @@ class PolicySources:
         self._send_notice, self._on_refusal, self._on_change = send_notice, on_refusal, on_change
         self._clock = clock
         self._installation = config.installation
-        self._compiler = compiler
+        self._names = names
         self.people = people
         self._policy_path = config.policy
         self._file = WatchedFile(config.policy, compiler.read)
@@ -75,7 +77,6 @@ class PolicySources:
         self._snapshot: PolicySnapshot | None = None
         self._made_of: list[Any] = []
         self._changes: Changes = tuple
-        self._warned: PolicySnapshot | None = None
         self._checked = False
         """No file had changed in this turn of the event loop."""
 
@@ -144,7 +145,8 @@ class PolicySources:
     async def follow(self) -> None:
         """Read every half second until cancelled, so that a bad file is reported even without requests."""
         while True:
-            await self._warn()
+            if self._snapshot is not None:
+                await self._names.warn(self._snapshot)
             await asyncio.sleep(INTERVAL)
             try:
                 await self.refresh(again=True)
@@ -219,19 +221,6 @@ class PolicySources:
         snapshot = compose(self._installation, versions.current, *known)
         self._on_change(snapshot)
         return snapshot
-
-    async def _warn(self) -> None:
-        """Warn of names that a new snapshot lacks. In a thread, since thousands of rules take seconds and decisions
-        must go on.
-        """
-        snapshot = self._snapshot
-        if snapshot is not None and snapshot is not self._warned:
-            self._warned = snapshot
-            among = snapshot.targets.values(), snapshot.principals.values(), snapshot.people
-            try:
-                await asyncio.to_thread(self._compiler.warn, snapshot.policy, *among)
-            except Exception as error:  # noqa: BLE001 - decisions do not need it
-                _log.error("policy.lint_defect", exception=error, effect="missing names in the policy are not reported")
 
 
 def _same(values: list[Any], others: list[Any]) -> bool:

@@ -5,42 +5,65 @@ The pattern is compiled as bytes: re2 for Python spends most of a match on trans
 rule pass.
 """
 
+from collections.abc import Callable
+
 import re2
+from msgspec import Struct
 
 MOST_KEPT = 10_000_000
 """Size of the compiled patterns that are kept: 10 to 20 bytes each."""
 OVERHEAD = 100
+LARGE = 2_000
+"""Size from which a checked pattern is compiled before its first use, which would take more than a millisecond."""
 
 
 class PatternTooLargeError(ValueError):
     """Raised for a pattern whose program RE2 refuses. It has taken as long as the largest one that it accepts."""
 
 
+class CheckedPattern(Struct, frozen=True):
+    """A pattern that another process has compiled. `deny`: of a deny rule, or a glob."""
+
+    text: str
+    deny: bool
+    size: int
+
+
 class Pattern:
     """A compiled pattern. `size`: the instructions of its program, and `OVERHEAD`."""
 
-    __slots__ = ("_match", "size", "text")
+    __slots__ = ("_match", "deny", "size", "text")
 
-    def __init__(self, text: str, *, dot_takes_newline: bool) -> None:
-        """Raises ValueError for syntax missing in RE2: look-around and back references."""
+    def __init__(self, text: str, *, dot_takes_newline: bool, size: int = 0) -> None:
+        """Raises ValueError for syntax missing in RE2: look-around and back references. With its `size` known it is
+        compiled on its first use: 10,000 small programs take 20 MB, and most are of rules that no request reaches.
+        """
+        self.text = text
+        self.deny = dot_takes_newline
+        self.size = size
+        self._match: Callable[[bytes], object] | None = None if size else self._compile()
+
+    def covers(self, value: str) -> bool:
+        """Return whether it matches the whole of `value`; raises UnicodeEncodeError for text UTF-8 cannot carry."""
+        match = self._match or self._compile()
+        return match(value.encode()) is not None
+
+    def _compile(self) -> Callable[[bytes], object]:
         options = re2.Options()
         options.never_capture = True
         options.log_errors = False
-        options.dot_nl = dot_takes_newline
+        options.dot_nl = self.deny
         try:
-            compiled = re2.compile(text.encode(), options)
+            compiled = re2.compile(self.text.encode(), options)
         except re2.error as error:
             message = error.args[0] if error.args else ""
             reason = message.decode() if isinstance(message, bytes) else str(message)
             kind = PatternTooLargeError if "too large" in reason else ValueError
             raise kind(f"not a regular expression (RE2): {reason}") from error
-        self._match = compiled.fullmatch
-        self.size: int = compiled.programsize + OVERHEAD
-        self.text = text
-
-    def covers(self, value: str) -> bool:
-        """Return whether it matches the whole of `value`; raises UnicodeEncodeError for text UTF-8 cannot carry."""
-        return self._match(value.encode()) is not None
+        self.size = compiled.programsize + OVERHEAD
+        match: Callable[[bytes], object] = compiled.fullmatch
+        self._match = match
+        return match
 
 
 class KeptPatterns:
@@ -54,26 +77,48 @@ class KeptPatterns:
         """Return the pattern. Raises ValueError."""
         known = self._patterns.get((text, deny))
         if known is None:
-            known = Pattern(text, dot_takes_newline=deny)
-            if self._size + known.size > MOST_KEPT:
-                self._patterns.clear()
-                self._size = 0
-            self._patterns[text, deny] = known
-            self._size += known.size
+            known = self._keep(Pattern(text, dot_takes_newline=deny))
         return known
 
+    def add(self, checked: CheckedPattern) -> bool:
+        """Keep a pattern that another process compiled; a large one is compiled here, too. Return whether it was."""
+        if (checked.text, checked.deny) in self._patterns:
+            return False
+        is_large = checked.size >= LARGE
+        size = 0 if is_large else checked.size
+        self._keep(Pattern(checked.text, dot_takes_newline=checked.deny, size=size))
+        return is_large
 
-_kept = KeptPatterns()
+    def _keep(self, pattern: Pattern) -> Pattern:
+        if self._size + pattern.size > MOST_KEPT:
+            self._patterns.clear()
+            self._size = 0
+        self._patterns[pattern.text, pattern.deny] = pattern
+        self._size += pattern.size
+        return pattern
+
+    def drop_small(self) -> None:
+        """Keep only those that take long to compile: the others stay with the policies that have them."""
+        self._patterns = {key: one for key, one in self._patterns.items() if one.size >= LARGE}
+        self._size = sum(one.size for one in self._patterns.values())
+
+    def checked(self) -> list[CheckedPattern]:
+        """Return all, for another process."""
+        return [CheckedPattern(one.text, one.deny, one.size) for one in self._patterns.values()]
+
+
+KEPT = KeptPatterns()
+"""The patterns of this process."""
 
 
 def pattern(text: str, *, deny: bool) -> Pattern:
     """Return the pattern of a rule; raises ValueError. In a deny rule `.` covers a newline too, which would otherwise
     evade it.
     """
-    return _kept.find(text, deny=deny)
+    return KEPT.find(text, deny=deny)
 
 
 def glob(text: str) -> Pattern:
     """Return a pattern with `*` and `?` as in file names; all other characters are literal."""
     escaped = re2.escape(text).replace(r"\*", ".*").replace(r"\?", ".")
-    return _kept.find(escaped, deny=True)
+    return KEPT.find(escaped, deny=True)

@@ -1,0 +1,67 @@
+"""A compiled policy in few bytes, as one process passes it to another.
+
+It holds what a policy is compiled from, checked, with groups in place of their names and without disabled rules. So the
+same code compiles the rules on both sides. What takes most time and memory is done before: to parse the document, to
+find its mistakes, and to compile its patterns, of which a service compiles a small one on its first use.
+"""
+
+from collections.abc import Callable, Iterator
+from mmap import mmap
+
+from msgspec import Raw, Struct, msgpack, structs
+
+from writ_contracts.operations import Catalogue
+from writ_documents.document import FileProblem
+from writ_rules.engine.clauses.patterns import KEPT, CheckedPattern
+from writ_rules.engine.compile import Policy, PolicyParts
+from writ_rules.engine.policy_file.format import PlacedRule, PolicyEntry
+from writ_rules.engine.policy_file.groups import placed
+
+
+class PreparedPolicy(Struct, frozen=True, kw_only=True):
+    """`entry` is the policy without its rules. `rules` are of `PlacedRule`. `warnings`: the findings of lint."""
+
+    entry: PolicyEntry
+    rules: list[Raw]
+    patterns: list[CheckedPattern]
+    excused: tuple[str, ...]
+    warnings: list[FileProblem]
+
+
+def prepared(policy: Policy, warnings: list[FileProblem]) -> bytes:
+    """Return a policy that was compiled here from its document. Raises ValueError and OverflowError for values that
+    MessagePack lacks.
+    """
+    entry = policy.source.policies
+    rules = [Raw(msgpack.encode(item)) for item in placed(entry) if item.entry.enabled]
+    without = structs.replace(entry, groups=None, global_policies=None, role_policies=None, emergency_policies=None)
+    return msgpack.encode(
+        PreparedPolicy(entry=without, rules=rules, patterns=KEPT.checked(), excused=policy.excused, warnings=warnings)
+    )
+
+
+def policy_in(
+    data: bytes | mmap, catalogue: Catalogue, on_pattern: Callable[[int], None]
+) -> tuple[Policy, list[FileProblem]]:
+    """Return a prepared policy and its warnings. `on_pattern` receives the size of each large pattern once it is
+    compiled.
+
+    Raises ValueError and MsgspecError for one that another release or other plugins prepared.
+    """
+    known = msgpack.decode(data, type=PreparedPolicy)
+    for pattern in known.patterns:
+        if KEPT.add(pattern):
+            on_pattern(pattern.size)
+    try:
+        parts = PolicyParts(known.entry, _rules(known.rules), catalogue)
+    finally:
+        KEPT.drop_small()
+    if parts.findings:
+        raise ValueError(f"not prepared by this release: {parts.findings[0].message}")
+    return structs.replace(parts.policy(None), excused=known.excused), known.warnings
+
+
+def _rules(listed: list[Raw]) -> Iterator[PlacedRule]:
+    """Decode each rule only when it is compiled, so that its temporary parts reuse the memory of the one before."""
+    decoder = msgpack.Decoder(PlacedRule)
+    return (decoder.decode(one) for one in listed)
