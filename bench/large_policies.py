@@ -19,13 +19,12 @@ from bench.end_to_end import ENVIRON, Requester, resident
 from bench.growth import again
 from bench.scale import connected
 from bench.timing import measure, pause
-from writ_documents import yaml_file
 from writ_installation.processes.readiness import read_run_file
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation, open_policy, prepare, running_installation
 
 DECIDERS, ALIVE = ("policy", "audit"), ("policy", "audit", "executor")
-RULES, VERSIONS, OPERATIONS = 10_000, 10, 50
+RULES, VERSIONS, OPERATIONS = 10_000, 3, 50
 SETTINGS = {**ENVIRON, "WRIT_RECHECK_ONE_IN": "1", "WRIT_RECHECK_RATE": "1"}
 HEARD_EVERY = 0.002
 WAITING = 12
@@ -51,32 +50,41 @@ class LargePolicies(Struct, frozen=True, kw_only=True):
     waits: dict[str, LongestWaits]
 
 
+RULE = """\
+    - name: rule-{version}-{number}
+      allowed: {allowed}
+      operations: [{operation}]
+      targets: [app{version}-{number}-*]
+      user_roles: [team-{team}]
+      parameter_constraints:
+        service_name: {{type: string, pattern: 'app{version}-{number}-[a-z]+'}}
+        timeout: {{type: int, max: {most}}}
+      time_restrictions:
+      - start_time: '06:00'
+        end_time: '22:00'
+        timezone: Europe/Berlin
+"""
+OPERATIONS_OF_RULES = ("service_restart", "service_start", "service_stop", "service_status")
+
+
 def document(version: int, rules: int = RULES) -> str:
     """Return a policy like that of a large installation: a team's own services on its own targets, by day."""
-    added = [_rule(version, number) for number in range(rules)]
-    return yaml_file.dump(
-        {
-            "policies": {
-                **yaml_file.parse(open_policy(PUBLISHING).encode(), "p").data["policies"],
-                "role_policies": {"production": added},
-            }
-        }
+    return (
+        open_policy(PUBLISHING)
+        + "  role_policies:\n    production:\n"
+        + "".join(_rule(version, number) for number in range(rules))
     )
 
 
-def _rule(version: int, number: int) -> dict[str, Any]:
-    return {
-        "name": f"rule-{version}-{number}",
-        "allowed": number % 10 > 0,
-        "operations": [("service_restart", "service_start", "service_stop", "service_status")[number % 4]],
-        "targets": [f"app{version}-{number}-*"],
-        "user_roles": [f"team-{number % (RULES // 10)}"],
-        "parameter_constraints": {
-            "service_name": {"type": "string", "pattern": f"app{version}-{number}-[a-z]+"},
-            "timeout": {"type": "int", "max": (10, 40, 60)[number % 3]},
-        },
-        "time_restrictions": [{"start_time": "06:00", "end_time": "22:00", "timezone": "Europe/Berlin"}],
-    }
+def _rule(version: int, number: int) -> str:
+    return RULE.format(
+        version=version,
+        number=number,
+        allowed=str(number % 10 > 0).lower(),
+        operation=OPERATIONS_OF_RULES[number % 4],
+        team=number % (RULES // 10),
+        most=(10, 40, 60)[number % 3],
+    )
 
 
 async def run() -> LargePolicies:

@@ -39,6 +39,21 @@ async def test_missing_names_are_warned_of(
     assert done == jobs
 
 
+async def test_files_are_read_while_the_warnings_wait_behind_queries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy_reader, "SMALL", 0)
+    known, broker = files(tmp_path), Broker()
+    known.policy(*RULES, UNKNOWN)
+    async with replica(MemoryBus(broker), MemoryBus(broker), known) as asking, asking.service._analysis_pool._turn:
+        asking.files.write("policy", "policies: 7")
+
+        async def noticed() -> bool:
+            return asking.service._sources.file.error is not None
+
+        await eventually(noticed, what="the mistake in the file")
+
+
 async def test_a_process_that_cannot_find_them_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

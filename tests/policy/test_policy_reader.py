@@ -16,10 +16,12 @@ from writ_documents import yaml_file
 from writ_documents.document import FileErrors
 from writ_rules import policy_reader
 from writ_rules.engine.compile import Policy
-from writ_rules.loading import Mode, compile_document
+from writ_rules.loading import Mode, compile_document, compile_proposal
 from writ_rules.policy_reader import CompiledPolicy, PolicyReader
+from writ_rules.prepared import prepared
 from writ_runtime import subprocess_env
 from writ_runtime.short_process import run_once
+from writ_trust.digests import plain_digest
 
 RULES = 800
 RULE = """\
@@ -38,7 +40,7 @@ def text(*more: str, number: int = RULES) -> bytes:
     return ("policies:\n  name: large\n  global_policies:\n" + rules + "".join(more)).encode()
 
 
-def no_process(*_: object, **__: object) -> None:
+def no_process(*_: object, **__: object) -> Any:
     raise AssertionError("it took a process")
 
 
@@ -79,6 +81,27 @@ def test_mistakes_are_the_same_with_places_and_lines(more: str, mode: Any) -> No
         read(data, mode, compared=True)
     assert beside.value.found == here.value.found
     assert beside.value.problems == here.value.problems
+
+
+def test_prepared_form_of_the_document_takes_no_process_and_that_of_another_document_is_not_used() -> None:
+    data, failed = text(), list[str]()
+    document = yaml_file.parse(data, "p.yaml")
+    known = prepared(*compile_proposal(document, CATALOGUE, "permissive"), plain_digest(data))
+    read_known = PolicyReader(CATALOGUE, "permissive", no_process, lambda name, _: failed.append(name))
+    made, _ = read_known(data, "same", compared=False, known=known)
+    assert (made.rules, made.file, failed) == (RULES, None, [])
+    other = text(number=RULES + 1)
+    made, _ = read_known(other, "other", compared=False, known=known)
+    assert (made.rules, made.file is None, failed) == (RULES + 1, False, ["other"])
+
+
+def test_warnings_of_a_proposal_are_those_of_its_version() -> None:
+    data = text(RULE.format(number=7).replace("rule-7", "again").replace("true", "false"), number=10)
+    document = yaml_file.parse(data, "p.yaml")
+    first, warnings = compile_proposal(document, CATALOGUE, "permissive")
+    second, expected = compile_document(document, CATALOGUE, "permissive", compared=False)
+    assert (warnings, first.excused) == (expected, second.excused)
+    assert len(compile_document(document, CATALOGUE, "permissive")[1]) > len(expected)
 
 
 @pytest.mark.parametrize("compared", [True, False])

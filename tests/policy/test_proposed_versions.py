@@ -123,6 +123,24 @@ async def test_service_compiles_a_proposal_only_once_nothing_but_its_record_is_m
     assert compiled == ["document"], "it waits for an approval, which may never come"
 
 
+async def test_large_proposal_is_compiled_from_what_its_check_prepared(asking: Asking) -> None:
+    def not_again(**_: object) -> None:
+        raise AssertionError("it was parsed again")
+
+    listed = ({**RULES[0], "name": f"rule-{at}", "targets": [f"app{at}-{'x' * 40}-*"]} for at in range(1000))
+    many = document(*RULES, *listed)
+    assert len(many) > policy_reader.SMALL
+    asking.service._compiler._read._run = not_again  # type: ignore[assignment]
+    await publish(asking, many)
+    versions = asking.service._versions
+    assert versions is not None
+    await versions.read()
+    current = versions.current
+    assert current is not None
+    assert (current.policy.rules > 1000, current.policy.file) == (True, None)
+    assert current.stored.document == many
+
+
 async def test_documents_with_mistakes_are_not_compiled_in_the_service(
     asking: Asking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,7 +161,7 @@ def test_check_that_fails_is_reported(monkeypatch: pytest.MonkeyPatch, error: Ex
         raise error
 
     assert msgspec.json.decode(check(OPEN).answer, type=DocumentCheck).reason == ""
-    monkeypatch.setattr(job_handlers, "compile_document", failing)
+    monkeypatch.setattr(job_handlers, "compile_proposal", failing)
     done = check(OPEN)
     if isinstance(error, MemoryError):
         assert (done.code, "too much memory: write fewer rules" in done.message) == ("oversize", True)

@@ -17,8 +17,10 @@ from writ_rules.engine.clauses.patterns import KEPT
 from writ_rules.engine.compile import Policy
 from writ_rules.loading import compile_document
 from writ_rules.prepared import policy_in, prepared
+from writ_trust.digests import plain_digest
 
 POLICIES, QUESTIONS = 150, 10
+DIGEST = plain_digest(b"the document")
 GROUPS = {"operations": {"services": ["service_restart", "service_stop"]}, "targets": {"web": ["web-1", "web-*"]}}
 
 
@@ -28,9 +30,9 @@ def no_pause(_: int) -> None:
 
 def passed(known: Policy) -> Policy:
     """Return the policy as it comes out of the other process."""
-    data = prepared(known, [])
+    data = prepared(known, [], DIGEST)
     KEPT.drop_small()
-    return policy_in(data, CATALOGUE, no_pause)[0]
+    return policy_in(data, DIGEST, CATALOGUE, no_pause)[0]
 
 
 def whole(made: Policy, question: Data, facts: Data) -> object:
@@ -67,12 +69,12 @@ def test_prepared_policy_has_groups_disabled_rules_and_what_its_version_is_excus
     text = yaml_file.dump({"policies": {"name": "test", "groups": GROUPS, "global_policies": rules}})
     document = yaml_file.parse(text.encode(), "policy.yaml")
     known, warnings = compile_document(document, CATALOGUE, "permissive")
-    data = prepared(known, warnings)
-    second, found = policy_in(data, CATALOGUE, no_pause)
+    data = prepared(known, warnings, DIGEST)
+    second, found = policy_in(data, DIGEST, CATALOGUE, no_pause)
     assert (second.rules, found, second.excused) == (2, warnings, known.excused)
     assert {one.name for listed in second.index.values() for one in listed} == {"grouped", "denied"}
     with pytest.raises(ValueError, match="is not kept"):
-        prepared(second, [])
+        prepared(second, [], DIGEST)
 
 
 def test_small_patterns_are_compiled_on_first_use_and_large_ones_before(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,11 +83,11 @@ def test_small_patterns_are_compiled_on_first_use_and_large_ones_before(monkeypa
         rule(name, "service_restart", parameter_constraints={"service_name": {"pattern": text}})
         for name, text in (("small", small), ("large", large))
     ]
-    data = prepared(policy(global_policies=rules), [])
+    data = prepared(policy(global_policies=rules), [], DIGEST)
     monkeypatch.setattr(patterns, "KEPT", kept := patterns.KeptPatterns())
     monkeypatch.setattr("writ_rules.prepared.KEPT", kept)
     paused = list[int]()
-    made, _ = policy_in(data, CATALOGUE, paused.append)
+    made, _ = policy_in(data, DIGEST, CATALOGUE, paused.append)
     [(large_one, small_one)] = [
         tuple(rule.conditions["service_restart"][-1].checks[-1].pattern for rule in rules)  # type: ignore[attr-defined]
         for (operation, role), rules in made.index.items()
@@ -104,9 +106,16 @@ def test_policy_prepared_with_other_plugins_is_refused() -> None:
     data = prepared(
         loaded(yaml_file.dump({"policies": {"name": "test", "global_policies": [rule("a", "reboot")]}}), "permissive"),
         [],
+        DIGEST,
     )
     broken = data.replace(b"\xaaevaluators\xc0", b"\xaaevaluators\x91\xa7unknown")
     assert broken != data
     assert evaluated["evaluators"] == ["unknown"]
     with pytest.raises(ValueError, match="no evaluator 'unknown'"):
-        policy_in(broken, Catalogue(BUILT_IN), no_pause)
+        policy_in(broken, DIGEST, Catalogue(BUILT_IN), no_pause)
+
+
+def test_policy_prepared_from_another_document_is_refused() -> None:
+    data = prepared(policy(global_policies=[rule("a", "service_restart")]), [], DIGEST)
+    with pytest.raises(ValueError, match="from another document"):
+        policy_in(data, plain_digest(b"another"), CATALOGUE, no_pause)

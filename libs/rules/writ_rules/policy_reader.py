@@ -26,6 +26,7 @@ from writ_documents.document import FileErrors, FileProblem
 from writ_rules.engine.compile import Policy
 from writ_rules.loading import Mode, compile_document
 from writ_rules.prepared import policy_in, prepared
+from writ_trust.digests import plain_digest
 
 SECONDS = 60.0
 MOST_MEMORY = 2 << 30
@@ -74,18 +75,20 @@ class PolicyReader:
         self._catalogue, self._mode, self._nice = catalogue, mode, nice
         self._run, self._on_failure = run, on_failure
 
-    def __call__(self, data: bytes, name: str, *, compared: bool) -> CompiledPolicy:
+    def __call__(self, data: bytes, name: str, *, compared: bool, known: bytes = b"") -> CompiledPolicy:
         """Return the policy in a document and its warnings. Raises FileErrors with all mistakes. `compared`: with the
-        lint of rules beside each other.
+        lint of rules beside each other. `known`: the document as another process has prepared it, if it has.
 
         A document is compiled here if the process fails: a stored version has to be enforced in any case.
         """
         if len(data) > SMALL:
             try:
+                if known:
+                    return self._policy_in(known, data)
                 return self._compiled_beside(data, name, compared=compared)
             except (OSError, ValueError, MsgspecError, subprocess.SubprocessError) as error:
                 self._on_failure(name, error)
-        with _collection_paused():
+        with collection_paused():
             document = yaml_file.parse(data, name, largest=MAX_DOCUMENT_BYTES)
             on_pattern = _Pauses().after
             return compile_document(document, self._catalogue, self._mode, compared=compared, on_pattern=on_pattern)
@@ -102,9 +105,11 @@ class PolicyReader:
         status, output = self._run(given=msgpack.encode(job), seconds=SECONDS, statuses=(0, REFUSED))
         if status == REFUSED:
             raise FileErrors(*msgpack.decode(output, type=list[FileProblem]))
-        with _collection_paused():
-            made = policy_in(output, self._catalogue, _Pauses().after)
-            del output
+        return self._policy_in(output, data)
+
+    def _policy_in(self, output: bytes | mmap, data: bytes) -> CompiledPolicy:
+        with collection_paused():
+            made = policy_in(output, plain_digest(data), self._catalogue, _Pauses().after)
             gc.freeze()  # or the collector would scan all rules on the event loop, for 0.3 s
         _return_freed_memory()
         return made
@@ -117,6 +122,7 @@ def work(load: Callable[[bool], Catalogue]) -> int:
     job = msgpack.decode(sys.stdin.buffer.read(), type=CompilerJob)
     os.nice(job.nice)
     resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
+    resource.setrlimit(resource.RLIMIT_CPU, (int(SECONDS), int(SECONDS)))  # nobody ends it once the service was killed
     answer = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a plugin prints is no policy
     gc.disable()  # until its end it needs most of its objects
@@ -124,7 +130,8 @@ def work(load: Callable[[bool], Catalogue]) -> int:
     catalogue = load(job.evaluators)
     try:
         document = yaml_file.parse(job.document, job.name, largest=MAX_DOCUMENT_BYTES)
-        data = prepared(*compile_document(document, catalogue, job.mode, compared=job.compared))
+        made, warnings = compile_document(document, catalogue, job.mode, compared=job.compared)
+        data = prepared(made, warnings, plain_digest(job.document))
     except FileErrors as errors:
         status, data = REFUSED, msgpack.encode(errors.found)
     with answer:
@@ -149,7 +156,7 @@ class _Pauses:
 
 
 @contextmanager
-def _collection_paused() -> Iterator[None]:
+def collection_paused() -> Iterator[None]:
     """Pause the garbage collector: a scan of a policy with 20,000 rules holds up decisions for 0.2 to 0.5 s."""
     was_enabled = gc.isenabled()
     gc.disable()

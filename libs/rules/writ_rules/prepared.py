@@ -10,6 +10,7 @@ from mmap import mmap
 
 from msgspec import Raw, Struct, msgpack, structs
 
+from writ_contracts.ids import Digest
 from writ_contracts.operations import Catalogue
 from writ_documents.document import FileProblem
 from writ_rules.engine.clauses.patterns import KEPT, CheckedPattern
@@ -18,9 +19,12 @@ from writ_rules.engine.policy_file.format import PlacedRule, PolicyEntry
 from writ_rules.engine.policy_file.groups import placed
 
 
-class PreparedPolicy(Struct, frozen=True, kw_only=True):
-    """`entry` is the policy without its rules. `rules` are of `PlacedRule`. `warnings`: the findings of lint."""
+class PreparedPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`digest` is that of the document, by which nobody uses it for another one. `entry` is the policy without its
+    rules. `rules` are of `PlacedRule`. `warnings`: the findings of lint.
+    """
 
+    digest: Digest
     entry: PolicyEntry
     rules: list[Raw]
     patterns: list[CheckedPattern]
@@ -28,27 +32,38 @@ class PreparedPolicy(Struct, frozen=True, kw_only=True):
     warnings: list[FileProblem]
 
 
-def prepared(policy: Policy, warnings: list[FileProblem]) -> bytes:
-    """Return a policy that was compiled here from its document. Raises ValueError and OverflowError for values that
-    MessagePack lacks.
+def prepared(policy: Policy, warnings: list[FileProblem], digest: Digest) -> bytes:
+    """Return a policy that was compiled here from the document with this digest.
+
+    Raises ValueError and OverflowError for values that MessagePack lacks.
     """
     entry = policy.source.policies
     rules = [Raw(msgpack.encode(item)) for item in placed(entry) if item.entry.enabled]
     without = structs.replace(entry, groups=None, global_policies=None, role_policies=None, emergency_policies=None)
     return msgpack.encode(
-        PreparedPolicy(entry=without, rules=rules, patterns=KEPT.checked(), excused=policy.excused, warnings=warnings)
+        PreparedPolicy(
+            digest=digest,
+            entry=without,
+            rules=rules,
+            patterns=KEPT.checked(),
+            excused=policy.excused,
+            warnings=warnings,
+        )
     )
 
 
 def policy_in(
-    data: bytes | mmap, catalogue: Catalogue, on_pattern: Callable[[int], None]
+    data: bytes | mmap, digest: Digest, catalogue: Catalogue, on_pattern: Callable[[int], None]
 ) -> tuple[Policy, list[FileProblem]]:
-    """Return a prepared policy and its warnings. `on_pattern` receives the size of each large pattern once it is
-    compiled.
+    """Return the prepared policy of the document with this digest, and its warnings. `on_pattern` receives the size of
+    each large pattern once it is compiled.
 
-    Raises ValueError and MsgspecError for one that another release or other plugins prepared.
+    Raises ValueError and MsgspecError for that of another document, and for one that another release or other plugins
+    prepared.
     """
     known = msgpack.decode(data, type=PreparedPolicy)
+    if known.digest != digest:
+        raise ValueError("prepared from another document")
     for pattern in known.patterns:
         if KEPT.add(pattern):
             on_pattern(pattern.size)

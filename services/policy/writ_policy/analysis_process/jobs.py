@@ -74,5 +74,7 @@ class JobResult(Struct, frozen=True, kw_only=True):
     """The reply in its wire form, or an error in place of it."""
 
     answer: Raw = Raw(b"null")
+    prepared: bytes = b""
+    """Beside the reply to a `check` that the document passed, if it is large: the policy in it, compressed."""
     code: str = ""
     message: str = ""

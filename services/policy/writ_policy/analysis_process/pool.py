@@ -45,8 +45,14 @@ class AnalysisPool:
         self._idle: asyncio.TimerHandle | None = None
 
     async def work(self, job: Job, kind: type[Answer]) -> Answer:
-        """Return the reply. Raises Invalid for a wrong or too slow query, Full if too many wait, WritError if the
-        process dies or sends something else.
+        """Return the reply. Raises errors as `result` does."""
+        return (await self.result(job, kind))[0]
+
+    async def result(self, job: Job, kind: type[Answer]) -> tuple[Answer, bytes]:
+        """Return the reply, and the prepared policy beside it, if there is one.
+
+        Raises Invalid for a wrong or too slow query, Full if too many wait, WritError if the process dies or sends
+        something else.
         """
         if self._waiting >= MOST_WAITING:
             raise Full("too many analysis queries are waiting: try again later", code="rate_limited")
@@ -56,7 +62,7 @@ class AnalysisPool:
                 done = await self._result_of(job)
                 if done.code:
                     raise Invalid(done.message, code=done.code)
-                return await self._decoded(done.answer, kind, job)
+                return await self._decoded(done.answer, kind, job), done.prepared
         finally:
             self._waiting -= 1
 

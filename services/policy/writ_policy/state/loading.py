@@ -57,23 +57,24 @@ class Compiler:
         self._read = PolicyReader(catalogue, mode, partial(run_once, "writ_policy.compiler_process"), _compiled_here)
         self._last: tuple[str, bool, Policy] | None = None
 
-    def __call__(self, text: str, name: str, *, compared: bool = False) -> Policy:
+    def __call__(self, text: str, name: str, *, compared: bool = False, known: bytes = b"") -> Policy:
         """Return the policy, and log warnings. Raises FileErrors with all mistakes, and ConfigError for a defect of the
         loader. `compared`: also with the lint of rules beside each other, which a stored version passed before.
+        `known`: the document as the process that checked it has prepared it.
         """
         last, data = self._last, text.encode(errors="surrogateescape")
         digest = hashlib.sha256(data).hexdigest()
         if last is not None and last[0] == digest and (last[1] or not compared):
             return last[2]
         try:
-            policy = self._compiled(data, name, compared=compared)
+            policy = self._compiled(data, name, compared=compared, known=known)
         except Exception as error:
             raise refusal(error, name) from error
         self._last = (digest, compared, policy)
         return policy
 
-    def _compiled(self, data: bytes, name: str, *, compared: bool) -> Policy:
-        policy, warnings = self._read(data, name, compared=compared)
+    def _compiled(self, data: bytes, name: str, *, compared: bool, known: bytes) -> Policy:
+        policy, warnings = self._read(data, name, compared=compared, known=known)
         for problem in warnings:
             _log.warning("policy.lint", finding=str(problem))
         _log.info("policy.loaded", source=name, name=policy.name, rules=policy.rules)

@@ -144,14 +144,19 @@ class PolicySources:
 
     async def follow(self) -> None:
         """Read every half second until cancelled, so that a bad file is reported even without requests."""
-        while True:
-            if self._snapshot is not None:
-                await self._names.warn(self._snapshot)
-            await asyncio.sleep(INTERVAL)
-            try:
-                await self.refresh(again=True)
-            except WritError as error:
-                _log.warning("sources.unread", error=str(error))
+        warning: asyncio.Task[None] | None = None
+        try:
+            while True:
+                if self._snapshot is not None and (warning is None or warning.done()):
+                    warning = asyncio.create_task(self._names.warn(self._snapshot))  # it may wait behind queries
+                await asyncio.sleep(INTERVAL)
+                try:
+                    await self.refresh(again=True)
+                except WritError as error:
+                    _log.warning("sources.unread", error=str(error))
+        finally:
+            if warning is not None:
+                warning.cancel()
 
     def problem(self, name: str) -> str | None:
         """Return the problem of the present file if an earlier version is in force, or None."""

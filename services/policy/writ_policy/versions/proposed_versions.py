@@ -6,11 +6,12 @@ once.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import Any
+import zlib
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from writ_contracts.errors import ConfigError, Invalid
 from writ_contracts.inventory import Principal
@@ -26,19 +27,41 @@ CHANGES = ("policy_publish", "policy_rollback")
 PASSED_SECONDS = 60.0
 
 
+class CompileProposal(Protocol):
+    """Compiles a document with this name, of which `known` is the prepared form, if there is one."""
+
+    def __call__(self, text: str, name: str, *, known: bytes = b"") -> Policy:
+        """Return the policy. Raises ConfigError."""
+
+
+class PassedCheck(Struct, frozen=True, eq=False):
+    """A document that passed the check, with its prepared form, and the people among whom it did."""
+
+    document: str
+    prepared: bytes
+    at: float
+    principals: Mapping[str, Principal]
+    people: People
+
+    def covers(self, document: str, principals: Mapping[str, Principal], people: People, now: float) -> bool:
+        """Return true if the document passed a moment ago: executors have it decided again before they store it."""
+        same_people = self.principals == principals and self.people is people
+        return self.document == document and same_people and abs(now - self.at) <= PASSED_SECONDS
+
+
 class ProposedVersions:
     """Checks documents to publish and versions to restore."""
 
-    def __init__(
-        self, versions: Versions, compile_text: Callable[[str, str], Policy], mode: Mode, pool: AnalysisPool
-    ) -> None:
-        """Check in `pool`, in this mode. `compile_text` receives a document and its name, and keeps the policy."""
+    def __init__(self, versions: Versions, compile_text: CompileProposal, mode: Mode, pool: AnalysisPool) -> None:
+        """Check in `pool`, in this mode. `compile_text` receives a document, its name and what the process prepared of
+        it, and keeps the policy.
+        """
         self._versions = versions
         self._compile = compile_text
         self._mode: Mode = mode
         self._pool = pool
         self._compiling = asyncio.Lock()
-        self._passed: tuple[str, float, Mapping[str, Principal], People] | None = None
+        self._passed: PassedCheck | None = None
 
     async def check(
         self,
@@ -67,11 +90,12 @@ class ProposedVersions:
             if number == current:
                 raise Invalid(f"version {number} is in force", code="conflict")
             document, name = await self._earlier(number), f"version {number}"
-        if not self._has_passed(document, principals, people, now):
-            await self._check(ProposedDocument(document=document, name=name), principals, people, now)
+        passed = self._passed
+        if passed is None or not passed.covers(document, principals, people, now):
+            passed = await self._check(ProposedDocument(document=document, name=name), principals, people, now)
         if compiles:
             async with self._compiling:
-                await asyncio.to_thread(self._prepare, document, name)
+                await asyncio.to_thread(self._prepare, passed, name)
 
     async def _earlier(self, number: int) -> str:
         version = await self._versions.find(number)
@@ -81,7 +105,7 @@ class ProposedVersions:
 
     async def _check(
         self, proposed: ProposedDocument, principals: Mapping[str, Principal], people: People, now: float
-    ) -> None:
+    ) -> PassedCheck:
         job = Job(
             kind="check",
             query=Raw(msgspec.json.encode(proposed)),
@@ -91,22 +115,16 @@ class ProposedVersions:
             presences=dict(people.presences or {}),
             solo=people.solo,
         )
-        done = await self._pool.work(job, DocumentCheck)
+        done, prepared = await self._pool.result(job, DocumentCheck)
         if done.reason:
             raise Invalid(done.reason, code="invalid_document", problems=done.problems)
-        self._passed = proposed.document, now, principals, people
+        self._passed = PassedCheck(proposed.document, prepared, now, principals, people)
+        return self._passed
 
-    def _has_passed(self, document: str, principals: Mapping[str, Principal], people: People, now: float) -> bool:
-        """Return true if the document passed a moment ago: executors have it decided again before they store it."""
-        if self._passed is None:
-            return False
-        passed, at, known, approvers = self._passed
-        same_people = known == principals and approvers is people
-        return passed == document and same_people and abs(now - at) <= PASSED_SECONDS
-
-    def _prepare(self, document: str, name: str) -> None:
+    def _prepare(self, passed: PassedCheck, name: str) -> None:
+        known = zlib.decompress(passed.prepared) if passed.prepared else b""
         try:
-            self._compile(document_in(document), name)
+            self._compile(document_in(passed.document), name, known=known)
         except ConfigError as error:
             problems = [(1, 1, str(error))]
             raise Invalid(f"the {name} does not load", code="invalid_document", problems=problems) from error

@@ -91,16 +91,20 @@ class KeptPatterns:
 
     def _keep(self, pattern: Pattern) -> Pattern:
         if self._size + pattern.size > MOST_KEPT:
-            self._patterns.clear()
-            self._size = 0
+            self.clear()
         self._patterns[pattern.text, pattern.deny] = pattern
         self._size += pattern.size
         return pattern
 
     def drop_small(self) -> None:
         """Keep only those that take long to compile: the others stay with the policies that have them."""
-        self._patterns = {key: one for key, one in self._patterns.items() if one.size >= LARGE}
+        known = list(self._patterns.items())  # at once: another thread may compile a policy
+        self._patterns = {key: one for key, one in known if one.size >= LARGE}
         self._size = sum(one.size for one in self._patterns.values())
+
+    def clear(self) -> None:
+        """Keep none, so that `checked` returns only those of the next policy."""
+        self._patterns, self._size = {}, 0
 
     def checked(self) -> list[CheckedPattern]:
         """Return all, for another process."""
