@@ -10,13 +10,14 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from msgspec import json
+from msgspec import json, msgpack
 
 from bench.bare_nats import bare_server, measure_peers
 from bench.timing import Sample, measure
 from writ_bus.port import Bus, Message
 from writ_client.context import Context, open_bus
 from writ_contracts import subjects
+from writ_contracts.wire import MSGPACK
 from writ_installation.nats.server import free_port
 from writ_testing.installations.installation import RunningInstallation, running_installation
 
@@ -60,8 +61,16 @@ class Requester:
         wanted = json.encode({"target": target, "parameters": parameters})
         await self._end(await self._bus.request(subjects.request(PRINCIPAL, operation), wanted, timeout=30))
 
+    async def ask_packed(self, operation: str, target: str, parameters: Mapping[str, object]) -> None:
+        """Do the same with a request in MessagePack, in which Writ's client sends large texts."""
+        wanted = msgpack.encode({"target": target, "parameters": parameters})
+        headers = {"Content-Type": MSGPACK}
+        subject = subjects.request(PRINCIPAL, operation)
+        await self._end(await self._bus.request(subject, wanted, timeout=30, headers=headers))
+
     async def _end(self, message: Message) -> None:
-        answer = json.decode(message.data)
+        packed = message.headers.get("Content-Type") == MSGPACK
+        answer = msgpack.decode(message.data) if packed else json.decode(message.data)
         operation_id = answer["operation_id"]
         if answer["error"] is not None:
             raise RuntimeError(str(answer["error"]))

@@ -1,5 +1,8 @@
 """`writ policy diff` of two files with 1,000 rules, of which 1, 100 or 1,000 changed, by the clause that differs.
 
+Of the shapes `users or targets`, one half differs by `users` and the other by `targets`, so each rule of one half meets
+each of the other. Changed rules have the opposite effect; with `approvals` they need that of another role.
+
 Bar: 3 s of processor time, the start of the command included. The peer is the same command on two equal files, which
 loads both and compares nothing. Times are those of the whole process, user and system, the best of some rounds.
 """
@@ -13,12 +16,16 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct, structs
 
-from bench.policy_shapes import rules
+from bench.policy_shapes import OPERATIONS, rules
 from writ_documents import yaml_file
-from writ_rules.engine.policy_file.format import PolicyDocument, PolicyEntry, RuleEntry
+from writ_rules.engine.policy_file.format import ApprovalEntry, PolicyDocument, PolicyEntry, RuleEntry
 
 RULES, CHANGED, ROUNDS = 1_000, (1, 100, 1_000), 3
-SHAPES = ("allowed_values", "targets: globs", "pattern", "target_tags", "target_attributes", "users", "all of them")
+MIXED, APPROVALS = "users or targets", "users or targets: approvals"
+SHAPES = (
+    *("allowed_values", "targets: globs", "pattern", "target_tags", "target_attributes", "users", "all of them"),
+    *(MIXED, APPROVALS),
+)
 WRIT = Path(sys.executable).with_name("writ")
 
 
@@ -50,15 +57,33 @@ def table(rows: list[Row]) -> str:
 
 
 def _measured(shape: str, folder: Path) -> list[Row]:
-    entries = rules(shape, RULES)
+    entries = _mixed(shape) if shape in (MIXED, APPROVALS) else rules(shape, RULES)
     old = _file(folder / "old.yaml", entries)
     new = {many: _file(folder / f"{many}.yaml", [*map(_turned, entries[:many]), *entries[many:]]) for many in CHANGED}
     start, equal = _seconds("--help"), _seconds(str(old), str(old))
     return [Row(shape, many, _seconds(str(old), str(file)), equal, start) for many, file in new.items()]
 
 
+def _mixed(shape: str) -> list[RuleEntry]:
+    approval = ApprovalEntry(approvers=["lead"]) if shape == APPROVALS else None
+    return [
+        RuleEntry(
+            name=f"rule-{at}",
+            allowed=True,
+            operations=[OPERATIONS[at // 2 % len(OPERATIONS)]],
+            target_roles=["production", "staging"],
+            approval=approval,
+            users=[f"user-{at}"] if at % 2 else None,
+            targets=None if at % 2 else [f"app{at}-*"],
+        )
+        for at in range(RULES)
+    ]
+
+
 def _turned(rule: RuleEntry) -> RuleEntry:
-    """Return the rule with the opposite effect."""
+    """Return the rule with the opposite effect, or with the approval of another role."""
+    if rule.approval is not None:
+        return structs.replace(rule, approval=ApprovalEntry(approvers=["security"]))
     return structs.replace(rule, allowed=not rule.allowed, requires_approval=False)
 
 

@@ -223,7 +223,8 @@ async def _files(
 
     writes: dict[str, Call] = {
         "write: **Writ's agent, warm**": lambda _: agent.run(TARGETS[0], "file_write", written()),
-        "write: **Writ end to end, warm**": lambda _: writ.ask("file_write", TARGETS[0], written()),
+        "write: **Writ end to end, warm**": lambda _: writ.ask_packed("file_write", TARGETS[0], written()),
+        "write: Writ end to end, a request in JSON": lambda _: writ.ask("file_write", TARGETS[0], written()),
     }
     reads: dict[str, Call] = {
         "read: **Writ's agent, warm**": lambda _: agent.run(TARGETS[0], "file_read", read),

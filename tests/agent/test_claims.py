@@ -3,14 +3,14 @@
 import asyncio
 import errno
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.agent.conftest import POOL, TARGET, World, until
 
-from writ_agent.verification import SentClaim
 from writ_agent.work import claims
 from writ_agent.work.worker import Worker
-from writ_bus.port import Bus, Delivery
+from writ_bus.port import Delivery
 from writ_contracts.agents import Claim, ClaimReply
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed
@@ -72,8 +72,8 @@ async def test_refusal_by_one_executor_is_not_final_while_another_may_have_grant
     monkeypatch.setattr("writ_agent.work.claims.REPEAT_SECONDS", 0.1)
     send_once, declined, turns = claims._send_once, asyncio.Event(), 0
 
-    async def noticed(bus: Bus, claimed: SentClaim, body: bytes) -> ClaimReply | None:
-        reply = await send_once(bus, claimed, body)
+    async def noticed(*claim: Any) -> ClaimReply | None:
+        reply = await send_once(*claim)
         if reply is not None and reply.error is not None:
             declined.set()
         return reply

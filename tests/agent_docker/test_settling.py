@@ -64,6 +64,14 @@ async def test_service_that_ends_with_status_0_and_no_restart_is_up(host: Engine
     assert done.outcome == "succeeded"
 
 
+async def test_deploy_that_the_engine_refuses_has_its_reason(host: EngineHost) -> None:
+    reason = 'invalid mount config for type "bind": bind source path does not exist: /srv/gone'
+    host.engine.fail("POST", "/containers/create", 400, times=9, message=reason)
+    done = await host.run("stack_deploy", ID, stack_name="shop", compose=TWO)
+    assert (done.outcome, done.code) == ("failed", "stack_not_up")
+    assert f"{reason}); up: nothing; not up: db (absent), web (absent)" in done.message
+
+
 def test_steady_time_begins_anew_with_each_start(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 10.0
     monkeypatch.setattr("writ_containers.containers.health_wait.time.monotonic", lambda: now)

@@ -9,12 +9,13 @@ import pytest
 from tests.agent_ssh.conftest import SshHost, ssh_host
 from tests.agent_ssh.test_connecting import code_of
 
+from writ_agent.backends import silence_watch
 from writ_agent_ssh.connection import ignored_messages, link
 from writ_agent_ssh.connection.host_keys import KnownHosts
-from writ_agent_ssh.host_sessions import silence_notices
 from writ_agent_ssh.host_sessions.session import HostopsSession
 from writ_agent_ssh.host_sessions.silence_notices import SilenceNotices
 from writ_agent_ssh.settings import JumpHost
+from writ_contracts.errors import Unreachable
 from writ_contracts.inventory import Target
 from writ_testing.eventually import eventually
 from writ_testing.peers.sshd import USER
@@ -156,7 +157,7 @@ async def test_one_address_behind_two_jump_hosts_is_two_machines(host: SshHost) 
 
 
 async def test_connection_that_waits_its_turn_is_reported_so(host: SshHost, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(silence_notices, "LATE_SECONDS", 0.05)
+    monkeypatch.setattr(silence_watch, "LATE_SECONDS", 0.05)
     starts, heard = HeldStarts(monkeypatch), ProgressRecorder()
     others = [asyncio.create_task(host.pool.session(target)) for target in targets(host, 4)]
 
@@ -166,7 +167,7 @@ async def test_connection_that_waits_its_turn_is_reported_so(host: SshHost, monk
     await eventually(four)
     run = asyncio.create_task(host.backend.run(host.task("network_status"), heard))
     await asyncio.wait_for(heard.first.wait(), 20)
-    assert heard.words == ["web1 waits while others connect to the same address. Nothing has run"]
+    assert heard.words == ["waits for its turn: others connect to the address of web1. Nothing has run"]
     assert heard.silences == []
     starts.let_go.set()
     await asyncio.gather(*others)
@@ -176,9 +177,9 @@ async def test_connection_that_waits_its_turn_is_reported_so(host: SshHost, monk
 async def test_connection_whose_turn_has_just_come_gets_the_whole_time_to_reply(
     host: SshHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(silence_notices, "LATE_SECONDS", 0.05)
+    monkeypatch.setattr(silence_watch, "LATE_SECONDS", 0.05)
     heard, looks = ProgressRecorder(), list[bool]()
-    notices = SilenceNotices(host.task("network_status"), heard, asyncio.get_running_loop().time() + 60)
+    notices = SilenceNotices(host.task("network_status"), heard)
 
     def is_queued() -> bool:
         looks.append(not looks)
@@ -192,18 +193,26 @@ async def test_connection_whose_turn_has_just_come_gets_the_whole_time_to_reply(
     assert looks == [True, False, False]
 
 
-async def test_wait_for_a_place_does_not_count_in_the_login_time_of_a_host(tmp_path: Path) -> None:
+async def test_wait_for_a_place_does_not_count_in_the_login_time_of_a_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Logins of targets behind it hold its places; it has not been asked yet."""
+
+    async def ask(*_: object) -> None:
+        raise Unreachable("it was asked")
+
+    monkeypatch.setattr(link, "_hop", ask)
     async with ssh_host(tmp_path / "host") as host:
-        direct = host.server.target(connection=host.server.connection(connect_timeout=1.0))
+        direct = host.server.target(connection=host.server.connection(connect_timeout=0.1))
         places = host.pool._logins[(("127.0.0.1", host.server.port),)]
         async with AsyncExitStack() as held:
             for _ in range(4):
                 await held.enter_async_context(places)
             asking = asyncio.create_task(host.pool.session(direct))
-            done, _ = await asyncio.wait({asking}, timeout=1.5)
+            done, _ = await asyncio.wait({asking}, timeout=0.5)
             assert not done
-        await asking
+        with pytest.raises(Unreachable, match="it was asked"):
+            await asking
 
 
 async def test_login_that_is_dropped_after_a_wait_for_its_place_is_tried_again(

@@ -13,7 +13,7 @@ from tests.agent_ssh.plain_host import ALWAYS, host_with, linked
 from tests.agent_ssh.test_breaks import begun, kill_sessions
 from tests.hostops.test_systemctl import SCRIPT, SHOWN
 
-from writ_agent.backends.port import TaskResult
+from writ_agent.backends.port import Failing, TaskResult
 from writ_agent.work.running import RunningOperation
 from writ_contracts.errors import WritError
 from writ_testing.eventually import eventually
@@ -155,6 +155,24 @@ async def test_a_test_of_the_target_shows_what_it_has(plain: PlainHost) -> None:
     assert found.operations == ["service_restart", "service_start", "service_status", "service_stop"]
     assert found.lacking["file_read"] == "the host has no python3 (3.9 or newer)"
     assert found.lacking["package_list"].startswith("dpkg-query is missing")
+
+
+async def test_what_cannot_succeed_is_named_with_the_code_and_message_of_a_run(plain: PlainHost) -> None:
+    plain.systemctl("echo 'systemd 257 (257.7-1)'")
+    fails = (await plain.ssh.backend.test_target(plain.ssh.target)).fails
+    assert {"file_read", "package_install", "package_list"} <= fails.keys()
+    assert "service_status" not in fails
+    with pytest.raises(WritError) as refused:
+        await plain.ssh.run("file_read", file_path=f"{plain.ssh.root}/a")
+    assert fails["file_read"] == Failing(refused.value.code, str(refused.value), dry_run=True)
+    listed = await plain.ssh.run("package_list")
+    assert fails["package_list"] == Failing(listed.code, listed.message, dry_run=True)
+    plain.dpkg()
+    plain.systemctl("true", shown="")
+    fails = (await plain.ssh.backend.test_target(plain.ssh.target)).fails
+    assert "package_list" not in fails
+    status = await plain.ssh.run("service_status", service_name="nginx")
+    assert fails["service_status"] == Failing(status.code, status.message, dry_run=True)
 
 
 async def test_a_host_that_has_systemctl_and_no_systemd_is_not_said_to_have_services(plain: PlainHost) -> None:

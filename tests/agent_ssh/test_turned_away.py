@@ -1,4 +1,4 @@
-"""An SSH server that disconnects before the handshake: its text is reported, and no text harms the agent."""
+"""An SSH server that is away or disconnects before the handshake: it is reported, and no text harms the agent."""
 
 import asyncio
 from contextlib import suppress
@@ -11,6 +11,7 @@ from tests.agent_ssh.test_connecting import code_of
 from writ_agent_ssh.enrolment import shown
 from writ_contracts.errors import WritError
 from writ_testing.eventually import eventually
+from writ_testing.peers.nats_server import free_port
 from writ_testing.peers.sshd import USER
 from writ_testing.peers.tcp_proxy import tcp_proxy
 
@@ -30,6 +31,13 @@ async def test_penalty_of_sshd_after_refused_logins_has_its_own_error(tmp_path: 
         with pytest.raises(WritError, match="refuses the connection: Not allowed at this time") as refused:
             await shown("127.0.0.1", host.server.port)
         assert refused.value.code == "turned_away"
+
+
+async def test_port_without_a_server_is_reported_in_the_words_of_the_system() -> None:
+    port = free_port()
+    with pytest.raises(WritError) as found:
+        await shown("127.0.0.1", port)
+    assert str(found.value) == f"127.0.0.1:{port} cannot be reached: Connection refused"
 
 
 async def test_connects_to_a_host_on_the_way_to_many_are_bounded_too(host: SshHost) -> None:

@@ -13,6 +13,7 @@ SHOWS = {
     "libs/bus/writ_bus/nats/services.py": "when the service began, for discovery",
     "libs/bus/writ_bus/tracing.py": "spans",
     "libs/runtime/writ_runtime/clocks.py": "the skew",
+    "libs/runtime/writ_runtime/health.py": "since when a check fails",
     "services/agent_ssh/writ_agent_ssh/startup/bootstrap.py": "files of the host that it runs on, by that host's clock",
     "services/agent_ssh/writ_agent_ssh/host_sessions/quarantine.py": "until when a host is left alone, by its clock",
     "services/agent_ssh/writ_agent_ssh/tailnet/tailscale.py": "when the key of a node expires, as the tailnet says",

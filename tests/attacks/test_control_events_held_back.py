@@ -17,11 +17,12 @@ from writ_contracts.decisions import Subject
 from writ_contracts.errors import Untrusted
 from writ_contracts.history.copied_control_events import CARRIED_FROM
 from writ_contracts.history.records import Record
+from writ_contracts.installation.known_changes import KnownChanges
 from writ_contracts.journal import ControlEvent
 from writ_contracts.signing import Signed
 from writ_contracts.wire import encode
 from writ_executor.journal.generations import control_events
-from writ_installation.files.principal_changes import KnownChanges, taken_in
+from writ_installation.files.principal_changes import taken_in
 from writ_proof.archive.signatures import Signatures
 from writ_proof.archive.write import control_digest
 from writ_testing.memory.broker import Broker

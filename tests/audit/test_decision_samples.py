@@ -45,9 +45,9 @@ async def sampling(
     asking: Asking, folder: Path, *, age: float = AFTER, indexed: int = 0, on: bool = True, **changed: Any
 ) -> AsyncIterator[tuple[DecisionSamples, Counted]]:
     """Yield running samples, which choose every decision, and what they count. `age`: of the events, in seconds.
-    `indexed`: the last event that an earlier process got. `changed`: other parts of the bus.
+    `indexed`: the last event that an earlier process got. `changed`: other parts of the bus; `alarmed` for findings.
     """
-    counted = Counted()
+    counted, alarmed = Counted(), changed.pop("alarmed", print)
     config = AuditConfig(
         nats_url="nats://127.0.0.1",
         installation="",
@@ -65,7 +65,7 @@ async def sampling(
         config,
         cast(Bus, SimpleNamespace(**parts)),
         PolicyKeys(config.policy_key, None),
-        SecurityEvents(parts["journal"], asking.clock, print),
+        SecurityEvents(parts["journal"], asking.clock, alarmed),
         counted.put_nowait,
         lambda: asking.clock.now + age,
         index,
@@ -170,6 +170,36 @@ async def test_a_verdict_that_waited_when_audit_ended_is_checked_once_by_the_nex
             await reached(tmp_path, second.sequence)
             assert counted.empty()
         assert await findings(asking) == [f"event {one.sequence}" for one in (first, second)]
+
+
+async def test_a_finding_made_again_after_a_rebuild_of_the_index_raises_no_second_alarm(tmp_path: Path) -> None:
+    async with publishable(tmp_path) as asking:
+        record, alarms = await forged_rejection(asking), list[str]()
+        for again in (False, True):
+            async with sampling(asking, tmp_path, alarmed=alarms.append) as (samples, counted):
+                samples.offer(record, again)
+                assert await counted.get() == "differs"
+        later = await forged_rejection(asking)  # received before a kill, and not checked then
+        async with sampling(asking, tmp_path, alarmed=alarms.append) as (samples, counted):
+            samples.offer(later, again=True)
+            assert await counted.get() == "differs"
+        assert alarms == ["broken_record", "broken_record"]
+        assert await findings(asking) == [f"event {one.sequence}" for one in (record, later)]
+
+
+async def test_a_sampled_decision_that_a_rebuild_of_the_index_finds_broken_raises_an_alarm(tmp_path: Path) -> None:
+    """It may not have been in the sample before. Another key than audit's can have stored the finding in advance."""
+    async with publishable(tmp_path) as asking:
+        about, alarms = asking.subject("file_delete", parameters={"file_path": "/srv/a"}), list[str]()
+        decision = await asking.decision(about)
+        assert decision.effect == "deny"
+        record = await recorded(asking, about, structs.replace(decision, effect="allow", code="allowed"))
+        for again in (False, True):
+            async with sampling(asking, tmp_path, alarmed=alarms.append) as (samples, counted):
+                samples.offer(record, again)
+                assert await counted.get() == "differs"
+                await reached(tmp_path, record.sequence)
+        assert alarms == ["broken_record", "broken_record"]
 
 
 async def test_a_sampled_decision_that_waited_when_audit_ended_is_checked_once_by_the_next_process(

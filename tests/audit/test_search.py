@@ -118,6 +118,12 @@ async def test_search_row_shows_the_state_of_the_operation(bus: MemoryBus, recor
     assert (row.first_sequence, row.requested_at, row.updated_at) == (5, 1_004.0, 1_004.0)
 
 
+async def test_search_row_says_that_it_was_a_dry_run(bus: MemoryBus, recorded: History) -> None:
+    number = await recorded.requested("alice", "a3", dry_run=True)
+    rows = (await search(bus, "alice", principal="alice")).rows
+    assert {row.operation_id for row in rows if row.dry_run} == {number}
+
+
 async def test_security_events_are_counted(bus: MemoryBus, recorded: History) -> None:
     row = (await search(bus, "alice", principal="bob")).rows[0]
     await recorded.security(operation=row.operation_id)

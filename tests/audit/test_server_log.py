@@ -3,6 +3,7 @@
 
 import asyncio
 import json
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -183,6 +184,117 @@ async def test_flood_of_violations_gives_few_events(followed: Followed) -> None:
     events = await followed.has("permission_violation", 5)
     assert len(events) == 5
     assert {one.principal for one in events} == {"bot"}
+
+
+GATEWAY = "GATEWAY_mcp"
+SERVED = """principals:
+  - {id: mcp, kind: gateway, key: %s}
+  - {id: bot, kind: agent, via: mcp, disabled: true, key: %s}
+"""
+
+
+async def test_gateway_that_sends_for_its_disabled_principal_is_not_taken_for_a_thief(
+    followed: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follower, "JUDGED_AFTER", 0.0)
+    followed.principals.write_text(SERVED % (KEY, Key(generate_seed()).public))
+    honest = [violation(f"writ.{one}", GATEWAY) for one in ("query.bot.targets", "request.bot.file_write")]
+    honest.append(violation("writ.event.op.bot.>", GATEWAY, verb="Subscription"))
+    await following(followed, lambda: append(followed.path, *honest))
+    events = await followed.has("authentication_failed", 3)
+    assert {one.principal for one in events} == {"bot"}
+    assert "gateway mcp" in events[0].detail
+    assert "for principal bot, which has no access now" in events[0].detail
+    assert followed.counted == ["authentication_failed"] * 3
+
+
+async def test_gateway_that_is_ahead_of_nats_after_a_change_causes_no_event(followed: Followed) -> None:
+    """The files say that `bot` is enabled, or that it is disabled, before NATS or the gateway knows."""
+    followed.principals.write_text(SERVED % (KEY, Key(generate_seed()).public))
+    lines = violation("writ.query.bot.targets", GATEWAY), violation("writ.query.alice.targets", GATEWAY)
+    await following(followed, lambda: append(followed.path, *lines))
+    [event] = await followed.has("permission_violation", 1)
+    assert "writ.query.alice.targets" in event.detail
+    assert followed.counted == ["authentication_failed", "permission_violation"]
+
+
+@pytest.fixture
+def served(followed: Followed) -> Followed:
+    """`bot` has been disabled for long."""
+    followed.principals.write_text(SERVED % (KEY, Key(generate_seed()).public))
+    long_ago = time.time() - 2 * follower.JUDGED_AFTER
+    os.utime(followed.principals, (long_ago, long_ago))
+    followed.log = followed.again()
+    return followed
+
+
+@pytest.mark.parametrize("number", [200, 1_000])
+async def test_refusals_of_a_disabled_principal_count_while_other_files_change(served: Followed, number: int) -> None:
+    served.config.write_text("# changed just now")
+    await following(served, lambda: append(served.path, *[violation("writ.query.bot.targets", GATEWAY)] * number))
+    await served.has("authentication_failed", 1)
+    await eventually(lambda: asyncio.sleep(0, len(served.counted) == number))
+    assert set(served.counted) == {"authentication_failed"}
+    assert await served.events("permission_violation") == []
+
+
+async def test_change_of_a_principal_by_an_operation_gives_nats_time(served: Followed) -> None:
+    changes = served.path.with_name("principal-changes.json")
+    changes.write_text("{}")
+    owners = KeyOwners(served.principals, served.path.with_name("agents.yaml"), served.config)
+    served.log = ServerLog(served.path, owners, served.security, served.counted.append, served.path.parent)
+    lines = violation("writ.query.bot.targets", GATEWAY), violation("writ.query.alice.targets", GATEWAY)
+    await following(served, lambda: append(served.path, *lines))
+    await served.has("permission_violation", 1)
+    assert served.counted == ["authentication_failed", "permission_violation"]
+    assert await served.events("authentication_failed") == []
+
+
+async def test_line_that_waits_when_audit_stops_is_no_violation(
+    served: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads, waits, release = list[int](), threading.Event(), threading.Event()
+    read = KeyOwners.read
+
+    def slow(owners: KeyOwners) -> None:
+        reads.append(1)
+        if len(reads) > 1:
+            waits.set()
+            release.wait(10)
+        read(owners)
+
+    monkeypatch.setattr(KeyOwners, "read", slow)
+    running = await following(served, lambda: append(served.path, violation("writ.query.bot.targets", GATEWAY)))
+    try:
+        await eventually(lambda: asyncio.sleep(0, waits.is_set()))
+        running.cancel()
+        await asyncio.wait([running])
+    finally:
+        release.set()
+    assert served.counted == ["authentication_failed"]
+
+
+async def test_gateway_that_tries_what_no_gateway_may_is_a_violation(followed: Followed) -> None:
+    """Somebody else's name, a request for people, a query that gateways have not, and a served name in other words."""
+    followed.principals.write_text(SERVED % (KEY, Key(generate_seed()).public))
+    subjects = [
+        "query.alice.targets",
+        "request.bot.approval_decide",
+        "approval.bot",
+        "query.bot.approvals",
+        "request.bot",
+    ]
+    forged = [violation(f"writ.{one}", GATEWAY) for one in subjects]
+    forged.append(violation("writ.query.bot.targets", GATEWAY, verb="Subscription"))
+    forged.append(violation("writ.query.bot.targets", "GATEWAY_other"))
+    forged.append(violation("writ.query.bot.targets", "REQ_mcp"))
+    await following(followed, lambda: append(followed.path, *forged))
+
+    async def all_counted() -> bool:
+        return len(followed.counted) == len(forged)
+
+    await eventually(all_counted)
+    assert set(followed.counted) == {"permission_violation"}
 
 
 async def test_late_replies_of_services_are_no_violations(followed: Followed) -> None:

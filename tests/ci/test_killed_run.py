@@ -47,7 +47,7 @@ from writ_testing.installations.detached import down_if_killed
 
 home = Home(Path({folder!r}) / ".writ")
 with down_if_killed(home.root):
-    print(asyncio.run(detach(home, ["--home", str(home.root), "--nats-port", "0"])).pid, flush=True)
+    print(asyncio.run(detach(home, ["--home", str(home.root), "--nats-port", "0"], print)).pid, flush=True)
     signal.pause()
 """
 COMMAND = """

@@ -330,7 +330,7 @@ async def test_completion_of_a_decision_offers_the_requests_that_one_may_decide_
     served.outcome = None
     own, theirs = operation_id("alice", "k"), operation_id("bob", "k")
     await command("run", "service_restart", "-t", "a", "service_name=nginx", "--no-wait", "--idempotency-key", "k")
-    pending = structs.replace(sample_of(PendingApproval), operation_id=theirs, principal="bob")
+    pending = structs.replace(sample_of(PendingApproval), operation_id=theirs, principal="bob", operation="file_write")
 
     async def reply(_: Message) -> bytes:
         return encode(ApprovalsReply(pending=[pending]))
@@ -346,4 +346,5 @@ async def test_completion_of_a_decision_offers_the_requests_that_one_may_decide_
 
     assert await offered("approve") == await offered("reject") == await offered("challenge") == [theirs]
     assert await offered("approve", theirs) == []
+    assert await offered("approve", theirs, "--parameter") == ["content=", "if_digest="]
     assert await offered("show") == [theirs, own]

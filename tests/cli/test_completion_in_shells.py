@@ -41,6 +41,8 @@ LINES = {
     "writ run service_restart --as=": "writ run service_restart --as=alice",
     "writ run --as=alice service_resta": "writ run --as=alice service_restart",
     "writ run service_restart service_n": "writ run service_restart service_name=",
+    "writ run backup_create quiesce=pau": "writ run backup_create quiesce=pause",
+    "writ audit search --columns who,outc": "writ audit search --columns who,outcome",
     "writ run service_restart timeout=service_n": "writ run service_restart timeout=service_n",
     "writ run service_restart timeout=5 service_n": "writ run service_restart timeout=5 service_name=",
     f"writ run  service_restart{LEFT * len(' service_restart')}file_del": "writ run file_delete service_restart",

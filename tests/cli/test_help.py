@@ -248,20 +248,6 @@ def test_shell_completes_names_in_filters_and_questions(home: Path) -> None:
     assert "unit=" not in completed(home, "audit", "search", "--operation", "service_restart", "-p")
 
 
-COMPLETED = {"--target", "--principal", "--operation", "--tag", "operation", "operations"}
-COMPLETED |= {"--pool", "--param", "--retry", "processes", "version"}
-
-
-def test_every_option_and_argument_with_a_name_is_completed() -> None:
-    bare = [
-        f"{' '.join(path)} {parameter.name}"
-        for path, command in commands(cli)
-        for parameter in command.params
-        if COMPLETED.intersection((*parameter.opts, parameter.name)) and parameter._custom_shell_complete is None
-    ]
-    assert bare == []
-
-
 def test_shell_completes_nothing_where_nothing_runs(home: Path, tmp_path: Path) -> None:
     assert completed(home, "op", "show", last="") == []
     assert completed(home, "stop", "lift", last="") == []

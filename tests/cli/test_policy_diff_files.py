@@ -118,6 +118,18 @@ def test_diff_names_a_changed_rule_that_decides_nothing_differently(bare: CliRun
     assert shown.stdout.endswith("\nno decision changes; no request had to be compared\n")
 
 
+def test_a_comparison_that_is_not_complete_has_another_exit_status(bare: CliRunner, tmp_path: Path) -> None:
+    def named(pattern: str) -> dict[str, Any]:
+        return {**RESTARTS, "parameter_constraints": {"service_name": {"pattern": pattern}}}
+
+    old, new = (file_of(tmp_path / f"{at}.json", named(text)) for at, text in enumerate(("[a-z]{2}.*", "[a-z]{2,}.*")))
+    shown = writ(bare, "diff", old, new, *LISTS, "--exit-code")
+    assert "no change was found" in shown.stdout
+    assert "not everything was tried: " in shown.stdout
+    assert shown.exit_code == 1
+    assert writ(bare, "diff", old, new, *LISTS).exit_code == 0
+
+
 def test_diff_names_a_new_rule_for_a_role_that_nobody_has(bare: CliRunner, tmp_path: Path) -> None:
     old = file_of(tmp_path / "old.json", RESTARTS)
     new = file_of(tmp_path / "new.json", RESTARTS, {**STOPS, "user_roles": ["nobodys"]})

@@ -12,6 +12,8 @@ from tests.cli.test_policy_files import LISTS, POLICIES, bare, writ
 from writ_cli.policy.validation_formats import ValidatedFile, github, sarif
 from writ_contracts.policy.questions import PolicyProblem
 from writ_documents import yaml_file
+from writ_installation.files.create import create_installation
+from writ_installation.files.home import Home
 from writ_rules.suites import is_suite
 
 __all__ = ["bare"]
@@ -105,3 +107,17 @@ def test_hook_of_pre_commit_runs_and_finds_mistakes(tmp_path: Path) -> None:
         for files in ([path for path in named if not is_suite(path)][:1], [bad])
     ]
     assert ended == [0, 2]
+
+
+def test_a_broken_default_list_fails_a_validation_that_fails_on_warnings(tmp_path: Path) -> None:
+    """What the inventory lacks is not known then."""
+    home = Home(tmp_path / ".writ")
+    create_installation(home)
+    runner = CliRunner(env={"WRIT_HOME": str(home.root), "NATS_URL": "", "WRIT_PRINCIPAL": ""})
+    home.inventory.write_text("targets: [\n")
+    plain = "policies: {name: x, global_policies: [{name: a, allowed: true, operations: [service_stop]}]}"
+    strict = ("validate", "-", "--fail-on", "warning")
+    shown = writ(runner, *strict, stdin=plain)
+    assert (shown.exit_code, "warning" in shown.stdout) == (2, False)
+    home.inventory.unlink()
+    assert writ(runner, *strict, stdin=plain).exit_code == 0

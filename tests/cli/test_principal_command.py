@@ -10,9 +10,11 @@ from writ_cli.main import cli
 from writ_cli.terminal.exit_status import Exit
 from writ_installation.administration import principals
 from writ_installation.files.create import create_installation
+from writ_installation.files.gateway_tokens import create_token, read_tokens
 from writ_installation.files.home import Home
 from writ_installation.files.principal_changes import principals_of
 from writ_testing.peers.nats_server import free_port
+from writ_trust.keys import Key, generate_seed
 
 POLICY = """\
 policies:
@@ -59,6 +61,14 @@ def test_new_key_is_named_with_its_effect(home: Home) -> None:
         f"bob has a new key: {home.seed_file('principal-bob')}",
         "  copy it to its client: it is used, and the old one refused, once Writ runs here and has read the files",
     ]
+
+
+def test_tokens_end_with_a_key_that_is_replaced_by_a_given_one(home: Home) -> None:
+    assert writ(home, "add", "bot", "--kind", "agent", "--via", "gateway").exit_code == 0
+    create_token(home.gateway_tokens, principals_of(home)["bot"], now=0.0, lifetime=60, note="")
+    done = writ(home, "rotate", "bot", "--key", Key(generate_seed()).public)
+    assert (done.exit_code, "1 token of it ended" in done.stdout) == (0, True)
+    assert read_tokens(home.gateway_tokens) == []
 
 
 @pytest.mark.parametrize("words", [("add", "eve"), ("rotate", "operator")])

@@ -85,3 +85,10 @@ async def test_names_of_silent_hosts_are_bounded(capsys: pytest.CaptureFixture[s
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == MOST
     assert "\x1b" not in "".join(lines)
+
+
+async def test_pull_of_an_image_has_no_line_where_nobody_watches(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = run_results(1)
+    for message in ("pulls nginx:1", "pulls nginx:1: Downloading", "waits for the lock of dpkg"):
+        shown.event(progress(message))
+    assert capsys.readouterr().err == "writ: waits for the lock of dpkg\n"

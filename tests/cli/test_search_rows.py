@@ -63,6 +63,12 @@ def test_terminal_of_eighty_columns_shows_who_did_what_when_where_and_how_it_end
     ]
 
 
+def test_outcome_of_a_dry_run_says_that_nothing_ran() -> None:
+    rows = [row(dry_run=True, outcome=outcome) for outcome in ("failed", "denied", "previewed")]
+    endings = [line.split("web-1", 1)[1].split("  service")[0].strip() for line in printed(rows, 200)[2:]]
+    assert endings == ["failed (dry run)", "denied (dry run)", "previewed"]
+
+
 def test_narrow_terminal_keeps_the_time_of_each_operation_with_its_zone() -> None:
     assert [line.split() for line in printed([row()], 44)] == [
         ["when", "who"],

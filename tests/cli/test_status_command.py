@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from msgspec import structs
 from rich.console import Console
 
 from writ_bus.port import Usage
@@ -16,7 +17,8 @@ from writ_cli.installation.processes.status import _show_status, patience_at
 from writ_cli.main import cli
 from writ_cli.terminal.output import Screen
 from writ_installation.status import control
-from writ_installation.status.control import InstallationStatus, ProcessStatus, degradations
+from writ_installation.status.control import InstallationStatus, ProcessStatus
+from writ_installation.status.degradation import degradations
 from writ_runtime.clocks import boot_time
 
 
@@ -242,6 +244,7 @@ def test_age_of_a_process_counts_from_its_start() -> None:
 def test_status_for_programs_is_degraded_as_its_headline_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A service that replies with a failing check is ready, and one without a reply is named."""
     bad = ProcessStatus(name="policy", ready=True, state="ready", pid=2, restarts=0, failing={"policy": "a bad file"})
+    bad = structs.replace(bad, failing_since={"policy": 1_796_000_000.0})
     away = ProcessStatus(name="audit", ready=False, state="no answer", pid=3, restarts=0)
     usage = Usage(messages=1, bytes=1, max_bytes=10, last_sequence=1)
     observed = InstallationStatus(
@@ -256,3 +259,8 @@ def test_status_for_programs_is_degraded_as_its_headline_is(monkeypatch: pytest.
     shown = json.loads(done.stdout)
     assert (done.exit_code, shown["state"], shown["ready"]) == (1, "degraded", False)
     assert shown["degraded"] == ["policy: a bad file", "audit: no answer"]
+    since = {"since": 1_796_000_000.0, "since_iso": "2026-11-30T00:53:20.000Z"}
+    assert shown["degradations"] == [
+        {"process": "policy", "check": "policy", "reason": "a bad file", **since},
+        {"process": "audit", "check": "", "reason": "no answer", "since": None},
+    ]

@@ -13,9 +13,9 @@ from writ_cli.main import cli
 from writ_contracts.errors import Unreachable
 from writ_installation.files.home import Home
 from writ_installation.files.lock import held
-from writ_installation.processes.report import InstallationReport, ProcessReport, write_report
+from writ_installation.processes.report import InstallationReport, ProcessReport, read_report, write_report
 from writ_installation.status import control
-from writ_installation.supervisor.detached_start import until_started
+from writ_installation.supervisor.detached_start import StartReports, until_started
 from writ_testing.installations.installation import prepare
 from writ_testing.peers.nats_server import free_port
 
@@ -54,8 +54,9 @@ def test_up_with_a_lost_key_says_that_writ_is_up(home: Home) -> None:
     lost = home.seed_file("status")
     lost.unlink()
     done = writ(home, "up")
-    assert (done.exit_code, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"writ: Writ is already up on {home.root}, but its state cannot be read: {lost}")
+    assert done.exit_code == 1
+    assert done.stdout.startswith(f"Writ is already up on {home.root}, but degraded, NATS at nats://127.0.0.1:")
+    assert f"journal: {lost}: can't be read: No such file" in done.stderr
 
 
 def test_up_starts_an_installation_that_ended_just_now(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,14 +80,23 @@ def test_up_starts_an_installation_that_ended_just_now(home: Home, monkeypatch: 
 @pytest.mark.parametrize("then", ["ready", "stopping"])
 async def test_detached_up_waits_for_the_start_of_another_process(home: Home, then: str) -> None:
     write_state(home, "starting")
-    waiting = asyncio.create_task(until_started(home))
+    waiting = asyncio.create_task(until_started(home, print))
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(asyncio.shield(waiting), 0.2)
     write_state(home, then)
     await asyncio.wait_for(waiting, 10)
 
 
+def test_long_start_is_reported_less_and_less_often(home: Home) -> None:
+    write_state(home, "starting")
+    lines = list[str]()
+    for after in (0.0, 60.0):
+        reports = StartReports(lines.append, after)
+        reports.waiting(read_report(home.report_file))
+    assert lines == ["not ready after 0 s: still waiting for policy; Ctrl-C ends the wait"]
+
+
 async def test_detached_up_does_not_wait_for_ever(home: Home) -> None:
     write_state(home, "starting")
     with pytest.raises(Unreachable, match=f"process {os.getpid()}, which starts Writ on .* is not ready after 0 s"):
-        await until_started(home, within=0.0)
+        await until_started(home, print, within=0.0)

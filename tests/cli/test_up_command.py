@@ -140,7 +140,7 @@ async def test_up_without_its_policy_key_says_how_to_go_on_and_begins_nothing(sh
 @pytest.mark.timeout(120)
 async def test_interrupted_detached_start_leaves_no_process(tmp_path: Path) -> None:
     home = Home(tmp_path / ".writ")
-    starting = asyncio.create_task(detach(home, ["--home", str(home.root), "--nats-port", "0"]))
+    starting = asyncio.create_task(detach(home, ["--home", str(home.root), "--nats-port", "0"], print))
 
     async def is_begun() -> bool:
         return home.root.exists() and holder(home.lock) is not None
@@ -156,7 +156,7 @@ async def test_interrupted_detached_start_leaves_no_process(tmp_path: Path) -> N
 @pytest.mark.parametrize("another_begins", [True, False])
 async def test_failed_detached_start_leaves_the_folder_to_another_one(tmp_path: Path, another_begins: bool) -> None:
     home = Home(tmp_path / ".writ")
-    failing = asyncio.create_task(detach(home, ["--home", str(home.root), "--no-such-option"]))
+    failing = asyncio.create_task(detach(home, ["--home", str(home.root), "--no-such-option"], print))
     await asyncio.sleep(0)  # it has made the folders, and its process starts
     with held(home.lock) if another_begins else nullcontext(), pytest.raises(Invalid, match="--no-such-option"):
         await failing

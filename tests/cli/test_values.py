@@ -1,6 +1,7 @@
 """`key=value` words by the operation's schema: every form, every type, and impossible values."""
 
 import io
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -49,6 +50,11 @@ class Everything(Struct, kw_only=True):
         (["env=A=1", "env=B=x=y"], {"env": {"A": "1", "B": "x=y"}}),
         (["memory=512"], {"memory": 512}),
         (["memory=512m"], {"memory": "512m"}),
+        (["command=[a-z]"], {"command": ["[a-z]"]}),
+        (["command=[::1],[fe80::1]"], {"command": ["[::1]", "[fe80::1]"]}),
+        (['command:=["[1]"]'], {"command": ["[1]"]}),
+        (["name=[1]"], {"name": "[1]"}),
+        (["env=A={}"], {"env": {"A": "{}"}}),
         (["name=@@home"], {"name": "@home"}),
         (['source:={"a": [1, null]}'], {"source": {"a": [1, None]}}),
         (["count:=null"], {"count": None}),
@@ -74,6 +80,20 @@ def test_words_become_values_of_their_parameters_type(words: list[str], values: 
         (["env=A"], "takes name=value"),
         (["name=a", "name=b"], "is given twice"),
         (["source:={"], "is not JSON"),
+        (
+            ['command=["/bin/busybox","sleep"]'],
+            re.escape('command: JSON goes with := as in command:=["/bin/busybox","sleep"]'),
+        ),
+        (["command=[]"], re.escape("JSON goes with := as in command:=[], other values as command=a,b,c")),
+        (["command=[sh,-c]"], "JSON goes with :="),
+        (["ports=[80,443]"], "JSON goes with :="),
+        (["ports=[80]"], "JSON goes with :="),
+        (
+            ['env={"A":"b=c"}'],
+            re.escape('env: JSON goes with := as in env:={"A":"b=c"}, other values as env=name=value'),
+        ),
+        (["env={A=1,B=2}"], "JSON goes with :="),
+        (['command=["' + "x" * 60 + '"]'], r"xx…, other"),
         (["content=@/does/not/exist"], "No such file"),
         (["count=x", "force=maybe"], "count: 'x' is not a whole number; force: 'maybe' is neither yes nor no"),
     ],

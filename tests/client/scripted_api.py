@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from writ_bus.port import Bus, Endpoint, Message, Responder, Service
+from writ_bus.port import Bus, Endpoint, EndpointReply, Message, Responder, Service
 from writ_contracts import journal, life, requests, subjects
 from writ_contracts.agents import Progress
 from writ_contracts.errors import Invalid
@@ -20,7 +20,7 @@ from writ_contracts.history import audit, views
 from writ_contracts.ids import operation_id
 from writ_contracts.requests import Failure, OperationView, RequestReply, Verdict
 from writ_contracts.signing import Signed
-from writ_contracts.wire import decode, encode
+from writ_contracts.wire import JSON, decode, encode, encode_as
 from writ_trust.keys import Key, generate_seed
 from writ_trust.statements import sign
 
@@ -43,6 +43,7 @@ class ScriptedApi:
         self.targets = [requests.TargetView(id="a", role="development", backend="local", pool="local-a", agents=1)]
         self.script: deque[Reaction] = deque()
         self.requests: list[tuple[str, requests.Request]] = []
+        self.content_types: list[str] = []
         self.lives: dict[str, list[tuple[int, journal.OperationEvent]]] = {}
         self.results: dict[str, dict[str, object]] = {}
         self.recorded: dict[str, object] = {"state": "active"}
@@ -78,20 +79,25 @@ class ScriptedApi:
         ]
         await bus.serve(Service(name=name, version="0.0.0", description="scripted", endpoints=endpoints))
 
-    async def _request(self, message: Message) -> bytes:
+    async def _request(self, message: Message) -> EndpointReply:
         principal, operation = subjects.parse_request(message.subject)
-        request = decode(message.data, requests.Request)
+        self.content_types.append(content_type := message.headers.get("Content-Type", JSON))
+        request = decode(message.data, requests.Request, content_type=content_type)
         async with self._changed:
             self.requests.append((operation, request))
             self._changed.notify_all()
+        data, content_type = encode_as(await self._reply(principal, operation, request), content_type)
+        return EndpointReply(data, {"Content-Type": content_type})
+
+    async def _reply(self, principal: str, operation: str, request: requests.Request) -> RequestReply:
         if self.script:
             reaction = self.script.popleft()
             if isinstance(reaction, Failure):
-                return encode(RequestReply(error=reaction))
-            return encode(reaction if isinstance(reaction, RequestReply) else await reaction())
+                return RequestReply(error=reaction)
+            return reaction if isinstance(reaction, RequestReply) else await reaction()
         if self.most_open is not None and len(self._open()) >= self.most_open:
-            return encode(RequestReply(error=Failure(code="too_many_open", message=f"{self.most_open} are open")))
-        return encode(await self.accept(principal, operation, request))
+            return RequestReply(error=Failure(code="too_many_open", message=f"{self.most_open} are open"))
+        return await self.accept(principal, operation, request)
 
     async def accept(self, principal: str, operation: str, request: requests.Request) -> RequestReply:
         """Requested, dispatched, and with `outcome` to its end; the same key again changes nothing."""
@@ -274,6 +280,7 @@ class ScriptedApi:
                 requested_at=view.requested_at,
                 updated_at=view.updated_at,
                 correlation_id=view.correlation_id,
+                dry_run=view.dry_run,
             )
             for view in views
             if responders.correlation_id in (None, view.correlation_id)

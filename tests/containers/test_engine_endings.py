@@ -191,7 +191,7 @@ async def ended(path: Path, about: Task) -> TaskResult:
     reports, waits = list[str](), WaitsForRegistry()
 
     async def reported() -> bool:
-        return "Retrying in 9 seconds" in reports
+        return any(one.endswith("Retrying in 9 seconds") for one in reports)
 
     async with engine_at(path, waits.serve) as engine:
         running = asyncio.create_task(container_operations.run(engine, about, reports.append))
@@ -208,7 +208,7 @@ async def test_pull_that_is_ended_says_what_it_waited_for(tmp_path: Path, operat
     if operation == "container_create":
         given["container_name"] = "web"
     done = await ended(path, task_of(path, operation, **given))
-    assert "its last step was: Retrying in 9 seconds" in done.message
+    assert "its last step was: pulls box:1: Retrying in 9 seconds" in done.message
 
 
 async def cut(line: str, writer: asyncio.StreamWriter) -> None:

@@ -130,6 +130,7 @@ SECRET_OUTPUT = {
     ("container_logs", "log"),
     ("file_read", "content"),
     ("file_write", "diff"),
+    ("file_copy", "diff"),
     ("network_test", "detail"),
     *((name, "log") for name in ("guest_create", "guest_stop", "guest_migrate")),
     ("task_log", "log"),
@@ -243,3 +244,10 @@ def test_changing_operation_has_no_early_read(name: str) -> None:
 def test_operation_with_a_secret_parameter_or_a_baseline_has_no_early_read(wrong: dict[str, Any]) -> None:
     with pytest.raises(Invalid, match="cannot be read ahead"):
         Catalogue([structs.replace(CATALOGUE["service_status"], **wrong)])
+
+
+@pytest.mark.parametrize("wrong", [{"quoted": ()}, {"quotes": ""}, {"quoted": ("path",)}])
+def test_operation_whose_diff_quotes_a_file_names_the_parameters_with_its_path(wrong: dict[str, Any]) -> None:
+    """Policy could not tell whose content the diff has, and would never permit it."""
+    with pytest.raises(Invalid, match="operation file_write needs `quoted` beside `quotes`"):
+        Catalogue([structs.replace(CATALOGUE["file_write"], **wrong)])

@@ -40,6 +40,7 @@ INVENTORY = [
 NIGHT, FREEZE = "2026-11-24T22:30:00+01:00", "2026-12-24T12:00:00Z"
 EVENING = "2026-11-24T17:00:00+01:00"
 SECRETS = ["/srv/app/.env", "/etc/ssl/private/web.KEY", "/etc/shadow", "/srv/.pgpass", "/root/passwords"]
+KEPT = ["openssl*", "libssl*", "linux-*"]
 PATCH_NIGHTS = ["2026-09-08T23:00:00+02:00", "2026-11-10T23:00:00+01:00", "2027-06-09T01:00:00+02:00"]
 OTHER_NIGHTS = ["2026-11-03T23:00:00+01:00", "2026-11-17T23:00:00+01:00", "2026-11-11T23:00:00+01:00"]
 
@@ -75,6 +76,12 @@ CASES = {
         case("sre-1", "package_update", "deny", now=FREEZE, parameters=[{"package_name": "nginx"}, {}]),
         case("sre-1", "service_restart", "allow", now=FREEZE, target="staging-1"),
         case("sre-1", "service_restart", "allow", now="2027-01-03T23:00:00Z"),
+    ],
+    "kept": [
+        case("sre-1", "package_install", "allow", effective={"keep_packages": KEPT}),
+        case("sre-1", "package_update", "allow", parameters={}, effective={"keep_packages": KEPT}),
+        case("sre-1", "package_update", "allow", parameters={"keep_packages": [*KEPT, "nginx"]}),
+        case("sre-1", "package_update", "deny", parameters={"keep_packages": KEPT[:1]}),
     ],
     "patch-day": [
         case("sre-1", "package_update", "allow", now=PATCH_NIGHTS),

@@ -15,7 +15,7 @@ from tests.e2e.test_health import get
 from writ_client.client import Writ
 from writ_executor.success_rate import FEWEST, LEAST
 from writ_installation.processes.readiness import read_run_file
-from writ_installation.status import control
+from writ_installation.status import control, degradation
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation, local_target, running_installation
 from writ_testing.stopwatch import stopwatch
@@ -194,7 +194,7 @@ async def test_status_of_a_stopped_nats_server_comes_within_three_seconds(instal
         status = await control.status(installation.home, os.environ)
         assert seconds() < 3.0
     assert status.journal is None
-    assert "nats" in control.degradations(status)["journal: NATS does not answer"]
+    assert "nats" in degradation.degradations(status)["journal: NATS does not answer"]
     assert [one.state for one in status.processes if one.name == "nats"] == ["no answer"]
     await eventually(lambda: _well(installation), within=WITHIN, what="a well installation")
 
@@ -214,4 +214,4 @@ async def test_status_has_the_reason_of_a_restart(installation: RunningInstallat
 
 async def _well(installation: RunningInstallation) -> bool:
     status = await control.status(installation.home, os.environ)
-    return status.ready and not control.degradations(status)
+    return status.ready and not degradation.degradations(status)

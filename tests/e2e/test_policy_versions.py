@@ -20,6 +20,7 @@ from writ_contracts.journal import ControlEvent, SecurityEvent
 from writ_contracts.policy.versions import StoredPolicy
 from writ_contracts.wire import decode, encode
 from writ_documents import yaml_file
+from writ_rules.analysis.lockout import GOVERNING
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation, open_policy, prepare, running_installation
 
@@ -93,7 +94,10 @@ async def test_refused_rollback_shows_what_is_wrong_with_the_version(
     assert await number(writ) == locking + 1, "only before the first publish: the file counts"
     refused = await installation.writ("policy", "rollback", str(locking), "-r", "back", environ={"COLUMNS": "250"})
     assert refused.status == 2, refused
-    assert f"version {locking}:1:1: error: nobody could ever carry out policy_publish" in refused.out
+    assert "nobody could ever carry out policy_publish or policy_rollback" in refused.err
+    for operation in GOVERNING:
+        assert refused.out.count(f"version {locking}:1:1: error: {operation}: ") == 1
+        assert refused.out.count(f"{operation}: ") == 1
 
 
 async def test_a_published_version_decides_the_very_next_request_and_is_on_record(

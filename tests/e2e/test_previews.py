@@ -171,6 +171,8 @@ async def test_a_copy_whose_source_changed_after_the_preview_is_stale(
         answer = await alice.submit("file_copy", "web-1", parameters)
         assert answer.state == "awaiting_approval", answer
         card = await card_of(installation, bob, answer.operation_id or "")
+        assert card.preview is not None
+        assert f"+{file.read_text().splitlines()[0]}" in card.preview.diff
         if content is not None:
             file.write_text(content)
         assert (await bob.approvals.approve(card)).state == "approved"

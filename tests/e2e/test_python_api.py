@@ -195,7 +195,7 @@ async def test_allowed_operations_are_those_that_an_agent_can_carry_out_and_of_a
 ) -> None:
     tools = PolicyManagementTools(admin)
     there = (await tools.list_allowed_operations(target_role="production"))["allowed_operations"]
-    assert "service_stop" in there
+    assert "file_delete" in there
     assert "service_restart" not in there  # a rule denies it
     assert [name for name in there if name.startswith(("container_", "stack_", "image_"))] == []  # it has no engine
     staging = await tools.list_allowed_operations(target_role="staging")

@@ -3,22 +3,26 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 import pytest_asyncio
-from click.testing import CliRunner
-from msgspec import inspect
+from click.testing import CliRunner, Result
+from msgspec import inspect, to_builtins
 from tests.rules.small_world import PARAMETERS
 
 from writ_cli.main import cli
-from writ_cli.terminal.exit_status import Exit, of_decision, of_error, of_outcome
+from writ_cli.terminal.exit_status import Exit, of_decision, of_error, of_outcome, of_simulation
 from writ_client.client import Writ
 from writ_client.tools.capability_tools import CapabilityTools
+from writ_client.tools.policy_management_tools import PolicyManagementTools
 from writ_contracts.errors import WritError
 from writ_contracts.failures import error_of
 from writ_contracts.operations import Operation
+from writ_contracts.policy.questions import PolicyCanIReply
+from writ_contracts.requests import ExpectedFailure, Verdict
 from writ_runtime.plugins.entry_points import load_catalogue
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import (
@@ -31,22 +35,27 @@ from writ_testing.installations.installation import (
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
 CATALOGUE = load_catalogue()
-TARGETS = ("web-1", "web-2", "far", "box", "cluster", "nowhere", "writ")
+TARGETS = ("web-1", "web-2", "bare", "far", "box", "cluster", "nowhere", "writ")
+NO_BACKUPS = {"repository": "/nonexistent/repository", "password_file": "/nonexistent/password"}
 DENIED = ("file_delete", "package_install")
-APPROVED = ("service_stop", "operation_cancel")
+APPROVED = ("service_stop", "backup_delete", "operation_cancel")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
-    """`web-1` has an agent here, `web-2` one whose pool has none; the agents of the other backends reach no host."""
+    """`web-1` and `bare` have an agent here, `web-2` one whose pool has none; the agents of the other backends reach no
+    host. `bare` lacks what operations need there.
+    """
     folder = tmp_path_factory.mktemp("installation")
     deny = {"name": "never", "operations": list(DENIED), "allowed": False}
     ask = {"name": "asks", "operations": list(APPROVED), "allowed": True, "requires_approval": True}
-    controls = {"name": "controls", "operations": ["stop_set", "audit_read"], "allowed": True}
+    controls = {"name": "controls", "operations": ["stop_set", "audit_read", "backend_test"], "allowed": True}
     targets = [
         local_target("web-1", folder),
-        local_target("web-2", folder, connection={"host": "elsewhere"}),
-        {"id": "far", "role": "development", "backend": "ssh", "connection": {"host": "127.0.0.1", "user": "nobody"}},
+        local_target("web-2", Path("/"), connection={"host": "elsewhere"}),
+        local_target("bare", folder / "none", backup=NO_BACKUPS, scan_networks=["192.0.2.0/24"]),
+        {"id": "far", "role": "development", "backend": "ssh", "connection": {"host": "127.0.0.1", "user": "nobody"}}
+        | {"file_roots": [{"path": "/", "allow_system_root": True}]},
         {"id": "box", "role": "development", "backend": "docker", "connection": {"socket": str(folder / "none.sock")}},
         {"id": "cluster", "role": "development", "backend": "proxmox", "connection": {"host": "127.0.0.1", "port": 1}},
     ]
@@ -85,11 +94,16 @@ async def simulated(
     writ: Writ, operation: str, target: str, arguments: dict[str, Any], *, dry_run: bool = True
 ) -> tuple[Exit, str]:
     try:
-        verdict = (await writ.simulate(operation, target, arguments, dry_run=dry_run)).verdict
+        answer = await writ.simulate(operation, target, arguments, dry_run=dry_run)
     except WritError as error:
         return of_error(error), error.code
+    return _shown(answer.verdict, answer.fails)
+
+
+def _shown(verdict: Verdict | PolicyCanIReply | None, fails: ExpectedFailure | None) -> tuple[Exit, str]:
     assert verdict is not None
-    return of_decision(verdict.decision), verdict.code
+    status = of_simulation(verdict.decision, fails=fails is not None)
+    return status, f"{fails.code}: {fails.message}" if fails and status is Exit.FAILED else verdict.code
 
 
 async def checked(writ: Writ, operation: str, target: str, arguments: dict[str, Any]) -> tuple[Exit, str]:
@@ -97,7 +111,7 @@ async def checked(writ: Writ, operation: str, target: str, arguments: dict[str, 
         answer = await writ.policy.can_i(operation, target, arguments, dry_run=True)
     except WritError as error:
         return of_error(error), error.code
-    return of_decision(answer.decision), answer.code
+    return _shown(answer, answer.fails)
 
 
 async def run(
@@ -113,13 +127,23 @@ async def run(
     return of_outcome(answer.outcome), code
 
 
+async def ended(
+    writ: Writ, operation: str, target: str, arguments: dict[str, Any], *, dry_run: bool = True
+) -> tuple[Exit, str]:
+    requested = await writ.request(operation, target, arguments, dry_run=dry_run, wait=60)
+    assert requested.view is not None, requested.answer
+    return of_outcome(requested.view.outcome), f"{requested.view.code}: {requested.view.message}"
+
+
 @pytest.mark.parametrize("target", TARGETS)
 async def test_a_simulated_request_gets_the_answer_of_the_request_itself(writ: Writ, target: str) -> None:
     exits: set[Exit] = set()
     for name, operation in CATALOGUE.items():
         for arguments in (parameters(operation), {"nothing_like_it": 1}):
-            answer = await run(writ, name, target, arguments)
-            assert await simulated(writ, name, target, arguments) == answer, (name, arguments)
+            verdict = await simulated(writ, name, target, arguments)
+            request = ended if verdict[0] is Exit.FAILED else run
+            answer = await request(writ, name, target, arguments)
+            assert verdict == answer, (name, arguments)
             assert await checked(writ, name, target, arguments) == answer, (name, arguments)
             exits.add(answer[0])
     served = {Exit.DONE, Exit.INVALID}
@@ -136,8 +160,60 @@ async def test_a_request_that_would_not_run_gets_the_same_answer_without_a_dry_r
             verdict = await simulated(writ, name, target, arguments, dry_run=False)
             exits.add(verdict[0])
             if verdict[0] is not Exit.DONE:
-                assert await run(writ, name, target, arguments, dry_run=False) == verdict, (name, arguments)
-    assert exits >= ({Exit.INVALID, Exit.DENIED, Exit.PENDING} if target == "web-1" else {Exit.INVALID})
+                request = ended if verdict[0] is Exit.FAILED else run
+                assert await request(writ, name, target, arguments, dry_run=False) == verdict, (name, arguments)
+    failing = {Exit.INVALID, Exit.DENIED, Exit.PENDING, Exit.FAILED}
+    assert exits >= (failing if target in ("web-1", "bare") else {Exit.INVALID})
+
+
+async def test_a_simulation_tells_what_the_host_lacked_in_its_test_until_the_next_one(
+    installation: RunningInstallation, writ: Writ
+) -> None:
+    """On a host without systemd, an operation on services fails too."""
+    arguments = {"backup_id": "b", "target_path": "/srv/a"}
+    untested = await writ.simulate("backup_list", "bare")
+    assert (untested.fails, untested.host_tested_at) == (None, None)
+    await known_lacks(writ, "bare")
+    expected = await writ.simulate("backup_create", "bare", arguments)
+    assert expected.verdict is not None
+    assert expected.verdict.decision == "allow"
+    assert expected.fails is not None
+    assert expected.fails.found_at == expected.host_tested_at
+    assert (await writ.policy.can_i("backup_create", "bare", arguments)).fails == expected.fails
+    tools, policy = CapabilityTools(writ), PolicyManagementTools(writ)
+    shown = await tools.simulate_operation("backup_create", "bare", parameters=arguments)
+    assert shown["would_fail"] == to_builtins(expected.fails)
+    allowed = await policy.list_allowed_operations(target_id="bare")
+    assert "backup_create" not in allowed["allowed_operations"]
+    assert {"operation_type": "backup_create", "target_id": "bare", **shown["would_fail"]} in allowed["unavailable"]
+    words = ("backup_create", "-t", "bare", "backup_id=b", "target_path=/srv/a")
+    for command in (("simulate",), ("policy", "can-i")):
+        done = await by_command(installation, *command, *words)
+        assert done.exit_code == 1, done.output
+        assert f"would fail: {expected.fails.code}: {expected.fails.message}; found at" in " ".join(done.output.split())
+    assert (await writ.simulate("service_stop", "bare", {"service_name": "nginx"})).verdict is not None
+    approval = await by_command(installation, "simulate", "backup_delete", "-t", "bare", "backup_id=b")
+    assert approval.exit_code == 4, approval.output  # it waits for an approval, as `run` does
+    for name, operation in CATALOGUE.items():
+        for dry_run in (True, False):
+            given = parameters(operation)
+            verdict = await simulated(writ, name, "bare", given, dry_run=dry_run)
+            if verdict[0] is Exit.FAILED:
+                assert await ended(writ, name, "bare", given, dry_run=dry_run) == verdict, name
+
+
+async def known_lacks(writ: Writ, target: str) -> None:
+    await writ.backend_test(target)
+
+    async def known() -> bool:
+        return (await writ.simulate("test_noop", target)).host_tested_at is not None
+
+    await eventually(known)
+
+
+async def by_command(installation: RunningInstallation, *words: str) -> Result:
+    runner = CliRunner(env={"WRIT_HOME": str(installation.home.root), "WRIT_PRINCIPAL": "operator", "NATS_URL": ""})
+    return await asyncio.to_thread(runner.invoke, cli, words)
 
 
 @pytest.mark.parametrize("operation", ["backup_list", "network_scan"])

@@ -57,6 +57,10 @@ def preview_of(ask: ReadRequest, shown: dict[str, Any]) -> Preview:
     )
 
 
+async def _nothing() -> None:
+    """Do nothing before a reply."""
+
+
 async def serve_agent(
     world: World,
     verdict: str = "took_effect",
@@ -66,6 +70,7 @@ async def serve_agent(
     key: Key | None = None,
     instance: str = "",
     before_read: Callable[[], Awaitable[object]] | None = None,
+    before_cancel: Callable[[], Awaitable[object]] = _nothing,
 ) -> list[CancelRequest]:
     """`observed`: the results of reads, by default their action. `key` and `instance`: by default those of claims."""
     cancels: list[CancelRequest] = []
@@ -86,8 +91,8 @@ async def serve_agent(
 
     async def cancel(message: Message) -> EndpointReply:
         cancels.append(decode(message.data, CancelRequest))
-        reply = encode(CancelReply(result=cancelled))  # type: ignore[arg-type]
-        return signed_reply(identity, message, reply)
+        await before_cancel()
+        return signed_reply(identity, message, encode(CancelReply(result=cancelled)))  # type: ignore[arg-type]
 
     pool = world.hands.pool
     endpoints = [

@@ -6,12 +6,15 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from msgspec import structs
+from msgspec import msgpack, structs
 from tests.executor.conftest import World
 from tests.executor.test_parameter_retention import SECONDS, demanding
 
+from writ_contracts import subjects
+from writ_contracts.journal import Refused
 from writ_contracts.large_texts import LARGE
 from writ_contracts.requests import Failure, RequestReply
+from writ_contracts.wire import MSGPACK
 from writ_executor.steps.parameter_retention import PENDING_SLACK
 from writ_testing.eventually import eventually
 
@@ -95,6 +98,38 @@ async def test_parameters_of_a_request_that_is_not_accepted_are_deleted(world: W
     assert asking.result().outcome == outcome
     await number_stored(world, 1)
     assert stored(world) == {first}
+
+
+async def packed(world: World, content: str) -> RequestReply:
+    request = {"target": "web-1", "parameters": {"file_path": "/srv/app/f", "content": content}}
+    subject, headers = subjects.request("alice", "file_write"), {"Content-Type": MSGPACK}
+    message = await world.bus.request(subject, msgpack.encode(request), timeout=20, headers=headers)
+    return msgpack.decode(message.data, type=RequestReply)
+
+
+async def test_request_in_messagepack_is_accepted_like_its_json(world: World) -> None:
+    one = await world.executor()
+    await accepted(world)
+    answer = await packed(world, CONTENT)
+    assert answer.error is None, answer
+    requested = (await world.accepted(answer.operation_id)).requested
+    assert await one.intake._vault.parameters(requested) == {"file_path": "/srv/app/f", "content": CONTENT}
+    assert answer.operation_id in stored(world)
+
+
+@pytest.mark.parametrize("early", [True, False])
+async def test_request_in_messagepack_that_is_too_large_as_json_is_refused_and_not_kept(
+    world: World, early: bool
+) -> None:
+    await world.executor()
+    before = {await accepted(world)} if early else set()
+    answer = await packed(world, "\n" * 800_000)
+    assert answer.error is not None
+    assert (answer.outcome, answer.error.code) == ("invalid", "oversize")
+    await number_stored(world, len(before))
+    assert stored(world) == before
+    (refused,) = [event for event in await world.events() if isinstance(event, Refused)]
+    assert refused.operation_id == answer.operation_id
 
 
 async def test_a_denied_principal_stores_nothing_more(world: World) -> None:

@@ -109,3 +109,24 @@ async def test_claim_or_report_beyond_the_size_of_a_correct_one_is_refused(
     reply = decode((await world.bus.request(subject, b"{" + b" " * size, timeout=20)).data, answer)
     assert reply.error is not None
     assert reply.error.code == "oversize"
+
+
+async def test_progress_that_a_replica_does_not_note_is_no_flood(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each replica receives what all of them together relay."""
+    monkeypatch.setattr(traffic, "BURST", 100.0)
+    monkeypatch.setattr(traffic, "RATE", 0.0)
+    executor = await world.executor()
+    while executor._traffic.admits("noted progress", POOL, 0, 0.0):
+        pass
+    number = operation_id("alice", "one")
+    await world.bus.publish(
+        subjects.progress(POOL), encode(Progress(operation_id=number, principal="alice", message="x"))
+    )
+    await heartbeat(world, instance="honest")
+
+    async def heard() -> bool:
+        return bool(executor.presence.agents(POOL))
+
+    await eventually(heard)
+    await executor.background.settle()
+    assert [one for one in await world.events(subjects.SECURITY) if isinstance(one, SecurityEvent)] == []

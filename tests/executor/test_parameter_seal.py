@@ -14,6 +14,7 @@ from writ_contracts.attached_bytes import detach
 from writ_contracts.decisions import GrantRequest
 from writ_contracts.journal import Requested
 from writ_contracts.large_texts import LARGE
+from writ_contracts.operations import Risk
 from writ_contracts.signing import Statement
 from writ_contracts.wire import decode, encode
 from writ_executor.journal.large_parameters import LargeParameters
@@ -126,6 +127,20 @@ async def test_without_aes_the_texts_stay_within_the_sealed_parameters(
     key, reply = await claimed(world)
     found = decode(key.open(decode(reply, ClaimReply).sealed), SealedParameters)
     assert found.parameters["content"] == PARAMETERS["content"]
+
+
+@pytest.mark.parametrize("risk", list(Risk))
+async def test_large_signed_text_is_sealed_once_unless_the_agent_verifies_the_signature(
+    world: World, risk: Risk
+) -> None:
+    statement = sign(world.hands.key, AnyStatement())
+    operation, key = structs.replace(await requested(world), statement=statement, risk=risk), SealKey()
+    given = {"file_path": "/srv/f", "content": "a line of the text\n" * 55_000}
+    sealed = ParameterSeal(key.public, "ab" * 32, operation, HiddenParameters(values=given)).of(given)
+    found = decode(key.open(json.decode(sealed.parameters, type=bytes)), SealedParameters, limit=3_000_000)
+    assert (found.parameters, found.statement) == (given, statement)
+    assert found.given == (given if risk is Risk.ADMIN else {"file_path": "/srv/f"})
+    assert (len(sealed.parameters) < 1_600_000) == (risk is not Risk.ADMIN)
 
 
 @pytest.mark.parametrize("signed", [True, False])

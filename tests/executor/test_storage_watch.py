@@ -13,6 +13,7 @@ from writ_executor.journal.lookup import OperationTable
 from writ_executor.journal.recorder import Recorder
 from writ_executor.metrics import metrics
 from writ_executor.service import Executor
+from writ_runtime.journal import storage_watch
 from writ_testing.eventually import eventually
 from writ_testing.stopwatch import stopwatch
 
@@ -51,6 +52,21 @@ async def test_parameters_that_cannot_be_kept_are_reported_as_well(world: World)
     answer = await world.ask("file_write", **WRITE)
     assert answer.error is not None
     assert answer.error.code == "not_stored"
+
+
+@pytest.mark.parametrize("stream", [PARAMS, RESULTS])
+async def test_a_dead_store_is_reported_before_anybody_writes_to_it(
+    world: World, stream: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage_watch, "IDLE", 0.1)
+    one = await world.executor()
+    world.broker.disk.storing(stream).clear()
+
+    async def noticed() -> bool:
+        return "stores nothing" in (await problem(one) or "")
+
+    await eventually(noticed, what="the problem")
+    assert await world.events(subjects.JOURNAL) == []
 
 
 async def test_service_resumes_once_an_event_is_stored_and_records_refusals(world: World) -> None:
@@ -111,6 +127,10 @@ async def test_operation_whose_output_cannot_be_kept_ends_and_says_so(world: Wor
     data = encode(OperationQuery(operation_id=operation_id))
     reply = decode((await world.bus.request("writ.query.alice.result", data, timeout=10)).data, ResultReply)
     assert reply.output == {"size": 5, "note": NOT_KEPT}
+    await world.executor()  # a replica that has not received the output
+    for _ in range(8):
+        again = decode((await world.bus.request("writ.query.alice.result", data, timeout=10)).data, ResultReply)
+        assert again.output == reply.output
     assert "in WRIT_RESULTS" in (await problem(one) or "")
     assert b"writ_journal_not_stored 1" in measured.exposition("")[0]
 

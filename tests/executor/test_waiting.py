@@ -16,6 +16,7 @@ from writ_contracts.life import AcceptedLife, DispatchedLife, GrantedLife, State
 from writ_contracts.requests import OperationReply, OperationsReply, Verdict, WaitingReason
 from writ_contracts.wire import decode
 from writ_executor.agents.presence import AgentPresence
+from writ_executor.agents.wait_notices import WaitNotices
 from writ_executor.journal.index import Index
 from writ_executor.requests.waiting_reasons import WaitingReasons
 from writ_testing.eventually import eventually
@@ -133,7 +134,20 @@ class Listening:
     def __init__(self) -> None:
         self.now = 1_000.0
         self.presence = AgentPresence(15.0, lambda: self.now)
-        self._reasons = WaitingReasons(Index(), self.presence, lambda: 5_000.0 + self.now, lambda _: "")
+        self.open: dict[str, AcceptedLife] = {}
+        self.notices = WaitNotices(self.open.get, lambda: self.now)
+        presence, notices = self.presence, self.notices
+        self.unstored: str | None = None
+        self.undecided: str | None = None
+        self._reasons = WaitingReasons(
+            Index(),
+            presence,
+            notices,
+            lambda: 5_000.0 + self.now,
+            lambda _: "",
+            lambda: self.unstored,
+            lambda: self.undecided,
+        )
 
     def text(self, life: AcceptedLife) -> str:
         reason = self._reasons.of(life)
@@ -147,7 +161,8 @@ class Listening:
 @pytest.mark.parametrize("code", ["unavailable", "timeout", "not_found"])
 def test_failed_preview_is_named_by_its_code_and_blames_nobody(code: str) -> None:
     """Also a silent agent, or one that was stopped, is such a failure: it refused nothing."""
-    reasons = WaitingReasons(Index(), AgentPresence(15.0, lambda: 0.0), lambda: 0.0, lambda _: code)
+    presence, notices = AgentPresence(15.0, lambda: 0.0), WaitNotices(lambda _: None, lambda: 0.0)
+    reasons = WaitingReasons(Index(), presence, notices, lambda: 0.0, lambda _: code, lambda: None, lambda: None)
     requested: Any = sample(Requested)
     reason = reasons.of(accepted(State.AWAITING_APPROVAL, 2, requested))
     assert reason is not None

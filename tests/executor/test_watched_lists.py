@@ -8,6 +8,7 @@ from writ_contracts.agents import Heartbeat
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.errors import Invalid
 from writ_contracts.operations import Catalogue
+from writ_executor.agents.host_lacks import HostLacks
 from writ_executor.agents.keys import AgentKeys
 from writ_executor.agents.presence import AgentPresence
 from writ_executor.agents.targets import Targets
@@ -19,9 +20,9 @@ KEY, OTHER = "U" + "A" * 55, "U" + "B" * 55
 
 
 def targets(path: Path) -> Targets:
-    return Targets(
-        WatchedFile(path, ListReader(TARGETS)), Catalogue(BUILT_IN), AgentPresence(lease=30.0, clock=boot_time)
-    )
+    presence = AgentPresence(lease=30.0, clock=boot_time)
+    file = WatchedFile(path, ListReader(TARGETS))
+    return Targets(file, Catalogue(BUILT_IN), presence, HostLacks(presence, boot_time))
 
 
 async def test_target_follows_changes_of_its_inventory_entry(tmp_path: Path) -> None:
@@ -77,7 +78,7 @@ async def test_nobody_is_refused_by_the_agents_of_a_pool_that_a_target_has_left(
         AgentPresence(lease=30.0, clock=boot_time),
     )
     path.write_text("targets: [{id: web-1, role: production, backend: ssh}]")
-    known = Targets(WatchedFile(path, ListReader(TARGETS)), catalogue, presence)
+    known = Targets(WatchedFile(path, ListReader(TARGETS)), catalogue, presence, HostLacks(presence, boot_time))
     for pool, operations in (("ssh", ["service_status"]), ("ssh-eu", ["service_restart"])):
         beat = Heartbeat(pool=pool, instance=pool, running=[], free_slots=1, operations=operations, version="1")
         presence.record(beat)

@@ -100,7 +100,9 @@ def plugin_digests(paths: Collection[str] = ()) -> list[str]:
 
 
 async def read_and_write(writ: Writ, running: RunningInstallation, files: Path) -> None:
-    """Read, write a large text that nobody signed, read it again, and search by a hidden value."""
+    """Read, write a large text that nobody signed, read it again, write a signed one, which the client sends as
+    MessagePack, and search by a hidden value.
+    """
     reads = await asyncio.gather(*(writ.run("test_noop", name, timeout=60) for name in TARGETS * 3))
     assert {read.outcome for read in reads} == {"succeeded"}
     file, text = files / "large", "x" * LARGE
@@ -116,6 +118,8 @@ async def read_and_write(writ: Writ, running: RunningInstallation, files: Path) 
     await eventually(written, what="the file")
     done = await writ.run("file_read", TARGETS[0], {"file_path": str(file)}, timeout=60)
     assert (await writ.result(done.operation_id) or {})["content"] == text
+    signed = await writ.run("file_write", TARGETS[0], {**parameters, "content": "a line\n" * LARGE}, timeout=60)
+    assert (signed.outcome, file.read_text()) == ("succeeded", "a line\n" * LARGE)
     found = await writ.search(SearchQuery(principal="operator", parameters={"file_path": str(file)}))
     assert found.hidden is None or not found.hidden.problem
     assert done.operation_id in {row.operation_id for row in found.rows}

@@ -19,14 +19,17 @@ from mcp.client.extension import ClientExtension
 from writ_bus.port import Bus
 from writ_client.client import Writ
 from writ_client.context import Context, open_bus
+from writ_documents.principal_changes import CHANGES
 from writ_gateway.client import AgentClient
 from writ_gateway.context import Context as RequestContext
 from writ_gateway.context import caller_of
+from writ_gateway.http.served_principals import ServedPrincipals
 from writ_gateway.results import WELL
 from writ_gateway.server import server
 from writ_gateway.session import PrincipalSession
 from writ_gateway.tool import Profile
 from writ_gateway.toolbox import Toolbox
+from writ_installation.files.gateway_tokens import read_tokens
 from writ_runtime.plugins.entry_points import load_catalogue
 from writ_testing.installations.installation import (
     RunningInstallation,
@@ -35,7 +38,7 @@ from writ_testing.installations.installation import (
     prepare,
     running_installation,
 )
-from writ_trust.keys import Key
+from writ_trust.keys import Key, generate_seed
 
 ISSUER, AUDIENCE = "https://login.example", "https://writ.example/mcp"
 SIGNING_KEY = ec.generate_private_key(ec.SECP256R1())
@@ -118,6 +121,20 @@ async def writ(installation: RunningInstallation) -> AsyncIterator[Writ]:
 def url(installation: RunningInstallation) -> str:
     """Return the address of the HTTP gateway of `writ up --gateway`."""
     return listening(installation.home.log / "gateway.log")
+
+
+def everybody(folder: Path, *names: str) -> ServedPrincipals:
+    """Return the principals of a gateway who are these, or those of the folder's `tokens.json`."""
+    tokens = folder / "tokens.json"
+    known = names or tuple(one.principal for one in (read_tokens(tokens) if tokens.exists() else ()))
+    entries = [principal_entry("gateway", kind="gateway"), *(principal_entry(one, via="gateway") for one in known)]
+    (folder / "principals.yaml").write_text(json.dumps({"principals": entries}))
+    return ServedPrincipals("gateway", folder / "principals.yaml", folder / CHANGES)
+
+
+def principal_entry(name: str, **fields: Any) -> dict[str, Any]:
+    """Return an entry of principals.yaml with a new key, by default of an AI agent."""
+    return {"id": name, "kind": "agent", "key": Key(generate_seed()).public, **fields}
 
 
 def listening(log: Path) -> str:

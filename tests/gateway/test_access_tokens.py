@@ -12,6 +12,7 @@ import httpx2
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from tests.gateway.conftest import everybody
 
 from writ_gateway.http.asgi import Receive, Scope, Send
 from writ_gateway.http.bearer import IDENTITY, BearerAuthentication
@@ -52,7 +53,7 @@ def client(tmp_path: Path) -> httpx2.AsyncClient:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": scope[IDENTITY].principal.encode()})
 
-    application = BearerAuthentication(inner, Tokens(tmp_path / "none.json"), issuer)
+    application = BearerAuthentication(inner, Tokens(tmp_path / "none.json"), everybody(tmp_path, "bot"), issuer)
     return httpx2.AsyncClient(transport=httpx2.ASGITransport(application), base_url="https://writ.example")
 
 

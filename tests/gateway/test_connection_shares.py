@@ -14,6 +14,7 @@ import msgspec
 import pytest
 import uvicorn
 import uvloop
+from tests.gateway.conftest import everybody
 from tests.gateway.test_service import HEAD, echo, served
 
 from writ_contracts.installation.gateway_tokens import GatewayToken, GatewayTokens
@@ -87,7 +88,7 @@ async def test_request_whose_end_a_proxy_may_see_elsewhere_ends_its_connection(
     tmp_path: Path, version: bytes, lengths: bytes
 ) -> None:
     """Else bytes that one client sends become the request of another, which came over the proxy's connection."""
-    application = BearerAuthentication(echo, Tokens(tokens_of(tmp_path, "bot")))
+    application = BearerAuthentication(echo, Tokens(tokens_of(tmp_path, "bot")), everybody(tmp_path))
     head = b"POST /mcp HTTP/" + version + b"\r\nHost: localhost\r\nAuthorization: Bearer bot\r\n" + lengths
     async with served(application) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -131,7 +132,9 @@ async def test_requests_of_one_principal_leave_room_for_others(
 
     refused = list[tuple[str, str]]()
     refusals = Refusals(lambda principal, kind: refused.append((principal, kind)))
-    application = BearerAuthentication(inner, Tokens(tokens_of(tmp_path, "bot", "other")), refusals=refusals)
+    application = BearerAuthentication(
+        inner, Tokens(tokens_of(tmp_path, "bot", "other")), everybody(tmp_path), refusals=refusals
+    )
 
     def request(principal: str) -> "asyncio.Task[None]":
         headers = [(b"authorization", f"Bearer {principal}".encode()), *body]
@@ -169,7 +172,7 @@ async def test_bodies_of_many_principals_leave_memory_for_another(
         return {"type": "http.request"}
 
     names = [f"bot-{at}" for at in range(12)]
-    application = BearerAuthentication(inner, Tokens(tokens_of(tmp_path, *names)))
+    application = BearerAuthentication(inner, Tokens(tokens_of(tmp_path, *names)), everybody(tmp_path))
 
     def request(principal: str, size: int) -> "asyncio.Task[None]":
         headers = [(b"authorization", f"Bearer {principal}".encode()), (b"content-length", str(size).encode())]
@@ -202,7 +205,9 @@ async def test_principal_is_not_blamed_for_the_bodies_of_others(
         return {"type": "http.request"}
 
     refusals = Refusals(lambda principal, kind: refused.append((principal, kind)))
-    application = BearerAuthentication(inner, Tokens(tokens_of(tmp_path, "one", "two", "other")), refusals=refusals)
+    application = BearerAuthentication(
+        inner, Tokens(tokens_of(tmp_path, "one", "two", "other")), everybody(tmp_path), refusals=refusals
+    )
 
     def request(principal: str, size: int) -> "asyncio.Task[None]":
         headers = [(b"authorization", f"Bearer {principal}".encode()), (b"content-length", str(size).encode())]
@@ -312,7 +317,7 @@ async def test_request_after_the_wait_of_a_refused_one_is_within_the_rate_of_its
     async def receive() -> Message:
         return {"type": "http.request"}
 
-    application = BearerAuthentication(echo, Tokens(tokens_of(tmp_path, "bot", rate=rate)))
+    application = BearerAuthentication(echo, Tokens(tokens_of(tmp_path, "bot", rate=rate)), everybody(tmp_path))
     headers = [(b"authorization", b"Bearer bot")]
     scope = {"type": "http", "http_version": "1.1", "method": "POST", "path": "/mcp", "headers": headers}
     while 429 not in statuses:

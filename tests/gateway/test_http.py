@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import msgspec
 import pytest
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
-from tests.gateway.conftest import call
+from tests.gateway.conftest import call, principal_entry
 
+from writ_contracts.inventory import Principal
 from writ_gateway.http.asgi import REFUSED
 from writ_gateway.http.tokens import Tokens
 from writ_gateway.server import LONGEST_MESSAGE
@@ -171,7 +173,8 @@ async def test_a_token_is_for_agents_and_services_and_its_file_has_digests_alone
 
 async def test_a_token_expires_and_a_file_that_cannot_be_read_lets_nobody_in(tmp_path: Path) -> None:
     path, now = tmp_path / "tokens.json", 1000.0
-    made, _ = create_token(path, "bot", now=now, lifetime=60, note="")
+    bot = msgspec.convert(principal_entry("bot"), Principal)
+    made, _ = create_token(path, bot, now=now, lifetime=60, note="")
     tokens = Tokens(path, clock=lambda: now)
     found = tokens.find(made)
     assert found is not None

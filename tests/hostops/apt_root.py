@@ -4,7 +4,7 @@ import hashlib
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -58,10 +58,19 @@ class AptRoot:
         return [f"--admindir={self.root}/var/lib/dpkg"]
 
     def publish(
-        self, name: str, version: str, *, fields: str = "", postinst: str = "", prerm: str = "", conffile: str = ""
+        self,
+        name: str,
+        version: str,
+        *,
+        fields: str = "",
+        postinst: str = "",
+        prerm: str = "",
+        conffile: str = "",
+        files: Sequence[str] = (),
+        folder: str = "",
     ) -> None:
-        """A package in the repository; `update` makes apt know it."""
-        tree = self._scratch / f"{name}-{version}"
+        """A package in the repository; `update` makes apt know it. `folder`: of its files, for one made again."""
+        tree = self._scratch / (folder or f"{name}-{version}")
         (tree / "DEBIAN").mkdir(parents=True)
         (tree / "usr/share" / name).mkdir(parents=True)
         (tree / "usr/share" / name / "version").write_text(version)
@@ -71,6 +80,9 @@ class AptRoot:
             if text:
                 (tree / "DEBIAN" / script).write_text(f"#!/bin/sh\n{text}\n")
                 (tree / "DEBIAN" / script).chmod(0o755)
+        for path in files:
+            (tree / path).parent.mkdir(parents=True, exist_ok=True)
+            (tree / path).write_text(version)
         if conffile:
             (tree / conffile).parent.mkdir(parents=True)
             (tree / conffile).write_text("setting = 1\n")
@@ -81,6 +93,10 @@ class AptRoot:
         """The index of the repository, and apt's copy of it."""
         self.index()
         _run("apt-get", *self.options(), "-q", "update")
+
+    def install(self, name: str) -> None:
+        """Install a package as somebody else would."""
+        _run("apt-get", *self.options(), "-y", "-q", "install", name)
 
     def index(self) -> None:
         (self.repo / "Packages").write_bytes(_run("apt-ftparchive", "packages", ".", cwd=self.repo))

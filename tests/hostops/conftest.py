@@ -96,9 +96,11 @@ def write_unseen(path: Path, text: str) -> None:
 @pytest.fixture
 def kept(tmp_path: Path) -> Iterator[Kept]:
     made = Kept(tmp_path / "marks")
-    yield made
-    assert made.process.stdin is not None
-    assert made.process.stdout is not None
-    made.process.stdin.close()
-    assert made.process.wait(WITHIN) == 0
-    made.process.stdout.close()
+    with made.process as process:
+        yield made
+        assert process.stdin is not None
+        process.stdin.close()
+        try:
+            assert process.wait(WITHIN) == 0
+        finally:
+            process.kill()

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import pytest
 from tests.hostops.conftest import Ask, Result, named
 
 from writ_hostops import commands
+from writ_hostops.backups import restic
+from writ_hostops.protocol import OperationCall
 from writ_testing.exhaustive import some
 from writ_testing.peers.programs import program
 from writ_testing.peers.restic_repository import create_repository, write_lock
@@ -236,6 +239,31 @@ def test_a_lock_of_another_user_whose_process_cannot_be_seen_is_kept(
     lock.unlink()
     assert vault.ask("backup_delete", backup_id="one", op=named(3))["outcome"] == "succeeded"
     assert not own.exists()
+
+
+def test_lock_is_not_reported_as_held_while_restic_tries_to_take_it(
+    vault: Vault, srv: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have the lock then, and run for long without a word."""
+    vault.ask("backup_create", backup_id="one", target_path=f"{srv}/data")
+    lock = write_lock(vault.repository, vault.master, hostname="elsewhere", uid=0, pid=GONE)
+    said: list[str] = []
+    real = restic.Restic.__init__
+
+    def says(word: str) -> None:
+        said.append(word)
+        lock.unlink(missing_ok=True)
+
+    def listening(made: restic.Restic, call: OperationCall) -> None:
+        real(made, replace(call, progress=says))
+
+    monkeypatch.setattr(restic.Restic, "__init__", listening)
+    assert vault.ask("backup_delete", backup_id="one", op=named(2))["outcome"] == "succeeded"
+    assert said[:3] == [
+        "waits for the lock of the backup repository, which another program holds",
+        "tries again to lock the backup repository",
+        "the lock of the backup repository is free",
+    ]
 
 
 KILLING = """#!/bin/sh

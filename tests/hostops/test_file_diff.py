@@ -156,3 +156,58 @@ def test_a_preview_quotes_the_present_content_only_where_the_grant_says_so(ask: 
     assert "-old-canary" in observed["diff"]
     assert "+new" in observed["diff"]
     assert "cut" not in observed
+
+
+def copied(ask: Ask, srv: Path, **request: object) -> dict[str, object]:
+    """Return the output of the preview of a copy of `new` to `old`."""
+    ends = {"source_path": f"{srv}/new", "dest_path": f"{srv}/old", "overwrite": True}
+    return dict(ask("file_copy", "preview", request=request, **ends)["output"])
+
+
+def test_a_preview_of_a_copy_has_a_diff_only_where_the_grant_says_so(ask: Ask, srv: Path) -> None:
+    (srv / "new").write_text("new-canary\nsame\n")
+    (srv / "old").write_text("old-canary\nsame\n")
+    assert "canary" not in str(copied(ask, srv))
+    assert copied(ask, srv, diff=True)["diff"] == (
+        f"--- present\n+++ {srv}/old\n@@ -1,2 +1,2 @@\n-old-canary\n+new-canary\n same\n"
+    )
+    (srv / "old").unlink()
+    assert "+new-canary\n" in str(copied(ask, srv, diff=True)["diff"])
+    (srv / "old").write_text("new-canary\nsame\n")
+    assert copied(ask, srv, diff=True)["diff"] == ""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "shown"),
+    [
+        (b"a\0", b"abc", "binary: 2 bytes before, 3 bytes after"),
+        (b"a", b"b" * (diff.MOST_READ + 1), f"a file is larger than {diff.MOST_READ} bytes: no diff"),
+        (b"b" * (diff.MOST_READ + 1), b"a", f"a file is larger than {diff.MOST_READ} bytes: no diff"),
+        (b"", b"a\n" * diff.MOST_SHOWN, f"the diff has {diff.MOST_SHOWN + 3} lines: too long to show"),
+        (b"", b"\x01" * (diff.MOST_SHOWN - 200), "the diff has 5 lines: too long to show"),
+    ],
+    ids=["binary", "large-source", "large-destination", "long", "long-as-json"],
+)
+def test_a_copy_whose_diff_cannot_be_shown_says_why_and_can_be_approved(
+    ask: Ask, srv: Path, old: bytes, new: bytes, shown: str
+) -> None:
+    (srv / "old").write_bytes(old)
+    (srv / "new").write_bytes(new)
+    output = copied(ask, srv, diff=True)
+    assert (output["diff"], "cut" in output) == (shown, False)
+
+
+@pytest.mark.parametrize("operation", ["file_copy", "file_write"])
+def test_a_preview_has_the_versions_of_the_files_that_it_read(ask: Ask, srv: Path, operation: str) -> None:
+    """By them a name is noticed that led to another file while the state was read."""
+    (srv / "new").write_text("new")
+    copy: dict[str, object] = {"source_path": f"{srv}/new", "dest_path": f"{srv}/old", "overwrite": True}
+    parameters = copy if operation == "file_copy" else {"file_path": f"{srv}/old", "content": "new"}
+    for present in (None, "old", "new"):
+        if present:
+            (srv / "old").write_text(present)
+        state = ask(operation, "baseline", **parameters)["output"]
+        output = ask(operation, "preview", request={"diff": True}, **parameters)["output"]
+        versions = [name for name in ("version", "source_version") if name in state]
+        assert len(versions) == (2 if operation == "file_copy" else 1)
+        assert [output[name] for name in versions] == [state[name] for name in versions]

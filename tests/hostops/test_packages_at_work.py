@@ -12,6 +12,7 @@ from tests.hostops.apt_root import AptRoot, wait_for_script
 from tests.hostops.apt_root import apt_root as apt_root
 from tests.hostops.conftest import Ask, named
 
+import writ_hostops
 from writ_hostops import commands, markers
 from writ_hostops.packages import apt, dpkg
 from writ_testing.peers.programs import program
@@ -289,3 +290,42 @@ def test_change_of_another_is_no_effect_of_an_attempt_that_ran_nothing(
     request = {"attempt": 2, "baseline": baseline}
     probed = ask("package_update", "probe", target={"state_dir": state}, request=request, package_name="hello")
     assert probed["output"]["verdict"] == "unknown"
+
+
+def test_wait_for_the_lock_is_reported_until_it_is_free(apt_root: AptRoot, srv: Path) -> None:
+    apt_root.publish("fresh", "1")
+    apt_root.update()
+    words: list[str] = []
+    held, waits, go_on = threading.Event(), threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with apt_root.locked():
+            held.set()
+            go_on.wait(60)
+
+    def report(text: str) -> None:
+        words.append(text)
+        waits.set()
+
+    def install() -> None:
+        parameters = {"package_name": "fresh"}
+        request = {"id": named(1), "action": "run", "operation": "package_install", "parameters": parameters}
+        done.append(writ_hostops.run({**request, "target": {"file_roots": [str(srv)]}}, report))
+
+    done: list[Any] = []
+    threads = [threading.Thread(target=hold), threading.Thread(target=install)]
+    threads[0].start()
+    assert held.wait(60)
+    threads[1].start()
+    assert waits.wait(60)
+    go_on.set()
+    for thread in threads:
+        thread.join(60)
+    assert done[0]["outcome"] == "succeeded"
+    waiting, free = (
+        "waits for the lock of the package system, which another program holds",
+        "the lock of the package system is free",
+    )
+    assert words[0] == waiting
+    assert words.index(free) < next(number for number, text in enumerate(words) if text.startswith("Unpacking fresh"))
+    assert waiting not in words[words.index(free) :]

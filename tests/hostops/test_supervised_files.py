@@ -227,7 +227,9 @@ async def test_reply_waits_for_the_mark_of_the_end(kept: Kept, tmp_path: Path, o
     tag = kept.begin(operation, target={"file_roots": [{"path": str(files)}]}, file_path=f"{files}/a", **content)
 
     async def took_effect() -> bool:
-        return not (files / "a").exists() or (files / "a").read_text() == "new"
+        if operation == "file_delete":
+            return not (files / "a").exists()
+        return (files / "a").read_text() == "new"
 
     await eventually(took_effect, within=WITHIN, what="the effect")
     assert kept.process.stdout is not None

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from writ_hostops import commands, survey
-from writ_hostops.operations import run
+from writ_hostops.operations import HANDLERS, run
 from writ_testing.peers.programs import program
 
 
@@ -86,3 +86,41 @@ def test_mounts_are_read_as_the_kernel_has_them() -> None:
 def test_survey_takes_no_parameters() -> None:
     reported = run({"id": "s1", "action": "survey", "operation": "host", "parameters": {"x": 1}, "target": {}})
     assert (reported["outcome"], reported["code"]) == ("failed", "invalid_parameter")
+
+
+NEEDED: dict[str, dict[str, Any]] = {
+    "service_status": {"service_name": "nginx"},
+    "service_start": {"service_name": "nginx"},
+    "service_stop": {"service_name": "nginx"},
+    "service_restart": {"service_name": "nginx"},
+    "package_list": {},
+    "package_install": {"package_name": "nginx"},
+    "package_remove": {"package_name": "nginx"},
+    "package_update": {},
+    "backup_create": {"backup_id": "b", "target_path": "/srv/a"},
+    "backup_list": {},
+    "backup_restore": {"backup_id": "b", "target_path": "/srv/a"},
+    "backup_delete": {"backup_id": "b"},
+}
+
+
+@pytest.mark.parametrize("action", ["run", "preview"])
+def test_what_cannot_succeed_is_named_with_the_code_and_message_of_a_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, action: str
+) -> None:
+    target = {"backup": {"repository": "/srv/repo", "password_file": "/nonexistent/password"}}
+    for path in (str(tmp_path), ""):  # without any program, and with those of this machine
+        if path:
+            monkeypatch.setattr(commands, "_PATH", path)
+            monkeypatch.setenv("PATH", path)
+        else:
+            monkeypatch.undo()
+        fails = look(**target)["fails"]
+        assert {name for name in NEEDED if name.startswith("backup_")} <= fails.keys() <= NEEDED.keys()
+        assert not path or {"package_list", "package_install", "package_update"} <= fails.keys()
+        for name, failing in fails.items():
+            if action == "preview" and "preview" not in HANDLERS[name]:
+                continue
+            request = {"id": "s1", "action": action, "operation": name, "parameters": NEEDED[name], "target": target}
+            done = run({**request, "timeout": 10})
+            assert [done["code"], done["message"]] == failing, name

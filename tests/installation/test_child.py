@@ -12,20 +12,21 @@ from pathlib import Path
 import pytest
 from tests.installation import standin
 
-from writ_contracts.errors import ConfigError
+from writ_contracts.errors import ConfigError, Unreachable
 from writ_installation.files.home import Home
-from writ_installation.processes.child import Child, tie
+from writ_installation.processes.child import Child, quoted, tie
 from writ_installation.processes.services import ServiceProcess
 from writ_testing.eventually import eventually
 
 
 @asynccontextmanager
-async def stand_in(tmp_path: Path, lines: list[str]) -> AsyncIterator[Child]:
+async def stand_in(tmp_path: Path, lines: list[str], **seconds: float) -> AsyncIterator[Child]:
     home = Home(tmp_path / "home")
     home.make_folders()
     command = (sys.executable, standin.__file__, "audit")
     own = {"WRIT_RUN_FILE": str(home.run / "audit.json")}
-    child = Child(ServiceProcess(name="audit", argv=command, env=own, stop_at=0), home, os.environ, lines.append)
+    service = ServiceProcess(name="audit", argv=command, env=own, stop_at=0)
+    child = Child(service, home, os.environ, lines.append, **seconds)
     await child.start()
     try:
         yield child
@@ -52,6 +53,33 @@ async def test_child_that_is_ready_late_is_reported_and_then_counts_as_ready(tmp
         await killed(child)
     assert any("audit is not ready after 0.01 s" in words for words in lines)
     assert lines[-1] == "audit is ready again"
+
+
+async def test_slow_child_is_reported_less_and_less_often_and_then_counts_as_ready(tmp_path: Path) -> None:
+    lines = list[str]()
+    async with stand_in(tmp_path, lines, slow_seconds=0.01) as child:  # less than any interpreter takes to start
+        assert child.state == "ready"
+    assert lines[0] == f"audit is not ready after 0.01 s (starting): still waiting (log: {child.log})"
+    assert [line.split()[5] for line in lines[:3]] == ["0.01", "0.02", "0.04"]
+
+
+@pytest.mark.parametrize("status", [1, 2])
+async def test_error_at_a_start_quotes_no_lines_of_an_earlier_run(tmp_path: Path, status: int) -> None:
+    home = Home(tmp_path / "home")
+    home.make_folders()
+    (home.log / "audit.log").write_text("writ audit: WRIT_SLOTS: no number\n")
+    script = f"import sys; print('it fails'); sys.exit({status})"
+    service = ServiceProcess(name="audit", argv=(sys.executable, "-c", script), env={}, stop_at=0)
+    with pytest.raises(Unreachable) as raised:
+        await Child(service, home, os.environ, print).start()
+    end = f"the end of {home.log / 'audit.log'}:\n  it fails"
+    assert str(raised.value) == f"audit ended with status {status} at its start; {end}"
+
+
+def test_log_that_was_begun_anew_is_quoted_from_its_first_line(tmp_path: Path) -> None:
+    log = tmp_path / "audit.log"
+    log.write_text("of the new log\n")
+    assert quoted(log, since=1_000).endswith("\n  of the new log")
 
 
 async def test_child_with_removed_folders_is_started_again(tmp_path: Path) -> None:

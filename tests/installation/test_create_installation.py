@@ -107,7 +107,7 @@ async def test_new_installation_is_refused_on_a_disk_without_room(
     check_room_for_new(home)
     monkeypatch.setattr(disk, "ROOM", 1 << 60)
     options = SupervisorOptions(nats_port=0)
-    for start in (detach(home, []), Supervisor(home, options, {}, print).run(StopSignal(), print)):
+    for start in (detach(home, [], print), Supervisor(home, options, {}, print).run(StopSignal(), print)):
         with pytest.raises(
             OSError, match=r" MB free, and a new installation needs \d+ MB: nothing was made"
         ) as refused:

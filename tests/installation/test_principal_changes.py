@@ -15,6 +15,7 @@ from writ_contracts.decisions import Decision, PolicyVersion
 from writ_contracts.errors import ConfigError, Invalid
 from writ_contracts.history.copied_control_events import CARRIED_FROM
 from writ_contracts.history.records import Record
+from writ_contracts.installation.known_changes import KnownChanges, VerifiedChange
 from writ_contracts.journal import ControlEvent
 from writ_contracts.people.principal_changes import entry_version
 from writ_contracts.wire import decode, encode
@@ -24,8 +25,6 @@ from writ_installation.files import list_edits
 from writ_installation.files.create import create_installation
 from writ_installation.files.home import Home
 from writ_installation.files.principal_changes import (
-    KnownChanges,
-    VerifiedChange,
     admitted_principals,
     keep_changes,
     known_changes,

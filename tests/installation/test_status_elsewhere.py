@@ -15,7 +15,9 @@ from writ_contracts.errors import ConfigError
 from writ_installation.files.home import Home
 from writ_installation.files.site import Site
 from writ_installation.processes.readiness import check_seconds
-from writ_installation.status.control import degradations, status
+from writ_installation.status import journal_usage
+from writ_installation.status.control import status
+from writ_installation.status.degradation import degradations
 from writ_installation.status.foreign_processes import health_addresses
 from writ_installation.supervisor.detached_start import private_log
 from writ_runtime.health import Attention, Check, Health, listening
@@ -125,6 +127,31 @@ async def test_status_gives_the_reason_why_nats_cannot_be_reached(tmp_path: Path
     assert reason == f"journal: {url} cannot be reached: it does not offer TLS, which this client requires"
 
 
+@pytest.mark.parametrize(
+    ("kind", "advice"),
+    [
+        ("system", "`writ init --system --upgrade` makes a new one, then restart everything"),
+        ("containers", "`init` makes a new one, then restart everything"),
+        ("up", "`writ down`, then `writ up` make a new one"),
+    ],
+)
+async def test_status_without_its_key_shows_the_processes_and_how_to_replace_it(
+    tmp_path: Path, kind: str, advice: str
+) -> None:
+    home = prepare(tmp_path)
+    if kind == "system":
+        home = Home(home.root, Site(url="nats://x:4222", listen="x", port=4222, monitor_port=8222, state=str(tmp_path)))
+    elif kind == "containers":
+        home.servers.mkdir()
+    home.seed_file("status").unlink()
+    async with process({"policy": _well}) as policy:
+        observed = await status(home, {"WRIT_SERVICES": f"127.0.0.1:{policy}", "NATS_URL": "nats://127.0.0.1:1"})
+    [reason] = degradations(observed)
+    assert [one.state for one in observed.processes] == ["ready"]
+    assert reason.startswith(f"journal: {home.seed_file('status')}: can't be read: ")
+    assert reason.endswith(f"; {advice}")
+
+
 async def test_status_names_ill_and_silent_processes(tmp_path: Path) -> None:
     home = prepare(tmp_path)
     async with process({"policy": _file, "bus": _well}) as policy, process({"bus": _bus}) as executor:
@@ -149,6 +176,9 @@ async def test_status_by_addresses_reports_a_ready_installation(tmp_path: Path) 
         ports = own_ports(installation)
         addresses = " ".join(f"127.0.0.1:{port}" for port in ports)
         ended = await installation.writ("status", environ={"WRIT_SERVICES": addresses, "NATS_URL": installation.url})
+        installation.home.seed_file("status").unlink()
+        lost = await installation.writ("status")
+    assert (lost.status, lost.out.count("status.seed: can't be read")) == (1, 1), "NATS is ready for all that is known"
     assert ended.status == 0, ended
     assert len(ports) >= 4
     assert "journal: " in ended.out
@@ -192,3 +222,23 @@ def test_log_of_a_detached_start_is_private_whatever_the_umask_and_its_mode_were
     with private_log(log) as output:
         output.write(b"two")
     assert (stat.S_IMODE(log.stat().st_mode), log.read_bytes()) == (0o600, b"onetwo")
+
+
+@pytest.mark.parametrize(
+    ("error", "advised"),
+    [(FileNotFoundError(2, "No such file or directory"), True), (PermissionError(13, "Permission denied"), False)],
+)
+async def test_a_new_key_of_status_is_advised_only_where_there_is_none(
+    error: OSError, advised: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = prepare(tmp_path)
+
+    def failing(*_: object) -> int:
+        raise error
+
+    home.seed_file("status").unlink()  # or it cannot be seen
+    with monkeypatch.context() as patched:
+        patched.setattr("writ_bus.private_files.os.open", failing)
+        reading = await journal_usage.read_journal(home, "nats://127.0.0.1:1", 5.0)
+    assert f"status.seed: can't be read: {error.strerror}" in reading.problem
+    assert ("make a new one" in reading.problem, reading.asked) == (advised, False)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import socket
 from pathlib import Path
@@ -208,6 +209,15 @@ async def test_a_service_that_dies_at_its_start_ends_it_with_its_last_words(tmp_
     assert "executor ended with status 1 at its start" in one.printed
     assert "executor cannot go on" in one.printed
     assert "Traceback" not in one.printed
+
+
+async def test_a_slow_service_is_reported_and_awaited_until_ctrl_c(tmp_path: Path) -> None:
+    one = await start(Home(tmp_path / "home"), tmp_path / "said", {"WRIT_STANDIN_POLICY": "sulk"}, slow_seconds=0.5)
+    await one.until(lambda: re.search(r"policy is not ready after \S+ s \(mood: will not", one.printed) is not None)
+    assert one.process.returncode is None
+    one.process.send_signal(signal.SIGINT)
+    assert await asyncio.wait_for(one.process.wait(), WITHIN) == 0
+    assert one.printed.endswith("stopping\n")
 
 
 @pytest.mark.exhaustive

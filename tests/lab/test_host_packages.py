@@ -89,6 +89,22 @@ def test_package_that_would_remove_another_is_not_installed(writ: Writ, host: Ho
     assert host.state() == before
 
 
+def test_kept_package_stays_in_its_version_on_a_real_host(writ: Writ, host: Host, packages: Repository) -> None:
+    """The host's own hooks of apt run beside that of the bounds."""
+    writ.run("package_install", "package_name=hello", "version=1.0")
+    packages.publish("needy", "1", fields="Depends: hello (>= 1.1)\n")
+    host.run("apt-get", "-q", "update")
+    before = host.state()
+    refused = writ.run("package_install", "package_name=needy", "keep_packages=hel*", status=1)
+    assert (refused["outcome"], refused["code"]) == ("failed", "bounds_refused")
+    assert host.state() == before
+    assert writ.run("package_update", "keep_packages=hel*")["output"]["kept_back"] == ["hello"]
+    done = writ.run("package_install", "package_name=extra", "keep_packages=hel*", "only_packages=extra")
+    assert (done["outcome"], done["output"]["also_changed"]) == ("succeeded", [])
+    assert writ.run("package_remove", "package_name=hello", "keep_packages=ext*", status=1)["code"] == "bounds_refused"
+    assert (packages.version("hello"), packages.version("extra")) == ("1.0", "2.0-1")
+
+
 def test_a_package_whose_script_fails_is_a_failure_and_reported_as_it_is(
     writ: Writ, host: Host, packages: Repository
 ) -> None:

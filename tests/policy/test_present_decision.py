@@ -8,6 +8,8 @@ from tests.policy.replica import Asking
 from writ_contracts import subjects
 from writ_contracts.people.approvals import ApprovalCardReply, ApprovalQuery
 from writ_contracts.wire import decode, encode
+from writ_documents import yaml_file
+from writ_trust.keys import Key, generate_seed
 
 WRITES = {"name": "writes", "operations": ["file_write"], "allowed": True, "requires_approval": True}
 FROZEN = {"name": "frozen", "operations": ["service_restart"], "allowed": False, "description": "no restarts today"}
@@ -44,6 +46,39 @@ async def test_approver_is_told_that_a_rule_denies_the_request_by_now(asking: As
     assert await warning(asking, one) == ""  # nobody is asked any more
     await one.dispatched()
     assert await one.start() == ("deny", "denied")
+
+
+async def test_approver_is_told_that_the_requester_is_disabled_and_cannot_approve(asking: Asking) -> None:
+    one = await pending(asking)
+    people = yaml_file.parse(asking.files.path("principals").read_bytes(), "principals").data
+    requester = next(entry for entry in people["principals"] if entry["id"] == one.subject.principal)
+    requester["disabled"] = True
+    asking.files.write("principals", people)
+    lost = f"principal {one.subject.principal} is disabled"
+    assert await warning(asking, one) == f"its requester has lost access, so it would not start: {lost}"
+    assert await one.code() == "principal_disabled"
+    del requester["disabled"]
+    asking.files.write("principals", people)
+    assert await warning(asking, one) == ""
+    assert (await one.decide()).state == "approved"
+
+
+async def test_request_of_a_requester_with_another_key_by_now_cannot_be_approved(asking: Asking) -> None:
+    one = await pending(asking)
+    people = yaml_file.parse(asking.files.path("principals").read_bytes(), "principals").data
+    requester = next(entry for entry in people["principals"] if entry["id"] == one.subject.principal)
+    requester["key"] = Key(generate_seed()).public
+    asking.files.write("principals", people)
+    assert "its requester has lost access" in await warning(asking, one)
+    assert await one.code() == "key_mismatch"
+
+
+async def test_request_of_a_disabled_requester_can_be_rejected(asking: Asking) -> None:
+    one = await pending(asking)
+    people = yaml_file.parse(asking.files.path("principals").read_bytes(), "principals").data
+    next(entry for entry in people["principals"] if entry["id"] == one.subject.principal)["disabled"] = True
+    asking.files.write("principals", people)
+    assert (await one.decide(verdict="reject", reason="it left")).state == "rejected"
 
 
 async def test_approver_is_told_that_the_target_changed_or_was_removed(asking: Asking) -> None:

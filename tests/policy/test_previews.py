@@ -1,20 +1,25 @@
 """Previews at policy: the digest that an approval must name, and a target that changed since."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec import structs
+from msgspec import defstruct, structs
 from tests.policy.approving import Pending, pending, preview, stamp
-from tests.policy.replica import Asking
+from tests.policy.replica import Asking, files, replica
+from tests.rules.asking import CATALOGUE
 
 from writ_contracts import subjects
 from writ_contracts.agents import Claim
 from writ_contracts.decisions import Decision, ReadGrant
 from writ_contracts.journal import PreviewTaken
+from writ_contracts.operations import Catalogue
 from writ_contracts.people.approvals import ApprovalCardReply, ApprovalQuery
 from writ_contracts.people.previews import ApprovalFacts, Preview
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
+from writ_testing.memory.broker import Broker
+from writ_testing.memory.bus import MemoryBus
 from writ_trust.statements import digest, open_signed, read, sign
 
 COPIES = {"name": "copies", "operations": ["file_copy"], "allowed": True, "requires_approval": True}
@@ -161,3 +166,40 @@ async def test_a_diff_quotes_what_the_requester_may_read(asking: Asking, path: s
     decided = await asking.decide(subject, look=["preview"], look_until=asking.clock.now + 60, look_key="ab" * 32)
     assert decided.look is not None
     assert ("diff" in read(decided.look, ReadGrant).actions) == quotes
+
+
+@pytest.mark.parametrize(
+    ("readable", "quotes"), [(["/srv/a", "/srv/b"], True), (["/srv/a"], False), (["/srv/b"], False), ([], False)]
+)
+async def test_a_diff_of_a_copy_quotes_what_the_requester_may_read_at_both_ends(
+    asking: Asking, readable: list[str], quotes: bool
+) -> None:
+    reads = {**READS, "parameter_constraints": {"file_path": {"allowed_values": readable}}}
+    copies = {**COPIES, "requires_approval": False}
+    asking.files.policy(copies, *([reads] if readable else []))
+    subject = asking.subject("file_copy", parameters=FILES, dry_run=True)
+    decided = await asking.decide(subject, look=["preview"], look_until=asking.clock.now + 60, look_key="ab" * 32)
+    assert decided.look is not None
+    assert ("diff" in read(decided.look, ReadGrant).actions) == quotes
+
+
+@pytest.mark.parametrize(
+    ("given", "quotes"), [({}, True), ({"also_path": "/srv/a"}, True), ({"also_path": "/srv/b"}, False)]
+)
+async def test_a_diff_quotes_nothing_of_an_optional_file_that_is_not_given(
+    given: dict[str, str], quotes: bool, tmp_path: Path
+) -> None:
+    """An operation of a plugin may have one."""
+    write = CATALOGUE["file_write"]
+    parameters = defstruct(
+        "Merge", [("also_path", str | None, None)], bases=(write.parameters,), frozen=True, kw_only=True
+    )
+    changed = structs.replace(write, parameters=parameters, quoted=("file_path", "also_path"))
+    catalogue, broker = Catalogue({**CATALOGUE, write.name: changed}.values()), Broker()
+    async with replica(MemoryBus(broker), MemoryBus(broker), files(tmp_path), catalogue=catalogue) as asking:
+        asking.files.policy(WRITES, READS)
+        merged = {"file_path": "/srv/a", "content": "x", **given}
+        subject = asking.subject("file_write", parameters=merged, dry_run=True)
+        decided = await asking.decide(subject, look=["preview"], look_until=asking.clock.now + 60, look_key="ab" * 32)
+        assert decided.look is not None
+        assert ("diff" in read(decided.look, ReadGrant).actions) == quotes

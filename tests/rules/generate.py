@@ -66,6 +66,7 @@ def constraint(r: Random, values: list[Any]) -> Data:
         }
     if kind is list and (items := [item for value in values if isinstance(value, list) for item in value]):
         can |= {"allowed_items": lambda: holed(r, some(r, [*items, 1, "x"], 3))}
+        can |= {"required_items": lambda: holed(r, some(r, items if r.random() < 0.9 else [1, "x"], 2))}
     chosen = {key: can[key]() for key in some(r, can, 2)}
     if "allowlist_source" in chosen and r.random() < 0.5:
         chosen["max_age"] = r.choice((30, "2m", 120.5))
@@ -191,10 +192,11 @@ def rule(r: Random, name: str, *, section: str) -> Data:
 
 
 def without_items(rule: Data) -> Data:
-    """Take `allowed_items` out of a deny rule, which doesn't load with it."""
+    """Take the checks of lists out of a deny rule, which doesn't load with them."""
     for each in rule.get("parameter_constraints", {}).values():
         if each is not None and not rule["allowed"]:
             each.pop("allowed_items", None)
+            each.pop("required_items", None)
     return rule
 
 

@@ -173,7 +173,7 @@ class Question:
                 yield min([*self.checks(constraint, value, rule["allowed"]), self.allowlisted(constraint, value)])
             elif every:
                 yield YES * any(rule.get(key, False) is not False for key in OBLIGATIONS)
-            elif constraint.get("required") or "allowed_items" in constraint:
+            elif constraint.get("required") or {"allowed_items", "required_items"} & {*constraint}:
                 yield NO
         yield from (NO for _ in self.flags(effective) - {*rule.get("parameter_constraints", {})} if rule["allowed"])
 
@@ -251,6 +251,7 @@ class Question:
             "allowed_values": (single, lambda known: typed(value) in map(typed, known)),
             "denied_values": (single, lambda known: typed(value) not in map(typed, known)),
             "allowed_items": (isinstance(value, list), lambda _: True),
+            "required_items": (isinstance(value, list), lambda items: {*map(typed, items)} <= {*map(typed, value)}),
             "pattern": (isinstance(value, str), lambda pattern: re.fullmatch(pattern, value, flags) is not None),
         }
         for each in value if "allowed_items" in constraint and isinstance(value, list) else ():

@@ -44,7 +44,12 @@ PARAMETERS: dict[str, dict[str, list[Any]]] = {
         "timeout": [5, 60],
     },
     "file_delete": {"file_path": ["/srv/a", "/etc/passwd"], "timeout": [5, 30]},
-    "package_install": {"package_name": ["nginx", "ssh"], "version": ["1.2", "1:3"], "timeout": [60, 300]},
+    "package_install": {
+        "package_name": ["nginx", "ssh"],
+        "version": ["1.2", "1:3"],
+        "keep_packages": [[], ["ssh"], ["linux-*", "ssh"]],
+        "timeout": [60, 300],
+    },
     "container_create": {
         "container_name": ["nginx", "db"],
         "image": ["nginx", "pg:16"],

@@ -8,8 +8,8 @@ from tests.rules.asking import ALICE, CATALOGUE, NOBODYS_KEY, NOON, at, policy, 
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import WRIT, Principal, Role, Target
 from writ_contracts.policy.access import PolicyWhoCanQuery
-from writ_rules.analysis import request_space
 from writ_rules.analysis.access import Access, AccessQuery, allowed, who_can
+from writ_rules.analysis.parameter_values import ValuesByConditions
 from writ_rules.analysis.question_space import QuestionSpace
 from writ_rules.engine.clauses.patterns import Pattern
 from writ_rules.engine.verbs import Verb
@@ -206,13 +206,13 @@ def test_a_text_is_matched_with_those_of_many_patterns_that_begin_like_it(monkey
 
 def test_targets_with_the_same_rules_share_the_requests_to_try(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = list[str]()
-    values = request_space._values
+    values = ValuesByConditions.values
 
-    def counted(verb: Verb, name: str, *rest: Any) -> list[Any]:
+    def counted(known: ValuesByConditions, verb: Verb, name: str, *rest: Any) -> list[Any]:
         calls.append(name)
-        return values(verb, name, *rest)
+        return values(known, verb, name, *rest)
 
-    monkeypatch.setattr(request_space, "_values", counted)
+    monkeypatch.setattr(ValuesByConditions, "values", counted)
     one = rule("restart", "service_restart", parameter_constraints={"timeout": {"max": 100}})
     assert len({access.role for access in about(one, principal="alice")}) == 2
     assert calls == ["timeout"]

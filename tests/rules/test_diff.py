@@ -96,7 +96,7 @@ def test_an_approval_that_comes_goes_and_grows_is_shown_with_the_approvals_that_
     more = compared(one, two).changes
     assert [(change.kind, change.principals, change.example.approvals) for change in more] == [
         ("newly_needs_approval", ["bob"], ["carol"]),
-        ("newly_needs_approval", ["alice"], ["bob"]),
+        ("newly_needs_approval", ["alice"], ["carol"]),
     ]
 
 

@@ -31,6 +31,7 @@ ANY: dict[str, list[Any]] = {
     "allowed_values": [[], [None], [1, "nginx", True, 0.5]],
     "denied_values": [[], [None], [1, "nginx", False, 0.5]],
     "allowed_items": [[], [None], ["x", 22, "10.0.0.0/24"]],
+    "required_items": [[], [None], ["x", 22, "10.0.0.0/24"]],
     "default": [5, "nginx", True, 0.5, ["x"], {"A": "1"}, None],
     "allowlist_source": ["list_services", "list_ports", "list_file_roots", "list_nothing"],
 }

@@ -75,6 +75,24 @@ def test_error_of_a_variable_lists_the_possible_values() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("WRIT_LEASE", "1s", "expected a number without a unit (seconds), such as 10"),
+        ("WRIT_LEASE", "inf", "expected a finite number (seconds), such as 10"),
+        ("WRIT_SLOTS", "many", "expected a whole number (operations at once), such as 4"),
+        ("WRIT_SLOTS", "1.5", "expected a whole number (operations at once), such as 4"),
+        ("WRIT_SLOTS", "65", "expected a whole number <= 64 (operations at once), such as 4"),
+        ("WRIT_DRY", "perhaps", "expected true or false (nothing changes), such as false"),
+        ("WRIT_HEALTH_PORT", "http", "expected a whole number (their port; 0 takes any free one), such as 0"),
+    ],
+)
+def test_error_of_a_number_has_its_unit_and_an_example(name: str, value: str, problem: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(Config, {**REQUIRED, name: value})
+    assert caught.value.problems == (f"{name}: {problem}",)
+
+
 def test_errors_never_show_a_value() -> None:
     with pytest.raises(ConfigError) as caught:
         load(Config, {**REQUIRED, "WRIT_SLOTS": "hunter2"})

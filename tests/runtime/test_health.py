@@ -9,7 +9,7 @@ import pytest
 
 from writ_contracts.errors import Unreachable
 from writ_runtime import health as health_module
-from writ_runtime.health import MOST_CONNECTIONS, Attention, Health, listening
+from writ_runtime.health import MOST_CONNECTIONS, Attention, Check, Health, listening
 from writ_runtime.metrics import Metrics
 
 
@@ -67,7 +67,8 @@ async def get(port: int, path: str, method: str = "GET") -> tuple[int, dict[str,
 async def test_service_is_alive_at_once_and_ready_only_later(health: Health, port: int) -> None:
     assert (await get(port, "/healthz"))[0] == 200
     status, _, body = await get(port, "/readyz")
-    assert (status, json.loads(body)) == (503, {"status": "not ready", "checks": {"start": "starting"}})
+    not_yet = {"status": "not ready", "checks": {"start": "starting"}}
+    assert (status, {**json.loads(body), **not_yet}) == (503, json.loads(body))
     health.watch({"nats": fine})
     status, _, body = await get(port, "/readyz?verbose")
     assert (status, json.loads(body)) == (200, {"status": "ready", "checks": {"nats": "ok"}})
@@ -232,3 +233,18 @@ async def test_metrics_come_in_the_format_that_is_accepted(port: int, accept: st
     status, fields, body = await send(port, raw)
     assert (status, fields["content-type"]) == (200, content_type)
     assert body.endswith(b"# EOF\n") == ("openmetrics" in content_type)
+
+
+async def test_failing_check_says_since_when_until_it_is_well_again(
+    health: Health, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def since(now: float, **checks: Check) -> dict[str, float]:
+        monkeypatch.setattr("writ_runtime.health.time.time", lambda: now)
+        health.watch(checks)
+        found: dict[str, float] = json.loads((await health.respond("GET", "/readyz")).body).get("failing_since", {})
+        return found
+
+    assert await since(1_000.0, nats=disconnected, files=fine) == {"nats": 1_000.0}
+    assert await since(1_060.0, nats=disconnected, files=fine) == {"nats": 1_000.0}
+    assert await since(1_080.0, nats=fine, files=fine) == {}
+    assert await since(1_120.0, nats=disconnected, files=fine) == {"nats": 1_120.0}

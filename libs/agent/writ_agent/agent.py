@@ -13,6 +13,7 @@ from writ_agent.backends.port import Backend
 from writ_agent.ceiling import NO_CEILING, Ceiling
 from writ_agent.people_notices import PeopleNoticeHandler
 from writ_agent.preflight.host_reads import ENDPOINT_SLOTS, HostReads
+from writ_agent.preflight.known_lacks import KnownLacks
 from writ_agent.reporting.heartbeats import Heartbeats
 from writ_agent.reporting.metrics import Meters
 from writ_agent.reporting.outbox import Outbox
@@ -86,6 +87,7 @@ class Agent:
         self._heartbeats = Heartbeats(bus, settings.heartbeat, self._heartbeat)
         outbox = Outbox(bus, spool, lambda _: self._heartbeats.changed())
         meters = Meters(metrics, catalogue, self._free_slots)
+        self._known_lacks = KnownLacks(clocks.boot, self._heartbeats.changed)
         reporter = SecurityReporter(outbox, identity, meters)
         self._parts = WorkerParts(
             bus=bus,
@@ -96,7 +98,7 @@ class Agent:
             people=people,
             outbox=outbox,
             reporter=reporter,
-            host_reads=HostReads(backend, trust, identity, reporter, meters, self.time.now),
+            host_reads=HostReads(backend, trust, identity, reporter, meters, self.time.now, self._known_lacks),
             meters=meters,
             in_flight=InFlightOperations(spool.begun),
             time=self.time,
@@ -192,6 +194,7 @@ class Agent:
 
     def _heartbeat(self) -> Heartbeat:
         parts, ended = self._parts, self._unacknowledged()
+        lacks, tested = self._known_lacks.shown()
         return Heartbeat(
             pool=parts.identity.pool,
             instance=parts.identity.instance,
@@ -206,6 +209,8 @@ class Agent:
             trusts=sorted(parts.trust.policy_keys)[:MOST_TRUSTED],
             people=self._known_people(),
             started=parts.identity.started,
+            lacks=lacks,
+            tested=tested,
         )
 
     def _known_people(self) -> int | None:

@@ -182,8 +182,14 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
+def _completed_words(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
+    from writ_cli.arguments.completed_names import commands  # noqa: PLC0415 - only a shell that completes needs it
+
+    return commands(context, parameter, word)
+
+
 @click.command("help")
-@click.argument("words", nargs=-1, metavar="[COMMAND]...")
+@click.argument("words", nargs=-1, metavar="[COMMAND]...", shell_complete=_completed_words)
 @click.pass_context
 def show_help(context: click.Context, words: tuple[str, ...]) -> int:
     """Show the help of a command, as `--help` after it does, or the parameters of an operation."""

@@ -5,13 +5,14 @@ A dead engine delays only its own operations: each target has a connection of it
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, Protocol, TypeVar
 
 from writ_agent.backends.connection_retries import retried, retry_seconds
 from writ_agent.backends.hostops_requests import LISTING_SECONDS
 from writ_agent.backends.port import ProbeResult, Progress, Task, TaskResult
 from writ_agent.backends.running_tasks import RunningTasks
+from writ_agent.backends.silence_watch import TargetPings
 from writ_containers import container_operations
 from writ_containers.engine.api import Engine
 from writ_containers.engine.connection import engine_address
@@ -73,7 +74,16 @@ class ContainerHandler:
     async def _run(self, task: Task, progress: Progress) -> TaskResult:
         address = engine_address(task.target)
         seconds = retry_seconds(task, address.connect_retries, address.connect_timeout)
-        return await self._read(task.target, seconds, lambda engine: container_operations.run(engine, task, progress))
+        watch = TargetPings(task, progress)
+
+        async def attempt() -> TaskResult:
+            async with AsyncExitStack() as stack:
+                with watch.late(watch.unconnected, f"{task.target.id} replies"):
+                    engine = await stack.enter_async_context(self._engines.engine(task.target))
+                with watch.running(engine.is_silent):
+                    return await container_operations.run(engine, task, progress)
+
+        return await retried(attempt, address.connect_retries, seconds)
 
     async def _read(self, target: Target, seconds: float, read: Callable[[Engine], Awaitable[Result]]) -> Result:
         """Read on the target's engine. One out of reach is tried again for up to `seconds`: a read changes nothing."""

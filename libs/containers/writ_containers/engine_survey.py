@@ -5,6 +5,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from writ_agent.backends.port import Failing
 from writ_containers.backups import operations as backups
 from writ_containers.engine.api import API_VERSION, Engine
 from writ_containers.engine.endpoint import SocketEndpoint
@@ -12,25 +13,26 @@ from writ_containers.engine.engine_errors import one_line
 from writ_containers.engine.podman import NO_BACKUPS, is_podman
 from writ_containers.engine.stack_files import DiskSpace
 from writ_containers.stacks import compose_command, stack_operations
+from writ_containers.stacks.compose_command import NO_COMPOSE
 from writ_contracts.errors import WritError
 from writ_contracts.inventory import Target
 
 MOST_TEXT = 100
 PODMAN, OLD_PODMAN = (5,), "Podman 5 or newer is needed"
-NO_COMPOSE = (
-    "docker compose is not installed where the agent runs: install Docker's command line with the Compose plugin"
-)
 LOW_SHARE, LOW_BYTES = 0.05, 2**30
 """Below either the test says how to free space."""
 
 
 class EngineSurvey(Struct, frozen=True, kw_only=True):
-    """`problem`: why it cannot be used at all; empty where it can. `lacking`: operations, with the reason."""
+    """`problem`: why it cannot be used at all; empty where it can. `lacking`: operations, with the reason. `fails`:
+    those of them that cannot succeed, with code and message.
+    """
 
     os: str
     versions: dict[str, str]
     problem: str = ""
     lacking: dict[str, str] = field(default_factory=dict)
+    fails: dict[str, Failing] = field(default_factory=dict)
 
 
 async def survey(engine: Engine, target: Target) -> EngineSurvey:
@@ -40,10 +42,17 @@ async def survey(engine: Engine, target: Target) -> EngineSurvey:
     versions = _versions(version, info) | ({"compose": compose} if compose else {})
     versions["disk"] = await _disk(engine, target, str(info.get("DockerRootDir") or ""))
     lacking = {} if compose else dict.fromkeys(stack_operations.APPLY, NO_COMPOSE)
-    lacking |= dict.fromkeys(backups.READ_OR_FILLED, NO_BACKUPS) if is_podman(version) else {}
+    fails = (
+        {}
+        if versions.get("swarm") == "active"
+        else {name: Failing("tool_missing", why) for name, why in lacking.items()}
+    )
+    if is_podman(version):
+        lacking |= dict.fromkeys(backups.READ_OR_FILLED, NO_BACKUPS)
+        fails |= dict.fromkeys(backups.READ_OR_FILLED, Failing("unsupported", NO_BACKUPS))
     os = str(info.get("OperatingSystem", ""))
     versions = {name: one_line(text) for name, text in versions.items()}
-    return EngineSurvey(os=os, versions=versions, problem=_too_old(version), lacking=lacking)
+    return EngineSurvey(os=os, versions=versions, problem=_too_old(version), lacking=lacking, fails=fails)
 
 
 async def _disk(engine: Engine, target: Target, folder: str) -> str:

@@ -64,6 +64,7 @@ class BackendWithEngines(RoutedBackend):
             versions=found.versions | versions,
             operations=sorted(operations),
             lacking=found.lacking | lacking,
+            fails=found.fails | {name: failing for name, failing in surveyed.fails.items() if name in OWN},
         )
 
     def _of(self, task: Task) -> Handler:

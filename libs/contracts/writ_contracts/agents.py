@@ -19,7 +19,14 @@ from writ_contracts.people.previews import PreviewDetails
 from writ_contracts.plugins import PluginDigests
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed, Statement
-from writ_contracts.target_tests import MOST_OPERATIONS, TargetReport
+from writ_contracts.target_tests import (
+    MOST_LACKS,
+    MOST_OPERATIONS,
+    MOST_SURVEYED,
+    HostLack,
+    SurveyedTarget,
+    TargetReport,
+)
 
 
 class Claim(Statement, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.claim.v1"):
@@ -208,6 +215,10 @@ class Heartbeat(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
     started: Seconds = 0.0
     """When this process started, by its host's clock. One instance with two starts is two processes."""
+    lacks: Annotated[list[HostLack], Meta(max_length=MOST_LACKS)] = field(default_factory=list)
+    """What the hosts of `tested` lacked."""
+    tested: Annotated[list[SurveyedTarget], Meta(max_length=MOST_SURVEYED)] = field(default_factory=list)
+    """The targets whose last test by this agent is not older than `KNOWN_SECONDS`, the latest first."""
 
 
 SIGNATURE_HEADER = "Writ-Signature"
@@ -245,14 +256,29 @@ class ProbeFinding(
     verdict: ProbeVerdict
 
 
+WAITS = "waits "
+PULLS = "pulls "
+"""The first words of messages about progress which say what the operation waits for."""
+
+
 class Progress(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """On `writ.progress.<pool>`, at most two a second for each operation; relayed to its requester, never stored."""
+    """On `writ.progress.<pool>`, at most two a second for each operation; relayed to its requester, never stored.
+
+    Executors remember the latest one for some seconds: an agent repeats a wait that lasts.
+    """
 
     operation_id: OperationId
     principal: Label
     message: Annotated[str, Meta(max_length=500)]
     silent: Annotated[str, Meta(max_length=200)] = ""
     """The name of the host or agent that does not reply, if the message reports that."""
+    for_requester: bool = True
+    """False: executors note it for queries, and do not relay it. Its requester has it, or needs none."""
+
+    @property
+    def is_wait(self) -> bool:
+        """Return whether the operation waits for something, until the next message about it."""
+        return bool(self.silent) or self.message.startswith((WAITS, PULLS))
 
 
 SecurityKind = Literal[

@@ -317,7 +317,9 @@ class Unknown(Event, frozen=True, kw_only=True, tag="unknown"):
 
 
 class Resolved(Event, frozen=True, kw_only=True, tag="resolved"):
-    """The later known outcome: by a late receipt, or by a probe (`how`), whose signed ProbeFinding is `probe`."""
+    """The later known outcome: by a late receipt, or by a probe (`how`), whose signed ProbeFinding is `probe`. That of
+    a cancel follows from the end of its operation, where the receipt or finding is.
+    """
 
     operation_id: str
     outcome: Extensible[Literal["succeeded", "failed", "cancelled"]]

@@ -58,6 +58,8 @@ class Operation(Struct, frozen=True, kw_only=True):
     and has public parameters alone, so an agent may read while its claim is under way. `settled`: fields of the
     baseline which must not differ between an approved preview and the start. `quotes`: the operation which reads the
     content quoted by a diff in the preview. Without a permission for it, the diff has the new content alone.
+    `quoted`: the parameters with the paths of that content, each of which the requester must be permitted to read. An
+    optional one without a value has no content.
     `on_engine`: it needs a container engine, which a host has only if its entry declares one (`docker`).
     `declared`: the key of the target's entry that it needs.
     `by_digest`: parameters whose large texts policy may leave unread, if no rule constrains them. Policy checks a
@@ -82,6 +84,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     ahead: bool = False
     settled: tuple[str, ...] = ()
     quotes: str = ""
+    quoted: tuple[str, ...] = ()
     on_engine: bool = False
     declared: Literal["", "backup", "scan_networks"] = ""
     all_without: str = ""
@@ -134,6 +137,12 @@ class Catalogue(Mapping[str, Operation]):
                 raise Invalid(
                     f"operation {operation.name} cannot be read ahead: that needs risk read, no baseline "
                     "and only public parameters",
+                    code="invalid",
+                )
+            if bool(operation.quotes) != bool(operation.quoted) or not _has_parameters(operation, operation.quoted):
+                raise Invalid(
+                    f"operation {operation.name} needs `quoted` beside `quotes`: its parameters with the paths of the"
+                    " content that its diff quotes",
                     code="invalid",
                 )
             self._by_name[operation.name] = operation
@@ -209,6 +218,10 @@ def check_declared(target: Target, operation: Operation) -> None:
 
 def _lacks_engine(target: Target, operation: Operation) -> bool:
     return operation.on_engine and target.backend in HOSTS and target.docker is None
+
+
+def _has_parameters(operation: Operation, names: Iterable[str]) -> bool:
+    return {*names} <= {*operation.parameters.__struct_fields__}
 
 
 def _may_be_read_ahead(operation: Operation) -> bool:

@@ -150,16 +150,29 @@ class OpenQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
 
 
 class WaitingReason(Struct, frozen=True, kw_only=True):
-    """Why an operation has not started yet, or why nothing is known of its run. `text` is for people."""
+    """Why an operation has not started yet, what its run waits for, or why nothing is known of its run. `text` is for
+    people.
+    """
 
-    kind: Extensible[Literal["target", "limit", "approval", "agent"]]
+    kind: Extensible[Literal["target", "limit", "approval", "agent", "host", "storage", "policy"]]
+    """`host`: its agent reports that it waits, such as for a host that does not reply or for a lock there."""
     text: str
     operation_id: str = ""
     """The operation that has the target, or is before this one in its line."""
     rule: str = ""
     """The rule whose limit is reached."""
     silent: str = ""
-    """The agent that does not reply, or the pool that has none."""
+    """The host or agent that does not reply, or the pool that has none."""
+
+
+class ExpectedFailure(Struct, frozen=True, kw_only=True):
+    """The failure with which an accepted operation would end, as far as that is known before it runs. `found_at`: when
+    an agent found the cause in a target test (Unix seconds); None where the target's entry is the cause.
+    """
+
+    code: str
+    message: str
+    found_at: float | None = None
 
 
 class OperationView(Struct, frozen=True, kw_only=True):
@@ -230,6 +243,10 @@ class SimulateReply(Struct, frozen=True, kw_only=True):
     hidden: list[str] = field(default_factory=list)
     waiting: WaitingReason | None = None
     """The agent that the operation would wait for. The decision is the same with and without it."""
+    fails: ExpectedFailure | None = None
+    """Set where the request would be accepted, and its operation would fail. The decision is the same."""
+    host_tested_at: float | None = None
+    """When an agent last tested what the host lacks (Unix seconds); None where nothing is known of the host."""
     error: Failure | None = None
 
 
@@ -250,6 +267,8 @@ class TargetView(Struct, frozen=True, kw_only=True):
     operations: list[str] = field(default_factory=list)
     agents: int = 0
     """Agent processes of its pool with a heartbeat within a lease."""
+    lacking: dict[str, ExpectedFailure] = field(default_factory=dict)
+    """Those of `operations` that would fail, as its last test found."""
 
 
 class TargetsReply(Struct, frozen=True, kw_only=True):

@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
-from writ_contracts.bounds import Label, Labels, Seconds, Text
+from writ_contracts.bounds import Count, Label, Labels, Seconds, Text
 from writ_contracts.extensible import Extensible
-from writ_contracts.ids import InstanceId, PoolId, TargetId
+from writ_contracts.ids import Digest, InstanceId, PoolId, TargetId
 from writ_contracts.requests import Failure
 
 MOST_OPERATIONS = 1024
@@ -50,6 +50,34 @@ class TargetReport(Struct, frozen=True, kw_only=True):
     def well(self) -> bool:
         """Return whether operations can be carried out there."""
         return not self.code
+
+
+KNOWN_SECONDS = 3600.0
+"""How long the finding of a target test counts for a simulation."""
+MOST_SURVEYED, MOST_LACKS = 100, 256
+"""Targets, and different lacks, in one heartbeat."""
+
+
+class HostLack(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a host lacked in a target test: there these operations end with this code and message. `dry_run`: their dry
+    runs as well, if these read the host.
+    """
+
+    code: Label
+    message: Text
+    operations: Annotated[list[Label], Meta(max_length=MOST_OPERATIONS)]
+    dry_run: bool = False
+
+
+class SurveyedTarget(Struct, frozen=True, kw_only=True):
+    """A target that an agent tested lately. `entry`: digest of the target's entry in the inventory (`entry_digest`).
+    `age`: seconds since the test. `lacks`: places in `Heartbeat.lacks`; none where nothing was found.
+    """
+
+    target: TargetId
+    entry: Digest
+    age: Seconds
+    lacks: Annotated[list[Count], Meta(max_length=MOST_LACKS)] = field(default_factory=list)
 
 
 class BackendTestQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

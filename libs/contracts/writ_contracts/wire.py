@@ -16,7 +16,7 @@ from writ_contracts.bounds import check, is_free, is_plain_json
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import in_words
 from writ_contracts.journal import KINDS, OPERATION_KINDS, Carried, JournalEvent
-from writ_contracts.large_texts import large_texts
+from writ_contracts.large_texts import LARGE, large_texts
 from writ_contracts.people.approvals import SignedApproval
 from writ_contracts.signing import Signed
 from writ_contracts.subjects import EventSubject, parse_event
@@ -30,6 +30,7 @@ LONGEST_MESSAGE = 1000
 """Limit of an error message: it may quote a name of any length."""
 MOST_QUOTED, MOST_BACKSLASHES = 200, 64
 """Quotation marks in a large text, and backslashes before one of them, up to which its end is searched for."""
+UNREADABLE = (RecursionError, msgspec.DecodeError, ValueError)
 
 _encoder = msgspec.json.Encoder()
 _canonical = msgspec.json.Encoder(order="sorted")
@@ -45,6 +46,17 @@ def encode_as(message: Any, content_type: str) -> tuple[bytes, str]:
     if _base(content_type) == MSGPACK:
         return msgspec.msgpack.encode(message), MSGPACK
     return encode(message), JSON
+
+
+def pack(message: Struct) -> bytes:
+    """Return a message with `parameters` as MessagePack, in which a large text is not escaped. The payload of a
+    statement is JSON: it becomes the same values, of which the receiver makes the same JSON.
+    """
+    texts = large_texts(message.parameters)  # type: ignore[attr-defined]
+    others = structs.replace(message, parameters={**message.parameters, **dict.fromkeys(texts, "")})  # type: ignore[attr-defined]
+    value = msgspec.json.decode(encode(others))
+    value["parameters"].update(texts)
+    return msgspec.msgpack.encode(value)
 
 
 def canonical(value: Any) -> bytes:
@@ -70,23 +82,67 @@ def decode(data: bytes, kind: type[T], *, content_type: str | None = None, limit
     With a `content_type` it comes from outside, and JSON with a duplicate name is refused: readers differ in which of
     the two they take.
     """
-    if len(data) > limit:
-        raise Invalid(f"{len(data)} bytes; at most {limit} are allowed", code="oversize")
+    _check_message_size(data, limit)
     try:
         text = data if content_type is None else _as_json(data, content_type)
-        if len(text) > limit:  # MessagePack of 0.8 MB can be 1.6 MB of JSON, which is what travels on
-            raise Invalid(f"{len(text)} bytes as JSON; at most {limit} are allowed", code="oversize")
-        decoded: T = _json(kind).decode(text)  # type: ignore[arg-type]
-        if _is_free(kind) and not is_plain_json(text):  # type: ignore[arg-type]
-            check(decoded)
-        if content_type is not None:
-            parameters = getattr(decoded, "parameters", None)
-            _refuse_duplicates(text, large_texts(parameters) if isinstance(parameters, dict) else {})
-        return decoded
-    except RecursionError as error:
-        raise Invalid("nested too deeply") from error
-    except (msgspec.DecodeError, ValueError) as error:
-        raise Invalid(_readable(str(error), data)[:LONGEST_MESSAGE]) from error
+        check_json_size(len(text), limit)
+        return _decoded(text, kind, content_type)
+    except UNREADABLE as error:
+        raise _invalid(error, data) from error
+
+
+def decode_packed(data: bytes, kind: type[T], *, content_type: str, limit: int = 2_000_000) -> tuple[T, int]:
+    """Do what `decode` does for a message with `parameters`, but do not write the large texts in MessagePack as JSON,
+    which takes longer than all the rest. Return also the size of the JSON without them: the caller has to call
+    `check_json_size` with the whole size. It is 0 if that is done.
+    """
+    _check_message_size(data, limit)
+    try:
+        large = len(data) >= LARGE and _base(content_type) == MSGPACK
+        value: Any = msgspec.msgpack.decode(data) if large else None
+        parameters: Any = value.get("parameters") if isinstance(value, dict) else None
+        named = isinstance(parameters, dict) and all(isinstance(name, str) for name in parameters)
+        texts = large_texts(parameters) if named else {}
+        if not texts:
+            return decode(data, kind, content_type=content_type, limit=limit), 0
+        check(value)
+        text = _packed_as_json({**value, "parameters": {**parameters, **dict.fromkeys(texts, "")}})
+        size = len(text) - len(b'""') * len(texts)
+        check_json_size(size, limit)
+        decoded = _decoded(text, kind, content_type)
+        binary = large_texts(decoded.parameters)  # type: ignore[attr-defined]
+        size -= sum(len(_encoder.encode(value)) for value in binary.values())  # texts now, as which they count
+        decoded.parameters.update(texts)  # type: ignore[attr-defined]
+        return decoded, size
+    except UNREADABLE as error:
+        raise _invalid(error, data) from error
+
+
+def _check_message_size(data: bytes, limit: int) -> None:
+    if len(data) > limit:
+        raise Invalid(f"{len(data)} bytes; at most {limit} are allowed", code="oversize")
+
+
+def check_json_size(size: int, limit: int) -> None:
+    """Raises Invalid: MessagePack of 0.8 MB can be 1.6 MB of JSON, which is what travels on."""
+    if size > limit:
+        raise Invalid(f"{size} bytes as JSON; at most {limit} are allowed", code="oversize")
+
+
+def _decoded(text: bytes, kind: type[T], content_type: str | None) -> T:
+    decoded: T = _json(kind).decode(text)  # type: ignore[arg-type]
+    if _is_free(kind) and not is_plain_json(text):  # type: ignore[arg-type]
+        check(decoded)
+    if content_type is not None:
+        parameters = getattr(decoded, "parameters", None)
+        _refuse_duplicates(text, large_texts(parameters) if isinstance(parameters, dict) else {})
+    return decoded
+
+
+def _invalid(error: Exception, data: bytes) -> Invalid:
+    if isinstance(error, RecursionError):
+        return Invalid("nested too deeply")
+    return Invalid(_readable(str(error), data)[:LONGEST_MESSAGE])
 
 
 def _refuse_duplicates(text: bytes, texts: Mapping[str, str]) -> None:
@@ -162,9 +218,13 @@ def _as_json(data: bytes, content_type: str) -> bytes:
         return data
     if base != MSGPACK:
         raise Invalid(f"content type {base[:80]!r} is not {JSON} or {MSGPACK}")
+    value = msgspec.msgpack.decode(data)
+    check(value)  # JSON has no NaN: it would become null
+    return _packed_as_json(value)
+
+
+def _packed_as_json(value: Any) -> bytes:
     try:
-        value = msgspec.msgpack.decode(data)
-        check(value)  # JSON has no NaN: it would become null
         return _encoder.encode(value)
     except TypeError as error:  # an extension, or a key that is no text
         raise Invalid("MessagePack with a type that JSON lacks") from error

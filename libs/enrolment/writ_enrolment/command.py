@@ -5,9 +5,12 @@ import asyncio
 import getpass
 import logging
 import os
+import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 from writ_bus.nats.tls import tls_of
 from writ_contracts.errors import ConfigError, WritError
@@ -16,6 +19,7 @@ from writ_trust.enrolment_tickets import read_ticket
 
 LARGEST = 8192
 FOLDER = Path("/etc/writ")
+INTERRUPTED = 128 + signal.SIGINT
 
 
 def run(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> int:
@@ -24,7 +28,11 @@ def run(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> in
     logging.getLogger().addHandler(logging.NullHandler())  # asyncio's warning for each refused connection says nothing
     try:
         ticket = read_ticket(token_text(options.token_file))
-        joined = asyncio.run(enrol(ticket, options.to, tls_of(environ), agent_variables(environ)))
+        with _ended_by_ctrl_c():
+            joined = asyncio.run(enrol(ticket, options.to, tls_of(environ), agent_variables(environ)))
+    except KeyboardInterrupt:  # at the question for the token
+        sys.stderr.write("writ-enrol: interrupted\n")
+        return INTERRUPTED
     except (WritError, ConfigError, OSError) as error:
         sys.stderr.write(f"writ-enrol: {error}\n")
         return 1
@@ -33,6 +41,28 @@ def run(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> in
         f"private key: {joined.key_file}\nenvironment: {joined.environment_file}\n"
     )
     return 0
+
+
+@contextmanager
+def _ended_by_ctrl_c() -> Iterator[None]:
+    """Let Ctrl-C end the process at once: an enrolment may be cut anywhere. A process that ignores SIGINT still does.
+
+    `asyncio.run` would raise KeyboardInterrupt inside the event loop at a second SIGINT, and can wait forever then.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, _end_process)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _end_process(number: int, _: FrameType | None) -> None:
+    os.write(2, b"writ-enrol: interrupted; the same command with the same token finishes the enrolment\n")
+    os._exit(128 + number)
 
 
 def token_text(path: Path | None) -> str:

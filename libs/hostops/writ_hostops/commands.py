@@ -135,15 +135,23 @@ def while_busy(
     """Run `attempt` until the lock is free; HostError `busy` after `patience` seconds, at most BUSY_PATIENCE. `advice`:
     for its message.
     """
-    deadline = time.monotonic() + min(BUSY_PATIENCE, patience, stop.remaining() * 0.8)
+    deadline, waited = time.monotonic() + min(BUSY_PATIENCE, patience, stop.remaining() * 0.8), False
     while True:
         ran = attempt()
         if not is_busy(ran):
+            if waited:
+                progress(no_longer_waits(who))
             return ran
         if time.monotonic() >= deadline:
             raise HostError("busy", f"another program holds the lock of {who}; nothing was done{advice}")
-        progress(f"waiting for the lock of {who}")
+        waited = True
+        progress(f"waits for the lock of {who}, which another program holds")
         stop.wait(1.0)
+
+
+def no_longer_waits(who: str) -> str:
+    """Return the report that ends a wait for this lock."""
+    return f"the lock of {who} is free"
 
 
 class _Reader:

@@ -15,6 +15,7 @@ from typing import Any, Dict, Iterator, Mapping, Optional
 
 CODES: Mapping[str, str] = {
     "already_seen": "this id and attempt was carried out here before; its result comes with it if it is known",
+    "bounds_refused": "it would change packages outside `only_packages`, or in `keep_packages`",
     "busy": "another program holds the lock that it needs, or too many requests run on the host; nothing was done",
     "cancelled": "it was cancelled, and ended before it was complete",
     "digest_mismatch": "the file differs from the expected one",

@@ -63,6 +63,12 @@ class Fields:
             raise self.wrong(name, "must be a list")
         return value
 
+    def optional_items(self, name: str) -> Optional[List[Any]]:
+        """Take a list of any values; None if absent."""
+        is_given = self._left.get(name) is not None
+        items = self.items(name)
+        return items if is_given else None
+
     def mapping(self, name: str) -> Dict[str, Any]:
         """Take an object of any values; empty if absent."""
         value = self._take(name, {})

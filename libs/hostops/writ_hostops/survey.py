@@ -1,7 +1,8 @@
 """The facts of this host that operations depend on: versions, and the operations that cannot work here.
 
 It only reads. The target's declarations count as much as installed programs: a folder outside of all file roots is not
-available.
+available. What cannot succeed whatever its parameters is found by the operation's own first step, so the code and
+message are those of a run.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ from __future__ import annotations
 import os
 import re
 import sys
-from typing import Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from writ_hostops import commands, privileges
+from writ_hostops.backups.restic import Restic
 from writ_hostops.errors import HostError
 from writ_hostops.fields import Fields
 from writ_hostops.protocol import HostReply, HostTarget, OperationCall
+from writ_hostops.systemd import services
 
 _VERSION = re.compile(r"\d+(?:[.:+~-][0-9A-Za-z]+)*")
 _PROGRAMS: Sequence[Tuple[str, Tuple[str, ...]]] = (
@@ -26,10 +29,13 @@ _PROGRAMS: Sequence[Tuple[str, Tuple[str, ...]]] = (
 )
 _SNAPSHOTS = ("btrfs", "zfs")
 _SYSTEMD = "/run/systemd/system"
+_LASTING = ("unavailable", "tool_missing", "permission_denied")
 
 
 def survey(call: OperationCall) -> HostReply:
-    """Return {versions: {name: version}, lacking: {operation or prefix*: reason}}; of a folder only {space}."""
+    """Return {versions: {name: version}, lacking: {operation or prefix*: reason}, fails: {operation: [code, message]}};
+    of a folder only {space}.
+    """
     parameters = Fields(dict(call.parameters), "parameters")
     folder = parameters.text("space_of", "")
     parameters.end()
@@ -40,7 +46,7 @@ def survey(call: OperationCall) -> HostReply:
         if version := _version(command, call):
             versions[name] = version
     lacking = {**privileges.lacking(call.stop), **_lacking(call.target, versions)}
-    return HostReply(output={"versions": versions, "lacking": lacking})
+    return HostReply(output={"versions": versions, "lacking": lacking, "fails": _fails(call)})
 
 
 def _space(folder: str) -> Optional[List[int]]:
@@ -72,6 +78,20 @@ def _lacking(target: HostTarget, versions: Dict[str, str]) -> Dict[str, str]:
     elif not any(kind in _SNAPSHOTS for kind in _kinds(roots)):
         reasons["snapshot_*"] = "no file root is on btrfs, and no zfs is in one"
     return reasons
+
+
+def _fails(call: OperationCall) -> Dict[str, List[str]]:
+    """Return code and message by operation. Whether a rule of polkit lets a user manage a unit depends on the unit, and
+    whether a path can have snapshots on the path.
+    """
+    failing: Dict[str, List[str]] = {}
+    for names, require in _REQUIREMENTS:
+        try:
+            require(call)
+        except HostError as error:
+            if error.code in _LASTING:
+                failing.update({name: [error.code, error.message] for name in names})
+    return failing
 
 
 def _kinds(roots: Sequence[str]) -> List[str]:
@@ -119,3 +139,13 @@ def _system() -> str:
     except OSError:
         return ""
     return named.get("PRETTY_NAME", "").strip("\"'")[:100]
+
+
+_PACKAGE_CHANGES = ("package_install", "package_remove", "package_update")
+_REQUIREMENTS: Sequence[Tuple[Tuple[str, ...], Callable[[OperationCall], object]]] = (
+    (("service_status", "service_start", "service_stop", "service_restart"), lambda _: services.require_systemd()),
+    (_PACKAGE_CHANGES, lambda _: commands.found("apt-get")),
+    (("package_list", *_PACKAGE_CHANGES), lambda _: commands.found("dpkg-query")),
+    (("backup_create", "backup_list", "backup_restore", "backup_delete"), Restic),
+)
+"""The first steps of operations, in the reverse order of a run: the last failure counts."""

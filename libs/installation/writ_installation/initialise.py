@@ -21,8 +21,10 @@ from writ_contracts.errors import ConfigError, Conflict
 from writ_documents import atomic_files, yaml_file
 from writ_installation.files import ssh_keys
 from writ_installation.files.create import add_missing_pools, make_files, make_identity
+from writ_installation.files.gateway_tokens import bind_tokens
 from writ_installation.files.home import Home
 from writ_installation.files.lost_keys import replace_lost_keys
+from writ_installation.files.principal_changes import principals_of
 from writ_installation.files.site import GROUP, HEAD, TLS_GROUP, Site
 from writ_installation.nats.server import configuration, sizes
 from writ_installation.processes.services import environment
@@ -76,6 +78,7 @@ def upgrade(root: Path) -> list[str]:
     added = [f"{home.installation_file}: {make_identity(home)}"] if not home.installation else []
     if home.site is not None:
         added += replace_lost_keys(home)
+    bind_tokens(home.gateway_tokens, principals_of(home))
     moved: tuple[str, ...] = ()
     if home.site and not home.tls_file.exists() and not is_loopback_host(home.site.listen):
         _offer_tls(home, home.site)

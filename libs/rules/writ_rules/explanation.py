@@ -24,9 +24,11 @@ from writ_rules.setting import AccessQuestion, Setting
 
 
 def explain(
-    setting: Setting, query: PolicyExplainQuery, *, asker: str, now: float, facts: Facts = NO_FACTS
+    setting: Setting, query: PolicyExplainQuery, *, asker: str, now: float, facts: Facts = NO_FACTS, own: bool = False
 ) -> Explanation:
-    """Explain a decision. Raises Invalid for an unknown name or parameters the operation refuses."""
+    """Explain a decision. Raises Invalid for an unknown name or parameters the operation refuses. `own`: see
+    `AccessQuestion`.
+    """
     question = AccessQuestion(
         principal=query.principal or asker,
         operation=query.operation,
@@ -37,6 +39,7 @@ def explain(
         approvals=tuple(query.approvals),
         emergency=query.emergency,
         facts=facts,
+        own=own,
     )
     request = setting.request(question)
     ruling = decide(setting.policy, request, setting.control, setting.people, question.facts)
@@ -54,7 +57,7 @@ def _in_emergency(setting: Setting, question: AccessQuestion, ruling: Ruling) ->
 
 
 def can_i(
-    setting: Setting, query: PolicyCanIQuery, *, asker: str, now: float, facts: Facts = NO_FACTS
+    setting: Setting, query: PolicyCanIQuery, *, asker: str, now: float, facts: Facts = NO_FACTS, own: bool = False
 ) -> PolicyCanIReply:
     """Return the decision for the asker. Raises Invalid."""
     question = AccessQuestion(
@@ -65,6 +68,7 @@ def can_i(
         parameters=query.parameters,
         dry_run=query.dry_run,
         facts=facts,
+        own=own,
     )
     ruling = setting.decide(question)
     return PolicyCanIReply(decision=ruling.effect, code=ruling.code, reason=ruling.reason, rules=ruling.rules)

@@ -60,7 +60,9 @@ def _compiled(
     compared: bool,
     on_pattern: Callable[[int], None] | None = None,
 ) -> tuple[Policy, list[LintFinding], list[LintFinding]]:
-    """Return the policy, the findings in single rules, and those of rules beside each other. Raises FileErrors."""
+    """Return the policy, the findings in single rules, and those of rules beside each other, without their positions:
+    in a large file, to find these takes as long as to read it. Raises FileErrors.
+    """
     file = shaped(document, catalogue, mode)
     policy, own = compile_policy(file, catalogue, on_pattern)
     others = [] if policy is None or not compared else lint(file, catalogue, own)
@@ -77,7 +79,7 @@ def checked_document(document: Document, catalogue: Catalogue) -> Policy:
     """Return the policy in a document, without the lint of rules beside each other. Raises FileErrors as mode
     `permissive` does.
     """
-    return compile_document(document, catalogue, "permissive", compared=False)[0]
+    return _compiled(document, catalogue, "permissive", compared=False)[0]
 
 
 def shaped(document: Document, catalogue: Catalogue, mode: Mode) -> PolicyDocument:

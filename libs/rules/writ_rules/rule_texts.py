@@ -5,6 +5,7 @@ difference, as they make none to decisions.
 """
 
 from bisect import bisect_right
+from collections.abc import Container
 from difflib import unified_diff
 from functools import lru_cache
 from itertools import accumulate, islice
@@ -24,7 +25,6 @@ LONGEST_LINE = 400
 OWN_KEYS = ""
 """Stands for the policy's own keys where others have the name of a rule."""
 _SECTIONS = {"global_policies", "role_policies", "emergency_policies"}
-_Texts = dict[str, dict[str, Any]]
 
 
 def changed_texts(old: PolicyEntry, new: PolicyEntry) -> tuple[list[PolicyTextChange], int]:
@@ -32,15 +32,15 @@ def changed_texts(old: PolicyEntry, new: PolicyEntry) -> tuple[list[PolicyTextCh
     before, after = _by_rule(old), _by_rule(new)
     differing = [name for name in {**before, **after} if before.get(name) != after.get(name)]
     shown = [
-        PolicyTextChange(rule=name, diff=_diff(before.get(name), after.get(name))) for name in differing[:MOST_TEXTS]
+        PolicyTextChange(rule=name, diff=_diff(*(_plain(side.get(name)) for side in (before, after))))
+        for name in differing[:MOST_TEXTS]
     ]
     return shown, len(differing) - len(shown)
 
 
-def _by_rule(policy: PolicyEntry) -> _Texts:
-    own = {key: value for key, value in _plain(policy).items() if key not in _SECTIONS}
-    sections = ((rule.entry.name, rule.section, rule.entry) for rule in written(policy))
-    return {OWN_KEYS: own, **{name: {section: [_plain(entry)]} for name, section, entry in sections}}
+def _by_rule(policy: PolicyEntry) -> dict[str, dict[str, Any]]:
+    rules = {rule.entry.name: {rule.section: [rule.entry]} for rule in written(policy)}
+    return {OWN_KEYS: _plain(policy, _SECTIONS), **rules}
 
 
 def _diff(before: dict[str, Any] | None, after: dict[str, Any] | None) -> str:
@@ -59,10 +59,11 @@ def _cut(line: str) -> str:
     return line if more <= 0 else f"{line[:LONGEST_LINE]}… ({plural(more, 'more character')})"
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, omitted: Container[str] = ()) -> Any:
     """Return plain data, the keys in the order of the format, without those that have their default."""
     if isinstance(value, Struct):
-        pairs = ((key, getattr(value, name), default) for name, key, default in _fields(type(value)))
+        fields = (field for field in _fields(type(value)) if field[1] not in omitted)
+        pairs = ((key, getattr(value, name), default) for name, key, default in fields)
         return {key: _plain(held) for key, held, default in pairs if held != default}
     if isinstance(value, dict):
         return {key: _plain(held) for key, held in value.items()}

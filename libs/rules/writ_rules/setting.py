@@ -44,6 +44,8 @@ class AccessQuestion(Struct, frozen=True, kw_only=True):
     approvals: tuple[str, ...] = ()
     emergency: bool | None = None
     facts: Facts = NO_FACTS
+    own: bool = False
+    """True for a control operation on something of the principal's own."""
 
 
 class Setting(Struct, frozen=True, eq=False, kw_only=True):
@@ -77,7 +79,7 @@ class Setting(Struct, frozen=True, eq=False, kw_only=True):
             dry_run=question.dry_run,
             person=person_of(principal.id, self.principals),
         )
-        return structs.replace(request, approvals=question.approvals, emergency=question.emergency)
+        return structs.replace(request, approvals=question.approvals, emergency=question.emergency, own=question.own)
 
     def decide(self, question: AccessQuestion) -> Ruling:
         """Return the decision. Raises Invalid."""

@@ -19,6 +19,7 @@ from writ_contracts.ids import InstallationId, in_words
 
 Loaded = TypeVar("Loaded", bound=Struct)
 Collector = Annotated[str, Meta(pattern=r"^https?://[^/\s]")]
+_EXPECTED = {"integer": "a whole number", "number": "a number without a unit", "true or false": "true or false"}
 Port = Annotated[int, Meta(ge=0, le=65535)]
 
 
@@ -113,10 +114,10 @@ def load(kind: type[Loaded], environ: Mapping[str, str]) -> Loaded:
             try:
                 value = values[field.name] = msgspec.convert(text, hint, strict=False, dec_hook=_decode)
             except msgspec.ValidationError as error:
-                problems.append(f"{name}: {_why(hint, error)}")
+                problems.append(f"{name}: {_why(hint, error)}{_help(field, meta, hint)}")
             else:
                 if isinstance(value, float) and not math.isfinite(value):
-                    problems.append(f"{name}: expected a finite number")
+                    problems.append(f"{name}: expected a finite number{_help(field, meta, hint)}")
         elif field.required:
             problems.append(f"{name} is not set ({meta.description})")
     if problems:
@@ -178,5 +179,15 @@ def _why(hint: Any, error: msgspec.ValidationError) -> str:
         return f"must be one of {_type_text(kind)}"
     if kind == Collector | None:
         return "must begin with http:// or https:// and a host"
-    text = in_words(str(error))
+    text = in_words(str(error)).replace("`int`", "a whole number").replace("`float`", "a number")
+    if text.endswith(", got `str`") and (kind := _type_text(hint)) in _EXPECTED:
+        return f"expected {_EXPECTED[kind]}"
     return text[:1].lower() + text[1:]
+
+
+def _help(field: FieldInfo, meta: Meta, hint: Any) -> str:
+    """Return the meaning of a number or switch, with its unit, and an example."""
+    if _type_text(hint) not in _EXPECTED:
+        return ""
+    example = (_default_text(field) or "").removesuffix(".0")
+    return f" ({meta.description}){f', such as {example}' if example else ''}"

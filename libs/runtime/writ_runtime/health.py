@@ -6,6 +6,7 @@ One request a connection, GET or HEAD, bounded in size, time and number: no clie
 
 import asyncio
 import re
+import time
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -67,6 +68,8 @@ class Health:
     def __init__(self, metrics: HealthListener) -> None:
         self._metrics = metrics
         self._checks: Mapping[str, Check] = {"start": _starting}
+        self._failing_since: dict[str, float] = {}
+        """By check: when a request first found it failing, in Unix seconds of this host, without a success since."""
 
     def watch(self, checks: Mapping[str, Check]) -> None:
         """Let these checks decide readiness from now on."""
@@ -106,12 +109,16 @@ class Health:
         well = {name: _is_well(reason) for name, reason in results.items()}
         if within is None:
             self._metrics.checked(well, ready=ready)
+        now, before = time.time(), self._failing_since
+        self._failing_since = {name: before.get(name, now) for name in results if not well[name]}
         body: dict[str, Any] = {
             "status": "ready" if ready else "not ready",
             "checks": {name: "ok" if well[name] else str(reason) for name, reason in results.items()},
         }
         if details := {name: str(reason) for name, reason in results.items() if isinstance(reason, Detail)}:
             body["details"] = details
+        if self._failing_since:
+            body["failing_since"] = self._failing_since
         return HttpResponse(HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE, msgspec.json.encode(body))
 
 

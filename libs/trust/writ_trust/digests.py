@@ -5,6 +5,7 @@ import hmac
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from writ_contracts.inventory import Target
 from writ_contracts.wire import canonical
 
 
@@ -45,6 +46,11 @@ def parameters_digest(key: str, values: Mapping[str, Any], by_digest: Collection
 def plain_digest(data: bytes) -> str:
     """Return the SHA-256 in hex, for public or long data."""
     return hashlib.sha256(data).hexdigest()
+
+
+def entry_digest(target: Target) -> str:
+    """Return the SHA-256 in hex of a target's entry in the inventory."""
+    return plain_digest(canonical(target))
 
 
 def of_all(items: Iterable[bytes]) -> str:

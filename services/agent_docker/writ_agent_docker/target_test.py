@@ -34,4 +34,5 @@ async def tested(engines: EngineConnections, target: Target, operations: Collect
         versions=found.versions,
         operations=sorted(set(operations) - found.lacking.keys()),
         lacking=found.lacking,
+        fails=found.fails,
     )

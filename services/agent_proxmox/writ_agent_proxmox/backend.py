@@ -10,8 +10,10 @@ from typing import Any, TypeVar
 from writ_agent.backends.connection_retries import retried, retry_seconds
 from writ_agent.backends.hostops_requests import LISTING_SECONDS
 from writ_agent.backends.port import ProbeResult, Progress, TargetTestResult, Task, TaskResult, cannot_list, lacks
+from writ_agent.backends.silence_watch import TargetPings
 from writ_agent.backends.target_health import TargetHealth
 from writ_agent_proxmox.connection.api import Apis
+from writ_agent_proxmox.connection.replies import NO_RIGHTS
 from writ_agent_proxmox.listings import LISTINGS
 from writ_agent_proxmox.operations.actions import Actions
 from writ_agent_proxmox.operations.table import OPERATIONS
@@ -27,7 +29,7 @@ from writ_contracts.inventory import Target
 Result = TypeVar("Result")
 SETTLE_SECONDS = 3.0
 LOG_CHARACTERS = 16_000
-_NOT_WELL = frozenset({"auth_failed", "certificate_changed", "no_credentials", "no_rights"})
+_NOT_WELL = frozenset({"auth_failed", "certificate_changed", "no_credentials", NO_RIGHTS})
 
 
 class ProxmoxBackend:
@@ -45,8 +47,10 @@ class ProxmoxBackend:
         """Carry it out. Raises WritError for a refusal before any effect."""
         actions, work = _actions(task), self._work(task, progress)
         self._works[task.operation_id] = work
+        watch = TargetPings(task, progress)
         try:
-            done = await self._run(actions, work)
+            with watch.running(work.api.is_silent):
+                done = await self._run(actions, work)
             await asyncio.to_thread(self._notes.remove, task.operation_id)
             return done
         finally:

@@ -4,8 +4,9 @@ does it have. Reads, and changes nothing.
 
 from collections.abc import Mapping
 
-from writ_agent.backends.port import TargetTestResult
+from writ_agent.backends.port import Failing, TargetTestResult
 from writ_agent_proxmox.connection.api import Api, Apis
+from writ_agent_proxmox.connection.replies import NO_RIGHTS
 from writ_agent_proxmox.operations.actions import Actions
 from writ_agent_proxmox.rights import granting, held, lacking
 from writ_contracts.errors import WritError
@@ -47,13 +48,18 @@ async def _surveyed(
         versions={"proxmox": version},
         operations=sorted(set(operations) - missing.keys()),
         lacking={name: _advice(name, rights, api) for name, rights in missing.items()},
+        fails={name: Failing(NO_RIGHTS, _lack(rights)) for name, rights in missing.items()},
     )
 
 
 def _advice(operation: str, rights: list[str], api: Api) -> str:
     """Name the rights and the commands, whole: a cut command grants nothing, or another thing."""
     commands = granting(operation, rights, api.token, api.connection)
-    return f"the token or its user lacks {', '.join(rights)}: {commands}"
+    return f"{_lack(rights)}: {commands}"
+
+
+def _lack(rights: list[str]) -> str:
+    return f"the token or its user lacks {', '.join(rights)}"
 
 
 def _accepted(api: Api) -> list[TargetTestStep]:

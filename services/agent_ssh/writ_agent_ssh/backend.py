@@ -5,7 +5,7 @@ If a connection breaks during an operation, the host itself reports the operatio
 
 import asyncio
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from msgspec.structs import replace
@@ -70,7 +70,7 @@ class SshBackend(HostopsBackend):
         """
         run = self._runs[task.operation_id] = _RunningOperation(task)
         until = time.monotonic() + task.timeout
-        notices = SilenceNotices(task, progress, asyncio.get_running_loop().time() + task.timeout)
+        notices = SilenceNotices(task, progress)
         try:
             with notices.connecting(progress, lambda: self._pool.is_queued(task.target)):
                 session = await self._connected(run)
@@ -79,15 +79,15 @@ class SshBackend(HostopsBackend):
             fault("ssh.connected")
             message = request("run", task, self.declared(task.target))
             try:
-                with notices.running(session):
+                with notices.running(session.is_silent):
                     reply = await session.run_request(
                         message, progress, secrets_of(task), lambda tag: _begun(run, session, tag)
                     )
             except WritError as error:
                 if not run.tag:
                     raise
-                with notices.settling():
-                    return await self._broken(run, session, error, until)
+                with notices.settling() as replied:
+                    return await self._broken(run, session, error, until, replied)
             return done_of(task, reply, over=bool(reply.get("certain", True)))
         finally:
             if self._runs.get(task.operation_id) is run:
@@ -157,8 +157,15 @@ class SshBackend(HostopsBackend):
             run.connecting.cancel()
             raise
 
-    async def _broken(self, run: _RunningOperation, session: HostSession, error: WritError, until: float) -> TaskResult:
-        """Settle an operation whose connection ended before the answer."""
+    async def _broken(
+        self,
+        run: _RunningOperation,
+        session: HostSession,
+        error: WritError,
+        until: float,
+        replied: Callable[[], None],
+    ) -> TaskResult:
+        """Settle an operation whose connection ended before the answer. `replied`: called when the host replies."""
         if run.task.operation.read_only:
             if run.stopping:
                 return TaskResult(
@@ -166,7 +173,7 @@ class SshBackend(HostopsBackend):
                 )
             return TaskResult(outcome="failed", code=error.code, message=str(error), over=True)
         run.settlement = Settlement(self._pool, run.task, session.boot_id, end=run.stopping)
-        return await run.settlement.wait(until, lambda: self._probe_now(run.task))
+        return await run.settlement.wait(until, lambda: self._probe_now(run.task), replied)
 
     async def _probe_now(self, task: Task) -> ProbeResult | None:
         """Probe the effect if the baseline makes it conclusive; else None."""

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from msgspec.structs import replace
 
 from writ_agent.backends.hostops_requests import SURVEY_SECONDS, allowed, survey_request, surveyed
-from writ_agent.backends.port import TargetTestResult
+from writ_agent.backends.port import Failing, TargetTestResult
 from writ_agent_ssh.connection.link import SshLink
 from writ_agent_ssh.host_sessions.channel import HostMessage
 from writ_agent_ssh.host_sessions.pool import Pool
@@ -24,6 +24,8 @@ LATE = 3.0
 """Seconds by which a host's own timeout report may be late."""
 HOST_KEY = ("host_key_changed", "host_key_unknown")
 CREDENTIALS = ("auth_failed",)
+LASTING = frozenset({"become_denied", "become_missing", "become_password", "no_python"})
+"""Codes of ways to root which stay closed until somebody changes the host or the target's entry."""
 UNTRIED: dict[str, StepName] = {"no_credentials": "credentials", "invalid_known_hosts": "host_key"}
 """Codes found before the host is contacted."""
 
@@ -58,15 +60,17 @@ async def _as_root(
         async with pool.started(target.id, link, connection, root=True) as session:
             reply = await _survey(session, target)
         observed = surveyed(reply, by_root, [])
-        lacking, detail, well = observed.lacking, "root by sudo", True
+        lacking, fails, detail, well = observed.lacking, observed.fails, "root by sudo", True
     except WritError as error:
         lacking, detail, well = dict.fromkeys(by_root, f"{error.code}: {error}"), str(error), False
+        fails = dict.fromkeys(by_root, Failing(error.code, str(error), dry_run=True)) if error.code in LASTING else {}
     others = {name: why for name, why in found.lacking.items() if name not in by_root}
     return replace(
         found,
         steps=[*found.steps, TargetTestStep(name="become", well=well, detail=detail)],
         operations=sorted({*found.operations, *by_root} - lacking.keys() - others.keys()),
         lacking={**others, **lacking},
+        fails={**{name: failing for name, failing in found.fails.items() if name not in by_root}, **fails},
     )
 
 

@@ -67,6 +67,8 @@ class Chosen(Struct, frozen=True):
     subject: str
     sequence: int
     time: float
+    again: bool = False
+    """The verdict was checked before the index was rebuilt."""
 
 
 class CheckedVerdicts(Struct, frozen=True):
@@ -116,15 +118,17 @@ class DecisionSamples:
         self._unread = self._kept is not None and self._kept.until < self._indexed
         """Whether an earlier process may have left verdicts unchecked that do not wait again yet."""
 
-    def offer(self, record: Record) -> None:
+    def offer(self, record: Record, again: bool = False) -> None:
         """Choose one in `config.recheck_one_in` decisions at random, so that nobody can foresee which, and each
-        verdict.
+        verdict. `again`: the index is being rebuilt, and this event was received before. Only a verdict was then
+        checked for certain: a finding of a sampled decision may be the first one.
         """
         self._offered = max(self._offered, record.sequence)
         if not self._on or (where := parse_event(record.subject)) is None or where.event not in KINDS | VERDICTS:
             return
         if where.event in VERDICTS or self._is_chosen():
-            self._waiting.append(Chosen(record.subject, record.sequence, record.time))
+            checked = where.event in VERDICTS and self._kept is not None and record.sequence <= self._kept.until
+            self._waiting.append(Chosen(record.subject, record.sequence, record.time, again and checked))
 
     def _is_chosen(self) -> bool:
         if len(self._waiting) >= MOST_WAITING:
@@ -251,17 +255,18 @@ class DecisionSamples:
         if checked is None:
             return
         if checked.comparison.result == "differs":
-            await self._report(checked)
+            await self._report(checked, again=chosen.again)
         elif checked.comparison.result == "open":
             _log.info("decision.open", sequence=chosen.sequence, why=checked.comparison.why)
         self._count(checked.comparison.result)
 
-    async def _report(self, checked: "SecondDecision") -> None:
+    async def _report(self, checked: "SecondDecision", *, again: bool) -> None:
         finding = SecurityFinding(
             kind="broken_record",
             detail=f"event {checked.sequence}: {checked.text}",
             operation_id=checked.operation_id,
             principal=checked.principal,
             after=checked.sequence,
+            again=again,
         )
         await self._security.record(finding)

@@ -31,7 +31,7 @@ SELECT operation_id, o.first_sequence, principal, operation, target, state, outc
         AND e.kind = 'security')
     + (SELECT count(*) FROM events e WHERE e.correlation_id = o.correlation_id AND e.operation_id = ''
         AND e.kind = 'security'),
-    reason, rules, parameters, message
+    reason, rules, parameters, message, dry_run
 FROM :source WHERE :where ORDER BY :at DESC LIMIT ?
 """
 """The text of `:source`, `:where` and `:at` comes from this module only; values are bound."""
@@ -207,7 +207,8 @@ class AuditIndex:
         bounds, more = self._bounds(query)
         sql = _SEARCH.replace(":source", source).replace(":where", " AND ".join([first, where, *bounds]))
         rows = self._read(sql.replace(":at", at), [*leading, *values, *more, query.limit + 1])
-        return [SearchRow(**dict(zip(SearchRow.__struct_fields__, row, strict=True))) for row in rows]
+        typed = ((*values, bool(dry_run)) for *values, dry_run in rows)
+        return [SearchRow(**dict(zip(SearchRow.__struct_fields__, row, strict=True))) for row in typed]
 
     def _is_rare(self, terms: Sequence[Term]) -> bool:
         return sum(int(self._read(_COUNTED, [*term, RARE + 1])[0][0]) for term in terms) <= RARE

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from writ_contracts.errors import Unreachable, WritError
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 _SCHEMA = """
 CREATE TABLE place (id INTEGER PRIMARY KEY CHECK (id = 1), position INTEGER NOT NULL, origin TEXT NOT NULL,
     last TEXT NOT NULL);
@@ -17,7 +17,7 @@ CREATE TABLE operations (operation_id TEXT PRIMARY KEY, first_sequence INTEGER N
     correlation_id TEXT NOT NULL, emergency TEXT NOT NULL, client TEXT NOT NULL, session TEXT NOT NULL,
     sequence INTEGER NOT NULL, state TEXT NOT NULL, outcome TEXT,
     code TEXT NOT NULL, updated_at REAL NOT NULL, reason TEXT NOT NULL, rules TEXT NOT NULL, parameters TEXT NOT NULL,
-    message TEXT NOT NULL) WITHOUT ROWID;
+    message TEXT NOT NULL, dry_run INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE terms (kind TEXT NOT NULL, value TEXT NOT NULL, first_sequence INTEGER NOT NULL,
     PRIMARY KEY (kind, value, first_sequence)) WITHOUT ROWID;
 CREATE INDEX operations_by_time ON operations (requested_at, first_sequence) WHERE state != 'archived';

@@ -53,15 +53,15 @@ class IndexFollower:
         on_query: Callable[[bool], None] = lambda _: None,
         security: SecurityEvents | None = None,
         policy_keys: Collection[str] = (),
-        on_record: Callable[[Record], None] = lambda _: None,
+        on_record: Callable[[Record, bool], None] = lambda *_: None,
         seen: int = 0,
     ) -> None:
         """Follow with these hooks.
 
         `security` records irregular events of operations. `policy_keys`: policy's present and former keys, by which
         signatures are verified; if there are none, no signature is verified. `on_record` receives every event, in
-        order. `seen`: up to this event an earlier process saw the journal. Findings up to there that are recorded are
-        not counted again if the index is rebuilt.
+        order, and whether it was received before the index was rebuilt. `seen`: up to this event an earlier process
+        saw the journal. Findings up to there that are recorded are not counted again if the index is rebuilt.
         """
         self._on_record = on_record
         self._policy_keys = policy_keys
@@ -72,7 +72,7 @@ class IndexFollower:
         self._histories = OperationHistories()
         self._journal = journal
         self._index = index
-        self._counted_until = index.place.position or seen
+        self._counted_until = self._received_until = index.place.position or seen
         self._guard = guard
         self._on_event = on_event
         self._on_query = on_query
@@ -197,7 +197,8 @@ class IndexFollower:
             changes.append(project(record.sequence, record.subject, record.data, record.time))
             if wrong := self._wrong(record):
                 await self._report(wrong)
-            self._on_record(record)
+            self._on_record(record, record.sequence <= self._received_until)
+        self._received_until = max(self._received_until, records[-1].sequence)
         return changes
 
     def _read_keys(self) -> None:
@@ -261,7 +262,7 @@ class IndexFollower:
         only the index belongs to another journal: rebuild it.
         """
         if self._guard.problem is None:
-            self._counted_until = 0
+            self._counted_until = self._received_until = 0
             await self._rebuild(why)
         else:
             self.problem = why

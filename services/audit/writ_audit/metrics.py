@@ -54,7 +54,8 @@ class AuditMeasures:
         )
         self._second = measured.counter(
             "writ_audit_second_decisions_total",
-            "Recorded decisions made a second time: same, differs (a security event), or open (facts are missing).",
+            "Recorded decisions made a second time: same, differs (a security event), or open (facts are missing)."
+            " After a rebuild of the index, people's verdicts are checked and counted again.",
             {"result": ("same", "differs", "open")},
         )
         measured.measure("writ_audit_lag_events", "Events of the journal not indexed yet.", lag)

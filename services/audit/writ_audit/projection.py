@@ -61,6 +61,7 @@ class OperationRow(Struct, frozen=True, kw_only=True):
     reason: str = ""
     rules: str = ""
     parameters: str = ""
+    dry_run: bool = False
 
 
 class OutcomeRow(Struct, frozen=True, kw_only=True):
@@ -167,6 +168,7 @@ def _opened(row: EventRow, event: journal.OperationEvent, names: _DecisionNames)
         reason=getattr(event, "reason", "")[:MOST_SHOWN],
         rules=", ".join(_rules(event))[:MOST_SHOWN],
         parameters=_shown(_parameters(event)),
+        dry_run=event.dry_run,
         **_client(event, names),
     )
 

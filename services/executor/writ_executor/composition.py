@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 
+from writ_contracts import subjects
 from writ_contracts.life import AcceptedLife, State
+from writ_executor.agents.host_lacks import HostLacks
 from writ_executor.agents.notices import NoticeEndpoint
+from writ_executor.agents.wait_notices import WaitNotices
 from writ_executor.control.archiving import ArchiveOperation
 from writ_executor.control.operations import ControlOperations
 from writ_executor.control.policy_versions import PolicyVersionOperations
@@ -54,6 +57,7 @@ class Components:
     queries: QueryEndpoint
     notices: NoticeEndpoint
     sought_values: SoughtValuesEndpoint
+    wait_notices: WaitNotices
     restored: RestoreRecovery
 
 
@@ -81,16 +85,18 @@ def compose(base: Foundation) -> Components:
     )
     StorageProbes(bus, Recorder(bus.unwatched.journal, index, measures, time.now))
     visible, dry = TargetVisibility(base.policy), config.dry_run_only
+    wait_notices = WaitNotices(index.get, time.clocks.boot)
     screening = RequestScreening(base.targets, visible, base.admission, controls, lives, dry_run_only=dry)
     return Components(
-        after_event=_after_event(base.background, accepted, outcomes),
+        after_event=_after_event(base.background, accepted, outcomes, base.host_lacks),
         sweep=_sweep(base, steps, controls, accepted),
         intake=_intake(base, screening, accepted, steps.dispatcher),
         claims=_claims(base, outcomes),
         receipts=_receipts(base, steps),
-        queries=_queries(base, steps, screening, generations),
+        queries=_queries(base, steps, screening, generations, wait_notices),
         notices=NoticeEndpoint(recorder),
         sought_values=SoughtValuesEndpoint(base.catalogue, base.vault.search_keys),
+        wait_notices=wait_notices,
         restored=RestoreRecovery(config.restored, bus.journal, index, lives, recorder, outcomes),
     )
 
@@ -226,7 +232,13 @@ def _receipts(base: Foundation, steps: _Steps) -> ReceiptEndpoint:
     )
 
 
-def _queries(base: Foundation, steps: _Steps, screening: RequestScreening, generations: Generations) -> QueryEndpoint:
+def _queries(
+    base: Foundation,
+    steps: _Steps,
+    screening: RequestScreening,
+    generations: Generations,
+    wait_notices: WaitNotices,
+) -> QueryEndpoint:
     config, index = base.config, base.index
     return QueryEndpoint(
         base.catalogue,
@@ -240,14 +252,29 @@ def _queries(base: Foundation, steps: _Steps, screening: RequestScreening, gener
         BackendTests(base.bus, index, base.vault, base.policy, base.recorder, base.replies),
         Buckets(config.rate, config.burst),
         generations,
-        WaitingReasons(index, base.presence, base.time.now, steps.previews.refusal),
+        WaitingReasons(
+            index,
+            base.presence,
+            wait_notices,
+            base.time.now,
+            steps.previews.refusal,
+            lambda: base.bus.watches[subjects.JOURNAL_STREAM].problem,
+            base.policy.problem,
+        ),
+        base.host_lacks,
         base.recorder.clock,
     )
 
 
-def _after_event(background: BackgroundTasks, accepted: AcceptedOperations, outcomes: OutcomeRecorder) -> OnEvent:
+def _after_event(
+    background: BackgroundTasks, accepted: AcceptedOperations, outcomes: OutcomeRecorder, lacks: HostLacks
+) -> OnEvent:
     def happened(life: AcceptedLife, kind: str) -> None:
-        """Continue or clean up an operation after policy recorded people's verdicts."""
+        """Continue or clean up an operation after policy recorded people's verdicts. A success shows what a host
+        has.
+        """
+        if kind == "finished" and life.outcome == "succeeded":
+            lacks.succeeded(life.requested.target, life.requested.operation, life.time)
         if kind == "approved" and life.state is State.APPROVED:
             background.spawn("approved", accepted.begin(life))
         elif kind == "rejected":

@@ -8,6 +8,7 @@ from writ_contracts.operations import Catalogue
 from writ_executor.admission.admission import Admission
 from writ_executor.agents.alarms import SecurityEventRecorder
 from writ_executor.agents.copied_keys import CopiedKeys
+from writ_executor.agents.host_lacks import HostLacks
 from writ_executor.agents.key_use import AgentKeyUse
 from writ_executor.agents.keys import AgentKeys
 from writ_executor.agents.presence import AgentPresence
@@ -62,6 +63,7 @@ class Foundation:
     alarms: SecurityEventRecorder
     statements: AgentStatements
     replies: SignedReplies
+    host_lacks: HostLacks
     targets: Targets
     keys: AgentKeys
     key_use: AgentKeyUse
@@ -83,7 +85,7 @@ def lay_foundation(  # long: one list of parts, each given those before it
     """Compose the parts which need no others than these."""
     clock = time.clocks.boot
     index, background, presence = Index(), BackgroundTasks(), AgentPresence(config.lease, clock)
-    replicas = ExecutorReplicas(bus, clock)
+    replicas, lacks = ExecutorReplicas(bus, clock), HostLacks(presence, time.now)
     policy_keys = PolicyKeys(config.policy_key, config.keyring).live
     recorder = Recorder(bus.journal, index, measures, time.now)
     guard = _guard(config, bus.journal, recorder, background, measured)
@@ -112,7 +114,8 @@ def lay_foundation(  # long: one list of parts, each given those before it
         alarms=alarms,
         statements=statements,
         replies=SignedReplies(statements),
-        targets=Targets(inventory, catalogue, presence),
+        host_lacks=lacks,
+        targets=Targets(inventory, catalogue, presence, lacks),
         keys=keys,
         key_use=_key_use(config, keys, alarms, background, time),
         audit_detail=LEVELS[config.audit_level],

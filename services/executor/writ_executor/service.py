@@ -90,7 +90,7 @@ class Executor:
         self._after_event, self._restored = parts.after_event, parts.restored
         self.sweep, self.intake, self.claims = parts.sweep, parts.intake, parts.claims
         self.receipts, self.queries, self.notices = parts.receipts, parts.queries, parts.notices
-        self.sought_values = parts.sought_values
+        self.sought_values, self.wait_notices = parts.sought_values, parts.wait_notices
         self._traffic, self._warnings = AgentTraffic(), SenderWarnings(log)
         self._people_notices = PeopleNotices(self._bus, base.presence)
         self._readiness = ExecutorReadiness(base, self._people_notices)
@@ -106,7 +106,9 @@ class Executor:
         await self._restored.settle()
         await self._bus.subscribe(subjects.heartbeat("x").replace(".x", ".*"), self._heartbeat)
         await self._bus.subscribe(subjects.AUDIT_STANDING, self._standing)
-        await self._bus.subscribe(subjects.progress("x").replace(".x", ".*"), self._progress, queue="q-executor")
+        progress = subjects.progress("x").replace(".x", ".*")
+        await self._bus.subscribe(progress, self._relay_progress, queue="q-executor")
+        await self._bus.subscribe(progress, self._note_wait)
         await self._bus.serve(
             Service(
                 name=NAME,
@@ -218,16 +220,30 @@ class Executor:
         except Invalid as error:
             self._warnings.warning("standing.refused", Role.AUDIT, error=str(error))
 
-    async def _progress(self, message: Message) -> None:
+    async def _relay_progress(self, message: Message) -> None:
+        """Relay progress to its requester. One replica receives each message here."""
         if not self._admits("progress", message):
             return
         try:
             progress = wire.decode(message.data, Progress, limit=LARGEST_PROGRESS)
-            if self.receipts.is_of_running(progress, subjects.parse_pool(message.subject)):
+            if progress.for_requester and self.wait_notices.is_due(progress, subjects.parse_pool(message.subject)):
                 subject = subjects.progress_event(progress.principal, progress.operation_id)
                 await self._bus.publish(subject, wire.encode(progress))
         except WritError as error:
             self._warnings.warning("progress.not_relayed", subjects.parse_pool(message.subject), error=str(error))
+
+    async def _note_wait(self, message: Message) -> None:
+        """Note what an operation waits for. Every replica receives each message here, so this is what one pool sends
+        to all of them: more than one notes is no flood.
+        """
+        pool = subjects.parse_pool(message.subject)
+        if not self._traffic.admits("noted progress", pool, len(message.data), monotonic()):
+            return
+        try:
+            progress = wire.decode(message.data, Progress, limit=LARGEST_PROGRESS)
+        except Invalid:
+            return  # the replica that relays it reports it
+        self.wait_notices.record(progress, pool)
 
     def violation(self, kind: str, subject: str) -> None:
         """Record the server's refusal of a subject."""

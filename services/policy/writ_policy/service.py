@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Final
 
-from writ_bus.port import Bus, Service, Serving
+from writ_bus.port import Bus, Journal, Service, Serving
 from writ_bus.tasks import unending
 from writ_contracts import subjects
 from writ_contracts.bounds import cut_list
@@ -191,7 +191,7 @@ class PolicyService:
             VisibleEndpoint(judging, self._observe).endpoint(),
         ]
         pending = PendingApprovals(bus.journal, judging, recorded, clock, self._key)
-        queries: list[QueryGroup] = [pending, people, *self._queries(versions, judging, scans, windows)]
+        queries: list[QueryGroup] = [pending, people, *self._queries(bus.journal, versions, judging, scans, windows)]
         return Service(
             name="policy",
             version=VERSION,
@@ -200,13 +200,13 @@ class PolicyService:
         )
 
     def _queries(
-        self, versions: Versions, judging: JudgeFactory, scans: Scans, windows: OpenWindows
+        self, journal: Journal, versions: Versions, judging: JudgeFactory, scans: Scans, windows: OpenWindows
     ) -> list[QueryGroup]:
         """Return the queries about versions, about the policy's meaning and about sessions."""
         config, judge = self._config, judging.now
         about_versions = VersionQueries(config, self._sources, versions, judge, self._notifier.queue, windows)
         permit = about_versions.permit
-        analysis = AnalysisQueries(config.mode, versions, judge, permit, scans, self._analysis_pool)
+        analysis = AnalysisQueries(config.mode, versions, judge, permit, scans, self._analysis_pool, journal)
         return [about_versions, analysis, SessionQueries(judge, permit)]
 
     def _version_refused(self, number: int, why: str | None) -> None:

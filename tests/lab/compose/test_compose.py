@@ -45,6 +45,11 @@ def alertmanagers(composed: Composed) -> int:
     return len(seen["activeAlertmanagers"])
 
 
+def links_of_alerts(composed: Composed) -> set[str]:
+    """Return the links of the present alerts to their runbooks."""
+    return {one["annotations"]["runbook_url"] for one in (query_prometheus(composed, "alerts") or {}).get("alerts", ())}
+
+
 def agents(composed: Composed, target: str) -> int:
     """Return how many agents serve it."""
     return next(int(one["agents"]) for one in composed.writ("target", "list") if one["id"] == target)
@@ -155,6 +160,10 @@ async def test_refusal_by_nats_is_a_security_event(composed: Composed) -> None:
     )
     log = composed.type("docker compose exec -T nats tail -n 50 /var/log/nats/nats.log")
     assert "Publish Violation" in log
+    page = f"http://127.0.0.1:{composed.ports['PROMETHEUS']}/consoles/runbooks.html"
+    until(lambda: f"{page}#writsecurityviolation" in links_of_alerts(composed), 60.0, "the alert has its link")
+    with urlopen(page, timeout=10) as reply:
+        assert b'<h2 id="writsecurityviolation">' in reply.read()
 
 
 async def test_an_mcp_client_calls_a_tool_through_the_gateways_container(composed: Composed) -> None:

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from writ_agent.backends.port import Effect, ProbeResult, TargetTestResult, Task, TaskResult, Verdict
+from writ_agent.backends.port import Effect, Failing, ProbeResult, TargetTestResult, Task, TaskResult, Verdict
 from writ_contracts.agents import ReceiptOutcome
 from writ_contracts.bounds import check_values
 from writ_contracts.errors import Invalid, WritError
@@ -105,11 +105,14 @@ def surveyed(
     versions = {name[:100]: version[:100] for name, version in _texts(output, "versions").items()}
     reasons = {pattern: why[:500] for pattern, why in _texts(output, "lacking").items()}
     lacking = {name: why for pattern, why in reasons.items() for name in operations if fnmatchcase(name, pattern)}
+    fails = {name: failing for name, failing in _failing(output).items() if name in operations}
+    lacking = {name: failing.message for name, failing in fails.items()} | lacking
     return TargetTestResult(
         steps=[*steps, TargetTestStep(name="host", well=True, detail=versions.get("os", ""))],
         versions=versions,
         operations=sorted(set(operations) - lacking.keys()),
         lacking=lacking,
+        fails=fails,
     )
 
 
@@ -129,6 +132,17 @@ def _texts(output: Mapping[str, Any], name: str) -> dict[str, str]:
     if not isinstance(values, dict) or len(values) > MOST_TEXTS:
         raise WritError(f"hostops returned no valid {name}")
     return {str(key): str(value) for key, value in values.items()}
+
+
+def _failing(output: Mapping[str, Any]) -> dict[str, Failing]:
+    """Return code and message by operation out of a host's output. Raises WritError for anything else."""
+    try:
+        found = msgspec.convert(output.get("fails", {}), dict[str, tuple[str, str]])
+    except msgspec.ValidationError as error:
+        raise WritError("hostops returned no valid fails") from error
+    if len(found) > MOST_TEXTS:
+        raise WritError("hostops returned no valid fails")
+    return {name: Failing(code[:100], message[:500], dry_run=True) for name, (code, message) in found.items()}
 
 
 def names_of(listing: HostopsResult) -> list[str]:

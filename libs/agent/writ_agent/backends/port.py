@@ -143,8 +143,20 @@ class Listings(Protocol):
         """
 
 
+class Failing(Struct, frozen=True):
+    """The code and message with which an operation fails. `dry_run`: so does a dry run that reads the host."""
+
+    code: str
+    message: str
+    dry_run: bool = False
+
+
 class TargetTestResult(Struct, frozen=True, kw_only=True):
-    """The result of a target test; the fields are those of `writ_contracts.target_tests.TargetReport`."""
+    """The result of a target test; the fields are those of `writ_contracts.target_tests.TargetReport`.
+
+    `fails`: those of the lacking operations that cannot succeed there, whatever their parameters: the code and message
+    with which a run ends.
+    """
 
     steps: list[TargetTestStep] = field(default_factory=list)
     code: str = ""
@@ -152,6 +164,7 @@ class TargetTestResult(Struct, frozen=True, kw_only=True):
     versions: dict[str, str] = field(default_factory=dict)
     operations: list[str] = field(default_factory=list)
     lacking: dict[str, str] = field(default_factory=dict)
+    fails: dict[str, Failing] = field(default_factory=dict)
 
 
 @runtime_checkable

@@ -9,6 +9,7 @@ from typing import Any
 
 from writ_agent.backends.bounded_call import bounded
 from writ_agent.backends.port import Backend, Baselines, Probes, Task, lacks
+from writ_agent.preflight.known_lacks import KnownLacks
 from writ_agent.preflight.listings import list_under
 from writ_agent.preflight.signed_preview import signed_preview
 from writ_agent.preflight.target_test import target_report, timed_test
@@ -62,8 +63,12 @@ class HostReads:
         reporter: SecurityReporter,
         meters: Meters,
         now: Callable[[], float],
+        known_lacks: KnownLacks,
     ) -> None:
-        """`now`: the journal server's time, by which policy signs read grants."""
+        """`now`: the journal server's time, by which policy signs read grants. `known_lacks` gets what target tests
+        find.
+        """
+        self._known_lacks = known_lacks
         self._now = now
         self._backend = backend
         self._identity = identity
@@ -169,6 +174,8 @@ class HostReads:
     async def _test(self, grant: ReadGrant, seconds: float) -> ReadReply:
         found = await timed_test(self._backend, grant.target, seconds * LISTING_SHARE)
         await self._watch(found[0].code, f"a test of {grant.target.id}", None)
+        if not found[0].code:
+            self._known_lacks.record(grant.target, found[0].fails)
         return ReadReply(visit=target_report(self._trust, self._identity, grant, found))
 
     async def _watch(self, code: str, what: str, operation_id: str | None) -> None:

@@ -17,7 +17,9 @@ from writ_trust.digests import keyed_digest
 from writ_trust.statements import digest, read, sign
 
 VERSIONS = ("version", "source_version")
-"""Fields of a state by which a file is the one of the preview, also where another one was put there meanwhile."""
+"""Fields of a state by which a file is the one of the preview, also where another one was put there meanwhile. A
+preview has those of the files that it read, which are compared and not shown.
+"""
 
 
 async def signed_preview(
@@ -36,7 +38,8 @@ async def signed_preview(
         observed, note = {}, "this agent has no preview of it"
     if [name for name in VERSIONS if name in state and observed.get(name, state[name]) != state[name]]:
         raise Conflict("its file was written while it was previewed: try again", code="source_changed")
-    return _reply(identity, ask, task, observed, state, note, now)
+    shown = {name: value for name, value in observed.items() if name not in VERSIONS or name not in state}
+    return _reply(identity, ask, task, shown, state, note, now)
 
 
 async def _previewed(backend: Backend, task: Task) -> dict[str, Any] | None:

@@ -100,20 +100,26 @@ def make_claim(
 
 
 async def send_claim(
-    bus: Bus, claimed: SentClaim, delivery: Delivery, gave_up: Callable[[], bool], boot: Callable[[], float]
+    bus: Bus,
+    claimed: SentClaim,
+    delivery: Delivery,
+    gave_up: Callable[[], bool],
+    boot: Callable[[], float],
+    declined: Callable[[Failure], None],
 ) -> ClaimReply:
     """Return the executor's answer. An answer with an error is certain: this claim started nothing. One to a claim that
     was sent before, without a reply, is not.
 
     Raises Unreachable, Full, Forbidden (nothing was done) or TimedOut (it may have started). `gave_up` returns True
-    when this process has no time left; `boot` is the boot clock.
+    when this process has no time left; `boot` is the boot clock. `declined` is
+    called with each error after which the claim is sent again.
     """
     body = encode(ClaimMessage(claim=claimed.signed, principal=claimed.work.principal))
     uncertain = False  # a certain no is worth a few more tries soon (a policy replica that is behind, say)
     sent: set[asyncio.Task[ClaimReply | None]] = set()
     try:
         for turn in range(1000):
-            sent.add(tasks.start(_send_once(bus, claimed, body), "claim"))
+            sent.add(tasks.start(_send_once(bus, claimed, body, declined), "claim"))
             await asyncio.sleep(0)  # it is sent
             answer, waited = await _next_reply(sent, uncertain, ASK_SECONDS if gave_up() else REPEAT_SECONDS)
             uncertain = uncertain or answer is None or bool(sent)
@@ -167,7 +173,9 @@ async def _grant_among(sent: set[asyncio.Task[ClaimReply | None]]) -> ClaimReply
     return None
 
 
-async def _send_once(bus: Bus, claimed: SentClaim, body: bytes) -> ClaimReply | None:
+async def _send_once(
+    bus: Bus, claimed: SentClaim, body: bytes, declined: Callable[[Failure], None]
+) -> ClaimReply | None:
     """Return the reply; None where `granted` may be stored unknown to this agent. Raises Unreachable, Full and
     Forbidden: nothing was done.
     """
@@ -181,6 +189,8 @@ async def _send_once(bus: Bus, claimed: SentClaim, body: bytes) -> ClaimReply | 
     except (WritError, Invalid) as error:
         _log.warning("agent.claim_unanswered", operation_id=claimed.work.operation_id, error=str(error))
         return None
+    if answer.error is not None and answer.error.retry:
+        declined(answer.error)
     if answer.error is not None and answer.error.code in _UNCERTAIN:
         return None
     return structs.replace(answer, texts=texts) if texts else answer

@@ -35,7 +35,11 @@ class DetachedOperations:
 
     def is_slow(self, target: str) -> bool:
         """Return true if too many operations wait for this target for another one to begin."""
-        return self._of[target] >= self._each
+        return self.of(target) >= self._each
+
+    def of(self, target: str) -> int:
+        """Return how many operations of this target go on without a slot."""
+        return self._of[target]
 
     async def run(self, target: str, work: Coroutine[Any, Any, None]) -> None:
         """Run the work: to its end, or for as long as it holds a slot if it may go on without one."""

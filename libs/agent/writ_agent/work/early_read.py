@@ -8,6 +8,7 @@ import asyncio
 
 from writ_agent.backends.port import Backend, Task
 from writ_agent.preflight.host_reads import task_of
+from writ_agent.reporting.progress import HeldProgress, ProgressRelay
 from writ_agent.reporting.security_reports import SecurityReporter
 from writ_agent.verification import SecurityRefusal, VerificationContext, verify_early_read_grant
 from writ_agent.work.running import RunningOperation
@@ -44,6 +45,7 @@ class EarlyRead:
         self._running: RunningOperation | None = None
         self._dropping: asyncio.Task[bool] | None = None
         self._began = time.clocks.boot()
+        self._progress = HeldProgress()
         self._beginning = tasks.start(self._begin(work), "early read")
 
     async def _begin(self, work: Dispatched) -> None:
@@ -54,7 +56,7 @@ class EarlyRead:
             if verified is not None:
                 grant, operation = verified
                 self._task = task_of(grant, operation, operation.check(work.parameters), work.attempt, work.timeout)
-                self._running = RunningOperation(self._backend, self._task, _silent, self._grace)
+                self._running = RunningOperation(self._backend, self._task, self._progress, self._grace)
         except SecurityRefusal as refused:
             await self._reporter.report(refused, work.operation_id, work.principal)
         except WritError as error:
@@ -67,8 +69,12 @@ class EarlyRead:
         if self._task != task or self._time.clocks.boot() - self._began > FRESH:
             await self.drop()
 
-    def take(self) -> RunningOperation | None:
-        """Return the running read, which the caller then owns."""
+    def take(self, relay: ProgressRelay) -> RunningOperation | None:
+        """Return the running read, which the caller then owns. Its further progress goes to `relay`."""
+        self._progress.relay = relay
+        return self._take()
+
+    def _take(self) -> RunningOperation | None:
         running, self._running = self._running, None
         return running
 
@@ -81,13 +87,9 @@ class EarlyRead:
 
     async def _drop(self) -> bool:
         await self._beginning  # it may be reporting a forged read grant
-        running = self.take()
+        running = self._take()
         if running is None:
             return True
         certain = await running.stop("cancel")
         await running.abandon()
         return certain
-
-
-def _silent(message: str) -> None:
-    """Discard progress: nobody may see it before the grant."""

@@ -13,7 +13,7 @@ from writ_agent.backends.port import Backend, Task, TaskResult
 from writ_agent.preflight.host_reads import HostReads
 from writ_agent.reporting.metrics import Meters
 from writ_agent.reporting.outbox import Outbox
-from writ_agent.reporting.progress import ProgressRelay, late_reply
+from writ_agent.reporting.progress import ClaimWait, ProgressRelay, late_reply, report_wait
 from writ_agent.reporting.receipts import AgentIdentity, ReceiptSubject, receipt_message
 from writ_agent.reporting.security_reports import ALARMS, SecurityReporter
 from writ_agent.reporting.spool import ClaimSent, Parcel, Spool
@@ -26,6 +26,7 @@ from writ_agent.verification import (
     verify_grant,
 )
 from writ_agent.work.claims import SealKeys, make_claim, send_claim
+from writ_agent.work.deliveries import work_of
 from writ_agent.work.detached_operations import DetachedOperations
 from writ_agent.work.early_baselines import EarlyBaselines
 from writ_agent.work.early_read import EarlyRead
@@ -36,10 +37,9 @@ from writ_bus import tracing
 from writ_bus.port import Bus, Delivery
 from writ_contracts import subjects
 from writ_contracts.agents import BaselineNotice, ClaimReply
-from writ_contracts.errors import Invalid, TimedOut, Untrusted, WritError
-from writ_contracts.journal import Dispatched, Requested
+from writ_contracts.errors import TimedOut, Untrusted, WritError
+from writ_contracts.journal import Dispatched
 from writ_contracts.operations import Operation
-from writ_contracts.wire import decode
 from writ_runtime.clocks import ServerClock
 from writ_runtime.faults import fault
 from writ_runtime.files.people_directory import KnownDirectory
@@ -94,7 +94,7 @@ class Worker:
     async def handle(self, delivery: Delivery) -> None:
         """Take a delivery from its arrival to its receipt in the outbox."""
         fault("agent.pulled")
-        work = self._read(delivery)
+        work = work_of(delivery)
         if work is None or self._parts.in_flight.begun(work, idempotent=self._is_idempotent(work)):
             await _acknowledge(delivery.ack())
         elif self.stopping:
@@ -104,12 +104,18 @@ class Worker:
         elif not self._only_reads(work) and self._parts.in_flight.changes(work.target):
             # This host slept past a deadline, say: executors think that what runs here is lost, and send the next one.
             _log.warning("agent.target_busy", operation_id=work.operation_id, target=work.target)
+            await self._report_busy(work, "an operation that executors no longer expect still runs there")
             await _acknowledge(delivery.nak(BUSY_DELAY))
         elif self.detached.is_slow(work.target):
+            await self._report_busy(work, f"as many run there as may at once ({self.detached.of(work.target)})")
             await _acknowledge(delivery.nak(_delay(delivery)))
         else:
             entry = self._parts.in_flight.take(work)
             await self.detached.run(work.target, self._carry_out(entry, delivery))
+
+    async def _report_busy(self, work: Dispatched, why: str) -> None:
+        text = f"waits for {work.target}: {why}"
+        await report_wait(self._parts.bus, self._parts.identity.pool, work, text)
 
     async def _carry_out(self, entry: InFlightOperation, delivery: Delivery) -> None:
         try:
@@ -170,35 +176,16 @@ class Worker:
     def _boot(self) -> float:
         return self._parts.time.clocks.boot()
 
-    def _read(self, delivery: Delivery) -> Dispatched | None:
-        """Return the event. One for another pool is dropped with an error in the log, since it would be delivered
-        without end.
-        """
-        message = delivery.message
-        named = subjects.parse_event(message.subject)
-        try:
-            if named is not None and named.event == "requested":
-                work = decode(message.data, Requested).first_dispatch
-            else:
-                work = decode(message.data, Dispatched)
-        except Invalid as error:
-            _log.error("agent.unreadable_event", subject=message.subject, error=str(error))
-            return None
-        if work is None:
-            _log.error("agent.undispatched_request", subject=message.subject)
-            return None
-        if named is None or (named.principal, named.operation_id) != (work.principal, work.operation_id):
-            _log.error("agent.misplaced_event", subject=message.subject, operation_id=work.operation_id)
-            return None
-        return work
-
     async def _claim(self, claimed: SentClaim, delivery: Delivery) -> ClaimReply | None:
         """Return the answer with a grant; None if there is none, which was reported."""
-        key = _key(claimed.work)
+        key, parts = _key(claimed.work), self._parts
+        wait, answer = ClaimWait(parts.bus, parts.identity.pool, claimed.work), None
         try:
             if not self._only_reads(claimed.work):  # a read may be requested again if it is forgotten
                 await self._parts.spool.put(key, _claim_sent(claimed), durable=False)
-            answer = await send_claim(self._parts.bus, claimed, delivery, lambda: self.stopping, self._boot)
+            answer = await send_claim(
+                self._parts.bus, claimed, delivery, lambda: self.stopping, self._boot, wait.declined
+            )
         except TimedOut as error:
             # It may be granted to us, and will not run: say so, and let the next delivery find out.
             done = TaskResult(outcome="failed", code="not_begun", message=f"nothing was run: {error}")
@@ -210,6 +197,8 @@ class Worker:
             self._parts.spool.clear(key)
             await _acknowledge(delivery.nak(_delay(delivery)))
             return None
+        finally:
+            wait.end(waits=answer is None or (answer.error is not None and answer.error.retry))
         if answer.error is None:
             return answer
         self._parts.spool.clear(key)
@@ -245,7 +234,7 @@ class Worker:
         relay = ProgressRelay(
             self._parts.bus, verified.grant.pool, verified.grant.operation_id, verified.grant.principal
         )
-        begun = entry.early_read.take() if entry.early_read is not None else None
+        begun = entry.early_read.take(relay) if entry.early_read is not None else None
         entry.running = begun or RunningOperation(self._parts.backend, task, relay, self._parts.kill_grace)
         self._parts.changed()
         backend, operation_id = verified.grant.target.backend, verified.grant.operation_id

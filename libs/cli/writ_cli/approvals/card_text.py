@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from rich.text import Text
 
+from writ_cli.operations.running.output_labels import recorded_label
 from writ_cli.terminal import times
 from writ_cli.terminal.diff_text import show_diff
 from writ_cli.terminal.output import Screen, outcome, shown
@@ -77,9 +78,10 @@ def _preview(card: Card, now: float) -> Iterator[Line]:
     if preview is None:
         return
     yield "preview", f"by {preview.body.instance} of pool {preview.body.pool}, {times.span(_age(card, now))} ago"
-    shows = preview.body.shown.items()
-    for name, value in shows:
-        yield ("would " + name if name != "would" else name), quoted(value)
+    plain = preview.details or {}
+    for name, value in preview.body.shown.items():
+        label = name if name in plain else recorded_label(card.decision.operation, name)
+        yield ("would " + label if name != "would" else name), quoted(plain.get(name, value))
     yield "preview says", quoted(preview.body.note)
 
 

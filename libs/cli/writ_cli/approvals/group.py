@@ -9,7 +9,7 @@ import click
 
 from writ_cli.approvals.card_text import refusals, show_card
 from writ_cli.approvals.passkey_approval import CHALLENGE, challenge_of, signed_challenge
-from writ_cli.arguments import completion
+from writ_cli.arguments import completed_names, completion
 from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.options import asking, listing
 from writ_cli.arguments.typed_options import refuse_typed
@@ -58,6 +58,7 @@ GIVEN = click.option(
     multiple=True,
     metavar="KEY=VALUE",
     help="The value of a hidden parameter, as the requester gave it to you; it is checked against their signature.",
+    shell_complete=completed_names.hidden_parameters,
 )
 SSH_KEY = click.option(
     "--ssh-key",

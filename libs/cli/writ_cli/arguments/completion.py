@@ -49,105 +49,115 @@ def completion(context: click.Context, shell: str) -> int:
 
 def operations(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
     """Complete an operation, with its description."""
-    known = _catalogue().values()
+    known = catalogue().values()
     return [CompletionItem(one.name, help=one.summary) for one in known if one.name.startswith(word)]
 
 
 def parameters(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
-    """Complete the `name=` of a parameter of the operation, without those already given."""
-    definition = _catalogue().get(str(context.params.get("operation")))
-    if definition is None or "=" in word:
+    """Complete the `name=` of a parameter of the operation, without those already given, or a value of a closed set."""
+    definition = catalogue().get(str(context.params.get("operation")))
+    if definition is None:
         return []
+    if "=" in word:
+        from writ_cli.arguments.parameter_types import values_of  # noqa: PLC0415 - see the module
+
+        name = word.partition("=")[0]
+        return items((f"{name}={value}" for value in values_of(definition.parameters, name)), word)
     there = {str(one).partition("=")[0].removesuffix(":") for one in context.params.get("words") or ()}
     names = [name for name in definition.parameters.__struct_fields__ if name not in there]
-    return _items((f"{name}=" for name in names), word)
+    return items((f"{name}=" for name in names), word)
 
 
 def targets(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
     """Complete a target of the inventory."""
-    return _items(_read(_target_names, context), word)
+    return items(read(_target_names, context), word)
 
 
 def tags(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
     """Complete a tag that some target has."""
-    return _items(_read(_tags, context), word)
+    return items(read(_tags, context), word)
 
 
 def principals(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
-    return _items(_read(_principal_names, context), word)
+    return items(read(_principal_names, context), word)
 
 
 def pools(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
     """Complete the pool of some target."""
-    return _items(_read(_pools, context), word)
+    return items(read(_pools, context), word)
 
 
 def roles(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
     """Complete a role that some principal has."""
-    return _items(_read(_roles, context), word)
+    return items(read(_roles, context), word)
 
 
 def processes(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
     """Complete a process of `writ up`."""
-    return _items(_read(_processes, context), word)
+    return items(read(_processes, context), word)
 
 
 def parameter_filters(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
     """Complete the `name=` of a parameter of the operations of a search, or of any."""
-    known, asked = _catalogue(), context.params.get("operation") or ()
-    among = [known[name] for name in asked if name in known] or known.values()
+    known, named = catalogue(), context.params.get("operation") or ()
+    among = [known[name] for name in named if name in known] or known.values()
     names = sorted({name for one in among for name in one.parameters.__struct_fields__})
-    return [] if "=" in word else _items((f"{name}=" for name in names), word)
+    return [] if "=" in word else items((f"{name}=" for name in names), word)
 
 
 def contexts(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
     """Complete the name of a saved context."""
-    return _items(ContextFolder(os.environ).names(), word)
+    return items(ContextFolder(os.environ).names(), word)
+
+
+def context_or_file(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
+    """Complete a saved context, or a file."""
+    return [*contexts(context, parameter, word), CompletionItem(word, type="file")]
 
 
 def open_operations(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
     """Complete the id of an open operation, with the operation and its target."""
-    return _asked(_open, context, word)
+    return asked(_open, context, word)
 
 
 def pending_requests(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
     """Complete the id of a request on which the principal may decide, with its requester; one on a command line."""
-    return [] if context.params.get(str(parameter.name)) else _asked(_pending, context, word)
+    return [] if context.params.get(str(parameter.name)) else asked(_pending, context, word)
 
 
 def readable_requests(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
     """Complete the id of a request whose card the principal may read: those to decide on, and open ones of its own."""
-    return _asked(_readable, context, word)
+    return asked(_readable, context, word)
 
 
 def recorded_operations(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
     """Complete the id of one of the latest operations on record, with the operation and its target."""
-    return _asked(_recorded, context, word)
+    return asked(_recorded, context, word)
 
 
 def runs(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
     """Complete the correlation id of one of the latest operations on record."""
-    return _asked(_runs, context, word)
+    return asked(_runs, context, word)
 
 
 def policy_versions(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
     """Complete the number of a version of the policy, with its author and reason."""
-    return _asked(_versions, context, word)
+    return asked(_versions, context, word)
 
 
 def stops(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
     """Complete the id of a stop in force, with its reason."""
-    return _asked(_stops, context, word)
+    return asked(_stops, context, word)
 
 
 def emergencies(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
     """Complete the id of an emergency in force or to review, with its reason."""
-    return _asked(_emergencies, context, word)
+    return asked(_emergencies, context, word)
 
 
 def windows(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
     """Complete the id of an open approval window, with its requester."""
-    return _asked(_windows, context, word)
+    return asked(_windows, context, word)
 
 
 async def _open(writ: "Writ") -> list[tuple[str, str]]:
@@ -195,7 +205,7 @@ async def _windows(writ: "Writ") -> list[tuple[str, str]]:
     return [(one.id, f"of {one.by}") for one in (await writ.policy_status()).windows]
 
 
-def _asked(
+def asked(
     query: Callable[["Writ"], Awaitable[list[tuple[str, str]]]], context: click.Context, word: str
 ) -> list[CompletionItem]:
     """Return the ids that begin with the word, and what they are, from the running installation."""
@@ -212,7 +222,8 @@ def _asked(
     return [CompletionItem(name, help=visible(about)) for name, about in ids if name.startswith(word)]
 
 
-def _catalogue() -> "Catalogue":
+def catalogue() -> "Catalogue":
+    """Return the operations that are installed here."""
     from writ_runtime.plugins.entry_points import load_catalogue  # noqa: PLC0415 - see the module
 
     return load_catalogue()
@@ -255,13 +266,15 @@ def _principal_names(home: Home) -> list[str]:
     return [one.id for one in read_principals(home.principals).principals]
 
 
-def _items(names: Iterable[str], word: str) -> list[CompletionItem]:
+def items(names: Iterable[str], word: str) -> list[CompletionItem]:
+    """Return the names that begin with the word."""
     return [CompletionItem(name) for name in names if name.startswith(word)]
 
 
-def _read(read: Callable[[Home], list[str]], context: click.Context) -> list[str]:
+def read(names: Callable[[Home], list[str]], context: click.Context) -> list[str]:
+    """Return the names that the installation's files have, none where they cannot be read."""
     try:
-        return read(_settings(context).home)
+        return names(_settings(context).home)
     except TROUBLE:
         return []
 

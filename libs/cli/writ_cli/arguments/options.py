@@ -78,6 +78,7 @@ _CONTEXT = click.option(
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
     help="A saved context, or a file of `writ context -o json` (WRIT_CONTEXT).",
+    shell_complete=completion.context_or_file,
 )
 
 

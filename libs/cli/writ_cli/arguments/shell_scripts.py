@@ -7,6 +7,7 @@ import os
 
 from click.shell_completion import (
     BashComplete,
+    CompletionItem,
     FishComplete,
     ShellComplete,
     ZshComplete,
@@ -42,6 +43,12 @@ class BashScript(BashComplete):
         words = split_arg_string(line)
         last = words.pop() if words and not line[-1].isspace() else ""
         return words[1:], last
+
+    def get_completions(self, args: list[str], incomplete: str) -> list[CompletionItem]:
+        """Return what completes the line; of `name=value` the part that bash replaces. Click cuts that of an option."""
+        before, sign, _ = ("", "", "") if incomplete.startswith("-") else incomplete.rpartition("=")
+        found = super().get_completions(args, incomplete)
+        return [CompletionItem(one.value.removeprefix(before + sign), type=one.type, help=one.help) for one in found]
 
 
 _ZSH_OPTION = """    [[ ${words[CURRENT]} == -*=* ]] && compset -P 1 '*='

@@ -8,6 +8,7 @@ from typing import BinaryIO, cast
 
 import click
 
+from writ_cli.arguments import completed_names
 from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.options import listing, local
 from writ_cli.arguments.typed_options import refuse_typed
@@ -62,7 +63,7 @@ for command in (challenge, prove, root, relying_party):
 
 
 @credential.command()
-@click.argument("person")
+@click.argument("person", shell_complete=completed_names.persons)
 @click.argument("file", type=FILE)
 @SSH_KEY
 @REGISTRATION
@@ -159,7 +160,7 @@ async def enrol(settings: Settings, file: Path, key_file: Path | None, posture: 
 
 
 @credential.command()
-@click.argument("credential_id", metavar="ID")
+@click.argument("credential_id", metavar="ID", shell_complete=completed_names.credentials)
 @click.option("--reason", "-r", required=True, help="Why, for the record.")
 @PEOPLE_KEY_FILE
 @local

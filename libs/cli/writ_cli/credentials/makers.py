@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from writ_cli.arguments import completed_names
 from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.options import listing, local
 from writ_cli.context.settings import Settings
@@ -52,7 +53,7 @@ def _certificate(file: Path) -> bytes:
 
 
 @root.command("remove")
-@click.argument("beginning", metavar="FINGERPRINT")
+@click.argument("beginning", metavar="FINGERPRINT", shell_complete=completed_names.roots)
 @PEOPLE_KEY_FILE
 @local
 async def remove_root(settings: Settings, beginning: str, key_file: Path | None) -> int:
@@ -90,7 +91,7 @@ async def list_roots(settings: Settings) -> int:
 
 
 @click.command("relying-party")
-@click.argument("rp_id", metavar="RP-ID")
+@click.argument("rp_id", metavar="RP-ID", shell_complete=completed_names.relying_parties)
 @click.argument("origin")
 @PEOPLE_KEY_FILE
 @local

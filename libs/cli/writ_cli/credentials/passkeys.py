@@ -6,6 +6,7 @@ from typing import Any, BinaryIO
 
 import click
 
+from writ_cli.arguments import completed_names
 from writ_cli.arguments.options import local
 from writ_cli.context.settings import Settings
 from writ_cli.credentials import enrolment_files
@@ -32,12 +33,17 @@ from writ_trust.presence.certificates import UnknownMaker
 
 
 @click.command()
-@click.argument("person", required=False)
+@click.argument("person", required=False, shell_complete=completed_names.persons)
 @click.option(
     "--ssh", "ssh_file", type=FILE, metavar="FILE", help="Write the bytes for `ssh-keygen -O challenge=FILE`."
 )
 @click.option("--request", "request_file", type=FILE, metavar="FILE", help="Of a request: for a passkey to sign it.")
-@click.option("--rp-id", metavar="NAME", help="Of several relying parties: the one of the new passkey.")
+@click.option(
+    "--rp-id",
+    metavar="NAME",
+    help="Of several relying parties: the one of the new passkey.",
+    shell_complete=completed_names.relying_parties,
+)
 @ROOT
 @INSTALLATION
 @local

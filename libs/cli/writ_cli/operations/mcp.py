@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import click
 
+from writ_cli.arguments import completed_names
 from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.options import asking, local
 from writ_cli.context.settings import Settings
@@ -68,7 +69,12 @@ async def stdio(settings: Settings, profile: str, read_only: bool, public_only: 
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address on which it listens.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8321, show_default=True)
 @click.option(
-    "--gateway", metavar="NAME", default="gateway", show_default=True, help="The gateway's id in principals.yaml."
+    "--gateway",
+    metavar="NAME",
+    default="gateway",
+    show_default=True,
+    help="The gateway's id in principals.yaml.",
+    shell_complete=completed_names.gateways,
 )
 @click.option("--public-host", metavar="NAME", default="", help="The name that clients use, behind a proxy with TLS.")
 @click.option(
@@ -111,6 +117,8 @@ async def http(
         WRIT_MCP_GATEWAY=gateway,
         WRIT_KEY_FILE=str(key_file),
         WRIT_MCP_TOKENS=str(settings.home.gateway_tokens),
+        WRIT_PRINCIPALS=str(settings.home.principals),
+        WRIT_AGENTS=str(settings.home.agents),
         WRIT_MCP_HOST=host,
         WRIT_MCP_PORT=str(port),
         WRIT_MCP_PUBLIC_HOST=public_host,

@@ -7,6 +7,7 @@ import click
 import msgspec
 from msgspec import Struct
 
+from writ_cli.arguments import completed_names
 from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.options import listing, local
 from writ_cli.context.settings import Settings
@@ -61,7 +62,7 @@ async def list_(settings: Settings) -> int:
 
 
 @plugin.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=completed_names.plugins)
 @click.option("--declared-only", is_flag=True, help="Do not run the suite of backends.")
 @local
 async def check(settings: Settings, name: str | None, declared_only: bool) -> int:

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import structs
 from rich.text import Text
 
+from writ_cli.arguments import completed_names
 from writ_cli.arguments.options import asking
 from writ_cli.context.settings import Settings
 from writ_cli.policy.added_warnings import added_warnings
@@ -44,11 +45,11 @@ Side = int | Path
 
 
 @click.command()
-@click.argument("old", metavar="[OLD]")
-@click.argument("new", required=False, metavar="NEW")
+@click.argument("old", metavar="[OLD]", shell_complete=completed_names.version_or_file)
+@click.argument("new", required=False, metavar="NEW", shell_complete=completed_names.version_or_file)
 @INVENTORY
 @PRINCIPALS
-@click.option("--exit-code", is_flag=True, help="Exit status 1 when something changes.")
+@click.option("--exit-code", is_flag=True, help="Exit status 1 when something changes, or may.")
 @asking
 async def diff(
     settings: Settings, old: str, new: str | None, inventory: Path | None, principals: Path | None, exit_code: bool
@@ -81,7 +82,8 @@ async def diff(
         show_problems(settings.screen, of_files(warnings, {"policy": _name(after)}))
     if answer.problems:
         return Exit.INVALID
-    return Exit.FAILED if exit_code and (answer.changes or answer.notes) else Exit.DONE
+    differs = answer.changes or answer.notes or answer.bounded
+    return Exit.FAILED if exit_code and differs else Exit.DONE
 
 
 def _side(text: str) -> Side:

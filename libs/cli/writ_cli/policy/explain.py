@@ -49,7 +49,13 @@ class Assumptions(Struct, frozen=True, kw_only=True):
 @click.option(
     "--emergency/--no-emergency", default=None, help="Assume an emergency, or none; by default the present state."
 )
-@click.option("--approved-by", multiple=True, metavar="PRINCIPAL", help="Assume these approvals, in order.")
+@click.option(
+    "--approved-by",
+    multiple=True,
+    metavar="PRINCIPAL",
+    help="Assume these approvals, in order.",
+    shell_complete=completion.principals,
+)
 @offline
 @asking
 @packed(Assumptions, "assumed")

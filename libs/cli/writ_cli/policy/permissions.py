@@ -11,10 +11,11 @@ from writ_cli.arguments import completion
 from writ_cli.arguments.options import asking, principal_option, target_option
 from writ_cli.context.settings import Settings
 from writ_cli.operations.running.requests import parameters_of, target_of
+from writ_cli.operations.running.simulation import notices
 from writ_cli.policy.decision_text import AT, decision, instant_option, names
 from writ_cli.policy.files import PolicyFiles, answering, offline, whole_ids
 from writ_cli.terminal import times
-from writ_cli.terminal.exit_status import Exit, of_decision
+from writ_cli.terminal.exit_status import Exit, of_simulation
 from writ_cli.terminal.output import Screen, visible
 from writ_contracts.errors import Denied
 from writ_contracts.inventory import Role
@@ -40,9 +41,11 @@ async def can_i(
 ) -> int:
     """Show the decision on one's own request, now.
 
-    Exit status 0: yes; 4: with an approval; 3: no; 2: invalid, or no agent of the target has it.
+    Exit status 0: yes; 1: yes, and it would fail; 4: with an approval; 3: no; 2: invalid, or no agent of the target has
+    it.
 
-    Without --policy, the decision is that of `writ run`. With it, agents are not considered.
+    Without --policy, the decision is that of `writ run`, and it would fail where `writ simulate` says so. With it,
+    agents and hosts are not considered.
     """
     target_id, parameters = target_of(operation, target, words), parameters_of(operation, words)
     parameters = await whole_ids(settings, files, operation, parameters)
@@ -52,8 +55,8 @@ async def can_i(
         settings.screen.data(answer)
     else:
         settings.screen.line(decision(answer.decision), f": {answer.reason}")
-        settings.screen.fields([("notice", answer.waiting.text if answer.waiting else "")], indent=0)
-    return of_decision(answer.decision)
+        settings.screen.fields(notices(answer.waiting, answer.fails, target_id), indent=0)
+    return of_simulation(answer.decision, fails=answer.fails is not None)
 
 
 @click.command("who-can")
@@ -91,7 +94,7 @@ async def who_can(
 @click.option("--role", type=click.Choice(get_args(Role)), help="On targets of this role.")
 @target_option("On this target.")
 @principal_option("To this principal.", "who")
-@click.option("--principal-role", metavar="ROLE", help="To principals of this role.")
+@click.option("--principal-role", metavar="ROLE", help="To principals of this role.", shell_complete=completion.roles)
 @click.option("--all", "everything", is_flag=True, help="To everybody.")
 @click.option("--never", is_flag=True, help="Also list operations that are never allowed.")
 @AT

@@ -67,11 +67,12 @@ async def validate(
     FILE is a policy, a suite (*_test.yaml), a folder with both, or - for standard input. Each problem comes with
     file:line:column, the line itself and the nearest known key. Names that inventory or principals lack are warnings,
     as for the running Writ. A suite is checked with the files it names. Exit status 2 when a service
-    in this mode would refuse one of them, or with --fail-on warning when there is any problem.
+    in this mode would refuse one of them, or with --fail-on warning when there is any problem, or
+    a file of WRIT_HOME to compare with has a mistake.
     """
     if running:
         refuse_typed(LISTS, "the running Writ has its own: leave them out, or --running")
-    layout = _layout(settings.screen, layout)
+    layout, unread = _layout(settings.screen, layout), False
     named = [path for file in files for path in _policy_files(file)]
     catalogue = load_catalogue(evaluators=True)
     if running:
@@ -83,10 +84,12 @@ async def validate(
                 for path in named
             ]
     else:
-        among, found = _lists(settings.home, inventory, principals)
-        found += [_checked(path, catalogue, mode, among) for path in named]
+        lists = _Lists(settings.home, inventory, principals)
+        found = [*lists.wrong, *(_checked(path, catalogue, mode, lists.content) for path in named)]
+        unread = lists.unread
     _show_all(settings.screen, found, layout)
     failed = any(not each.valid or (fail_on == "warning" and each.problems) for each in found)
+    failed = failed or (fail_on == "warning" and unread)
     return Exit.INVALID if failed else Exit.DONE
 
 
@@ -139,39 +142,39 @@ def _show_all(screen: Screen, found: list[ValidatedFile], layout: str) -> None:
         screen.data(sarif(found) if layout == "sarif" else found)
 
 
-def _lists(
-    home: Home, inventory: Path | None, principals: Path | None
-) -> tuple[ValidationContext, list[ValidatedFile]]:
-    """Return the content of the named files, else of those of WRIT_HOME, and the problems of the named ones."""
-    wrong: list[ValidatedFile] = []
-    targets = _content(inventory, home.inventory, read_inventory, wrong)
-    people = _content(principals, home.principals, read_people, wrong)
-    among = ValidationContext(
-        targets=None if targets is None else targets.targets,
-        principals=None if people is None else people.principals,
-        only_warn=True,
-        now=time.time(),
-    )
-    return among, wrong
-
-
-def _content(
-    named: Path | None, usual: Path, read: Callable[[Path], Content], wrong: list[ValidatedFile]
-) -> Content | None:
-    """Return the content of the file, None without one. A mistake in the usual file is no problem of what is checked:
-    names are not compared with it then, which standard error says.
+class _Lists:
+    """The content of the named files, else of those of WRIT_HOME, and the problems of the named ones. `unread`: one of
+    WRIT_HOME has a mistake, so names are not compared with it.
     """
-    if named is None and not usual.exists():
-        return None
-    try:
-        return read(named or usual)
-    except FileErrors as errors:
-        if named is None:
-            text = f"writ: names are not compared with {usual}, which has a mistake: {errors.explained()}"
-            click.echo(visible(text, newlines=True), err=True)
-        else:
-            wrong.append(_of(named, PolicyValidateReply(problems=problems_of(errors))))
-        return None
+
+    def __init__(self, home: Home, inventory: Path | None, principals: Path | None) -> None:
+        self.wrong: list[ValidatedFile] = []
+        self.unread = False
+        targets = self._read(inventory, home.inventory, read_inventory)
+        people = self._read(principals, home.principals, read_people)
+        self.content = ValidationContext(
+            targets=None if targets is None else targets.targets,
+            principals=None if people is None else people.principals,
+            only_warn=True,
+            now=time.time(),
+        )
+
+    def _read(self, named: Path | None, usual: Path, read: Callable[[Path], Content]) -> Content | None:
+        """Return the content of the file, None without one. A mistake in the usual file is no problem of what is
+        checked, and standard error says it.
+        """
+        if named is None and not usual.exists():
+            return None
+        try:
+            return read(named or usual)
+        except FileErrors as errors:
+            if named is None:
+                self.unread = True
+                text = f"writ: names are not compared with {usual}, which has a mistake: {errors.explained()}"
+                click.echo(visible(text, newlines=True), err=True)
+            else:
+                self.wrong.append(_of(named, PolicyValidateReply(problems=problems_of(errors))))
+            return None
 
 
 def _checked(path: Path, catalogue: Catalogue, mode: Mode, among: ValidationContext) -> ValidatedFile:

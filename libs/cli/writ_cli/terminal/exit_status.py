@@ -72,5 +72,10 @@ def of_decision(word: str) -> Exit:
     return _BY_DECISION.get(word, Exit.INVALID)
 
 
+def of_simulation(word: str, *, fails: bool) -> Exit:
+    """Return the status with which `run` would end. `fails`: the operation would fail, as far as is known before."""
+    return Exit.FAILED if fails and word == "allow" else of_decision(word)
+
+
 def of_error(error: Exception) -> Exit:
     return next((status for kind, status in _BY_ERROR if isinstance(error, kind)), Exit.FAILED)

@@ -36,6 +36,7 @@ from writ_documents import yaml_file
 
 YAML_START = "---\n"
 """The line before each document of a YAML stream."""
+TABULATOR = "\t"
 _ANY = 10_000
 """Wider than any table."""
 _word = re.compile(r"\S+\s*").finditer
@@ -131,8 +132,12 @@ class Screen:
         self._print(quoted_lines(Text.assemble(*head), visible(text, newlines=True), self.out))
 
     def _print(self, lines: Iterable[Text]) -> None:
+        plain = not self.out.is_terminal and self.out.color_system is None
         for line in lines:
-            self.out.print(line, soft_wrap=True)
+            if plain and TABULATOR not in line.plain:
+                click.echo(line.plain, file=self.out.file)  # Rich takes 0.1 ms for a line, and a report may have 10,000
+            else:
+                self.out.print(line, soft_wrap=True)
 
     def _wrapped(self, text: Text, hang: int | None = None) -> None:
         """Print lines whose further lines begin at column `hang`. A word that is longer than a line stays whole, so
@@ -148,7 +153,7 @@ class Screen:
             for number, part in enumerate(line.divide(offsets)):
                 if offsets:
                     part.rstrip()
-                self.out.print(Text.assemble(" " * further if number else "", part), soft_wrap=True)
+                self._print([Text.assemble(" " * further, part) if number else part])
 
     def _items(self, name: str, items: Any, indent: int) -> None:
         """Print a list of mappings as a table. Where that is too wide, with shortened digests, as the engine's own

@@ -1,5 +1,6 @@
 """`writ.packages`: operations on system packages. Made from the catalogue by `make docs`."""
 
+from collections.abc import Sequence
 from typing import Literal, Unpack
 
 from writ_client.groups.group import OperationGroup, RunOptions, without_none
@@ -30,6 +31,8 @@ class Packages(OperationGroup):
         package_name: str | None = None,
         version: str | None = None,
         index: Literal["fetch", "keep", "only"] | None = None,
+        only_packages: Sequence[str] | None = None,
+        keep_packages: Sequence[str] | None = None,
         timeout: int | None = None,
         **options: Unpack[RunOptions],
     ) -> OperationView:
@@ -37,7 +40,14 @@ class Packages(OperationGroup):
         return await self._run(
             "package_update",
             target,
-            without_none(package_name=package_name, version=version, index=index, timeout=timeout),
+            without_none(
+                package_name=package_name,
+                version=version,
+                index=index,
+                only_packages=only_packages,
+                keep_packages=keep_packages,
+                timeout=timeout,
+            ),
             options,
         )
 
@@ -47,6 +57,8 @@ class Packages(OperationGroup):
         package_name: str,
         *,
         version: str | None = None,
+        only_packages: Sequence[str] | None = None,
+        keep_packages: Sequence[str] | None = None,
         timeout: int | None = None,
         **options: Unpack[RunOptions],
     ) -> OperationView:
@@ -54,7 +66,13 @@ class Packages(OperationGroup):
         return await self._run(
             "package_install",
             target,
-            without_none(package_name=package_name, version=version, timeout=timeout),
+            without_none(
+                package_name=package_name,
+                version=version,
+                only_packages=only_packages,
+                keep_packages=keep_packages,
+                timeout=timeout,
+            ),
             options,
         )
 
@@ -64,10 +82,21 @@ class Packages(OperationGroup):
         package_name: str,
         *,
         purge: bool | None = None,
+        only_packages: Sequence[str] | None = None,
+        keep_packages: Sequence[str] | None = None,
         timeout: int | None = None,
         **options: Unpack[RunOptions],
     ) -> OperationView:
         """Remove a package."""
         return await self._run(
-            "package_remove", target, without_none(package_name=package_name, purge=purge, timeout=timeout), options
+            "package_remove",
+            target,
+            without_none(
+                package_name=package_name,
+                purge=purge,
+                only_packages=only_packages,
+                keep_packages=keep_packages,
+                timeout=timeout,
+            ),
+            options,
         )

@@ -166,6 +166,7 @@ class EventHistory:
     def _take(self, happening: SequencedEvent) -> bool:
         self._on_event(happening.event)
         if isinstance(happening.event, Progress):
+            self._waits = happening.event.message  # executors reply to queries with it, too
             return False
         try:
             self.life = life.apply(self.life, happening.event, happening.sequence)
@@ -233,6 +234,7 @@ class HistoryReader:
         end.
         """
         if happening is not None and isinstance(happening.event, Progress):
+            self._waits = happening.event.message  # executors reply to queries with it, too
             return [happening.event]
         gap = happening is None or happening.ends or self._state_after(happening) is None
         passed = [self._passed(missed) for missed in (await self._missed() if gap else ())]

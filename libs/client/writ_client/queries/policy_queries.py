@@ -52,6 +52,7 @@ class PolicyQueries(AccessQueries):
             reason=verdict.reason,
             rules=verdict.rules,
             waiting=reply.waiting,
+            fails=reply.fails,
         )
 
     async def eval(self, requests: Sequence[questions.EvalRequest]) -> list[questions.EvalResult]:

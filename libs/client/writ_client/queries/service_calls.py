@@ -7,6 +7,7 @@ is the same operation. So a lost reply is no reason to give up.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
 from msgspec import Struct
@@ -15,7 +16,9 @@ from writ_bus.errors import BusRefused
 from writ_bus.port import Bus
 from writ_contracts import errors
 from writ_contracts.failures import PASSING, error_of
-from writ_contracts.wire import decode, encode
+from writ_contracts.large_texts import large_texts
+from writ_contracts.requests import Request
+from writ_contracts.wire import JSON, MSGPACK, decode, encode, pack
 
 Reply = TypeVar("Reply", bound=Struct)
 
@@ -60,14 +63,15 @@ async def request_reply(
     limits requests by its own count, before it looks whether this one is on record. A service that is overloaded, by
     large requests of this principal, say, is always asked again.
     """
-    data = encode(question)
+    data, headers = _encoded(question)
     deadline = time.monotonic() + timeout
     pause, lost = FIRST_PAUSE, False
     while True:
         left = deadline - time.monotonic()
         over = left <= pause
         try:
-            answer = await _attempt(bus, subject, data, kind, min(max(left, pause), attempt_seconds or ATTEMPT_SECONDS))
+            seconds = min(max(left, pause), attempt_seconds or ATTEMPT_SECONDS)
+            answer = await _attempt(bus, subject, data, headers, kind, seconds)
         except (errors.Unreachable, errors.TimedOut, errors.Full) as error:
             lost = lost or isinstance(error, errors.TimedOut)
             if over or time.monotonic() + pause >= deadline:
@@ -84,14 +88,27 @@ async def request_reply(
         pause = min(pause * 2, LONGEST_PAUSE)
 
 
-async def _attempt(bus: Bus, subject: str, data: bytes, kind: type[Reply], seconds: float) -> Reply:
+def _encoded(question: Any) -> tuple[bytes, dict[str, str] | None]:
+    """Return the message and its headers. A large text in a request takes a millisecond less as MessagePack on each
+    side, since nothing in it is escaped.
+    """
+    if isinstance(question, Request) and large_texts(question.parameters):
+        with suppress(OverflowError):  # a number beyond 64 bits, which the service refuses in JSON
+            return pack(question), {"Content-Type": MSGPACK}
+    return encode(question), None
+
+
+async def _attempt(
+    bus: Bus, subject: str, data: bytes, headers: dict[str, str] | None, kind: type[Reply], seconds: float
+) -> Reply:
     try:
-        message = await bus.request(subject, data, timeout=seconds)
+        message = await bus.request(subject, data, timeout=seconds, headers=headers)
     except BusRefused as error:
         if error.code != "oversize":
             raise
         raise errors.Invalid(f"too large to be sent: {error}", code=error.code) from error
-    return decode(message.data, kind)
+    content_type = message.headers.get("Content-Type", JSON)
+    return decode(message.data, kind, content_type=None if content_type == JSON else content_type)
 
 
 def _after_lost(last: str) -> errors.TimedOut:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
 from writ_client.client import Writ
 from writ_client.tools import results
@@ -19,6 +20,7 @@ from writ_contracts.inventory import Role
 from writ_contracts.policy.access import PolicyAccess
 
 MOST_OF_ROLE = 100
+MOST_UNAVAILABLE = 1000
 Document = str | Mapping[str, Any]
 
 
@@ -42,21 +44,32 @@ class PolicyManagementTools:
         """Return the operations allowed to a principal (by default the caller), on targets of a role, or on one target.
 
         `allowed_operations` are those allowed with some parameters at some time, without those that no agent can carry
-        out there; `access` has the conditions. A role that no target has yet is answered by the rules alone.
+        out there; `access` has the conditions. `unavailable` are those that would fail, since the host lacked something
+        in its last test. A role that no target has yet is answered by the rules alone.
         """
         principal = principal_of(user_id or self._writ.principal, self._addresses)
         answer = await self._writ.policy.allowed(role=target_role, target=target_id, principal=principal)
         may = [one for one in answer.accesses if one.allowed != "never" and not one.emergency]
         known = await self._writ.targets()
+        lacking = {(target.id, name): one for target in known for name, one in target.lacking.items()}
+        unavailable = [(at, one.operation) for one in may for at in one.targets if (at, one.operation) in lacking]
         if target_role is None or any(target.role == target_role for target in known):
-            offered = {(target.id, name) for target in known for name in target.operations}
+            offered = {(target.id, name) for target in known for name in target.operations} - lacking.keys()
             may = [one for one in may if any(at == WRIT_TARGET or (at, one.operation) in offered for at in one.targets)]
+            may = [
+                structs.replace(one, targets=[at for at in one.targets if (at, one.operation) not in lacking])
+                for one in may
+            ]
         return {
             "allowed_operations": sorted({one.operation for one in may}),
             "needs_approval": sorted({one.operation for one in may if one.approval == "always"}),
             "user_id": principal,
             "target_role": target_role,
             "access": [_access(one) for one in may],
+            "unavailable": [
+                {"operation_type": name, "target_id": at, **msgspec.to_builtins(lacking[at, name])}
+                for at, name in sorted(set(unavailable))[:MOST_UNAVAILABLE]
+            ],
         }
 
     async def validate_policy_config(self, config_data: Document) -> Result:

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from writ_client.operations.operation_wait import RecordedRequest
+from writ_contracts.errors import WritError
 from writ_contracts.life import State
 from writ_contracts.policy.questions import EvalRequest, EvalResult, Explanation
 from writ_contracts.requests import OperationView, SimulateReply, Verdict
@@ -92,8 +93,21 @@ def simulation_result(answer: SimulateReply, operation_type: str, target_id: str
         "parameters": answer.parameters,
         "hidden": answer.hidden,
         "trace": answer.trace,
-        "waiting": answer.waiting.text if answer.waiting else "",
+        **forecast(answer),
     }
+
+
+def forecast(answer: SimulateReply) -> Result:
+    """Return what would become of an accepted operation. `found_at`: when its agent found the cause on the host."""
+    return {
+        "waiting": answer.waiting.text if answer.waiting else "",
+        "would_fail": msgspec.to_builtins(answer.fails),
+    }
+
+
+def refusal(error: WritError) -> Result:
+    """Return the same of a request that would be refused before a decision."""
+    return {"waiting": "", "would_fail": {"code": error.code, "message": str(error), "found_at": None}}
 
 
 def explanation_result(found: Explanation) -> Result:

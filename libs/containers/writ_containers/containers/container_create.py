@@ -12,6 +12,7 @@ from writ_containers.containers.created_container import create_container, remov
 from writ_containers.containers.health_wait import inspected, last_lines, settled
 from writ_containers.engine.api import Engine
 from writ_containers.engine.host_paths import host_paths
+from writ_contracts.agents import PULLS
 from writ_contracts.catalogue.containers import ContainerCreate
 from writ_contracts.errors import Conflict, WritError
 from writ_contracts.inventory import Target
@@ -62,7 +63,7 @@ async def preview(engine: Engine, task: Task) -> dict[str, Any]:
 
 async def _have_image(engine: Engine, image: str, progress: Progress) -> None:
     if await engine.image(image) is None:
-        progress(f"pulls {image}")
+        progress(f"{PULLS}{image}")
         end = await engine.pull(image, progress)
         if not end.is_whole:
             end.check(await engine.image(image))

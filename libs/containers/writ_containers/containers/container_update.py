@@ -10,6 +10,7 @@ from writ_containers.containers.container_replace import names_for, replace_cont
 from writ_containers.containers.created_container import labelled
 from writ_containers.engine.api import Engine
 from writ_containers.engine.host_paths import host_paths
+from writ_contracts.agents import PULLS
 from writ_contracts.catalogue.containers import ContainerUpdate
 from writ_contracts.errors import Conflict
 
@@ -22,7 +23,7 @@ async def update(engine: Engine, task: Task, progress: Progress, until: float) -
     raw = await _checked(engine, parameters, task)
     image = await engine.image(parameters.image)
     if image is None or parameters.pull:
-        progress(f"pulls {parameters.image}")
+        progress(f"{PULLS}{parameters.image}")
         end = await engine.pull(parameters.image, progress)
         image = await engine.image(parameters.image)
         end.check(image)

@@ -6,6 +6,7 @@ from typing import Any
 
 from writ_agent.backends.port import ProbeResult, Progress, Task, TaskResult, Verdict
 from writ_containers.engine.api import Engine
+from writ_contracts.agents import PULLS
 from writ_contracts.errors import WritError
 
 Raw = Mapping[str, Any]
@@ -16,7 +17,7 @@ async def pull(engine: Engine, task: Task, progress: Progress) -> TaskResult:
     """Pull the image. Raises WritError without any effect: an engine keeps no image of a broken pull."""
     reference = str(task.parameters["image"])
     before = await baseline(engine, task)
-    progress(f"pulls {reference}")
+    progress(f"{PULLS}{reference}")
     end = await engine.pull(reference, progress)
     try:
         image = await engine.image(reference)

@@ -15,6 +15,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from pathlib import Path
 from typing import Any, TypeVar
 
+from writ_agent.backends.silence_watch import SharedPing
 from writ_containers.engine import reply_shapes as shapes
 from writ_containers.engine.connection import EngineAddress
 from writ_containers.engine.disk_usage import DiskUsage, disk_usage
@@ -23,10 +24,12 @@ from writ_containers.engine.engine_errors import translated, translated_delete
 from writ_containers.engine.http_client import aiodocker, aiohttp
 from writ_containers.engine.late_effects import AnsweredProbes
 from writ_containers.engine.log_end import LogEnd
+from writ_containers.engine.pings import is_unanswered
 from writ_containers.engine.pull_stream import PullEnd, pull_query
 from writ_containers.engine.registries import Registries
 from writ_containers.engine.snapshot_names import is_snapshot
 from writ_containers.engine.stack_files import LocalStackFiles, StackFiles
+from writ_contracts.agents import PULLS
 from writ_contracts.errors import Invalid, TimedOut
 
 API_VERSION = "v1.44"
@@ -61,6 +64,7 @@ class Engine:
         self.registries = registries or Registries()
         self.stack_files = stack_files or LocalStackFiles()
         self.probed = AnsweredProbes()
+        self.is_silent = SharedPing(lambda: is_unanswered(self._session, url(endpoint))).is_silent
         self.creating: set[str] = set()
         """Operations with a create that the engine may still carry out: its reply has not come."""
         with tempfile.TemporaryDirectory(prefix="writ-engine-") as folder:
@@ -269,7 +273,8 @@ class Engine:
                 await _check_status(response)
                 async for line in response.content:
                     end.feed(line)
-                    progress(end.status)
+                    progress(f"{PULLS}{reference}: {end.status}")
+        progress(f"the pull of {reference} has ended")
         if not end.may_be_whole:
             end.check(None)
         return end

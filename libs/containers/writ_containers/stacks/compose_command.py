@@ -20,6 +20,9 @@ from writ_contracts.errors import Unreachable
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 MOST_OUTPUT = 64 * 1024
 ENDS_WITHIN = 1.0
+NO_COMPOSE = (
+    "docker compose is not installed where the agent runs: install Docker's command line with the Compose plugin"
+)
 
 
 async def up(
@@ -35,6 +38,8 @@ async def up(
         environment = {"PATH": PATH, "HOME": empty, "DOCKER_CONFIG": empty, **found}
         (Path(empty) / "config.json").write_bytes(config)  # the folder is ours alone
         arguments = [*command, "--ansi", "never", "--progress", "plain", "--file", "-", "up", "--detach", *options]
+        if not await version():  # first: after a failed `up` nobody knows what was done
+            raise Unreachable(NO_COMPOSE, code="tool_missing")
         return await _run(operation_id, arguments, environment, empty, file)
 
 
@@ -88,11 +93,7 @@ async def _run(
             *command, stdin=PIPE, stdout=PIPE, stderr=STDOUT, cwd=folder, env=marked_environ(operation_id, environment)
         )
     except OSError as error:
-        raise Unreachable(
-            f"{command[0]} can't be started here: {error.strerror}. Install Docker's command line with Compose where"
-            " the agent runs",
-            code="tool_missing",
-        ) from error
+        raise Unreachable(NO_COMPOSE, code="tool_missing") from error
     kept = bytearray()
     try:
         if process.stdin is not None:

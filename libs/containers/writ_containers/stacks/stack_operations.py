@@ -20,6 +20,7 @@ from writ_containers.engine.late_effects import CERTAIN_AFTER
 from writ_containers.engine.snapshot_names import WITHOUT_DOCKER_HUB
 from writ_containers.stacks import compose_command, stack_baseline, stack_removal, swarm_api
 from writ_containers.stacks import swarm_operations as swarm
+from writ_containers.stacks.failure_reason import how_ended
 from writ_containers.stacks.stack_baseline import StackParts, kept_volumes, stack_containers
 from writ_containers.stacks.stack_judgement import expected, expected_in_baseline, is_complete, is_unchanged, snapshot
 from writ_containers.stacks.stack_view import StackService, differences, judged, services_of
@@ -232,24 +233,26 @@ def _done(task: Task, stack: Stack, parts: StackParts, ended: tuple[int, str], p
     done = TaskResult(outcome="succeeded", output=output, state=after, effect="done")
     if not problem and (ended[0] == 0 or is_complete(task.operation_id, expected(stack), parts.containers)):
         return done
-    unchanged = is_unchanged(task.baseline, after)
+    unchanged, how = is_unchanged(task.baseline, after), _how_ended(task, stack, ended)
     if not problem and not unchanged:
-        message = (
-            f"docker compose ended with status {ended[0]}; every service is up, maybe not all with the new settings"
-        )
+        message = f"{how}; every service is up, maybe not all with the new settings"
         return replace(done, outcome="unknown", code="not_confirmed", message=message, effect="maybe")
     if ended[0] != 0:
-        problem = f"docker compose ended with status {ended[0]}; {problem or 'every service is up, as before'}"
+        problem = f"{how}; {problem or 'every service is up, as before'}"
     return replace(
         done, outcome="failed", code="stack_not_up", message=problem, effect="maybe" if unchanged else "done"
     )
 
 
 def _unseen(task: Task, stack: Stack, ended: tuple[int, str], error: WritError) -> TaskResult:
-    message = f"docker compose ended with status {ended[0]}; {error}. Look for what was created: docker ps --all"
+    message = f"{_how_ended(task, stack, ended)}; {error}. Look for what was created: docker ps --all"
     message += f" --filter label={container_view.STACK_OPERATION_LABEL}={container_view.stack_mark(task.operation_id)}"
     output = _output(task, stack, ended)
     return TaskResult(outcome="unknown", code=error.code, message=message, output=output, effect="maybe")
+
+
+def _how_ended(task: Task, stack: Stack, ended: tuple[int, str]) -> str:
+    return how_ended("docker compose", ended, stack, task.parameters.get("env") or {})
 
 
 def _output(task: Task, stack: Stack, ended: tuple[int, str]) -> dict[str, Any]:

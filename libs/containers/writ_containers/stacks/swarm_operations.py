@@ -14,6 +14,7 @@ from writ_containers.compose.types import Stack
 from writ_containers.containers.container_view import OPERATION_LABEL
 from writ_containers.engine.api import Engine
 from writ_containers.stacks import compose_command, swarm_api
+from writ_containers.stacks.failure_reason import how_ended
 from writ_containers.stacks.stack_view import StackEnd, StackService, judged
 from writ_containers.stacks.swarm_format import stack_json
 from writ_containers.stacks.swarm_view import has_failures, services_of, snapshot
@@ -34,11 +35,12 @@ async def apply(engine: Engine, task: Task, stack: Stack, until: float) -> TaskR
     status, text = await compose_command.stack_deploy(
         task.operation_id, engine.endpoint, parameters.stack_name, file, config, resolve=parameters.pull
     )
+    how = how_ended("docker stack deploy", (status, text), stack, parameters.env)
     try:
         found, end = await _settled(engine, parameters.stack_name, stack, until if status == 0 else 0.0)
         state = snapshot(await swarm_api.services(engine, parameters.stack_name) or ())
     except WritError as error:
-        return _unseen(task, f"docker stack deploy ended with status {status}; {error}", error.code)
+        return _unseen(task, f"{how}; {error}", error.code)
     output = {
         "stack_name": parameters.stack_name,
         "compose_digest": public_digest(stack),
@@ -48,7 +50,7 @@ async def apply(engine: Engine, task: Task, stack: Stack, until: float) -> TaskR
     done = TaskResult(outcome="succeeded", output=output, state=state, effect="done")
     if status == 0 and not end.message:
         return done
-    problem = f"docker stack deploy ended with status {status}; " if status else ""
+    problem = f"{how}; " if status else ""
     message = f"{problem}{end.message or 'every service is up'}"
     return replace(done, outcome="failed", code="stack_not_up", message=message, effect="done" if found else "maybe")
 

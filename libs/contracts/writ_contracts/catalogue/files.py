@@ -102,7 +102,7 @@ class WrittenFile(Output, frozen=True, kw_only=True):
 class CopiedFile(Output, frozen=True, kw_only=True):
     """The destination before and after, by SHA-256 ("" where there was none).
 
-    `would`, `commands`: the actions found by a dry run.
+    `would`, `commands`: the actions found by a dry run; it has a `diff` if the requester may read both files.
     """
 
     source_path: Annotated[str, PUBLIC] = ""
@@ -115,6 +115,7 @@ class CopiedFile(Output, frozen=True, kw_only=True):
     digest_after: Annotated[str, KEYED] = ""
     size_before: Annotated[int, CONTENTS] = 0
     size_after: Annotated[int, CONTENTS] = 0
+    diff: str = ""
 
 
 class DeletedFile(Output, frozen=True, kw_only=True):
@@ -152,6 +153,7 @@ OPERATIONS = (
         preview=True,
         settled=("exists", "version", "mode"),
         quotes="file_read",
+        quoted=("file_path",),
         by_digest=("content",),
     ),
     Operation(
@@ -166,6 +168,8 @@ OPERATIONS = (
         probe=True,
         preview=True,
         settled=("exists", "version", "mode", "source_version"),
+        quotes="file_read",
+        quoted=("source_path", "dest_path"),
     ),
     Operation(
         name="file_delete",

@@ -25,12 +25,22 @@ IndexMode = Annotated[
 ]
 
 
+Globs = Annotated[list[PackagePattern], Meta(max_length=100)] | None
+OnlyPackages = Annotated[
+    Globs, Meta(description="every package that is installed, updated or removed matches one of these"), PUBLIC
+]
+_KEPT = "no package that matches one of these is changed; packages that dpkg had not finished are still configured"
+KeepPackages = Annotated[Globs, Meta(description=_KEPT), PUBLIC]
+
+
 class PackageUpdate(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The package and its version (default the newest in the index). Without a name, all packages; none is removed."""
 
     package_name: Annotated[PackageName | None, PUBLIC] = None
     version: Annotated[PackageVersion | None, PUBLIC] = None
     index: IndexMode = "keep"
+    only_packages: OnlyPackages = None
+    keep_packages: KeepPackages = None
     timeout: Annotated[Timeout, Meta(le=3600)] = 300
 
     def __post_init__(self) -> None:
@@ -45,6 +55,8 @@ class PackageInstall(Parameters, frozen=True, kw_only=True, forbid_unknown_field
 
     package_name: Annotated[PackageName, PUBLIC]
     version: Annotated[PackageVersion | None, PUBLIC] = None
+    only_packages: OnlyPackages = None
+    keep_packages: KeepPackages = None
     timeout: Annotated[Timeout, Meta(le=3600)] = 300
 
 
@@ -53,6 +65,8 @@ class PackageRemove(Parameters, frozen=True, kw_only=True, forbid_unknown_fields
 
     package_name: Annotated[PackageName, PUBLIC]
     purge: Flag = False
+    only_packages: OnlyPackages = None
+    keep_packages: KeepPackages = None
     timeout: Annotated[Timeout, Meta(le=900)] = 180
 
 

@@ -143,6 +143,7 @@ class SearchRow(Struct, frozen=True, kw_only=True):
     rules: str = ""
     parameters: str = ""
     message: str = ""
+    dry_run: bool = False
 
 
 class UnknownName(Struct, frozen=True, kw_only=True):

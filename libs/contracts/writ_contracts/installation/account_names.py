@@ -18,6 +18,8 @@ class AccountOwner(Struct, frozen=True, kw_only=True):
     pool: str | None = None
     answers: bool = False
     """It replies to requests of others: a service or an agent."""
+    gateway: bool = False
+    """It is an MCP gateway, which sends for others."""
 
 
 def principal_account(principal: str) -> str:
@@ -51,4 +53,6 @@ def _owner(prefix: str, name: str) -> AccountOwner:
         return AccountOwner(text=f"an agent of pool {name}", pool=name, answers=True)
     if prefix == TOKEN:
         return AccountOwner(text=f"enrolment token {name}")
-    return AccountOwner(text=f"{'gateway' if prefix == GATEWAY else 'principal'} {name}", principal=name)
+    if prefix == GATEWAY:
+        return AccountOwner(text=f"gateway {name}", principal=name, gateway=True)
+    return AccountOwner(text=f"principal {name}", principal=name)

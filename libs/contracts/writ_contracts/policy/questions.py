@@ -14,7 +14,7 @@ from writ_contracts.extensible import Extensible
 from writ_contracts.ids import PrincipalId, TargetId
 from writ_contracts.people.credentials import Proof
 from writ_contracts.policy.facts import MOST_FINDINGS, MOST_NAMES, ListedName
-from writ_contracts.requests import Failure, WaitingReason
+from writ_contracts.requests import ExpectedFailure, Failure, WaitingReason
 
 MAX_DOCUMENT = 1024 * 1024
 MAX_REQUESTS = 1000
@@ -223,6 +223,8 @@ class PolicyCanIReply(Struct, frozen=True, kw_only=True):
     rules: list[str] = field(default_factory=list)
     waiting: WaitingReason | None = None
     """The agent that the operation would wait for; only where an executor replied."""
+    fails: ExpectedFailure | None = None
+    """The failure with which the accepted operation would end; only where an executor replied."""
     error: Failure | None = None
 
 

@@ -90,7 +90,13 @@ class Restic:
         this user on this host left are removed if there are no others.
         """
 
+        progress, waited = self._call.progress, False
+
         def attempt() -> ProgramResult:
+            nonlocal waited
+            if waited:  # restic does not say when it has the lock, and may then run for long
+                progress("tries again to lock the backup repository")
+            waited = True
             ran = self._run_once(words, self._call.stop, folder, line)
             if is_busy(ran) and self._has_only_left_locks():
                 self._run_once(["unlock"], self._call.stop)
@@ -100,7 +106,7 @@ class Restic:
         def is_busy(ran: ProgramResult) -> bool:
             return not ran.stopped and _is_locked(ran)
 
-        progress, advice = self._call.progress, ". If no restic is at work there, remove it: restic unlock"
+        advice = ". If no restic is at work there, remove it: restic unlock"
         return commands.while_busy(attempt, is_busy, self._call.stop, progress, "the backup repository", advice)
 
     def shown(self, words: Sequence[str], folder: str = "") -> str:

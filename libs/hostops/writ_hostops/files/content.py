@@ -53,6 +53,11 @@ def state_of(facts: Optional[FileFacts]) -> Dict[str, Any]:
     return dict(ABSENT) if facts is None else facts.as_state()
 
 
+def version_at(fd: Optional[int]) -> str:
+    """Return the present version of an opened file; "" for None, an absent one, as in `ABSENT`."""
+    return "" if fd is None else version_of(os.fstat(fd))
+
+
 def mode_text(mode: int) -> str:
     """Return permission bits as chmod(1) writes them: "0644"."""
     return f"{mode:04o}"

@@ -14,7 +14,18 @@ from typing import Any, Dict, Iterator, Optional
 
 from writ_hostops.errors import HostError, RacedChange, system_errors
 from writ_hostops.fields import Fields
-from writ_hostops.files.content import CHUNK, FileFacts, chunks, facts_of, named_facts, state_at, state_of, version_of
+from writ_hostops.files.content import (
+    CHUNK,
+    FileFacts,
+    chunks,
+    facts_of,
+    named_facts,
+    state_at,
+    state_of,
+    version_at,
+    version_of,
+)
+from writ_hostops.files.diff import copy_diff
 from writ_hostops.files.file_locks import locked
 from writ_hostops.files.open_beneath import FolderEntry, opened_file, opened_place
 from writ_hostops.files.replacement import ExistingFile, opened_old, put, refuse_without_room, shown_put
@@ -48,7 +59,7 @@ def run(call: OperationCall) -> HostReply:
 
 
 def preview(call: OperationCall) -> HostReply:
-    """Return the effect that `run` would have now."""
+    """Return the effect that `run` would have now, with a diff if the requester may read both files."""
     with _opened(call) as copy, opened_old(copy.dest, call.stop, "") as old, system_errors(copy.source_path):
         source = facts_of(copy.source, call.stop)
         _refuse_same(copy, old)
@@ -57,9 +68,12 @@ def preview(call: OperationCall) -> HostReply:
         if before and not equal and not copy.overwrite:
             raise HostError("exists", f"{copy.dest.path} exists, and overwrite is false")
         commands = [] if equal else shown_put(copy.dest, source.size, bool(old))
+        diff = {} if not call.diff else {"diff": ""} if equal else copy_diff(copy.dest.path, old, copy.source)
+        # Of the files that were read, after the reads: the names may have led to others at the baseline.
+        versions = {"version": version_at(old.fd if old else None), SOURCE_VERSION: version_at(copy.source)}
     would = "nothing" if equal else "replace" if before else "create"
-    output = {"would": would, "commands": commands, **_output(copy, before, source.digest, source.size)}
-    return HostReply(output=output, state=state_of(before))
+    output = {"would": would, "commands": commands, **_output(copy, before, source.digest, source.size), **diff}
+    return HostReply(output={**output, **versions}, state=state_of(before))
 
 
 def baseline(call: OperationCall) -> HostReply:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 from bisect import bisect_left
 from collections import Counter
@@ -14,6 +15,8 @@ from writ_hostops.files.replacement import ExistingFile
 MOST_READ = 1024 * 1024
 MOST_SHOWN = 131_072
 """Characters of a diff."""
+MOST_JSON = 3 * MOST_SHOWN
+"""Bytes of the diff of a copy as JSON, in which a control character takes six."""
 LAST_LINE = 100
 """Characters kept free for the line that counts those not shown."""
 MOST_COMPARED = 1_000
@@ -42,6 +45,22 @@ def file_diff(path: str, old: Optional[ExistingFile], new: bytes, quotes: bool) 
     return _bounded(head + unified(path, texts[0], texts[1]))
 
 
+def copy_diff(path: str, old: Optional[ExistingFile], source: int) -> Dict[str, object]:
+    """Return `diff`, for a reader of both files. One that is too long is not shown at all, and never `cut`: approvers
+    could not approve such a copy, which the versions of both files name exactly.
+    """
+    before, after = present(path, old), _content(path, source, os.fstat(source).st_size)
+    if before is None or after is None:
+        return {"diff": f"a file is larger than {MOST_READ} bytes: no diff"}
+    texts = decoded(before), decoded(after)
+    if texts[0] is None or texts[1] is None:
+        return {"diff": f"binary: {len(before)} bytes before, {len(after)} bytes after"}
+    diff = unified(path, texts[0], texts[1])
+    if len(diff) > MOST_SHOWN or len(json.dumps(diff, ensure_ascii=False).encode()) > MOST_JSON:
+        return {"diff": f"the diff has {diff.count(chr(10))} lines: too long to show"}
+    return {"diff": diff}
+
+
 def _bounded(diff: str) -> Dict[str, object]:
     """Return whole lines only: a part of a line would pass for all of it."""
     if len(diff) <= MOST_SHOWN:
@@ -53,12 +72,14 @@ def _bounded(diff: str) -> Dict[str, object]:
 
 def present(path: str, old: Optional[ExistingFile]) -> Optional[bytes]:
     """Return the content of the opened file; None if it is too large."""
-    if old is None:
-        return b""
-    if old.status.st_size > MOST_READ:
+    return b"" if old is None else _content(path, old.fd, old.status.st_size)
+
+
+def _content(path: str, fd: int, size: int) -> Optional[bytes]:
+    if size > MOST_READ:
         return None
     with system_errors(path):
-        data = os.pread(old.fd, MOST_READ + 1, 0)
+        data = os.pread(fd, MOST_READ + 1, 0)
     return data if len(data) <= MOST_READ else None
 
 

@@ -13,7 +13,16 @@ from typing import Any, Callable, Dict, Optional, Union
 from writ_hostops.encoded_text import Buffer, EncodedText
 from writ_hostops.errors import HostError, RacedChange, system_errors
 from writ_hostops.fields import Fields
-from writ_hostops.files.content import FileFacts, has_content, mode_text, named_facts, state_at, state_of, version_of
+from writ_hostops.files.content import (
+    FileFacts,
+    has_content,
+    mode_text,
+    named_facts,
+    state_at,
+    state_of,
+    version_at,
+    version_of,
+)
 from writ_hostops.files.diff import file_diff
 from writ_hostops.files.file_locks import locked
 from writ_hostops.files.open_beneath import FolderEntry, opened_place
@@ -82,10 +91,10 @@ def preview(call: OperationCall) -> HostReply:
         before, is_there = old.facts if old else None, arguments.is_there(old, call.stop)
         commands = [] if is_there else shown_put(place, len(arguments.content), bool(old))
         diff = file_diff(arguments.path, old, bytes(arguments.content), call.diff)
+        version = version_at(old.fd if old else None)  # after the reads, of the file that was read
     would = "nothing" if is_there else "replace" if before else "create"
-    return HostReply(
-        output={"would": would, "commands": commands, **_output(arguments, before), **diff}, state=state_of(before)
-    )
+    output = {"would": would, "commands": commands, **_output(arguments, before), **diff, "version": version}
+    return HostReply(output=output, state=state_of(before))
 
 
 def baseline(call: OperationCall) -> HostReply:

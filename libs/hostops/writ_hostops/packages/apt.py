@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import re
 import shlex
-from dataclasses import dataclass
-from typing import Callable, Dict, List, Optional, Sequence, TypeVar
+from dataclasses import dataclass, field
+from typing import Callable, Dict, List, Mapping, Optional, Sequence, TypeVar
 
 from writ_hostops import commands
 from writ_hostops.commands import ProgramResult
@@ -104,6 +104,17 @@ class AptStep:
         return f"{self.verb} {self.name} {self.before}".strip()
 
 
+@dataclass(frozen=True)
+class Hook:
+    """A command that apt runs before dpkg, by options and environment."""
+
+    options: Sequence[str] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+NO_HOOK = Hook()
+
+
 def command(*words: str, simulate: bool = False) -> List[str]:
     """Return the argument vector."""
     return ["apt-get", *OPTIONS, *_QUIET, *(_SIMULATED if simulate else ()), *words]
@@ -151,16 +162,23 @@ def kept_back(text: str) -> List[str]:
     return sorted({name for found in _KEPT_BACK.finditer(text) for name in found.group(1).split()})
 
 
-def change(call: OperationCall, *words: str) -> ProgramResult:
+def change(call: OperationCall, *words: str, hook: Hook = NO_HOOK) -> ProgramResult:
     """Make the change: wait for the lock, report each package, end with the operation. The caller reads the result from
-    dpkg.
+    dpkg. `hook` gets the steps that apt is about to carry out, under its locks.
     """
 
+    first = ""
+
     def attempt() -> ProgramResult:
-        line = _progress_reporter(call)
+        nonlocal first
+        line, first = _progress_reporter(call, first), commands.no_longer_waits(SYSTEM)
         # Not for its children: a daemon that a script has started lives on.
         return commands.run(
-            command(*words), call.stop, environment=ENVIRONMENT, line=line, goes_on=dpkg.is_changing_packages
+            command(*hook.options, *words),
+            call.stop,
+            environment={**ENVIRONMENT, **hook.environment},
+            line=line,
+            goes_on=dpkg.is_changing_packages,
         )
 
     return commands.while_busy(attempt, _is_locked, call.stop, call.progress, SYSTEM)
@@ -190,6 +208,11 @@ def _is_locked(ran: ProgramResult) -> bool:
     return bool(ran.status and not ran.stopped and _LOCKED.search(ran.errors)) and "Permission denied" not in ran.errors
 
 
+def has_begun(ran: ProgramResult) -> bool:
+    """Return whether dpkg began with a package."""
+    return any(_STEP.match(line) for line in ran.out.splitlines())
+
+
 def failure(ran: ProgramResult, what: str, effect: str = "none") -> HostError:
     """Return the error for a failed command. apt's own text goes to `log`, the common reasons into the message."""
     code, reason = "tool_failed", f"{what} (exit status {ran.status})"
@@ -200,8 +223,16 @@ def failure(ran: ProgramResult, what: str, effect: str = "none") -> HostError:
     return HostError(code, reason, effect=effect, output={"log": ran.log})
 
 
-def _progress_reporter(call: OperationCall) -> "commands.Line":
+def _progress_reporter(call: OperationCall, first: str) -> "commands.Line":
+    """Return a function that reports each package. `first`: its report of the first line, which apt writes once it has
+    the lock.
+    """
+
     def report(line: str) -> None:
+        nonlocal first
+        if first:
+            call.progress(first)
+            first = ""
         match = _STEP.match(line)
         if match:
             call.progress(match.group())

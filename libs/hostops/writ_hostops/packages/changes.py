@@ -15,6 +15,7 @@ from writ_hostops.errors import HostError
 from writ_hostops.fields import Fields
 from writ_hostops.packages import apt, dpkg, results, upgrade
 from writ_hostops.packages.apt import AptStep
+from writ_hostops.packages.bounds import NO_BOUNDS, PackageBounds, bounds_from
 from writ_hostops.packages.names import name_from, version_from
 from writ_hostops.packages.upgrade import INDEX_MODES
 from writ_hostops.protocol import HostReply, OperationCall, verdict, with_lack
@@ -32,6 +33,7 @@ class PackageArguments:
     version: str = ""
     purge: bool = False
     index: str = "keep"
+    bounds: PackageBounds = NO_BOUNDS
 
     @property
     def removes(self) -> bool:
@@ -55,11 +57,11 @@ def run(call: OperationCall) -> HostReply:
     """
     arguments = _parse_arguments(call)
     if not arguments.name:
-        return upgrade.run(call, arguments.index)
+        return upgrade.run(call, arguments.index, arguments.bounds)
     before, planned = apt.beside_others(call, lambda: _look(call, arguments), lambda seen: _is_done(arguments, *seen))
     if _is_done(arguments, before, planned):
         return _changed_answer(arguments, before, before, None)
-    ran = apt.change(call, *_exact(arguments, planned))
+    ran = apt.change(call, *_exact(arguments, planned), hook=arguments.bounds.hook())
     return _judged(arguments, planned, before, ran)
 
 
@@ -67,7 +69,7 @@ def preview(call: OperationCall) -> HostReply:
     """Return the changes that apt would make now, package by package, by its own simulation."""
     arguments = _parse_arguments(call)
     if not arguments.name:
-        return with_lack(upgrade.preview(call, arguments.index), privileges.packages())
+        return with_lack(upgrade.preview(call, arguments.index, arguments.bounds), privileges.packages())
     before, planned = apt.beside_others(
         call, lambda: _look(call, arguments), lambda seen: not dpkg.broken(seen[0]), apt.PREVIEW_PATIENCE
     )
@@ -104,7 +106,7 @@ def probe(call: OperationCall) -> HostReply:
     if arguments.name:
         reply = verdict(*judge(arguments, dict(call.baseline), now), now)
     else:
-        reply = upgrade.probe(call, arguments.index)
+        reply = upgrade.probe(call, arguments.index, arguments.bounds)
     if reply.output["verdict"] == "not_done" and dpkg.is_changing_packages():
         return verdict("unknown", "dpkg is at work on the host", reply.state)
     return reply
@@ -133,7 +135,9 @@ def judge(arguments: PackageArguments, before: Dict[str, Any], now: Dict[str, An
 def _look(call: OperationCall, arguments: PackageArguments) -> Tuple[dpkg.Installed, List[AptStep]]:
     """Return dpkg's list, and the steps that apt would take; HostError for a forbidden step."""
     before = dpkg.installed(call.stop, absent=arguments.purge)
-    return before, _plan(call.stop, arguments, before)
+    planned = _plan(call.stop, arguments, before)
+    arguments.bounds.refuse(planned)
+    return before, planned
 
 
 def _plan(stop: CancelToken, arguments: PackageArguments, before: dpkg.Installed) -> List[AptStep]:
@@ -182,7 +186,7 @@ def _judged(
         after = dpkg.installed(patience, absent=arguments.purge)
     answer = _changed_answer(arguments, before, after, ran)
     repair = results.REPAIR_OF_REMOVAL if arguments.removes else results.REPAIR
-    results.refuse_failed(ran, answer, after, repair)
+    results.refuse_failed(ran, answer, after, repair, arguments.bounds)
     if not _reached(arguments, planned, after):
         message = f"apt ended without an error, but {arguments.name} is not in the requested state"
         raise HostError("tool_failed", message, effect=answer.effect, output=answer.output, state=answer.state)
@@ -243,9 +247,10 @@ def _parse_arguments(call: OperationCall) -> PackageArguments:
     version = "" if call.operation == "package_remove" else version_from(fields)
     purge = fields.flag("purge", False) if call.operation == "package_remove" else False
     index = fields.choice("index", INDEX_MODES, "keep") if call.operation == "package_update" else "keep"
+    bounds = bounds_from(fields)
     fields.end()
     if version and not name:
         raise HostError("invalid_parameter", "parameters.version needs package_name")
     if name and index != "keep":
         raise HostError("invalid_parameter", "parameters.index is for an update without package_name")
-    return PackageArguments(call.operation, name, version, purge, index)
+    return PackageArguments(call.operation, name, version, purge, index, bounds)

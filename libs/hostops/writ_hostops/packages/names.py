@@ -5,6 +5,7 @@ command.
 from __future__ import annotations
 
 import re
+from typing import List, Optional
 
 from writ_hostops.errors import HostError
 from writ_hostops.fields import Fields
@@ -29,6 +30,16 @@ def version_from(fields: Fields) -> str:
 def pattern_from(fields: Fields) -> str:
     """Take `pattern`; "" for all."""
     return _taken(fields, "pattern", _PATTERN, "is not a glob of package names", "")
+
+
+def globs_from(fields: Fields, name: str) -> Optional[List[str]]:
+    """Take a list of globs; None if absent."""
+    globs = fields.optional_items(name)
+    if globs is None:
+        return None
+    if not all(isinstance(glob, str) and len(glob) <= MAX_NAME and _PATTERN.fullmatch(glob) for glob in globs):
+        raise fields.wrong(name, "must be a list of globs of package names")
+    return globs
 
 
 def _taken(fields: Fields, name: str, grammar: "re.Pattern[str]", wrong: str, default: "str | None") -> str:

@@ -9,6 +9,7 @@ from writ_hostops.commands import ProgramResult
 from writ_hostops.errors import HostError
 from writ_hostops.packages import apt, dpkg
 from writ_hostops.packages.apt import AptStep
+from writ_hostops.packages.bounds import NO_BOUNDS, PackageBounds
 from writ_hostops.protocol import HostReply
 
 REBOOT_REQUIRED = "/run/reboot-required"
@@ -38,10 +39,21 @@ def changes(before: dpkg.Installed, after: dpkg.Installed) -> Dict[str, Any]:
     return {"reboot_required": os.path.exists(REBOOT_REQUIRED), **_bounded(entries)}
 
 
-def refuse_failed(ran: ProgramResult, answer: HostReply, after: dpkg.Installed, repair: str = REPAIR) -> None:
-    """Raise HostError if apt was stopped or failed; `answer` has the state that dpkg lists afterwards."""
+def refuse_failed(
+    ran: ProgramResult,
+    answer: HostReply,
+    after: dpkg.Installed,
+    repair: str = REPAIR,
+    bounds: PackageBounds = NO_BOUNDS,
+) -> None:
+    """Raise HostError if apt was stopped or failed, or if dpkg removed packages outside the bounds; `answer` has the
+    state that dpkg lists afterwards.
+    """
     if not (ran.stopped or ran.status):
+        _refuse_disappeared(ran, answer, bounds)
         return
+    if not (ran.stopped or apt.has_begun(ran)):
+        bounds.refuse_hooked(ran.errors)
     broken = dpkg.broken(after)
     unfinished = f"; dpkg could not finish {', '.join(broken[:20])}: {repair}" if broken else ""
     effect = "maybe" if answer.effect == "done" and not ran.gone else answer.effect
@@ -49,6 +61,13 @@ def refuse_failed(ran: ProgramResult, answer: HostReply, after: dpkg.Installed, 
     failure = apt.failure(ran, "apt failed")
     code, message = ran.stopped or failure.code, f"{what or failure.message}{unfinished}"
     raise HostError(code, message, effect=effect, certain=ran.gone, output=answer.output, state=answer.state)
+
+
+def _refuse_disappeared(ran: ProgramResult, answer: HostReply, bounds: PackageBounds) -> None:
+    gone = bounds.disappeared(ran.out)
+    if gone:
+        message = f"others replaced all files of these packages, so dpkg removed them: {', '.join(gone[:MOST_IN_TEXT])}"
+        raise HostError("tool_failed", message, effect=answer.effect, output=answer.output, state=answer.state)
 
 
 def _entry(name: str, before: str, after: str) -> Dict[str, str]:

@@ -1,8 +1,8 @@
 """package_update without a name: bring all packages to the versions of the index, remove none.
 
 By apt's own rules held packages stay as they are, and so do those whose update would remove another package: these are
-reported as `kept_back`. `index`: `keep` uses the index at hand, so a preview is exact; `fetch` fetches it first; `only`
-fetches it and changes no package.
+reported as `kept_back`. So are packages outside its bounds: apt is asked for their installed version. `index`: `keep`
+uses the index at hand, so a preview is exact; `fetch` fetches it first; `only` fetches it and changes no package.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from writ_hostops.commands import ProgramResult
 from writ_hostops.errors import HostError
 from writ_hostops.packages import apt, dpkg, index, results
 from writ_hostops.packages.apt import AptStep
+from writ_hostops.packages.bounds import PackageBounds
 from writ_hostops.protocol import HostReply, OperationCall, verdict
 from writ_hostops.stop import CancelToken, afterwards
 
@@ -27,15 +28,16 @@ class UpgradePlan:
 
     steps: Sequence[AptStep]
     kept_back: Sequence[str]
+    command: Sequence[str] = COMMAND
 
 
-def run(call: OperationCall, mode: str) -> HostReply:
+def run(call: OperationCall, mode: str, bounds: PackageBounds) -> HostReply:
     """Upgrade all packages, after a fetch of the index if the mode says so."""
     fetched, log = index.fetch(call) if mode != "keep" else ("none", "")
     if mode == "only":
         return HostReply(output={**_of_index(), "log": log}, state={"index": index.stamp()}, effect="done")
     try:
-        answer = _upgrade(call, mode)
+        answer = _upgrade(call, mode, bounds)
     except HostError as error:
         error.effect = fetched if error.effect == "none" else error.effect
         raise
@@ -44,19 +46,19 @@ def run(call: OperationCall, mode: str) -> HostReply:
     return HostReply(output={**answer.output, "log": log}, state=answer.state, effect=effect)
 
 
-def preview(call: OperationCall, mode: str) -> HostReply:
+def preview(call: OperationCall, mode: str, bounds: PackageBounds) -> HostReply:
     """Return the steps by the index at hand, by apt's own simulation."""
     shown = [apt.shown(*index.COMMAND)] if mode != "keep" else []
     if mode == "only":
         return HostReply(output={"would": "fetch the index", "commands": shown, **_of_index()})
     before, plan = apt.beside_others(
-        call, lambda: _look(call.stop), lambda seen: not dpkg.broken(seen[0]), apt.PREVIEW_PATIENCE
+        call, lambda: _look(call.stop, bounds), lambda seen: not dpkg.broken(seen[0]), apt.PREVIEW_PATIENCE
     )
     fields = results.planned(plan.steps)
     if mode == "fetch":
         fields["would"] = f"fetch the index, then by the new one; by the index at hand: {fields['would']}"
     if plan.steps or mode == "fetch":
-        shown.append(apt.shown(*COMMAND))
+        shown.append(apt.shown(*plan.command))
     output = {**fields, "commands": shown, **_kept(plan), **_of_index()}
     return HostReply(output=output, state=_state(mode, before))
 
@@ -67,7 +69,7 @@ def baseline(call: OperationCall, mode: str) -> HostReply:
     return HostReply(output=state, state=state)
 
 
-def probe(call: OperationCall, mode: str) -> HostReply:
+def probe(call: OperationCall, mode: str, bounds: PackageBounds) -> HostReply:
     """Judge by dpkg's list and another simulation."""
     if mode == "only":
         state = _state(mode, {})
@@ -75,7 +77,7 @@ def probe(call: OperationCall, mode: str) -> HostReply:
     packages = dpkg.installed(call.stop)
     state = _state(mode, packages)
     try:
-        left = len(_plan(call.stop).steps) + len(dpkg.broken(packages))
+        left = len(_plan(call.stop, bounds).steps) + len(dpkg.broken(packages))
     except HostError as error:
         if error.code != "tool_failed":
             raise
@@ -101,39 +103,51 @@ def judge(before: Mapping[str, Any], now: Mapping[str, Any], left: int) -> Tuple
     return "succeeded", "every package is in the version of the index, or kept back"
 
 
-def _upgrade(call: OperationCall, mode: str) -> HostReply:
-    before, plan = apt.beside_others(call, lambda: _look(call.stop), lambda seen: _is_done(*seen))
+def _upgrade(call: OperationCall, mode: str, bounds: PackageBounds) -> HostReply:
+    before, plan = apt.beside_others(call, lambda: _look(call.stop, bounds), lambda seen: _is_done(*seen))
     if _is_done(before, plan):
         return _reply(mode, plan, before, before, "")
-    ran = apt.change(call, *COMMAND)
-    return _judged(mode, plan, before, ran)
+    ran = apt.change(call, *plan.command, hook=bounds.hook())
+    return _judged(mode, plan, before, ran, bounds)
 
 
-def _look(stop: CancelToken) -> Tuple[dpkg.Installed, UpgradePlan]:
-    return dpkg.installed(stop), _plan(stop)
+def _look(stop: CancelToken, bounds: PackageBounds) -> Tuple[dpkg.Installed, UpgradePlan]:
+    before, plan = dpkg.installed(stop), _plan(stop, bounds)
+    bounds.refuse(plan.steps)
+    return before, plan
 
 
 def _is_done(before: dpkg.Installed, plan: UpgradePlan) -> bool:
     return not plan.steps and not dpkg.broken(before)
 
 
-def _plan(stop: CancelToken) -> UpgradePlan:
-    """Return the plan by apt's simulation; HostError if a step is anything but an installation."""
+def _plan(stop: CancelToken, bounds: PackageBounds) -> UpgradePlan:
+    """Return the plan by apt's simulation; HostError if a step is anything but an installation. Installed packages
+    outside the bounds stay in their version, as far as apt can plan without them.
+    """
     dpkg.refuse_interrupted()
-    text = apt.simulation(stop, *COMMAND)
+    command, text = list(COMMAND), apt.simulation(stop, *COMMAND)
     steps = apt.steps(text)
+    kept = [one for one in steps if one.before and bounds.why(one.name)]
+    if kept:
+        # Without `--only-upgrade` apt marks the packages that it is asked for as manually installed.
+        command += ["--only-upgrade", "--", *(f"{one.name}={one.before}" for one in kept)]
+        text = apt.simulation(stop, *command)
+        steps = apt.steps(text)
     others = [one.name for one in steps if one.verb != "install"]
     if others:
         raise HostError("tool_failed", f"it would remove packages: {', '.join(others[:20])}")
-    return UpgradePlan(steps, apt.kept_back(text))
+    return UpgradePlan(steps, sorted({*apt.kept_back(text), *(one.name for one in kept)}), command)
 
 
-def _judged(mode: str, plan: UpgradePlan, before: dpkg.Installed, ran: ProgramResult) -> HostReply:
+def _judged(
+    mode: str, plan: UpgradePlan, before: dpkg.Installed, ran: ProgramResult, bounds: PackageBounds
+) -> HostReply:
     """Judge by dpkg's list now, whatever apt's exit status."""
     with afterwards() as patience:
         after = dpkg.installed(patience)
     reply = _reply(mode, plan, before, after, ran.log)
-    results.refuse_failed(ran, reply, after)
+    results.refuse_failed(ran, reply, after, bounds=bounds)
     missed = _missed(plan.steps, after)
     if missed:
         message = f"apt ended well, but these are not as they should be: {', '.join(missed[:20])}"

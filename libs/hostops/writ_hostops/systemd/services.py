@@ -22,6 +22,7 @@ from writ_hostops.systemd.command import SystemdByCommand
 from writ_hostops.systemd.names import full_name
 from writ_hostops.systemd.unit import JobEnd, Systemd, Unit, judged, own
 
+ANY_UNIT = "init.scope"
 _POLL = 0.05
 
 
@@ -68,6 +69,16 @@ def names() -> List[str]:
     """Return all nameable units of supported kinds, by their own names."""
     with _systemd() as systemd:
         return systemd.names()
+
+
+def require_systemd() -> None:
+    """Raise HostError `unavailable` if systemd does not reply on this host."""
+    with _systemd() as systemd:
+        try:
+            systemd.unit(ANY_UNIT)
+        except HostError as error:
+            if error.code != "unit_not_found":
+                raise
 
 
 def verb_of(operation: str) -> str:

@@ -25,6 +25,7 @@ from writ_documents.atomic_files import sync_folder, write_atomically
 from writ_documents.readers import read_principals
 from writ_installation.files import list_edits
 from writ_installation.files.create import create_installation, make_gateway
+from writ_installation.files.gateway_tokens import bind_tokens
 from writ_installation.files.home import Home
 from writ_installation.files.principal_changes import known_changes, principals_of
 from writ_installation.nats.external_server import LOAD_AGAIN, is_external
@@ -58,6 +59,7 @@ async def add_principal(
     if via is not None:
         make_gateway(home, via)
     known = principals_of(home)
+    bind_tokens(home.gateway_tokens, known)
     if name in known:
         raise Conflict(
             f"there is a principal {name} already; `writ principal roles {name} ROLE…` sets all of its roles"
@@ -90,6 +92,7 @@ def change_principal(home: Home, change: PrincipalManage) -> Principal | None:
     The file's entry then counts again, with what operations changed before: it gets a higher revision.
     """
     before, name = principals_of(home), change.principal_id
+    bind_tokens(home.gateway_tokens, before)
     added_by_operation = (one.change for one in known_changes(home).changes if one.change.replaces == "")
     if change.action == "remove" and any(one.principal_id == name for one in added_by_operation):
         raise Invalid(f"an operation added {name}, so the files cannot remove it: add --request, or disable it here")

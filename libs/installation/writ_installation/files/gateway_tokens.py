@@ -1,15 +1,17 @@
 """The file of the MCP gateway's bearer tokens: made, listed and revoked by the owner of the folder."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 
 import msgspec
+from msgspec import structs
 
 from writ_contracts.errors import ConfigError, Invalid
 from writ_contracts.ids import encode_id
 from writ_contracts.installation.gateway_tokens import GatewayToken, GatewayTokens
+from writ_contracts.inventory import Principal
 from writ_documents.atomic_files import save
 
 PREFIX = "writ_"
@@ -28,7 +30,7 @@ def read_tokens(path: Path) -> list[GatewayToken]:
 
 def create_token(
     path: Path,
-    principal: str,
+    principal: Principal,
     *,
     now: float,
     lifetime: float,
@@ -41,7 +43,8 @@ def create_token(
     token = PREFIX + secrets.token_urlsafe(32)
     entry = GatewayToken(
         id=encode_id(secrets.token_bytes(16))[:8],
-        principal=principal,
+        principal=principal.id,
+        key=principal.key,
         digest=sha256(token.encode()).hexdigest(),
         created=now,
         expires=now + lifetime,
@@ -62,6 +65,36 @@ def revoke_token(path: Path, token_id: str) -> GatewayToken:
             _write(path, [one for one in tokens if one is not token])
             return token
     raise Invalid(f"there is no token {token_id[:40]!r}: `writ token list` shows them", code="not_found")
+
+
+def bind_tokens(path: Path, principals: Mapping[str, Principal]) -> None:
+    """Bind tokens of earlier releases, which name no key, to the present principals; remove those of nobody."""
+    tokens = _usable_tokens(path)
+    known = {name: one.key for name, one in principals.items()}
+    bound = [
+        structs.replace(one, key=one.key or known[one.principal]) for one in tokens if one.key or one.principal in known
+    ]
+    if bound != tokens:
+        _write(path, bound)
+
+
+def end_tokens(path: Path, principals: Mapping[str, Principal], name: str) -> list[GatewayToken]:
+    """Remove the tokens made for a principal that is no more, or had another key; return them."""
+    tokens = _usable_tokens(path)
+    ended = [one for one in tokens if one.principal == name and not one.counts_for(principals.get(name))]
+    if ended:
+        _write(path, [one for one in tokens if one not in ended])
+    return ended
+
+
+def _usable_tokens(path: Path) -> list[GatewayToken]:
+    """Return the tokens; none of a damaged file. None of them counts then, as the gateway's check `tokens` says, and a
+    principal must still be removable.
+    """
+    try:
+        return read_tokens(path)
+    except ConfigError:
+        return []
 
 
 def _write(path: Path, tokens: list[GatewayToken]) -> None:

@@ -7,18 +7,19 @@ was verified when it was read: policy allowed exactly this change on its author'
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
-from msgspec import Struct
 
 from writ_contracts import subjects
 from writ_contracts.catalogue.control import PrincipalManage
 from writ_contracts.errors import ConfigError, Invalid, Untrusted
 from writ_contracts.history.copied_control_events import CARRIED_FROM
 from writ_contracts.history.records import Record
+from writ_contracts.installation.known_changes import KnownChanges, VerifiedChange
 from writ_contracts.inventory import Principal
 from writ_contracts.journal import ControlEvent
 from writ_contracts.people.principal_changes import is_active, principals_in_force, read_change
 from writ_contracts.wire import decode
 from writ_documents import atomic_files
+from writ_documents.principal_changes import read_principal_changes
 from writ_documents.readers import read_principals
 from writ_installation.files.home import Home
 from writ_runtime.logs import Log
@@ -31,31 +32,12 @@ CHANGES = subjects.control_event(KIND)
 _log = Log("writ.keeper")
 
 
-class VerifiedChange(Struct, frozen=True, kw_only=True):
-    """A change and its operation."""
-
-    operation_id: str
-    change: PrincipalManage
-
-
-class KnownChanges(Struct, frozen=True, kw_only=True):
-    """The verified changes in their order.
-
-    Nothing else is kept: NATS and the streams are set up again whenever the file changes. Earlier releases also wrote
-    the sequence of the journal's last control event into it.
-    """
-
-    changes: list[VerifiedChange] = []
-
-
 def known_changes(home: Home) -> KnownChanges:
     """Return the changes on file. Raises ConfigError for a damaged file."""
     try:
-        return msgspec.json.decode(home.principal_changes.read_bytes(), type=KnownChanges)
-    except FileNotFoundError:
-        return KnownChanges()
-    except (OSError, msgspec.DecodeError) as error:
-        raise ConfigError(f"{home.principal_changes}: {error}; `writ up` creates it again if it is missing") from error
+        return read_principal_changes(home.principal_changes)
+    except ConfigError as error:
+        raise ConfigError(f"{error}; `writ up` creates it again if it is missing") from error
 
 
 def keep_changes(home: Home, known: KnownChanges) -> None:

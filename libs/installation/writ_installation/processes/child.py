@@ -17,12 +17,15 @@ from writ_bus import tasks
 from writ_contracts.errors import ConfigError, Unreachable
 from writ_installation.backends import Argv
 from writ_installation.files.home import Home
-from writ_installation.processes.readiness import probe
+from writ_installation.processes.readiness import Readiness, probe
 from writ_installation.processes.report import STOP_SECONDS, ProcessReport
 from writ_installation.processes.services import ServiceProcess, passed_on
 from writ_runtime import bytecode
 
-START_SECONDS = 30.0
+SLOW_SECONDS = 30.0
+"""A start that takes longer is reported, and awaited further."""
+START_SECONDS = 300.0
+"""A start that takes longer is given up."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0
 STEADY_SECONDS = 30.0
 """After this time a death counts as the first one, and the backoff starts again."""
@@ -62,6 +65,7 @@ class Child:
         show: ShowLine,
         *,
         start_seconds: float = START_SECONDS,
+        slow_seconds: float = SLOW_SECONDS,
         stop_seconds: float = STOP_SECONDS,
     ) -> None:
         self.service = service
@@ -75,7 +79,9 @@ class Child:
         self._environ = environ
         self._show = show
         self._start_seconds = start_seconds
+        self._slow_seconds = slow_seconds
         self._stop_seconds = stop_seconds
+        self._logged_before = 0
         self._process: asyncio.subprocess.Process | None = None
         self._watcher: asyncio.Task[None] | None = None
 
@@ -98,8 +104,8 @@ class Child:
         )
 
     async def start(self) -> None:
-        """Start it; return when it is ready. Raises Unreachable with the end of its log when it isn't within 30 s, or
-        ended, and ConfigError where it ended for a mistake in its files or variables.
+        """Start it; return when it is ready. Raises Unreachable with the end of its log if it ended, or is not ready
+        after `start_seconds`, and ConfigError where it ended for a mistake in its files or variables.
         """
         await self._spawn()
         await self._ready()
@@ -133,23 +139,32 @@ class Child:
             folder.mkdir(mode=0o700, exist_ok=True)
         rotate_log(self.log)
         with self.log.open("ab") as output:
+            self._logged_before = output.tell()
             environ = {**passed_on(self._environ), **self.service.env, **bytecode.environ()}
             self._process = await start_process(self.service.argv, environ, output)
 
     async def _ready(self) -> None:
-        deadline = time.monotonic() + self._start_seconds
+        began, reported_after = time.monotonic(), self._slow_seconds
         while not (readiness := await probe(self.run_file, self.pid)).ready:
             if self.pid is None:
-                if self._process is not None and self._process.returncode == 2 and (mistake := _mistake(self.log)):
-                    raise ConfigError(f"{self.name} cannot start: {mistake}")
-                raise Unreachable(f"{self.name} {self._how_it_ended()} at its start{self._last_words()}")
-            if time.monotonic() > deadline:
-                why = ", ".join(f"{name}: {reason}" for name, reason in readiness.failing.items()) or readiness.status
-                raise Unreachable(
-                    f"{self.name} is not ready after {self._start_seconds:g} s ({why}){self._last_words()}"
-                )
+                raise self._ended_at_start()
+            if (waited := time.monotonic() - began) > self._start_seconds:
+                raise Unreachable(f"{self._not_ready(self._start_seconds, readiness)}{self._last_words()}")
+            if waited > reported_after:
+                self._show(f"{self._not_ready(reported_after, readiness)}: still waiting (log: {self.log})")
+                reported_after *= 2
             await asyncio.sleep(POLL_SECONDS)
         self.state = "ready"
+
+    def _ended_at_start(self) -> ConfigError | Unreachable:
+        wrong = self._process is not None and self._process.returncode == 2
+        if wrong and (mistake := _mistake(self.log, self._logged_before)):
+            return ConfigError(f"{self.name} cannot start: {mistake}")
+        return Unreachable(f"{self.name} {self._how_it_ended()} at its start{self._last_words()}")
+
+    def _not_ready(self, seconds: float, readiness: Readiness) -> str:
+        why = ", ".join(f"{name}: {reason}" for name, reason in readiness.failing.items()) or readiness.status
+        return f"{self.name} is not ready after {seconds:g} s ({why})"
 
     async def _keep_running(self) -> None:
         pause = FIRST_PAUSE
@@ -181,7 +196,7 @@ class Child:
         return ending(self._process.returncode if self._process is not None else None)
 
     def _last_words(self) -> str:
-        return quoted(self.log)
+        return quoted(self.log, since=self._logged_before)
 
 
 def ending(returncode: int | None) -> str:
@@ -199,19 +214,20 @@ def rotate_log(log: Path) -> None:
         log.replace(log.with_suffix(".log.1"))
 
 
-def _mistake(log: Path) -> str:
+def _mistake(log: Path, since: int) -> str:
     """Return the mistake in a service's last line, which it writes before it ends with status 2; "" for another."""
-    lines = log.read_bytes()[-8192:].decode(errors="replace").splitlines()
+    lines = log.read_bytes()[since:][-8192:].decode(errors="replace").splitlines()
     return found[1] if lines and (found := re.match(r"writ [\w.-]+: (.*)", lines[-1])) else ""
 
 
 def quoted(log: Path, lines: int = 5, *, since: int = 0) -> str:
     """Return the last lines of a log, for an error message; none of its first `since` bytes, which are of an earlier
-    run.
+    run, unless a new log was begun since.
     """
     try:
-        text = log.read_bytes()[since:][-8192:].decode(errors="replace")
+        written = log.read_bytes()
     except OSError:
         return ""
+    text = written[since if since <= len(written) else 0 :][-8192:].decode(errors="replace")
     last = [line.strip()[:500] for line in text.splitlines() if line.strip()][-lines:]
     return "".join([f"; the end of {log}:", *(f"\n  {line}" for line in last)]) if last else ""

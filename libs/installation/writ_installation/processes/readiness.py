@@ -16,11 +16,14 @@ NO_ANSWER = "no answer"
 
 
 class Readiness(Struct, frozen=True):
-    """The reply of `/readyz`; `checks` has a reason or `ok` for each, `details` more about some of them."""
+    """The reply of `/readyz`; `checks` has a reason or `ok` for each, `details` more about some of them.
+    `failing_since`: since when each check that is not well fails, in Unix seconds.
+    """
 
     status: str
     checks: dict[str, str] = {}
     details: dict[str, str] = {}
+    failing_since: dict[str, float] = {}
 
     @property
     def ready(self) -> bool:

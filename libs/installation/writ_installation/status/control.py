@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import re
 import signal
 import time
 from collections.abc import Mapping, Sequence
@@ -10,8 +9,6 @@ from contextlib import suppress
 
 from msgspec import Struct, structs
 
-from writ_bus.errors import BusError
-from writ_bus.nats.bus import connect
 from writ_bus.port import Usage
 from writ_contracts.errors import Invalid, TimedOut, Unreachable
 from writ_installation.files.home import Home
@@ -20,9 +17,9 @@ from writ_installation.nats import disk
 from writ_installation.processes.child import quoted
 from writ_installation.processes.readiness import NO_ANSWER, probe, read_run_file
 from writ_installation.processes.report import InstallationReport, ProcessReport, read_report
-from writ_installation.server_access.server_options import options_of
-from writ_installation.server_access.server_tls import certificate_end, client_tls, exposure, plaintext
+from writ_installation.server_access.server_tls import certificate_end, exposure, plaintext
 from writ_installation.status.foreign_processes import HealthAddress, health_addresses, probe_readiness
+from writ_installation.status.journal_usage import read_journal
 from writ_installation.status.server_url import running_url
 
 DOWN_WITHIN = 90.0
@@ -35,7 +32,9 @@ STATUS_SECONDS = 1.5
 
 
 class ProcessStatus(Struct, frozen=True, kw_only=True):
-    """The present state of one process; `failing` has a reason for each failing check."""
+    """The present state of one process; `failing` has a reason for each failing check, `failing_since` the time of its
+    first failure in Unix seconds.
+    """
 
     name: str
     ready: bool
@@ -48,6 +47,7 @@ class ProcessStatus(Struct, frozen=True, kw_only=True):
     health_port: int | None = None
     health_host: str = "127.0.0.1"
     failing: dict[str, str] = {}
+    failing_since: dict[str, float] = {}
     details: dict[str, str] = {}
 
 
@@ -74,45 +74,6 @@ class InstallationStatus(Struct, frozen=True, kw_only=True):
     """The reason for which others may read what goes to NATS."""
 
 
-NOT_OF_WRIT = ("targets", "success")
-"""The checks whose cause is a host or a request: hosts out of reach, and operations that did not succeed. `status`
-shows them, and Writ is not degraded by them.
-"""
-
-
-NO_NATS = "NATS does not answer"
-_places = re.compile(r"(?=(?<= )/[^ ;]+:\d+:\d+: )").split
-"""Where the place of a mistake begins: an absolute path with line and column."""
-
-
-def degradations(status: InstallationStatus) -> dict[str, list[str]]:
-    """Return the reasons why the installation is not ready, each once, with its processes."""
-    found = dict[str, list[str]]()
-    for one in status.processes:
-        reasons = [f"{check}: {why}" for check, why in one.failing.items() if not (one.ready and check in NOT_OF_WRIT)]
-        for reason in reasons or ([] if one.ready else [one.state]):
-            found.setdefault(reason, []).append(one.name)
-    mistakes = {one for reason in found for one in mistakes_of(reason)[1]}
-    own = set(mistakes_of(status.problem)[1])
-    named = any(status.problem in reason for reason in found) or (own and own <= mistakes)
-    if status.problem and not named:
-        found[status.problem] = []
-    if status.journal is None:
-        found.setdefault(f"journal: {status.no_journal or NO_NATS}", [])
-    return found
-
-
-def shown_state(status: InstallationStatus) -> str:
-    """Return the state, which is `degraded` where a ready installation has a reason for that."""
-    return "degraded" if status.state == "ready" and degradations(status) else status.state
-
-
-def mistakes_of(reason: str) -> tuple[str, list[str]]:
-    """Return what is before the mistakes of a file in a reason, and each mistake with its place."""
-    head, *mistakes = _places(reason)
-    return head.strip(), [one.removesuffix("; ") for one in mistakes]
-
-
 def running(home: Home) -> InstallationReport:
     """Return the supervisor's report; raises Unreachable where none is running."""
     if home.split:
@@ -135,21 +96,22 @@ async def status(home: Home, environ: Mapping[str, str], within: float | None = 
     if others := await health_addresses(home, environ):
         return await _status_of(home, others, environ.get("NATS_URL") or running_url(home) or "", within)
     report = running(home)
-    (journal, no_journal), processes = await asyncio.gather(
-        _journal(home, report.url, within), asyncio.gather(*(_status(home, one, within) for one in report.processes))
+    journal, processes = await asyncio.gather(
+        read_journal(home, report.url, within),
+        asyncio.gather(*(_status(home, one, within) for one in report.processes)),
     )
-    if journal is None:
-        processes = [_without_answer(one, no_journal) for one in processes]
+    if journal.usage is None and journal.asked:
+        processes = [_without_answer(one, journal.problem) for one in processes]
     return InstallationStatus(
         home=str(home.root),
         state=report.state,
         pid=report.pid,
         url=report.url,
         started_at=report.started_at,
-        ready=report.state == "ready" and journal is not None and all(one.ready for one in processes),
+        ready=report.state == "ready" and journal.usage is not None and all(one.ready for one in processes),
         processes=processes,
-        journal=journal,
-        no_journal=no_journal,
+        journal=journal.usage,
+        no_journal=journal.problem,
         problem=report.problem,
         certificate_ends=certificate_end(home),
         exposed=plaintext(home, report.options.listen) if report.options and not report.external else "",
@@ -165,8 +127,8 @@ def _without_answer(one: ProcessStatus, reason: str) -> ProcessStatus:
 
 async def _status_of(home: Home, others: Sequence[HealthAddress], url: str, within: float) -> InstallationStatus:
     """Return the status of processes started by others."""
-    (journal, no_journal), replies = await asyncio.gather(
-        _journal(home, url, within), asyncio.gather(*(probe_readiness(one, within) for one in others))
+    journal, replies = await asyncio.gather(
+        read_journal(home, url, within), asyncio.gather(*(probe_readiness(one, within) for one in others))
     )
     processes = [
         ProcessStatus(
@@ -178,12 +140,13 @@ async def _status_of(home: Home, others: Sequence[HealthAddress], url: str, with
             health_port=endpoint.port,
             health_host=endpoint.host,
             failing=one.failing,
+            failing_since=one.failing_since,
             details=one.details,
         )
         for endpoint, one in zip(others, replies, strict=True)
         if one is not None
     ]
-    ready = journal is not None and all(one.ready for one in processes)
+    ready = journal.usage is not None and all(one.ready for one in processes)
     state = "ready" if ready else "not ready"
     return InstallationStatus(
         home=str(home.root),
@@ -191,8 +154,8 @@ async def _status_of(home: Home, others: Sequence[HealthAddress], url: str, with
         url=url,
         ready=ready,
         processes=processes,
-        journal=journal,
-        no_journal=no_journal,
+        journal=journal.usage,
+        no_journal=journal.problem,
         certificate_ends=certificate_end(home),
         exposed=exposure(home, home.site.listen) or plaintext(home, home.site.listen) if home.site else "",
     )
@@ -224,27 +187,9 @@ async def _status(home: Home, process: ProcessReport, within: float) -> ProcessS
         state=readiness.status if process.state in ("ready", "starting") else process.state,
         health_port=found.health_port if found else process.health_port,
         failing=readiness.failing,
+        failing_since=readiness.failing_since,
         details=readiness.details,
     )
-
-
-async def _journal(home: Home, url: str, within: float) -> tuple[Usage | None, str]:
-    """Return the journal's usage, or the reason why NATS does not give it. A stopped server accepts connections."""
-    try:
-        async with asyncio.timeout(within):
-            return await _usage(home, url), ""
-    except (TimedOut, TimeoutError):
-        return None, NO_NATS
-    except BusError as error:
-        return None, str(error)
-
-
-async def _usage(home: Home, url: str) -> Usage:
-    bus = await connect(options_of(home, "status", url, client_tls(home, os.environ)))
-    try:
-        return await bus.journal.usage()
-    finally:
-        await bus.connection.close()  # nothing is open: a last round trip to a stopped server takes a second
 
 
 async def down(home: Home, within: float | None = None) -> bool:
@@ -305,7 +250,8 @@ async def restart(home: Home, name: str, within: float | None = None) -> int:
         if failed_again and NOT_PERMITTED in (words := quoted(log, since=since)):
             raise Unreachable(f"{name} needs permissions that NATS gets from `writ down`, then `writ up`{words}")
         if time.monotonic() > deadline:
-            raise TimedOut(f"{name} is not ready again after {within:g} s{quoted(log)}")
+            of_present = 0 if now.pid == before else since
+            raise TimedOut(f"{name} is not ready again after {within:g} s{quoted(log, since=of_present)}")
         await asyncio.sleep(PAUSE)
     return now.pid
 

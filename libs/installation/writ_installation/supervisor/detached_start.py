@@ -16,10 +16,11 @@ from writ_installation.backends import MODULE
 from writ_installation.files.home import Home
 from writ_installation.files.lock import held, holder
 from writ_installation.nats import disk
-from writ_installation.processes.child import quoted
+from writ_installation.processes.child import SLOW_SECONDS, START_SECONDS, ShowLine, quoted
 from writ_installation.processes.report import InstallationReport, read_report
 
-UP_WITHIN = 90.0
+UP_WITHIN = START_SECONDS + 60.0
+"""Time for a start: NATS, then all services at once."""
 END_WITHIN = 30.0
 PAUSE = 0.05
 _KINDS: Mapping[int, type[WritError]] = {2: Invalid, 4: TimedOut, 6: Unreachable}
@@ -33,9 +34,27 @@ def private_log(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "ab")
 
 
-async def detach(home: Home, arguments: Sequence[str], within: float = UP_WITHIN) -> InstallationReport:
+class StartReports:
+    """Reports of a start that takes long, less and less often: it names the processes that are not ready."""
+
+    def __init__(self, show: ShowLine, after: float = SLOW_SECONDS) -> None:
+        self._show = show
+        self._began = time.monotonic()
+        self._after = after
+
+    def waiting(self, report: InstallationReport | None) -> None:
+        """Show what is still awaited, if it is time to."""
+        if time.monotonic() - self._began > self._after:
+            awaited = [one.name for one in report.processes if one.state != "ready"] if report else []
+            names = ", ".join(awaited) or "the start"
+            self._show(f"not ready after {self._after:g} s: still waiting for {names}; Ctrl-C ends the wait")
+            self._after *= 2
+
+
+async def detach(home: Home, arguments: Sequence[str], show: ShowLine, within: float = UP_WITHIN) -> InstallationReport:
     """Start `writ up` in a session of its own, and return when it is ready. Raises its error, as the class that gives
     the same exit status: Invalid for 2, a user's mistake, TimedOut for 4, Unreachable for 6, WritError for any other.
+    `show` gets a line where the start takes long.
     """
     existed = home.root.exists()
     disk.check_room_for_new(home)
@@ -51,7 +70,7 @@ async def detach(home: Home, arguments: Sequence[str], within: float = UP_WITHIN
             start_new_session=True,
         )
     try:
-        return await _ready(home, process, log, before, within)
+        return await _ready(home, process, log, before, within, StartReports(show))
     except BaseException:
         await _end(process)
         if not existed:
@@ -59,15 +78,16 @@ async def detach(home: Home, arguments: Sequence[str], within: float = UP_WITHIN
         raise
 
 
-async def until_started(home: Home, within: float = UP_WITHIN) -> None:
+async def until_started(home: Home, show: ShowLine, within: float = UP_WITHIN) -> None:
     """Wait while another `writ up` starts this installation. Raises Unreachable after `within` seconds."""
-    deadline = time.monotonic() + within
+    deadline, reports = time.monotonic() + within, StartReports(show)
     while (pid := holder(home.lock)) is not None:
         report = read_report(home.report_file)
         if report is None or report.state != "starting":
             return
         if time.monotonic() > deadline:
             raise Unreachable(f"process {pid}, which starts Writ on {home.root}, is not ready after {within:g} s")
+        reports.waiting(report)
         await asyncio.sleep(PAUSE)
 
 
@@ -79,7 +99,7 @@ def _remove_unused(home: Home) -> None:
 
 
 async def _ready(
-    home: Home, process: subprocess.Popen[bytes], log: Path, before: int, within: float
+    home: Home, process: subprocess.Popen[bytes], log: Path, before: int, within: float, reports: StartReports
 ) -> InstallationReport:
     deadline = time.monotonic() + within
     while (report := read_report(home.report_file)) is None or report.pid != process.pid or report.state != "ready":
@@ -88,6 +108,7 @@ async def _ready(
             raise kind(_why_it_ended(home, process.returncode, log, before))
         if time.monotonic() > deadline:
             raise Unreachable(f"writ up is not ready after {within:g} s{quoted(log, since=before)}")
+        reports.waiting(report if report is not None and report.pid == process.pid else None)
         await asyncio.sleep(PAUSE)
     return report
 

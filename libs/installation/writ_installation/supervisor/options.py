@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from writ_installation.processes.child import START_SECONDS
+from writ_installation.processes.child import SLOW_SECONDS, START_SECONDS
 from writ_installation.processes.report import ReportedOptions
 from writ_installation.processes.services import Replicas
 from writ_installation.provisioner.reconciler import CHECK_SECONDS
@@ -28,6 +28,8 @@ class SupervisorOptions(Struct, frozen=True, kw_only=True):
     verbose: bool = False
     check_seconds: float = CHECK_SECONDS
     start_seconds: float = START_SECONDS
+    """Of `writ up` itself: a process that is added later is tried again after `slow_seconds`."""
+    slow_seconds: float = SLOW_SECONDS
     stop_seconds: float | None = None
     """Instead of the time of each service."""
 

@@ -17,10 +17,12 @@ from writ_contracts.errors import Unreachable
 from writ_documents.readers import read_agents, read_inventory
 from writ_installation.files import tokens
 from writ_installation.files.create import add_missing_pools, create_installation, make_gateway, undone_on_failure
+from writ_installation.files.gateway_tokens import bind_tokens
 from writ_installation.files.home import Home
 from writ_installation.files.keyring import KeyDigests, key_digests
 from writ_installation.files.lock import held
 from writ_installation.files.lost_policy_key import VARIABLE, refuse_unknown_end
+from writ_installation.files.principal_changes import principals_of
 from writ_installation.files.sessions import ObservedSession, lasting
 from writ_installation.nats import disk
 from writ_installation.nats.external_server import ExternalServer, Server, hint
@@ -109,6 +111,7 @@ class Supervisor:
         check_left_out(self._options.without_agents, self._home, self._table.agents)
         if self._options.replicas.gateways:
             make_gateway(self._home)
+        bind_tokens(self._home.gateway_tokens, principals_of(self._home))
         server = self._make_server()
         if first and isinstance(server, BundledServer):
             find_binary()
@@ -163,7 +166,7 @@ class Supervisor:
         expected = services.core(self._table, self._home, server.url, self._options.replicas, self._environ, server.log)
         expected += self._agents(server, self._pools_here())
         async with self._admission(server, admitted):
-            await self._start_children(expected)
+            await self._start_children(expected, self._options.start_seconds)
         await self._open(server)
 
     async def _open(self, server: Server) -> None:
@@ -172,9 +175,9 @@ class Supervisor:
         except BusError as error:
             self._show(f"agents cannot enrol: {hint(error, server)}")
 
-    async def _start_children(self, expected: list[services.ServiceProcess]) -> None:
+    async def _start_children(self, expected: list[services.ServiceProcess], within: float) -> None:
         installed_distributions.require(service.argv for service in expected)
-        started = [self._child(self._health_ports.given_to(service)) for service in expected]
+        started = [self._child(self._health_ports.given_to(service), within) for service in expected]
         self._children += started
         try:
             async with asyncio.TaskGroup() as group:
@@ -188,9 +191,17 @@ class Supervisor:
         await asyncio.gather(*(child.stop() for child in children))
         self._children = [child for child in self._children if child not in children]
 
-    def _child(self, service: services.ServiceProcess) -> Child:
-        start, stop = self._options.start_seconds, self._options.stop_seconds or service.stop_seconds
-        return Child(service, self._home, self._environ, self._show, start_seconds=start, stop_seconds=stop)
+    def _child(self, service: services.ServiceProcess, within: float | None = None) -> Child:
+        slow, stop = self._options.slow_seconds, self._options.stop_seconds or service.stop_seconds
+        return Child(
+            service,
+            self._home,
+            self._environ,
+            self._show,
+            start_seconds=slow if within is None else within,
+            slow_seconds=slow,
+            stop_seconds=stop,
+        )
 
     async def _start_child(self, child: Child) -> None:
         await child.start()
@@ -270,7 +281,8 @@ class Supervisor:
             self._show(f"{child.name} is no longer needed: stopping it")
         await self._stop_children(gone)
         running = {child.name for child in self._children}
-        await self._start_children([service for name, service in expected.items() if name not in running])
+        missing = [service for name, service in expected.items() if name not in running]
+        await self._start_children(missing, self._options.slow_seconds)
         core = services.core(self._table, self._home, server.url, self._options.replicas, self._environ, server.log)
         await self._replace_keys({service.name: service for service in [*core, *expected.values()]})
 

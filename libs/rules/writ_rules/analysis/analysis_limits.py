@@ -4,13 +4,14 @@ Texts for patterns are samples, and only an evaluator knows which requests it di
 was found inside, or outside, a pattern or a length, although there may be one.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, product
 from typing import Any
 
 from writ_rules.engine.clauses.case import SECRET
 from writ_rules.engine.clauses.checks import Check, LengthCheck, PatternCheck
 from writ_rules.engine.clauses.conditions import EvaluatorCondition, ScanCondition
+from writ_rules.engine.matching.index import FEW
 from writ_rules.engine.matching.literals import edges, literals
 from writ_rules.engine.rules.rule import Rule
 from writ_rules.engine.verbs import Verb
@@ -48,16 +49,20 @@ def of_scans(verb: Verb, rules: Iterable[Rule]) -> Iterator[str]:
             yield f"a report of '{scanner}' that is older than {min(spans):.0f} s, which some rules take, was not tried"
 
 
-def of_values(verb: Verb, name: str, checks: Sequence[Check], tried: Sequence[Any]) -> Iterator[str]:
-    """Yield notes on one parameter. `tried`: all its tried values."""
+def of_values(
+    verb: Verb, name: str, checks: Sequence[Check], tried: Sequence[Any], is_possible: Callable[[str], bool]
+) -> Iterator[str]:
+    """Yield notes on one parameter. `tried`: its values, of which those are tried that `is_possible` returns true
+    for.
+    """
     texts = [value for value in tried if isinstance(value, str)]
     patterns = _patterns(checks)
-    covered = _covered(patterns, texts)
-    for pattern in patterns:
+    for pattern, alike in _alike(patterns, texts):
         shown_pattern = f"'{pattern.expected}'" if name in verb.public else SECRET
-        if not covered[pattern]:
+        covers = pattern.pattern.covers
+        if not any(covers(text) and is_possible(text) for text in alike):
             yield f"no {name} was found that pattern {shown_pattern} matches"
-        elif covered[pattern] == len(texts) and not _takes_all(verb, name, pattern):
+        elif not any(is_possible(text) and not covers(text) for text in texts) and not _takes_all(verb, name, pattern):
             yield f"no {name} was found that pattern {shown_pattern} does not match"
     if len(patterns) > MOST_PATTERNS:
         yield f"of {len(patterns)} patterns for {name}, {MOST_PATTERNS} were tried together"
@@ -68,27 +73,26 @@ def of_values(verb: Verb, name: str, checks: Sequence[Check], tried: Sequence[An
                 yield f"no {name} that is {telling} long was tried"
 
 
-def _covered(patterns: Sequence[PatternCheck], texts: Sequence[str]) -> dict[PatternCheck, int]:
-    """Return how many of the texts each pattern covers. A text is matched only with patterns that may begin, or end,
-    like it.
-    """
-    every: list[PatternCheck] = []
+def _alike(patterns: Sequence[PatternCheck], texts: Sequence[str]) -> Iterator[tuple[PatternCheck, Sequence[str]]]:
+    """Yield each pattern with the texts that begin, or end, as it requires. It matches none of the others."""
+    if len(patterns) <= FEW:
+        return ((one, list(filter(edges(one.pattern.text).fit, texts))) for one in patterns)
     begun: dict[str, list[PatternCheck]] = {}
     ended: dict[str, list[PatternCheck]] = {}
+    found: dict[PatternCheck, dict[str, None]] = {}
     for pattern in patterns:
-        known = literals(pattern.pattern.text)
-        if known is None:
-            every.append(pattern)
-        for one in dict.fromkeys(known or ()):
+        known = literals(pattern.pattern.text) or ()
+        anywhere = not known or any(one.inside for one in known)
+        found[pattern] = dict.fromkeys(texts if anywhere else ())
+        for one in () if anywhere else known:
             (ended if one.end else begun).setdefault(one.text, []).append(pattern)
     starts, ends = (sorted({len(text) for text in known_texts}) for known_texts in (begun, ended))
-    covered = dict.fromkeys(patterns, 0)
     for text in texts:
         alike = [begun.get(text[:length], ()) for length in starts if length <= len(text)]
         alike += [ended.get(text[-length:], ()) for length in ends if length <= len(text)]
-        for pattern in dict.fromkeys(chain(every, *alike)):
-            covered[pattern] += pattern.pattern.covers(text)
-    return covered
+        for pattern in chain.from_iterable(alike):
+            found[pattern][text] = None
+    return ((pattern, list(some)) for pattern, some in found.items())
 
 
 def _patterns(checks: Iterable[Check]) -> list[PatternCheck]:
@@ -96,14 +100,16 @@ def _patterns(checks: Iterable[Check]) -> list[PatternCheck]:
 
 
 def of_pairs(
-    verb: Verb, name: str, checks: Sequence[Check], others: Sequence[Check], tried: Sequence[Any]
+    verb: Verb, name: str, checks: Sequence[Check], others: Sequence[Check], tried: Iterable[Any]
 ) -> Iterator[str]:
     """Yield a note for each pair of patterns, one of `checks` and one of `others`, without a sample permitted by only
     one of them.
     """
-    texts = [value for value in tried if isinstance(value, str)]
     patterns = _patterns(checks)[:MOST_PATTERNS]
     known = dict.fromkeys((*patterns, *_patterns(others)[:MOST_PATTERNS]))
+    if len(known) < 2:
+        return
+    texts = [value for value in tried if isinstance(value, str)]
     takes = {each: _matching(each, texts) for each in known}
     alike = [
         (one, other)

@@ -80,6 +80,7 @@ class ConcernedGroup(Struct, frozen=True, eq=False, kw_only=True):
 
     operation: str
     targets: Sequence[Target]
+    target_ids: frozenset[str]
     people: PrincipalGroup
 
     def key(self, kind_of_change: ChangeKind) -> _Key:
@@ -100,8 +101,8 @@ class _Collected:
 
     def add(self, changed: Iterable[str], group: ConcernedGroup) -> None:
         self.changed.update(changed)
-        self.kinds.add(group.people.kind)
-        self.targets.update(target.id for target in group.targets)
+        self.kinds |= group.people.kinds
+        self.targets |= group.target_ids
         self.principals |= group.people.ids
 
 
@@ -111,6 +112,7 @@ class ChangeCollection:
     def __init__(self, question_space: QuestionSpace) -> None:
         self._question_space = question_space
         self._found: dict[_Key, dict[tuple[str, ...], _Collected]] = {}
+        self._of_single_roles: dict[tuple[_Key, frozenset[str]], set[str]] = {}
         self._targets: dict[bytes, Target] = {}
         self._principals: dict[bytes, Principal] = {}
 
@@ -150,12 +152,19 @@ class ChangeCollection:
 
     def _follows(self, key: _Key, change: _Collected) -> bool:
         """Return whether single roles show the same change by these rules. Always false for existing principals."""
-        operation, role, roles, kind_of_change = key
-        if self._question_space.principals is not None or len(roles) < 2:
+        if self._question_space.principals is not None or len(key[2]) < 2:
             return False
-        alone = (self._found.get((operation, role, (one,), kind_of_change), {}).values() for one in roles)
-        shown = [one for of_rules in alone for one in of_rules if change.kinds <= one.kinds]
-        return bool(shown) and change.changed <= {name for one in shown for name in one.changed}
+        return bool(change.changed) and change.changed <= self._alone(key, frozenset(change.kinds))
+
+    def _alone(self, key: _Key, kinds: frozenset[str]) -> set[str]:
+        """Return the rules by which single ones of the roles show the change, for all these kinds of principals."""
+        known = self._of_single_roles.get((key, kinds))
+        if known is None:
+            operation, role, roles, kind_of_change = key
+            alone = (self._found.get((operation, role, (one,), kind_of_change), {}).values() for one in roles)
+            shown = (one.changed for of_rules in alone for one in of_rules if kinds <= one.kinds)
+            known = self._of_single_roles[key, kinds] = set[str]().union(*shown)
+        return known
 
     def _change(self, kind_of_change: ChangeKind, collected: _Collected) -> Change | None:
         evidence = collected.evidence()

@@ -1,14 +1,14 @@
 """Equivalence classes of targets and principals: policies cannot distinguish the members, so one stands for all."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from msgspec import Struct, structs
 
 from writ_contracts.inventory import Principal, Target
 from writ_rules.analysis import synthetic
+from writ_rules.analysis.clause_cases import ANY_TARGET, ANYBODY, case_of
 from writ_rules.analysis.question_space import QuestionSpace
-from writ_rules.analysis.request_space import ANY_TARGET, ANYBODY, case_of
 from writ_rules.analysis.scope_index import ClauseResults, CoveringRules, timeless
 from writ_rules.engine.clauses.conditions import AttributeCondition, EvaluatorCondition
 from writ_rules.engine.compile import Policy
@@ -96,22 +96,33 @@ def synthesis_notes(question_space: QuestionSpace, verb: Verb, rules: Sequence[R
 
 
 class PrincipalGroup(Struct, frozen=True, eq=False, kw_only=True):
-    """Principals of one kind with the same roles; `first` is one of them."""
+    """Principals with the same roles, of some kinds; `first` is one of them. `approving`: the roles of the person
+    behind them, who may not approve their requests; empty if that person approves nothing.
+    """
 
-    kind: str
+    kinds: frozenset[str]
     roles: tuple[str, ...]
+    approving: tuple[tuple[str, ...], ...]
     first: Principal
     ids: frozenset[str]
 
 
-def of_the_same_roles(members: Sequence[Principal]) -> list[PrincipalGroup]:
-    """Group principals by kind and roles."""
-    groups: dict[tuple[str, tuple[str, ...]], list[Principal]] = {}
+def of_the_same_roles(
+    members: Iterable[Principal], approving: Callable[[Principal], tuple[tuple[str, ...], ...]]
+) -> list[PrincipalGroup]:
+    """Group principals by their roles, and by those of the person behind them."""
+    groups: dict[Any, list[Principal]] = {}
     for member in members:
-        groups.setdefault((member.kind, tuple(sorted(member.roles))), []).append(member)
+        groups.setdefault((approving(member), tuple(sorted(member.roles))), []).append(member)
     return [
-        PrincipalGroup(kind=kind, roles=roles, first=alike[0], ids=frozenset(one.id for one in alike))
-        for (kind, roles), alike in groups.items()
+        PrincipalGroup(
+            kinds=frozenset(one.kind for one in some),
+            roles=roles,
+            approving=behind,
+            first=some[0],
+            ids=frozenset(one.id for one in some),
+        )
+        for (behind, roles), some in groups.items()
     ]
 
 

@@ -81,9 +81,9 @@ def _changed(placed_rule: PlacedRule) -> Iterator[tuple[Change, str, RuleEntry |
 
 
 def _flipped(entry: RuleEntry) -> RuleEntry:
-    """Turn an allow rule into a deny or back, without `allowed_items`, which a deny rule cannot have."""
+    """Turn an allow rule into a deny or back, without the checks of lists, which a deny rule cannot have."""
     constraints = {
-        name: constraint and structs.replace(constraint, allowed_items=None)
+        name: constraint and structs.replace(constraint, allowed_items=None, required_items=None)
         for name, constraint in (entry.parameter_constraints or {}).items()
     }
     return structs.replace(

@@ -12,31 +12,27 @@ from typing import Any
 from msgspec import UNSET, Struct
 
 from writ_contracts.errors import Invalid
-from writ_contracts.inventory import WRIT, Principal, Target
+from writ_contracts.inventory import Principal, Target
 from writ_contracts.operations import Operation
-from writ_contracts.parameters import defaults
-from writ_documents.readers import NOBODYS_KEY
 from writ_rules.analysis import analysis_limits
 from writ_rules.analysis.assumed_facts import NOTHING, AssumedFacts, scans, suppositions
-from writ_rules.analysis.scope_index import ClauseResults, CoveringRules, holds, timeless
+from writ_rules.analysis.clause_cases import ANY_TARGET, ANYBODY, case_of, signature
+from writ_rules.analysis.parameter_values import ValuesByConditions, constraints, required
+from writ_rules.analysis.scope_index import holds, timeless
 from writ_rules.engine.clauses.case import Case, DecisionRequest
-from writ_rules.engine.clauses.conditions import ParameterCondition, ScanCondition, TimeCondition
+from writ_rules.engine.clauses.conditions import ScanCondition, TimeCondition
 from writ_rules.engine.clauses.scopes import EffectClause
 from writ_rules.engine.compile import Policy, is_behind_gateway
-from writ_rules.engine.facts import NO_FACTS, Facts
+from writ_rules.engine.facts import Facts
 from writ_rules.engine.policy_file.times import Occasion
 from writ_rules.engine.rules.rule import Rule
 from writ_rules.engine.verbs import Verb
 from writ_rules.values.combinations import spread
-from writ_rules.values.domains import domain
 from writ_rules.values.instants import MOST_DATED, distinct
 from writ_rules.values.repairs import Repairs
-from writ_rules.values.samples import candidates, optional
 
 MOST_OPTIONS, MOST_KEPT = 1_000, 32
 """The most requests tried for one operation, target and principal. The result says if there are more classes."""
-ANYBODY = Principal(id="anybody", kind="human", key=NOBODYS_KEY)
-ANY_TARGET = WRIT
 
 
 class RelevantRules(Struct, frozen=True, eq=False, kw_only=True):
@@ -121,21 +117,23 @@ def options(
     at_only: bool = False,
     exactly: Mapping[str, Any] | None = None,
     about: Sequence[Rule] | None = None,
+    known: ValuesByConditions | None = None,
 ) -> TriedRequests:
     """Return one request of each kind.
 
     `at_only`: at this instant and no other; `exactly`: with these parameters; `about`: only requests one of these rules
-    may match, or can't judge.
+    may match, or can't judge; `known`: the values found so far.
     """
     rules = [rule for each in relevant_rules for rule in each.all()]
-    names = list(dict.fromkeys(clause.name for clause in _parameters(rules, verb))) if exactly is None else []
+    names = list(dict.fromkeys(clause.name for clause in constraints(rules, verb))) if exactly is None else []
     notes = dict.fromkeys((*analysis_limits.of_evaluators(verb, rules), *analysis_limits.of_scans(verb, rules)))
-    values = {name: _values(verb, name, rules, at, notes, about) for name in verb.types if name in names}
-    moments = [at] if at_only else _moments(verb, policies, rules, at, notes)
+    by_conditions = known or ValuesByConditions()
+    values = {name: by_conditions.values(verb, name, rules, notes, about) for name in verb.types if name in names}
+    moments = [at] if at_only else _moments(verb, policies, rules, at, notes, about)
     # One exact request at one instant has the facts of a usual day.
     states = (False, True) if any(each.emergency for each in relevant_rules) and not (at_only and exactly) else (False,)
     assumed = _suppositions(verb, rules, at, notes)
-    rest = _required(verb, names) if exactly is None else {}
+    rest = required(verb, names) if exactly is None else {}
     axes: list[Sequence[Any]] = [*values.values(), moments, states, assumed]
     repairs = Repairs(verb, names)
     made = []
@@ -158,6 +156,7 @@ class OptionsByRules:
 
     def __init__(self) -> None:
         self._known: dict[tuple[object, ...], TriedRequests] = {}
+        self._values = ValuesByConditions()
 
     def options(
         self,
@@ -177,81 +176,20 @@ class OptionsByRules:
             if len(self._known) >= MOST_KEPT:
                 self._known.clear()
             self._known[key] = options(
-                verb, policies, relevant_rules, at, at_only=at_only, exactly=exactly, about=about
+                verb,
+                policies,
+                relevant_rules,
+                at,
+                at_only=at_only,
+                exactly=exactly,
+                about=about,
+                known=self._values,
             )
         return self._known[key]
 
 
-def signature(clauses: Iterable[Any], case: Case) -> tuple[object, ...]:
-    """Return the result of each clause: two cases of one signature are the same to all of them."""
-    return tuple(holds(clause, case) for clause in clauses)
-
-
-def case_of(
-    verb: Verb,
-    target: Target,
-    principal: Principal,
-    parameters: Mapping[str, Any] | None = None,
-    at: float = 0.0,
-    known: Facts = NO_FACTS,
-) -> Case:
-    """Return a case with only these parameters, for single clauses; missing ones have the catalogue's default."""
-    effective = {**defaults(verb.operation.parameters), **(parameters or {})}
-    request = DecisionRequest(
-        operation=verb.operation,
-        target=target,
-        principal=principal,
-        parameters=parameters or {},
-        effective=effective,
-        at=at,
-    )
-    return Case(request, verb.public, known)
-
-
 def _is_about(rule: Rule, case: Case) -> bool:
     return all(clause.miss(case) is None for clause in (*rule.people, *timeless(rule)))
-
-
-def _parameters(rules: Iterable[Rule], verb: Verb) -> list[ParameterCondition]:
-    """Return the rules' constraints on parameters. A flag named by none of them keeps its default."""
-    conditions = (clause for rule in rules for clause in rule.conditions[verb.operation.name])
-    return [clause for clause in conditions if isinstance(clause, ParameterCondition) and not clause.implied]
-
-
-def _values(
-    verb: Verb, name: str, rules: Sequence[Rule], at: float, notes: dict[str, None], about: Sequence[Rule] | None
-) -> list[Any]:
-    """Return one value for each combination of results. Left out (UNSET) and null are kinds of their own: defaults
-    differ.
-    """
-    first = list(about or ())
-    conditions = list(dict.fromkeys(one for one in _parameters([*first, *rules], verb) if one.name == name))
-    checks = [check for clause in conditions for check in clause.checks]
-    by_results: dict[frozenset[object], Any] = {}
-    repairs, rest = Repairs(verb, [name]), _required(verb, [name])
-    possible = [value for value in candidates(verb, name, checks) if repairs.are_possible({**rest, name: value})]
-    telling = checks
-    if about is not None:
-        telling = [check for one in _parameters(about, verb) if one.name == name for check in one.checks]
-    notes |= dict.fromkeys(analysis_limits.of_values(verb, name, telling, possible))
-    results = _results(verb, name, possible, conditions, at)
-    if about is not None:  # values on which all of these rules are certain to fail tell nothing
-        may_match = CoveringRules(about, lambda rule: [one for one in _parameters([rule], verb) if one.name == name])
-        results = [(value, held) for value, held in results if may_match.any_among(dict.fromkeys(held, True))]
-    notes |= dict.fromkeys(analysis_limits.of_pairs(verb, name, telling, checks, [value for value, _ in results]))
-    for value, held in results:
-        by_results.setdefault(frozenset(held.items()), value)
-    absent: list[Any] = [UNSET] if optional(verb, name) else []
-    absent += [None] if domain(verb, name).nullable else []
-    return absent + list(by_results.values())
-
-
-def _results(
-    verb: Verb, name: str, values: Iterable[Any], conditions: Sequence[ParameterCondition], at: float
-) -> list[tuple[Any, dict[ParameterCondition, bool | None]]]:
-    """Return each value with the results of the conditions that are not certain to fail on it."""
-    found = ClauseResults(conditions)
-    return [(value, found.of(case_of(verb, ANY_TARGET, ANYBODY, {name: value}, at))) for value in values]
 
 
 def _suppositions(verb: Verb, rules: Sequence[Rule], at: float, notes: dict[str, None]) -> list[AssumedFacts]:
@@ -271,7 +209,12 @@ def _suppositions(verb: Verb, rules: Sequence[Rule], at: float, notes: dict[str,
 
 
 def _moments(
-    verb: Verb, policies: Iterable[Policy], rules: Iterable[Rule], at: float, notes: dict[str, None]
+    verb: Verb,
+    policies: Iterable[Policy],
+    rules: Iterable[Rule],
+    at: float,
+    notes: dict[str, None],
+    about: Sequence[Rule] | None,
 ) -> list[float]:
     effects = dict.fromkeys(policy.in_effect for policy in policies)
     windows: dict[tuple[Occasion, ...], None] = {}
@@ -282,16 +225,14 @@ def _moments(
     moments, many = distinct(tuple(effects), tuple(windows), at)
     if many > MOST_DATED:
         notes[f"of {many} first and last moments the weeks around {MOST_DATED} were tried"] = None
-    return list(moments)
+    if about is None:
+        return list(moments)
+    timed = [_timed(rule, verb) for rule in about]
+    cases = ((moment, case_of(verb, ANY_TARGET, ANYBODY, at=moment)) for moment in moments)
+    return [moment for moment, case in cases if any(all(holds(one, case) for one in clauses) for clauses in timed)]
 
 
-def _required(verb: Verb, named: Sequence[str]) -> dict[str, Any]:
-    """Return values for required parameters without a constraint; different ones for two of one type."""
-    required: dict[str, Any] = {}
-    for name in verb.types:
-        if name not in named and not optional(verb, name):
-            values = candidates(verb, name, ())
-            required[name] = next(
-                (value for value in values if value not in required.values()), values[0] if values else None
-            )
-    return required
+def _timed(rule: Rule, verb: Verb) -> list[Any]:
+    """Return the clauses of a rule about the time alone."""
+    clauses = (*rule.scope, *rule.conditions[verb.operation.name])
+    return [one for one in clauses if isinstance(one, EffectClause | TimeCondition)]

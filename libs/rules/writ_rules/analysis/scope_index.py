@@ -13,15 +13,16 @@ from writ_rules.engine.matching.index import indexed
 from writ_rules.engine.rules.rule import Rule
 
 AnyClause = TypeVar("AnyClause")
+Item = TypeVar("Item")
 Results = Mapping[AnyClause, bool | None]
 """Clauses that hold (true) or cannot be judged (None); those that fail are absent."""
 
 
 class ClauseResults(Generic[AnyClause]):
-    """Clauses to be judged for many cases."""
+    """Clauses to be judged for many cases, so that an index of a single one is worth while."""
 
     def __init__(self, clauses: Iterable[AnyClause]) -> None:
-        self._judged, self._indexes = indexed(tuple(dict.fromkeys(clauses)), lambda clause: clause)
+        self._judged, self._indexes = indexed(tuple(dict.fromkeys(clauses)), lambda clause: clause, few=0)
 
     def of(self, case: Case) -> dict[AnyClause, bool | None]:
         """Return the results of the clauses that don't fail. Two cases with equal results are the same to all."""
@@ -30,12 +31,12 @@ class ClauseResults(Generic[AnyClause]):
         return {clause: result for clause, result in held if result is not False}
 
 
-class CoveringRules:
+class CoveringRules(Generic[Item]):
     """Rules by the clauses of their scope, or of the part of it that `clauses_of` returns."""
 
-    def __init__(self, rules: Iterable[Rule], clauses_of: Callable[[Rule], Sequence[Any]]) -> None:
-        self._always: list[Rule] = []
-        self._by_first: dict[Any, list[tuple[Rule, Sequence[Any]]]] = {}
+    def __init__(self, rules: Iterable[Item], clauses_of: Callable[[Item], Sequence[Any]]) -> None:
+        self._always: list[Item] = []
+        self._by_first: dict[Any, list[tuple[Item, Sequence[Any]]]] = {}
         for rule in rules:
             first, *rest = clauses_of(rule) or (None,)
             if first is None:
@@ -43,7 +44,7 @@ class CoveringRules:
             else:
                 self._by_first.setdefault(first, []).append((rule, rest))
 
-    def among(self, results: Results[Any]) -> set[Rule]:
+    def among(self, results: Results[Any]) -> set[Item]:
         """Return the rules all of whose clauses hold."""
         return {*self._always, *self._holding(results)}
 
@@ -51,7 +52,7 @@ class CoveringRules:
         """Return whether there is such a rule."""
         return bool(self._always) or any(True for _ in self._holding(results))
 
-    def _holding(self, results: Results[Any]) -> Iterator[Rule]:
+    def _holding(self, results: Results[Any]) -> Iterator[Item]:
         for clause in results:
             for rule, rest in self._by_first.get(clause, ()):
                 if results[clause] and all(results.get(one) for one in rest):

@@ -59,7 +59,7 @@ def _by_parameter(rules: Sequence[RuleReading], verbs: Verbs) -> dict[tuple[str,
 def _both_match(one: RuleReading, other: RuleReading, verb: Verb, name: str) -> bool:
     """Return whether one request can match both rules, as far as is known: without an example the answer is no."""
     return (
-        _same_people_and_targets(one, other)
+        same_people_and_targets(one, other)
         and _same_time(one, other)
         and _same_facts(one, other)
         and all(
@@ -69,7 +69,8 @@ def _both_match(one: RuleReading, other: RuleReading, verb: Verb, name: str) -> 
     )
 
 
-def _same_people_and_targets(one: RuleReading, other: RuleReading) -> bool:
+def same_people_and_targets(one: RuleReading, other: RuleReading) -> bool:
+    """Return whether one request can be in both scopes, as far as is known."""
     if one.roles.isdisjoint(other.roles) and not (one.inherited or other.inherited):
         return False
     for key in ("users", "principal_kinds"):

@@ -162,6 +162,7 @@ def _parameter(verb: Verb, name: str, narrow: RuleReading, wide: RuleReading) ->
         and _denied(verb, name, one, other, deny=deny[1])
         and _pattern(known, one, other, deny=deny)
         and _items(one, other)
+        and _required_items(one, other)
         and (other.allowlist_source, other.max_age) in ((None, other.max_age), (one.allowlist_source, one.max_age))
     )
 
@@ -227,6 +228,14 @@ def _items(one: Constraint, other: Constraint) -> bool:
         return True
     wide, narrow = ({canonical(whole(value)) for value in present(each.allowed_items)} for each in (other, one))
     return one.allowed_items is not None and narrow <= wide
+
+
+def _required_items(one: Constraint, other: Constraint) -> bool:
+    """Return whether the narrower rule demands each item that the wider one demands."""
+    if other.required_items is None:
+        return True
+    wide, narrow = ({canonical(whole(value)) for value in present(each.required_items)} for each in (other, one))
+    return one.required_items is not None and narrow >= wide
 
 
 def _pattern(known: Domain, one: Constraint, other: Constraint, *, deny: tuple[bool, bool]) -> bool:

@@ -1,5 +1,6 @@
 """Lint of a policy by itself, in Cedar's terms: vacuous, shadowed, redundant and overridden rules, conflicting
-defaults, and unusable rules of emergencies and approval windows. `engine.lint` checks one key at a time.
+defaults, denials that dependencies go round, and unusable rules of emergencies and approval windows. `engine.lint`
+checks one key at a time.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,6 +13,7 @@ from writ_rules.engine.policy_file.groups import placed
 from writ_rules.engine.policy_file.times import instant
 from writ_rules.engine.verbs import verbs
 from writ_rules.lint.conflicts import conflicts
+from writ_rules.lint.dependencies import dependencies
 from writ_rules.lint.rule_pairs import MOST_COMPARED, covered, demand
 from writ_rules.lint.rule_reading import RuleReading, readings
 from writ_rules.lint.spellings import misspelled
@@ -51,6 +53,7 @@ def lint(
         *findings,
         *covered(rest, known, most_compared),
         *conflicts(rest, known),
+        *dependencies(rest, known, patterns),
         *_emergencies(file, every, rest),
         *_windows(every, rest),
     ]

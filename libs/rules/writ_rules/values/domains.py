@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta, Struct, structs
 
 from writ_contracts.parameters import defaults
-from writ_rules.engine.clauses.checks import Check, UnanswerableCheck, checks, whole
+from writ_rules.engine.clauses.checks import Check, UnanswerableCheck, checks, plain, whole
 from writ_rules.engine.policy_file.format import Constraint, present
 from writ_rules.engine.rules.lint import FITS, suited
 from writ_rules.engine.verbs import Verb
@@ -121,10 +121,21 @@ def accepted(verb: Verb, name: str, constraint: Constraint, *, deny: bool) -> tu
 def taken(hint: Any, values: Iterable[Any]) -> Iterator[Any]:
     """Yield the values a parameter of this type accepts, as it converts them: 1 for a float is 1.0."""
     for value in values:
-        try:
-            yield msgspec.to_builtins(msgspec.convert(whole(value), hint))
-        except msgspec.ValidationError:
-            continue
+        if not isinstance(value, str):
+            yield from _taken(hint, whole(value))
+        else:
+            yield from _taken_text(hint, value)
+
+
+def _taken(hint: Any, value: Any) -> tuple[Any, ...]:
+    try:
+        return (msgspec.to_builtins(msgspec.convert(value, hint)),)
+    except msgspec.ValidationError:
+        return ()
+
+
+_taken_text = lru_cache(maxsize=4096)(_taken)
+"""Texts are tried again for each of many rules."""
 
 
 def impossible(
@@ -142,7 +153,9 @@ def impossible(
     shortest, longest = lengths(known, constraint)
     if known.types <= SIZED and shortest > longest:
         return f"nothing is at least {_text_of(shortest)} and at most {_text_of(longest)} long"
-    return _no_text(verb, name, constraint, patterns, longest) if known.types == {"string"} else None
+    if known.types == {"string"}:
+        return _no_text(verb, name, constraint, patterns, longest)
+    return _no_list(constraint) if known.types == {"list"} else None
 
 
 def _no_text(verb: Verb, name: str, constraint: Constraint, patterns: PatternComparisons, longest: float) -> str | None:
@@ -156,6 +169,15 @@ def _no_text(verb: Verb, name: str, constraint: Constraint, patterns: PatternCom
     return None if needed <= longest else f"what fits the pattern is longer than {_text_of(longest)}"
 
 
+def _no_list(constraint: Constraint) -> str | None:
+    """Return the reason why no list has the required items and no others than the allowed ones."""
+    if constraint.allowed_items is None:
+        return None
+    allowed = set(map(plain, present(constraint.allowed_items)))
+    beyond = [item for item in present(constraint.required_items) if plain(item) not in allowed]
+    return f"allowed_items lacks '{beyond[0]}' of required_items" if beyond else None
+
+
 def bounds(known: Domain, constraint: Constraint) -> tuple[float, float]:
     """Return the least and the greatest value permitted by both."""
     least = known.least if constraint.min is None else max(known.least, constraint.min)
@@ -165,7 +187,7 @@ def bounds(known: Domain, constraint: Constraint) -> tuple[float, float]:
 
 def lengths(known: Domain, constraint: Constraint) -> tuple[float, float]:
     """Return the least and the greatest length permitted by both."""
-    shortest = known.shortest if constraint.min_length is None else max(known.shortest, constraint.min_length)
+    shortest = max(known.shortest, constraint.min_length or 0, len(set(map(plain, present(constraint.required_items)))))
     longest = known.longest if constraint.max_length is None else min(known.longest, constraint.max_length)
     return shortest, longest
 

@@ -9,7 +9,15 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from msgspec import Meta, Struct, UnsetType, json, structs
 
-from writ_rules.engine.clauses.checks import Check, ItemsCheck, LengthCheck, NumberLimit, PatternCheck, ValuesCheck
+from writ_rules.engine.clauses.checks import (
+    Check,
+    ItemsCheck,
+    LengthCheck,
+    NumberLimit,
+    PatternCheck,
+    RequiredItemsCheck,
+    ValuesCheck,
+)
 from writ_rules.engine.verbs import Verb
 from writ_rules.values import regexes
 from writ_rules.values.domains import taken
@@ -96,6 +104,9 @@ def suggestions(check: Check) -> Iterator[Any]:
                 yield int(value)
     elif isinstance(check, ItemsCheck):
         yield from ([], *([value] for value in suggestions(check.values)), list(suggestions(check.values)))
+    elif isinstance(check, RequiredItemsCheck):
+        items = [value for _, value in sorted(check.values, key=str)]
+        yield from ([], items, items[1:])
     elif isinstance(check, PatternCheck):
         yield from regexes.samples(check.pattern.text)
 

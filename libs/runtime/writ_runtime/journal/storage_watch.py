@@ -9,6 +9,7 @@ none succeeds, and the stream's leader answers a read. On a slow disk the read w
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from types import TracebackType
 
 from writ_bus.backoff import PATIENCE
@@ -27,6 +28,8 @@ ANSWERS = 0.5
 """Seconds in which the stream answers a read, if it answers at all."""
 CHECK_EVERY = 0.2
 PROBE = 2.0
+IDLE = 300.0
+"""Seconds without a stored write after which an idle probe is stored, so that a dead stream is known before its use."""
 PARAMS_KEY, RESULTS_KEY = "storage-probe", "writ.storage-probe"
 """The keys of probes, which no operation has."""
 
@@ -47,7 +50,8 @@ class StorageWatch:
     With a `probe`, which stores something harmless and bypasses `storing`, writes are refused at once until a probe is
     stored. Without one, as for a stream that keeps all it gets, each write is tried, for `UNANSWERED` seconds. The
     problem ends once the stream has stored anything, also late and from another writer, or with another start of the
-    server.
+    server. An `idle_probe`, which leaves nothing behind, is stored while there are no other writes: now and then, and
+    after one without an answer. With several copies that one ended too early to judge the stream.
     """
 
     def __init__(self, stream: str, bus: Bus, clock: Callable[[], float]) -> None:
@@ -66,7 +70,9 @@ class StorageWatch:
         self._last = 0
         """The last sequence of the stream when the problem began."""
         self._next_look = 0.0
+        self._probed = float("-inf")
         self.probe: Probe | None = None
+        self.idle_probe: Probe | None = None
         self.problem: str | None = None
         self.refused = 0
         self.since = 0.0
@@ -113,11 +119,17 @@ class StorageWatch:
         return Unreachable(problem_of(self.stream), code="not_stored")
 
     async def watch(self) -> None:
-        """Judge, until cancelled."""
+        """Judge, until cancelled. Raises what a probe raises, other than WritError."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                await self._judge(group)
+        except ExceptionGroup as errors:  # its own text names no cause
+            raise errors.exceptions[0] from None
+
+    async def _judge(self, group: asyncio.TaskGroup) -> None:
         while True:
             if not self._waiting and self.problem is None:  # idle: there is nothing to judge
-                self._begun.clear()
-                await self._begun.wait()
+                await self._next_write(group)
             self._see_server()
             left = UNANSWERED - self._silence()
             await asyncio.sleep(min(left, CHECK_EVERY) if left > 0 else CHECK_EVERY)
@@ -126,6 +138,26 @@ class StorageWatch:
                 await self._try(self.probe)
             elif self._silence() >= UNANSWERED or (self.problem is not None and time.monotonic() >= self._next_look):
                 await self._suspect()
+
+    async def _next_write(self, group: asyncio.TaskGroup) -> None:
+        """Wait for a write, at last for the idle probe."""
+        self._begun.clear()
+        if self.idle_probe is not None:
+            due = max(self._stored, self._probed) + IDLE if self._unanswered is None else self._probed + PROBE
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, due - time.monotonic())):
+                    await self._begun.wait()
+            if not self._begun.is_set():
+                self._probed = time.monotonic()
+                group.create_task(self._store_idle(self.idle_probe))
+        await self._begun.wait()
+
+    async def _store_idle(self, probe: Probe) -> None:
+        try:
+            async with self.storing():
+                await probe()
+        except WritError as error:
+            self._log.debug("storage.probe_not_stored", stream=self.stream, error=str(error))
 
     def _see_server(self) -> None:
         """Start the time again where there is no server, or another start: appends wait for it, and are sent again."""

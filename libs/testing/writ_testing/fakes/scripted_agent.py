@@ -90,7 +90,8 @@ class ScriptedAgent:
     async def finish(
         self, work: Dispatched, held: ClaimOutcome, full: dict[str, Any] | None = None, **how: Any
     ) -> Acknowledgement:
-        """Send a receipt for the operation."""
+        """Send a receipt for the operation. `full`: its whole output, if that is more than the recorded one."""
+        how.setdefault("output_bytes", len(canonical(full or how.get("output", {}))))
         message = ReceiptMessage(
             receipt=self.receipt_for(work, held, **how), principal=work.principal, full_output=full or {}
         )

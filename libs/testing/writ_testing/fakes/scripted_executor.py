@@ -98,6 +98,8 @@ class ScriptedExecutor:
         self.progress: list[Progress] = []
         self.silences: list[Progress] = []
         """Reports of silent hosts: a slow machine causes some."""
+        self.noted: list[Progress] = []
+        """Progress that is not for requesters."""
         self._changed = asyncio.Condition()
 
     async def serve(self) -> None:
@@ -334,7 +336,10 @@ class ScriptedExecutor:
 
     async def _progress(self, message: Message) -> None:
         progress = decode(message.data, Progress)
-        (self.silences if progress.silent else self.progress).append(progress)
+        if progress.for_requester:
+            (self.silences if progress.silent else self.progress).append(progress)
+        else:
+            self.noted.append(progress)
         await self._notify()
 
     async def _notify(self) -> None:

@@ -149,6 +149,7 @@ class BackendSuite:
         assert found.versions
         assert set(found.operations) | found.lacking.keys() == set(backend.operations)
         assert not set(found.operations) & found.lacking.keys()
+        assert found.fails.keys() <= found.lacking.keys()
         assert (task.target.id, "ok") in [(name, standing.reason) for name, standing in backend.target_health]
         assert not await host.changed(_id(10))
 

@@ -50,9 +50,10 @@ def _by_text(text: str, message: str) -> WritError:
     return Invalid(message, code="refused")
 
 
+NO_RIGHTS = "no_rights"
 _BY_STATUS: dict[int, tuple[type[WritError], str]] = {
     401: (Denied, "auth_failed"),
-    403: (Denied, "no_rights"),
+    403: (Denied, NO_RIGHTS),
     501: (Invalid, "unsupported"),
     UNREACHED: (Unreachable, "node_offline"),
 }

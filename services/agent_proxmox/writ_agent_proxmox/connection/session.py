@@ -36,7 +36,7 @@ _LOGGERS = ("proxmoxer", "proxmoxer.core", "proxmoxer.backends.https", "urllib3"
 class ApiSession:
     """One connection of one thread."""
 
-    def __init__(self, connection: ProxmoxConnection, token: ApiToken) -> None:
+    def __init__(self, connection: ProxmoxConnection, token: ApiToken, read_seconds: float = READ_SECONDS) -> None:
         for name in _LOGGERS:
             logging.getLogger(name).setLevel(logging.WARNING)
         backend = ProxmoxerBackend(
@@ -45,7 +45,7 @@ class ApiSession:
             token_name=token.name,
             token_value=token.secret,
             port=connection.port,
-            timeout=(connection.connect_timeout, READ_SECONDS),
+            timeout=(connection.connect_timeout, read_seconds),
         )
         self._where, self._secret = connection.where, token.secret
         self._base = backend.get_base_url()

@@ -16,7 +16,8 @@ from writ_agent_proxmox.operations.power import status_of
 from writ_agent_proxmox.operations.snapshots import guest_name
 from writ_agent_proxmox.settings import BackupStorage, backup_storage_of
 from writ_agent_proxmox.tasks.guests import Guest, Kind, all_guests, free_vmid, some_node
-from writ_agent_proxmox.tasks.work import GuestWork, TaskCall
+from writ_agent_proxmox.tasks.task_call import TaskCall
+from writ_agent_proxmox.tasks.work import GuestWork
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Target
 

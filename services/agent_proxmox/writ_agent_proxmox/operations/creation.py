@@ -9,7 +9,8 @@ from writ_agent.backends.port import ProbeResult
 from writ_agent_proxmox.operations.actions import Actions
 from writ_agent_proxmox.operations.power import baseline, power, reached, shown, status_of
 from writ_agent_proxmox.tasks.guests import Guest, all_guests, find_guest, free_vmid, some_node
-from writ_agent_proxmox.tasks.work import GuestWork, TaskCall
+from writ_agent_proxmox.tasks.task_call import TaskCall
+from writ_agent_proxmox.tasks.work import GuestWork
 from writ_contracts.errors import Invalid
 
 _CREATE = ("VM.Audit", "VM.Allocate", "VM.Clone", "VM.Config.CPU", "VM.Config.Memory", "VM.Config.Network")

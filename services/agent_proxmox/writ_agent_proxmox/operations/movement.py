@@ -9,7 +9,8 @@ from writ_agent_proxmox.operations.actions import Actions
 from writ_agent_proxmox.operations.creation import within
 from writ_agent_proxmox.operations.power import HA_PAUSE, baseline
 from writ_agent_proxmox.tasks.guests import Guest
-from writ_agent_proxmox.tasks.work import GuestWork, TaskCall
+from writ_agent_proxmox.tasks.task_call import TaskCall
+from writ_agent_proxmox.tasks.work import GuestWork
 from writ_contracts.errors import Invalid
 
 _SIZE = re.compile(r"(?:^|,)size=(?P<number>[0-9]+(?:\.[0-9]+)?)(?P<unit>[KMGT]?)(?:,|$)")

@@ -7,8 +7,9 @@ from typing import Any
 from writ_agent.backends.port import ProbeResult, TaskResult
 from writ_agent_proxmox.operations.actions import Actions, Run
 from writ_agent_proxmox.tasks.guests import Guest
+from writ_agent_proxmox.tasks.task_call import TaskCall
 from writ_agent_proxmox.tasks.upid import HA
-from writ_agent_proxmox.tasks.work import GuestWork, OperationEnded, TaskCall
+from writ_agent_proxmox.tasks.work import GuestWork, OperationEnded
 from writ_contracts.errors import WritError
 
 RESERVE = 10.0

@@ -7,7 +7,8 @@ from typing import Any
 from writ_agent.backends.port import ProbeResult
 from writ_agent_proxmox.operations.actions import Actions
 from writ_agent_proxmox.tasks.guests import Guest
-from writ_agent_proxmox.tasks.work import GuestWork, TaskCall
+from writ_agent_proxmox.tasks.task_call import TaskCall
+from writ_agent_proxmox.tasks.work import GuestWork
 from writ_contracts.errors import Invalid
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{1,39}")

@@ -10,13 +10,13 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any, cast
 
-from msgspec import Struct, field
 from msgspec.structs import replace
 
 from writ_agent.backends.port import Effect, Progress, Task, TaskResult
 from writ_agent_proxmox.connection.api import Api
 from writ_agent_proxmox.connection.replies import lock_in
 from writ_agent_proxmox.tasks.guests import Guest, all_guests, find_guest
+from writ_agent_proxmox.tasks.task_call import TaskCall
 from writ_agent_proxmox.tasks.task_notes import Note, Notes
 from writ_agent_proxmox.tasks.upid import TaskEnd, Upid, end_of, parse_upid, percent_of
 from writ_contracts.errors import Conflict, Invalid, TimedOut, Untrusted, WritError
@@ -45,21 +45,6 @@ class OperationEnded(Exception):
         self.done = done
 
 
-class TaskCall(Struct, frozen=True, kw_only=True):
-    """A call which starts a task of `type` and `id` on a node. `last`: no other follows. `at_once`: Proxmox may carry
-    it out without a task, and then replies with nothing.
-    """
-
-    method: str
-    path: tuple[object, ...]
-    node: str
-    type: tuple[str, ...]
-    id: str
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    last: bool = True
-    at_once: bool = False
-
-
 class GuestWork:
     """`task` on the API of its target."""
 
@@ -76,7 +61,7 @@ class GuestWork:
         self._abandoned = False
         self._until = time.monotonic() + task.timeout
         self._refused_since: float | None = None
-        self._unread = ""
+        self._waited, self._unread = False, ""
         """Why the present state of the task is not known; empty where it is."""
 
     @property
@@ -131,7 +116,8 @@ class GuestWork:
                 end = self._judged(end, lock)
                 self.completed = change.last and not self.is_managed
                 return end
-            self._progress("waits for a lock")
+            self._progress(f"waits for the lock of guest {change.id}" + (f" ({lock})" if lock else ""))
+            self._waited = True
             await self.pause(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
 
@@ -219,6 +205,7 @@ class GuestWork:
         except TimedOut as error:
             return await self._found(note, error)
         if reply is None and change.at_once:
+            self._accepted(note)
             return TaskEnd("ok")
         if reply == NOTHING_DONE:
             raise Conflict(f"the guest {change.id} is no longer on node {change.node}", code="guest_moved")
@@ -232,7 +219,13 @@ class GuestWork:
             raise OperationEnded(self._unknown(f"no reply, and no task of it is to be found: {error}", "no_reply"))
         return await self._followed(note, upid)
 
+    def _accepted(self, note: Note) -> None:
+        if self._waited:
+            self._waited = False
+            self._progress(f"guest {note.id} accepts the change")
+
     async def _followed(self, note: Note, upid: Upid) -> TaskEnd:
+        self._accepted(note)
         self.upids.append(upid.text)
         self.is_managed = upid.is_request
         await asyncio.to_thread(self._notes.write, self.task.operation_id, replace(note, upid=upid.text))
@@ -257,7 +250,10 @@ class GuestWork:
             return TaskEnd("unknown", f"its task can no longer be followed: {error}")
         except WritError as error:
             self._unread = f"its node does not report the task: {error}"
+            self._progress(self._worded(f"waits for node {upid.node}, which does not report the task: {error}"))
             return self._refused(error)
+        if self._unread:
+            self._progress(f"{upid.type} goes on")
         self._refused_since, self._unread = None, ""
         return end_of(status.get("exitstatus")) if status.get("status") == "stopped" else None
 

@@ -6,6 +6,7 @@ ssh-agent only where the configuration names it.
 
 import asyncio
 import math
+import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager, nullcontext
@@ -313,5 +314,8 @@ def _not_the_host(where: str, trusted: PinnedHostKeys | None) -> WritError:
 
 
 def _short(error: Exception) -> str:
-    text = error.reason if isinstance(error, asyncssh.Error) else getattr(error, "strerror", None) or str(error)
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        text = os.strerror(error.errno)  # asyncio's own text is "Connect call failed" for any reason
+    else:
+        text = error.reason if isinstance(error, asyncssh.Error) else getattr(error, "strerror", None) or str(error)
     return (text or type(error).__name__)[:200]

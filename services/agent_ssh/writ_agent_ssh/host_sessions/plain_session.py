@@ -7,7 +7,7 @@ nothing keeps a path beneath its roots.
 
 import asyncio
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
 from writ_agent_ssh.connection.link import SshLink
@@ -20,13 +20,14 @@ from writ_hostops.fields import Fields
 from writ_hostops.packages import dpkg, listing
 from writ_hostops.protocol import HostReply, failure, result, verdict
 from writ_hostops.systemd import command, judgement
-from writ_hostops.systemd.services import name_from, verb_of
+from writ_hostops.systemd.services import ANY_UNIT, name_from, verb_of
 from writ_hostops.systemd.unit import JobEnd, Unit, judged, own
 
 SERVICES = ("service_status", "service_start", "service_stop", "service_restart")
 OPERATIONS = frozenset({*SERVICES, "package_list", "list_services", "list_packages"})
 """The available operations and listings."""
 NO_PYTHON = "the host has no python3 (3.9 or newer)"
+NEEDS_PYTHON = f"{NO_PYTHON}; without it there is only {', '.join(sorted(OPERATIONS))}"
 _VERSION = re.compile(r"\d+(?:[.:+~-][0-9A-Za-z]+)*")
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 _NO_PROGRAM, _TIMED_OUT = (126, 127), 124
@@ -65,8 +66,7 @@ class PlainSession:
     ) -> HostMessage:
         """Carry out the request. Raises Invalid (`no_python`) for operations that need Python there."""
         if request["operation"] not in OPERATIONS and request["action"] != "survey":
-            known = ", ".join(sorted(OPERATIONS))
-            raise Invalid(f"{NO_PYTHON}; without it there is only {known}", code="no_python")
+            raise Invalid(NEEDS_PYTHON, code="no_python")
         self._next += 1
         tag, pending = self._next, _Request(self._link, self.boot_id, request, progress, self._lacking)
         self._running[tag] = pending
@@ -167,6 +167,7 @@ class _Request:
     async def _survey(self) -> HostReply:
         """Return the survey in the form of writ_hostops.survey."""
         versions, lacking = {}, dict(self._lacking)
+        fails = dict.fromkeys(lacking, ("no_python", NEEDS_PYTHON))
         for name, program, pattern in (("systemd", "systemctl", "service_*"), ("dpkg", "dpkg-query", "package_list")):
             ran = await run(self._link, [program, "--version"])
             if found := _VERSION.search(ran.out) if ran.status == 0 else None:
@@ -175,7 +176,18 @@ class _Request:
                 lacking[pattern] = f"{program} is missing, or does not print its version"
         if "systemd" in versions and (await self._systemctl(["is-system-running"])).out.strip() == "offline":
             lacking["service_*"] = "systemd does not run this host"
-        return HostReply(output={"versions": versions, "lacking": lacking})
+        fails.update(await self._failing(SERVICES, self._shown(ANY_UNIT)))
+        fails.update(await self._failing(("package_list",), self._dpkg()))
+        return HostReply(output={"versions": versions, "lacking": lacking, "fails": fails})
+
+    async def _failing(self, names: Collection[str], first: Awaitable[object]) -> dict[str, tuple[str, str]]:
+        """Return code and message of operations that cannot succeed, since their first step on the host does not."""
+        try:
+            await first
+        except HostError as error:
+            if error.code in ("unavailable", "tool_missing"):
+                return dict.fromkeys(names, (error.code, error.message))
+        return {}
 
     async def _change(self, verb: str, before: Unit) -> HostReply:
         self._progress(f"systemctl {verb} {before.id}")
@@ -199,9 +211,12 @@ class _Request:
         pattern, upgradable = listing.parse_arguments(self._parameters)
         if upgradable:
             raise HostError("unsupported", "the list of upgrades needs Python on the host")
-        ran = _there("dpkg-query", await run(self._link, dpkg.query(), self._seconds))
+        ran = await self._dpkg()
         found = dpkg.packages_of(ran.status, ran.out)
         return _names(listing.well(found)) if self._operation == "list_packages" else listing.listed(found, {}, pattern)
+
+    async def _dpkg(self) -> ProgramOutput:
+        return _there("dpkg-query", await run(self._link, dpkg.query(), self._seconds))
 
     async def _shown(self, name: str) -> Unit:
         ran = await self._systemctl(command.show(name))

@@ -38,11 +38,11 @@ class Settlement:
         self._in_touch = False
         self._certain: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
-    async def wait(self, until: float, probe: Probe) -> TaskResult:
+    async def wait(self, until: float, probe: Probe, replied: Callable[[], None]) -> TaskResult:
         """Return the outcome, at the latest at `until` (monotonic) or after `end`. Until then query the host
-        repeatedly.
+        repeatedly; `replied` is called with each reply.
         """
-        done = await self._settled(until, probe)
+        done = await self._settled(until, probe, replied)
         if not self._certain.done():
             self._certain.set_result(done.over)
         return done
@@ -62,13 +62,14 @@ class Settlement:
         async with asyncio.timeout(None if self._in_touch else SILENT_SECONDS):
             return await asyncio.shield(self._certain)
 
-    async def _settled(self, until: float, probe: Probe) -> TaskResult:
+    async def _settled(self, until: float, probe: Probe, replied: Callable[[], None]) -> TaskResult:
         reason = "the connection broke while it ran"
         while True:
             try:
                 self._in_touch = False
                 session = await self._responding_session()
                 self._in_touch = True
+                replied()
                 grace = self._grace
                 reply = await session.settle(
                     self._task.operation_id, self._task.attempt, end=grace is not None, grace=grace or 0.0

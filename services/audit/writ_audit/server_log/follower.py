@@ -12,6 +12,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from writ_audit.server_log.delegated_subjects import principal_of
 from writ_audit.server_log.file_times import to_monotonic, to_unix
 from writ_audit.server_log.followed_logs import FollowedLogs, UnjudgedLogin
 from writ_audit.server_log.key_owners import KeyOwners
@@ -27,7 +28,9 @@ from writ_runtime.logs import Log
 
 CHECK_EVERY = 0.25
 JUDGED_AFTER = 10.0
-"""Seconds until a failed login counts: clients with a new key try until NATS has read its configuration again."""
+"""Seconds until a failed login counts: clients with a new key try until NATS has read its configuration again. So long
+after a change NATS and a gateway may also differ on who has access.
+"""
 PAUSE = 0.02
 """Seconds between two reads of a log that grows fast, which bounds the time that they take."""
 SAVED_EVERY = 1.0
@@ -36,6 +39,8 @@ MOST_WAITING = 256
 UNKNOWN = "a key of nobody known here"
 NOT_LOOKED_UP = "a key that was not looked up, since so many are tried"
 _DID = {"publish": "publish on", "subscribe": "subscribe to", "reply": "name as reply subject"}
+_KIND_OF: dict[bool, SecurityKind] = {True: "authentication_failed", False: "permission_violation"}
+"""The kinds of violations, by whether the gateway's principal has lost access."""
 _log = Log("writ.audit")
 
 
@@ -65,6 +70,8 @@ class ServerLog:
         self._repeats = repeats(time.monotonic())
         self._late = LateReplies()
         self._waiting: OrderedDict[tuple[str, str], WaitingLogin] = OrderedDict()
+        self._by_gateways: list[tuple[Violation, str]] = []
+        """Violations of one read by gateways on subjects of a principal, before it is looked up."""
         self._skipped = 0
         self._saved_at = time.monotonic()
         self._problem = ""
@@ -87,14 +94,20 @@ class ServerLog:
             return
         try:
             await _save_whole(self._tail.save, self._unjudged())  # so that the next process knows where this one began
+            await asyncio.to_thread(self._owners.read)
             while True:
                 more = await self._read(self._tail)
-                await self._judge_logins(files_changed=self._owners.has_changed(time.monotonic()))
+                files_changed = self._owners.has_changed(time.monotonic())
+                if self._by_gateways:
+                    await asyncio.to_thread(self._owners.read)
+                    self._judge_gateways()
+                await self._judge_logins(files_changed=files_changed)
                 self._record_left_out()
                 if time.monotonic() - self._saved_at >= SAVED_EVERY:
                     await self._save(self._tail)
                 await asyncio.sleep(PAUSE if more else CHECK_EVERY)
         finally:
+            self._judge_gateways()
             if not self._security.waits:
                 self._tail.save(self._unjudged())
             self._tail.close()
@@ -171,16 +184,38 @@ class ServerLog:
         owner = account_owner(violation.account)
         if owner.answers and self._late.is_late(violation):
             return
-        self._count("permission_violation")
+        sent_for = principal_of(violation) if owner.gateway else None
+        if sent_for is not None:
+            self._by_gateways.append((violation, sent_for))
+        else:
+            self._record_violation(violation)
+
+    def _judge_gateways(self) -> None:
+        """Record violations by gateways; those for a principal of the gateway as refusals of that principal."""
+        too_early = self._owners.access_changed_since(time.monotonic() - JUDGED_AFTER)
+        for violation, principal in self._by_gateways:
+            serves = self._owners.gateways.get(principal) == account_owner(violation.account).principal
+            if serves and too_early:
+                self._count(_KIND_OF[True])
+                _log.info("gateway.too_early", principal=principal, subject=violation.subject)
+            else:
+                self._record_violation(violation, principal, lost_access=serves)
+        self._by_gateways.clear()
+
+    def _record_violation(self, violation: Violation, sent_for: str = "", *, lost_access: bool = False) -> None:
+        """Record it. `lost_access`: of a gateway for its own principal `sent_for`, which is disabled or removed."""
+        owner, kind = account_owner(violation.account), _KIND_OF[lost_access]
+        self._count(kind)
+        why = f"for principal {sent_for}, which has no access now: it is disabled, say " if lost_access else ""
         detail = (
-            f'NATS refused {owner.text} to {_DID[violation.verb]} "{violation.subject}" (key {violation.key}, '
+            f'NATS refused {owner.text} to {_DID[violation.verb]} "{violation.subject}" {why}(key {violation.key}, '
             f'{violation.connection} from {violation.host}, client "{violation.client}")'
         )
         refused = LoggedRefusal(
-            kind="permission_violation",
-            sender=violation.account,
+            kind=kind,
+            sender=f"{violation.account} {sent_for}" if lost_access else violation.account,
             detail=detail,
-            principal=owner.principal,
+            principal=sent_for if lost_access else owner.principal,
             pool=owner.pool,
             proven=True,
         )

@@ -8,6 +8,7 @@ from msgspec import Struct
 from writ_audit.server_log.file_times import to_monotonic
 from writ_contracts.errors import ConfigError
 from writ_contracts.installation.account_names import AccountOwner
+from writ_documents.principal_changes import CHANGES
 from writ_documents.readers import read_agents, read_principals
 from writ_runtime.files.watched_file import Stamp, stamp
 from writ_runtime.logs import Log
@@ -29,11 +30,15 @@ class KeyOwners:
 
     def __init__(self, principals: Path | None, agents: Path | None, server_config: Path | None) -> None:
         """`server_config`: of NATS, which names the keys of sessions, tokens and links, too."""
-        pairs = ((principals, _principals), (agents, _agents), (server_config, _nobody))
+        self.gateways: Mapping[str, str] = {}
+        """The gateways of principals, also of disabled ones, by principals.yaml as it was last read."""
+        pairs = ((principals, self._principals), (agents, _agents), (server_config, _nobody))
         self._files = [KeyFile(path=path, owners=owners) for path, owners in pairs if path is not None]
         self._known: dict[Path, tuple[Stamp | None, dict[str, AccountOwner]]] = {}
-        self._stamps = {one.path: stamp(one.path) for one in self._files}
-        self._changed = {one.path: at for one in self._files if (at := _changed_at(one.path)) is not None}
+        self._of_access = {path for path in (principals, agents and agents.with_name(CHANGES)) if path is not None}
+        watched = self._of_access.union(one.path for one in self._files)
+        self._stamps = {path: stamp(path) for path in watched}
+        self._changed = {path: at for path in watched if (at := _changed_at(path)) is not None}
 
     def has_changed(self, now: float) -> bool:
         """Return whether a file has changed since the last call."""
@@ -42,16 +47,26 @@ class KeyOwners:
         self._changed.update(dict.fromkeys(changed, now))
         return bool(changed)
 
+    def access_changed_since(self, at: float) -> bool:
+        """Return whether a file by which principals have access was seen to change after this time."""
+        return any(self._changed.get(path, at - 1) >= at for path in self._of_access)
+
     def owner(self, key: str) -> AccountOwner | None:
         """Return the owner of a key, or None if the files name none."""
         return next((found for one in self._files if (found := self._owners(one).get(key))), None)
+
+    def read(self) -> None:
+        """Read the files that have changed."""
+        for one in self._files:
+            self._owners(one)
 
     def admitted(self, tried: Mapping[str, float]) -> set[str]:
         """Return the keys that a file names which was seen to change after this time: NATS may not have read it when
         the key was tried.
         """
         found = set[str]()
-        for path, changed in self._changed.items():
+        for path in [one.path for one in self._files if one.path in self._changed]:
+            changed = self._changed[path]
             content = _content(path)
             found.update(key for key, after in tried.items() if changed >= after and key.encode() in content)
         return found
@@ -67,6 +82,11 @@ class KeyOwners:
             self._known[file.path] = (now, owners)
         return owners
 
+    def _principals(self, path: Path) -> dict[str, AccountOwner]:
+        known = read_principals(path).principals
+        self.gateways = {one.id: one.via for one in known if one.via is not None}
+        return {one.key: AccountOwner(text=f"principal {one.id}", principal=one.id) for one in known}
+
 
 def _changed_at(path: Path) -> float | None:
     """Return when the file changed, on the monotonic clock; None where there is none."""
@@ -74,11 +94,6 @@ def _changed_at(path: Path) -> float | None:
         return to_monotonic(path.stat().st_mtime)
     except OSError:
         return None
-
-
-def _principals(path: Path) -> dict[str, AccountOwner]:
-    known = read_principals(path).principals
-    return {one.key: AccountOwner(text=f"principal {one.id}", principal=one.id) for one in known}
 
 
 def _agents(path: Path) -> dict[str, AccountOwner]:

@@ -5,12 +5,13 @@ while: it was suspended, stopped, or starved of CPU.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from msgspec import Struct
 
 from writ_contracts.agents import Heartbeat
 from writ_contracts.plugins import PluginDigests
+from writ_contracts.target_tests import SurveyedTarget
 from writ_contracts.version import LEVEL
 from writ_runtime.logs import Log
 from writ_runtime.sender_warnings import SenderWarnings
@@ -29,6 +30,7 @@ class LastHeartbeat(Struct, frozen=True):
 
     heartbeat: Heartbeat
     at: float
+    tested: Mapping[str, SurveyedTarget]
 
 
 def other_builds(agents: Iterable[Heartbeat], own: PluginDigests) -> list[str]:
@@ -82,7 +84,7 @@ class AgentPresence:
         if heartbeat.leaving:
             self._latest[pool].pop(instance, None)
         elif instance in self._latest[pool] or len(self.agents(pool)) < MOST_INSTANCES:
-            self._latest[pool][instance] = LastHeartbeat(heartbeat, now)
+            self._latest[pool][instance] = LastHeartbeat(heartbeat, now, {one.target: one for one in heartbeat.tested})
         else:
             self._warnings.warning("presence.too_many_instances", pool, instance=instance)
         self._name(heartbeat.pool, heartbeat.running, now)
@@ -147,6 +149,12 @@ class AgentPresence:
     def agents(self, pool: str) -> list[Heartbeat]:
         """Return the instances of a pool with a heartbeat within a lease."""
         return [last.heartbeat for last in self._alive(pool)]
+
+    def tests_of(self, pool: str, target: str) -> Iterator[tuple[Heartbeat, SurveyedTarget, float]]:
+        """Yield the last test of the target by each live agent of the pool, its heartbeat, and the seconds since."""
+        for last in self._alive(pool):
+            if (test := last.tested.get(target)) is not None:
+                yield last.heartbeat, test, max(test.age, 0.0) + self._now() - last.at
 
     def all_agents(self) -> list[Heartbeat]:
         """Return the instances of all pools with a heartbeat within a lease."""

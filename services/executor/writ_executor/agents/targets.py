@@ -8,6 +8,7 @@ from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Inventory, Target
 from writ_contracts.operations import Catalogue, Operation, has_operation
 from writ_contracts.requests import TargetView
+from writ_executor.agents.host_lacks import HostLacks
 from writ_executor.agents.presence import AgentPresence
 from writ_runtime.files.watched_file import WatchedFile
 
@@ -18,10 +19,13 @@ SETTLING = 5.0
 class Targets:
     """Targets by id, from a file which may change at any time. Policy has its own copy, which decides."""
 
-    def __init__(self, inventory: WatchedFile[Inventory], catalogue: Catalogue, presence: AgentPresence) -> None:
+    def __init__(
+        self, inventory: WatchedFile[Inventory], catalogue: Catalogue, presence: AgentPresence, lacks: HostLacks
+    ) -> None:
         self._inventory = inventory
         self._catalogue = catalogue
         self._presence = presence
+        self._lacks = lacks
         self._made_of: Inventory | None = None
         self._by_id: dict[str, Target] = {}
         self._before: dict[str, Target] = {}
@@ -100,12 +104,15 @@ class Targets:
     def _view(self, target: Target) -> TargetView:
         announced = self._announced(target.pool)
         offered = (name for name, item in self._catalogue.items() if has_operation(target, item))
+        operations = sorted(name for name in offered if announced is None or name in announced)
+        lacking = self._lacks.failures(target)
         return TargetView(
             id=target.id,
             role=target.role,
             backend=target.backend,
             pool=target.pool,
             tags=target.tags,
-            operations=sorted(name for name in offered if announced is None or name in announced),
+            operations=operations,
             agents=len(self._presence.agents(target.pool)),
+            lacking={name: lacking[name] for name in operations if name in lacking},
         )

@@ -3,14 +3,17 @@
 Policy decides on each like on any other. Its effect is an event in the journal and nothing else.
 """
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Literal
 
 from msgspec import structs
 
 from writ_contracts import subjects
 from writ_contracts.errors import Conflict, Invalid, WritError
 from writ_contracts.ids import WRIT_TARGET
-from writ_contracts.journal import CancelRequested, Requested, Started
+from writ_contracts.journal import CancelRequested, Finished, Requested, Resolved, Started
 from writ_contracts.life import AcceptedLife, CancellingLife, ControlLife, GrantedLife, Life, State, is_open
 from writ_contracts.policy.stops import Reach
 from writ_contracts.signing import Signed
@@ -40,6 +43,8 @@ SESSIONS = ("session_open", "session_end")
 """Those that NATS has to follow, too."""
 NAMED = ("stop_id", "emergency_id", "window_id", "session_id")
 RUNNING = (State.STARTED, State.CANCELLING)
+RECEIPT_SECONDS, RECEIPT_PAUSE = 2.0, 0.05
+"""Time for the receipt of an operation that its agent ended just before the cancel."""
 MOST_RUNNING = 500
 """Ids in the output of a stop, which has to fit into one event."""
 Carry = Callable[[Requested], Awaitable[ControlOutcome]]
@@ -206,12 +211,42 @@ class ControlOperations:
             result = await self._cancels.request(life)
         except WritError as error:
             return _not_confirmed(victim, f"its agent has not replied yet ({error})")
+        if result == "stopped":
+            return ControlOutcome(output={"result": result})
+        if (by_end := _by_end(await self._soon_ended(victim))) is not None:
+            return by_end
         if result == "not_running":
-            now = await self._lives.fresh(victim.principal, victim.operation_id)
-            return _not_confirmed(victim, "its agent does not run this operation") if now.open else _ended(now)
-        if result != "stopped":
-            return _not_confirmed(victim, "if the host has begun it, a process of it may still run")
-        return ControlOutcome(output={"result": result})
+            return _not_confirmed(victim, "its agent does not run this operation")
+        return _not_confirmed(victim, "if the host has begun it, a process of it may still run")
+
+    async def _soon_ended(self, victim: Requested) -> Life:
+        """Return the operation, once it has ended or the time for its receipt is over: an agent that has just ended it
+        confirms no stop, and its receipt is on the way.
+        """
+        deadline = time.monotonic() + RECEIPT_SECONDS
+        while (life := await self._lives.find(victim.principal, victim.operation_id)).open:
+            if time.monotonic() > deadline:
+                break
+            await asyncio.sleep(RECEIPT_PAUSE)
+        return life
+
+    async def resolve_cancel(self, life: AcceptedLife) -> None:
+        """Record the outcome of an unconfirmed cancel, if the outcome of its operation is known by now."""
+        requested = life.requested
+        _, victim = await self._lives.find_any(str(requested.effective["operation_id"]))
+        known = _by_end(victim)
+        if known is None or known.outcome == "unknown":
+            return
+        event = Resolved(
+            **self._recorder.stamp(requested.correlation_id),
+            operation_id=requested.operation_id,
+            outcome=known.outcome,
+            how=_how_known(victim),
+            code=known.code,
+            message=known.message,
+            output=known.output,
+        )
+        await self._outcomes.resolve(life, event)
 
     def _cancel_event(self, requested: Requested, victim: Requested) -> CancelRequested:
         return CancelRequested(
@@ -223,6 +258,19 @@ class ControlOperations:
             parameters=requested.effective,
             parameters_key=self._vault.keys_of(requested).parameters,
         )
+
+
+def _how_known(victim: Life) -> Literal["receipt", "probe"]:
+    """Return the source of the operation's outcome."""
+    end = victim.end
+    return "probe" if isinstance(end, Finished | Resolved) and end.probe is not None else "receipt"
+
+
+def _by_end(victim: Life) -> ControlOutcome | None:
+    """Return the outcome of a cancel that was sent to the agent; None while that of its operation is not known."""
+    if victim.open or victim.outcome in (None, "unknown"):
+        return None
+    return ControlOutcome(output={"result": "stopped"}) if victim.outcome == "cancelled" else _ended(victim)
 
 
 def _ended(life: Life) -> ControlOutcome:

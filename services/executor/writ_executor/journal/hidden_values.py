@@ -5,7 +5,6 @@ id>.<digest of the preview>`; `WRIT_RESULTS` has outputs under `<principal>.<ope
 """
 
 import sys
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -39,8 +38,7 @@ MOST_SHOWN = 1_800_000
 """Bytes as JSON of an output in a reply: the server takes messages of 2 MB."""
 MOST_RECENT, RECENT_SECONDS = 16 * 1024 * 1024, 30.0
 """Parameters stored a moment ago, which need not be read back: most are claimed at once."""
-MOST_UNKEPT = 1_000
-NOT_KEPT = "NATS stored nothing when the operation ended, so its whole output is lost"
+NOT_KEPT = "the whole output is not kept: NATS did not store it, or has it no more"
 EXPANSION = 40
 """Bytes of memory for each byte of JSON, at most: `{"":0},` takes 256."""
 
@@ -72,8 +70,6 @@ class Vault:
         self._keys = keys
         self._recent: RecentValues[HiddenParameters] = RecentValues(MOST_RECENT, RECENT_SECONDS)
         self.all_read_attached = all_read_attached
-        self._unkept: OrderedDict[str, None] = OrderedDict()
-        """The latest operations whose output could not be kept here."""
 
     def new_keys(self, operation_id: str) -> OperationKeys:
         """Return the keys for the digests of an operation that is not recorded yet."""
@@ -217,13 +213,10 @@ class Vault:
             if error.code != "not_stored":
                 raise
             _log.error("result.not_kept", place=place, error=str(error), effect="the operation ends without it")
-            self._unkept[place] = None
-            if len(self._unkept) > MOST_UNKEPT:
-                self._unkept.popitem(last=False)
 
-    def has_lost(self, principal: str, operation_id: str) -> bool:
-        """Return whether the operation's output could not be kept by this replica."""
-        return f"{principal}.{operation_id}" in self._unkept
+    async def has_result(self, principal: str, operation_id: str) -> bool:
+        """Return whether something is kept as the output of this operation, also what is not shown."""
+        return await self._bus.results.get(f"{principal}.{operation_id}") is not None
 
     def _encrypt(self, plain: bytes) -> bytes:
         fast = len(plain) >= LARGE and self.all_read_attached()

@@ -25,10 +25,11 @@ from writ_contracts.journal import (
     OperationEvent,
     Requested,
 )
-from writ_contracts.life import AcceptedLife, L, Life, State, apply, is_open
+from writ_contracts.life import AcceptedLife, L, Life, apply, is_open
 from writ_contracts.subjects import LIMITS, control_event, parse_event, target_lock
 from writ_contracts.wire import decode_event, detached_event, event_of
 from writ_executor.journal.lines import HOLDING, OperationLine, changes, limit_of, lines_of
+from writ_executor.journal.resolvable import may_be_resolved
 from writ_executor.journal.usage import Owner, OwnerUsage
 
 RECENTLY_ENDED = 512
@@ -234,7 +235,7 @@ class Index:
             self.principals.ended(principal, operation_id)
             self.pools.ended(requested.pool if requested else "", operation_id)
             self._unknown.pop(operation_id, None)
-            if isinstance(life, AcceptedLife) and life.state is State.UNKNOWN:
+            if isinstance(life, AcceptedLife) and may_be_resolved(life):
                 _remember(self._unknown, operation_id, life, MOST_UNKNOWN)
             else:
                 _remember(self._ended, operation_id, life, RECENTLY_ENDED)

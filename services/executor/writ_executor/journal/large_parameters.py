@@ -7,6 +7,8 @@ from typing import Any
 from msgspec import Raw, Struct
 
 from writ_contracts.large_texts import large_texts, texts_as_bytes, written_texts
+from writ_contracts.requests import MAX_REQUEST_BYTES
+from writ_contracts.wire import check_json_size
 from writ_trust.digests import text_digest
 from writ_trust.sealing import encrypt_once
 
@@ -22,9 +24,12 @@ class EncryptedTexts(Struct, frozen=True, kw_only=True):
 class LargeParameters:
     """The large texts of one request."""
 
-    def __init__(self, key: str, parameters: Mapping[str, Any]) -> None:
-        """`key`: that of the digests of its parameters."""
+    def __init__(self, key: str, parameters: Mapping[str, Any], others: int = 0) -> None:
+        """`key`: that of the digests of its parameters. `others`: the size as JSON of the rest of a request in
+        MessagePack; 0 if the size of the whole is checked.
+        """
         self._key = key
+        self._others = others
         self.texts = large_texts(parameters)
 
     @cached_property
@@ -36,6 +41,16 @@ class LargeParameters:
     def written(self) -> dict[str, Raw]:
         """Return each as JSON by name."""
         return written_texts(self.texts)
+
+    def check_size(self, *, keep: bool) -> None:
+        """Raises Invalid if the request is too large as JSON: the texts travel on in that form, if policy or an agent
+        needs them so. `keep`: policy does, so they are written once.
+        """
+        if not self._others:
+            return
+        written = self.written if keep else written_texts(self.texts)
+        check_json_size(self._others + sum(len(bytes(text)) for text in written.values()), MAX_REQUEST_BYTES)
+        self._others = 0
 
     @cached_property
     def encrypted(self) -> EncryptedTexts:

@@ -18,7 +18,8 @@ _log = Log("writ.storage")
 
 
 class StorageProbes:
-    """Give each watch its probe. The journal's is the record of refusals itself; a store's is a tiny value.
+    """Give each watch its probe. The journal's is the record of refusals itself; a store's is a tiny value, also while
+    nothing else is written.
 
     The stream of policy versions keeps all it gets, so it has none.
     """
@@ -31,6 +32,8 @@ class StorageProbes:
         journal.probe = partial(self._record_refusals, journal)
         params.probe = partial(self._store, params, stores.params, PARAMS_KEY)
         results.probe = partial(self._store, results, stores.results, RESULTS_KEY)
+        params.idle_probe = partial(stores.params.put, PARAMS_KEY, b"", ttl=KEPT_SECONDS)
+        results.idle_probe = partial(stores.results.put, RESULTS_KEY, b"", ttl=KEPT_SECONDS)
 
     async def _store(self, watch: StorageWatch, store: Store, key: str) -> None:
         await store.put(key, b"", ttl=KEPT_SECONDS)

@@ -7,6 +7,7 @@ from typing import TypeVar, get_args
 
 from msgspec import Raw, Struct, field, structs
 
+from writ_bus.errors import BusRefused
 from writ_bus.port import Bus
 from writ_contracts import subjects
 from writ_contracts.decisions import (
@@ -123,6 +124,10 @@ class PolicyClient:
             look_key=request.look_key or "",
         )
 
+    def leaves_out_texts(self) -> bool:
+        """Return whether policy is asked to decide without large texts: it has not had to read one of late."""
+        return time.monotonic() >= self._texts_needed + REMEMBERED
+
     def expect(self, subject: Subject, effective: Mapping[str, object], texts: LargeParameters) -> None:
         """Compute what is needed to check a decision on these effective parameters, before it is here."""
         self._effective.expect(subject, effective, texts)
@@ -187,7 +192,7 @@ class PolicyClient:
     async def _request_decision(
         self, request: DecideRequest, texts: LargeParameters | None, by_digest: Collection[str]
     ) -> DecideReply:
-        if texts and by_digest and time.monotonic() >= self._texts_needed + REMEMBERED:
+        if texts and by_digest and self.leaves_out_texts():
             subject = self._effective.left_out(request.subject, by_digest, texts.digests)
             shorter = structs.replace(request, subject=subject)
             try:
@@ -196,6 +201,8 @@ class PolicyClient:
                 if error.code != TEXTS_NEEDED:
                     raise
                 self._texts_needed = time.monotonic()
+        if texts:
+            texts.check_size(keep=True)
         written = texts.written if texts else NOTHING_WRITTEN
         return await self._send_with_facts(subjects.POLICY_DECIDE, request, DecideReply, written)
 
@@ -251,6 +258,10 @@ class PolicyClient:
             except (TimedOut, Unreachable) as error:
                 self._silent = (time.monotonic(), str(error))
                 raise
+            except BusRefused as error:
+                if error.code != "oversize":
+                    raise
+                raise Invalid(f"too large for policy: {error}", code=error.code) from error
             self._silent = None
             return decode(reply.data, kind)
 

@@ -50,6 +50,16 @@ class DecodedAttempt(Attempt, frozen=True, kw_only=True):
     """For the operation's digests, also those that are recorded later: the key in use may be another by then."""
     texts: LargeParameters
 
+    def unsigned_texts(self, definition: Operation) -> list[str]:
+        """Return the large texts that nobody signed and that policy need not read, unless a rule constrains them."""
+        if self.request.statement is not None:
+            return []
+        return [name for name in definition.by_digest if name in self.texts.texts]
+
+    def is_unsigned(self, definition: Operation | None) -> bool:
+        """Return whether these are all of its large texts."""
+        return definition is not None and len(self.unsigned_texts(definition)) == len(self.texts.texts)
+
     def with_fingerprint(self) -> Self:
         """Return the attempt with its fingerprint, which takes a millisecond for a large one."""
         if self.fingerprint:
@@ -72,12 +82,6 @@ class CheckedAttempt(DecodedAttempt, frozen=True, kw_only=True):
 
     definition: Operation
     parameters: dict[str, Any]
-
-    def unsigned_texts(self) -> list[str]:
-        """Return the large texts that nobody signed and that policy need not read, unless a rule constrains them."""
-        if self.request.statement is not None:
-            return []
-        return [name for name in self.definition.by_digest if name in self.texts.texts]
 
     def recorded(self, detail: AuditDetail) -> dict[str, Any]:
         shown, hidden = detail.refused(self.definition, self.parameters)
@@ -117,6 +121,12 @@ def claimed_target(message: Message) -> str:
         return ""
 
 
+def read_request(message: Message) -> tuple[Request, int]:
+    """Return the request, and the size of its rest for `LargeParameters`. Raises Invalid."""
+    content_type = message.headers.get("Content-Type", wire.JSON)
+    return wire.decode_packed(message.data, Request, content_type=content_type, limit=MAX_REQUEST_BYTES)
+
+
 def fingerprint(keys: OperationKeys, operation: str, request: Request, digests: Mapping[str, str]) -> str:
     """Return the digest of the request, valid or not: the idempotency key of a refused request is used up as well.
     `digests`: those of its large texts.
@@ -127,7 +137,7 @@ def fingerprint(keys: OperationKeys, operation: str, request: Request, digests: 
         raise Invalid("nested too deeply") from error
 
 
-def decoded(attempt: Attempt, request: Request, keys: OperationKeys) -> DecodedAttempt:
+def decoded(attempt: Attempt, request: Request, keys: OperationKeys, others: int) -> DecodedAttempt:
     """Return the next stage of the attempt. The id is the one chosen by the idempotency key.
 
     A large request gets its fingerprint later, while policy decides. Raises Invalid if it is nested too deeply.
@@ -138,7 +148,7 @@ def decoded(attempt: Attempt, request: Request, keys: OperationKeys) -> DecodedA
         "correlation_id": request.correlation_id or attempt.correlation_id,
         "target": request.target,
     }
-    texts = LargeParameters(keys.parameters, request.parameters)
+    texts = LargeParameters(keys.parameters, request.parameters, others)
     read = DecodedAttempt(**fields, request=request, keys=keys, texts=texts)
     return read if texts.texts and _is_flat(request.parameters) else read.with_fingerprint()
 

@@ -10,15 +10,13 @@ from msgspec import structs
 
 from writ_bus import tasks
 from writ_bus.port import Message
-from writ_contracts import wire
 from writ_contracts.decisions import DecideRequest, Subject
 from writ_contracts.errors import Conflict, Invalid, Unreachable, Untrusted
-from writ_contracts.failures import failure_of
 from writ_contracts.inventory import WRIT, Target
 from writ_contracts.journal import Refused, Requested
 from writ_contracts.life import Life, is_open
 from writ_contracts.operations import Catalogue
-from writ_contracts.requests import MAX_REQUEST_BYTES, Failure, Request, RequestReply
+from writ_contracts.requests import Failure, RequestReply
 from writ_contracts.subjects import parse_request, printable
 from writ_executor.admission.admission import Admission
 from writ_executor.agents.targets import Targets
@@ -40,11 +38,12 @@ from writ_executor.requests.attempt import (
     claimed_target,
     decoded,
     new_attempt,
+    read_request,
 )
 from writ_executor.requests.denials import denial_of
 from writ_executor.requests.early_storage import EarlyCopy, EarlyStorage
 from writ_executor.requests.screening import RequestScreening
-from writ_executor.requests.views import reply_of, verdict
+from writ_executor.requests.views import reply_of, verdict, with_problems
 from writ_executor.rounds.accepted_operations import AcceptedOperations
 from writ_executor.steps.dispatch import Dispatcher
 from writ_executor.steps.parameter_retention import seconds_kept
@@ -118,34 +117,39 @@ class RequestEndpoint:
             await self._recorder.security_of(error, attempt.operation_id, attempt.principal, attempt.correlation_id)
             raise
         except Unreachable as error:
-            return await self._was_before(attempt, error)
+            earlier = await self._was_before(attempt, error)
+            if earlier is None:
+                raise
+            return earlier
         except Invalid as error:
             if attempt is received:
                 attempt = structs.replace(attempt, target=claimed_target(message))
             return await self._refuse(attempt, error)
 
     def _decode(self, attempt: Attempt, message: Message) -> DecodedAttempt:
-        content_type = message.headers.get("Content-Type", wire.JSON)
-        request = wire.decode(message.data, Request, content_type=content_type, limit=MAX_REQUEST_BYTES)
+        request, others = read_request(message)
         request = structs.replace(request, dry_run=self._screening.dry(request.dry_run))
         keys = self._vault.new_keys(chosen_id(attempt, request))
-        return decoded(attempt, request, keys)
+        read = decoded(attempt, request, keys, others)
+        if not (self._policy.leaves_out_texts() and read.is_unsigned(self._catalogue.get(attempt.operation))):
+            read.texts.check_size(keep=True)
+        return read
 
     def _earlier(self, attempt: DecodedAttempt) -> RequestReply | None:
         """Return the answer to an identical earlier request, if its operation is known without reading the journal."""
         life = self._lives.known(attempt.operation_id)
         return None if life is None else self._again(attempt.with_fingerprint(), life)
 
-    async def _was_before(self, attempt: Attempt, error: Unreachable) -> RequestReply:
-        """Return the answer to an identical earlier request. Raises the error if there is none, or if it is not that
+    async def _was_before(self, attempt: Attempt, error: Unreachable) -> RequestReply | None:
+        """Return the answer to an identical earlier request. None if there is none, or if the error is not that
         something could not be stored: an earlier request needs nothing stored.
         """
         if error.code != "not_stored" or not isinstance(attempt, DecodedAttempt):
-            raise error
+            return None
         try:
             life = await self._lives.fresh(attempt.principal, attempt.operation_id)
         except Invalid:  # there is none
-            raise error from None
+            return None
         return self._again(attempt.with_fingerprint(), life)
 
     def _again(self, attempt: Attempt, life: Life) -> RequestReply:
@@ -207,7 +211,7 @@ class RequestEndpoint:
         """Return policy's decision, and the attempt with its fingerprint. Large parameters are stored meanwhile."""
         if not attempt.texts.texts:
             return await self._policy.decide(question), attempt
-        asking = self._policy.decide(question, attempt.texts, attempt.unsigned_texts())
+        asking = self._policy.decide(question, attempt.texts, attempt.unsigned_texts(attempt.definition))
         deciding = tasks.start(asking, "decide")
         try:
             await asyncio.sleep(0)  # the question is sent
@@ -221,6 +225,7 @@ class RequestEndpoint:
             return await deciding, fingerprinted
         finally:
             deciding.cancel()
+            del deciding  # its error has a traceback with this frame: the cycle would keep the texts
 
     async def _accept(
         self, attempt: CheckedAttempt, decided: CheckedDecision, prepared: PreparedParameters, early: EarlyCopy
@@ -233,6 +238,7 @@ class RequestEndpoint:
             event = structs.replace(event, hidden_bytes=prepared.encrypt().plain_bytes)
         event = self._dispatcher.at_once(event)
         await self._dispatcher.give_notice(event)
+        attempt.texts.check_size(keep=False)  # while they are stored: it may take a millisecond
         keep = seconds_kept(decided.decision, event.timeout, self._config)
         stored = await early.lasts(keep)
         with self._admission.reserve(event, control=definition.control):
@@ -339,12 +345,3 @@ class RequestEndpoint:
             "fingerprint": attempt.fingerprint,
             **attempt.recorded(self._audit_detail),
         }
-
-
-def with_problems(answered: RequestReply, error: Invalid) -> RequestReply:
-    """Return the answer with the problems of the sent document. Its author reads them; the journal does not hold
-    them.
-    """
-    if answered.error is None or not error.problems:
-        return answered
-    return structs.replace(answered, error=structs.replace(answered.error, problems=failure_of(error).problems))

@@ -30,10 +30,10 @@ from writ_contracts.requests import (
     SimulateReply,
     TargetsQuery,
     TargetsReply,
-    WaitingReason,
 )
 from writ_contracts.subjects import parse_query
 from writ_contracts.target_tests import BackendTestQuery, BackendTestReply
+from writ_executor.agents.host_lacks import HostLacks
 from writ_executor.agents.targets import Targets
 from writ_executor.journal.generations import Generations
 from writ_executor.journal.hidden_values import NOT_KEPT, Vault
@@ -41,9 +41,10 @@ from writ_executor.journal.index import Index
 from writ_executor.journal.lookup import OperationTable
 from writ_executor.policy.client import PolicyClient
 from writ_executor.requests.backend_tests import BackendTests
+from writ_executor.requests.expected_failures import expected_failure
 from writ_executor.requests.pages import first_page
 from writ_executor.requests.screening import RequestScreening
-from writ_executor.requests.views import verdict
+from writ_executor.requests.views import lacks_output, verdict
 from writ_executor.requests.visible import TargetVisibility
 from writ_executor.requests.waiting_reasons import WaitingReasons
 from writ_runtime.buckets import Buckets
@@ -71,6 +72,7 @@ class QueryEndpoint:
         buckets: Buckets,
         generations: Generations,
         waiting: WaitingReasons,
+        lacks: HostLacks,
         clock: Callable[[], float],
     ) -> None:
         """`buckets` limits the queries of one principal. `clock`: the journal server's time."""
@@ -86,6 +88,7 @@ class QueryEndpoint:
         self._buckets = buckets
         self._generations = generations
         self._waiting = waiting
+        self._lacks = lacks
         self._clock = clock
 
     async def operation(self, message: Message) -> OperationReply:
@@ -113,7 +116,8 @@ class QueryEndpoint:
         shown = view(life, latest(life))
         kept = await self._vault.result(principal, query.operation_id)
         public = shown.output if shown else {}
-        if kept is None and self._vault.has_lost(principal, query.operation_id):
+        lost = kept is None and lacks_output(life, self._clock())
+        if lost and not await self._vault.has_result(principal, query.operation_id):
             return ResultReply(output={**public, "note": NOT_KEPT})
         return ResultReply(output=kept if kept is not None else public)
 
@@ -176,17 +180,21 @@ class QueryEndpoint:
             look_key=keys.read_grant,
         )
         decided = await self._policy.decide(question)
-        dispatched = decided.decision.effect != "deny" and not definition.control
+        waiting, fails, tested_at = None, None, None
+        if decided.decision.effect != "deny" and not definition.control:
+            target, dry_run = await self._targets.find(query.target), decided.decision.dry_run
+            waiting = self._waiting.before_request(target.pool)
+            fails = expected_failure(self._lacks, target, definition, decided.effective, dry_run=dry_run)
+            tested_at = self._lacks.tested_at(target)
         return SimulateReply(
             verdict=verdict(decided.decision),
-            waiting=await self._would_wait(query.target) if dispatched else None,
+            waiting=waiting,
+            fails=fails,
+            host_tested_at=tested_at,
             trace=[to_builtins(entry) for entry in decided.decision.trace],
             parameters=params.public(definition.parameters, decided.effective),
             hidden=params.hidden(definition.parameters, decided.effective),
         )
-
-    async def _would_wait(self, target_id: str) -> WaitingReason | None:
-        return self._waiting.before_request((await self._targets.find(target_id)).pool)
 
     def _decode_query(self, message: Message, kind: type[Query]) -> tuple[str, Query]:
         """Return sender and query. Raises Full (`rate_limited`) before anything of it is read, Invalid."""

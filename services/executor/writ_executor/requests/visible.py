@@ -1,6 +1,6 @@
 """The part of the inventory that a requester may list. Policy decides it; a reply of the executor shows no more."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import islice
 
 from msgspec import structs
@@ -40,11 +40,7 @@ class TargetVisibility:
         if not answer.limited:
             return views
         known = answer.operations
-        return [
-            structs.replace(view, operations=[name for name in view.operations if name in known[view.id]])
-            for view in views
-            if view.id in known
-        ]
+        return [_limited(view, known[view.id]) for view in views if view.id in known]
 
     async def _request_visible(self, principal: str, key: str, targets: list[str]) -> VisibleReply:
         try:
@@ -61,3 +57,9 @@ class TargetVisibility:
         answer = await self._policy.visible(principal, key, [target])
         if answer.limited and target not in answer.operations:
             raise Invalid(f"no target {target!r} in the inventory", code="unknown_target")
+
+
+def _limited(view: TargetView, known: Collection[str]) -> TargetView:
+    """Return the view with the known operations alone."""
+    lacking = {name: one for name, one in view.lacking.items() if name in known}
+    return structs.replace(view, operations=[name for name in view.operations if name in known], lacking=lacking)

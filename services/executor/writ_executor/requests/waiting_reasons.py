@@ -10,6 +10,7 @@ from writ_contracts.life import AcceptedLife, GrantedLife, Life, State
 from writ_contracts.requests import WaitingReason
 from writ_contracts.subjects import limit_line
 from writ_executor.agents.presence import AgentPresence
+from writ_executor.agents.wait_notices import WaitNotices
 from writ_executor.journal.index import Index
 
 MINUTE = 60
@@ -18,39 +19,47 @@ STEPS = (1800, 600, 300, 120, 60, 30, 20, 10, 7, 5, 2)
 
 
 class WaitingReasons:
-    """Finds the target, limit, approval or agent an operation waits for, or the silent agent it runs on."""
+    """Finds the target, limit, approval, agent or host an operation waits for, or the silent agent it runs on."""
 
     def __init__(
         self,
         index: Index,
         presence: AgentPresence,
+        notices: WaitNotices,
         server: Callable[[], float],
         failed_preview: Callable[[str], str],
+        unstored: Callable[[], str | None],
+        undecided: Callable[[], str | None],
     ) -> None:
         """`server`: the journal's clock, in Unix seconds. `failed_preview`: the code with which the latest try of this
-        replica to have an operation's preview made failed, or nothing.
+        replica to have an operation's preview made failed, or nothing. `unstored`, `undecided`: why NATS stores no
+        event, and why policy does not decide, as far as this replica sees it.
         """
         self._index = index
         self._presence = presence
+        self._notices = notices
         self._server = server
         self._failed_preview = failed_preview
+        self._unstored, self._undecided = unstored, undecided
 
     def of(self, life: Life) -> WaitingReason | None:
-        """Return the reason; None for an operation which runs, has ended, or is about to start. An operation runs as
-        long as heartbeats name it.
+        """Return the reason; None for an operation which runs without a wait, has ended, or is about to start. An
+        operation runs as long as heartbeats name it.
         """
-        if not isinstance(life, AcceptedLife):
+        if not isinstance(life, AcceptedLife) or not life.open:
             return None
-        requested = life.requested
+        return self._of_operation(life, life.requested) or self._of_service(life)
+
+    def _of_operation(self, life: AcceptedLife, requested: Requested) -> WaitingReason | None:
         match life.state:
             case State.REQUESTED | State.APPROVED:
                 return self._target(life, requested) or self._limit(life, requested)
             case State.AWAITING_APPROVAL:
                 return self._approval(life, requested)
             case State.DISPATCHED:
-                return self._agent(requested.pool)
+                return self._dispatched(requested)
             case State.STARTED | State.CANCELLING if isinstance(life, GrantedLife):
-                return self._silent_run(life)
+                return self._silent_run(life) or self._notices.reason(requested.operation_id)
             case _:
                 return None
 
@@ -60,6 +69,23 @@ class WaitingReasons:
         if reason is None or self._presence.agents(pool):
             return reason
         return structs.replace(reason, text=f"{reason.text}, and it expires if none comes online in time")
+
+    def _of_service(self, life: AcceptedLife) -> WaitingReason | None:
+        """Every next step is recorded first. Policy decides once more on what people have approved."""
+        if (problem := self._unstored()) is not None:
+            return WaitingReason(kind="storage", text=f"waits for its next event to be stored: {problem}")
+        if life.state is State.APPROVED and (problem := self._undecided()) is not None:
+            return WaitingReason(kind="policy", text=f"waits for the decision at its start: {problem}")
+        return None
+
+    def _dispatched(self, requested: Requested) -> WaitingReason | None:
+        """A silent agent comes first: what it reported before may have ended. That all agents are busy comes last: one
+        of them may have taken the operation.
+        """
+        agent = self._agent(requested.pool)
+        if agent is not None and agent.silent:
+            return agent
+        return self._notices.reason(requested.operation_id) or agent
 
     def _approval(self, life: AcceptedLife, requested: Requested) -> WaitingReason:
         """An approver may need a preview, and cannot see why the agent makes none."""
@@ -88,14 +114,14 @@ class WaitingReasons:
         if not agents and not self._presence.new:
             text = f"{waits} for an agent of pool {pool}: none is online"
             return WaitingReason(kind="agent", text=text, silent=f"pool {pool}")
-        if agents and not any(agent.free_slots for agent in agents):
-            return WaitingReason(
-                kind="agent", text=f"{waits} for a free slot: all agents of pool {pool} ({len(agents)}) are busy"
-            )
         if agents and (silence := self._presence.shortest_silence(pool)) > self._presence.notable_silence:
             named = agents[0].instance if len(agents) == 1 else f"{len(agents)} agents"
             text = f"{waits} for a reply of {named} of pool {pool}: no heartbeat for {more_than(silence)}"
             return WaitingReason(kind="agent", text=text, silent=named if len(agents) == 1 else f"pool {pool}")
+        if agents and not any(agent.free_slots for agent in agents):
+            return WaitingReason(
+                kind="agent", text=f"{waits} for a free slot: all agents of pool {pool} ({len(agents)}) are busy"
+            )
         return None
 
     def _silent_run(self, life: GrantedLife) -> WaitingReason | None:

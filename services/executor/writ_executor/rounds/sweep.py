@@ -128,12 +128,17 @@ class Sweep:
             case DueStep.CONTROL:
                 await self._controls.carry_out(life)
             case DueStep.CANCEL:
-                if isinstance(life, CancellingLife):
-                    await self._cancels.request_again(life)
+                await self._cancel(life)
             case DueStep.PROBE:
                 await self._probes.take(life, age)
             case DueStep.MARK_UNKNOWN:
                 await self._mark_unknown(life)
+            case DueStep.RESOLVE_CANCEL:
+                await self._controls.resolve_cancel(life)
+
+    async def _cancel(self, life: AcceptedLife) -> None:
+        if isinstance(life, CancellingLife):
+            await self._cancels.request_again(life)
 
     async def _expire(self, life: AcceptedLife, age: WaitingAge) -> None:
         if isinstance(life.phase, AwaitingApproval):

@@ -88,8 +88,7 @@ class HostReadRequests:
         try:
             shown, details = await self._preview(requested)
         except WritError as error:
-            code = "no_agent" if isinstance(error, Unreachable) and error.code == "unavailable" else error.code
-            await self._outcomes.finish(life, outcome="failed", code=code, message=f"no preview: {error}")
+            await self._outcomes.finish(life, outcome="failed", code=error.code, message=no_preview(str(error)))
             return
         whole, recorded = {**shown, **details}, self._audit_detail.shown(shown)
         await self._outcomes.finish(
@@ -218,7 +217,10 @@ class HostReadRequests:
                 shown=shown,
             )
         )
-        return request, await self._bus.request(subjects.host_read(requested.pool), request, timeout=REPLY_SECONDS)
+        try:
+            return request, await self._bus.request(subjects.host_read(requested.pool), request, timeout=REPLY_SECONDS)
+        except Unreachable as error:
+            raise Unreachable(str(error), code="no_agent") from error
 
 
 def _result(message: Message) -> ReadReply:
@@ -227,3 +229,8 @@ def _result(message: Message) -> ReadReply:
     if reply.error is not None:
         raise exception_of(reply.error)
     return reply
+
+
+def no_preview(message: str) -> str:
+    """Return the message of a failed dry run."""
+    return f"no preview: {message}"

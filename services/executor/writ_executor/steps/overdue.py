@@ -12,6 +12,7 @@ from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.journal import Approved, AwaitingApproval, Dispatched, Granted, Requested, Started
 from writ_contracts.life import AcceptedLife, State
 from writ_executor.journal.lines import needs_approval
+from writ_executor.journal.resolvable import is_unconfirmed_cancel
 
 RESOLVE_SECONDS = 900.0
 STUBBORN_LEASES = 5
@@ -34,6 +35,8 @@ class DueStep(StrEnum):
     CANCEL = "cancel"
     PROBE = "probe"
     MARK_UNKNOWN = "mark_unknown"
+    RESOLVE_CANCEL = "resolve_cancel"
+    """The outcome of an unconfirmed cancel, once its operation has ended."""
 
 
 class WaitingTimes(Struct, frozen=True, kw_only=True):
@@ -72,6 +75,8 @@ def due(life: AcceptedLife, age: WaitingAge, silence: float, patience: WaitingTi
             return DueStep.EXPIRE if age.past(period_of(life)) > 0 else DueStep.NOTHING
         case State.STARTED | State.CANCELLING:
             return _running(life, age, silence, patience)
+        case State.UNKNOWN if is_unconfirmed_cancel(life):
+            return DueStep.RESOLVE_CANCEL
         case State.UNKNOWN:
             return DueStep.PROBE if age.past(RESOLVE_SECONDS) < 0 else DueStep.NOTHING
         case State.ABSENT | State.ENDED | State.ARCHIVED:

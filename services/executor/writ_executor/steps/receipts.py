@@ -9,7 +9,6 @@ from writ_contracts import subjects
 from writ_contracts.agents import (
     LARGEST_REPORT,
     Acknowledgement,
-    Progress,
     Receipt,
     ReportMessage,
     SecurityReport,
@@ -229,13 +228,6 @@ class ReceiptEndpoint:
     def _correlation(self, operation_id: str | None) -> str:
         life = self._lives.known(operation_id) if operation_id else None
         return life.requested.correlation_id if isinstance(life, AcceptedLife) else ""
-
-    def is_of_running(self, progress: Progress, pool: str) -> bool:
-        """Return whether this pool runs the operation, so its progress reaches its requester and nobody else."""
-        life = self._lives.known(progress.operation_id)
-        if not isinstance(life, AcceptedLife):
-            return False
-        return (life.requested.pool, life.requested.principal) == (pool, progress.principal)
 
 
 def _received(data: bytes) -> ReceivedReceipt:

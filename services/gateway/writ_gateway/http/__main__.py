@@ -16,6 +16,7 @@ async def main(config: HttpGatewayConfig) -> None:
         process.needs(tasks.start(bus.wait_closed(), "bus closed"), "NATS ended the connection for good")
         gateway = McpListener(config, bus, measured)
         process.needs(gateway.serve(), "the task that serves HTTP ended")
+        process.needs(gateway.follow(), "the task that follows principals ended")
         process.log.info("gateway.listening", url=gateway.url)
         steps = (StopStep("settle", gateway.stop, 10.0), StopStep("drain", lambda: bus.drain(5.0), 6.0))
         await process.serve_until_stopped(gateway.checks(), *steps)

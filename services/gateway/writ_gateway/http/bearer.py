@@ -12,6 +12,7 @@ from writ_contracts.errors import Unreachable
 from writ_contracts.installation.gateway_tokens import GatewayToken
 from writ_gateway.http.asgi import Application, Receive, Scope, Send, refuse, reply
 from writ_gateway.http.issuers import SCOPE, Issuer, has_scope, metadata, session_of
+from writ_gateway.http.served_principals import ServedPrincipals
 from writ_gateway.http.time_limits import MOST_CONNECTIONS
 from writ_gateway.http.tokens import TokenRates, Tokens
 from writ_gateway.http.unauthenticated import UnauthenticatedRequests
@@ -48,18 +49,21 @@ class CallerIdentity(Struct, frozen=True, kw_only=True):
 class BearerAuthentication:
     """An ASGI application around another one, which finds the identity in the scope.
 
-    `issuer`: an authorization server whose access tokens count beside the tokens of the file.
+    `served`: a token of the file counts only for the principal for which it was made. `issuer`: an authorization server
+    whose access tokens count beside the tokens of the file.
     """
 
     def __init__(
         self,
         inner: Application,
         tokens: Tokens,
+        served: ServedPrincipals,
         issuer: Issuer | None = None,
         refusals: Refusals | None = None,
     ) -> None:
         self._inner = inner
         self._tokens = tokens
+        self._served = served
         self._issuer = issuer
         self._access = _access_tokens(issuer) if issuer else None
         self._rates = TokenRates()
@@ -90,6 +94,8 @@ class BearerAuthentication:
         token = bearer_of(scope)
         known = self._tokens.find(token)
         if known is not None:
+            await self._served.refresh()
+        if known is not None and self._served.holds(known):
             identity = CallerIdentity(principal=known.principal, session=known.id, token=known)
             await self._limited(identity, scope, receive, send)
             return

@@ -11,6 +11,14 @@ class HttpGatewayConfig(ServiceConfig, frozen=True, kw_only=True):
     """The gateway's own key sends for the principals whose `via` names it. `writ mcp http` sets all of it."""
 
     tokens: Annotated[Path, env("WRIT_MCP_TOKENS", "the file of `writ token create`; read again when it changes")]
+    principal_list: Annotated[
+        Path | None,
+        env("WRIT_PRINCIPALS", "principals.yaml, by which it knows who has lost access; unset: beside the tokens"),
+    ] = None
+    agents: Annotated[
+        Path | None,
+        env("WRIT_AGENTS", "agents.yaml, beside which are the changes of principals; unset: beside the tokens"),
+    ] = None
     gateway: Annotated[PrincipalId, env("WRIT_MCP_GATEWAY", "the gateway's id in principals.yaml")] = "gateway"
     host: Annotated[str, env("WRIT_MCP_HOST", "where it listens")] = "127.0.0.1"
     port: Annotated[Port, env("WRIT_MCP_PORT", "its port; 0 takes any free one")] = 8321

@@ -14,6 +14,7 @@ from writ_bus.nats.tls import is_loopback_host
 from writ_bus.port import Bus
 from writ_bus.private_files import read_private
 from writ_contracts.errors import ConfigError
+from writ_documents.principal_changes import CHANGES
 from writ_gateway.http.asgi import Application
 from writ_gateway.http.bearer import BearerAuthentication
 from writ_gateway.http.config import HttpGatewayConfig
@@ -23,6 +24,7 @@ from writ_gateway.http.issuers import Issuer
 from writ_gateway.http.json_fetch import is_safe
 from writ_gateway.http.metrics import refusal_count
 from writ_gateway.http.request_counter import RequestCounter
+from writ_gateway.http.served_principals import ServedPrincipals
 from writ_gateway.http.sessions import PrincipalSessions
 from writ_gateway.http.time_limits import MOST_CONNECTIONS, BodyLimit, TimedProtocol
 from writ_gateway.http.tokens import Tokens
@@ -31,12 +33,13 @@ from writ_gateway.refusals import Refusals
 from writ_gateway.server import LONGEST_MESSAGE, server
 from writ_gateway.session import OpenWaits
 from writ_gateway.toolbox import Toolbox
-from writ_runtime.health import Check
+from writ_runtime.health import Attention, Check
 from writ_runtime.metrics import Metrics
 from writ_runtime.plugins.entry_points import load_catalogue
 
 PATH = "/mcp"
 GRACE_SECONDS = 5
+FOLLOW_SECONDS = 1.0
 MANY_CYCLES = (2_000, 5, 5)
 """Thresholds of the garbage collector: each request leaves cycles of the SDK behind, which added up to 8 KB a call."""
 
@@ -48,8 +51,10 @@ class McpListener:
         catalogue, issuer = load_catalogue(), _issuer(config)
         self._bus = bus
         certificate = certificate_of(config)
+        self._served = _served(config)
         self._listening = _listen(config)
-        self._sessions = PrincipalSessions(bus, catalogue, read_only=config.read_only, public_only=config.public_only)
+        limits = {"read_only": config.read_only, "public_only": config.public_only}
+        self._sessions = PrincipalSessions(bus, self._served, catalogue, **limits)
         self._waits = OpenWaits()
         self._refusals = Refusals(refusal_count(measured))
         tools = Toolbox(catalogue, config.profile, read_only=config.read_only)
@@ -62,10 +67,15 @@ class McpListener:
         )
         self._tokens = Tokens(config.tokens)
         bearer = BearerAuthentication(
-            HostNames(ValueLimit(application), config.public_host), self._tokens, issuer, refusals=self._refusals
+            HostNames(ValueLimit(application), config.public_host),
+            self._tokens,
+            self._served,
+            issuer,
+            refusals=self._refusals,
         )
         self._uvicorn = _uvicorn(RequestCounter(BodyLimit(bearer), measured), certificate)
         self._serving: asyncio.Task[None] | None = None
+        self._following: asyncio.Task[None] | None = None
         self.url = f"{'https' if certificate else 'http'}://{config.host}:{self._listening.getsockname()[1]}{PATH}"
 
     def serve(self) -> asyncio.Task[None]:
@@ -73,12 +83,26 @@ class McpListener:
         self._serving = tasks.start(self._uvicorn.serve([self._listening]), "mcp")
         return self._serving
 
+    def follow(self) -> asyncio.Task[None]:
+        """Follow the principals' access in a task of its own until `stop`."""
+        self._following = tasks.start(self._follow_principals(), "follow principals")
+        return self._following
+
+    async def _follow_principals(self) -> None:
+        while True:
+            await asyncio.sleep(FOLLOW_SECONDS)
+            await self._served.refresh()
+            await self._sessions.close_ended()
+
     async def stop(self) -> None:
         """Take no new connections; let open requests end within their grace. Calls that wait return what is known."""
         self._waits.cut_short()
         self._uvicorn.should_exit = True
         if self._serving is not None:
             await self._serving
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.wait([self._following])
         self._refusals.close()
         await self._sessions.close()
 
@@ -89,6 +113,8 @@ class McpListener:
         return None if self._bus.connected else "not connected to NATS"
 
     async def _tokens_check(self) -> str | None:
+        if self._tokens.problem is None and self._served.problem is not None:
+            return Attention(f"the last good list of principals counts: {self._served.problem}")
         return self._tokens.problem
 
 
@@ -112,6 +138,15 @@ def certificate_of(config: HttpGatewayConfig) -> Mapping[str, str]:
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(f"WRIT_MCP_TLS_CERT {certificate}, WRIT_MCP_TLS_KEY {key}: {error}") from error
     return {"ssl_certfile": str(certificate), "ssl_keyfile": str(key)}
+
+
+def _served(config: HttpGatewayConfig) -> ServedPrincipals:
+    """Raises ConfigError for unusable files."""
+    principals = config.principal_list or config.tokens.with_name("principals.yaml")
+    agents = config.agents or config.tokens.with_name("agents.yaml")
+    if config.agents is None and not agents.exists():
+        raise ConfigError(f"WRIT_AGENTS is not set, and there is no {agents}: who is disabled would not be known")
+    return ServedPrincipals(config.gateway, principals, agents.with_name(CHANGES))
 
 
 def _listen(config: HttpGatewayConfig) -> socket.socket:

@@ -4,7 +4,8 @@ from typing import Annotated, Any
 
 from msgspec import Meta, field
 
-from writ_client.tools.results import explanation_result
+from writ_client.tools.results import explanation_result, forecast, refusal
+from writ_contracts.errors import Denied, Invalid
 from writ_contracts.ids import OperationName, TargetId
 from writ_contracts.inventory import Role
 from writ_contracts.policy.questions import MAX_DOCUMENT, Instant
@@ -93,10 +94,17 @@ async def simulate(call: ToolCall, arguments: SimulateArguments) -> Result:
 
 
 async def explain(call: ToolCall, arguments: JudgedRequestArguments) -> Result:
-    """Return the decision with its rules, facts and demands. Raises as `AgentClient.check_token`."""
-    call.session.writ.check_token(arguments.operation_type, arguments.target_id)
-    found = await call.session.writ.policy.explain(arguments.operation_type, arguments.target_id, arguments.parameters)
-    return _shortened(explanation_result(found))
+    """Return the decision with its rules, facts and demands, and what would become of the request. Raises as
+    `AgentClient.check_token`.
+    """
+    writ, about = call.session.writ, (arguments.operation_type, arguments.target_id, arguments.parameters)
+    writ.check_token(arguments.operation_type, arguments.target_id)
+    found = explanation_result(await writ.policy.explain(*about))
+    try:
+        outlook = forecast(await writ.simulate(*about))
+    except (Denied, Invalid) as error:
+        outlook = refusal(error)
+    return _shortened(found | outlook)
 
 
 def _shortened(result: Result) -> Result:
@@ -134,6 +142,9 @@ def _within_limits(writ: AgentClient, found: Result) -> Result:
             rows.append({**row, "targets": targets})
     return {
         **found,
+        "unavailable": [
+            row for row in found["unavailable"] if writ.may_request(row["operation_type"], row["target_id"])
+        ],
         "allowed_operations": sorted({row["operation_type"] for row in rows}),
         "needs_approval": sorted({row["operation_type"] for row in rows if row["approval"] == "always"}),
         "access": rows,
@@ -177,6 +188,11 @@ _JUDGED: dict[str, Schema] = {
     "trace": _OBJECTS,
     "trace_omitted": {"type": "integer", "description": "Rules that were considered and are not in `trace`."},
     "waiting": _TEXT,
+    "would_fail": {
+        "description": "The failure with which the request would end although policy allows it: `code`, `message`, "
+        "and `found_at` if an agent found the cause on the host in its last test.",
+        "anyOf": [{"type": "object"}, {"type": "null"}],
+    },
 }
 _POLICY_STATUS: dict[str, Schema] = {
     "name": _TEXT,
@@ -240,7 +256,15 @@ TOOLS: tuple[Tool, ...] = (
         "What is allowed to you, on targets of a role or on one target.",
         PermissionArguments,
         allowed,
-        shape({"allowed_operations": _TEXTS, "needs_approval": _TEXTS, "access": _OBJECTS}),
+        shape(
+            {
+                "allowed_operations": _TEXTS,
+                "needs_approval": _TEXTS,
+                "access": _OBJECTS,
+                "unavailable": _OBJECTS
+                | {"description": "What a host lacked in its last test; it is not in the others."},
+            }
+        ),
     ),
     tool(
         "validate_policy_config",

@@ -133,11 +133,14 @@ def _check(job: Job, catalogue: Catalogue) -> tuple[DocumentCheck, bytes]:
         except Exception as error:  # noqa: BLE001 - a defect of the loader refuses the document, too
             return _refused(query.name, refusal(error, query.name)), b""
         found = lockouts(policy, job.principals, job.now, job.people())
+    if not found:
+        return DocumentCheck(), _prepared(policy, warnings, text)
+    names = " or ".join(one.operation for one in found)
     checked = DocumentCheck(
-        reason=f"the {query.name} would lock this installation: {found[0].text}"[:1000] if found else "",
-        problems=[(1, 1, one.text[:500]) for one in found],
+        reason=f"the {query.name} would lock this installation: nobody could ever carry out {names}",
+        problems=[(1, 1, f"{one.operation}: {one.why}"[:500]) for one in found],
     )
-    return checked, b"" if found else _prepared(policy, warnings, text)
+    return checked, b""
 
 
 def _prepared(policy: Policy, warnings: list[FileProblem], text: str) -> bytes:

@@ -25,6 +25,7 @@ from writ_contracts.people.approvals import (
 )
 from writ_contracts.signing import Signed
 from writ_policy.approvals.approver_events import announce
+from writ_policy.approvals.present_decision import lost_access
 from writ_policy.approvals.previews import check_preview, recorded_preview
 from writ_policy.approvals.recorded_operations import RecordedOperations
 from writ_policy.approvals.sign_counters import SignCounters
@@ -153,6 +154,8 @@ class ApprovalEndpoint:
         common = {**stamp, "operation_id": approval.operation_id, "approver": approval.approver}
         if approval.verdict == "reject":
             return Rejected(**common, approval=signed.detached(), reason=approval.reason), 0
+        if lost := lost_access(standing, judge.snapshot):
+            raise Denied(f"it would not start: {lost}", code=lost.code)
         check_preview(preview, standing.decision, judge.catalogue.find(standing.decision.operation), judge.snapshot)
         needed = standing.presence_of(approval.step, approval.approver, judge.snapshot)
         if not proven.presence.meets(needed):

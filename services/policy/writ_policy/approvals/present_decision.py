@@ -12,6 +12,7 @@ from writ_contracts.people.persons import person_of
 from writ_contracts.wire import canonical, encode
 from writ_policy.approvals.verdicts import PendingOperation
 from writ_policy.decisions.rulings import Judge
+from writ_policy.state.snapshot import PolicySnapshot
 from writ_rules.engine.checked_request import checked_request
 from writ_rules.engine.decide import decide
 from writ_trust.digests import plain_digest
@@ -22,12 +23,23 @@ LONGEST = 500
 def warning_of(standing: PendingOperation, judge: Judge) -> str:
     """Return why the operation would not start now, or may not; nothing where it would."""
     decision, snapshot = standing.decision, judge.snapshot
+    if lost := lost_access(standing, snapshot):
+        return f"its requester has lost access, so it would not start: {lost}"
     target = snapshot.targets.get(decision.target)
     if target is None:
         return f"target {decision.target} is not in the inventory any more"
     if decision.target_digest not in (None, plain_digest(encode(target))):
         return f"target {decision.target} changed in the inventory since the request, so it would end as stale"
     return _by_rules(standing, judge)[:LONGEST]
+
+
+def lost_access(standing: PendingOperation, snapshot: PolicySnapshot) -> Invalid | None:
+    """Return why its requester could not request it now, as its start would find: disabled, or with another key."""
+    try:
+        snapshot.requester(standing.asker.id, standing.life.requested.key, recorded=True)
+    except Invalid as error:
+        return error
+    return None
 
 
 def _by_rules(standing: PendingOperation, judge: Judge) -> str:

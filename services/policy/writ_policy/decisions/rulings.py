@@ -181,18 +181,18 @@ class Judge(Struct, frozen=True, kw_only=True):
         return self._again(ruled, _denied(ruled.ruling, "plugin_mismatch", problem))
 
     def may_quote(self, ruled: RuledRequest) -> bool:
-        """Return true if the principal may itself read the content that a diff of this operation quotes."""
+        """Return true if the principal may itself read all content that a diff of this operation quotes."""
+        named = (ruled.ruling.effective.get(name) for name in ruled.request.operation.quoted)
+        paths = {path for path in named if path is not None}
+        return bool(paths) and all(self._may_read(ruled, path) for path in paths)
+
+    def _may_read(self, ruled: RuledRequest, path: str) -> bool:
         request = ruled.request
-        if not request.operation.quotes:
-            return False
-        operation = self.catalogue.find(request.operation.quotes)
-        names = {*operation.parameters.__struct_fields__} - {"timeout"}
-        parameters = {name: value for name, value in request.parameters.items() if name in names}
+        operation, file = self.catalogue.find(request.operation.quotes), {"file_path": path}
         if not has_operation(request.target, operation):
             return False
-        effective = operation.check(parameters)
         reading = structs.replace(
-            request, operation=operation, parameters=parameters, effective=effective, dry_run=False, approvals=()
+            request, operation=operation, parameters=file, effective=operation.check(file), dry_run=False, approvals=()
         )
         ruling = decide(self._visible_policy(reading), reading, self.control, self.snapshot.people, ruled.known.facts)
         return ruling.effect == "allow"
@@ -250,7 +250,7 @@ class Judge(Struct, frozen=True, kw_only=True):
         )
         if not recorded:
             check_declared(target, operation)
-        own = self._is_own(operation.name, principal.id, subject, request.effective)
+        own = self.is_own(operation.name, principal.id, subject.owner, request.effective)
         age_at, session = None if recorded else self.now, self._session(subject)
         signed = check_statement(subject, principal, age_at, self.snapshot.installation, session.key if session else "")
         presence = None if subject.simulate else presence_of(subject, self.snapshot, recorded=recorded)
@@ -261,13 +261,13 @@ class Judge(Struct, frozen=True, kw_only=True):
         principal = self.snapshot.principals.get(subject.principal)
         return None if principal is None else self.snapshot.session(principal, subject.key)
 
-    def _is_own(self, operation: str, principal: str, subject: Subject, parameters: Mapping[str, Any]) -> bool:
-        """Return true for a control operation on something of the principal's own."""
+    def is_own(self, operation: str, principal: str, owner: str | None, parameters: Mapping[str, Any]) -> bool:
+        """Return true for a control operation on something of its own. `owner`: of the operation on which it acts."""
         if operation == "window_end":
             return is_own_window(self.snapshot, self.control, principal, parameters, self.now)
         if operation == "session_end":
             return is_own_session(self.snapshot, principal, parameters)
-        return operation in OWN and self.snapshot.owns(principal, subject.owner)
+        return operation in OWN and self.snapshot.owns(principal, owner)
 
     def _decision(  # long: it names each field of the message once
         self, subject: Subject, request: DecisionRequest, ruling: Ruling, signed: bool, known: KnownFacts, traced: int

@@ -6,20 +6,20 @@ Single decisions are made here, and many of them a few at a time; the analysis p
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct, structs
 
-from writ_bus.port import Message
+from writ_bus.port import Journal, Message
 from writ_bus.sender import sender_key
 from writ_contracts.decisions import MOST_TRACED, TraceEntry
 from writ_contracts.errors import Invalid
 from writ_contracts.policy import access as access
 from writ_contracts.policy import questions as questions
 from writ_contracts.policy.versions import document_in
-from writ_contracts.subjects import parse_query
+from writ_contracts.subjects import any_operation_filter, parse_event, parse_query
 from writ_policy.analysis_process.jobs import LARGEST_ANSWER, Job, Kind
 from writ_policy.analysis_process.pool import AnalysisPool
 from writ_policy.decisions.facts import KnownFacts
@@ -40,6 +40,7 @@ SLICE_SECONDS, PAUSE_SECONDS = 0.0005, 0.002
 
 Another decision takes several turns of the event loop, so yielding for one turn would be too short.
 """
+CANCEL = "operation_cancel"
 Answer = TypeVar("Answer", bound=Struct)
 
 
@@ -54,8 +55,10 @@ class AnalysisQueries:
         permit: Callable[[Message], Awaitable[None]],
         scans: Scans,
         analysis_pool: AnalysisPool,
+        journal: Journal,
     ) -> None:
         """Serve these queries. `judge` returns all present inputs of a decision; `permit` raises Denied."""
+        self._journal = journal
         self._scans = scans
         self._evaluating = asyncio.Lock()
         self._mode = mode
@@ -82,7 +85,8 @@ class AnalysisQueries:
         judge, asker = await self._asker(message)
         query = structs.replace(query, dry_run=query.dry_run and not judge.dry_run_only)
         facts = await self._scanned(judge, query.operation, query.target)
-        return can_i(setting(judge, asker), query, asker=asker, now=judge.now, facts=facts)
+        own = await self._is_own(judge, query.operation, asker, query.parameters)
+        return can_i(setting(judge, asker), query, asker=asker, now=judge.now, facts=facts, own=own)
 
     async def explain(self, message: Message) -> questions.PolicyExplainReply:
         query = decode_query(message, questions.PolicyExplainQuery, LONGEST_QUESTION)
@@ -91,7 +95,8 @@ class AnalysisQueries:
         query = structs.replace(query, dry_run=query.dry_run and not judge.dry_run_only)
         facts = await self._scanned(judge, query.operation, query.target)
         here = setting(judge, asker if query.principal in (None, asker) else None)
-        explanation = explain(here, query, asker=asker, now=judge.now, facts=facts)
+        own = await self._is_own(judge, query.operation, query.principal or asker, query.parameters)
+        explanation = explain(here, query, asker=asker, now=judge.now, facts=facts, own=own)
         omitted = max(0, len(explanation.trace) - MOST_TRACED)
         explanation = structs.replace(explanation, trace=_bounded(explanation.trace), trace_omitted=omitted)
         return questions.PolicyExplainReply(explanation=explanation)
@@ -160,6 +165,21 @@ class AnalysisQueries:
         judge = await self._judge()
         principal, _ = parse_query(message.subject)
         return judge, judge.snapshot.requester(principal, sender_key(message)).id
+
+    async def _is_own(self, judge: Judge, operation: str, principal: str, parameters: Mapping[str, Any]) -> bool:
+        """Return whether a valid control operation acts on something of the principal's own."""
+        definition, owner = judge.catalogue.get(operation), None
+        if definition is None or not definition.control:
+            return False
+        try:
+            effective = definition.check(parameters)
+        except Invalid:
+            return False
+        if operation == CANCEL:
+            records = await self._journal.read(any_operation_filter(str(effective["operation_id"])), limit=1)
+            where = parse_event(records[0].subject) if records else None
+            owner = where.principal if where else None
+        return judge.is_own(operation, principal, owner, effective)
 
     async def _scanned(self, judge: Judge, operation: str, target: str) -> Facts:
         """Return the scanner reports on the target that rules about the operation need."""

@@ -2,6 +2,7 @@
 
 import click
 
+from writ_cli.arguments import completion
 from writ_cli.arguments.options import local
 from writ_cli.context.settings import Settings
 from writ_cli.terminal.exit_status import Exit
@@ -17,7 +18,7 @@ from writ_installation.status.server_url import public_url
 
 
 @click.command("env")
-@click.argument("pool")
+@click.argument("pool", shell_complete=completion.pools)
 @click.option("--url", metavar="URL", help="The URL of NATS for that host, if it differs from the one here.")
 @click.option("--key-file", metavar="PATH", help="The path of the key on that host.")
 @click.option(

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from writ_bus.nats.tls import is_loopback, tls_of
+from writ_cli.arguments import completed_names, completion
 from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.options import in_installation, listing, local
 from writ_cli.context.settings import Settings
@@ -46,7 +47,7 @@ agent.add_command(environment)
 
 
 @agent.command()
-@click.argument("pool")
+@click.argument("pool", shell_complete=completion.pools)
 @click.option("--expires", metavar="SPAN", default="1h", show_default=True, help="How long it is valid, at most 7d.")
 @click.option("--url", metavar="URL", help="The URL of NATS for that host, if it differs from the one here.")
 @in_installation
@@ -135,7 +136,7 @@ def _standing(settings: Settings, one: tokens.EnrolmentToken, now: float) -> str
 
 
 @agent.command()
-@click.argument("number", metavar="TOKEN_ID")
+@click.argument("number", metavar="TOKEN_ID", shell_complete=completed_names.enrolment_tokens)
 @in_installation
 async def revoke(settings: Settings, number: str) -> int:
     """Revoke an unused token; `writ agent list` shows their ids. To remove an agent, remove its entry from

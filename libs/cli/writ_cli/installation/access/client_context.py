@@ -72,7 +72,7 @@ def _of(settings: Settings, name: str | None) -> Context:
 
 
 @context.command("save")
-@click.argument("name")
+@click.argument("name", shell_complete=completion.contexts)
 @asking
 async def save(settings: Settings, name: str) -> int:
     """Save these settings as the context NAME, those of another principal with --as. The key stays in its file."""

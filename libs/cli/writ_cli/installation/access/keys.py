@@ -5,11 +5,13 @@ from pathlib import Path
 
 import click
 
+from writ_cli.arguments import completed_names
 from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.options import in_installation, listing
 from writ_cli.arguments.typed_options import refuse_typed
 from writ_cli.context.settings import Settings
 from writ_cli.installation.access.agents import issue_token
+from writ_cli.installation.access.ended_access import end_access
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
 from writ_contracts.errors import Invalid
@@ -72,7 +74,7 @@ async def show(settings: Settings) -> int:
 
 
 @keys.command("rotate")
-@click.argument("name", metavar="KEY")
+@click.argument("name", metavar="KEY", shell_complete=completed_names.keys)
 @click.option(
     "--settle",
     metavar="SPAN",
@@ -81,7 +83,13 @@ async def show(settings: Settings) -> int:
     help="How long policy's old key counts after its last use; 0s where it was stolen.",
 )
 @click.option("--people-key", type=FILE, metavar="FILE", help="For `people`: its file, if not in $WRIT_HOME/people.")
-@click.option("--key", metavar="U…", default="", help="For agents on other hosts: the beginning of the old key.")
+@click.option(
+    "--key",
+    metavar="U…",
+    default="",
+    help="For agents on other hosts: the beginning of the old key.",
+    shell_complete=completed_names.agent_keys,
+)
 @click.option(
     "--hosts-ready", is_flag=True, help="Confirm that agents on other hosts have policy's new key in WRIT_POLICY_KEY."
 )
@@ -123,7 +131,7 @@ def _refuse_of_others(home: Home, name: str) -> None:
 
 
 @keys.command("lost")
-@click.argument("name", metavar="KEY")
+@click.argument("name", metavar="KEY", shell_complete=completed_names.keys)
 @in_installation
 async def end_lost_key(settings: Settings, name: str) -> int:
     """Refuse a lost key of KEY, in whose place a start has made a new one, or which was announced.
@@ -183,6 +191,7 @@ async def _principal(settings: Settings, name: str) -> int:
     changed = rotate_principal(settings.home, name)
     if changed is None:
         raise Invalid(f"there is no principal {name}")
+    end_access(settings, name)
     if await key_admitted(settings.home, name) is False:
         raise not_admitted(settings.home, new_key(name))
     _report_step(settings, RotationStep(name=f"{PRINCIPAL}{name}", step="retired", old="", new=changed.key))

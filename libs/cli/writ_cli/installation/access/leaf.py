@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from writ_cli.arguments import completion
+from writ_cli.arguments import completed_names, completion
 from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.options import in_installation, listing
 from writ_cli.context.settings import Settings
@@ -22,7 +22,7 @@ def leaf() -> None:
 
 
 @leaf.command("add")
-@click.argument("site")
+@click.argument("site", shell_complete=completed_names.sites)
 @click.option(
     "--pool",
     "pools",

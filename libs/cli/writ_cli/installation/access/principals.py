@@ -7,11 +7,12 @@ from typing import Any
 import click
 import msgspec
 
-from writ_cli.arguments import completion
+from writ_cli.arguments import completed_names, completion
 from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.options import asking, listing
 from writ_cli.arguments.typed_options import refuse_typed
 from writ_cli.context.settings import Settings
+from writ_cli.installation.access.ended_access import end_access
 from writ_cli.installation.access.lockout_warning import warn_of_lockout
 from writ_cli.installation.access.role_names import check_roles, new_role_option
 from writ_cli.operations.running.requests import show_requested
@@ -130,9 +131,17 @@ def _check_name(name: str) -> None:
     help="Its roles, which the policy's rules refer to.",
     shell_complete=completion.roles,
 )
-@click.option("--acts-for", metavar="HUMAN", help="The human that an AI agent or a service acts for.")
 @click.option(
-    "--via", metavar="GATEWAY", help="Let this MCP gateway request for it (`writ mcp http`); made if missing."
+    "--acts-for",
+    metavar="HUMAN",
+    help="The human that an AI agent or a service acts for.",
+    shell_complete=completed_names.humans,
+)
+@click.option(
+    "--via",
+    metavar="GATEWAY",
+    help="Let this MCP gateway request for it (`writ mcp http`); made if missing.",
+    shell_complete=completed_names.gateways,
 )
 @click.option("--key", metavar="PUBLIC", help="Its public key (U…), with --request; else a key is made.")
 @new_role_option
@@ -158,7 +167,7 @@ async def add(
         settings.check_installation()
     check_roles(settings, roles, new_role=new_role)
     if request:
-        fields = {"kind": kind, "roles": list(roles), "acts_for": acts_for}
+        fields = {"request": True, "kind": kind, "roles": list(roles), "acts_for": acts_for}
         return await _with_key(settings, "add", name, key, reason, fields)
     if key is not None:
         raise click.UsageError("--key goes with --request: in the folder, a key is made")
@@ -180,7 +189,7 @@ async def add(
 async def _with_key(
     settings: Settings, action: str, name: str, key: str | None, reason: str, fields: dict[str, Any]
 ) -> int:
-    """Request a change with a public key, or with one made here whose private half is kept in the folder."""
+    """Change it to a public key, or request that; without one, to a key made here that is kept in the folder."""
     made = Key(generate_seed()) if key is None else None
     public = key or (made.public if made else "")
     path = settings.home.seed_file(f"principal-{name}")
@@ -188,9 +197,11 @@ async def _with_key(
     if made is not None:  # before it is requested: what is approved later must not have lost its key
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_atomically(draft, made.seed + b"\n")
-    status = await _change(settings, action, name, request=True, reason=reason, key=public, **fields)
+    status = await _change(settings, action, name, reason=reason, key=public, **fields)
     if made is not None and status == Exit.DONE:
         draft.replace(path)
+    if action == "rotate" and status == Exit.DONE:
+        end_access(settings, name)
     if made is not None and not settings.screen.json:
         settings.screen.line(f"  its new key is {path if status == Exit.DONE else draft}")
     return status
@@ -209,6 +220,7 @@ async def remove(settings: Settings, name: str, yes: bool, request: bool, reason
     status = await _change(settings, "remove", name, request=request, reason=reason)
     if status == Exit.DONE:
         settings.home.seed_file(f"principal-{name}").unlink(missing_ok=True)
+        end_access(settings, name)
     return status
 
 
@@ -234,15 +246,14 @@ async def enable(settings: Settings, name: str, request: bool, reason: str) -> i
 @changing
 async def rotate(settings: Settings, name: str, key: str | None, request: bool, reason: str) -> int:
     """Give NAME a new key. The old one loses access at once."""
-    if request:
-        return await _with_key(settings, "rotate", name, key, reason, {})
-    if key is not None:
-        return await _change(settings, "rotate", name, request=False, reason=reason, key=key)
+    if request or key is not None:
+        return await _with_key(settings, "rotate", name, key, reason, {"request": request})
     after = rotate_principal(settings.home, name)
     admitted = await key_admitted(settings.home, name)
     if not settings.screen.json:
         settings.screen.line(f"{name} has a new key: {settings.home.seed_file(f'principal-{name}')}")
         settings.screen.line(_effect(settings, name, admitted))
+    end_access(settings, name)
     if admitted is False:
         raise not_admitted(settings.home, new_key(name))
     if settings.screen.json:
@@ -262,7 +273,7 @@ def _effect(settings: Settings, name: str, admitted: bool | None) -> str:
 
 @principal.command("roles")
 @NAME
-@click.argument("roles", nargs=-1, metavar="[ROLE]...")
+@click.argument("roles", nargs=-1, metavar="[ROLE]...", shell_complete=completion.roles)
 @click.option("--none", "no_role", is_flag=True, help="It has no role from now on.")
 @new_role_option
 @changing
@@ -279,7 +290,7 @@ async def set_roles(
 
 @principal.command("acts-for")
 @NAME
-@click.argument("human", required=False, shell_complete=completion.principals)
+@click.argument("human", required=False, shell_complete=completed_names.humans)
 @click.option("--nobody", is_flag=True, help="It acts for nobody from now on.")
 @changing
 async def set_acts_for(

@@ -1,14 +1,14 @@
 """`writ token`: bearer tokens for clients of the MCP gateway over HTTP."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
 import click
 import msgspec
 
-from writ_cli.arguments import completion
+from writ_cli.arguments import completed_names, completion
 from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.options import in_installation, listing
 from writ_cli.arguments.suggestions import inventory_targets
@@ -18,9 +18,10 @@ from writ_cli.terminal.exit_status import Exit
 from writ_client.whole_ids import one_of
 from writ_contracts.errors import Invalid
 from writ_contracts.installation.gateway_tokens import GatewayToken, Glob
+from writ_contracts.inventory import Principal
 from writ_contracts.nearest_name import near_glob
-from writ_documents.readers import read_principals
-from writ_installation.files.gateway_tokens import create_token, read_tokens, revoke_token
+from writ_installation.files.gateway_tokens import bind_tokens, create_token, read_tokens, revoke_token
+from writ_installation.files.principal_changes import principals_of
 from writ_runtime.plugins.entry_points import load_catalogue
 
 LONGEST = 366 * 86_400.0
@@ -65,14 +66,16 @@ async def create(
     lifetime = times.lifetime("--expires", expires)
     if not 0 < lifetime <= LONGEST:
         raise Invalid(f"--expires {expires}: more than 0s and at most 366d")
-    _check_principal(settings, name)
+    known = principals_of(settings.home)
+    _check_principal(settings, known, name)
     for glob in (*operations, *targets):
         _check_glob(glob)
     _refuse_unknown(operations)
     _warn_of_no_target(settings, targets)
     limits: dict[str, Any] = {"operations": operations, "targets": targets, "rate": rate}
     path = settings.home.gateway_tokens
-    made, entry = create_token(path, name, now=time.time(), lifetime=lifetime, note=note[:200], **limits)
+    bind_tokens(path, known)
+    made, entry = create_token(path, known[name], now=time.time(), lifetime=lifetime, note=note[:200], **limits)
     if settings.screen.json:
         settings.screen.data({"token": made, "id": entry.id, "principal": name, "expires": entry.expires})
         return Exit.DONE
@@ -82,8 +85,7 @@ async def create(
     return Exit.DONE
 
 
-def _check_principal(settings: Settings, name: str) -> None:
-    known = {one.id: one for one in read_principals(settings.home.principals).principals}
+def _check_principal(settings: Settings, known: Mapping[str, Principal], name: str) -> None:
     if name not in known:
         raise Invalid(f"there is no principal {name[:80]!r} in {settings.home.principals}", code="unknown_principal")
     if known[name].kind == "human":
@@ -124,19 +126,20 @@ def _warn_of_no_target(settings: Settings, globs: Iterable[str]) -> None:
 @listing(in_installation)
 async def list_all(settings: Settings) -> int:
     """List the tokens without their values."""
-    known = read_tokens(settings.home.gateway_tokens)
+    known, principals = read_tokens(settings.home.gateway_tokens), principals_of(settings.home)
     settings.screen.listing(
         known,
         ("token", "principal", "created", "expires", "", "limits", "note"),
-        (_row(one, time.time()) for one in known),
+        (_row(one, principals.get(one.principal), time.time()) for one in known),
         empty="no token is known; `writ token create PRINCIPAL` makes one",
         drop=("created", ("token", "expires"), "note", "limits"),
     )
     return Exit.DONE
 
 
-def _row(one: GatewayToken, now: float) -> tuple[object, ...]:
-    ended = "expired" if one.expires <= now else ""
+def _row(one: GatewayToken, principal: Principal | None, now: float) -> tuple[object, ...]:
+    """`ended`: its principal was removed, or has got another key since."""
+    ended = "expired" if one.expires <= now else "" if one.counts_for(principal) else "ended"
     return one.id, one.principal, times.date(one.created), times.date(one.expires), ended, _limits(one), one.note
 
 
@@ -147,7 +150,7 @@ def _limits(one: GatewayToken) -> str:
 
 
 @token.command()
-@click.argument("token_id")
+@click.argument("token_id", shell_complete=completed_names.gateway_tokens)
 @in_installation
 async def revoke(settings: Settings, token_id: str) -> int:
     """Remove a token; the gateway refuses it from the next request on."""

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from writ_installation.processes.readiness import NO_ANSWER
-from writ_installation.status.control import InstallationStatus, degradations, mistakes_of
+from writ_installation.status.control import InstallationStatus
+from writ_installation.status.degradation import degradations, mistakes_of
 
 
 def failing_lines(status: InstallationStatus) -> Iterator[str]:

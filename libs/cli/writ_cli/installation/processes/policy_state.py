@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 
 from writ_installation.processes.readiness import Readiness
-from writ_installation.status.control import ProcessStatus, mistakes_of
+from writ_installation.status.control import ProcessStatus
+from writ_installation.status.degradation import mistakes_of
 
 Observed = Mapping[str, Readiness | ProcessStatus]
 """By the name of the process."""

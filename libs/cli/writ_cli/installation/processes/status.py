@@ -14,7 +14,7 @@ from writ_cli.terminal.exit_status import Exit
 from writ_cli.terminal.output import Screen
 from writ_cli.terminal.process_age import process_age
 from writ_contracts.plural import plural
-from writ_installation.status import control
+from writ_installation.status import control, degradation
 from writ_installation.status.scrape_targets import scrape_targets
 
 SHOWN_SECONDS = 2.2
@@ -46,14 +46,15 @@ async def status(settings: Settings) -> int:
     status = await control.status(
         settings.home, settings.environ, None if settings.waits else patience_at(process_age())
     )
-    degraded = control.degradations(status)
+    degraded = degradation.degradations(status)
     if settings.screen.form == "prometheus":
         click.echo(msgspec.json.encode(scrape_targets(status)).decode())
     elif settings.screen.json:
         found = {
-            "state": control.shown_state(status),
+            "state": degradation.shown_state(status),
             "ready": status.ready and not degraded,
             "degraded": degraded_reasons(status),
+            "degradations": msgspec.to_builtins(degradation.degradations_by_process(status)),
         }
         settings.screen.data({**msgspec.to_builtins(status), **found})
     else:
@@ -63,7 +64,7 @@ async def status(settings: Settings) -> int:
 
 def _show_status(screen: Screen, status: control.InstallationStatus) -> None:
     since = f" for {times.span(time.time() - status.started_at)}, process {status.pid}" if status.started_at else ""
-    screen.line(f"{status.home}: {control.shown_state(status)}{since}, NATS at {status.url}")
+    screen.line(f"{status.home}: {degradation.shown_state(status)}{since}, NATS at {status.url}")
     rows = [
         (
             one.name,
@@ -110,7 +111,7 @@ def _notes_not_of_writ(observed: control.InstallationStatus) -> list[str]:
     return [
         f"{one.name}: {check}: {one.failing[check]}{_RETRIES.get(check, '')}"
         for one in observed.processes
-        for check in control.NOT_OF_WRIT
+        for check in degradation.NOT_OF_WRIT
         if one.ready and check in one.failing
     ]
 

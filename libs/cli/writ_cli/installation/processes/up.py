@@ -9,6 +9,7 @@ import msgspec
 from msgspec.structs import asdict
 from rich.text import Text
 
+from writ_cli.arguments import completion
 from writ_cli.arguments.options import local
 from writ_cli.arguments.typed_options import refuse_typed, spelled, typed
 from writ_cli.context.settings import Settings
@@ -30,7 +31,7 @@ from writ_installation.processes.report import InstallationReport, ReportedOptio
 from writ_installation.processes.services import Replicas
 from writ_installation.server_access.server_address import LOOPBACK, ServerAddress
 from writ_installation.server_access.server_tls import Mode, plaintext
-from writ_installation.status import control
+from writ_installation.status import control, degradation
 from writ_installation.status.server_url import running_url
 from writ_installation.supervisor.detached_start import detach, until_started
 from writ_installation.supervisor.options import SupervisorOptions
@@ -74,7 +75,12 @@ BUNDLED = ("nats_port", "listen", "tls")
 )
 @click.option("--tls", type=click.Choice(["required", "offered", "off"]), help=TLS_HELP)
 @click.option(
-    "--no-agent", "without", multiple=True, metavar="POOL", help="Start no agent of this pool: it runs elsewhere."
+    "--no-agent",
+    "without",
+    multiple=True,
+    metavar="POOL",
+    help="Start no agent of this pool: it runs elsewhere.",
+    shell_complete=completion.pools,
 )
 @click.option("--verbose", "-v", is_flag=True, help="Show the logs of all processes.")
 @click.option(
@@ -167,7 +173,7 @@ def _first_health_port(chosen: int | None, nats_port: int) -> int:
 
 
 async def _up_detached(settings: Settings, options: SupervisorOptions) -> int:
-    report = await detach(settings.home, _arguments(settings, options))
+    report = await detach(settings.home, _arguments(settings, options), _show_line)
     status = await control.status(settings.home, settings.environ)
     _ready(settings, report, {one.name: one for one in status.processes}, detached=True)
     return Exit.DONE
@@ -196,7 +202,7 @@ async def _already_up(settings: Settings, *, waits: bool) -> int | None:
     """
     home = settings.home
     if waits:
-        await until_started(home)
+        await until_started(home, _show_line)
     if (report := read_report(home.report_file)) is None:
         return None
     if differing := _differing(report.options):
@@ -217,7 +223,7 @@ async def _already_up(settings: Settings, *, waits: bool) -> int | None:
 
 
 def _show_already_up(screen: Screen, status: control.InstallationStatus) -> None:
-    state = control.shown_state(status)
+    state = degradation.shown_state(status)
     known = "already up" if state in ("ready", "degraded") else state
     but = ", but degraded" if state == "degraded" else ""
     screen.line(f"Writ is {known} on {status.home}{but}, NATS at {status.url}")

@@ -5,8 +5,9 @@ from typing import Any
 
 import click
 import msgspec
+from click.shell_completion import CompletionItem
 
-from writ_cli.arguments import completion
+from writ_cli.arguments import completed_names, completion
 from writ_cli.arguments.options import DASHED, dashed, in_installation
 from writ_cli.context.settings import Settings
 from writ_cli.installation.targets.entry_checks import check_values
@@ -94,9 +95,20 @@ async def rename(settings: Settings, old: str, new: str) -> int:
     return Exit.DONE
 
 
-@click.command("tag", context_settings=DASHED)
+class TagCommand(click.Command):
+    """Completes tags behind a dash, too, where click completes options alone."""
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the tags to remove, before the options."""
+        tags = completed_names.tag_changes(ctx, self.params[-1], incomplete)
+        return [*tags, *super().shell_complete(ctx, incomplete)]
+
+
+@click.command("tag", cls=TagCommand, context_settings=DASHED)
 @_name
-@click.argument("changes", nargs=-1, required=True, metavar="(+TAG|-TAG)...")
+@click.argument(
+    "changes", nargs=-1, required=True, metavar="(+TAG|-TAG)...", shell_complete=completed_names.tag_changes
+)
 @dashed
 async def tag(settings: Settings, name: str, changes: tuple[str, ...]) -> int:
     """Add tags to target NAME (+web) and remove tags from it (-old)."""
@@ -118,7 +130,7 @@ async def tag(settings: Settings, name: str, changes: tuple[str, ...]) -> int:
 
 @click.command("set")
 @_name
-@click.argument("words", nargs=-1, required=True, metavar="KEY=VALUE...")
+@click.argument("words", nargs=-1, required=True, metavar="KEY=VALUE...", shell_complete=completed_names.entry_keys)
 @in_installation
 async def set_(settings: Settings, name: str, words: tuple[str, ...]) -> int:
     """Set keys of the entry of target NAME, such as role=staging; a value is YAML, such as 'file_roots=[/srv]'.

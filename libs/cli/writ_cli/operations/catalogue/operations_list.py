@@ -7,11 +7,11 @@ import click
 import msgspec
 from msgspec import NODEFAULT, inspect
 
-from writ_cli.arguments import completion
+from writ_cli.arguments import completed_names, completion
 from writ_cli.arguments.options import listing, local
+from writ_cli.arguments.parameter_types import types_of
 from writ_cli.arguments.usual_names import PluralCommand
 from writ_cli.context.settings import Settings
-from writ_cli.operations.catalogue.parameter_words import types_of
 from writ_cli.terminal.exit_status import Exit
 from writ_contracts.errors import Invalid
 from writ_contracts.nearest_name import near
@@ -23,7 +23,14 @@ from writ_runtime.plugins.entry_points import load_catalogue
 @click.command(cls=PluralCommand)
 @click.argument("name", required=False, shell_complete=completion.operations)
 @click.option("--risk", "risks", multiple=True, type=click.Choice([one.value for one in Risk]), help="Of this risk.")
-@click.option("--backend", "backends", multiple=True, metavar="BACKEND", help="Of this backend, such as ssh.")
+@click.option(
+    "--backend",
+    "backends",
+    multiple=True,
+    metavar="BACKEND",
+    help="Of this backend, such as ssh.",
+    shell_complete=completed_names.backends,
+)
 @listing(local)
 async def operations(settings: Settings, name: str | None, risks: tuple[str, ...], backends: tuple[str, ...]) -> int:
     """List the operations of this installation; with a NAME, show its parameters.

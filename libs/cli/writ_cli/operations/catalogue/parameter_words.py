@@ -11,20 +11,21 @@ What is refused here could not even be written as its type; the operation's defi
 
 import base64
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from msgspec import Struct, inspect
 
+from writ_cli.arguments.parameter_types import plain, types_of
 from writ_contracts.errors import Invalid
 from writ_contracts.parameter_problems import BETWEEN
 from writ_contracts.parameters import problems
 from writ_runtime.signals import interruptible
 
 _TRUE, _FALSE = frozenset({"true", "yes", "on", "1"}), frozenset({"false", "no", "off", "0"})
-Types = Mapping[str, inspect.Type]
+_CLOSING = {"[": "]", "{": "}"}
 
 
 class ParameterWord(Struct, frozen=True):
@@ -68,22 +69,6 @@ def split(word: str, known: Iterable[str] = ()) -> ParameterWord:
     return ParameterWord(key.removesuffix(":"), text, key.endswith(":"))
 
 
-def types_of(parameters: type[Struct]) -> Types:
-    """Return the type of each field; for `X | None` it is X."""
-    info = inspect.type_info(parameters)
-    assert isinstance(info, inspect.StructType)  # noqa: S101 - what a struct's type info is
-    return {field.encode_name: _plain(field.type) for field in info.fields}
-
-
-def _plain(kind: inspect.Type) -> inspect.Type:
-    if isinstance(kind, inspect.Metadata):
-        return _plain(kind.type)
-    if isinstance(kind, inspect.UnionType):
-        arms = [arm for arm in kind.types if not isinstance(arm, inspect.NoneType)]
-        return _plain(arms[0]) if len(arms) == 1 else kind
-    return kind
-
-
 def _value(word: ParameterWord, kind: inspect.Type | None, encoding: str) -> Any:
     if word.is_json:
         try:
@@ -118,19 +103,40 @@ def _typed(key: str, text: str, kind: inspect.Type | None) -> Any:
         case inspect.BoolType():
             return _switch(key, text)
         case inspect.ListType():
-            item = _plain(kind.item_type)
+            _refuse_json(key, text, list)
+            item = plain(kind.item_type)
             return [_typed(key, part, item) for part in text.split(",")] if text else []
         case inspect.DictType():
+            _refuse_json(key, text, dict)
             name, sign, value = text.partition("=")
             if not sign:
                 raise _wrong(key, "takes name=value")
-            return {name: _typed(key, value, _plain(kind.value_type))}
+            return {name: _typed(key, value, plain(kind.value_type))}
         case inspect.UnionType():
             return _first_that_fits(key, text, kind)
         case inspect.StructType():
             raise _wrong(key, f"takes a structure: {key}:=JSON")
         case _:
             return text
+
+
+def _refuse_json(key: str, text: str, kind: type[list[Any]] | type[dict[str, Any]]) -> None:
+    """Raise Invalid for a list or object in the notation of JSON: by its commas it would become other values."""
+    inner = text[1:-1]
+    if not text.startswith(opening := "[" if kind is list else "{") or not text.endswith(closing := _CLOSING[opening]):
+        return
+    if _is_json(text, kind) or ("," in inner and opening not in inner and closing not in inner):
+        usual = f"{key}=a,b,c" if kind is list else f"{key}=name=value"
+        raise _wrong(
+            key, f"JSON goes with := as in {key}:={text[:40]}{'…' if len(text) > 40 else ''}, other values as {usual}"
+        )
+
+
+def _is_json(text: str, kind: type[list[Any]] | type[dict[str, Any]]) -> bool:
+    try:
+        return isinstance(msgspec.json.decode(text), kind)
+    except (msgspec.DecodeError, RecursionError):
+        return False
 
 
 def _number(key: str, text: str, kind: Callable[[str], Any], name: str) -> Any:
@@ -148,7 +154,7 @@ def _switch(key: str, text: str) -> bool:
 
 
 def _first_that_fits(key: str, text: str, kind: inspect.UnionType) -> Any:
-    arms = sorted((_plain(arm) for arm in kind.types), key=lambda arm: isinstance(arm, inspect.StrType))
+    arms = sorted((plain(arm) for arm in kind.types), key=lambda arm: isinstance(arm, inspect.StrType))
     for arm in arms:
         if isinstance(arm, inspect.NoneType):
             continue

@@ -8,6 +8,7 @@ import click
 import msgspec
 from msgspec import Struct
 
+from writ_cli.arguments import completed_names
 from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.options import asking, target_option
 from writ_cli.context.settings import Settings
@@ -51,9 +52,16 @@ async def report(settings: Settings, file: BinaryIO) -> int:
 
 
 @scan.command()
-@click.argument("scanner")
+@click.argument("scanner", shell_complete=completed_names.scanners)
 @target_option("A target; repeatable.", "targets", metavar="ID", multiple=True, required=True)
-@click.option("--with", "words", metavar="KEY=VALUE", multiple=True, help="An option of the scanner; repeatable.")
+@click.option(
+    "--with",
+    "words",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="An option of the scanner; repeatable.",
+    shell_complete=completed_names.scanner_options,
+)
 @asking
 async def run(settings: Settings, scanner: str, targets: tuple[str, ...], words: tuple[str, ...]) -> int:
     """Scan targets by the plugin's SCANNER, and report the findings as the principal of `--as`.

@@ -7,10 +7,11 @@ from pathlib import Path
 import click
 
 from writ_bus.errors import Forbidden
+from writ_cli.arguments import completed_names
 from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.options import asking, listing
 from writ_cli.context.connecting import CONNECT_SECONDS
-from writ_cli.context.session_files import SessionFile
+from writ_cli.context.session_files import SessionFile, servers
 from writ_cli.context.settings import Settings
 from writ_cli.operations.controls.emergencies import SSH_KEY
 from writ_cli.operations.running.requests import show_requested
@@ -54,6 +55,7 @@ async def login(settings: Settings, span: str, ssh_key: Path | None) -> int:
         installation=context.installation,
         seed=key.seed.decode(),
         until=time.time() + seconds,
+        url=context.url,
     )
     async with await Writ.within(context, key.seed, wait=CONNECT_SECONDS):  # NATS admits it, or nothing is kept
         settings.sessions.save(context, file)
@@ -84,15 +86,26 @@ async def logout(settings: Settings) -> int:
         return Exit.DONE
     try:
         writ = await settings.connect()
-    except Forbidden:
+    except Forbidden as error:
         if settings.environ.get("WRIT_KEY_FILE"):  # it is another key that NATS does not know
             raise
+        if session.url and not servers(session.url) & servers(context.url):
+            raise _other_server(settings, session) from error
         settings.sessions.forget(context)
         why = f"NATS at {context.url} does not know its key"
         _show_ended(settings.screen, session.session, f"session {session.session} is forgotten: {why}")
         return Exit.DONE
     async with writ:
         return await _end_own(settings, writ, session)
+
+
+def _other_server(settings: Settings, session: SessionFile) -> Forbidden:
+    """Return the error for a server that need not know the session: it was opened at another one, and may go on."""
+    context = settings.where()
+    return Forbidden(
+        f"NATS at {context.url} does not know session {session.session}, which was opened at {session.url}: log out"
+        f" there, or delete {settings.sessions.path(context)} if it has ended"
+    )
 
 
 async def _end_own(settings: Settings, writ: Writ, session: SessionFile, reason: str = "") -> int:
@@ -144,7 +157,7 @@ def _row(one: SessionView) -> tuple[object, ...]:
 
 
 @sessions.command("revoke")
-@click.argument("session_id", metavar="SESSION")
+@click.argument("session_id", metavar="SESSION", shell_complete=completed_names.sessions)
 @click.option("--reason", "-r", default="", help="Why, for the record.")
 @asking
 async def revoke(settings: Settings, session_id: str, reason: str) -> int:

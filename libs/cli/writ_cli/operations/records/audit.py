@@ -9,7 +9,7 @@ import click
 import msgspec
 from msgspec import Struct
 
-from writ_cli.arguments import completion
+from writ_cli.arguments import completed_names, completion
 from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.correlation_option import checked_correlation
 from writ_cli.arguments.options import INPUT_FILE, asking, asking_rows, listing, packed, principal_option, target_option
@@ -189,15 +189,28 @@ def audit() -> None:
     help="Who approved or rejected it.",
     shell_complete=completion.principals,
 )
-@click.option("--rule", multiple=True, metavar="RULE", help="A rule that decided.")
+@click.option(
+    "--rule", multiple=True, metavar="RULE", help="A rule that decided.", shell_complete=completed_names.rules
+)
 @click.option("--reason", metavar="TEXT", help="A part of the request's reason.")
 @click.option("--text", metavar="TEXT", help="A part of reason, message, code or parameters.")
-@click.option("--correlation-id", metavar="ID", callback=checked_correlation, help="The correlation id.")
+@click.option(
+    "--correlation-id",
+    metavar="ID",
+    callback=checked_correlation,
+    help="The correlation id.",
+    shell_complete=completion.runs,
+)
 @click.option("--client", metavar="NAME", help="The name that the requesting program gave itself.")
 @click.option("--session", metavar="ID", help="One run of that program, or the token that it used.")
 @click.option("--since", metavar="WHEN", help="2h, 7d, or 2026-11-25T14:30.")
 @click.option("--until", metavar="WHEN", help="Likewise.")
-@click.option("--columns", metavar="A,B,…", help=f"Of {', '.join(COLUMNS)}.")
+@click.option(
+    "--columns",
+    metavar="A,B,…",
+    help=f"Of {', '.join(COLUMNS)}.",
+    shell_complete=completed_names.comma_list(COLUMNS),
+)
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
 @click.option(
     "--before", type=click.IntRange(1), metavar="N", help="The next page: the sequence of the last row of this one."

@@ -14,6 +14,14 @@ from writ_cli.terminal.output import Screen, outcome, visible
 from writ_contracts.history.audit import SearchReply, SearchRow
 
 Cell = Callable[[SearchRow], object]
+
+
+def _outcome(row: SearchRow) -> Text:
+    """Return the outcome, or the state: of a dry run with this word, unless its outcome is of dry runs alone."""
+    shown = outcome(row.outcome or row.state)
+    return shown.append(" (dry run)") if row.dry_run and row.outcome != "previewed" else shown
+
+
 COLUMNS: Mapping[str, Cell] = MappingProxyType(
     {
         "when": lambda row: times.date(row.requested_at),
@@ -21,7 +29,7 @@ COLUMNS: Mapping[str, Cell] = MappingProxyType(
         "who": lambda row: row.principal,
         "what": lambda row: row.operation,
         "target": lambda row: row.target,
-        "outcome": lambda row: outcome(row.outcome or row.state),
+        "outcome": _outcome,
         "parameters": lambda row: row.parameters,
         "code": lambda row: row.code,
         "rules": lambda row: row.rules,

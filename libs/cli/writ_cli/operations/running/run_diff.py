@@ -12,7 +12,9 @@ from writ_client.client import Writ
 from writ_client.operations.time_left import TimeLeft
 from writ_contracts.requests import OperationView
 
-BOUND = ("digest_before", "digest_after", "version_before", "version_after")
+DIGESTS = ("digest_before", "digest_after")
+"""Digests in a preview; "" for an absent file, and for one that is too large to hash for it."""
+BOUND = (*DIGESTS, "version_before", "version_after")
 """Fields of a preview and of the outcome that say between which states a change was made."""
 
 CHANGES = ("would", "changes", "changed")
@@ -59,9 +61,11 @@ def problem_of(view: OperationView, preview: RunPreview) -> str:
         return preview.problem
     if view.outcome != "succeeded":
         return f"it {view.outcome or 'has not ended'}"
-    known = [name for name in BOUND if name in preview.output and name in view.output]
+    both = preview.output.keys() & view.output.keys()
+    known = [name for name in BOUND if name in both and (preview.output[name] or name not in DIGESTS)]
     if not known and "diff" in preview.output:
-        return "the outcome has no digest of the change"
-    if any(preview.output[name] != view.output[name] for name in known):
+        return "the preview or the outcome has no digest of the change"
+    created = [name for name in ("created",) if name in both]  # an absent file has no digest either
+    if any(preview.output[name] != view.output[name] for name in [*known, *created]):
         return "the target changed between the preview and the run"
     return ""

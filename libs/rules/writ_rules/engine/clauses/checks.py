@@ -4,6 +4,7 @@ Types are strict: a bool is no int, an int is a float. A check which does not ap
 and its rule errs. Loading a policy finds such a rule before it errs in a decision.
 """
 
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 from msgspec import Struct, structs
@@ -132,6 +133,20 @@ class ItemsCheck(Struct, frozen=True):
         return True
 
 
+class RequiredItemsCheck(Struct, frozen=True):
+    """The check of `required_items`: the list has each of these values."""
+
+    values: frozenset[tuple[bool, Any]]
+    expected: str
+    clause: str = "required_items"
+    tells: bool = True
+
+    def holds(self, value: Any) -> bool:
+        if not isinstance(value, list):
+            raise UnanswerableCheck("not a list")
+        return self.values <= {plain(item) for item in value if not isinstance(item, MANY)}
+
+
 class PatternCheck(Struct, frozen=True):
     """The check of `pattern`: it must match the whole string."""
 
@@ -193,10 +208,16 @@ def checks(constraint: Constraint | AttributeConstraint, *, deny: bool) -> tuple
         result.append(_values("denied_values", "none of ", constraint, constraint.denied_values))
     if constraint.pattern is not None:
         result.append(PatternCheck(pattern(constraint.pattern, deny=deny), constraint.pattern[:160]))
-    if isinstance(constraint, Constraint) and constraint.allowed_items is not None:
+    return (*result, *(_item_checks(constraint) if isinstance(constraint, Constraint) else ()))
+
+
+def _item_checks(constraint: Constraint) -> Iterator[Check]:
+    if constraint.allowed_items is not None:
         values = _values("allowed_values", "each one of ", constraint, constraint.allowed_items)
-        result.append(ItemsCheck(values, values.expected))
-    return tuple(result)
+        yield ItemsCheck(values, values.expected)
+    if constraint.required_items is not None:
+        items = present(constraint.required_items)
+        yield RequiredItemsCheck(frozenset(map(plain, items)), f"with each of {show(items)}")
 
 
 def _values(clause: str, word: str, constraint: Constraint | AttributeConstraint, values: list[Any]) -> ValuesCheck:

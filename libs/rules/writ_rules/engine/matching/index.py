@@ -73,15 +73,15 @@ Index = WordIndex[Item] | TextIndex[Item]
 
 
 def indexed(
-    items: Sequence[Item], clause_of: Callable[[Item], Any]
+    items: Sequence[Item], clause_of: Callable[[Item], Any], few: int = FEW
 ) -> tuple[tuple[Item, ...], tuple[Index[Item], ...]]:
-    """Return the items whose clauses must each be judged, and indexes of the rest."""
+    """Return the items whose clauses must each be judged, and indexes of the rest; no index of up to `few` of them."""
     kinds: dict[Any, list[Item]] = {}
     for item in items:
         kinds.setdefault(_kind(clause_of(item)), []).append(item)
     rest, indexes = list[Item](), list[Index[Item]]()
     for key, alike in kinds.items():
-        made = _index(key, alike, clause_of) if key is not None and len(alike) > FEW else None
+        made = _index(key, alike, clause_of) if key is not None and len(alike) > few else None
         if made is None:
             rest += alike
         else:

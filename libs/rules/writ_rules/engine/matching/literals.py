@@ -4,12 +4,15 @@ them.
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 from msgspec import Struct, structs
 
 SPECIAL = frozenset(".^$*+?{}[]()|\\")
 MAYBE = frozenset("*?{")
 IGNORING_CASE = "(?i)"
+MOST_KEPT = 4_096
+"""Patterns whose literals are kept: each is read several times while a policy is compiled or analysed."""
 LONGEST = 64
 """Characters of a prefix that are used; more distinguish no more rules."""
 
@@ -38,6 +41,7 @@ class Beginning(Struct, frozen=True):
     inside: bool = False
 
 
+@lru_cache(maxsize=MOST_KEPT)
 def literals(pattern: str) -> tuple[Beginning, ...] | None:
     """Return a prefix for each alternative, else a suffix of the whole pattern or a part of it; None where none of them
     is known.
@@ -114,6 +118,7 @@ class Edges(Struct, frozen=True):
         return text.startswith(self.starts) and text.endswith(self.end)
 
 
+@lru_cache(maxsize=MOST_KEPT)
 def edges(pattern: str) -> Edges:
     """Return the edges of a pattern; empty texts where none are known."""
     known = beginnings(pattern)

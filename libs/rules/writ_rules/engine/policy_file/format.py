@@ -52,6 +52,7 @@ class Constraint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     allowed_values: Annotated[Values | None, Meta(description="one of these single values")] = None
     denied_values: Annotated[Values | None, Meta(description="none of these single values")] = None
     allowed_items: Annotated[Values | None, Meta(description="allow: a list whose items are all among these")] = None
+    required_items: Annotated[Values | None, Meta(description="allow: a list that has all of these items")] = None
     default: Annotated[Any, Meta(description="the value if the request has none")] = None
     allowlist_source: Annotated[
         str | None, Meta(description="allowed values: the target's own list of this name, read for this decision")
@@ -64,7 +65,7 @@ class Constraint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     @property
     def needs_value(self) -> bool:
         """Return true if the constraint is false for a parameter without a value: an absent list restricts nothing."""
-        return self.required or self.allowed_items is not None
+        return self.required or (self.allowed_items, self.required_items) != (None, None)
 
 
 class AttributeConstraint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -302,10 +303,7 @@ class PolicyEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     ] = None
     emergencies: Annotated[EmergenciesEntry | None, Meta(description="bounds of emergencies")] = None
     approval_windows: Annotated[ApprovalWindowsEntry | None, Meta(description="bounds of approval windows")] = None
-    sessions: Annotated[
-        SessionsEntry | None,
-        Meta(description="bounds of sessions"),
-    ] = None
+    sessions: Annotated[SessionsEntry | None, Meta(description="bounds of sessions")] = None
 
 
 class PolicyDocument(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

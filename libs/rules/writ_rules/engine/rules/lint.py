@@ -28,6 +28,7 @@ FITS = {
     "allowed_values": SCALARS,
     "denied_values": SCALARS,
     "allowed_items": {"list"},
+    "required_items": {"list"},
 }
 LISTED = {
     "list_services": ("service", "unit"),
@@ -115,12 +116,13 @@ def _lists(placed: PlacedRule, _: Verbs) -> Iterator[LintFinding]:
 
 
 def _items(placed: PlacedRule, _: Verbs) -> Iterator[LintFinding]:
-    """Yield an error for `allowed_items` of a deny rule: adding one item to the list would evade it."""
+    """Yield an error for `allowed_items` and `required_items` of a deny rule, which one item more, or less, evades."""
     for name, constraint in (placed.entry.parameter_constraints or {}).items():
-        if constraint is not None and constraint.allowed_items is not None and not placed.entry.allowed:
-            keys = (*placed.keys, "parameter_constraints", name, "allowed_items")
-            text = "a deny rule cannot have it, since one more item would evade it: bound the list in allow rules"
-            yield LintFinding(Severity.ERROR, keys, text)
+        for key, change in (("allowed_items", "one more item"), ("required_items", "one item less")):
+            if not placed.entry.allowed and getattr(constraint, key, None) is not None:
+                keys = (*placed.keys, "parameter_constraints", name, key)
+                text = f"a deny rule cannot have it, since {change} would evade it: bound the list in allow rules"
+                yield LintFinding(Severity.ERROR, keys, text)
 
 
 def _own_role(placed: PlacedRule, _: Verbs) -> Iterator[LintFinding]:
@@ -296,10 +298,11 @@ def _impossible_values(keys: Keys, name: str, constraint: Constraint, verb: Verb
             for at, why in refused.items():
                 text = f"{verb.operation.name}.{name}{why}"
                 yield LintFinding(Severity.WARNING, (*keys, key, at), text)
-    for at, item in enumerate(constraint.allowed_items or ()):
-        if "list" in verb.types[name] and item is not None and (why := verb.refuses(name, [item])):
-            text = f"{verb.operation.name}.{name} can't have this item: {name}{why}"
-            yield LintFinding(Severity.WARNING, (*keys, "allowed_items", at), text)
+    for key, severity in (("allowed_items", Severity.WARNING), ("required_items", Severity.LINT)):
+        for at, item in enumerate(getattr(constraint, key) or ()):
+            if "list" in verb.types[name] and item is not None and (why := verb.refuses(name, [item])):
+                text = f"{verb.operation.name}.{name} can't have this item: {name}{why}"
+                yield LintFinding(severity, (*keys, key, at), text)
 
 
 def _default(keys: Keys, name: str, constraint: Constraint, verb: Verb) -> Iterator[LintFinding]:
