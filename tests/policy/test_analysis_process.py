@@ -127,6 +127,17 @@ async def test_long_job_is_killed_and_the_next_one_done() -> None:
         await bench.close()
 
 
+async def test_job_that_takes_too_much_processor_time_ends_its_process(bench: AnalysisPool) -> None:
+    code = "import sys; from writ_policy.analysis_process import __main__ as one; one.CPU_SECONDS = 0.01; one.main()"
+    command, bench._command = bench._command, (sys.executable, "-c", code, "0")
+    endless = text(*(rule(f"rule-{at}", "service_restart") for at in range(1000)))
+    with pytest.raises(Invalid, match="longer than 30 s of processor time") as raised:
+        await bench.work(job("validate", PolicyValidateQuery(document=endless)), PolicyValidateReply)
+    assert raised.value.code == "too_much"
+    bench._command = command
+    assert (await bench.work(job("validate", PolicyValidateQuery(document=IN_FORCE)), PolicyValidateReply)).valid
+
+
 async def test_a_process_that_died_is_replaced(bench: AnalysisPool) -> None:
     question = job("who_can", PolicyWhoCanQuery(operation="service_restart"))
     await bench.work(question, PolicyWhoCanReply)

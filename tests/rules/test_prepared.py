@@ -83,9 +83,10 @@ def test_small_patterns_are_compiled_on_first_use_and_large_ones_before(monkeypa
         rule(name, "service_restart", parameter_constraints={"service_name": {"pattern": text}})
         for name, text in (("small", small), ("large", large))
     ]
-    data = prepared(policy(global_policies=rules), [], DIGEST)
     monkeypatch.setattr(patterns, "KEPT", kept := patterns.KeptPatterns())
     monkeypatch.setattr("writ_rules.prepared.KEPT", kept)
+    data = prepared(policy(global_policies=rules), [], DIGEST)
+    kept.clear()
     paused = list[int]()
     made, _ = policy_in(data, DIGEST, CATALOGUE, paused.append)
     [(large_one, small_one)] = [

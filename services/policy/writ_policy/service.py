@@ -15,7 +15,7 @@ from writ_contracts.journal import ControlEvent
 from writ_contracts.notices import Notice, NoticeKind
 from writ_contracts.operations import Catalogue
 from writ_contracts.version import VERSION
-from writ_policy.analysis_process.pool import AnalysisPool
+from writ_policy.analysis_process.pool import CHECK_SECONDS, AnalysisPool
 from writ_policy.approvals.approval_endpoint import ApprovalEndpoint
 from writ_policy.approvals.pending import PendingApprovals
 from writ_policy.approvals.recorded_operations import RecordedOperations
@@ -106,7 +106,8 @@ class PolicyService:
         self._sources = PolicySources(
             config, self._compiler, names, send_notice, measures.refused, measures.in_force, self._clock, people
         )
-        self._proposal_pool = AnalysisPool(nice=0)  # queries, which need no approval, do not delay a publish
+        # Of its own, so that queries, which need no approval, do not delay a publish.
+        self._proposal_pool = AnalysisPool(seconds=CHECK_SECONDS, nice=0)
         self._bus: WatchedBus | None = None
         self._versions: Versions | None = None
         self._guard: JournalGuard | None = None

@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import Callable, Mapping
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from writ_contracts import subjects
 from writ_contracts.errors import Invalid, Untrusted
 from writ_contracts.history.records import Record
 from writ_contracts.policy.versions import StoredPolicy
 from writ_rules.engine.compile import Policy
+from writ_rules.policy_reader import return_freed_memory
 from writ_rules.second_decisions.control_states import EventReader
 from writ_trust.policy_versions import read_version
 
@@ -43,11 +44,12 @@ class VersionHistory:
     async def of(self, number: int) -> StoredVersion:
         """Return the version. Raises Untrusted, Invalid or ConfigError where it is unusable."""
         known = self._known.get(number)
-        if known is None or known.replaced_at is None:
-            policy = None if known is None else known.policy
-            self._known[number] = known = await self._read(number, policy)
+        if known is None:
+            self._known[number] = known = await self._read(number)
             while len(self._known) > 1 and not self._is_small():
                 self._known.pop(next(one for one in self._known if one != number))
+        elif known.replaced_at is None:  # it was verified: to read 4 MB again at each decision would take memory
+            self._known[number] = known = structs.replace(known, replaced_at=await self._replaced_at(number))
         return known
 
     def _is_small(self) -> bool:
@@ -56,16 +58,17 @@ class VersionHistory:
     def _rules(self) -> int:
         return sum(each.policy.rules for each in self._known.values())
 
-    async def _read(self, number: int, compiled: Policy | None) -> StoredVersion:
+    async def _read(self, number: int) -> StoredVersion:
         records = await self._policies.read(subjects.POLICIES, after=max(number - 1, 0), limit=1)
         if not records or records[0].sequence != number:
             raise Untrusted(f"version {number} of the policy is not in the store")
         stored, _ = await asyncio.to_thread(self._verified, records[0])
-        if compiled is None:
-            if self._rules() > MOST_RULES // 2:  # they would not be cached beside each other, and take memory meanwhile
-                self._known.clear()
-            compiled = await asyncio.to_thread(self._compile, stored.document.encode(), f"version {number}")
-        return StoredVersion(compiled, stored.digest, records[0].time, await self._replaced_at(number))
+        if self._rules() > MOST_RULES // 2:  # they would not be cached beside each other, and take memory meanwhile
+            self._known.clear()
+        policy = await asyncio.to_thread(self._compile, stored.document.encode(), f"version {number}")
+        version = StoredVersion(policy, stored.digest, records[0].time, await self._replaced_at(number))
+        await asyncio.to_thread(return_freed_memory)
+        return version
 
     async def _replaced_at(self, number: int) -> float | None:
         after = number

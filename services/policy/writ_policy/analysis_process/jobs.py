@@ -14,7 +14,8 @@ from writ_rules.loading import Mode
 Kind = Literal["validate", "test", "allowed", "who_can", "diff", "check", "names"]
 LARGEST_ANSWER = 1_500_000
 """The most bytes of a reply. The NATS server accepts messages up to 2 MB."""
-
+CPU_SECONDS = 30.0
+"""Processor time of one job. The process dies by SIGPROF beyond it."""
 
 LESS: Mapping[Kind, str] = MappingProxyType({"check": "write fewer rules, or smaller patterns"})
 LESS_QUERIED = "query fewer targets, principals or operations"

@@ -5,6 +5,7 @@ would. It may have a lower priority than the service, and ends after a minute wi
 """
 
 import asyncio
+import signal
 from asyncio.subprocess import PIPE, Process
 from contextlib import suppress
 from typing import TypeVar
@@ -14,13 +15,17 @@ from msgspec import Raw, Struct
 
 from writ_contracts.errors import Full, Invalid, WritError
 from writ_policy.analysis_process.frames import framed, next_frame
-from writ_policy.analysis_process.jobs import Job, JobResult, less_of
+from writ_policy.analysis_process.jobs import CPU_SECONDS, Job, JobResult, less_of
 from writ_runtime import subprocess_env
 from writ_runtime.logs import Log
 
 Answer = TypeVar("Answer", bound=Struct)
 SECONDS = 30.0
-"""Time limit of one job."""
+"""Time limit of a query."""
+CHECK_SECONDS = 60.0
+"""Time limit of a proposal, which somebody waits for: on a busy machine it takes several times its processor time, and
+that has the limit CPU_SECONDS.
+"""
 IDLE_SECONDS = 60.0
 DIES_WITHIN = 1.0
 """Seconds from the end of a process's output to its exit status."""
@@ -83,13 +88,14 @@ class AnalysisPool:
                 frame = await self._frame_of(msgspec.json.encode(job))
         except TimeoutError:
             await self.close()
-            text = f"it takes longer than {self._seconds:g} s: {less_of(job.kind)}"
-            raise Invalid(text, code="too_much") from None
+            raise _too_much(f"{self._seconds:g} s", job) from None
         except BaseException:
             await self.close()  # the caller has given up, and the next one must not get this reply
             raise
         if frame is None:
             status = await self._status_of_the_dead()
+            if status == -signal.SIGPROF:
+                raise _too_much(f"{CPU_SECONDS:g} s of processor time", job)
             _log.error("policy.analysis_died", status=status, kind=job.kind)
             how = f" by signal {-status}" if status is not None and status < 0 else ""
             raise WritError(f"the process that analyses policies died{how}: {_DIED}{less_of(job.kind)}")
@@ -148,3 +154,7 @@ class AnalysisPool:
         """End the idle process by closing its input."""
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()
+
+
+def _too_much(time: str, job: Job) -> Invalid:
+    return Invalid(f"it takes longer than {time}: {less_of(job.kind)}", code="too_much")

@@ -24,6 +24,7 @@ from writ_policy.state.loading import Compiler, FileReading, with_digest
 from writ_policy.state.missing_names import MissingNames
 from writ_policy.state.snapshot import PolicySnapshot, compose
 from writ_policy.versions.stored_versions import Versions
+from writ_rules.policy_reader import return_freed_memory
 from writ_runtime.files.watched_file import WatchedFile
 from writ_runtime.list_reader import lists
 from writ_runtime.logs import Log
@@ -145,8 +146,12 @@ class PolicySources:
     async def follow(self) -> None:
         """Read every half second until cancelled, so that a bad file is reported even without requests."""
         warning: asyncio.Task[None] | None = None
+        former: PolicySnapshot | None = None
         try:
             while True:
+                if self._snapshot is not former:
+                    former = self._snapshot
+                    await asyncio.to_thread(return_freed_memory)
                 if self._snapshot is not None and (warning is None or warning.done()):
                     warning = asyncio.create_task(self._names.warn(self._snapshot))  # it may wait behind queries
                 await asyncio.sleep(INTERVAL)

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from writ_contracts.errors import ConfigError, Invalid
+from writ_contracts.ids import Digest
 from writ_contracts.inventory import Principal
 from writ_contracts.policy.versions import document_in
 from writ_policy.analysis_process.jobs import DocumentCheck, Job, ProposedDocument
@@ -22,6 +23,7 @@ from writ_policy.versions.stored_versions import Versions
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.people import People
 from writ_rules.loading import Mode
+from writ_trust.digests import plain_digest
 
 CHANGES = ("policy_publish", "policy_rollback")
 PASSED_SECONDS = 60.0
@@ -37,7 +39,7 @@ class CompileProposal(Protocol):
 class PassedCheck(Struct, frozen=True, eq=False):
     """A document that passed the check, with its prepared form, and the people among whom it did."""
 
-    document: str
+    digest: Digest
     prepared: bytes
     at: float
     principals: Mapping[str, Principal]
@@ -46,7 +48,7 @@ class PassedCheck(Struct, frozen=True, eq=False):
     def covers(self, document: str, principals: Mapping[str, Principal], people: People, now: float) -> bool:
         """Return true if the document passed a moment ago: executors have it decided again before they store it."""
         same_people = self.principals == principals and self.people is people
-        return self.document == document and same_people and abs(now - self.at) <= PASSED_SECONDS
+        return self.digest == _digest(document) and same_people and abs(now - self.at) <= PASSED_SECONDS
 
 
 class ProposedVersions:
@@ -95,7 +97,7 @@ class ProposedVersions:
             passed = await self._check(ProposedDocument(document=document, name=name), principals, people, now)
         if compiles:
             async with self._compiling:
-                await asyncio.to_thread(self._prepare, passed, name)
+                await asyncio.to_thread(self._prepare, document, name, passed.prepared)
 
     async def _earlier(self, number: int) -> str:
         version = await self._versions.find(number)
@@ -118,13 +120,17 @@ class ProposedVersions:
         done, prepared = await self._pool.result(job, DocumentCheck)
         if done.reason:
             raise Invalid(done.reason, code="invalid_document", problems=done.problems)
-        self._passed = PassedCheck(proposed.document, prepared, now, principals, people)
+        self._passed = PassedCheck(_digest(proposed.document), prepared, now, principals, people)
         return self._passed
 
-    def _prepare(self, passed: PassedCheck, name: str) -> None:
-        known = zlib.decompress(passed.prepared) if passed.prepared else b""
+    def _prepare(self, document: str, name: str, prepared: bytes) -> None:
+        known = zlib.decompress(prepared) if prepared else b""
         try:
-            self._compile(document_in(passed.document), name, known=known)
+            self._compile(document_in(document), name, known=known)
         except ConfigError as error:
             problems = [(1, 1, str(error))]
             raise Invalid(f"the {name} does not load", code="invalid_document", problems=problems) from error
+
+
+def _digest(document: str) -> Digest:
+    return plain_digest(document.encode(errors="surrogatepass"))
