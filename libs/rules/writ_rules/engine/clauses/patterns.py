@@ -22,7 +22,7 @@ class PatternTooLargeError(ValueError):
 
 
 class CheckedPattern(Struct, frozen=True):
-    """A pattern that another process has compiled. `deny`: of a deny rule, or a glob."""
+    """A pattern that another process has compiled. `deny`: of a deny rule, or a glob with `?`."""
 
     text: str
     deny: bool
@@ -122,7 +122,38 @@ def pattern(text: str, *, deny: bool) -> Pattern:
     return KEPT.find(text, deny=deny)
 
 
-def glob(text: str) -> Pattern:
+class Glob(Struct, frozen=True, gc=False):
+    """A pattern with `*` as in file names. RE2 would need 2 KB for it."""
+
+    glob: str
+
+    @property
+    def text(self) -> str:
+        """Return it as a regular expression."""
+        return _regular(self.glob)
+
+    def covers(self, value: str) -> bool:
+        """Return whether it matches the whole of `value`."""
+        first, *others = self.glob.split("*")
+        if not others:
+            return value == first
+        last, at = others.pop(), len(first)
+        end = len(value) - len(last)
+        if at > end or not value.startswith(first) or not value.endswith(last):
+            return False
+        for part in others:  # the first place of each is the best one for those after it
+            at = value.find(part, at, end)
+            if at < 0:
+                return False
+            at += len(part)
+        return True
+
+
+def glob(text: str) -> Glob | Pattern:
     """Return a pattern with `*` and `?` as in file names; all other characters are literal."""
-    escaped = re2.escape(text).replace(r"\*", ".*").replace(r"\?", ".")
-    return KEPT.find(escaped, deny=True)
+    return KEPT.find(_regular(text), deny=True) if "?" in text else Glob(text)
+
+
+def _regular(text: str) -> str:
+    escaped: str = re2.escape(text)
+    return escaped.replace(r"\*", ".*").replace(r"\?", ".")
