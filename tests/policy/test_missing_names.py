@@ -1,5 +1,6 @@
 """Names in a policy that the installation lacks: those of a large one are found by another process."""
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from tests.policy.replica import RULES, files, replica
 
 from writ_policy.analysis_process.pool import AnalysisPool
 from writ_rules import policy_reader
+from writ_rules.engine.compile import Policy
 from writ_testing.eventually import eventually
 from writ_testing.memory.broker import Broker
 from writ_testing.memory.bus import MemoryBus
@@ -52,6 +54,30 @@ async def test_files_are_read_while_the_warnings_wait_behind_queries(
             return asking.service._sources.file.error is not None
 
         await eventually(noticed, what="the mistake in the file")
+
+
+async def test_search_that_waits_keeps_no_earlier_policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def policies() -> list[Policy]:
+        gc.unfreeze()
+        return [one for one in gc.get_objects() if isinstance(one, Policy) and one.rules == 2]
+
+    async def is_gone() -> bool:
+        await asking.code(asking.subject())
+        gc.collect()
+        return len(policies()) == earlier
+
+    monkeypatch.setattr(policy_reader, "SMALL", 0)
+    known, broker, earlier = files(tmp_path), Broker(), len(policies())
+    known.policy(RULES[0], UNKNOWN)
+    async with replica(MemoryBus(broker), MemoryBus(broker), known) as asking, asking.service._analysis_pool._turn:
+        assert len(policies()) == earlier + 1
+
+        async def waits() -> bool:
+            return asking.service._analysis_pool._waiting == 1
+
+        await eventually(waits, what="the search")
+        asking.files.policy(RULES[0])
+        await eventually(is_gone, what="the end of the earlier policy")
 
 
 async def test_a_process_that_cannot_find_them_is_reported(

@@ -50,6 +50,8 @@ class VersionHistory:
                 self._known.pop(next(one for one in self._known if one != number))
         elif known.replaced_at is None:  # it was verified: to read 4 MB again at each decision would take memory
             self._known[number] = known = structs.replace(known, replaced_at=await self._replaced_at(number))
+            if known.replaced_at is not None:
+                await asyncio.to_thread(return_freed_memory)
         return known
 
     def _is_small(self) -> bool:

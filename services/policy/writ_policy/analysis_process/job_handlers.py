@@ -155,7 +155,7 @@ def _prepared(policy: Policy, warnings: list[FileProblem], text: str) -> bytes:
 
 
 def _names(job: Job, catalogue: Catalogue) -> Struct:
-    file = shaped(_document(job.policy, "policy"), catalogue, "permissive")
+    file = shaped(_document(document_in(job.policy), "policy"), catalogue, "permissive")
     found = lint_with(file, catalogue, targets=job.targets, principals=job.principals, people=job.people())
     return MissingNamesReply(findings=texts(found))
 

@@ -1,15 +1,19 @@
 """Warnings of names in the policy that the installation lacks. They do not prevent decisions."""
 
 import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 
 import msgspec
 from msgspec import Raw
 
 from writ_contracts.errors import WritError
+from writ_contracts.inventory import Principal, Target
 from writ_contracts.operations import Catalogue
 from writ_policy.analysis_process.jobs import Job, MissingNamesReply
 from writ_policy.analysis_process.pool import AnalysisPool
 from writ_policy.state.snapshot import PolicySnapshot
+from writ_rules.engine.people import People
 from writ_rules.engine.policy_file.format import PolicyDocument
 from writ_rules.lint.installation_lint import lint_with, texts
 from writ_rules.loading import Mode
@@ -21,22 +25,23 @@ _log = Log("writ.policy")
 
 
 class MissingNames:
-    """Logs the warnings of each snapshot."""
+    """Logs the warnings of a snapshot."""
 
     def __init__(self, catalogue: Catalogue, mode: Mode, pool: AnalysisPool) -> None:
         """`pool`: finds them for a large policy, whose document is not kept here."""
         self._catalogue = catalogue
         self._mode: Mode = mode
         self._pool = pool
-        self._warned: PolicySnapshot | None = None
 
-    async def warn(self, snapshot: PolicySnapshot) -> None:
-        """Log the warnings, unless those of this snapshot were."""
-        if snapshot is self._warned:
-            return
-        self._warned = snapshot
+    def warn(self, snapshot: PolicySnapshot) -> Coroutine[None, None, None]:
+        """Return the work of a task: to log the warnings. It does not keep the snapshot: the rules would take memory
+        beside those of later versions while it waits behind queries.
+        """
+        return self._warn(self._search(snapshot))
+
+    async def _warn(self, search: Callable[[], Awaitable[list[str]]]) -> None:
         try:
-            found = await self._found(snapshot)
+            found = await search()
         except WritError as error:
             _log.warning("policy.lint_undone", error=str(error), effect="missing names in the policy are not reported")
             return
@@ -49,24 +54,28 @@ class MissingNames:
             more = f"and {len(found) - MOST_WARNINGS} more: writ policy validate lists all"
             _log.warning("policy.lint", finding=more)
 
-    async def _found(self, snapshot: PolicySnapshot) -> list[str]:
-        """Return the findings, worked out aside: thousands of rules take seconds, and decisions must go on."""
-        if snapshot.policy.file is not None:
-            return await asyncio.to_thread(self._found_here, snapshot, snapshot.policy.file)
+    def _search(self, snapshot: PolicySnapshot) -> Callable[[], Awaitable[list[str]]]:
+        """Return a call that works them out aside: thousands of rules take seconds, and decisions must go on."""
+        targets, principals = list(snapshot.targets.values()), list(snapshot.principals.values())
+        if (file := snapshot.policy.file) is not None:
+            return partial(asyncio.to_thread, self._found_here, file, targets, principals, snapshot.people)
         job = Job(
             kind="names",
             query=Raw(msgspec.json.encode(None)),
             now=0.0,
             mode=self._mode,
-            policy=snapshot.in_force.stored.document,
-            targets=list(snapshot.targets.values()),
-            principals=list(snapshot.principals.values()),
+            policy=snapshot.in_force.stored.packed_form,
+            targets=targets,
+            principals=principals,
             presences=dict(snapshot.people.presences or {}),
             solo=snapshot.people.solo,
         )
+        return partial(self._found_beside, job)
+
+    async def _found_beside(self, job: Job) -> list[str]:
         return (await self._pool.work(job, MissingNamesReply)).findings
 
-    def _found_here(self, snapshot: PolicySnapshot, file: PolicyDocument) -> list[str]:
-        targets, principals = snapshot.targets.values(), snapshot.principals.values()
-        found = lint_with(file, self._catalogue, targets=targets, principals=principals, people=snapshot.people)
-        return texts(found)
+    def _found_here(
+        self, file: PolicyDocument, targets: list[Target], principals: list[Principal], people: People
+    ) -> list[str]:
+        return texts(lint_with(file, self._catalogue, targets=targets, principals=principals, people=people))

@@ -76,6 +76,8 @@ class PolicySources:
         self._refreshing = asyncio.Lock()
         self._versions: Versions | None = None
         self._snapshot: PolicySnapshot | None = None
+        self._composed = 0
+        """The number of snapshots."""
         self._made_of: list[Any] = []
         self._changes: Changes = tuple
         self._checked = False
@@ -146,14 +148,15 @@ class PolicySources:
     async def follow(self) -> None:
         """Read every half second until cancelled, so that a bad file is reported even without requests."""
         warning: asyncio.Task[None] | None = None
-        former: PolicySnapshot | None = None
+        trimmed = warned = 0
         try:
             while True:
-                if self._snapshot is not former:
-                    former = self._snapshot
+                if trimmed != self._composed:
+                    trimmed = self._composed
                     await asyncio.to_thread(return_freed_memory)
-                if self._snapshot is not None and (warning is None or warning.done()):
-                    warning = asyncio.create_task(self._names.warn(self._snapshot))  # it may wait behind queries
+                if self._snapshot is not None and warned != self._composed and (warning is None or warning.done()):
+                    warned = self._composed
+                    warning = asyncio.create_task(self._names.warn(self._snapshot))
                 await asyncio.sleep(INTERVAL)
                 try:
                     await self.refresh(again=True)
@@ -162,6 +165,7 @@ class PolicySources:
         finally:
             if warning is not None:
                 warning.cancel()
+                await asyncio.wait([warning])  # it ends the process that has its job
 
     def problem(self, name: str) -> str | None:
         """Return the problem of the present file if an earlier version is in force, or None."""
@@ -229,6 +233,7 @@ class PolicySources:
         inventory, principals, agents = (self._lists[name].value for name in LISTS)
         known = inventory, principals, agents, changes, self.people.value
         snapshot = compose(self._installation, versions.current, *known)
+        self._composed += 1
         self._on_change(snapshot)
         return snapshot
 
