@@ -37,7 +37,7 @@ class CompileProposal(Protocol):
 
 
 class PassedCheck(Struct, frozen=True, eq=False):
-    """A document that passed the check, with its prepared form, and the people among whom it did."""
+    """A document that passed the check, with its prepared form. `people`: those for which lockouts were looked for."""
 
     digest: Digest
     prepared: bytes
