@@ -18,15 +18,23 @@ LATE = -1.0
 async def test_an_agent_that_comes_late_kills_all_the_same() -> None:
     operation_id = encode_id(os.urandom(16))
     left = await asyncio.create_subprocess_exec("sleep", "300", env=processes.marked_environ(operation_id))
-    await until(lambda: processes.living(operation_id) == [left.pid])
-    await processes.end(operation_id, 0.0, LATE)
-    assert await asyncio.wait_for(left.wait(), 20) == -9
+    try:
+        await until(lambda: processes.living(operation_id) == [left.pid])
+        await processes.end(operation_id, 0.0, LATE)
+        assert await asyncio.wait_for(left.wait(), 20) == -9
+    finally:
+        if left.returncode is None:
+            left.kill()
+            await left.wait()
 
 
 async def test_a_host_that_comes_late_kills_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writ_hostops.processes, "_FORCE", LATE)
     operation_id = encode_id(os.urandom(16))
     with subprocess.Popen(["sleep", "300"], env=processes.marked_environ(operation_id)) as left:
-        await until(lambda: writ_hostops.processes.marked(operation_id) == [left.pid])
-        writ_hostops.processes.end({}, operation_id, 0.0)
-        assert left.wait(20) == -9
+        try:
+            await until(lambda: writ_hostops.processes.marked(operation_id) == [left.pid])
+            writ_hostops.processes.end({}, operation_id, 0.0)
+            assert left.wait(20) == -9
+        finally:
+            left.kill()

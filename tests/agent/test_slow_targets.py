@@ -9,11 +9,16 @@ from tests.agent.test_host_reads import ask
 
 from writ_agent.backends.port import Progress, Task, TaskResult
 from writ_agent.preflight.host_reads import READS_AT_ONCE, READS_WAITING
+from writ_agent.work import running
 from writ_agent.work.detached_operations import DetachedOperations
+from writ_agent.work.running import RunningOperation
 from writ_contracts.agents import ReadReply
 from writ_contracts.inventory import Target
+from writ_runtime.plugins.entry_points import load_catalogue
 from writ_testing.stopwatch import stopwatch
+from writ_testing.suites.backend import ProgressRecorder, task
 
+CATALOGUE = load_catalogue()
 HEALTHY = replace(TARGET, id="host-2")
 SLOTS = 8
 
@@ -70,6 +75,35 @@ async def test_a_stop_ends_operations_without_a_slot_and_sends_their_receipts(wo
     await until(is_detached)
     await agent.stop()
     assert (await world.executor.ended(operation_id)).code == "agent_stopped"
+
+
+class Queue:
+    """A handler whose operation waits its turn. After so many `looks` at the time of its wait it runs."""
+
+    def __init__(self, looks: int) -> None:
+        self._seconds, self._left = 0.0, looks
+        self._turn = asyncio.Event()
+
+    async def run(self, task: Task, progress: Progress) -> TaskResult:
+        await self._turn.wait()
+        return TaskResult(outcome="succeeded")
+
+    async def stop(self, operation_id: str, grace: float) -> bool:
+        return True
+
+    def queued_seconds(self, operation_id: str) -> float:
+        self._seconds, self._left = self._seconds + 0.01, self._left - 1
+        if not self._left:
+            self._turn.set()
+        return self._seconds
+
+
+async def test_wait_for_a_turn_does_not_count_in_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    granted = replace(task(CATALOGUE["test_noop"], TARGET, "op"), timeout=0.01)
+    assert (await RunningOperation(Queue(3), granted, ProgressRecorder(), 0.1).wait()).outcome == "succeeded"
+    monkeypatch.setattr(running, "LONGEST_QUEUE", 0.015)
+    done = await RunningOperation(Queue(4), granted, ProgressRecorder(), 0.1).wait()
+    assert (done.outcome, done.code) == ("unknown", "timeout")
 
 
 async def test_without_room_an_operation_keeps_its_slot() -> None:

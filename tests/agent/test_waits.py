@@ -171,7 +171,7 @@ async def test_operation_that_finds_no_place_on_a_slow_target_says_so(world: Wor
     second = await executor.dispatch("test_noop", TARGET)
     await until(lambda: bool(executor.noted))
     text = f"waits for {TARGET.id}: as many run there as may at once (1)"
-    assert {(one.operation_id, one.message) for one in executor.noted} == {(second, text)}
+    assert {(one.operation_id, one.message, one.claimed) for one in executor.noted} == {(second, text, False)}
     assert executor.progress == []
     go_on.set()
     await executor.ended(second)

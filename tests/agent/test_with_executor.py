@@ -120,11 +120,14 @@ async def test_operation_of_a_real_executor_and_agent_succeeds(installation: Ins
     assert await installation.alarms() == []
 
 
-@pytest.mark.parametrize("content", ["x" * LARGE, "é" * LARGE, "x" * (LARGE - 1)])
-async def test_a_large_content_reaches_the_agent_as_it_was_sent(installation: Installation, content: str) -> None:
+@pytest.mark.parametrize("headers", [claims._READS_TEXTS, {}], ids=["AES", "no AES"])
+@pytest.mark.parametrize("content", ["x" * LARGE, "é" * LARGE, "x" * (LARGE - 1), '"' * 451_000 + "x" * 597_000])
+async def test_a_large_content_reaches_the_agent_as_it_was_sent(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch, content: str, headers: dict[str, str]
+) -> None:
+    monkeypatch.setattr(claims, "_READS_TEXTS", headers)
     await installation.run("file_write", file_path="/f", content=content)
-    [task] = installation.backend.tasks
-    assert task.parameters["content"] == content
+    assert [task.parameters["content"] for task in installation.backend.tasks] == [content]
     assert await installation.alarms() == []
 
 

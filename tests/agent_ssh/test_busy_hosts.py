@@ -174,6 +174,46 @@ async def test_connection_that_waits_its_turn_is_reported_so(host: SshHost, monk
     assert (await run).outcome == "succeeded"
 
 
+async def test_wait_for_a_turn_is_named_apart_from_the_time_of_an_operation(
+    host: SshHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts, task = HeldStarts(monkeypatch), host.task("network_status")
+    others = [asyncio.create_task(host.pool.session(target)) for target in targets(host, 4)]
+
+    async def four() -> bool:
+        return starts.begun == 4
+
+    async def waited() -> bool:
+        return host.backend.queued_seconds(task.operation_id) > 0.2
+
+    await eventually(four)
+    run = asyncio.create_task(host.backend.run(task, ProgressRecorder()))
+    await eventually(waited)
+    starts.let_go.set()
+    await asyncio.gather(*others)
+    assert (await run).outcome == "succeeded"
+    assert host.backend.queued_seconds(task.operation_id) == 0.0
+
+
+async def test_connection_is_made_to_its_end_when_nobody_waits_for_it_any_more(
+    host: SshHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """sshd turns away an address for 15 s whose logins were given up (PerSourcePenalties)."""
+    starts = HeldStarts(monkeypatch)
+    given_up = asyncio.create_task(host.pool.session(host.target))
+
+    async def begun() -> bool:
+        return starts.begun == 1
+
+    await eventually(begun)
+    given_up.cancel()
+    await asyncio.wait({given_up})
+    later = asyncio.create_task(host.pool.session(host.target))
+    starts.let_go.set()
+    await later
+    assert starts.begun == 1
+
+
 async def test_connection_whose_turn_has_just_come_gets_the_whole_time_to_reply(
     host: SshHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -152,16 +152,15 @@ def test_index_reports_a_missing_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_a_writer_killed_in_mid_batch_leaves_whole_batches(path: Path, seed: int) -> None:
-    process = subprocess.Popen(
-        [sys.executable, killed_writer.__file__, str(path)], stdout=subprocess.PIPE, text=True, bufsize=1
-    )
-    assert process.stdout is not None
+    command = [sys.executable, killed_writer.__file__, str(path)]
     reply = 0
-    for _ in range(random.Random(seed).randint(1, 40)):
-        reply = int(process.stdout.readline())
-    process.kill()
-    process.wait(timeout=10)
-    process.stdout.close()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, bufsize=1) as process:
+        assert process.stdout is not None
+        try:
+            for _ in range(random.Random(seed).randint(1, 40)):
+                reply = int(process.stdout.readline())
+        finally:
+            process.kill()
     index = AuditIndex(path)
     assert index.rebuilt == ""
     assert index.place.position >= reply

@@ -53,6 +53,8 @@ async def ended(process: Process, number: signal.Signals, *pauses: float) -> tup
 
 REPEATED = [(), (0,), (0.001,), (0.02,)]
 """Pauses before further signals: a person presses Ctrl-C twice, a scheduler sends it to a process and to its group."""
+TWICE = [pytest.param(pauses, marks=() if pauses in ((), (0.001,)) else pytest.mark.exhaustive) for pauses in REPEATED]
+"""For commands beside `run` on several targets, which gets each of them."""
 
 
 @pytest.mark.parametrize("pauses", REPEATED)
@@ -71,7 +73,7 @@ async def test_a_run_that_is_ended_shows_what_goes_on(
     assert "nothing was started on 1 target" in err
 
 
-@pytest.mark.parametrize("pauses", REPEATED)
+@pytest.mark.parametrize("pauses", TWICE)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_a_run_on_one_target_that_is_ended_names_the_operation_that_goes_on(
     served: ScriptedApi, environ: dict[str, str], number: signal.Signals, pauses: tuple[float, ...]
@@ -87,7 +89,7 @@ async def test_a_run_on_one_target_that_is_ended_names_the_operation_that_goes_o
     )
 
 
-@pytest.mark.parametrize("pauses", REPEATED)
+@pytest.mark.parametrize("pauses", TWICE)
 async def test_a_watched_list_that_is_interrupted_ends(
     served: ScriptedApi, environ: dict[str, str], pauses: tuple[float, ...]
 ) -> None:

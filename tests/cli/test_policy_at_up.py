@@ -90,7 +90,7 @@ async def test_policy_file_with_a_mistake_is_told_with_the_version_in_force(publ
 async def test_policy_file_that_differs_from_the_published_version_is_told(published: Starts, tmp_path: Path) -> None:
     file = tmp_path / "home" / "policy.yaml"
     note = f"the policy file {file} differs from version 2, which operator published, and is not used; to use it: "
-    note += "`writ policy publish FILE`"
+    note += "`writ policy publish FILE --reason …`"
     async with published.detached({}) as up:
         assert up.out.startswith("Writ is ready on ")
         assert up.err == f"writ up: {note}\n"

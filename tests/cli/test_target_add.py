@@ -1,20 +1,48 @@
-"""`writ target add`, without a running installation."""
+"""`writ target add`, without a running installation.
 
+The enrolment module of the agent runs in the test's process, which has loaded asyncssh: that takes a new one 0.4 s of
+processor time, and each command starts two or three. Tests of e2e start them, such as test_first_ssh_host.
+"""
+
+import io
 import subprocess
 import sys
+from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
+from writ_agent_ssh import enrolment
 from writ_cli.main import cli
 from writ_documents.readers import read_inventory
+from writ_installation.backends import MODULE
 from writ_installation.files.home import host_token
 from writ_installation.provisioner.folders import init
 from writ_testing.each_case import each_case
 from writ_testing.peers.sshd import make_key
+
+ENROLMENT = (*MODULE, enrolment.__name__)
+
+
+@pytest.fixture(autouse=True)
+def enrolment_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = subprocess.run
+
+    def run(command: Sequence[str], **options: Any) -> subprocess.CompletedProcess[Any]:
+        if tuple(command[: len(ENROLMENT)]) != ENROLMENT:
+            return start(command, **options)
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as out:
+            patch.setattr(sys, "argv", [*command[len(MODULE) :]])
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(options["input"])))
+            enrolment.main()
+        return subprocess.CompletedProcess(command, 0, out.getvalue().encode(), b"")
+
+    monkeypatch.setattr(subprocess, "run", run)
 
 
 def _shown_key(folder: Path, name: str) -> tuple[Path, str]:

@@ -161,7 +161,19 @@ def test_a_decision_that_policy_did_not_sign_is_refused() -> None:
 
 def test_card_names_the_parts_that_it_could_not_verify() -> None:
     assert open_card(card(), []).unverified == ["policy's signature: its public key is not known here"]
-    assert "the requester's signature" in open_card(card(signed=False), [POLICY.public]).unverified[0]
+
+
+@pytest.mark.parametrize(
+    ("authenticated", "named"),
+    [
+        ("server", "only the NATS server identified the requester, by its key, and policy recorded it"),
+        ("gateway", "only the gateway identified the requester, by a token, and policy recorded it"),
+        ("newer", "only something newer than this program identified the requester, and policy recorded it"),
+    ],
+)
+def test_card_of_an_unsigned_request_names_who_identified_its_requester(authenticated: str, named: str) -> None:
+    shown = card(signed=False, decided={"authenticated": authenticated})
+    assert open_card(shown, [POLICY.public]).unverified == [f"the requester's signature: {named}"]
 
 
 def test_hidden_parameters_forbid_an_approval_unless_the_requesters_own_are_given() -> None:

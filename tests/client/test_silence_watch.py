@@ -8,7 +8,9 @@ import pytest
 from writ_bus.port import Message
 from writ_client.queries import silence
 from writ_client.queries.silence import SilenceWatch
-from writ_contracts import subjects
+from writ_contracts import errors, subjects
+from writ_contracts.failures import failure_of
+from writ_contracts.requests import RequestReply
 from writ_contracts.wire import encode
 from writ_testing.eventually import eventually
 from writ_testing.memory.broker import Broker
@@ -90,3 +92,32 @@ async def test_notice_says_that_no_executor_is_connected(monkeypatch: pytest.Mon
     await bus.close()
     await services.bus.close()
     assert said[0] == "no executor is connected to NATS; still waiting"
+
+
+async def test_reply_that_policy_is_away_does_not_say_that_replies_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(silence, "TICK", 0.01)
+    monkeypatch.setattr(silence, "LATE_SECONDS", 0.02)
+    monkeypatch.setattr(silence, "PING_SECONDS", 60.0)  # of a slow machine
+    monkeypatch.setattr(silence, "EVERY", 60.0)
+    broker, said = Broker(), list[str]()
+    executor, noticed = MemoryBus(broker), asyncio.Event()
+    away = RequestReply(error=failure_of(errors.Unreachable("policy does not answer")))
+    replies = [encode(away), encode(RequestReply())]
+
+    async def reply(message: Message) -> None:
+        await noticed.wait()
+        await executor.publish(message.reply, replies.pop(0))
+
+    def notice(text: str) -> None:
+        said.append(text)
+        noticed.set()
+
+    await executor.subscribe(SLOW, reply)
+    await executor.subscribe(PROBES[0], lambda message: executor.publish(message.reply, encode({})))
+    bus = SilenceWatch(MemoryBus(broker), "alice", "nats://127.0.0.1", notice)
+    await bus.request(SLOW, b"{}", timeout=60)
+    assert said == ["no policy service is connected to NATS; still waiting"]
+    await bus.request(SLOW, b"{}", timeout=60)
+    assert said[1:] == ["replies come again"]
+    await bus.close()
+    await executor.close()

@@ -87,6 +87,12 @@ def test_valid_signature_is_shown_with_its_signer() -> None:
     assert not any(INVALID_SIGNATURE in text for text in shown.values())
 
 
+def test_unsigned_request_of_a_gateway_is_not_said_to_be_identified_by_nats() -> None:
+    decided = sign(POLICY, structs.replace(DECISION, authenticated="gateway"))
+    shown = details(structs.replace(REQUESTED, statement=None, decision=decided))
+    assert shown["signed by"] == "nobody; the gateway identified the requester, by a token"
+
+
 @each_case(
     ("event", "field", "changed"),
     [

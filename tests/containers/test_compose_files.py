@@ -1,6 +1,7 @@
 """Published kinds of compose files are accepted, or refused with the right reason."""
 
 import json
+import re
 
 import pytest
 from tests.containers.published_stacks import PUBLISHED, Verdict
@@ -143,6 +144,10 @@ BREAKOUTS = {
     "a way out of a root": ("volumes: ['/srv/stacks/../../etc:/e']", "allow_host_mounts"),
     "the socket": ("volumes: ['/var/run/docker.sock:/s:ro']", "allow_engine_socket"),
     "a folder with the socket": ("volumes: ['/run:/r']", "allow_engine_socket"),
+    "a folder with the socket by two slashes": ("volumes: ['//run:/r']", "allow_engine_socket"),
+    "a folder with the socket by a way back": ("volumes: ['/srv/../run:/r']", "allow_engine_socket"),
+    "the root by a way back": ("volumes: [{type: bind, source: /.., target: /r}]", "allow_engine_socket"),
+    "a folder with the socket by a process": ("volumes: ['/proc/1/root/run:/r']", "allow_engine_socket"),
     "no seccomp": ("security_opt: ['seccomp:unconfined']", "allow_unconfined"),
     "no AppArmor": ("security_opt: ['apparmor=unconfined']", "allow_unconfined"),
     "kernel parameters": ("sysctls: [net.ipv4.ip_forward=1]", "allow_unconfined"),
@@ -220,3 +225,14 @@ def test_secrets_are_neither_shown_nor_in_the_digest_nor_in_an_error() -> None:
     with pytest.raises(Invalid) as refused:
         read(service("scale: '${PASSWORD}'"))
     assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "value", ["!s3cret", "!!s3cret", "!<s3cret>", "pa$s3cret", "0173251", "[s3cret", "*s3cret", "@s3cret"]
+)
+@pytest.mark.parametrize("line", ["environment: {A: %s }", "environment:\n      A: %s", "command: %s"])
+def test_password_that_needs_quotes_is_not_in_the_error(value: str, line: str) -> None:
+    """The error is on record, and a file of stack_dir may have passwords as text."""
+    with pytest.raises(Invalid) as refused:
+        read(service(line % value))
+    assert not {"s3cret", "173251", str(0o173251)} & set(re.findall(r"\w+", str(refused.value)))

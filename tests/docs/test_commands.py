@@ -127,7 +127,7 @@ def missing_arguments(words: list[str]) -> str:
         command, words = found, words[1:]
     if isinstance(command, click.Group) or {"--help", "…"} & {*words}:
         return ""
-    context = click.Context(command)
+    context = click.Context(command, **command.context_settings)
     try:
         given, rest, _ = command.make_parser(context).parse_args(list(words))
     except click.UsageError as error:
@@ -137,11 +137,32 @@ def missing_arguments(words: list[str]) -> str:
     return f"lacks {', '.join(lacking)}" if lacking else f"takes no {' '.join(rest)}" if rest else ""
 
 
+def arguments_of(words: list[str]) -> list[str]:
+    """Return the words behind the name of a command of `writ`."""
+    command: click.Command = cli
+    while isinstance(command, click.Group) and words:
+        command, words = command.get_command(click.Context(command), words[0]) or cli, words[1:]
+    return words
+
+
+def whole_commands(text: str, path: Path) -> Iterator[list[str]]:
+    """Yield the words of commands of `writ` in code blocks, and in code spans with a value: others only name one."""
+    yield from (words for line in block_lines(text) if (words := split(line, path))[:1] == ["writ"])
+    for span in IN_CODE.findall(FENCE.sub("", text).replace("\n", " ")):
+        if span.startswith("writ ") and is_whole(words := split(span, path)):
+            yield words
+
+
+def is_whole(words: list[str]) -> bool:
+    """Return whether a command has a value right behind its name."""
+    arguments = arguments_of(words[1:])
+    return bool(arguments) and not arguments[0].startswith("-")
+
+
 @each_case("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_commands_in_blocks_of_documents_have_their_arguments(path: Path) -> None:
-    found = {" ".join(words): words[1:] for line in block_lines(path.read_text()) if (words := split(line, path))}
-    writ = {line: rest for line, rest in found.items() if line.startswith("writ ")}
-    assert {line: why for line, rest in writ.items() if (why := missing_arguments(rest))} == {}
+def test_whole_commands_in_documents_have_their_arguments(path: Path) -> None:
+    found = {" ".join(words): missing_arguments(words[1:]) for words in whole_commands(path.read_text(), path)}
+    assert {line: why for line, why in found.items() if why} == {}
 
 
 def texts() -> Iterator[tuple[Path, str]]:
@@ -157,12 +178,12 @@ def texts() -> Iterator[tuple[Path, str]]:
                 yield path, "".join(parts)
 
 
-def test_commands_in_messages_exist() -> None:
+def test_commands_in_messages_exist_and_have_their_arguments() -> None:
     found = {
-        f"{path.relative_to(ROOT)}: {span}": problem_of(split(span, path))
+        f"{path.relative_to(ROOT)}: {span}": problem_of(words) or (is_whole(words) and missing_arguments(words[1:]))
         for path, text in texts()
         for span in IN_CODE.findall(text)
-        if span.startswith("writ ")
+        if span.startswith("writ ") and (words := split(span, path))
     }
     assert len(found) > 40
     assert {words: why for words, why in found.items() if why} == {}

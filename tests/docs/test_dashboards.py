@@ -118,6 +118,32 @@ def test_prediction_of_the_journal_waits_until_it_has_six_hours_to_go_by(tmp_pat
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_first_event_of_a_series_is_shown(tmp_path: Path) -> None:
+    """A series by operation begins with its first event, so `rate` alone saw none of it."""
+    (panel,) = (one for one in page("overview")["panels"] if one["title"] == "Ended, by operation")
+    expression = panel["targets"][0]["expr"].replace("$__rate_interval", "5m")
+    of = '{job="writ", instance="a", operation="%s"}'
+    series = [
+        {"series": 'up{job="writ", instance="a"}', "values": "1x40"},
+        {"series": f"writ_operations_total{of % 'rare'}", "values": "_x10 1x30"},
+        {"series": f"writ_operations_total{of % 'old'}", "values": "100x40"},  # from before Prometheus began
+    ]
+    expected = {"4m": {"old": 0}, "9m": {"old": 0}, "11m": {"old": 0, "rare": 33}, "17m": {"old": 0, "rare": 0}}
+    cases = [
+        {
+            "expr": f"round(10000 * {expression})",
+            "eval_time": at,
+            "exp_samples": [{"labels": f'{{operation="{name}"}}', "value": value} for name, value in values.items()],
+        }
+        for at, values in expected.items()
+    ]
+    test = {"interval": "1m", "input_series": series, "promql_expr_test": cases}
+    path = tmp_path / "test.yaml"
+    path.write_text(yaml.safe_dump({"evaluation_interval": "1m", "tests": [test]}))
+    done = subprocess.run([program("promtool"), "test", "rules", path], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def _of_expression(expression: str, series: dict[str, str], expected: dict[str, int]) -> dict[str, Any]:
     """Return a test of promtool: the value in ten thousandths, at some times, by a series of one sample a minute."""
     cases = [

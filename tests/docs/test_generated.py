@@ -2,17 +2,21 @@
 
 import functools
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import jsonschema
 import pytest
 from docs.generate import asyncapi
 from docs.generate.__main__ import DOCUMENTS, main
 
+from writ_cli.main import cli
 from writ_contracts.registry import CHANNELS
 from writ_documents.yaml_file import parse
+from writ_runtime.unread_variables import OF_COMMANDS
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = Path(__file__).with_name("asyncapi-3.0.0.schema.json")  # of AsyncAPI (Apache-2.0), without its examples
@@ -34,6 +38,23 @@ def document() -> dict[str, Any]:
 
 def test_the_documents_in_the_tree_are_those_that_the_code_makes(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--check"], ROOT) == 0, capsys.readouterr().err
+
+
+def options(command: click.Command) -> Iterator[click.Parameter]:
+    yield from command.params
+    if isinstance(command, click.Group):
+        for name in command.list_commands(click.Context(command)):
+            if found := command.get_command(click.Context(command), name):
+                yield from options(found)
+
+
+def test_each_variable_of_the_command_and_of_containers_is_documented() -> None:
+    read = {name for one in options(cli) if isinstance(name := one.envvar, str)} | {*OF_COMMANDS}
+    composed = [ROOT / "docker-compose.yml", *(ROOT / "deploy").rglob("*.yaml")]
+    read |= {name for file in composed for name in re.findall(r"\$\{(WRIT_\w+)", file.read_text())}
+    named = "".join((ROOT / name).read_text() for name in ("docs/configuration.md", "deploy/README.md"))
+    assert len(read) > 40
+    assert sorted(name for name in read if not re.search(rf"`{name}\b", named)) == []
 
 
 def test_a_description_is_the_same_whether_python_removes_the_indentation_of_docstrings_or_keeps_it(

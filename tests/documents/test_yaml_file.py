@@ -78,8 +78,8 @@ def test_a_problem_shows_the_line_and_a_caret() -> None:
 def test_all_mistakes_that_leave_the_shape_readable_are_reported_at_once() -> None:
     assert refused("a: 1\na: 2\nb: .nan\nc: !!python/object/apply:os.system [x]\nd: {e: 1, e: 2}\n<<: {}\n") == [
         "policy.yaml:2:1: the key 'a' occurs twice",
-        "policy.yaml:3:4: .nan is not a number that can be compared",
-        "policy.yaml:4:4: tags (tag:yaml.org,2002:python/object/apply:os.system) are not allowed",
+        "policy.yaml:3:4: not a number that can be compared",
+        "policy.yaml:4:4: tags are not allowed: put a text that begins with ! in quotes",
         "policy.yaml:5:11: the key 'e' occurs twice",
         "policy.yaml:6:1: merge keys (<<) are not allowed",
     ]
@@ -97,7 +97,7 @@ def test_all_mistakes_that_leave_the_shape_readable_are_reported_at_once() -> No
         ("a: é\nb: \x07", "policy.yaml:2:4: control characters are not allowed"),
         ("[" * 65, "policy.yaml:1:65: is nested deeper than 64"),
         ("- " * 65 + "x", "policy.yaml:1:129: is nested deeper than 64"),
-        ("a: .inf", "policy.yaml:1:4: .inf is not a number that can be compared"),
+        ("a: .inf", "policy.yaml:1:4: not a number that can be compared"),
     ],
 )
 def test_unreadable_part_is_refused_with_its_place(text: str | bytes, message: str) -> None:
@@ -193,5 +193,5 @@ def nodes() -> int:
 def test_an_octal_number_is_refused() -> None:
     """YAML 1.1 reads 8, YAML 1.2 reads 10, and the author meant one of them."""
     assert refused(b"max: 010") == [
-        "policy.yaml:1:6: 010 means 8 in YAML: write it without the leading 0, or as a text in quotes"
+        "policy.yaml:1:6: a leading 0 means base 8 in YAML: write the number without it, or as a text in quotes"
     ]

@@ -62,7 +62,7 @@ async def test_version_that_does_not_load_is_replaced_while_writ_is_down(tmp_pat
         # An earlier release accepted this document: a rule for a key that no rule has now.
         unusable = good.read_text().replace("target_roles", "former_key", 1)
         await recover(home, unusable, "accepted by the release before", None, print)
-        with pytest.raises(AssertionError, match=r"policy cannot start: .*`writ policy recover FILE`"):
+        with pytest.raises(AssertionError, match=r"policy cannot start: .*`writ policy recover FILE --reason …`"):
             await installation.start()
         done = await installation.writ("policy", "recover", str(good), "-r", "rules of the new release")
         assert done.status == 0, done

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)
 CATALOGUE = load_catalogue()
 TARGETS = ("web-1", "web-2", "bare", "far", "box", "cluster", "nowhere", "writ")
 NO_BACKUPS = {"repository": "/nonexistent/repository", "password_file": "/nonexistent/password"}
+BACKENDS = {"web-1": "local", "web-2": "local", "bare": "local", "far": "ssh", "box": "docker", "cluster": "proxmox"}
 DENIED = ("file_delete", "package_install")
 APPROVED = ("service_stop", "backup_delete", "operation_cancel")
 
@@ -135,33 +136,50 @@ async def ended(
     return of_outcome(requested.view.outcome), f"{requested.view.code}: {requested.view.message}"
 
 
-@pytest.mark.parametrize("target", TARGETS)
-async def test_a_simulated_request_gets_the_answer_of_the_request_itself(writ: Writ, target: str) -> None:
+def cases(target: str, every: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the operations of the target's backend with valid parameters. Of the pairs that nobody can carry out, yield
+    one in `every`, for each target others: wrong parameters, and operations that are for other targets.
+    """
+    for at, (name, operation) in enumerate(CATALOGUE.items(), TARGETS.index(target)):
+        if at % every == 0 or BACKENDS.get(target, target) in operation.backends:
+            yield name, parameters(operation)
+        if at % every == 0:
+            yield name, {"nothing_like_it": 1}
+
+
+every_target = pytest.mark.parametrize("target", TARGETS)
+catalogue = pytest.mark.parametrize("every", [8, pytest.param(1, marks=pytest.mark.exhaustive)])
+
+
+@every_target
+@catalogue
+async def test_a_simulated_request_gets_the_answer_of_the_request_itself(writ: Writ, target: str, every: int) -> None:
     exits: set[Exit] = set()
-    for name, operation in CATALOGUE.items():
-        for arguments in (parameters(operation), {"nothing_like_it": 1}):
-            verdict = await simulated(writ, name, target, arguments)
-            request = ended if verdict[0] is Exit.FAILED else run
-            answer = await request(writ, name, target, arguments)
-            assert verdict == answer, (name, arguments)
-            assert await checked(writ, name, target, arguments) == answer, (name, arguments)
-            exits.add(answer[0])
+    for name, arguments in cases(target, every):
+        verdict = await simulated(writ, name, target, arguments)
+        request = ended if verdict[0] is Exit.FAILED else run
+        answer = await request(writ, name, target, arguments)
+        assert verdict == answer, (name, arguments)
+        assert await checked(writ, name, target, arguments) == answer, (name, arguments)
+        exits.add(answer[0])
     served = {Exit.DONE, Exit.INVALID}
     expected = {"web-1": {*served, Exit.DENIED, Exit.PENDING}, "far": served, "box": served, "cluster": served}
     assert exits >= expected.get(target, {Exit.INVALID})
 
 
-@pytest.mark.parametrize("target", TARGETS)
-async def test_a_request_that_would_not_run_gets_the_same_answer_without_a_dry_run(writ: Writ, target: str) -> None:
+@every_target
+@catalogue
+async def test_a_request_that_would_not_run_gets_the_same_answer_without_a_dry_run(
+    writ: Writ, target: str, every: int
+) -> None:
     """Operations that would run are left out: this machine would be changed."""
     exits: set[Exit] = set()
-    for name, operation in CATALOGUE.items():
-        for arguments in (parameters(operation), {"nothing_like_it": 1}):
-            verdict = await simulated(writ, name, target, arguments, dry_run=False)
-            exits.add(verdict[0])
-            if verdict[0] is not Exit.DONE:
-                request = ended if verdict[0] is Exit.FAILED else run
-                assert await request(writ, name, target, arguments, dry_run=False) == verdict, (name, arguments)
+    for name, arguments in cases(target, every):
+        verdict = await simulated(writ, name, target, arguments, dry_run=False)
+        exits.add(verdict[0])
+        if verdict[0] is not Exit.DONE:
+            request = ended if verdict[0] is Exit.FAILED else run
+            assert await request(writ, name, target, arguments, dry_run=False) == verdict, (name, arguments)
     failing = {Exit.INVALID, Exit.DENIED, Exit.PENDING, Exit.FAILED}
     assert exits >= (failing if target in ("web-1", "bare") else {Exit.INVALID})
 

@@ -51,6 +51,16 @@ def test_silent_host_is_named_until_its_agent_reports_another_message() -> None:
     assert (listening.text(life), listening.silent(life)) == ("waits for the lock of the package system", "")
 
 
+def test_wait_for_a_place_is_not_noted_once_another_agent_has_started_the_operation() -> None:
+    listening, life = running()
+    full = structs.replace(progress_of(life, "waits for web-1: as many run there as may at once (4)"), claimed=False)
+    listening.notices.record(full, POOL)
+    assert listening.text(life) == ""
+    listening.notices.record(progress_of(life, SILENT, "web-1"), POOL)
+    listening.notices.record(full, POOL)
+    assert listening.text(life) == SILENT
+
+
 def test_wait_that_its_agent_does_not_repeat_is_forgotten() -> None:
     listening, life = running()
     listening.notices.record(progress_of(life, SILENT, "web-1"), POOL)

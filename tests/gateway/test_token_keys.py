@@ -1,5 +1,6 @@
 """Bearer tokens and the keys of their principals: a token counts for the principal for which it was made."""
 
+import asyncio
 import json
 import time
 from pathlib import Path
@@ -118,12 +119,12 @@ async def test_changes_by_operations_count_once_the_provisioner_has_them(tmp_pat
 async def test_nothing_is_sent_for_a_new_principal_before_nats_can_know_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(served_principals, "SETTLE_SECONDS", 0.3)
+    monkeypatch.setattr(served_principals, "SETTLE_SECONDS", 60.0)
     bot = principal_entry("bot", via="gateway")
     known = served(tmp_path, bot, principal_entry("tidy", via="gateway", disabled=True))
-    before = time.monotonic()
-    await known.admit("bot")
-    assert time.monotonic() - before < 0.3
+    async with asyncio.timeout(30):
+        await known.admit("bot")
+    monkeypatch.setattr(served_principals, "SETTLE_SECONDS", 0.3)
     served(tmp_path, bot, principal_entry("tidy", via="gateway"))
     before = time.monotonic()
     await known.admit("tidy")

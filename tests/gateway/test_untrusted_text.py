@@ -73,6 +73,16 @@ def test_reasons_that_quote_a_host_are_named_untrusted() -> None:
     assert scenario["untrusted"] == ["results"]
 
 
+def test_what_a_host_lacked_in_its_test_is_named_untrusted() -> None:
+    """A host says in its own words with which code and message an operation would fail there."""
+    fails = {"code": "no_systemd", "message": INJECTIONS[0], "found_at": 1.0}
+    allowed = {"policy_evaluation": {"decision": "allow", "reason": "rule 'a' allows it"}}
+    assert bounded({"status": "ok", **allowed, "would_fail": fails})["untrusted"] == ["would_fail"]
+    assert "untrusted" not in bounded({"status": "ok", **allowed, "would_fail": None})
+    listed = bounded({"status": "ok", "unavailable": [{"operation_type": "service_start", **fails}]})
+    assert listed["untrusted"] == ["unavailable"]
+
+
 @pytest.mark.asyncio(loop_scope="module")
 async def test_injections_in_names_come_back_visible_in_errors(installation: RunningInstallation) -> None:
     async with serving(installation) as client:

@@ -79,7 +79,12 @@ class Kept:
         self._cutter = frames.Cutter(frames.HELLO + frames.PROGRESS + frames.RESULT + frames.LOG)
         self._frames: list[frames.Frame] = []
         self._tag = 0
-        assert self.next().kind == frames.HELLO
+        try:
+            assert self.next().kind == frames.HELLO
+        except BaseException:
+            with self.process:
+                self.process.kill()
+            raise
 
     def next(self) -> frames.Frame:
         assert self.process.stdout is not None

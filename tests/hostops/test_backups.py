@@ -224,6 +224,15 @@ GONE = 2**31 - 1
 """Above the highest process id of Linux."""
 
 
+def test_own_lock_of_the_dead_is_removed_after_an_operation_without_time_for_it(vault: Vault, srv: Path) -> None:
+    lock = write_lock(vault.repository, vault.master, hostname=os.uname().nodename, uid=os.getuid(), pid=GONE)
+    parameters = {"backup_id": "one", "target_path": f"{srv}/data"}
+    short = vault._ask("backup_create", target=vault.target, request={"id": named(1), "timeout": 0.1}, **parameters)
+    assert (short["outcome"], short["effect"], lock.exists()) == ("failed", "none", True)
+    assert vault.ask("backup_create", op=named(2), **parameters)["outcome"] == "succeeded"
+    assert list((vault.repository / "locks").iterdir()) == []
+
+
 def test_a_lock_of_another_user_whose_process_cannot_be_seen_is_kept(
     vault: Vault, srv: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -286,7 +286,7 @@ def test_change_of_another_is_no_effect_of_an_attempt_that_ran_nothing(
     for attempt in (1, 2):
         marks.begin(named(1), attempt, "package_update", {})
     marks.end(named(1), 2, {"outcome": "failed", "effect": "none", "certain": True})
-    ask("package_update", package_name="hello")
+    ask("package_update", package_name="hello", request={"id": named(2)})
     request = {"attempt": 2, "baseline": baseline}
     probed = ask("package_update", "probe", target={"state_dir": state}, request=request, package_name="hello")
     assert probed["output"]["verdict"] == "unknown"

@@ -1,11 +1,12 @@
 """package_update without a name, by real apt-get and dpkg in a made-up root."""
 
+import re
 from typing import Any
 
 import pytest
 from tests.hostops.apt_root import AptRoot
 from tests.hostops.apt_root import apt_root as apt_root
-from tests.hostops.conftest import Ask
+from tests.hostops.conftest import Ask, named
 
 from writ_hostops.packages import upgrade
 from writ_testing.exhaustive import some
@@ -106,6 +107,45 @@ def test_interrupted_dpkg_is_reported_and_nothing_is_done(ask: Ask, apt_root: Ap
     assert "dpkg --configure -a" in result["message"]
     probed = ask("package_update", "probe", request={"baseline": {"by_index": "", "packages": "other"}})
     assert probed["output"]["verdict"] == "unknown"
+
+
+UNCLEAR = {"by_index": "1", "packages": "other"}
+
+
+def test_upgrade_that_apt_ended_is_known_by_its_log_though_newer_packages_came_since(
+    ask: Ask, apt_root: AptRoot
+) -> None:
+    ask("package_install", package_name="hello", version="1.0", request={"id": named(2)})
+    probe = {"request": {"id": named(1), "baseline": UNCLEAR}}
+    assert ask("package_update", "probe", **probe)["output"]["verdict"] == "unknown"
+    assert ask("package_update", request={"id": named(1)})["outcome"] == "succeeded"
+    apt_root.publish("hello", "1.2")
+    apt_root.update()
+    probed = ask("package_update", "probe", **probe)["output"]
+    assert (probed["verdict"], probed["reason"].split(", at")[0]) == (
+        "succeeded",
+        "by its log apt ended without an error",
+    )
+    log = apt_root.root / "var/log/apt/history.log"
+    log.write_text(log.read_text().rpartition("End-Date")[0])
+    probed = ask("package_update", "probe", **probe)["output"]
+    assert probed["verdict"] == "unknown"
+    assert re.search(r"^1 packages are still .*; by its log apt began at \S+  \S+ and did not end$", probed["reason"])
+    log.unlink()
+    assert ask("package_update", "probe", **probe)["output"]["verdict"] == "unknown"
+
+
+@pytest.mark.parametrize("named_package", [{}, {"package_name": "hello"}])
+def test_change_whose_script_failed_stays_unknown_with_the_error_of_its_log(
+    ask: Ask, apt_root: AptRoot, named_package: dict[str, str]
+) -> None:
+    ask("package_install", package_name="hello", version="1.0", request={"id": named(2)})
+    apt_root.publish("hello", "1.2", postinst="exit 7")
+    apt_root.update()
+    assert ask("package_update", **named_package)["code"] == "tool_failed"
+    probed = ask("package_update", "probe", request={"baseline": UNCLEAR}, **named_package)["output"]
+    assert probed["verdict"] == "unknown"
+    assert "with an error: Sub-process" in probed["reason"]
 
 
 KEPT, FETCHED = {"by_index": "1", "packages": "a"}, {"index": "1", "packages": "a"}

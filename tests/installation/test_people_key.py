@@ -4,8 +4,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from tests.trust.test_people import BOB, enrolment
 
+from writ_cli.main import cli
 from writ_contracts.errors import ConfigError, Untrusted
 from writ_installation.administration import people_key
 from writ_installation.administration.credentials import CredentialsDirectory
@@ -82,6 +84,12 @@ def test_an_installation_without_people_can_rotate_and_still_choose_its_posture(
     with pytest.raises(Untrusted, match="another installation"):
         CredentialsDirectory(home).enrol(enrolment("bob", BOB))
     assert CredentialsDirectory(home).enrol(enrolment("bob", BOB, people_key=made.new)).posture == "team"
+
+
+def test_list_of_credentials_says_after_a_rotation_that_there_is_none(home: Home) -> None:
+    rotate_people_key(home)
+    listed = CliRunner().invoke(cli, ["credential", "list", "--home", str(home.root)]).stdout
+    assert listed == "version 1, posture solo\nno credential is enrolled: `writ credential request`\n"
 
 
 def test_public_yaml_never_returns_to_a_former_key_of_which_a_copy_remains(home: Home, tmp_path: Path) -> None:

@@ -10,12 +10,12 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 from tests.rules.asking import CATALOGUE, NOBODYS_KEY, NOON, at
+from tests.rules.mutants import mutants
 from tests.rules.test_lint_properties import PARAMETERS, PRINCIPALS, TARGETS, compiled, compiles, policies
 
 from writ_contracts.inventory import Principal
 from writ_rules.analysis.access import AccessQuery, allowed
 from writ_rules.analysis.diff import Change, diff
-from writ_rules.analysis.mutants import mutants
 from writ_rules.analysis.question_space import Example, QuestionSpace
 from writ_rules.analysis.request_space import RequestVariant, request
 from writ_rules.engine.clauses.case import DecisionRequest

@@ -97,3 +97,30 @@ def test_unknown_operations_leave_open_which_parameters_they_have(operations: li
     found = every(rule("a", *operations, parameter_constraints={"thing": {"max": 1}}))
     assert any("there is no" in finding or "an empty list" in finding for finding in found)
     assert not any("has the parameter" in finding for finding in found)
+
+
+WRITES = ["file_write", "file_copy", "backup_restore"]
+BELOW_SRV = {"pattern": "/srv/.*"}
+
+
+def test_allow_rule_that_bounds_a_path_of_other_operations_is_a_warning() -> None:
+    reported = every({**rule("a", "file_write", parameter_constraints={"file_path": BELOW_SRV}), "operations": WRITES})
+    assert reported == [
+        f"warning: 'a' bounds file_path, which {operation} does not have, so it allows any {path}: bound {path} too, "
+        f"or allow {operation} by a rule of its own"
+        for operation, path in (("file_copy", "dest_path"), ("backup_restore", "target_path"))
+    ]
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"parameter_constraints": {"file_path": BELOW_SRV, "dest_path": BELOW_SRV, "target_path": BELOW_SRV}},
+        {"parameter_constraints": {"timeout": {"max": 60}}},  # of all operations
+        {"parameter_constraints": {"file_path": BELOW_SRV}, "allowed": False},  # denies more, not less
+        {"parameter_constraints": {"file_path": BELOW_SRV}, "operations": ["file_read", "service_restart"]},
+        {"parameter_constraints": {"file_path": BELOW_SRV}, "operations": ["file_read", "snapshot_list"]},
+    ],
+)
+def test_rule_that_bounds_each_path_or_none_has_no_finding(keys: dict[str, Any]) -> None:
+    assert every({**rule("a", "file_write"), "operations": WRITES, **keys}) == []

@@ -9,9 +9,9 @@ from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 from tests.rules.asking import CATALOGUE, NOBODYS_KEY, at, file_of, rule
+from tests.rules.mutants import replaced
 
 from writ_contracts.inventory import Principal, Target
-from writ_rules.analysis.mutants import replaced
 from writ_rules.analysis.request_space import RequestVariant, request
 from writ_rules.engine.clauses.case import DecisionRequest
 from writ_rules.engine.compile import Policy, compile_policy

@@ -1,8 +1,8 @@
 """Mutants of a policy, each with one change, and the cases of a good suite that notice them."""
 
 from tests.rules.asking import CATALOGUE, file_of, rule
+from tests.rules.mutants import mutants
 
-from writ_rules.analysis.mutants import mutants
 from writ_rules.engine.compile import compile_policy
 
 FILE = file_of(

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 from tests.rules.asking import CATALOGUE
+from tests.rules.mutants import Mutant, mutants
 
 from writ_documents import shapes
-from writ_rules.analysis.mutants import Mutant, mutants
 from writ_rules.coverage import CoverageCounter
 from writ_rules.engine.compile import compile_policy
 from writ_rules.engine.policy_file.format import PolicyDocument

@@ -68,6 +68,15 @@ def query(expression: str, legend: str = "", *, exemplars: bool = False) -> prom
     return made.exemplar(True) if exemplars else made
 
 
+def rate(counter: str) -> str:
+    """Return the rate of a counter whose series begin with their first event: `rate` alone would not see that one. A
+    series that the same target did not have a window ago began at 0. `counter`: with its selector.
+    """
+    seconds = "(timestamp(up) - timestamp(up offset $__rate_interval))"
+    begun = f"({counter} unless {counter} offset $__rate_interval) / on (job, instance) group_left () {seconds}"
+    return f"({begun} or rate({counter}[$__rate_interval]))"
+
+
 def number(title: str, expression: str, unit: str = "short", *, text: str, steps: Mapping[float, str]) -> stat.Panel:
     """Return a panel with one present value. `steps`: the value from which each colour holds, without the first colour,
     which has no lower bound.

@@ -1,6 +1,6 @@
 """The first dashboard: health, requests, latency and resources of the installation."""
 
-from deploy.grafana.generate.frame import BAD, GOOD, WARNING, Rows, lines, number, page, query, states, took
+from deploy.grafana.generate.frame import BAD, GOOD, WARNING, Rows, lines, number, page, query, rate, states, took
 
 OURS = "and on (instance) writ_ready"
 """Selects Writ's processes among the metrics that every Python process exports."""
@@ -63,13 +63,13 @@ WHAT_IS_ASKED = [
     ),
     lines(
         "Ended, by operation",
-        query("topk(10, sum by (operation) (rate(writ_operations_total[$__rate_interval])))", "{{operation}}"),
+        query(f"topk(10, sum by (operation) {rate('writ_operations_total')})", "{{operation}}"),
         unit="ops",
         text="The ten that are asked for most.",
     ),
     lines(
         "Decisions, by effect",
-        query("sum by (effect) (rate(writ_policy_decisions_total[$__rate_interval]))", "{{effect}}"),
+        query(f"sum by (effect) {rate('writ_policy_decisions_total')}", "{{effect}}"),
         unit="ops",
         text="Each operation is decided when it is asked for, and again when it starts.",
     ),

@@ -1,6 +1,6 @@
 """The dashboard of the policy: the version in force, its decisions, their duration, and files it could not use."""
 
-from deploy.grafana.generate.frame import BAD, GOOD, Rows, lines, number, page, query, rows_of, states, took
+from deploy.grafana.generate.frame import BAD, GOOD, Rows, lines, number, page, query, rate, rows_of, states, took
 
 IN_FORCE = [
     number("Version", "max(writ_policy_version)", text="The number of the version in force.", steps={0: GOOD}),
@@ -26,29 +26,31 @@ IN_FORCE = [
     ),
 ]
 
+DENIED = 'writ_policy_decisions_total{effect="deny"}'
+
 DECISIONS = [
     lines(
         "By effect",
-        query("sum by (effect) (rate(writ_policy_decisions_total[$__rate_interval]))", "{{effect}}"),
+        query(f"sum by (effect) {rate('writ_policy_decisions_total')}", "{{effect}}"),
         unit="ops",
         width=8,
     ),
     lines(
         "By operation",
-        query("topk(10, sum by (operation) (rate(writ_policy_decisions_total[$__rate_interval])))", "{{operation}}"),
+        query(f"topk(10, sum by (operation) {rate('writ_policy_decisions_total')})", "{{operation}}"),
         unit="ops",
         width=8,
     ),
     lines(
         "By role of the target",
-        query("sum by (role) (rate(writ_policy_decisions_total[$__rate_interval]))", "{{role}}"),
+        query(f"sum by (role) {rate('writ_policy_decisions_total')}", "{{role}}"),
         unit="ops",
         width=8,
     ),
     lines(
         "Denied, by operation",
         query(
-            'sum by (operation) (rate(writ_policy_decisions_total{effect="deny"}[$__rate_interval])) or vector(0)',
+            f"sum by (operation) {rate(DENIED)} or vector(0)",
             "{{operation}}",
         ),
         unit="ops",

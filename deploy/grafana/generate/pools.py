@@ -3,7 +3,7 @@
 from grafana_foundation_sdk.builders.dashboard import QueryVariable
 from grafana_foundation_sdk.models.dashboard import VariableRefresh
 
-from deploy.grafana.generate.frame import SOURCE, Rows, lines, page, query, states, took
+from deploy.grafana.generate.frame import SOURCE, Rows, lines, page, query, rate, states, took
 
 POOL = (
     QueryVariable("pool")
@@ -16,6 +16,7 @@ POOL = (
     .all_value(".*")
 )
 OF = '{pool=~"$pool"}'
+ENDED = f"writ_operations_total{OF}"
 
 WHO_IS_THERE = [
     lines("Agents", query(f"max by (pool) (writ_pool_agents{OF})", "{{pool}}"), text="Heard within a lease.", width=8),
@@ -54,7 +55,7 @@ WHO_IS_THERE = [
 WORK = [
     lines(
         "Ended, by pool and outcome",
-        query(f"sum by (pool, outcome) (rate(writ_operations_total{OF}[$__rate_interval]))", "{{pool}}: {{outcome}}"),
+        query(f"sum by (pool, outcome) {rate(ENDED)}", "{{pool}}: {{outcome}}"),
         unit="ops",
     ),
     took(
@@ -91,7 +92,7 @@ WORK = [
     lines(
         "Ended, by operation and outcome",
         query(
-            "sum by (operation, outcome) (rate(writ_agent_operations_total[$__rate_interval]))",
+            f"sum by (operation, outcome) {rate('writ_agent_operations_total')}",
             "{{operation}}: {{outcome}}",
         ),
         unit="ops",

@@ -126,6 +126,10 @@ LARGEST_CLAIM, LARGEST_REPORT, LARGEST_HEARTBEAT, LARGEST_PROGRESS = 131_072, 16
 """Bytes of the message of an agent that are read; no correct one is longer. A heartbeat of 1.6 MB took 8 ms of each
 executor.
 """
+LARGEST_CLAIM_REPLY = 2 * 1024 * 1024
+"""Bytes of the JSON of a reply to a claim, all that NATS takes. For an agent without AES it has the parameters, of up
+to `MAX_REQUEST_BYTES`, in base64.
+"""
 MOST_TEXTS = 64
 TextSizes = Annotated[list[tuple[Annotated[str, Meta(max_length=LONGEST_NAME)], Count]], Meta(max_length=MOST_TEXTS)]
 """Names and bytes of attached texts."""
@@ -274,6 +278,8 @@ class Progress(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The name of the host or agent that does not reply, if the message reports that."""
     for_requester: bool = True
     """False: executors note it for queries, and do not relay it. Its requester has it, or needs none."""
+    claimed: bool = True
+    """False: its agent has not claimed the operation. Another one may have started it."""
 
     @property
     def is_wait(self) -> bool:

@@ -84,6 +84,11 @@ def outcome_of(code: str) -> Literal["refused", "failed"]:
     return "failed" if code in FAILED else "refused"
 
 
+def passes(failure: Failure | None) -> bool:
+    """Return whether the error of a reply passes within seconds by itself."""
+    return failure is not None and failure.retry and failure.code in PASSING
+
+
 def failure_of(error: errors.WritError) -> Failure:
     """Return the error in its wire form; a longer message is cut."""
     found = [Problem(line=line, column=column, message=text) for line, column, text in getattr(error, "problems", ())]

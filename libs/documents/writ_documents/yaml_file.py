@@ -1,7 +1,8 @@
 """YAML (and so JSON) files: plain data, and the position of every key and value for messages.
 
 The only importer of yaml. Refused: aliases (a bomb of a kilobyte grows to gigabytes), duplicate keys, tags, several
-documents, NaN, infinity, integers of more than 64 bits, more bytes or depth than the limits. Scalars are read as YAML
+documents, NaN, infinity, integers of more than 64 bits, more bytes or depth than the limits. Messages quote keys and no
+values: those of a stack may be secret, and a password without quotes can begin with `!` or 0. Scalars are read as YAML
 1.1, since existing files were written for it (`yes` is true), without its traps: `22:00` and `2026-11-24` stay text.
 """
 
@@ -25,6 +26,7 @@ _INTEGERS = range(-(2**63), 2**64)
 _BASE_60 = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
 _OCTAL = re.compile(r"[-+]?0[0-7_]*[1-7][0-7_]*")
 """`010` is 8 in YAML 1.1 and 10 in 1.2; its author may have meant either."""
+TAGS = "tags are not allowed: put a text that begins with ! in quotes"
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -141,7 +143,7 @@ class _Walk:
         if isinstance(parent.container, dict) and parent.key is None:
             raise self._end(event, "a key must be a plain text")
         if event.tag:
-            self._report(event, f"tags ({event.tag}) are not allowed")
+            self._report(event, TAGS)
         container: dict[str, Any] | list[Any] = {} if isinstance(event, yaml.MappingStartEvent) else []
         self._stack.append(_OpenCollection(container, self._add(parent, container, event)))
 
@@ -230,18 +232,17 @@ _TEXT = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:timestamp", "tag:yaml.org,2
 
 def _scalar(event: yaml.ScalarEvent) -> str | int | float | bool | None:
     if event.tag:
-        raise ValueError(f"tags ({event.tag}) are not allowed")
+        raise ValueError(TAGS)
     if not event.implicit[0] or _BASE_60.fullmatch(event.value):
         return str(event.value)
     tag = _scalars.resolve(yaml.ScalarNode, event.value, (True, False))  # type: ignore[no-untyped-call]
     if tag in _TEXT:
         return str(event.value)
     if _OCTAL.fullmatch(event.value):
-        octal = int(event.value.replace("_", ""), 8)
-        raise ValueError(f"{event.value} means {octal} in YAML: write it without the leading 0, or as a text in quotes")
+        raise ValueError("a leading 0 means base 8 in YAML: write the number without it, or as a text in quotes")
     value: str | int | float | bool | None = _scalars.value_of(tag, event.value)
     if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{event.value} is not a number that can be compared")
+        raise ValueError("not a number that can be compared")
     if isinstance(value, int) and value not in _INTEGERS:  # one of thousands of digits can't even be shown
         raise ValueError("an integer of more than 64 bits is not allowed")
     return value

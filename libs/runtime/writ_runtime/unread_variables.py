@@ -14,7 +14,6 @@ OF_COMMANDS = (
     "WRIT_CONTEXT",
     "WRIT_DEBUG",
     "WRIT_GID",
-    "WRIT_KEYS",
     "WRIT_NATS_2_PORT",
     "WRIT_NATS_3_PORT",
     "WRIT_NATS_CLIENT",

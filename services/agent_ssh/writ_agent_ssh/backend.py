@@ -43,8 +43,10 @@ timeout, before executors call the operation overdue.
 
 
 class _RunningOperation:
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, queued_before: float) -> None:
+        """`queued_before`: `Pool.queue_seconds` of its target at the start."""
         self.task = task
+        self.queued_before = queued_before
         self.stopping = False
         self.connecting: asyncio.Task[HostSession] | None = None
         self.session: HostSession | None = None
@@ -68,7 +70,7 @@ class SshBackend(HostopsBackend):
 
         Raises WritError for a failure before the begin.
         """
-        run = self._runs[task.operation_id] = _RunningOperation(task)
+        run = self._runs[task.operation_id] = _RunningOperation(task, self._pool.queue_seconds(task.target))
         until = time.monotonic() + task.timeout
         notices = SilenceNotices(task, progress)
         try:
@@ -77,6 +79,7 @@ class SshBackend(HostopsBackend):
             if session is None:
                 return TaskResult(outcome="cancelled", code="cancelled", message="it was cancelled before it began")
             fault("ssh.connected")
+            until += self.queued_seconds(task.operation_id)
             message = request("run", task, self.declared(task.target))
             try:
                 with notices.running(session.is_silent):
@@ -92,6 +95,11 @@ class SshBackend(HostopsBackend):
         finally:
             if self._runs.get(task.operation_id) is run:
                 del self._runs[task.operation_id]
+
+    def queued_seconds(self, operation_id: str) -> float:
+        """Return for how long the operation has waited its turn to connect."""
+        run = self._runs.get(operation_id)
+        return 0.0 if run is None else self._pool.queue_seconds(run.task.target) - run.queued_before
 
     async def stop(self, operation_id: str, grace: float) -> bool:
         run = self._runs.get(operation_id)

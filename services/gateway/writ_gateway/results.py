@@ -13,7 +13,7 @@ from writ_gateway.untrusted_text import BoundedCopy, visible
 Result = dict[str, Any]
 WELL = frozenset({"ok", "problems", "succeeded", "previewed", *OPEN_STATUSES})
 """Each other status is an error to the client."""
-UNTRUSTED = ("output", "message", "events", "results")
+UNTRUSTED = ("output", "message", "events", "results", "would_fail", "unavailable")
 UNTRUSTED_REASONS = ("policy_evaluation", "trace", "nearest", "in_emergency")
 """A denial quotes the reason for which a host could not list its services, and titles of a scanner's findings."""
 

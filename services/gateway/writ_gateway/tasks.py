@@ -31,6 +31,9 @@ POLL_MILLISECONDS, POLL_APPROVAL_MILLISECONDS = 2_000, 15_000
 WAIT_SECONDS = 1.0
 """So long a call waits for its outcome before it becomes a task: most reads end within it."""
 LONGEST_MESSAGE = 500
+OWN_WAITS = frozenset({"target", "limit", "approval", "agent", "storage", "policy"})
+"""Kinds of waits whose text is by Writ's services. That of `host` may be by the host."""
+WAITS_THERE = "its target reports a wait; get_operation_status shows it"
 T = TypeVar("T")
 Finished = Callable[[Result], dict[str, Any]]
 """Makes the result of a tool call, as it goes over the wire, from an operation that has ended."""
@@ -75,11 +78,15 @@ def _instant(at: float) -> str:
 
 
 def _message(view: OperationView, status: str) -> str:
-    """Return the status and what the operation waits for. A client shows this as the server's own text, so the message
-    of an outcome, which a host may have written, is in the result alone, which names it as data.
+    """Return the status and what the operation waits for. A client shows this as the server's own text. So what a host
+    may have written, such as the message of an outcome and the reason of a wait there, is in results alone, which name
+    it as data.
     """
     named = status.replace("_", " ")
-    return visible(f"{named}: {view.waiting.text}" if view.waiting else named)[:LONGEST_MESSAGE]
+    if view.waiting is None:
+        return named
+    why = view.waiting.text if view.waiting.kind in OWN_WAITS else WAITS_THERE
+    return visible(f"{named}: {why}")[:LONGEST_MESSAGE]
 
 
 class TaskHandlers:

@@ -107,6 +107,14 @@ class Backend(Handler, Protocol):
 
 
 @runtime_checkable
+class Queues(Protocol):
+    """A backend that lets operations wait their turn before it reaches their targets."""
+
+    def queued_seconds(self, operation_id: str) -> float:
+        """Return for how long a running operation has waited its turn; 0 for any other."""
+
+
+@runtime_checkable
 class Baselines(Protocol):
     """A backend able to read a target's state before an operation, for a later probe."""
 

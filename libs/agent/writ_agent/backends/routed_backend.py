@@ -15,6 +15,7 @@ from writ_agent.backends.port import (
     ProbeResult,
     Probes,
     Progress,
+    Queues,
     TargetTester,
     TargetTestResult,
     Task,
@@ -55,6 +56,14 @@ class RoutedBackend:
     async def stop(self, operation_id: str, grace: float) -> bool:
         handler = self._running.get(operation_id)
         return handler is None or await handler.stop(operation_id, grace)
+
+    def queued_seconds(self, operation_id: str) -> float:
+        """Return the wait in the handler's queue, if it has one."""
+        match self._running.get(operation_id, self._backend):
+            case Queues() as handler:
+                return handler.queued_seconds(operation_id)
+            case _:
+                return 0.0
 
     async def baseline(self, task: Task) -> dict[str, Any]:
         """Read the baseline by the operation's handler."""

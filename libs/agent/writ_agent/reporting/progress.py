@@ -163,7 +163,11 @@ async def report_wait(bus: Bus, pool: str, work: Dispatched, message: str) -> No
     executors forget it at the start.
     """
     progress = Progress(
-        operation_id=work.operation_id, principal=work.principal, message=message[:LONGEST], for_requester=False
+        operation_id=work.operation_id,
+        principal=work.principal,
+        message=message[:LONGEST],
+        for_requester=False,
+        claimed=False,
     )
     try:
         await bus.publish(subjects.progress(pool), encode(progress))

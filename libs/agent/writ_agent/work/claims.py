@@ -22,6 +22,7 @@ from writ_bus.errors import Forbidden, Full, TimedOut, Unreachable
 from writ_bus.port import Bus, Delivery
 from writ_contracts import subjects
 from writ_contracts.agents import (
+    LARGEST_CLAIM_REPLY,
     STARTED_HEADER,
     TEXTS_APART,
     TEXTS_HEADER,
@@ -183,7 +184,7 @@ async def _send_once(
         headers = {STARTED_HEADER: repr(claimed.started), **_READS_TEXTS}
         reply = await bus.request(subjects.claim(claimed.claim.pool), body, timeout=ASK_SECONDS, headers=headers)
         content, texts = detach(reply.data)
-        answer = decode(content, ClaimReply)
+        answer = decode(content, ClaimReply, limit=LARGEST_CLAIM_REPLY)
     except (Unreachable, Full, Forbidden):
         raise
     except (WritError, Invalid) as error:

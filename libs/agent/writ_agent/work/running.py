@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from writ_agent.backends.bounded_call import bounded
 from writ_agent.backends.operation_threads import ThreadCount, count_threads
-from writ_agent.backends.port import Handler, Progress, Task, TaskResult
+from writ_agent.backends.port import Handler, Progress, Queues, Task, TaskResult
 from writ_bus import tasks
 from writ_contracts.agents import ReceiptOutcome
 from writ_contracts.bounds import check_values
@@ -23,6 +23,8 @@ THREAD_SECONDS = 1.0
 """Seconds for the threads of a cancelled operation to end by themselves."""
 LAST_WORDS_SECONDS = 0.2
 """For a backend that could not stop the operation to return what it knows of it."""
+LONGEST_QUEUE = 120.0
+"""Seconds of a wait in a queue of the backend that do not count in the timeout."""
 Cause = Literal["cancel", "timeout", "shutdown"]
 _CAUSES: dict[Cause, tuple[str, str]] = {
     "timeout": ("timeout", "it was killed at its timeout"),
@@ -49,9 +51,11 @@ class RunningOperation:
         return not self._run.done() and not self._task.operation.read_only and self._task.target.id == target
 
     async def wait(self) -> TaskResult:
-        """Return the outcome, at the latest after timeout, grace and the time to kill it."""
+        """Return the outcome, at the latest after timeout, grace and the time to kill it. A wait in the backend's queue
+        comes on top.
+        """
         try:
-            await asyncio.wait({self._run}, timeout=self._task.timeout)
+            await self._until_timeout()
             if not self._run.done():
                 await self.stop("timeout")
             if not self._run.done():
@@ -60,6 +64,19 @@ class RunningOperation:
             return self._judge(self._run.result())
         finally:
             self._threads.over = True
+
+    async def _until_timeout(self) -> None:
+        """Wait for the end or the timeout. Until its turn comes nothing of it can run, so that time does not count."""
+        left, counted = self._task.timeout, 0.0
+        while left > 0 and not self._run.done():
+            await asyncio.wait({self._run}, timeout=left)
+            queued = self._queued_seconds()
+            left, counted = queued - counted, queued
+
+    def _queued_seconds(self) -> float:
+        if not isinstance(self._handler, Queues):
+            return 0.0
+        return min(self._handler.queued_seconds(self._task.operation_id), LONGEST_QUEUE)
 
     async def stop(self, cause: Cause) -> bool:
         """End it. Return whether nothing of it certainly runs any more."""

@@ -146,23 +146,17 @@ def listing_once(command: Callable[[Body], Command]) -> Callable[[Body], Command
 
 def asking_rows(body: Body) -> Command:
     """Make a subcommand of a principal with rows as output, also as `csv` and `jsonl`."""
-    for option in (_CONTEXT, _HOME, _AS, _FIELD, _ROWS):
-        body = option(body)
-    return _runs(body, traced=True)
+    return _with(body, _CONTEXT, _HOME, _AS, _FIELD, _ROWS, traced=True)
 
 
 def asking(body: Body) -> Command:
     """Make a subcommand of a principal: `body(settings, …)`."""
-    for option in (_CONTEXT, _HOME, _AS, _FIELD, _OUTPUT):
-        body = option(body)
-    return _runs(body, traced=True)
+    return _with(body, _CONTEXT, _HOME, _AS, _FIELD, _OUTPUT, traced=True)
 
 
 def local(body: Body) -> Command:
     """Make a subcommand on `$WRIT_HOME`: `body(settings, …)`."""
-    for option in (_HOME, _FIELD, _OUTPUT):
-        body = option(body)
-    return _runs(body)
+    return _with(body, _HOME, _FIELD, _OUTPUT)
 
 
 def in_installation(body: Body) -> Command:
@@ -182,16 +176,12 @@ def local_status(body: Body) -> Command:
     output = click.option(
         "-o", "--output", "form", type=forms, default="table", help="For people, for programs, or for file_sd_configs."
     )
-    for option in (_HOME, _FIELD, output):
-        body = option(body)
-    return _runs(body)
+    return _with(body, _HOME, _FIELD, output)
 
 
 def dashed(body: Body) -> Command:
     """Add the options of `local` where arguments may begin with a dash (`-old`): no option has one letter."""
-    for option in (_HOME, _FIELD, _LONG_OUTPUT):
-        body = option(body)
-    return _runs(body)
+    return _with(body, _HOME, _FIELD, _LONG_OUTPUT)
 
 
 def packed(kind: type[Struct], name: str) -> Callable[[Body], Body]:
@@ -220,7 +210,14 @@ def _refuse_contradictions(form: str, field: str | None, *, quiet: bool) -> None
         raise click.UsageError(f"--field prints values as they are, not as {form}: leave one of them out")
 
 
-def _runs(body: Body, *, traced: bool = False) -> Command:
+def _with(body: Body, *options: Callable[[Body], Body], traced: bool = False) -> Command:
+    """Make a subcommand of `body(settings, …)` with these options, the last of which its help shows first."""
+    for option in options:
+        body = option(body)
+    return _runs(body, traced=traced)
+
+
+def _runs(body: Body, *, traced: bool) -> Command:
     @functools.wraps(body)
     def run(
         *,

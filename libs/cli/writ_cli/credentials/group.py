@@ -197,10 +197,11 @@ async def list_all(settings: Settings) -> int:
         posture = directory.posture if directory else None
         settings.screen.data({"posture": posture, "credentials": entries, "relying_parties": parties})
         return Exit.DONE
-    if directory is None:
+    if directory is not None:
+        settings.screen.line(f"version {directory.name.number}, posture {directory.posture}")
+    if not entries:
         settings.screen.line("no credential is enrolled: `writ credential request`")
         return Exit.DONE
-    settings.screen.line(f"version {directory.name.number}, posture {directory.posture}")
     rows = [
         (
             one.credential.id[:12],

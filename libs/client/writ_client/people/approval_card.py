@@ -197,6 +197,15 @@ def _check_bound(requested: Requested, decision: Decision) -> list[str]:
     return []
 
 
+def identified(decision: Decision) -> str:
+    """Return who identified the requester, and by what, of a request without a signature."""
+    if decision.authenticated == "gateway":
+        return "the gateway identified the requester, by a token"
+    if decision.authenticated == "server":
+        return "the NATS server identified the requester, by its key"
+    return "something newer than this program identified the requester"
+
+
 def _statement(
     requested: Requested, decision: Decision, hidden: Mapping[str, Any] | None, installation: str
 ) -> list[str]:
@@ -204,7 +213,7 @@ def _statement(
     request.
     """
     if requested.statement is None or decision.statement_digest is None:
-        return ["the requester's signature: only the NATS server identified the sender, and policy recorded it"]
+        return [f"the requester's signature: only {identified(decision)}, and policy recorded it"]
     if decision.statement_digest != digest(requested.statement):
         raise Untrusted("policy decided on another statement of the requester")
     signed = open_signed(requested.statement, RequestStatement, (requested.statement.key,), installation)

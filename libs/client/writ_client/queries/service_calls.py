@@ -15,7 +15,7 @@ from msgspec import Struct
 from writ_bus.errors import BusRefused
 from writ_bus.port import Bus
 from writ_contracts import errors
-from writ_contracts.failures import PASSING, error_of
+from writ_contracts.failures import error_of, passes
 from writ_contracts.large_texts import large_texts
 from writ_contracts.requests import Request
 from writ_contracts.wire import JSON, MSGPACK, decode, encode, pack
@@ -122,4 +122,4 @@ def _undone(answer: Any) -> errors.Unreachable | errors.Full | None:
 
 
 def _passing(answer: Any) -> bool:
-    return answer.error is not None and answer.error.retry and answer.error.code in PASSING
+    return passes(answer.error)

@@ -14,11 +14,13 @@ from writ_bus import tasks
 from writ_bus.errors import BusError, TimedOut, Unreachable
 from writ_bus.port import Bus, Message
 from writ_contracts import subjects
+from writ_contracts.errors import Invalid
+from writ_contracts.failures import passes
 from writ_contracts.ids import encode_id
 from writ_contracts.policy.versions import PolicyStatusQuery
 from writ_contracts.questions import QUESTIONS
-from writ_contracts.requests import OperationQuery
-from writ_contracts.wire import encode
+from writ_contracts.requests import Failure, OperationQuery
+from writ_contracts.wire import JSON, decode, encode
 
 TICK = 0.4
 PING_SECONDS = 1.3
@@ -33,6 +35,8 @@ principal's requests.
 SLOW_KINDS = frozenset({"backend_test"})
 """Queries whose reply may take long although all services work: an agent visits a host for it."""
 REPLIES_AGAIN = "replies come again"
+LONGEST_ERROR = 16_384
+"""Bytes of a reply that is nothing but an error."""
 
 Notice = Callable[[str], None]
 _ANSWERED_BY = {one.kind: one.answered_by for one in QUESTIONS}
@@ -43,6 +47,12 @@ class _Waiting(Struct):
 
     since: float
     subject: str
+
+
+class _ErrorOnly(Struct):
+    """The part that every reply has."""
+
+    error: Failure | None = None
 
 
 class SilenceWatch:
@@ -61,7 +71,9 @@ class SilenceWatch:
     async def request(
         self, subject: str, data: bytes, *, timeout: float, headers: Mapping[str, str] | None = None
     ) -> Message:
-        """Send the request; an attempt without a reply does not end the silence."""
+        """Send the request. An attempt without a reply does not end the silence, nor does a reply of one service that
+        another one is away.
+        """
         if self._waiting is None:
             self._waiting = _Waiting(self._now(), subject)
         self._waiting.subject = subject
@@ -72,8 +84,9 @@ class SilenceWatch:
         except BaseException:
             self._waiting = None
             raise
-        self._waiting = None
-        self._say("")
+        if not _says_away(reply):
+            self._waiting = None
+            self._say("")
         return reply
 
     async def drain(self, grace: float) -> None:
@@ -158,6 +171,16 @@ class SilenceWatch:
         except BusError:
             return ""
         return ""
+
+
+def _says_away(reply: Message) -> bool:
+    """Return whether the reply is an error that passes once another service is back."""
+    if len(reply.data) > LONGEST_ERROR:
+        return False
+    try:
+        return passes(decode(reply.data, _ErrorOnly, content_type=reply.headers.get("Content-Type", JSON)).error)
+    except Invalid:
+        return False  # the caller, who knows its type, reports it
 
 
 def _receiver(subject: str) -> str:

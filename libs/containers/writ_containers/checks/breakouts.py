@@ -5,6 +5,7 @@ The flags are parameters of the request; policy refuses them by default (`writ_c
 """
 
 import glob
+import posixpath
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
@@ -111,10 +112,20 @@ def bind_breakouts(path: str, host: HostPaths) -> Iterator[Breakout]:
         yield Breakout("allow_host_mounts", f"the mount of {path}, which is not below mount_roots")
     elif reaches_own(path, host):
         yield Breakout("allow_host_mounts", f"the mount of {path}, which reaches files of Writ itself")
+    shortest = PurePosixPath(f"/{posixpath.normpath(path).lstrip('/')}")
     sockets = (PurePosixPath(one) for known in (*SOCKETS, host.socket) for one in _in_run(known))
-    holds = any(known.is_relative_to(path) for known in sockets)
-    if holds or PurePosixPath(path).name in SOCKET_NAMES:
+    holds = any(known.is_relative_to(shortest) for known in sockets)
+    if holds or shortest.name in SOCKET_NAMES or _is_of_process(shortest):
         yield Breakout("allow_engine_socket", f"the mount of {path}, with the socket of an engine")
+
+
+def _is_of_process(path: PurePosixPath) -> bool:
+    """Return whether it is below the folder of a process in /proc: `/proc/1/root/run` is /run."""
+    match path.parts:
+        case ("/", "proc", process, _, *_):
+            return process.isdecimal() or process in ("self", "thread-self")
+        case _:
+            return False
 
 
 def reaches_own(path: str, host: HostPaths) -> bool:

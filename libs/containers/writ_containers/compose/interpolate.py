@@ -46,5 +46,8 @@ def _filled(found: re.Match[str], env: Mapping[str, str], where: str) -> str:
         case "+":
             return "" if known is None else str(found["word"])
     if known is None:
-        raise Invalid(f"{where}: ${{{name}}} has no value: give it in env of the request", code="compose_refused")
+        # Without braces it may be a part of a password: messages are on record.
+        what = f"${{{name}}}" if found["name"] else "a $ with a name behind it"
+        how = "give it in env of the request" + ("" if found["name"] else ", or write $$ for a $")
+        raise Invalid(f"{where}: {what} has no value: {how}", code="compose_refused")
     return known

@@ -162,9 +162,10 @@ def kept_back(text: str) -> List[str]:
     return sorted({name for found in _KEPT_BACK.finditer(text) for name in found.group(1).split()})
 
 
-def change(call: OperationCall, *words: str, hook: Hook = NO_HOOK) -> ProgramResult:
+def change(call: OperationCall, *words: str, marked: Sequence[str] = (), hook: Hook = NO_HOOK) -> ProgramResult:
     """Make the change: wait for the lock, report each package, end with the operation. The caller reads the result from
-    dpkg. `hook` gets the steps that apt is about to carry out, under its locks.
+    dpkg. `marked`: options by which apt's log names the operation. `hook` gets the steps that apt is about to carry
+    out, under its locks.
     """
 
     first = ""
@@ -174,7 +175,7 @@ def change(call: OperationCall, *words: str, hook: Hook = NO_HOOK) -> ProgramRes
         line, first = _progress_reporter(call, first), commands.no_longer_waits(SYSTEM)
         # Not for its children: a daemon that a script has started lives on.
         return commands.run(
-            command(*hook.options, *words),
+            command(*hook.options, *marked, *words),
             call.stop,
             environment={**ENVIRONMENT, **hook.environment},
             line=line,

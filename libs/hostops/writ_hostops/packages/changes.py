@@ -13,7 +13,7 @@ from writ_hostops import privileges
 from writ_hostops.commands import ProgramResult
 from writ_hostops.errors import HostError
 from writ_hostops.fields import Fields
-from writ_hostops.packages import apt, dpkg, results, upgrade
+from writ_hostops.packages import apt, dpkg, history, results, upgrade
 from writ_hostops.packages.apt import AptStep
 from writ_hostops.packages.bounds import NO_BOUNDS, PackageBounds, bounds_from
 from writ_hostops.packages.names import name_from, version_from
@@ -61,7 +61,7 @@ def run(call: OperationCall) -> HostReply:
     before, planned = apt.beside_others(call, lambda: _look(call, arguments), lambda seen: _is_done(arguments, *seen))
     if _is_done(arguments, before, planned):
         return _changed_answer(arguments, before, before, None)
-    ran = apt.change(call, *_exact(arguments, planned), hook=arguments.bounds.hook())
+    ran = apt.change(call, *_exact(arguments, planned), marked=history.mark(call), hook=arguments.bounds.hook())
     return _judged(arguments, planned, before, ran)
 
 
@@ -101,7 +101,7 @@ def baseline(call: OperationCall) -> HostReply:
 
 
 def probe(call: OperationCall) -> HostReply:
-    """Judge by the installed version."""
+    """Judge by the installed version, and where that shows nothing by apt's log."""
     arguments, now = _installed(call)
     if arguments.name:
         reply = verdict(*judge(arguments, dict(call.baseline), now), now)
@@ -109,7 +109,7 @@ def probe(call: OperationCall) -> HostReply:
         reply = upgrade.probe(call, arguments.index, arguments.bounds)
     if reply.output["verdict"] == "not_done" and dpkg.is_changing_packages():
         return verdict("unknown", "dpkg is at work on the host", reply.state)
-    return reply
+    return history.settled(call, reply)
 
 
 def judge(arguments: PackageArguments, before: Dict[str, Any], now: Dict[str, Any]) -> Tuple[str, str]:

@@ -12,7 +12,7 @@ from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 from writ_hostops.commands import ProgramResult
 from writ_hostops.errors import HostError
-from writ_hostops.packages import apt, dpkg, index, results
+from writ_hostops.packages import apt, dpkg, history, index, results
 from writ_hostops.packages.apt import AptStep
 from writ_hostops.packages.bounds import PackageBounds
 from writ_hostops.protocol import HostReply, OperationCall, verdict
@@ -107,7 +107,7 @@ def _upgrade(call: OperationCall, mode: str, bounds: PackageBounds) -> HostReply
     before, plan = apt.beside_others(call, lambda: _look(call.stop, bounds), lambda seen: _is_done(*seen))
     if _is_done(before, plan):
         return _reply(mode, plan, before, before, "")
-    ran = apt.change(call, *plan.command, hook=bounds.hook())
+    ran = apt.change(call, *plan.command, marked=history.mark(call), hook=bounds.hook())
     return _judged(mode, plan, before, ran, bounds)
 
 

@@ -28,7 +28,7 @@ from writ_nats_server.cluster import TlsFiles
 from writ_nats_server.leaf import LEAF_PORT, LeafListener
 from writ_nats_server.leaf_config import LeafLink, LeafPlan, render_leaf
 
-HEAD = "# Sites whose leaf nodes connect to this NATS server: `writ leaf add SITE` adds to it.\n"
+HEAD = "# Sites whose leaf nodes connect to this NATS server: `writ leaf add` adds to it.\n"
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_]{1,32}(?!\n)$")]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 

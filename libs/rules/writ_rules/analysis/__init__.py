@@ -1,6 +1,6 @@
 """Analysis of policies by trying requests: differences between two policies, access lists, lockouts. Pure functions
 over frozen data, like the engine they call.
 
-`diff` compares, `access` lists, `mutants` changes one thing at a time. The policy service runs them in a process of
-their own, so it loads none of them at its start.
+`diff` compares, `access` lists. The policy service runs them in a process of their own, so it loads none of them at its
+start.
 """

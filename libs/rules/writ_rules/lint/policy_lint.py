@@ -1,6 +1,6 @@
 """Lint of a policy by itself, in Cedar's terms: vacuous, shadowed, redundant and overridden rules, conflicting
-defaults, denials that dependencies go round, and unusable rules of emergencies and approval windows. `engine.lint`
-checks one key at a time.
+defaults, denials that dependencies go round, paths without a bound, and unusable rules of emergencies and approval
+windows. `engine.lint` checks one key at a time.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,6 +14,7 @@ from writ_rules.engine.policy_file.times import instant
 from writ_rules.engine.verbs import verbs
 from writ_rules.lint.conflicts import conflicts
 from writ_rules.lint.dependencies import dependencies
+from writ_rules.lint.path_bounds import unbounded_paths
 from writ_rules.lint.rule_pairs import MOST_COMPARED, covered, demand
 from writ_rules.lint.rule_reading import RuleReading, readings
 from writ_rules.lint.spellings import misspelled
@@ -54,6 +55,7 @@ def lint(
         *covered(rest, known, most_compared),
         *conflicts(rest, known),
         *dependencies(rest, known, patterns),
+        *(finding for rule in rest for finding in unbounded_paths(rule, known)),
         *_emergencies(file, every, rest),
         *_windows(every, rest),
     ]

@@ -12,6 +12,7 @@ from writ_bus.backoff import backoff
 from writ_bus.port import Bus
 from writ_contracts.errors import Unreachable, WritError
 from writ_contracts.notices import OF_CONTROL, Notice, NoticeKind, NoticeReply
+from writ_contracts.requests import Failure
 from writ_contracts.wire import decode, encode
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics
@@ -59,11 +60,14 @@ class NoticeSender:
     async def record(self, bus: Bus, notice: Notice) -> None:
         """Send a notice and wait until it is stored. Raises Unreachable if it is not, or may not be."""
         try:
-            failure = decode((await bus.request(self._subject, encode(notice), timeout=ANSWER)).data, NoticeReply).error
+            failure = await self._send(bus, notice)
         except WritError as error:
             raise Unreachable(f"it cannot be recorded now: {error}") from error
         if failure is not None:
             raise Unreachable(f"it cannot be recorded now: {failure.message}")
+
+    async def _send(self, bus: Bus, notice: Notice) -> Failure | None:
+        return decode((await bus.request(self._subject, encode(notice), timeout=ANSWER)).data, NoticeReply).error
 
     async def run(self, bus: Bus) -> None:
         """Send queued and new notices until cancelled."""
@@ -89,8 +93,7 @@ class NoticeSender:
     async def _sent(self, bus: Bus, notice: Notice) -> bool:
         """Return whether the notice is stored, or never will be."""
         try:
-            message = await bus.request(self._subject, encode(notice), timeout=ANSWER)
-            failure = decode(message.data, NoticeReply).error
+            failure = await self._send(bus, notice)
         except Unreachable:
             return False
         except WritError as error:

@@ -5,9 +5,9 @@ Retries happen only before a claim. After it there is one attempt, and its true 
 
 import asyncio
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from itertools import count
 
 from writ_agent.backends.connection_retries import retried
@@ -17,6 +17,7 @@ from writ_agent_ssh.connection.host_keys import KnownHosts
 from writ_agent_ssh.connection.link import SshLink, connect
 from writ_agent_ssh.host_sessions.plain_session import PlainSession
 from writ_agent_ssh.host_sessions.quarantine import HostQuarantine
+from writ_agent_ssh.host_sessions.queue_times import QueueTimes
 from writ_agent_ssh.host_sessions.recent_failures import RecentFailures, RefusedPasswords
 from writ_agent_ssh.host_sessions.session import HostopsSession, HostSession
 from writ_agent_ssh.settings import SshConnection, Way, connection_of
@@ -86,7 +87,8 @@ class Pool:
         self._target_sessions: dict[str, _TargetSession] = defaultdict(_TargetSession)
         self._logins: dict[Way, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(connects))
         self._making: dict[Way, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(connects))
-        self._queued: Counter[str] = Counter()
+        self._queue_times = QueueTimes()
+        self._opening: set[asyncio.Task[HostSession]] = set()
         self._failures, self._refused = RecentFailures(), RefusedPasswords()
         self.target_health = TargetHealth()
         self._sweeping: asyncio.Task[None] | None = None
@@ -154,7 +156,11 @@ class Pool:
 
     def is_queued(self, target: Target) -> bool:
         """Return whether its connection waits until others to the same address are made."""
-        return target.id in self._queued
+        return self._queue_times.is_waiting(target.id)
+
+    def queue_seconds(self, target: Target) -> float:
+        """Return for how long its connections have waited so in all: only differences have a meaning."""
+        return self._queue_times.seconds(target.id)
 
     def drop(self, target: Target) -> None:
         """Drop the hanging connection to the target."""
@@ -164,6 +170,10 @@ class Pool:
     async def close(self) -> None:
         if self._sweeping is not None:
             self._sweeping.cancel()
+        opening = list(self._opening)
+        for task in opening:
+            task.cancel()
+        await asyncio.gather(*opening, return_exceptions=True)
         for place in self._target_sessions.values():
             place.drop()
         self._target_sessions.clear()
@@ -173,21 +183,41 @@ class Pool:
         place.used_at = time.monotonic()
         if session := place.ready(connection, root=root):
             return session
-        async with place.opening:
+        async with AsyncExitStack() as held:
+            await held.enter_async_context(place.opening)
             if session := place.ready(connection, root=root):
                 return session
             if place.open_link(connection) is None:
                 place.drop()
             if not eager:
                 self._failures.check(target)
-            async with self._turn(target, connection):
-                with self._remembered(target), self._failures.watch(target):
-                    session = await self._opened(place, target, connection, root=root)
+            await held.enter_async_context(self._turn(target, connection))
+            open_it = self._open(held.pop_all(), place, target, connection, root=root)
+            opening = tasks.start(open_it, "ssh open")
+            opening.add_done_callback(lambda _: open_it.close())  # a stop before its first step leaves it unawaited
+        self._opening.add(opening)
+        opening.add_done_callback(self._opened_or_failed)
+        return await asyncio.shield(opening)
+
+    async def _open(
+        self, held: AsyncExitStack, place: _TargetSession, target: str, connection: SshConnection, *, root: bool
+    ) -> HostSession:
+        """Open the session, and release what is `held`. It is opened to its end, also if nobody waits any more: sshd
+        penalises logins that are given up, and turns away others from this address.
+        """
+        async with held:
+            with self._remembered(target), self._failures.watch(target):
+                session = await self._opened(place, target, connection, root=root)
             place.sessions[root] = session
             place.used_at = time.monotonic()  # it is as old as this, however long it was in the making
         if self._sweeping is None:
             self._sweeping = tasks.keep("ssh sweep", self._sweep)
         return session
+
+    def _opened_or_failed(self, opening: asyncio.Task[HostSession]) -> None:
+        self._opening.discard(opening)
+        if not opening.cancelled():
+            opening.exception()  # retrieved, also where nobody waits any more; it is on record
 
     async def _opened(
         self, place: _TargetSession, target: str, connection: SshConnection, *, root: bool
@@ -215,13 +245,8 @@ class Pool:
         targets behind this host have places of their own, so a slow start holds up none of them.
         """
         making = self._making[connection.way]
-        self._queued[target] += 1
-        try:
+        with self._queue_times.waiting(target):
             await making.acquire()
-        finally:
-            self._queued[target] -= 1
-            if not self._queued[target]:
-                del self._queued[target]
         try:
             yield
         finally:

@@ -42,9 +42,12 @@ GIVE_UP = 3600.0
 SAVE_EVERY = 1_000
 """The position is saved after so many events, even if none of them gave a notification."""
 RATE, BURST = 0.5, 20.0
-"""Security events, and requests of one principal by kind, to one destination: a second on average, and at once. An
-attacker must not be able to fill an inbox, or to delay what follows in it.
+"""Security events of one kind about one principal, and requests of one principal by kind, to one destination: a second
+on average, and at once. An attacker must not be able to fill an inbox, to delay what follows in it, or to have the
+notification of another attack dropped.
 """
+ALL_RATE, ALL_BURST = 2.0, 100.0
+"""Security events of all kinds together: several attackers, or one who makes up kinds and principals."""
 OF_REQUESTS = ("pending", "decided", "expired")
 
 _log = Log("writ.audit")
@@ -117,6 +120,7 @@ class NotificationDelivery:
         self._clock = clock
         self._count = count
         self._flood = Buckets(RATE, BURST)
+        self._all_security = Buckets(ALL_RATE, ALL_BURST)
 
     @property
     def name(self) -> str:
@@ -157,10 +161,12 @@ class NotificationDelivery:
 
     def _is_within_rate(self, one: Notification) -> bool:
         """Return whether it may be sent. Stops, emergencies and other changes that policy permitted always may."""
-        if one.kind != "security" and one.kind not in OF_REQUESTS:
-            return True
-        source = one.principal if one.kind in OF_REQUESTS else ""
-        return self._flood.take(f"{one.kind} {source}", asyncio.get_running_loop().time())
+        now = asyncio.get_running_loop().time()
+        if one.kind in OF_REQUESTS:
+            return self._flood.take(f"{one.kind} {one.principal}", now)
+        if one.kind == "security":
+            return self._flood.take(f"{one.title} {one.principal}", now) and self._all_security.take("", now)
+        return True
 
     async def _sent(self, one: Notification) -> bool:
         self.problem = await self._send(one)

@@ -55,7 +55,7 @@ OWN_CONTROL = Quota(
     "full",
     ARCHIVE,
 )
-"""Of control operations that a principal may request without a rule. Stops and the like have no quota."""
+"""Of control operations that are not rare: most need no rule. Stops and the like have no quota."""
 BOUNDED = frozenset({"operation_cancel", "session_open", "session_end", "window_request", "window_end"})
 
 

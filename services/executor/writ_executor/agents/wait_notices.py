@@ -45,14 +45,19 @@ class WaitNotices:
         return (life.requested.pool, life.requested.principal) == (pool, progress.principal)
 
     def record(self, progress: Progress, pool: str) -> None:
-        """Note the wait, or its end, as reported by an agent of this pool."""
+        """Note the wait, or its end, as reported by an agent of this pool. A dispatch that comes again after the start,
+        since its acknowledgement got lost, waits for nothing.
+        """
         if not self.is_due(progress, pool):
+            return
+        attempt = self._attempt(progress.operation_id)
+        _, has_started = attempt
+        if has_started and not progress.claimed:
             return
         self._tidy()
         if not progress.is_wait:
             self._notices.pop(progress.operation_id, None)
         elif progress.operation_id in self._notices or len(self._notices) < MOST:
-            attempt = self._attempt(progress.operation_id)
             self._notices[progress.operation_id] = ReportedWait(progress, self._clock(), attempt)
 
     def reason(self, operation_id: str) -> WaitingReason | None:

@@ -182,7 +182,7 @@ class PolicySources:
             return None
         file = f"the policy file {self._policy_path}"
         published = f"version {head.number}, which {head.author} published"
-        return f"{file} differs from {published}, and is not used; to use it: `writ policy publish FILE`"
+        return f"{file} differs from {published}, and is not used; to use it: `writ policy publish FILE --reason …`"
 
     async def _read_lists(self, *, waits: bool) -> None:
         for name, watched in self._lists.items():

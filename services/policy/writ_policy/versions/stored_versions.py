@@ -105,7 +105,7 @@ class Versions:
         if self.taken_back is None and self.head is not None:
             await self._enforce(self.head)
         if self.blocked is not None:
-            raise ConfigError(f"{self.blocked}; `writ policy recover FILE` stores a corrected one")
+            raise ConfigError(f"{self.blocked}; `writ policy recover FILE --reason …` stores a corrected one")
         if self.stored and self.head is None and self.taken_back is None:
             raise ConfigError(f"none of the {self.stored} stored versions of the policy is valid: {self.problem}")
 

@@ -120,7 +120,7 @@ async def list_all(settings: Settings) -> int:
         found,
         ("site", "pool", "public key"),
         ((one.site, one.pool, one.key) for one in found),
-        empty="no site is linked; `writ leaf add SITE` links one",
+        empty="no site is linked; `writ leaf add` links one",
         drop=("public key",),
     )
     return Exit.DONE

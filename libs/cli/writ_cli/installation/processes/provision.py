@@ -31,7 +31,7 @@ class ProvisionerConfig(ServiceConfig, frozen=True, kw_only=True):
         Path | None,
         env(
             "WRIT_KEYS",
-            "folder with its keys, where that is not WRIT_HOME/keys: the seeds of bootstrap, sys and keeper",
+            "folder with its keys, where that is not WRIT_HOME/keys: the seeds of bootstrap, sys and its own",
         ),
     ] = None
 

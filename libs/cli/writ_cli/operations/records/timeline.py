@@ -16,6 +16,7 @@ from writ_cli.terminal.output import Screen, outcome, shown
 from writ_cli.terminal.quoted_text import QuotedText
 from writ_cli.terminal.quoted_values import quoted
 from writ_client.operations.operation_events import read_body
+from writ_client.people.approval_card import identified
 from writ_contracts import journal
 from writ_contracts.agents import Claim, ProbeFinding, Receipt, SecurityReport
 from writ_contracts.decisions import Decision, Grant
@@ -241,7 +242,8 @@ def _signer(event: journal.Requested) -> str:
     """Return the signer of the request, if it was sent with the same key."""
     statement = event.statement
     if statement is None:
-        return "nobody; the NATS server identified the requester by its key"
+        decision = _read(event.decision, Decision)
+        return f"nobody; {identified(decision)}" if decision else "nobody"
     try:
         stated = open_signed(statement, RequestStatement, [event.key], None)
     except Untrusted as error:

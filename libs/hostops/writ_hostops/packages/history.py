@@ -1,0 +1,69 @@
+"""apt's own log of changes, history.log: what became of a transaction whose hostops ended before it.
+
+apt writes the arguments of each transaction there, and with them the mark of the operation, which is an option that apt
+does not know. It writes the end when dpkg has ended, with an error if dpkg failed, and none if apt was killed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import replace
+from typing import Dict, List, Optional
+
+from writ_hostops import commands
+from writ_hostops.errors import HostError
+from writ_hostops.packages import apt
+from writ_hostops.protocol import HostReply, OperationCall
+
+_MOST = 4 * 1024 * 1024
+"""Bytes of the end of the log that are read. A new one is begun each month."""
+_PATH = re.compile(r"^LOG='(/[^']+)'$", re.MULTILINE)
+_OPTION = "Writ::Operation"
+
+
+def mark(call: OperationCall) -> List[str]:
+    """Return the options by which the log names the operation."""
+    return ["-o", f"{_OPTION}={call.operation}/{call.public_id}"]
+
+
+def settled(call: OperationCall, probed: HostReply) -> HostReply:
+    """Return the probe's reply. If it has no verdict, and the log has the transaction of this operation, that decides,
+    or is in the reason.
+    """
+    if probed.output["verdict"] != "unknown":
+        return probed
+    found = _transaction(call)
+    if found is None:
+        return probed
+    begin, end = found.get("Start-Date", ""), found.get("End-Date", "")
+    if end and "Error" not in found:
+        return _with(probed, "succeeded", f"by its log apt ended without an error, at {end}")
+    how = f"apt ended at {end} with an error: {found['Error']}" if end else f"apt began at {begin} and did not end"
+    return _with(probed, "unknown", f"{probed.output['reason']}; by its log {how}"[:500])
+
+
+def _with(probed: HostReply, word: str, reason: str) -> HostReply:
+    return replace(probed, output={**probed.output, "verdict": word, "reason": reason})
+
+
+def _transaction(call: OperationCall) -> Optional[Dict[str, str]]:
+    """Return the fields of the operation's last transaction; None without one, or if the log cannot be read."""
+    option = f" {' '.join(mark(call))} "
+    try:
+        ran = commands.run(["apt-config", *apt.OPTIONS, "shell", "LOG", "Dir::Log::History/f"], call.stop)
+        found = _PATH.search(ran.out)
+        text = _end_of(found.group(1)) if found else ""
+    except (HostError, OSError):
+        return None
+    for stanza in reversed(text.split("\n\n")):
+        fields = dict(line.split(": ", 1) for line in stanza.splitlines() if ": " in line)
+        if option in fields.get("Commandline", ""):
+            return fields
+    return None
+
+
+def _end_of(path: str) -> str:
+    with open(path, "rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - _MOST))
+        return file.read(_MOST).decode("utf-8", "replace")
