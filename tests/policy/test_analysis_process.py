@@ -33,6 +33,7 @@ from writ_policy.analysis_process import pool
 from writ_policy.analysis_process.job_handlers import fitting
 from writ_policy.analysis_process.jobs import LARGEST_ANSWER, Job
 from writ_policy.analysis_process.pool import MOST_WAITING, AnalysisPool
+from writ_testing.eventually import eventually
 
 
 def text(*rules: dict[str, Any]) -> str:
@@ -217,3 +218,22 @@ async def test_process_that_sends_a_malformed_frame_is_replaced(bench: AnalysisP
             await bench.work(question, PolicyWhoCanReply)
     bench._command = correct
     assert (await bench.work(question, PolicyWhoCanReply)).accesses
+
+
+async def test_process_that_is_closed_under_a_job_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    made = AnalysisPool()
+    process = await made._running()
+    os.kill(process.pid, signal.SIGSTOP)
+    task = asyncio.create_task(made.work(job("validate", PolicyValidateQuery(document=IN_FORCE)), PolicyValidateReply))
+    await eventually(lambda: asyncio.sleep(0, made._waiting == 1), what="the job")
+    await made.close()
+    with pytest.raises(WritError, match="the service stops"):
+        await task
+    assert "policy.analysis_died" not in [record.getMessage() for record in caplog.records]
+
+
+async def test_pipes_are_closed_with_the_process() -> None:
+    made = AnalysisPool()
+    process = await made._running()
+    await made.close()
+    assert process.stdout is not None and process.stdout.at_eof()

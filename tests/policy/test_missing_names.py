@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from tests.policy.replica import RULES, files, replica
 
+from writ_policy.analysis_process import pool
 from writ_policy.analysis_process.pool import AnalysisPool
 from writ_rules import policy_reader
 from writ_rules.engine.compile import Policy
@@ -89,8 +90,8 @@ async def test_a_process_that_cannot_find_them_is_reported(
     monkeypatch.setattr(policy_reader, "SMALL", 0)
     known, broker = files(tmp_path), Broker()
     known.policy(*RULES, UNKNOWN)
+    monkeypatch.setattr(pool, "CHECK_SECONDS", 0.001)
     async with replica(MemoryBus(broker), MemoryBus(broker), known) as asking:
-        asking.service._analysis_pool._seconds = 0.001
         asking.files.policy(*RULES)
         assert await asking.code(asking.subject()) == "allowed"
         await eventually(is_logged, what="the failure in the log")

@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -22,6 +23,7 @@ from writ_policy.analysis_process import job_handlers
 from writ_policy.analysis_process.job_handlers import perform
 from writ_policy.analysis_process.jobs import DocumentCheck, Job, ProposedDocument
 from writ_policy.state import loading
+from writ_policy.versions import proposed_versions
 from writ_rules import policy_reader
 from writ_rules.engine.compile import Policy
 from writ_rules.loading import compile_document
@@ -208,3 +210,14 @@ async def test_what_changed_during_a_check_counts_for_the_decision(asking: Askin
     _, answer = await proposal
     assert answer.error is not None
     assert answer.error.code == "principal_disabled"
+
+
+async def test_slow_check_counts_from_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    instants = iter([0.0, 50.0])
+    monkeypatch.setattr(proposed_versions, "time", SimpleNamespace(monotonic=lambda: next(instants)))
+    async with publishable(tmp_path) as asking:
+        _, first = await decided(asking, "policy_publish", document=OPEN)
+        asking.clock.now += 50 + proposed_versions.PASSED_SECONDS / 2
+        _, second = await decided(asking, "policy_publish", document=OPEN)
+    assert (first.error, second.error) == (None, None), "it was not checked again"
+    assert next(instants, None) is None

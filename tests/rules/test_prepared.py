@@ -14,6 +14,7 @@ from writ_contracts.operations import Catalogue
 from writ_documents import yaml_file
 from writ_rules.engine.clauses import patterns
 from writ_rules.engine.clauses.patterns import KEPT
+from writ_rules.engine.clauses.scopes import TargetClause
 from writ_rules.engine.compile import Policy
 from writ_rules.loading import compile_document
 from writ_rules.prepared import policy_in, prepared
@@ -120,3 +121,30 @@ def test_policy_prepared_from_another_document_is_refused() -> None:
     data = prepared(policy(global_policies=[rule("a", "service_restart")]), [], DIGEST)
     with pytest.raises(ValueError, match="from another document"):
         policy_in(data, plain_digest(b"another"), CATALOGUE, no_pause)
+
+
+def test_names_in_several_rules_are_one_object() -> None:
+    names = [f"web-{number}" for number in range(3)]
+    rules = [rule(f"r{number}", "service_restart", targets=[*names, f"own-{number}"]) for number in range(2)]
+    made = passed(policy(global_policies=rules))
+    clauses = {id(one): one for listed in made.index.values() for each in listed for one in each.scope}.values()
+    ids = [one.ids for one in clauses if isinstance(one, TargetClause)]
+    assert len(ids) == len(rules)
+    assert len({id(name) for some in ids for name in some if name in names}) == len(names)
+
+
+def test_no_decision_compiles_too_many_patterns(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, compile_pattern = list[str](), patterns.Pattern._compile
+
+    def counted(one: patterns.Pattern) -> Any:
+        made.append(one.text)
+        return compile_pattern(one)
+
+    texts = [f"app{number}[a-z]+" for number in range(3)]
+    rules = [rule(text, "service_restart", parameter_constraints={"service_name": {"pattern": text}}) for text in texts]
+    KEPT.clear()
+    known = policy(global_policies=rules)
+    monkeypatch.setattr("writ_rules.prepared.MOST_LATER", KEPT.checked()[0].size * 2)
+    monkeypatch.setattr(patterns.Pattern, "_compile", counted)
+    passed(known)
+    assert made == texts[2:]

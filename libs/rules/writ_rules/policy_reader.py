@@ -24,11 +24,13 @@ from writ_contracts.policy.versions import MAX_DOCUMENT_BYTES
 from writ_documents import yaml_file
 from writ_documents.document import FileErrors, FileProblem
 from writ_rules.engine.compile import Policy
+from writ_rules.engine.matching.literals import literals
 from writ_rules.loading import Mode, compile_document
 from writ_rules.prepared import policy_in, prepared
 from writ_trust.digests import plain_digest
 
-SECONDS = 60.0
+SECONDS, CPU_SECONDS = 600.0, 60
+"""Limits of the process: its work is limited by processor time, since a busy machine gives it little of that."""
 MOST_MEMORY = 2 << 30
 """Bytes of the process, as of the one that checked the document when it was proposed."""
 SMALL = 128 << 10
@@ -54,7 +56,6 @@ class CompilerJob(Struct, frozen=True, kw_only=True):
     mode: Mode
     compared: bool
     evaluators: bool
-    nice: int
 
 
 class PolicyReader:
@@ -66,13 +67,11 @@ class PolicyReader:
         mode: Mode,
         run: RunProcess,
         on_failure: Callable[[str, Exception], None],
-        *,
-        nice: int = 0,
     ) -> None:
-        """`on_failure` receives the name of a document that is compiled here since the process failed, and the reason.
-        `nice`: by how much the priority of the process is lower than that of the service.
+        """`on_failure` receives the name of a document whose process failed, and the reason. What it raises is raised
+        instead of compiling the document here.
         """
-        self._catalogue, self._mode, self._nice = catalogue, mode, nice
+        self._catalogue, self._mode = catalogue, mode
         self._run, self._on_failure = run, on_failure
 
     def __call__(self, data: bytes, name: str, *, compared: bool, known: bytes = b"") -> CompiledPolicy:
@@ -100,7 +99,6 @@ class PolicyReader:
             mode=self._mode,
             compared=compared,
             evaluators=bool(self._catalogue.evaluators),
-            nice=self._nice,
         )
         status, output = self._run(given=msgpack.encode(job), seconds=SECONDS, statuses=(0, REFUSED))
         if status == REFUSED:
@@ -110,6 +108,7 @@ class PolicyReader:
     def _policy_in(self, output: bytes | mmap, data: bytes) -> CompiledPolicy:
         with collection_paused():
             made = policy_in(output, plain_digest(data), self._catalogue, _Pauses().after)
+            literals.cache_clear()  # what it holds lies among the rules, whose memory could never be returned
             gc.freeze()  # or the collector would scan all rules on the event loop, for 0.3 s
         return made
 
@@ -119,9 +118,8 @@ def work(load: Callable[[bool], Catalogue]) -> int:
     output. Return the exit status. `load` receives whether evaluators are to be loaded, too.
     """
     job = msgpack.decode(sys.stdin.buffer.read(), type=CompilerJob)
-    os.nice(job.nice)
     resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
-    resource.setrlimit(resource.RLIMIT_CPU, (int(SECONDS), int(SECONDS)))  # nobody ends it once the service was killed
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))  # nobody ends it once the service was killed
     answer = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a plugin prints is no policy
     gc.disable()  # until its end it needs most of its objects
@@ -170,6 +168,8 @@ def return_freed_memory() -> None:
     """Return what all threads freed to the kernel, once nothing but the policy is needed: up to 12 MB of each stay
     otherwise. Without malloc_trim(3), as with musl, the C library decides.
     """
+    if gc.get_freeze_count():  # few objects are left to scan, and the lists of free tuples lie among the former rules
+        gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

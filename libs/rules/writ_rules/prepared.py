@@ -13,7 +13,7 @@ from msgspec import Raw, Struct, msgpack, structs
 from writ_contracts.ids import Digest
 from writ_contracts.operations import Catalogue
 from writ_documents.document import FileProblem
-from writ_rules.engine.clauses.patterns import KEPT, CheckedPattern
+from writ_rules.engine.clauses.patterns import KEPT, LARGE, MOST_LATER, CheckedPattern
 from writ_rules.engine.compile import Policy, PolicyParts
 from writ_rules.engine.policy_file.format import PlacedRule, PolicyEntry
 from writ_rules.engine.policy_file.groups import placed
@@ -64,8 +64,10 @@ def policy_in(
     known = msgpack.decode(data, type=PreparedPolicy)
     if known.digest != digest:
         raise ValueError("prepared from another document")
-    for pattern in known.patterns:
-        if KEPT.add(pattern):
+    later = 0
+    for pattern in sorted(known.patterns, key=lambda one: one.size):
+        later += pattern.size
+        if KEPT.add(pattern, is_large=pattern.size >= LARGE or later > MOST_LATER):
             on_pattern(pattern.size)
     try:
         parts = PolicyParts(known.entry, _rules(known.rules), catalogue)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from subprocess import TimeoutExpired
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
     from writ_rules.second_decisions.file_history import FileHistory
 
 CHECK_EVERY = 1.0
-NICE = 10
-"""By how much the priority of the process that compiles a large policy is lower than that of services."""
 AFTER = 5.0
 """Seconds from an event to its second decision. By then this replica has also read a file that policy read just before
 the event.
@@ -58,6 +57,9 @@ _log = Log("writ.audit")
 
 
 def _compiled_here(name: str, error: Exception) -> None:
+    """Raises ConfigError for a process that takes too long: here it would take as long, and block the rest."""
+    if isinstance(error, TimeoutExpired):
+        raise ConfigError(f"{name} of the policy is not compiled in time") from error
     _log.warning("policy.compiled_here", name=name, reason=str(error))
 
 
@@ -216,7 +218,7 @@ class DecisionSamples:
         inventory, principals = histories.values()
         catalogue = load_catalogue()
         run = partial(run_once, "writ_audit.compiler_process")
-        read = PolicyReader(catalogue, "permissive", run, _compiled_here, nice=NICE)
+        read = PolicyReader(catalogue, "permissive", run, _compiled_here)
         return Checker(
             self._bus.journal,
             self._bus.policies,

@@ -23,7 +23,7 @@ Answer = TypeVar("Answer", bound=Struct)
 SECONDS = 30.0
 """Time limit of a query."""
 CHECK_SECONDS = 60.0
-"""Time limit of a proposal, which somebody waits for: on a busy machine it takes several times its processor time, and
+"""Time limit of a proposal, which somebody waits for, and of missing names: on a busy machine it takes several times its processor time, and
 that has the limit CPU_SECONDS.
 """
 IDLE_SECONDS = 60.0
@@ -79,20 +79,27 @@ class AnalysisPool:
             with suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
+            if process.stdout is not None:  # `wait` returns before the pipes are closed
+                with suppress(TimeoutError, RuntimeError):  # a job that is under way reads to the end itself
+                    async with asyncio.timeout(DIES_WITHIN):
+                        await process.stdout.read()
 
     async def _result_of(self, job: Job) -> JobResult:
         if self._idle is not None:
             self._idle.cancel()
+        seconds = CHECK_SECONDS if job.kind == "names" else self._seconds  # it parses the same document as a check
         try:
-            async with asyncio.timeout(self._seconds):
+            async with asyncio.timeout(seconds):
                 frame = await self._frame_of(msgspec.json.encode(job))
         except TimeoutError:
             await self.close()
-            raise _too_much(f"{self._seconds:g} s", job) from None
+            raise _too_much(f"{seconds:g} s", job) from None
         except BaseException:
             await self.close()  # the caller has given up, and the next one must not get this reply
             raise
         if frame is None:
+            if self._process is None:
+                raise WritError("the service stops")
             status = await self._status_of_the_dead()
             if status == -signal.SIGPROF:
                 raise _too_much(f"{CPU_SECONDS:g} s of processor time", job)

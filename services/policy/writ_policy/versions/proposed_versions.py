@@ -6,6 +6,7 @@ once.
 """
 
 import asyncio
+import time
 import zlib
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -117,10 +118,12 @@ class ProposedVersions:
             presences=dict(people.presences or {}),
             solo=people.solo,
         )
+        began = time.monotonic()
         done, prepared = await self._pool.result(job, DocumentCheck)
         if done.reason:
             raise Invalid(done.reason, code="invalid_document", problems=done.problems)
-        self._passed = PassedCheck(_digest(proposed.document), prepared, now, principals, people)
+        ended = now + time.monotonic() - began
+        self._passed = PassedCheck(_digest(proposed.document), prepared, ended, principals, people)
         return self._passed
 
     def _prepare(self, document: str, name: str, prepared: bytes) -> None:

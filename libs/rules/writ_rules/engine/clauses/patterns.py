@@ -13,8 +13,10 @@ from msgspec import Struct
 MOST_KEPT = 10_000_000
 """Size of the compiled patterns that are kept: 10 to 20 bytes each."""
 OVERHEAD = 100
-LARGE = 2_000
-"""Size from which a checked pattern is compiled before its first use, which would take more than a millisecond."""
+LARGE = 300
+"""Size from which a checked pattern is compiled before its first use, which would take more than 0.1 ms."""
+MOST_LATER = 1_500_000
+"""Size of the checked patterns of one policy that are compiled on their first use: one decision may reach them all."""
 
 
 class PatternTooLargeError(ValueError):
@@ -80,11 +82,10 @@ class KeptPatterns:
             known = self._keep(Pattern(text, dot_takes_newline=deny))
         return known
 
-    def add(self, checked: CheckedPattern) -> bool:
+    def add(self, checked: CheckedPattern, *, is_large: bool) -> bool:
         """Keep a pattern that another process compiled; a large one is compiled here, too. Return whether it was."""
         if (checked.text, checked.deny) in self._patterns:
             return False
-        is_large = checked.size >= LARGE
         size = 0 if is_large else checked.size
         self._keep(Pattern(checked.text, dot_takes_newline=checked.deny, size=size))
         return is_large

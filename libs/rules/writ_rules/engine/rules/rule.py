@@ -132,7 +132,7 @@ class RuleCompiler:
         if entry.effective_from is not None or entry.expires_at is not None:
             scope.append(self.in_effect(placed.keys, entry.effective_from, entry.expires_at))
         if entry.targets is not None:
-            scope.append(_targets(present(entry.targets)))
+            scope.append(_targets([self.notes.same(one) for one in present(entry.targets)]))
         if entry.target_tags is not None:
             scope.append(scopes.TagClause(frozenset(present(entry.target_tags)), listed(present(entry.target_tags))))
         return tuple(scope)
