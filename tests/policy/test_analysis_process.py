@@ -236,4 +236,5 @@ async def test_pipes_are_closed_with_the_process() -> None:
     made = AnalysisPool()
     process = await made._running()
     await made.close()
-    assert process.stdout is not None and process.stdout.at_eof()
+    assert process.stdout is not None
+    assert process.stdout.at_eof()

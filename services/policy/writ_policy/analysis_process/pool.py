@@ -23,8 +23,8 @@ Answer = TypeVar("Answer", bound=Struct)
 SECONDS = 30.0
 """Time limit of a query."""
 CHECK_SECONDS = 60.0
-"""Time limit of a proposal, which somebody waits for, and of missing names: on a busy machine it takes several times its processor time, and
-that has the limit CPU_SECONDS.
+"""Time limit of a proposal, which somebody waits for, and of a search for missing names: on a busy machine they take
+several times their processor time, and that has the limit CPU_SECONDS.
 """
 IDLE_SECONDS = 60.0
 DIES_WITHIN = 1.0
