@@ -100,7 +100,7 @@ async def run() -> LargePolicies:
         async with running_installation(folder, home=home, environ=SETTINGS) as installation:
             course = _Course(installation, *await connected(installation))
             memory["few rules"] = await course.settled()
-            waits["nothing is published"] = await course.longest(asyncio.sleep(5))
+            waits["nothing is published"] = await course.longest(pause(5))
             waits["the first publish, and its first second decision"] = await course.longest(course.publish(1))
             memory[f"{RULES:,} published"] = await course.settled()
             waits["both start"] = await course.longest(course.restart(), alive=())

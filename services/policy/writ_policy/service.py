@@ -93,8 +93,7 @@ class PolicyService:
         )
         self._plugins = agent_plugins(catalogue, config.listed_plugins())
         self._measured, self._observe = measured, Observer(Log("writ.policy"), measured)
-        self._measures = PolicyMeasures(measured, catalogue)
-        self._compiler = Compiler(catalogue, config.mode)
+        self._measures, self._compiler = PolicyMeasures(measured, catalogue), Compiler(catalogue, config.mode)
         self._notifier = NoticeSender(subjects.NOTICE_POLICY, self._measures.notice_dropped)
         config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._highest = HighestVersion(StateFile(config.state_dir / HIGHEST, EnforcedVersion), config.versions_lost)
@@ -106,8 +105,7 @@ class PolicyService:
         self._sources = PolicySources(
             config, self._compiler, names, send_notice, measures.refused, measures.in_force, self._clock, people
         )
-        # Of its own, so that queries, which need no approval, do not delay a publish.
-        self._proposal_pool = AnalysisPool(seconds=CHECK_SECONDS, nice=0)
+        self._proposal_pool = AnalysisPool(seconds=CHECK_SECONDS, nice=0)  # queries must not delay a publish
         self._bus: WatchedBus | None = None
         self._versions: Versions | None = None
         self._guard: JournalGuard | None = None
