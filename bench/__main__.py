@@ -25,6 +25,7 @@ NAMES = (
     "slow_targets",
     "growth",
     "memory",
+    "large_policies",
     "gateway",
     "proxmox",
     "nats_client",

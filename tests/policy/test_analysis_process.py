@@ -33,6 +33,7 @@ from writ_policy.analysis_process import pool
 from writ_policy.analysis_process.job_handlers import fitting
 from writ_policy.analysis_process.jobs import LARGEST_ANSWER, Job
 from writ_policy.analysis_process.pool import MOST_WAITING, AnalysisPool
+from writ_testing.eventually import eventually
 
 
 def text(*rules: dict[str, Any]) -> str:
@@ -127,6 +128,17 @@ async def test_long_job_is_killed_and_the_next_one_done() -> None:
         await bench.close()
 
 
+async def test_job_that_takes_too_much_processor_time_ends_its_process(bench: AnalysisPool) -> None:
+    code = "import sys; from writ_policy.analysis_process import __main__ as one; one.CPU_SECONDS = 0.01; one.main()"
+    command, bench._command = bench._command, (sys.executable, "-c", code, "0")
+    endless = text(*(rule(f"rule-{at}", "service_restart") for at in range(1000)))
+    with pytest.raises(Invalid, match="longer than 30 s of processor time") as raised:
+        await bench.work(job("validate", PolicyValidateQuery(document=endless)), PolicyValidateReply)
+    assert raised.value.code == "too_much"
+    bench._command = command
+    assert (await bench.work(job("validate", PolicyValidateQuery(document=IN_FORCE)), PolicyValidateReply)).valid
+
+
 async def test_a_process_that_died_is_replaced(bench: AnalysisPool) -> None:
     question = job("who_can", PolicyWhoCanQuery(operation="service_restart"))
     await bench.work(question, PolicyWhoCanReply)
@@ -206,3 +218,23 @@ async def test_process_that_sends_a_malformed_frame_is_replaced(bench: AnalysisP
             await bench.work(question, PolicyWhoCanReply)
     bench._command = correct
     assert (await bench.work(question, PolicyWhoCanReply)).accesses
+
+
+async def test_process_that_is_closed_under_a_job_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    made = AnalysisPool()
+    process = await made._running()
+    os.kill(process.pid, signal.SIGSTOP)
+    task = asyncio.create_task(made.work(job("validate", PolicyValidateQuery(document=IN_FORCE)), PolicyValidateReply))
+    await eventually(lambda: asyncio.sleep(0, made._waiting == 1), what="the job")
+    await made.close()
+    with pytest.raises(WritError, match="the service stops"):
+        await task
+    assert "policy.analysis_died" not in [record.getMessage() for record in caplog.records]
+
+
+async def test_pipes_are_closed_with_the_process() -> None:
+    made = AnalysisPool()
+    process = await made._running()
+    await made.close()
+    assert process.stdout is not None
+    assert process.stdout.at_eof()

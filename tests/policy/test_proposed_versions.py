@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -22,6 +23,8 @@ from writ_policy.analysis_process import job_handlers
 from writ_policy.analysis_process.job_handlers import perform
 from writ_policy.analysis_process.jobs import DocumentCheck, Job, ProposedDocument
 from writ_policy.state import loading
+from writ_policy.versions import proposed_versions
+from writ_rules import policy_reader
 from writ_rules.engine.compile import Policy
 from writ_rules.loading import compile_document
 from writ_testing.eventually import eventually
@@ -109,7 +112,7 @@ async def test_service_compiles_a_proposal_only_once_nothing_but_its_record_is_m
         compiled.append(text.name)
         return compile_document(text, *arguments, **keys)
 
-    monkeypatch.setattr(loading, "compile_document", counted)
+    monkeypatch.setattr(policy_reader, "compile_document", counted)
     subject = asking.signed(
         asking.subject("policy_publish", "writ", parameters={"document": LARGE, "reason": "r"}, simulate=True)
     )
@@ -122,10 +125,28 @@ async def test_service_compiles_a_proposal_only_once_nothing_but_its_record_is_m
     assert compiled == ["document"], "it waits for an approval, which may never come"
 
 
+async def test_large_proposal_is_compiled_from_what_its_check_prepared(asking: Asking) -> None:
+    def not_again(**_: object) -> None:
+        raise AssertionError("it was parsed again")
+
+    listed = ({**RULES[0], "name": f"rule-{at}", "targets": [f"app{at}-{'x' * 40}-*"]} for at in range(1000))
+    many = document(*RULES, *listed)
+    assert len(many) > policy_reader.SMALL
+    asking.service._compiler._read._run = not_again  # type: ignore[assignment]
+    await publish(asking, many)
+    versions = asking.service._versions
+    assert versions is not None
+    await versions.read()
+    current = versions.current
+    assert current is not None
+    assert (current.policy.rules > 1000, current.policy.file) == (True, None)
+    assert current.stored.document == many
+
+
 async def test_documents_with_mistakes_are_not_compiled_in_the_service(
     asking: Asking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "compile_document", None)
+    monkeypatch.setattr(policy_reader, "compile_document", None)
     code, message = await error_of(asking, document({"name": "odd", "operations": ["service_burn"], "allowed": True}))
     assert (code, message) == ("invalid_document", "the document does not load: a mistake in line 14, column 7")
 
@@ -142,7 +163,7 @@ def test_check_that_fails_is_reported(monkeypatch: pytest.MonkeyPatch, error: Ex
         raise error
 
     assert msgspec.json.decode(check(OPEN).answer, type=DocumentCheck).reason == ""
-    monkeypatch.setattr(job_handlers, "compile_document", failing)
+    monkeypatch.setattr(job_handlers, "compile_proposal", failing)
     done = check(OPEN)
     if isinstance(error, MemoryError):
         assert (done.code, "too much memory: write fewer rules" in done.message) == ("oversize", True)
@@ -189,3 +210,14 @@ async def test_what_changed_during_a_check_counts_for_the_decision(asking: Askin
     _, answer = await proposal
     assert answer.error is not None
     assert answer.error.code == "principal_disabled"
+
+
+async def test_slow_check_counts_from_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    instants = iter([0.0, 50.0])
+    monkeypatch.setattr(proposed_versions, "time", SimpleNamespace(monotonic=lambda: next(instants)))
+    async with publishable(tmp_path) as asking:
+        _, first = await decided(asking, "policy_publish", document=OPEN)
+        asking.clock.now += 50 + proposed_versions.PASSED_SECONDS / 2
+        _, second = await decided(asking, "policy_publish", document=OPEN)
+    assert (first.error, second.error) == (None, None), "it was not checked again"
+    assert next(instants, None) is None

@@ -9,7 +9,7 @@ from tests.policy.replica import RULES, Asking
 
 from writ_contracts.errors import ConfigError
 from writ_documents import shapes
-from writ_policy.state import loading
+from writ_policy.state import missing_names
 from writ_policy.state.loading import with_digest
 from writ_runtime.files import watched_file
 from writ_testing.eventually import eventually
@@ -141,7 +141,7 @@ async def test_a_defect_of_lint_does_not_end_the_watch(
     async def noticed() -> bool:
         return asking.service._sources.file.error is not None
 
-    monkeypatch.setattr(loading, "lint_with", defective)
+    monkeypatch.setattr(missing_names, "lint_with", defective)
     asking.files.policy(RULES[0])
     await eventually(defect_is_logged, what="the defect in the log")
     asking.files.write("policy", "policies: 7")

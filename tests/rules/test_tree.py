@@ -16,7 +16,7 @@ from tests.rules.generate import PATTERNS
 
 from writ_rules.engine.clauses.case import Case
 from writ_rules.engine.clauses.checks import PatternCheck
-from writ_rules.engine.clauses.patterns import glob, pattern
+from writ_rules.engine.clauses.patterns import Glob, Pattern, glob, pattern
 from writ_rules.engine.clauses.scopes import ClauseMiss, TargetClause
 from writ_rules.engine.decide import Ruling
 from writ_rules.engine.matching import index, tree
@@ -128,6 +128,16 @@ def test_each_short_text_that_a_pattern_matches_has_a_known_beginning(units: lis
             assert value.endswith(ending(text))
             assert inside(text) in value
             assert_folded(text, value)
+
+
+def test_globs_match_as_their_regular_expressions_do() -> None:
+    values = ["".join(letters) for length in range(5) for letters in product("ab\n", repeat=length)]
+    for length in range(6):
+        for letters in product("ab*", repeat=length):
+            made = Glob("".join(letters))
+            expected = Pattern(made.text, dot_takes_newline=True)
+            for value in values:
+                assert made.covers(value) == expected.covers(value), (made, value)
 
 
 @each_case(

@@ -40,8 +40,16 @@ def compile_document(
     `compared`: with the lint of rules beside each other, as of every document but a stored version. `on_pattern`
     receives the size of each pattern once it is compiled.
     """
-    policy, findings = _compiled(document, catalogue, mode, compared=compared, on_pattern=on_pattern)
-    return policy, [_problem(document, finding) for finding in findings]
+    policy, own, others = _compiled(document, catalogue, mode, compared=compared, on_pattern=on_pattern)
+    return policy, [_problem(document, finding) for finding in (*own, *others)]
+
+
+def compile_proposal(document: Document, catalogue: Catalogue, mode: Mode) -> tuple[Policy, list[FileProblem]]:
+    """Return the policy in a document that somebody proposes, and the warnings of the version that it would become.
+    Raises FileErrors, also for the lint of rules beside each other, which is not repeated for a stored version.
+    """
+    policy, own, _ = _compiled(document, catalogue, mode, compared=True)
+    return policy, [_problem(document, finding) for finding in own]
 
 
 def _compiled(
@@ -51,20 +59,20 @@ def _compiled(
     *,
     compared: bool,
     on_pattern: Callable[[int], None] | None = None,
-) -> tuple[Policy, list[LintFinding]]:
-    """Return the policy and its warnings without their positions: in a large file, to find these takes as long as to
-    read it.
+) -> tuple[Policy, list[LintFinding], list[LintFinding]]:
+    """Return the policy, the findings in single rules, and those of rules beside each other, without their positions:
+    in a large file, to find these takes as long as to read it. Raises FileErrors.
     """
     file = shaped(document, catalogue, mode)
-    policy, findings = compile_policy(file, catalogue, on_pattern)
-    findings = findings if policy is None or not compared else [*findings, *lint(file, catalogue, findings)]
-    grave = [one for one in findings if one.severity in REFUSED[mode]]
+    policy, own = compile_policy(file, catalogue, on_pattern)
+    others = [] if policy is None or not compared else lint(file, catalogue, own)
+    grave = [one for one in (*own, *others) if one.severity in REFUSED[mode]]
     errors = [_problem(document, finding) for finding in grave if compared or not finding.new_only]
     if policy is None or errors:
         raise FileErrors(*sorted(errors, key=lambda problem: (problem.line, problem.column)))
     if grave:
         policy = structs.replace(policy, excused=tuple(str(_problem(document, finding)) for finding in grave))
-    return policy, findings
+    return policy, own, others
 
 
 def checked_document(document: Document, catalogue: Catalogue) -> Policy:

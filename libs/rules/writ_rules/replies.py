@@ -179,7 +179,7 @@ def compared(
     result = diff_of(policies[0], policies[1], space, now)
     # Its name on the wire is another one, by which `_listed` does not find it.
     reply = structs.replace(_listed(result, PolicyDiffReply), compared=result.compared)
-    texts, more = changed_texts(*(policy.file.policies for policy in policies))
+    texts, more = changed_texts(*(policy.source.policies for policy in policies))
     return structs.replace(reply, texts=texts, more_texts=more)
 
 

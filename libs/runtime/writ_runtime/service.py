@@ -57,7 +57,7 @@ KEPT_BYTES, LARGEST_KEPT = 12 << 20, 4 << 20
 several copies, and glibc by itself gives each back to the kernel, which makes new pages for the next: half the time of
 encoding.
 """
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 Settings = TypeVar("Settings", bound=ServiceConfig)
 
 
@@ -235,6 +235,7 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, LARGEST_KEPT)
         mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)
+        mallopt(_M_ARENA_MAX, 1)  # or each thread keeps memory of its own
 
 
 def _settle_memory(thresholds: tuple[int, int, int]) -> None:

@@ -6,7 +6,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from subprocess import TimeoutExpired
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -28,6 +30,7 @@ from writ_runtime.files.watched_file import stamp
 from writ_runtime.journal.security_events import SecurityEvents, SecurityFinding
 from writ_runtime.logs import Log
 from writ_runtime.plugins.entry_points import load_catalogue
+from writ_runtime.short_process import run_once
 
 if TYPE_CHECKING:
     from writ_rules.second_decisions.checker import Checker, SecondDecision
@@ -51,6 +54,13 @@ VERDICTS = frozenset({"approval_given", "approved", "rejected"})
 """Kinds of events of which each is checked: people cause few of them."""
 
 _log = Log("writ.audit")
+
+
+def _compiled_here(name: str, error: Exception) -> None:
+    """Raises ConfigError for a process that takes too long: here it would take as long, and block the rest."""
+    if isinstance(error, TimeoutExpired):
+        raise ConfigError(f"{name} of the policy is not compiled in time") from error
+    _log.warning("policy.compiled_here", name=name, reason=str(error))
 
 
 class Chosen(Struct, frozen=True):
@@ -202,13 +212,17 @@ class DecisionSamples:
         return {path: FileHistory(self._config.state_dir / FOLDER, path) for path in paths}
 
     def _checker(self, histories: "dict[Path, FileHistory]") -> "Checker":
+        from writ_rules.policy_reader import PolicyReader  # noqa: PLC0415 - the engine is large
         from writ_rules.second_decisions.checker import Checker  # noqa: PLC0415 - the engine is large
 
         inventory, principals = histories.values()
+        catalogue = load_catalogue()
+        run = partial(run_once, "writ_audit.compiler_process")
+        read = PolicyReader(catalogue, "permissive", run, _compiled_here)
         return Checker(
             self._bus.journal,
             self._bus.policies,
-            load_catalogue(),
+            catalogue,
             inventory,
             principals,
             events=self._keys.events,
@@ -217,6 +231,7 @@ class DecisionSamples:
             now=self._clock,
             people=self._people,
             set_forward=self._server.set_forward,
+            compile_text=lambda data, name: read(data, name, compared=False)[0],
         )
 
     async def _check(self, checker: "Checker", chosen: Chosen) -> None:

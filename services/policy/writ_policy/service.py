@@ -15,7 +15,7 @@ from writ_contracts.journal import ControlEvent
 from writ_contracts.notices import Notice, NoticeKind
 from writ_contracts.operations import Catalogue
 from writ_contracts.version import VERSION
-from writ_policy.analysis_process.pool import AnalysisPool
+from writ_policy.analysis_process.pool import CHECK_SECONDS, AnalysisPool
 from writ_policy.approvals.approval_endpoint import ApprovalEndpoint
 from writ_policy.approvals.pending import PendingApprovals
 from writ_policy.approvals.recorded_operations import RecordedOperations
@@ -38,6 +38,7 @@ from writ_policy.state import control_views
 from writ_policy.state.control_follower import INTERVAL, ControlFollower
 from writ_policy.state.credentials_file import CredentialsFile
 from writ_policy.state.loading import Compiler
+from writ_policy.state.missing_names import MissingNames
 from writ_policy.state.sources import PolicySources
 from writ_policy.versions.proposed_versions import ProposedVersions
 from writ_policy.versions.stored_versions import Versions
@@ -92,19 +93,19 @@ class PolicyService:
         )
         self._plugins = agent_plugins(catalogue, config.listed_plugins())
         self._measured, self._observe = measured, Observer(Log("writ.policy"), measured)
-        self._measures = PolicyMeasures(measured, catalogue)
-        self._compiler = Compiler(catalogue, config.mode)
+        self._measures, self._compiler = PolicyMeasures(measured, catalogue), Compiler(catalogue, config.mode)
         self._notifier = NoticeSender(subjects.NOTICE_POLICY, self._measures.notice_dropped)
         config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._highest = HighestVersion(StateFile(config.state_dir / HIGHEST, EnforcedVersion), config.versions_lost)
         directory = known_directory(config.state_dir, config.people_key, config.installation)
         send_notice, measures = self._notifier.queue, self._measures
         people = CredentialsFile(config.people, directory, send_notice)
-        self._sources = PolicySources(
-            config, self._compiler, send_notice, measures.refused, measures.in_force, self._clock, people
-        )
         self._analysis_pool = AnalysisPool()
-        self._proposal_pool = AnalysisPool(nice=0)  # queries, which need no approval, do not delay a publish
+        names = MissingNames(catalogue, config.mode, self._analysis_pool)
+        self._sources = PolicySources(
+            config, self._compiler, names, send_notice, measures.refused, measures.in_force, self._clock, people
+        )
+        self._proposal_pool = AnalysisPool(seconds=CHECK_SECONDS, nice=0)  # queries must not delay a publish
         self._bus: WatchedBus | None = None
         self._versions: Versions | None = None
         self._guard: JournalGuard | None = None

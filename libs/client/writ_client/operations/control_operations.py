@@ -12,6 +12,8 @@ from writ_contracts.policy.versions import sent_form
 from writ_contracts.requests import OperationView
 
 CONTROL_SECONDS = 60.0
+POLICY_SECONDS = 90.0
+"""For a change of the policy: more than one attempt at it (`submission.CHECK_SECONDS`)."""
 PROVEN_SECONDS = CONTROL_SECONDS + 120.0
 """For a control operation that a person proves presence for, with the time to find a security key."""
 
@@ -77,7 +79,7 @@ class ControlMethods:
         *,
         reason: str,
         replaces: int | None = None,
-        timeout: float = CONTROL_SECONDS,
+        timeout: float = POLICY_SECONDS,
     ) -> OperationView:
         """Put a policy in force; `replaces`: only if this version is still in force. `version` in the output is its
         number. Raises Invalid: `conflict`, and `invalid_document` with all `problems` of a document.
@@ -88,7 +90,7 @@ class ControlMethods:
         return await _change_policy(self, "policy_publish", arguments, timeout)
 
     async def policy_rollback(
-        self: ControlRunner, version: int, *, reason: str, timeout: float = CONTROL_SECONDS
+        self: ControlRunner, version: int, *, reason: str, timeout: float = POLICY_SECONDS
     ) -> OperationView:
         """Put an earlier version in force again, as a new one. Raises as `policy_publish`."""
         return await _change_policy(self, "policy_rollback", {"version": version, "reason": reason}, timeout)

@@ -7,8 +7,8 @@ from writ_client.queries.service_calls import request_reply
 from writ_contracts import subjects
 from writ_contracts.requests import Request, RequestReply
 
-CHECK_SECONDS = 50.0
-"""For one attempt to change the policy: policy checks a document for up to 30 s, and a repetition would wait behind."""
+CHECK_SECONDS = 80.0
+"""For one attempt to change the policy: policy checks a document for up to 60 s, and a repetition would wait behind."""
 CHECKED = frozenset({"policy_publish", "policy_rollback"})
 
 

@@ -113,7 +113,12 @@ class StoredPolicy(Struct, frozen=True, kw_only=True, tag="policy"):
     @property
     def sent(self) -> str:
         """Return the document in the form that its author signed."""
-        return PACKED + b64encode(self.packed).decode() if self.sent_packed else self.document
+        return self.packed_form if self.sent_packed else self.document
+
+    @property
+    def packed_form(self) -> str:
+        """Return the document in its packed form."""
+        return PACKED + b64encode(self.packed).decode()
 
     @property
     def document(self) -> str:

@@ -13,7 +13,7 @@ from writ_rules.analysis.scope_index import ClauseResults, CoveringRules, timele
 from writ_rules.engine.clauses.conditions import AttributeCondition, EvaluatorCondition
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.rules.obligations import ADMIN_DEMAND
-from writ_rules.engine.rules.rule import Rule
+from writ_rules.engine.rules.rule import NONE, Rule
 from writ_rules.engine.verbs import Verb, offered
 
 Member = TypeVar("Member")
@@ -33,7 +33,7 @@ def rules_of(policies: Iterable[Policy], operation: str) -> list[Rule]:
 
 def defaults_of(policies: Iterable[Policy], operation: str) -> list[Any]:
     """Return the values rules may fill in for parameters of an operation."""
-    return [value for rule in rules_of(policies, operation) for value in rule.defaults[operation].values()]
+    return [value for rule in rules_of(policies, operation) for value in rule.defaults.get(operation, NONE).values()]
 
 
 def target_classes(

@@ -26,7 +26,7 @@ class Side:
     """
 
     def __init__(self, policy: Policy) -> None:
-        file = policy.file
+        file = policy.source
         self.policy = policy
         self.rules = {rule.name: rule for rule in every_rule(policy)}
         entry = json.decode(json.encode(file.policies))

@@ -18,7 +18,7 @@ from writ_rules.engine.policy_file import groups
 from writ_rules.engine.policy_file.approval_windows import WindowTerms, window_terms_of
 from writ_rules.engine.policy_file.emergency_terms import EmergencyTerms, terms_of
 from writ_rules.engine.policy_file.findings import LintFinding, Severity
-from writ_rules.engine.policy_file.format import PlacedRule, PolicyDocument, present
+from writ_rules.engine.policy_file.format import PlacedRule, PolicyDocument, PolicyEntry, present
 from writ_rules.engine.policy_file.groups import placed
 from writ_rules.engine.policy_file.session_terms import SessionTerms, session_terms_of
 from writ_rules.engine.rules import lint, pattern_sizes
@@ -58,10 +58,17 @@ class Policy(Struct, frozen=True, eq=False, kw_only=True):
     verbs: Mapping[str, Verb]
     rules: int
     trees: Trees
-    file: PolicyDocument
-    """The source of this policy."""
+    file: PolicyDocument | None
+    """The source of this policy; None for a prepared one, since a service needs it for no decision."""
     excused: tuple[str, ...] = ()
     """The findings for which this stored version would be refused if it were new."""
+
+    @property
+    def source(self) -> PolicyDocument:
+        """Return the document of a policy that is to be analysed. Raises ValueError for a prepared one."""
+        if self.file is None:
+            raise ValueError(f"the document of the policy '{self.name}' is not kept")
+        return self.file
 
     def own(self, operation: str, target: Target) -> tuple[Rule, ...]:
         """Return the rules for the target's role."""
@@ -92,45 +99,59 @@ def compile_policy(
 
 
 def _compiled(file: PolicyDocument, catalogue: Catalogue, every: list[PlacedRule]) -> CompiledPolicy:
-    entry = file.policies
-    workshop = RuleCompiler(verbs(catalogue), entry, catalogue.evaluators)
-    made = [(item, workshop.rule(item)) for item in every]
-    ready = sorted((rule for item, rule in made if item.entry.enabled), key=lambda rule: rule.name)
-    in_effect = workshop.in_effect(("policies",), entry.effective_from, entry.expires_at)
-    terms = terms_of(entry.emergencies, workshop.notes.attempt)
-    window_terms = window_terms_of(entry.approval_windows, workshop.notes.attempt)
-    session_terms = session_terms_of(entry.sessions, workshop.notes.attempt)
-    all_findings = [*groups.findings(entry), *workshop.notes.findings, *_named_twice(every)]
-    findings = [*all_findings, *lint.lint(file, every, workshop.verbs)]
+    parts = PolicyParts(file.policies, every, catalogue)
+    all_findings = [*groups.findings(file.policies), *parts.findings, *_named_twice(every)]
+    findings = [*all_findings, *lint.lint(file, every, parts.verbs)]
     if any(finding.severity is Severity.ERROR for finding in findings):
         return None, findings
-    ordinary = [rule for rule in ready if not rule.emergency]
-    emergency = [rule for rule in ready if rule.emergency]
-    index, inherited = _index(ordinary), _inherited(ordinary)
-    policy = Policy(
-        name=entry.name,
-        version=entry.version,
-        deny_by_default=entry.deny_by_default,
-        enable_dry_run=entry.enable_dry_run,
-        require_approval_for_admin=entry.require_approval_for_admin,
-        list_by_rules=frozenset(["agent"] if entry.list_by_rules is None else present(entry.list_by_rules)),
-        in_effect=in_effect,
-        index=MappingProxyType(index),
-        inherited=MappingProxyType(inherited),
-        emergency=tuple(emergency),
-        emergency_terms=terms,
-        window_terms=window_terms,
-        session_terms=session_terms,
-        urgent=MappingProxyType(_index(emergency)),
-        allowing=MappingProxyType(_allowing(index)),
-        naming=frozenset(_naming(ready, catalogue)),
-        constrained=frozenset(_constrained(ready)),
-        verbs=MappingProxyType(workshop.verbs),
-        rules=len(ready),
-        trees=trees(ordinary, inherited, emergency),
-        file=file,
-    )
-    return policy, findings
+    return parts.policy(file), findings
+
+
+class PolicyParts:
+    """The compiled rules and terms of a policy. `findings`: the mistakes that compiling them showed."""
+
+    def __init__(self, entry: PolicyEntry, every: Iterable[PlacedRule], catalogue: Catalogue) -> None:
+        """Compile one rule after the other, so that `every` may make each of them only then."""
+        workshop = RuleCompiler(verbs(catalogue), entry, catalogue.evaluators)
+        made = [(item.entry.enabled, workshop.rule(item)) for item in every]
+        self._entry, self._catalogue = entry, catalogue
+        self._ready = sorted((rule for enabled, rule in made if enabled), key=lambda rule: rule.name)
+        self._in_effect = workshop.in_effect(("policies",), entry.effective_from, entry.expires_at)
+        self._terms = terms_of(entry.emergencies, workshop.notes.attempt)
+        self._window_terms = window_terms_of(entry.approval_windows, workshop.notes.attempt)
+        self._session_terms = session_terms_of(entry.sessions, workshop.notes.attempt)
+        self.verbs = workshop.verbs
+        self.findings = workshop.notes.findings
+
+    def policy(self, file: PolicyDocument | None) -> Policy:
+        """Return the policy. There must be no error among the findings."""
+        entry = self._entry
+        ordinary = [rule for rule in self._ready if not rule.emergency]
+        emergency = [rule for rule in self._ready if rule.emergency]
+        index, inherited = _index(ordinary), _inherited(ordinary)
+        return Policy(
+            name=entry.name,
+            version=entry.version,
+            deny_by_default=entry.deny_by_default,
+            enable_dry_run=entry.enable_dry_run,
+            require_approval_for_admin=entry.require_approval_for_admin,
+            list_by_rules=frozenset(["agent"] if entry.list_by_rules is None else present(entry.list_by_rules)),
+            in_effect=self._in_effect,
+            index=MappingProxyType(index),
+            inherited=MappingProxyType(inherited),
+            emergency=tuple(emergency),
+            emergency_terms=self._terms,
+            window_terms=self._window_terms,
+            session_terms=self._session_terms,
+            urgent=MappingProxyType(_index(emergency)),
+            allowing=MappingProxyType(_allowing(index)),
+            naming=frozenset(_naming(self._ready, self._catalogue)),
+            constrained=frozenset(_constrained(self._ready)),
+            verbs=MappingProxyType(self.verbs),
+            rules=len(self._ready),
+            trees=trees(ordinary, inherited, emergency),
+            file=file,
+        )
 
 
 def _index(rules: Iterable[Rule]) -> dict[tuple[str, str], tuple[Rule, ...]]:

@@ -12,7 +12,7 @@ from writ_contracts.inventory import Principal, Target
 from writ_contracts.journal import ControlEvent
 from writ_contracts.people.principal_changes import read_change
 from writ_contracts.policy.stops import Reach
-from writ_rules.engine.clauses.patterns import Pattern, glob
+from writ_rules.engine.clauses.patterns import Glob, Pattern, glob
 from writ_rules.engine.policy_file.approval_windows import ApprovalWindow, windows_after
 from writ_trust.sessions import NONE, Sessions, sessions_after
 
@@ -41,7 +41,7 @@ class Emergency(Struct, frozen=True, eq=False, kw_only=True):
     """
 
     id: str
-    scope: tuple[Pattern, ...]
+    scope: tuple[Glob | Pattern, ...]
     targets: tuple[str, ...]
     reason: str
     until: float

@@ -66,6 +66,11 @@ def _emergency_proof(file: PolicyDocument, people: People | None) -> Iterator[Li
         yield LintFinding(Severity.WARNING, ("policies", "emergencies", "proof"), text)
 
 
+def texts(findings: Iterable[LintFinding]) -> list[str]:
+    """Return the findings for a log, each with its place."""
+    return [f"{'.'.join(map(str, finding.keys))}: {finding.message}" for finding in findings]
+
+
 def as_warnings(findings: Iterable[LintFinding]) -> list[LintFinding]:
     """Return the findings as warnings, which do not refuse a policy."""
     return [structs.replace(finding, severity=Severity.WARNING) for finding in findings]

@@ -10,7 +10,7 @@ from typing import Any
 from writ_contracts.operations import Operation
 from writ_contracts.parameters import defaults, public
 from writ_contracts.wire import canonical
-from writ_rules.engine.rules.rule import Rule
+from writ_rules.engine.rules.rule import NONE, Rule
 from writ_rules.second_decisions.signatures import DecidedRequest
 
 
@@ -31,7 +31,7 @@ def unexplained(recorded: DecidedRequest, operation: Operation, rules: Iterable[
     """
     shown = _public(recorded, operation)
     known: list[Mapping[str, Any]] = [defaults(operation.parameters)]
-    known += [rule.defaults[operation.name] for rule in rules]
+    known += [rule.defaults.get(operation.name, NONE) for rule in rules]
     return sorted(
         name
         for name, value in shown.items()

@@ -18,17 +18,21 @@ from writ_contracts.operations import Catalogue
 from writ_contracts.people.credentials import Presence
 from writ_contracts.people.directory import CredentialEnrolment, PeopleDirectory
 from writ_contracts.people.principal_changes import principals_in_force
+from writ_contracts.policy.versions import MAX_DOCUMENT_BYTES
 from writ_contracts.subjects import parse_event
 from writ_contracts.wire import canonical, decode, event_of, kind_of
+from writ_documents import yaml_file
 from writ_documents.readers import read_inventory, read_principals
+from writ_rules.engine.compile import Policy
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.people import people_of
+from writ_rules.loading import checked_document
 from writ_rules.second_decisions.comparison import Comparison, compare, or_open
 from writ_rules.second_decisions.control_states import ControlStates, EventReader
 from writ_rules.second_decisions.file_history import FileHistory, KeptReading
 from writ_rules.second_decisions.signatures import DecidedRequest, approvals_on_record, credentials_of
 from writ_rules.second_decisions.verdicts import VERDICTS, Verdict, VerdictCheck
-from writ_rules.second_decisions.version_history import StoredVersion, VersionHistory
+from writ_rules.second_decisions.version_history import CompileText, StoredVersion, VersionHistory
 from writ_rules.setting import Setting, setting
 from writ_trust.digests import plain_digest
 from writ_trust.statements import digest, open_signed, read
@@ -84,10 +88,12 @@ class Checker:
         now: Callable[[], float],
         people: Callable[[], PeopleDirectory | None] = lambda: None,
         set_forward: Callable[[float, float], float] = lambda _since, _until: 0.0,
+        compile_text: CompileText | None = None,
     ) -> None:
         """`events`, `versions`: policy's keys, with the last event and version for which each counts. `now`: the time
         of the journal's server. `people`: the directory of people's credentials, if there is one. `set_forward`: the
         seconds by which that server's clock was set forward between two of its instants, as far as known.
+        `compile_text` compiles a version of the policy; by default it is done in this process.
         """
         self._journal, self._catalogue = journal, catalogue
         self._inventory, self._principals = inventory, principals
@@ -97,10 +103,13 @@ class Checker:
         """The latest time of an event that was checked, with its sequence."""
         self._people = people
         self._control = ControlStates(journal, events, installation)
-        self._versions = VersionHistory(policies, catalogue, versions, installation)
+        self._versions = VersionHistory(policies, compile_text or self._compiled, versions, installation)
         self._read_targets = KeptReading(inventory, lambda path: list(read_inventory(path).targets))
         self._read_listed = KeptReading(principals, lambda path: list(read_principals(path).principals))
         self._verdicts = VerdictCheck(self._control, principals, self._read_listed, people, installation, SLACK)
+
+    def _compiled(self, data: bytes, name: str) -> Policy:
+        return checked_document(yaml_file.parse(data, name, largest=MAX_DOCUMENT_BYTES), self._catalogue)
 
     async def check(self, record: Record) -> SecondDecision | None:
         """Return the second decision on that of an event, or the check of a verdict; None for an event without one.

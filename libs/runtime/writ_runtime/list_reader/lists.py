@@ -5,7 +5,6 @@ would lie among temporary ones and keep pages half full; each reading thread wou
 decisions would wait for the interpreter. So another process reads large files and returns the result in few bytes.
 """
 
-import os
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from mmap import mmap
@@ -17,8 +16,8 @@ from msgspec import MsgspecError, Raw, Struct, msgpack
 from writ_contracts.inventory import AgentKey, Agents, Inventory, Principal, Principals, Target
 from writ_documents import readers
 from writ_documents.document import FileErrors, FileProblem
-from writ_runtime import subprocess_env
 from writ_runtime.logs import Log
+from writ_runtime.short_process import is_possible, run_once
 
 Kind = TypeVar("Kind", bound=Struct)
 SMALL = 64 << 10
@@ -79,27 +78,11 @@ def _read(path: Path, sort: ListKind[Kind], earlier: Sequence[Struct]) -> Kind:
 def _read_beside(path: Path, sort: ListKind[Kind], earlier: Sequence[Struct]) -> Kind:
     """Read in another process. Raises FileErrors as the reader does; for other failures OSError and SubprocessError;
     for an unknown reply (a newer version was installed) ValueError and MsgspecError.
-
-    The reply is mapped and not read, since reading would leave its size to the thread. The process has a group of its
-    own, so a Ctrl-C does not reach it.
     """
-    command = subprocess_env.command("writ_runtime.list_reader", sort.section, str(path))
-    with open(os.memfd_create("reading"), "w+b", buffering=0) as answer:  # noqa: PTH123 - a file without a path
-        status = subprocess.run(
-            command,
-            env=subprocess_env.environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=answer,
-            timeout=SECONDS,
-            process_group=0,
-            check=False,
-        ).returncode
-        if status not in (0, REFUSED):
-            raise subprocess.CalledProcessError(status, command)
-        data = mmap(answer.fileno(), 0)  # not closed explicitly: that fails while an error holds parts of it
-        if status == REFUSED:
-            raise FileErrors(*msgpack.decode(data, type=list[FileProblem]))
-        return sort.kind(**{sort.section: _entries(data, sort.entry, earlier)})
+    status, data = run_once("writ_runtime.list_reader", sort.section, str(path), seconds=SECONDS, statuses=(0, REFUSED))
+    if status == REFUSED:
+        raise FileErrors(*msgpack.decode(data, type=list[FileProblem]))
+    return sort.kind(**{sort.section: _entries(data, sort.entry, earlier)})
 
 
 def _entries(data: mmap, kind: type[Struct], earlier: Sequence[Struct]) -> list[Struct]:
@@ -112,8 +95,8 @@ def _entries(data: mmap, kind: type[Struct], earlier: Sequence[Struct]) -> list[
 
 
 def _is_large(path: Path) -> bool:
-    """Return whether a process is worthwhile. Without memfd_create(2) it never is."""
+    """Return whether a process is worthwhile, and possible."""
     try:
-        return path.stat().st_size > SMALL and hasattr(os, "memfd_create")
+        return path.stat().st_size > SMALL and is_possible()
     except OSError:
         return False

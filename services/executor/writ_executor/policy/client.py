@@ -42,7 +42,7 @@ from writ_trust.statements import digest, open_signed, read
 
 TIMEOUT = 4.0
 """Less than agents wait for a reply to their claim: if policy is silent, they get an error in time."""
-CHECK_TIMEOUT = 45.0
+CHECK_TIMEOUT = 75.0
 """More than policy takes to check a proposed document, or to say that it takes too long; less than clients wait."""
 CHECKED = frozenset({"policy_publish", "policy_rollback"})
 WithFacts = TypeVar("WithFacts", DecideReply, GrantReply)

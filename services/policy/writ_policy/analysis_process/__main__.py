@@ -9,7 +9,7 @@ import msgspec
 
 from writ_policy.analysis_process.frames import read_frame, write_frame
 from writ_policy.analysis_process.job_handlers import MOST_MEMORY, perform
-from writ_policy.analysis_process.jobs import Job
+from writ_policy.analysis_process.jobs import CPU_SECONDS, Job
 from writ_runtime.plugins.entry_points import load_catalogue
 
 
@@ -22,6 +22,7 @@ def main() -> None:
     os.dup2(2, 1)  # what a plugin prints is no result
     catalogue = load_catalogue(evaluators=True)
     while (frame := read_frame(sys.stdin.buffer)) is not None:
+        signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)  # for this job, whatever the one before took
         write_frame(results, msgspec.json.encode(perform(msgspec.json.decode(frame, type=Job), catalogue)))
 
 

@@ -1,5 +1,6 @@
 """The work of the analysis process: each job from its texts alone, without state."""
 
+import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,23 +13,30 @@ from writ_contracts.policy.access import PolicyAllowedQuery, PolicyDiffReply, Po
 from writ_contracts.policy.questions import PolicyTestQuery, PolicyTestReply, PolicyValidateQuery
 from writ_contracts.policy.versions import document_in
 from writ_documents import yaml_file
-from writ_documents.document import Document, FileErrors
+from writ_documents.document import Document, FileErrors, FileProblem
 from writ_policy.analysis_process.jobs import (
     LARGEST_ANSWER,
     DocumentCheck,
     Job,
     JobResult,
     Kind,
+    MissingNamesReply,
     ProposedDocument,
     less_of,
 )
 from writ_rules import replies
 from writ_rules.analysis.lockout import lockouts
+from writ_rules.engine.clauses.patterns import KEPT
+from writ_rules.engine.compile import Policy
 from writ_rules.engine.decisions.reach import about
-from writ_rules.loading import Mode, compile_document
+from writ_rules.lint.installation_lint import lint_with, texts
+from writ_rules.loading import Mode, compile_document, compile_proposal, shaped
+from writ_rules.policy_reader import SMALL, collection_paused
+from writ_rules.prepared import prepared
 from writ_rules.setting import PolicySource, Setting, setting
 from writ_rules.validation import ValidationContext, validate_text
 from writ_runtime.files.watched_file import refusal
+from writ_trust.digests import plain_digest
 
 MOST_MEMORY = 2 << 30
 """Bytes of the process."""
@@ -37,15 +45,18 @@ MOST_PROBLEMS = 200
 
 def perform(job: Job, catalogue: Catalogue) -> JobResult:
     """Carry out the job. Mistakes in the question become part of the answer."""
-    work: Mapping[Kind, Callable[[Job, Catalogue], Struct]] = {
+    work: Mapping[Kind, Callable[[Job, Catalogue], Struct]] = {  # all but `check`
         "validate": _validate,
         "test": _test,
         "allowed": _allowed,
         "who_can": _who_can,
         "diff": _diff,
-        "check": _check,
+        "names": _names,
     }
     try:
+        if job.kind == "check":
+            found, known = _check(job, catalogue)
+            return JobResult(answer=Raw(fitting(found)), prepared=known)
         return JobResult(answer=Raw(fitting(work[job.kind](job, catalogue))))
     except WritError as error:
         return JobResult(code=error.code, message=str(error)[:1000])
@@ -110,23 +121,43 @@ def _diff(job: Job, catalogue: Catalogue) -> Struct:
     return replies.compared(*documents, catalogue, _in_force(job, catalogue), now=job.now)
 
 
-def _check(job: Job, catalogue: Catalogue) -> Struct:
+def _check(job: Job, catalogue: Catalogue) -> tuple[DocumentCheck, bytes]:
     query = msgspec.json.decode(job.query, type=ProposedDocument)
     text = document_in(query.document)
-    try:
-        policy, _ = compile_document(_document(text, query.name), catalogue, job.mode)
-    except MemoryError:
-        raise
-    except Exception as error:  # noqa: BLE001 - a defect of the loader refuses the document, too
-        return _refused(query.name, refusal(error, query.name))
-    found = lockouts(policy, job.principals, job.now, job.people())
+    KEPT.clear()
+    with collection_paused():
+        try:
+            policy, warnings = compile_proposal(_document(text, query.name), catalogue, job.mode)
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a defect of the loader refuses the document, too
+            return _refused(query.name, refusal(error, query.name)), b""
+        found = lockouts(policy, job.principals, job.now, job.people())
     if not found:
-        return DocumentCheck()
+        return DocumentCheck(), _prepared(policy, warnings, text)
     names = " or ".join(one.operation for one in found)
-    return DocumentCheck(
+    checked = DocumentCheck(
         reason=f"the {query.name} would lock this installation: nobody could ever carry out {names}",
         problems=[(1, 1, f"{one.operation}: {one.why}"[:500]) for one in found],
     )
+    return checked, b""
+
+
+def _prepared(policy: Policy, warnings: list[FileProblem], text: str) -> bytes:
+    """Return the policy for the service, which would otherwise have the document parsed again."""
+    data = text.encode(errors="surrogatepass")
+    if len(data) <= SMALL:
+        return b""
+    try:
+        return zlib.compress(prepared(policy, warnings, plain_digest(data)), level=1)
+    except (ValueError, OverflowError):  # a value that MessagePack lacks: the service compiles the document
+        return b""
+
+
+def _names(job: Job, catalogue: Catalogue) -> Struct:
+    file = shaped(_document(document_in(job.policy), "policy"), catalogue, "permissive")
+    found = lint_with(file, catalogue, targets=job.targets, principals=job.principals, people=job.people())
+    return MissingNamesReply(findings=texts(found))
 
 
 def _refused(name: str, error: ConfigError) -> DocumentCheck:

@@ -11,10 +11,11 @@ from writ_contracts.people.credentials import Presence
 from writ_rules.engine.people import People, people_of
 from writ_rules.loading import Mode
 
-Kind = Literal["validate", "test", "allowed", "who_can", "diff", "check"]
+Kind = Literal["validate", "test", "allowed", "who_can", "diff", "check", "names"]
 LARGEST_ANSWER = 1_500_000
 """The most bytes of a reply. The NATS server accepts messages up to 2 MB."""
-
+CPU_SECONDS = 30.0
+"""Processor time of one job. The process dies by SIGPROF beyond it."""
 
 LESS: Mapping[Kind, str] = MappingProxyType({"check": "write fewer rules, or smaller patterns"})
 LESS_QUERIED = "query fewer targets, principals or operations"
@@ -37,6 +38,12 @@ class DocumentCheck(Struct, frozen=True, kw_only=True):
 
     reason: str = ""
     problems: list[tuple[int, int, str]] = field(default_factory=list)
+
+
+class MissingNamesReply(Struct, frozen=True, kw_only=True):
+    """The reply to `names`: what in the policy in force names nothing of the installation."""
+
+    findings: list[str] = field(default_factory=list)
 
 
 class Job(Struct, frozen=True, kw_only=True):
@@ -68,5 +75,7 @@ class JobResult(Struct, frozen=True, kw_only=True):
     """The reply in its wire form, or an error in place of it."""
 
     answer: Raw = Raw(b"null")
+    prepared: bytes = b""
+    """Beside the reply to a `check` that the document passed, if it is large: the policy in it, compressed."""
     code: str = ""
     message: str = ""

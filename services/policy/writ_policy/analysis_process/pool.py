@@ -5,6 +5,7 @@ would. It may have a lower priority than the service, and ends after a minute wi
 """
 
 import asyncio
+import signal
 from asyncio.subprocess import PIPE, Process
 from contextlib import suppress
 from typing import TypeVar
@@ -14,13 +15,17 @@ from msgspec import Raw, Struct
 
 from writ_contracts.errors import Full, Invalid, WritError
 from writ_policy.analysis_process.frames import framed, next_frame
-from writ_policy.analysis_process.jobs import Job, JobResult, less_of
+from writ_policy.analysis_process.jobs import CPU_SECONDS, Job, JobResult, less_of
 from writ_runtime import subprocess_env
 from writ_runtime.logs import Log
 
 Answer = TypeVar("Answer", bound=Struct)
 SECONDS = 30.0
-"""Time limit of one job."""
+"""Time limit of a query."""
+CHECK_SECONDS = 60.0
+"""Time limit of a proposal, which somebody waits for, and of a search for missing names: on a busy machine they take
+several times their processor time, and that has the limit CPU_SECONDS.
+"""
 IDLE_SECONDS = 60.0
 DIES_WITHIN = 1.0
 """Seconds from the end of a process's output to its exit status."""
@@ -45,8 +50,14 @@ class AnalysisPool:
         self._idle: asyncio.TimerHandle | None = None
 
     async def work(self, job: Job, kind: type[Answer]) -> Answer:
-        """Return the reply. Raises Invalid for a wrong or too slow query, Full if too many wait, WritError if the
-        process dies or sends something else.
+        """Return the reply. Raises errors as `result` does."""
+        return (await self.result(job, kind))[0]
+
+    async def result(self, job: Job, kind: type[Answer]) -> tuple[Answer, bytes]:
+        """Return the reply, and the prepared policy beside it, if there is one.
+
+        Raises Invalid for a wrong or too slow query, Full if too many wait, WritError if the process dies or sends
+        something else.
         """
         if self._waiting >= MOST_WAITING:
             raise Full("too many analysis queries are waiting: try again later", code="rate_limited")
@@ -56,7 +67,7 @@ class AnalysisPool:
                 done = await self._result_of(job)
                 if done.code:
                     raise Invalid(done.message, code=done.code)
-                return await self._decoded(done.answer, kind, job)
+                return await self._decoded(done.answer, kind, job), done.prepared
         finally:
             self._waiting -= 1
 
@@ -68,22 +79,30 @@ class AnalysisPool:
             with suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
+            if process.stdout is not None:  # `wait` returns before the pipes are closed
+                with suppress(TimeoutError, RuntimeError):  # a job that is under way reads to the end itself
+                    async with asyncio.timeout(DIES_WITHIN):
+                        await process.stdout.read()
 
     async def _result_of(self, job: Job) -> JobResult:
         if self._idle is not None:
             self._idle.cancel()
+        seconds = CHECK_SECONDS if job.kind == "names" else self._seconds  # it parses the same document as a check
         try:
-            async with asyncio.timeout(self._seconds):
+            async with asyncio.timeout(seconds):
                 frame = await self._frame_of(msgspec.json.encode(job))
         except TimeoutError:
             await self.close()
-            text = f"it takes longer than {self._seconds:g} s: {less_of(job.kind)}"
-            raise Invalid(text, code="too_much") from None
+            raise _too_much(f"{seconds:g} s", job) from None
         except BaseException:
             await self.close()  # the caller has given up, and the next one must not get this reply
             raise
         if frame is None:
+            if self._process is None:
+                raise WritError("the service stops")
             status = await self._status_of_the_dead()
+            if status == -signal.SIGPROF:
+                raise _too_much(f"{CPU_SECONDS:g} s of processor time", job)
             _log.error("policy.analysis_died", status=status, kind=job.kind)
             how = f" by signal {-status}" if status is not None and status < 0 else ""
             raise WritError(f"the process that analyses policies died{how}: {_DIED}{less_of(job.kind)}")
@@ -142,3 +161,7 @@ class AnalysisPool:
         """End the idle process by closing its input."""
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()
+
+
+def _too_much(time: str, job: Job) -> Invalid:
+    return Invalid(f"it takes longer than {time}: {less_of(job.kind)}", code="too_much")

@@ -21,8 +21,10 @@ from writ_documents.document import FileErrors
 from writ_policy.config import PolicyConfig
 from writ_policy.state.credentials_file import CredentialsFile
 from writ_policy.state.loading import Compiler, FileReading, with_digest
+from writ_policy.state.missing_names import MissingNames
 from writ_policy.state.snapshot import PolicySnapshot, compose
 from writ_policy.versions.stored_versions import Versions
+from writ_rules.policy_reader import return_freed_memory
 from writ_runtime.files.watched_file import WatchedFile
 from writ_runtime.list_reader import lists
 from writ_runtime.logs import Log
@@ -46,6 +48,7 @@ class PolicySources:
         self,
         config: PolicyConfig,
         compiler: Compiler,
+        names: MissingNames,
         send_notice: Callable[[Notice], None],
         on_refusal: Callable[[str], None],
         on_change: Callable[[PolicySnapshot], None],
@@ -58,7 +61,7 @@ class PolicySources:
         self._send_notice, self._on_refusal, self._on_change = send_notice, on_refusal, on_change
         self._clock = clock
         self._installation = config.installation
-        self._compiler = compiler
+        self._names = names
         self.people = people
         self._policy_path = config.policy
         self._file = WatchedFile(config.policy, compiler.read)
@@ -73,9 +76,10 @@ class PolicySources:
         self._refreshing = asyncio.Lock()
         self._versions: Versions | None = None
         self._snapshot: PolicySnapshot | None = None
+        self._composed = 0
+        """The number of snapshots."""
         self._made_of: list[Any] = []
         self._changes: Changes = tuple
-        self._warned: PolicySnapshot | None = None
         self._checked = False
         """No file had changed in this turn of the event loop."""
 
@@ -143,13 +147,25 @@ class PolicySources:
 
     async def follow(self) -> None:
         """Read every half second until cancelled, so that a bad file is reported even without requests."""
-        while True:
-            await self._warn()
-            await asyncio.sleep(INTERVAL)
-            try:
-                await self.refresh(again=True)
-            except WritError as error:
-                _log.warning("sources.unread", error=str(error))
+        warning: asyncio.Task[None] | None = None
+        trimmed = warned = 0
+        try:
+            while True:
+                if trimmed != self._composed:
+                    trimmed = self._composed
+                    await asyncio.to_thread(return_freed_memory)
+                if self._snapshot is not None and warned != self._composed and (warning is None or warning.done()):
+                    warned = self._composed
+                    warning = asyncio.create_task(self._names.warn(self._snapshot))
+                await asyncio.sleep(INTERVAL)
+                try:
+                    await self.refresh(again=True)
+                except WritError as error:
+                    _log.warning("sources.unread", error=str(error))
+        finally:
+            if warning is not None:
+                warning.cancel()
+                await asyncio.wait([warning])  # it ends the process that has its job
 
     def problem(self, name: str) -> str | None:
         """Return the problem of the present file if an earlier version is in force, or None."""
@@ -217,21 +233,9 @@ class PolicySources:
         inventory, principals, agents = (self._lists[name].value for name in LISTS)
         known = inventory, principals, agents, changes, self.people.value
         snapshot = compose(self._installation, versions.current, *known)
+        self._composed += 1
         self._on_change(snapshot)
         return snapshot
-
-    async def _warn(self) -> None:
-        """Warn of names that a new snapshot lacks. In a thread, since thousands of rules take seconds and decisions
-        must go on.
-        """
-        snapshot = self._snapshot
-        if snapshot is not None and snapshot is not self._warned:
-            self._warned = snapshot
-            among = snapshot.targets.values(), snapshot.principals.values(), snapshot.people
-            try:
-                await asyncio.to_thread(self._compiler.warn, snapshot.policy, *among)
-            except Exception as error:  # noqa: BLE001 - decisions do not need it
-                _log.error("policy.lint_defect", exception=error, effect="missing names in the policy are not reported")
 
 
 def _same(values: list[Any], others: list[Any]) -> bool:

@@ -6,13 +6,16 @@ once.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import Any
+import time
+import zlib
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from writ_contracts.errors import ConfigError, Invalid
+from writ_contracts.ids import Digest
 from writ_contracts.inventory import Principal
 from writ_contracts.policy.versions import document_in
 from writ_policy.analysis_process.jobs import DocumentCheck, Job, ProposedDocument
@@ -21,24 +24,47 @@ from writ_policy.versions.stored_versions import Versions
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.people import People
 from writ_rules.loading import Mode
+from writ_trust.digests import plain_digest
 
 CHANGES = ("policy_publish", "policy_rollback")
 PASSED_SECONDS = 60.0
 
 
+class CompileProposal(Protocol):
+    """Compiles a document with this name, of which `known` is the prepared form, if there is one."""
+
+    def __call__(self, text: str, name: str, *, known: bytes = b"") -> Policy:
+        """Return the policy. Raises ConfigError."""
+
+
+class PassedCheck(Struct, frozen=True, eq=False):
+    """A document that passed the check, with its prepared form. `people`: those for which lockouts were looked for."""
+
+    digest: Digest
+    prepared: bytes
+    at: float
+    principals: Mapping[str, Principal]
+    people: People
+
+    def covers(self, document: str, principals: Mapping[str, Principal], people: People, now: float) -> bool:
+        """Return true if the document passed a moment ago: executors have it decided again before they store it."""
+        same_people = self.principals == principals and self.people is people
+        return self.digest == _digest(document) and same_people and abs(now - self.at) <= PASSED_SECONDS
+
+
 class ProposedVersions:
     """Checks documents to publish and versions to restore."""
 
-    def __init__(
-        self, versions: Versions, compile_text: Callable[[str, str], Policy], mode: Mode, pool: AnalysisPool
-    ) -> None:
-        """Check in `pool`, in this mode. `compile_text` receives a document and its name, and keeps the policy."""
+    def __init__(self, versions: Versions, compile_text: CompileProposal, mode: Mode, pool: AnalysisPool) -> None:
+        """Check in `pool`, in this mode. `compile_text` receives a document, its name and what the process prepared of
+        it, and keeps the policy.
+        """
         self._versions = versions
         self._compile = compile_text
         self._mode: Mode = mode
         self._pool = pool
         self._compiling = asyncio.Lock()
-        self._passed: tuple[str, float, Mapping[str, Principal], People] | None = None
+        self._passed: PassedCheck | None = None
 
     async def check(
         self,
@@ -67,11 +93,12 @@ class ProposedVersions:
             if number == current:
                 raise Invalid(f"version {number} is in force", code="conflict")
             document, name = await self._earlier(number), f"version {number}"
-        if not self._has_passed(document, principals, people, now):
-            await self._check(ProposedDocument(document=document, name=name), principals, people, now)
+        passed = self._passed
+        if passed is None or not passed.covers(document, principals, people, now):
+            passed = await self._check(ProposedDocument(document=document, name=name), principals, people, now)
         if compiles:
             async with self._compiling:
-                await asyncio.to_thread(self._prepare, document, name)
+                await asyncio.to_thread(self._prepare, document, name, passed.prepared)
 
     async def _earlier(self, number: int) -> str:
         version = await self._versions.find(number)
@@ -81,7 +108,7 @@ class ProposedVersions:
 
     async def _check(
         self, proposed: ProposedDocument, principals: Mapping[str, Principal], people: People, now: float
-    ) -> None:
+    ) -> PassedCheck:
         job = Job(
             kind="check",
             query=Raw(msgspec.json.encode(proposed)),
@@ -91,22 +118,22 @@ class ProposedVersions:
             presences=dict(people.presences or {}),
             solo=people.solo,
         )
-        done = await self._pool.work(job, DocumentCheck)
+        began = time.monotonic()
+        done, prepared = await self._pool.result(job, DocumentCheck)
         if done.reason:
             raise Invalid(done.reason, code="invalid_document", problems=done.problems)
-        self._passed = proposed.document, now, principals, people
+        ended = now + time.monotonic() - began
+        self._passed = PassedCheck(_digest(proposed.document), prepared, ended, principals, people)
+        return self._passed
 
-    def _has_passed(self, document: str, principals: Mapping[str, Principal], people: People, now: float) -> bool:
-        """Return true if the document passed a moment ago: executors have it decided again before they store it."""
-        if self._passed is None:
-            return False
-        passed, at, known, approvers = self._passed
-        same_people = known == principals and approvers is people
-        return passed == document and same_people and abs(now - at) <= PASSED_SECONDS
-
-    def _prepare(self, document: str, name: str) -> None:
+    def _prepare(self, document: str, name: str, prepared: bytes) -> None:
+        known = zlib.decompress(prepared) if prepared else b""
         try:
-            self._compile(document_in(document), name)
+            self._compile(document_in(document), name, known=known)
         except ConfigError as error:
             problems = [(1, 1, str(error))]
             raise Invalid(f"the {name} does not load", code="invalid_document", problems=problems) from error
+
+
+def _digest(document: str) -> Digest:
+    return plain_digest(document.encode(errors="surrogatepass"))

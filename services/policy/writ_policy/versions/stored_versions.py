@@ -84,6 +84,7 @@ class Versions:
         If this is found at the start, it holds until the next start; otherwise until the store has the versions again.
         """
         self._started_behind = False
+        self._opened: tuple[Record, list[str], tuple[StoredPolicy, int]] | None = None
         self.refused: dict[int, str] = {}
 
     async def start(self) -> None:
@@ -279,7 +280,15 @@ class Versions:
         self._on_refusal(number, why)
 
     async def _open(self, record: Record) -> tuple[StoredPolicy, int]:
+        """Return a version and the number of its predecessor. Raises Invalid and Untrusted. The last one is cached,
+        since the one in force is read again and again: to verify its signatures, 4 MB are unpacked.
+        """
         trusted = [key for key, number in self._keys.items() if record.sequence <= number]
+        if self._opened is None or self._opened[:2] != (record, trusted):
+            self._opened = record, trusted, await self._verified(record, trusted)
+        return self._opened[2]
+
+    async def _verified(self, record: Record, trusted: list[str]) -> tuple[StoredPolicy, int]:
         version, previous = read_version(record, trusted, self._key.installation)
         if version.origin == "rollback":
             restored = await self.find(version.restores or 0) if (version.restores or 0) < version.number else None

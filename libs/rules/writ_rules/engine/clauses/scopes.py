@@ -9,7 +9,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from writ_rules.engine.clauses.case import ABSENT, Case
-from writ_rules.engine.clauses.patterns import Pattern
+from writ_rules.engine.clauses.patterns import Glob, Pattern
 from writ_rules.engine.policy_file.times import UTC_ZONE, when_text
 
 
@@ -81,7 +81,7 @@ class TargetClause(Struct, frozen=True):
     """The target's id is one of these or matches one of the globs."""
 
     ids: frozenset[str]
-    globs: tuple[Pattern, ...]
+    globs: tuple[Glob | Pattern, ...]
     expected: str
 
     def miss(self, case: Case) -> ClauseMiss | None:

@@ -20,7 +20,7 @@ from writ_rules.engine.facts import NeededListing
 from writ_rules.engine.matching.judge import INHERITED, JudgedRule, overridden_by_emergency, trace_step
 from writ_rules.engine.matching.tree import TreeMatches
 from writ_rules.engine.rules.obligations import ADMIN_DEMAND, People, by_rule
-from writ_rules.engine.rules.rule import Rule
+from writ_rules.engine.rules.rule import NONE, Rule
 
 OF_TEAMS = frozenset({"principal_manage"})
 """Operations of risk admin that need an approval in a team, whatever the policy says."""
@@ -191,7 +191,7 @@ def _defaults(request: DecisionRequest, rules: Iterable[Rule]) -> tuple[dict[str
     """Return the defaults the rules fill in, and the parameter on which they disagree."""
     defaults: dict[str, Any] = {}
     for rule in rules:
-        for name, value in rule.defaults[request.operation.name].items():
+        for name, value in rule.defaults.get(request.operation.name, NONE).items():
             if name in request.parameters:
                 continue
             if name in defaults and plain(defaults[name]) != plain(value):

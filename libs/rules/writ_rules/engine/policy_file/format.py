@@ -319,7 +319,7 @@ class PolicyDocument(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     policies: PolicyEntry
 
 
-class PlacedRule(Struct, frozen=True):
+class PlacedRule(Struct, frozen=True, forbid_unknown_fields=True):
     """A rule with its section (`global_policies`, `role_policies.<role>`, `emergency_policies`) and its keys in the
     file.
     """

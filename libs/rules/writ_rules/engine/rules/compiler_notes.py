@@ -1,6 +1,6 @@
 """Notes made while a file's entries are read: mistakes, and equal parts of rules."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any, TypeVar
 
 from msgspec.json import encode
@@ -8,6 +8,7 @@ from msgspec.json import encode
 from writ_rules.engine.policy_file.findings import Keys, LintFinding, Severity
 
 Made = TypeVar("Made")
+Value = TypeVar("Value", bound=Hashable)
 
 
 class CompilerNotes:
@@ -16,6 +17,12 @@ class CompilerNotes:
     def __init__(self) -> None:
         self.findings: list[LintFinding] = []
         self._shared: dict[bytes, Any] = {}
+        self._same: dict[tuple[type, Any], Any] = {}
+
+    def same(self, value: Value) -> Value:
+        """Return the equal value of an earlier rule, if any: thousands of rules have the same few lists."""
+        found: Value = self._same.setdefault((type(value), value), value)
+        return found
 
     def attempt(self, keys: Keys, otherwise: Made, make: Callable[[Any], Made], value: Any) -> Made:
         """Return `make(value)`; `otherwise` for None and for a bad value, which is noted as an error."""

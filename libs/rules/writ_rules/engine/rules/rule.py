@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 from msgspec import Struct, structs
@@ -23,15 +24,18 @@ from writ_rules.engine.verbs import Verb
 
 NEVER, EVER = float("-inf"), float("inf")
 EMERGENCY = "emergency_policies"
+NO_NAMES = frozenset[str]()
+NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 class Rule(Struct, frozen=True, eq=False, kw_only=True):
     """A rule in force.
 
     `people` are the clauses of its scope about the principal alone, `scope` the others. `conditions` and `defaults` are
-    by operation, since a condition binds only the operations with its parameter. `asks_facts`: some condition needs
-    gathered facts. `overridable`: an emergency's allow cancels this deny. `of_all`: by operation, the conditions under
-    which an allow rule on names brings its demand and limits to a request on all things at once, which it never allows.
+    by operation, since a condition binds only the operations with its parameter; an operation without defaults is not
+    among the latter. `asks_facts`: some condition needs gathered facts. `overridable`: an emergency's allow cancels
+    this deny. `of_all`: by operation, the conditions under which an allow rule on names brings its demand and limits to
+    a request on all things at once, which it never allows.
     """
 
     name: str
@@ -84,6 +88,7 @@ class RuleCompiler:
         """Compile one rule. Mistakes are noted as errors, and the rule is then unusable."""
         entry = placed.entry
         operations = tuple(dict.fromkeys(name for name in present(entry.operations) if name in self.verbs))
+        operations = self.notes.same(operations)
         conditions = self._conditioning.of(placed)
         parameters = [one for one in conditions if isinstance(one, ParameterCondition)]
         binding = {
@@ -92,23 +97,24 @@ class RuleCompiler:
         }
         return Rule(
             name=entry.name,
-            section=placed.section,
+            section=self.notes.same(placed.section),
             description=entry.description,
             effect=_effect(entry),
             operations=operations,
-            roles=_roles(placed),
+            roles=self.notes.same(_roles(placed)),
             inherited=placed.role == "gateway" and entry.inherit,
             overridable=entry.emergency_overridable and not entry.allowed and placed.section != EMERGENCY,
-            people=_people(entry),
-            scope=self._scope(placed),
+            people=self.notes.same(_people(entry)),
+            scope=self.notes.same(self._scope(placed)),
             times=next(
                 (one for one in conditions if isinstance(one, TimeCondition) and one.clause == "time_restrictions"),
                 None,
             ),
             conditions=binding,
-            of_all={name: _of_unnamed(binding[name], self.verbs[name]) for name in self._obliging(entry, operations)},
+            of_all={name: _of_unnamed(binding[name], self.verbs[name]) for name in self._obliging(entry, operations)}
+            or NONE,
             asks_facts=any(isinstance(one, ScanCondition) or getattr(one, "listed", None) for one in conditions),
-            defaults={name: _defaults(self.verbs[name], parameters) for name in operations},
+            defaults={name: made for name in operations if (made := _defaults(self.verbs[name], parameters))} or NONE,
             demand=self._demand(placed),
             limits=_limits(entry),
             timeout=entry.operation_timeout,
@@ -126,7 +132,7 @@ class RuleCompiler:
         if entry.effective_from is not None or entry.expires_at is not None:
             scope.append(self.in_effect(placed.keys, entry.effective_from, entry.expires_at))
         if entry.targets is not None:
-            scope.append(_targets(present(entry.targets)))
+            scope.append(_targets([self.notes.same(one) for one in present(entry.targets)]))
         if entry.target_tags is not None:
             scope.append(scopes.TagClause(frozenset(present(entry.target_tags)), listed(present(entry.target_tags))))
         return tuple(scope)
@@ -219,7 +225,8 @@ def _people(entry: RuleEntry) -> tuple[Clause, ...]:
 
 def _targets(ids: list[str]) -> scopes.TargetClause:
     globs = [text for text in ids if "*" in text or "?" in text]
-    return scopes.TargetClause(frozenset(ids) - frozenset(globs), tuple(glob(text) for text in globs), listed(ids))
+    names = frozenset(ids) - frozenset(globs) if len(globs) < len(ids) else NO_NAMES  # 0.2 KB each
+    return scopes.TargetClause(names, tuple(glob(text) for text in globs), listed(ids))
 
 
 def _defaults(verb: Verb, parameters: list[ParameterCondition]) -> dict[str, Any]:
