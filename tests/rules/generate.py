@@ -102,7 +102,7 @@ def maintenance(r: Random, number: int) -> Data:
     start = r.choice((TUESDAY, datetime(2026, 1, 31, 22, tzinfo=UTC), *CHANGES)) - timedelta(hours=r.randint(0, 30))
     # Over an hour: a change of the clock takes an hour from a local window, and an empty one does not load.
     recurrence = r.choice((None, "none", "daily", "weekly", "weekly", "monthly"))
-    end = start + timedelta(minutes=r.choice((61, 240, 1440 if recurrence == "daily" else 1560)))
+    end = start + timedelta(minutes=r.choice((61, 240, 1380 if recurrence == "daily" else 1560)))
     shape = "%Y-%m-%dT%H:%M:%S" + r.choice(("", "Z", "+02:00"))
     found: Data = {"name": f"m{number}", "start_time": start.strftime(shape), "end_time": end.strftime(shape)}
     found["timezone"] = r.choice(ZONES)

@@ -20,7 +20,7 @@ QUESTIONS = 20
 POLICIES = 1000
 PARTS = 4
 CHAINED = 40
-LONGEST = 280
+LONGEST = 285
 OFTEN = {
     "allowed": 500,
     "approved": 100,
