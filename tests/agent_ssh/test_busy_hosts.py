@@ -10,6 +10,7 @@ from tests.agent_ssh.conftest import SshHost, ssh_host
 from tests.agent_ssh.test_connecting import code_of
 
 from writ_agent.backends import silence_watch
+from writ_agent_ssh import target_test
 from writ_agent_ssh.connection import ignored_messages, link
 from writ_agent_ssh.connection.host_keys import KnownHosts
 from writ_agent_ssh.host_sessions.session import HostopsSession
@@ -273,3 +274,75 @@ async def test_login_that_is_dropped_after_a_wait_for_its_place_is_tried_again(
     trusted = KnownHosts(None).of("h", 22)
     found = await link._hop([], JumpHost(host="h", user="u"), options, trusted, link.ConnectionWatch(), place)
     assert (found, len(calls)) == (hop, 3)
+
+
+async def test_wait_of_others_does_not_lengthen_an_operation_that_runs(
+    host: SshHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A test of its target, for instance, or a connection of its own after the first one broke."""
+    task, session = host.task("network_status"), await host.pool.session(host.target)
+    runs, go_on = asyncio.Event(), asyncio.Event()
+
+    async def run_request(*_: object) -> dict[str, object]:
+        runs.set()
+        await go_on.wait()
+        return {"outcome": "succeeded", "output": {}}
+
+    monkeypatch.setattr(session, "run_request", run_request)
+    run = asyncio.create_task(host.backend.run(task, ProgressRecorder()))
+    await runs.wait()
+    starts = HeldStarts(monkeypatch)
+    others = [asyncio.create_task(host.pool.session(target)) for target in targets(host, 4)]
+
+    async def four() -> bool:
+        return starts.begun == 4
+
+    await eventually(four)
+    host.pool.drop(host.target)
+    queued = [
+        asyncio.create_task(target_test.tested(host.pool, host.target, ())),
+        asyncio.create_task(host.pool.session(host.target)),
+    ]
+
+    async def waits() -> bool:
+        return host.pool.is_queued(host.target)
+
+    await eventually(waits)
+    await asyncio.wait(queued, timeout=0.2)
+    assert host.backend.queued_seconds(task.operation_id) == 0.0
+    go_on.set()
+    starts.let_go.set()
+    await asyncio.gather(run, *others, *queued)
+
+
+async def test_wait_for_a_turn_uses_up_no_patience_with_a_host(host: SshHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    retrying = host.server.connection(connect_retries=1, connect_timeout=OTHER_SECONDS)
+    asked, starts = 0, HeldStarts(monkeypatch)
+    others = [asyncio.create_task(host.pool.session(target)) for target in targets(host, 4)]
+
+    async def four() -> bool:
+        return starts.begun == 4
+
+    await eventually(four)
+    target = host.server.target(connection=retrying)
+    session = asyncio.create_task(host.pool.session(target, patience=0.3))
+
+    async def waits() -> bool:
+        return host.pool.is_queued(target)
+
+    await eventually(waits)
+    await asyncio.wait({session}, timeout=0.5)
+    connect = host.pool._connect
+
+    async def refused_once(*arguments: object) -> object:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            raise Unreachable("refused")
+        return await connect(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(host.pool, "_connect", refused_once)
+    starts.let_go.set()
+    await asyncio.gather(*others)
+    await session
+    assert asked == 2

@@ -4,7 +4,7 @@ import asyncio
 import os
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from writ_agent_ssh.connection.credentials import SshCredentials
 from writ_agent_ssh.connection.host_keys import KnownHosts
 from writ_agent_ssh.engines import ForwardedEngines, HostStackFiles
 from writ_agent_ssh.host_sessions.pool import Pool
+from writ_agent_ssh.settings import connection_of
 from writ_agent_ssh.startup.archive import build
 from writ_containers.backups.repository import repository_of
 from writ_containers.engine.podman import NO_BACKUPS
@@ -97,6 +98,23 @@ async def test_containers_of_an_engine_on_a_host_are_created_shown_and_listed(ho
     assert await host.backend.listing(host.target, "list_containers") == ["web"]
     assert (await host.run("container_delete", container_name="web", force=True)).outcome == "succeeded"
     assert host.engine.named("web") is None
+
+
+async def test_wait_for_a_turn_to_connect_is_named_apart_from_the_time_of_an_operation(tmp_path: Path) -> None:
+    async with fake_engine(tmp_path / "e.sock") as engine, over_ssh(tmp_path, engine) as host:
+        assert host.pool is not None
+        task = host.task("container_list")
+        async with AsyncExitStack() as held:
+            for _ in range(4):
+                await held.enter_async_context(host.pool._making[connection_of(host.target).way])
+            run = asyncio.create_task(host.backend.run(task, ProgressRecorder()))
+
+            async def waited() -> bool:
+                return host.backend.queued_seconds(task.operation_id) > 0.2
+
+            await eventually(waited)
+        assert (await run).outcome == "succeeded"
+        assert host.backend.queued_seconds(task.operation_id) == 0.0
 
 
 async def test_stack_file_is_read_on_the_host_of_the_engine(host: EngineOnHost) -> None:

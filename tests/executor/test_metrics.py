@@ -8,12 +8,13 @@ import pytest
 from msgspec import structs
 from tests.executor.agent_requests import heartbeat
 from tests.executor.conftest import POOL, WEB, World
+from tests.executor.test_overdue import life as life_of
 
 from writ_contracts import subjects
 from writ_contracts.history.audit import AuditStanding, JournalQuery, JournalReply
 from writ_contracts.inventory import Target
 from writ_contracts.journal import Granted
-from writ_contracts.life import AcceptedLife
+from writ_contracts.life import AcceptedLife, State
 from writ_contracts.wire import decode, encode
 from writ_executor import readiness
 from writ_executor.journal import own_violations
@@ -164,6 +165,10 @@ async def test_operations_past_their_deadline_are_counted(world: World) -> None:
     measures = ExecutorMeasures(measured, world.catalogue, time.time)
     for now, overdue in ((deadline_of(life) - 1, 0.0), (deadline_of(life) + 1, 1.0)):
         measures.see(iter([life]), {POOL: []}, now)
+        assert Counted(world, measured).of("writ_operations_overdue") == overdue
+    runs = life_of(State.STARTED)
+    for late, overdue in ((1.0, 0.0), (119.0, 0.0), (121.0, 1.0)):  # it may have waited its turn for 120 s
+        measures.see(iter([runs]), {POOL: []}, deadline_of(runs) + late)
         assert Counted(world, measured).of("writ_operations_overdue") == overdue
     assert counted.of("writ_operations_overdue") == 0
 

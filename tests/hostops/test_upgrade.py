@@ -1,6 +1,7 @@
 """package_update without a name, by real apt-get and dpkg in a made-up root."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from tests.hostops.apt_root import AptRoot
 from tests.hostops.apt_root import apt_root as apt_root
 from tests.hostops.conftest import Ask, named
 
-from writ_hostops.packages import upgrade
+from writ_hostops.packages import dpkg, history, upgrade
 from writ_testing.exhaustive import some
 
 
@@ -146,6 +147,51 @@ def test_change_whose_script_failed_stays_unknown_with_the_error_of_its_log(
     probed = ask("package_update", "probe", request={"baseline": UNCLEAR}, **named_package)["output"]
     assert probed["verdict"] == "unknown"
     assert "with an error: Sub-process" in probed["reason"]
+
+
+def test_upgrade_that_was_interrupted_between_two_runs_of_dpkg_stays_unknown(ask: Ask, apt_root: AptRoot) -> None:
+    """apt's log has its end, and no error."""
+    ask("package_install", package_name="hello", version="1.0", request={"id": named(2)})
+    apt_root.publish("later", "1")
+    apt_root.update()
+    ask("package_install", package_name="later", request={"id": named(3)})
+    interrupt = 'pid=$$; while [ "$(cat /proc/$pid/comm)" != apt-get ]; do pid=$(cut -d" " -f4 /proc/$pid/stat); done'
+    apt_root.publish("hello", "1.2", postinst=f"{interrupt}; kill -INT $pid")
+    apt_root.publish("later", "2", fields="Pre-Depends: hello (>= 1.2)\n")
+    apt_root.update()
+    assert ask("package_update")["outcome"] == "failed"
+    last = (apt_root.root / "var/log/apt/history.log").read_text().split("\n\n")[-1]
+    assert "\nEnd-Date: " in last
+    assert "\nError: " not in last
+    probed = ask("package_update", "probe", request={"baseline": UNCLEAR})["output"]
+    assert probed["verdict"] == "unknown"
+    assert probed["reason"].endswith("these are not known to be as it planned: later")
+
+
+ONE = dpkg.Package("a", "2", "all")
+
+
+@pytest.mark.parametrize(
+    ("field", "now", "left"),
+    [
+        ("Install: a:amd64 (2)", [ONE], []),
+        ("Install: a:amd64 (2, automatic), b:amd64 (1)", [ONE], ["b"]),
+        ("Upgrade: a:amd64 (1, 2)", [ONE], []),
+        ("Upgrade: a:amd64 (1, 2)", [replace(ONE, version="1")], ["a"]),
+        ("Upgrade: a:amd64 (1, 2)", [replace(ONE, status="unpacked")], ["a"]),
+        ("Downgrade: a:amd64 (3, 2)", [replace(ONE, version="3")], ["a"]),
+        ("Reinstall: a:amd64 (2)", [ONE], ["a"]),
+        ("Remove: a:amd64 (2)", [], []),
+        ("Remove: a:amd64 (2)", [replace(ONE, status="config-files")], []),
+        ("Remove: a:amd64 (2)", [ONE], ["a"]),
+        ("Purge: a:amd64 (2)", [replace(ONE, status="config-files")], ["a"]),
+        ("Upgrade: a:i386 (1, 2)", [replace(ONE, architecture="amd64")], ["a"]),
+        ("Upgrade: a:i386 (1, 2)", [replace(ONE, architecture="i386", version="1")], ["a"]),
+    ],
+)
+def test_end_in_the_log_proves_what_dpkg_has_as_well(field: str, now: list[dpkg.Package], left: list[str]) -> None:
+    packages = {f"{one.name}:i386" if one.architecture == "i386" else one.name: one for one in now}
+    assert history._left(dict([field.split(": ", 1)]), packages) == left
 
 
 KEPT, FETCHED = {"by_index": "1", "packages": "a"}, {"index": "1", "packages": "a"}

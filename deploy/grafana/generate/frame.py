@@ -70,10 +70,11 @@ def query(expression: str, legend: str = "", *, exemplars: bool = False) -> prom
 
 def rate(counter: str) -> str:
     """Return the rate of a counter whose series begin with their first event: `rate` alone would not see that one. A
-    series that the same target did not have a window ago began at 0. `counter`: with its selector.
+    series that the same target did not have a window ago, when it was read, began at 0. `counter`: with its selector.
     """
-    seconds = "(timestamp(up) - timestamp(up offset $__rate_interval))"
-    begun = f"({counter} unless {counter} offset $__rate_interval) / on (job, instance) group_left () {seconds}"
+    before = "up offset $__rate_interval"
+    new = f"(({counter} unless {counter} offset $__rate_interval) and on (job, instance) ({before} == 1))"
+    begun = f"{new} / on (job, instance) group_left () (timestamp(up) - timestamp({before}))"
     return f"({begun} or rate({counter}[$__rate_interval]))"
 
 

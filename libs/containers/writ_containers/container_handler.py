@@ -13,6 +13,7 @@ from writ_agent.backends.hostops_requests import LISTING_SECONDS
 from writ_agent.backends.port import ProbeResult, Progress, Task, TaskResult
 from writ_agent.backends.running_tasks import RunningTasks
 from writ_agent.backends.silence_watch import TargetPings
+from writ_agent.backends.turn_waits import TurnWait
 from writ_containers import container_operations
 from writ_containers.engine.api import Engine
 from writ_containers.engine.connection import engine_address
@@ -26,8 +27,10 @@ STOP_SECONDS = 1.0
 class Engines(Protocol):
     """The engines of targets."""
 
-    def engine(self, target: Target) -> AbstractAsyncContextManager[Engine]:
-        """Return the target's engine, usable within the block. Raises WritError if it cannot be reached."""
+    def engine(self, target: Target, wait: TurnWait | None = None, /) -> AbstractAsyncContextManager[Engine]:
+        """Return the target's engine, usable within the block. `wait`: counts the wait for a turn to connect. Raises
+        WritError if it cannot be reached.
+        """
 
     async def close(self) -> None: ...
 
@@ -39,10 +42,16 @@ class ContainerHandler:
         self.operations: Collection[str] = container_operations.OPERATIONS
         self._engines = engines
         self._running = RunningTasks()
+        self._turn_waits: dict[str, TurnWait] = {}
 
     async def run(self, task: Task, progress: Progress) -> TaskResult:
         stopped = TaskResult(outcome="cancelled", code="cancelled", message="it was cancelled before it began")
-        return await self._running.run(task.operation_id, self._run(task, progress), stopped)
+        wait = self._turn_waits[task.operation_id] = TurnWait()
+        try:
+            return await self._running.run(task.operation_id, self._run(task, progress, wait), stopped)
+        finally:
+            if self._turn_waits.get(task.operation_id) is wait:
+                del self._turn_waits[task.operation_id]
 
     async def stop(self, operation_id: str, grace: float) -> bool:
         """See Handler. A request to an engine ends with its connection; only a stop goes on there without us."""
@@ -51,6 +60,11 @@ class ContainerHandler:
             return True
         await asyncio.wait({run}, timeout=grace + STOP_SECONDS)
         return run.done() and (run.cancelled() or run.exception() is not None or run.result().over)
+
+    def queued_seconds(self, operation_id: str) -> float:
+        """See Queues."""
+        wait = self._turn_waits.get(operation_id)
+        return 0.0 if wait is None else wait.seconds
 
     async def baseline(self, task: Task) -> dict[str, Any]:
         return await self._read(task.target, task.timeout, lambda engine: container_operations.baseline(engine, task))
@@ -71,7 +85,7 @@ class ContainerHandler:
     async def close(self) -> None:
         await self._engines.close()
 
-    async def _run(self, task: Task, progress: Progress) -> TaskResult:
+    async def _run(self, task: Task, progress: Progress, wait: TurnWait) -> TaskResult:
         address = engine_address(task.target)
         seconds = retry_seconds(task, address.connect_retries, address.connect_timeout)
         watch = TargetPings(task, progress)
@@ -79,11 +93,11 @@ class ContainerHandler:
         async def attempt() -> TaskResult:
             async with AsyncExitStack() as stack:
                 with watch.late(watch.unconnected, f"{task.target.id} replies"):
-                    engine = await stack.enter_async_context(self._engines.engine(task.target))
+                    engine = await stack.enter_async_context(self._engines.engine(task.target, wait))
                 with watch.running(engine.is_silent):
                     return await container_operations.run(engine, task, progress)
 
-        return await retried(attempt, address.connect_retries, seconds)
+        return await retried(attempt, address.connect_retries, seconds, lambda: wait.seconds)
 
     async def _read(self, target: Target, seconds: float, read: Callable[[Engine], Awaitable[Result]]) -> Result:
         """Read on the target's engine. One out of reach is tried again for up to `seconds`: a read changes nothing."""

@@ -130,6 +130,10 @@ LARGEST_CLAIM_REPLY = 2 * 1024 * 1024
 """Bytes of the JSON of a reply to a claim, all that NATS takes. For an agent without AES it has the parameters, of up
 to `MAX_REQUEST_BYTES`, in base64.
 """
+LONGEST_QUEUE = 120.0
+"""Seconds of an operation's wait for its turn to connect, at its agent, that do not count in its timeout. It may end so
+much after its deadline.
+"""
 MOST_TEXTS = 64
 TextSizes = Annotated[list[tuple[Annotated[str, Meta(max_length=LONGEST_NAME)], Count]], Meta(max_length=MOST_TEXTS)]
 """Names and bytes of attached texts."""

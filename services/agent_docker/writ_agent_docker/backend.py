@@ -6,6 +6,7 @@ from pathlib import Path
 
 from writ_agent.backends.port import TargetTestResult
 from writ_agent.backends.target_health import TargetHealth
+from writ_agent.backends.turn_waits import TurnWait
 from writ_agent_docker.engines import engines_of
 from writ_agent_docker.target_test import tested
 from writ_containers.container_handler import ContainerHandler
@@ -49,7 +50,7 @@ class _ObservedEngines:
         self._engines, self._target_health = engines, target_health
 
     @asynccontextmanager
-    async def engine(self, target: Target) -> AsyncIterator[Engine]:
+    async def engine(self, target: Target, _wait: TurnWait | None = None, /) -> AsyncIterator[Engine]:
         try:
             async with self._engines.engine(target) as engine:
                 yield engine

@@ -23,6 +23,7 @@ from writ_agent.backends.hostops_requests import (
 )
 from writ_agent.backends.operation_threads import uncounted
 from writ_agent.backends.port import ProbeResult, Progress, TargetTestResult, Task, TaskResult
+from writ_agent.backends.turn_waits import TurnWait
 from writ_agent_ssh.host_sessions.channel import ConnectionDropped
 from writ_agent_ssh.host_sessions.pool import Pool
 from writ_agent_ssh.host_sessions.session import HostSession
@@ -43,10 +44,9 @@ timeout, before executors call the operation overdue.
 
 
 class _RunningOperation:
-    def __init__(self, task: Task, queued_before: float) -> None:
-        """`queued_before`: `Pool.queue_seconds` of its target at the start."""
+    def __init__(self, task: Task) -> None:
         self.task = task
-        self.queued_before = queued_before
+        self.turn_wait = TurnWait()
         self.stopping = False
         self.connecting: asyncio.Task[HostSession] | None = None
         self.session: HostSession | None = None
@@ -70,7 +70,7 @@ class SshBackend(HostopsBackend):
 
         Raises WritError for a failure before the begin.
         """
-        run = self._runs[task.operation_id] = _RunningOperation(task, self._pool.queue_seconds(task.target))
+        run = self._runs[task.operation_id] = _RunningOperation(task)
         until = time.monotonic() + task.timeout
         notices = SilenceNotices(task, progress)
         try:
@@ -79,7 +79,7 @@ class SshBackend(HostopsBackend):
             if session is None:
                 return TaskResult(outcome="cancelled", code="cancelled", message="it was cancelled before it began")
             fault("ssh.connected")
-            until += self.queued_seconds(task.operation_id)
+            until += run.turn_wait.seconds
             message = request("run", task, self.declared(task.target))
             try:
                 with notices.running(session.is_silent):
@@ -99,7 +99,7 @@ class SshBackend(HostopsBackend):
     def queued_seconds(self, operation_id: str) -> float:
         """Return for how long the operation has waited its turn to connect."""
         run = self._runs.get(operation_id)
-        return 0.0 if run is None else self._pool.queue_seconds(run.task.target) - run.queued_before
+        return 0.0 if run is None else run.turn_wait.seconds
 
     async def stop(self, operation_id: str, grace: float) -> bool:
         run = self._runs.get(operation_id)
@@ -153,7 +153,7 @@ class SshBackend(HostopsBackend):
         """Return the session; None if the operation was stopped meanwhile."""
         task, connection = run.task, connection_of(run.task.target)
         patience = retry_seconds(task, connection.connect_retries, connection.connect_timeout)
-        session = self._pool.session(task.target, task.operation.name, patience=patience)
+        session = self._pool.session(task.target, task.operation.name, patience=patience, wait=run.turn_wait)
         # Nothing ends the resolution of a name, which takes long without a name server.
         run.connecting = tasks.start(uncounted(session), "ssh connect")
         run.connecting.add_done_callback(lambda _: session.close())  # a stop before its first step leaves it unawaited

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from writ_agent.backends.turn_waits import TurnWait
 from writ_agent_ssh.backend import SshBackend
 from writ_agent_ssh.connection.link import SocketForward, SshLink
 from writ_agent_ssh.host_sessions.pool import Pool
@@ -71,9 +72,9 @@ class ForwardedEngines:
         self._made = 0
 
     @asynccontextmanager
-    async def engine(self, target: Target) -> AsyncIterator[Engine]:
+    async def engine(self, target: Target, wait: TurnWait | None = None, /) -> AsyncIterator[Engine]:
         address = engine_address(target)
-        async with self._pool.lease(target) as link:
+        async with self._pool.lease(target, wait) as link:
             forwarded = await self._of(target, link, address)
             forwarded.users += 1
             try:

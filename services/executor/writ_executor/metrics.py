@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import get_args
 
-from writ_contracts.agents import NO_VIOLATIONS, Heartbeat, SecurityKind
+from writ_contracts.agents import LONGEST_QUEUE, NO_VIOLATIONS, Heartbeat, SecurityKind
 from writ_contracts.decisions import Grant
 from writ_contracts.inventory import Inventory
 from writ_contracts.journal import Approved, AwaitingApproval, Dispatched, Granted, Outcome, Requested, Started
@@ -118,7 +118,9 @@ class ExecutorMeasures:
             "Keys of agents that more processes used at once, in the last ten minutes, than may use them.",
         )
         self._overdue = measured.gauge(
-            "writ_operations_overdue", "Open operations that are past the deadline of their start or end."
+            "writ_operations_overdue",
+            "Open operations past the deadline of their start, or more than 120 s (a wait for a turn) past that of "
+            "their end.",
         )
 
     def stage(self, stage: str, pool: str, operation_id: str) -> AbstractContextManager[None]:
@@ -190,7 +192,8 @@ class ExecutorMeasures:
         counted, overdue = 0, 0
         for life in lives:
             counted += 1
-            overdue += now > deadline_of(life)
+            late = now - deadline_of(life)
+            overdue += late > (LONGEST_QUEUE if queue_of(life) == "running" else 0.0)
             pool = self.pools.named(life.requested.pool)
             queued[(pool, queue_of(life))] += 1
             if life.state is State.DISPATCHED:

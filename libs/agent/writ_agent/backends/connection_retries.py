@@ -26,16 +26,21 @@ def retry_seconds(task: Task, retries: int | None, connect_timeout: float) -> fl
     return max(0.0, task.timeout - connect_timeout) if task.operation.read_only and retries else 0.0
 
 
-async def retried(attempt: Callable[[], Awaitable[Result]], retries: int | None, seconds: float) -> Result:
+async def retried(
+    attempt: Callable[[], Awaitable[Result]],
+    retries: int | None,
+    seconds: float,
+    waited: Callable[[], float] = lambda: 0.0,
+) -> Result:
     """Return the result of the attempt. One that raises Unreachable is repeated up to `retries` times (None: any
-    number), for `seconds`; then its error is raised.
+    number), for `seconds`; then its error is raised. `waited`: seconds so far of the attempts that do not count.
     """
     until = time.monotonic() + seconds
     for made, pause in enumerate(backoff(first=FIRST_PAUSE, most=LONGEST_PAUSE)):
         try:
             return await attempt()
         except Unreachable:
-            if made == retries or time.monotonic() + pause >= until:
+            if made == retries or time.monotonic() + pause >= until + waited():
                 raise
         await asyncio.sleep(pause)
     raise AssertionError("backoff never ends")

@@ -30,11 +30,12 @@ LONGEST, LONGEST_NAME = 500, 200
 class ProgressRelay:
     """The progress of one operation. Call it with each message; `close` it at the end."""
 
-    def __init__(self, bus: Bus, pool: str, operation_id: str, principal: str) -> None:
+    def __init__(self, bus: Bus, pool: str, operation_id: str, principal: str, *, claimed: bool = True) -> None:
         self._bus = bus
         self._subject = subjects.progress(pool)
         self._operation_id = operation_id
         self._principal = principal
+        self._claimed = claimed
         self._latest: Progress | None = None
         self._sent: Progress | None = None
         self._news = asyncio.Event()
@@ -54,6 +55,7 @@ class ProgressRelay:
             principal=self._principal,
             message=message[:LONGEST],
             silent=silent[:LONGEST_NAME],
+            claimed=self._claimed,
         )
         if progress == (self._latest or self._sent):
             return
@@ -117,7 +119,7 @@ class HeldProgress:
 @contextmanager
 def late_reply(bus: Bus, pool: str, work: Dispatched) -> Iterator[None]:
     """Report a target that is slow to reply within the block, while its state before the operation is read."""
-    relay = ProgressRelay(bus, pool, work.operation_id, work.principal)
+    relay = ProgressRelay(bus, pool, work.operation_id, work.principal, claimed=False)
     message = f"{work.target} has not replied for more than {LATE_SECONDS:g} s to a read of its state; nothing has run"
     late = asyncio.get_running_loop().call_later(LATE_SECONDS, relay.report_silence, work.target, message)
     try:

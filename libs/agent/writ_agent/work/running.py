@@ -12,7 +12,7 @@ from writ_agent.backends.bounded_call import bounded
 from writ_agent.backends.operation_threads import ThreadCount, count_threads
 from writ_agent.backends.port import Handler, Progress, Queues, Task, TaskResult
 from writ_bus import tasks
-from writ_contracts.agents import ReceiptOutcome
+from writ_contracts.agents import LONGEST_QUEUE, ReceiptOutcome
 from writ_contracts.bounds import check_values
 from writ_contracts.errors import Invalid, WritError
 from writ_contracts.large_texts import large_texts, without_large_texts
@@ -23,8 +23,6 @@ THREAD_SECONDS = 1.0
 """Seconds for the threads of a cancelled operation to end by themselves."""
 LAST_WORDS_SECONDS = 0.2
 """For a backend that could not stop the operation to return what it knows of it."""
-LONGEST_QUEUE = 120.0
-"""Seconds of a wait in a queue of the backend that do not count in the timeout."""
 Cause = Literal["cancel", "timeout", "shutdown"]
 _CAUSES: dict[Cause, tuple[str, str]] = {
     "timeout": ("timeout", "it was killed at its timeout"),

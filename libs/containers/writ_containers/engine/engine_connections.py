@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from writ_agent.backends.turn_waits import TurnWait
 from writ_agent.own_files import spellings
 from writ_containers.engine.api import Engine
 from writ_containers.engine.connection import EngineAddress
@@ -43,7 +44,7 @@ class EngineConnections:
         self._kept: dict[str, _SharedEngine] = {}
 
     @asynccontextmanager
-    async def engine(self, target: Target) -> AsyncIterator[Engine]:
+    async def engine(self, target: Target, _wait: TurnWait | None = None, /) -> AsyncIterator[Engine]:
         """Return the engine of a target. Nothing is sent yet."""
         kept = await self._of(target.id, self._locate(target))
         kept.users += 1

@@ -12,12 +12,12 @@ from itertools import count
 
 from writ_agent.backends.connection_retries import retried
 from writ_agent.backends.target_health import TargetHealth
+from writ_agent.backends.turn_waits import TurnWait, TurnWaits
 from writ_agent_ssh.connection.credentials import SshCredentials
 from writ_agent_ssh.connection.host_keys import KnownHosts
 from writ_agent_ssh.connection.link import SshLink, connect
 from writ_agent_ssh.host_sessions.plain_session import PlainSession
 from writ_agent_ssh.host_sessions.quarantine import HostQuarantine
-from writ_agent_ssh.host_sessions.queue_times import QueueTimes
 from writ_agent_ssh.host_sessions.recent_failures import RecentFailures, RefusedPasswords
 from writ_agent_ssh.host_sessions.session import HostopsSession, HostSession
 from writ_agent_ssh.settings import SshConnection, Way, connection_of
@@ -87,17 +87,23 @@ class Pool:
         self._target_sessions: dict[str, _TargetSession] = defaultdict(_TargetSession)
         self._logins: dict[Way, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(connects))
         self._making: dict[Way, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(connects))
-        self._queue_times = QueueTimes()
+        self._turn_waits = TurnWaits()
         self._opening: set[asyncio.Task[HostSession]] = set()
         self._failures, self._refused = RecentFailures(), RefusedPasswords()
         self.target_health = TargetHealth()
         self._sweeping: asyncio.Task[None] | None = None
 
     async def session(
-        self, target: Target, operation: str = "", *, patience: float = 0.0, eager: bool = False
+        self,
+        target: Target,
+        operation: str = "",
+        *,
+        patience: float = 0.0,
+        eager: bool = False,
+        wait: TurnWait | None = None,
     ) -> HostSession:
         """Return the target's session, root's for operations that need root. An unreachable host is tried again for
-        `patience` seconds. Raises WritError.
+        `patience` seconds. `wait`: counts the wait for a turn, which does not use up the patience. Raises WritError.
 
         A target that just failed fails at once, unless `eager`: for what has begun there. Further attempts of its
         `connect_retries` are such, too: a host that is slow to fail would else use them up by remembered failures.
@@ -112,17 +118,20 @@ class Pool:
             further = next(attempts) > 0 and connection.connect_retries is not None
             return await self._session(target.id, connection, eager=eager or further, root=root)
 
-        return await retried(attempt, None if eager else connection.connect_retries, patience)
+        wait = wait or TurnWait()
+        with self._turn_waits.counted(target.id, wait):
+            retries = None if eager else connection.connect_retries
+            return await retried(attempt, retries, patience, lambda: wait.seconds)
 
     @asynccontextmanager
-    async def lease(self, target: Target) -> AsyncIterator[SshLink]:
+    async def lease(self, target: Target, wait: TurnWait | None = None) -> AsyncIterator[SshLink]:
         """Return the kept connection of the target for more than hostops; it is not idle within the block. Raises
         WritError.
         """
         place = self._target_sessions[target.id]
         place.leases += 1
         try:
-            await self.session(target)
+            await self.session(target, wait=wait)
             if place.link is None:  # dropped again meanwhile
                 raise Unreachable(f"the connection to {target.id} ended", code="unreachable")
             yield place.link
@@ -135,7 +144,7 @@ class Pool:
         """Open a connection besides the kept one, closed afterwards. Its outcome is recorded."""
         with self._remembered(target), self._failures.watch(target):
             self._set_aside.check(target)
-            async with self._turn(target, connection):
+            async with self._turn(connection):
                 link = await self._connect(target, connection)
             try:
                 yield link
@@ -147,7 +156,7 @@ class Pool:
         self, target: str, link: SshLink, connection: SshConnection, *, root: bool = False
     ) -> AsyncIterator[HostSession]:
         """Start hostops on that connection; end it afterwards."""
-        async with self._turn(target, connection):
+        async with self._turn(connection):
             session = await self._start(target, link, connection, root=root)
         try:
             yield session
@@ -156,11 +165,7 @@ class Pool:
 
     def is_queued(self, target: Target) -> bool:
         """Return whether its connection waits until others to the same address are made."""
-        return self._queue_times.is_waiting(target.id)
-
-    def queue_seconds(self, target: Target) -> float:
-        """Return for how long its connections have waited so in all: only differences have a meaning."""
-        return self._queue_times.seconds(target.id)
+        return self._turn_waits.is_waiting(target.id)
 
     def drop(self, target: Target) -> None:
         """Drop the hanging connection to the target."""
@@ -191,7 +196,8 @@ class Pool:
                 place.drop()
             if not eager:
                 self._failures.check(target)
-            await held.enter_async_context(self._turn(target, connection))
+            with self._turn_waits.waiting(target):
+                await held.enter_async_context(self._turn(connection))
             open_it = self._open(held.pop_all(), place, target, connection, root=root)
             opening = tasks.start(open_it, "ssh open")
             opening.add_done_callback(lambda _: open_it.close())  # a stop before its first step leaves it unawaited
@@ -238,19 +244,14 @@ class Pool:
         return await connect(target, connection, self._credentials, self._known, self._tailnet, self._logins)
 
     @asynccontextmanager
-    async def _turn(self, target: str, connection: SshConnection) -> AsyncIterator[None]:
+    async def _turn(self, connection: SshConnection) -> AsyncIterator[None]:
         """Hold a place among the connections in the making to the target's address.
 
         The start of hostops counts as a part of it: dozens at once on one busy machine are all too slow. Logins to
         targets behind this host have places of their own, so a slow start holds up none of them.
         """
-        making = self._making[connection.way]
-        with self._queue_times.waiting(target):
-            await making.acquire()
-        try:
+        async with self._making[connection.way]:
             yield
-        finally:
-            making.release()
 
     async def _start(self, target: str, link: SshLink, connection: SshConnection, *, root: bool) -> HostSession:
         """Start hostops, or a session without Python if the host has none. Root's has root's own folder there."""

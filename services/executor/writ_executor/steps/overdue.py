@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from writ_contracts.agents import LONGEST_QUEUE
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.journal import Approved, AwaitingApproval, Dispatched, Granted, Requested, Started
 from writ_contracts.life import AcceptedLife, State
@@ -16,7 +17,9 @@ from writ_executor.journal.resolvable import is_unconfirmed_cancel
 
 RESOLVE_SECONDS = 900.0
 STUBBORN_LEASES = 5
-"""A cancelled operation counts as lost this many leases after its deadline, even if its agent still names it."""
+"""A cancelled operation counts as lost this many leases after its deadline and the longest wait for its turn, even if
+its agent still names it.
+"""
 LONGEST_SHORT = 600.0
 """Seconds. A new replica grants a period up to this length in full, and only the rest of a longer one."""
 
@@ -121,7 +124,8 @@ def _running(life: AcceptedLife, age: WaitingAge, silence: float, patience: Wait
     if silent and overtime > patience.lease:
         return DueStep.MARK_UNKNOWN
     if life.state is State.CANCELLING:
-        return DueStep.MARK_UNKNOWN if overtime > STUBBORN_LEASES * patience.lease else DueStep.CANCEL
+        lost = overtime > LONGEST_QUEUE + STUBBORN_LEASES * patience.lease
+        return DueStep.MARK_UNKNOWN if lost else DueStep.CANCEL
     if silent and age.observed > patience.lease:  # a replica may not have read it yet
         return DueStep.PROBE
     return DueStep.NOTHING
