@@ -98,11 +98,20 @@ class Queue:
         return self._seconds
 
 
-async def test_wait_for_a_turn_does_not_count_in_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_wait_of_a_read_for_its_turn_does_not_count_in_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     granted = replace(task(CATALOGUE["test_noop"], TARGET, "op"), timeout=0.01)
+    assert granted.operation.read_only
     assert (await RunningOperation(Queue(3), granted, ProgressRecorder(), 0.1).wait()).outcome == "succeeded"
     monkeypatch.setattr(running, "LONGEST_QUEUE", 0.015)
     done = await RunningOperation(Queue(4), granted, ProgressRecorder(), 0.1).wait()
+    assert (done.outcome, done.code) == ("unknown", "timeout")
+
+
+async def test_wait_of_a_change_for_its_turn_counts_in_the_timeout() -> None:
+    """Its effect must not begin after its deadline: executors that do not hear its agent take it for lost then."""
+    granted = replace(task(CATALOGUE["test_count"], TARGET, "op"), timeout=0.01)
+    assert not granted.operation.read_only
+    done = await RunningOperation(Queue(3), granted, ProgressRecorder(), 0.1).wait()
     assert (done.outcome, done.code) == ("unknown", "timeout")
 
 

@@ -166,8 +166,8 @@ async def test_operations_past_their_deadline_are_counted(world: World) -> None:
     for now, overdue in ((deadline_of(life) - 1, 0.0), (deadline_of(life) + 1, 1.0)):
         measures.see(iter([life]), {POOL: []}, now)
         assert Counted(world, measured).of("writ_operations_overdue") == overdue
-    runs = life_of(State.STARTED)
-    for late, overdue in ((1.0, 0.0), (119.0, 0.0), (121.0, 1.0)):  # it may have waited its turn for 120 s
+    read, change = life_of(State.STARTED, risk="read"), life_of(State.STARTED)
+    for runs, late, overdue in ((change, 1.0, 1.0), (read, 119.0, 0.0), (read, 121.0, 1.0)):  # 120 s: a read's queue
         measures.see(iter([runs]), {POOL: []}, deadline_of(runs) + late)
         assert Counted(world, measured).of("writ_operations_overdue") == overdue
     assert counted.of("writ_operations_overdue") == 0

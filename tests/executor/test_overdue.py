@@ -101,8 +101,8 @@ def test_sweep_does_not_advance_an_operation_that_needs_approval() -> None:
         (State.STARTED, 14.9, 99.0, DueStep.NOTHING),  # its agent's first heartbeat may be on the way
         (State.CANCELLING, 40.0, 0, DueStep.CANCEL),
         (State.CANCELLING, 65.1, 15.1, DueStep.MARK_UNKNOWN),
-        (State.CANCELLING, 245.0, 0, DueStep.CANCEL),  # it waited its turn for 120 s
-        (State.CANCELLING, 245.1, 0, DueStep.MARK_UNKNOWN),  # it was to stop, and only says that it runs
+        (State.CANCELLING, 125.0, 0, DueStep.CANCEL),
+        (State.CANCELLING, 125.1, 0, DueStep.MARK_UNKNOWN),  # it was to stop, and only says that it runs
         (State.UNKNOWN, 100.0, 0, DueStep.PROBE),
         (State.UNKNOWN, 901.0, 0, DueStep.NOTHING),
         (State.ENDED, 9999.0, 999.0, DueStep.NOTHING),
@@ -113,6 +113,11 @@ def test_each_state_is_overdue_at_its_own_time(
     state: State, observed: float, silence: float, expected: DueStep
 ) -> None:
     assert due(life(state), WaitingAge(observed=observed), silence, PATIENCE) is expected
+
+
+@each_case(("observed", "expected"), [(245.0, DueStep.CANCEL), (245.1, DueStep.MARK_UNKNOWN)])
+def test_cancelled_read_may_have_waited_its_turn(observed: float, expected: DueStep) -> None:
+    assert due(life(State.CANCELLING, risk="read"), WaitingAge(observed=observed), 0, PATIENCE) is expected
 
 
 @each_case("wrong", [-86_400.0, -3_600.0, 600.0, 86_400.0])

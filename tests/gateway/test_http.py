@@ -139,15 +139,15 @@ async def test_stream_of_a_get_that_would_outlast_its_token_is_refused(
 
 NOT_JSON, INVALID = -32700, -32600
 MALFORMED = [
-    (b"", NOT_JSON, "this is not JSON"),
-    (b"{", NOT_JSON, "this is not JSON"),
+    (b"", NOT_JSON, "this is not JSON, or it is nested too deeply"),
+    (b"{", NOT_JSON, "this is not JSON, or it is nested too deeply"),
     (b"[]", INVALID, "the protocol has no batches: send each message by itself"),
     (b"7", INVALID, "a message is a JSON object"),
     (b'{"jsonrpc":"1.0","id":1,"method":"tools/list"}', INVALID, 'jsonrpc must be "2.0"'),
     (b'{"id":1}', INVALID, 'jsonrpc must be "2.0"'),
     (b'{"jsonrpc":"2.0","id":null,"method":"ping"}', INVALID, "id must be a string or an integer"),
-    (b"\xff\xfe", NOT_JSON, "this is not JSON"),
-    (b"[" * 5000, NOT_JSON, "this is not JSON"),
+    (b"\xff\xfe", NOT_JSON, "this is not JSON, or it is nested too deeply"),
+    (b"[" * 5000, NOT_JSON, "this is not JSON, or it is nested too deeply"),
 ]
 
 

@@ -23,7 +23,7 @@ from writ_installation.files.create import SERVICES, create_installation
 from writ_installation.files.home import Home, host_token
 from writ_installation.files.site import Site
 from writ_installation.initialise import init
-from writ_installation.nats.stream_sizes import LEAST, sizes, sizes_for
+from writ_installation.nats.stream_sizes import LEAST, LEAST_POLICIES, sizes, sizes_for
 from writ_nats_server.process import find_binary
 
 SITE = Site(url="nats://writ.example.org:4222", listen="127.0.0.1", port=4222, monitor_port=8222)
@@ -117,12 +117,13 @@ def test_unfinished_init_leaves_nothing_and_can_be_repeated(tmp_path: Path, monk
     assert init(tmp_path / "home", SITE).policy.exists()
 
 
-@pytest.mark.parametrize("free", [16 << 20, 44 << 20, 60 << 20, 150 << 20, 1 << 30, 1 << 40])
+@pytest.mark.parametrize("free", [44 << 20, 60 << 20, 150 << 20, 1 << 30, 1 << 40])
 def test_sizes_of_a_new_installation_fit_its_disk(free: int) -> None:
     chosen = sizes_for(free)
     limits = (chosen.journal, chosen.params, chosen.results, chosen.policies, chosen.scans)
     assert sum(limits) <= free
     assert min(limits) >= LEAST
+    assert chosen.policies >= LEAST_POLICIES
     assert chosen.journal >= free // 3 or chosen.journal == 8 << 30
 
 

@@ -30,7 +30,7 @@ IS_IT_WELL = [
     number(
         "Overdue",
         "max(writ_operations_overdue)",
-        text="Open operations past the deadline of their start, or more than 120 s past that of their end.",
+        text="Open operations past the deadline of their start or end, a read by more than 120 s.",
         steps={0: GOOD, 1: BAD},
     ),
     number(

@@ -131,8 +131,8 @@ LARGEST_CLAIM_REPLY = 2 * 1024 * 1024
 to `MAX_REQUEST_BYTES`, in base64.
 """
 LONGEST_QUEUE = 120.0
-"""Seconds of an operation's wait for its turn to connect, at its agent, that do not count in its timeout. It may end so
-much after its deadline.
+"""Seconds of a read's wait for its turn to connect, at its agent, that do not count in its timeout. It may end so much
+after its deadline.
 """
 MOST_TEXTS = 64
 TextSizes = Annotated[list[tuple[Annotated[str, Meta(max_length=LONGEST_NAME)], Count]], Meta(max_length=MOST_TEXTS)]

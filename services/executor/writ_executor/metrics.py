@@ -119,8 +119,8 @@ class ExecutorMeasures:
         )
         self._overdue = measured.gauge(
             "writ_operations_overdue",
-            "Open operations past the deadline of their start, or more than 120 s (a wait for a turn) past that of "
-            "their end.",
+            "Open operations past the deadline of their start or end: a read by more than 120 s, in which it may have "
+            "waited its turn.",
         )
 
     def stage(self, stage: str, pool: str, operation_id: str) -> AbstractContextManager[None]:
@@ -193,7 +193,8 @@ class ExecutorMeasures:
         for life in lives:
             counted += 1
             late = now - deadline_of(life)
-            overdue += late > (LONGEST_QUEUE if queue_of(life) == "running" else 0.0)
+            is_read = life.requested.risk == "read"
+            overdue += late > (LONGEST_QUEUE if is_read and queue_of(life) == "running" else 0.0)
             pool = self.pools.named(life.requested.pool)
             queued[(pool, queue_of(life))] += 1
             if life.state is State.DISPATCHED:

@@ -49,8 +49,8 @@ class RunningOperation:
         return not self._run.done() and not self._task.operation.read_only and self._task.target.id == target
 
     async def wait(self) -> TaskResult:
-        """Return the outcome, at the latest after timeout, grace and the time to kill it. A wait in the backend's queue
-        comes on top.
+        """Return the outcome, at the latest after timeout, grace and the time to kill it. A read's wait in the backend's
+        queue comes on top.
         """
         try:
             await self._until_timeout()
@@ -64,7 +64,9 @@ class RunningOperation:
             self._threads.over = True
 
     async def _until_timeout(self) -> None:
-        """Wait for the end or the timeout. Until its turn comes nothing of it can run, so that time does not count."""
+        """Wait for the end or the timeout. A read's wait for its turn does not count. That of a change does: its effect
+        must not begin after its deadline, when others may take it for lost.
+        """
         left, counted = self._task.timeout, 0.0
         while left > 0 and not self._run.done():
             await asyncio.wait({self._run}, timeout=left)
@@ -72,7 +74,7 @@ class RunningOperation:
             left, counted = queued - counted, queued
 
     def _queued_seconds(self) -> float:
-        if not isinstance(self._handler, Queues):
+        if not self._task.operation.read_only or not isinstance(self._handler, Queues):
             return 0.0
         return min(self._handler.queued_seconds(self._task.operation_id), LONGEST_QUEUE)
 

@@ -101,7 +101,7 @@ def check_schemes(servers: Sequence[str]) -> None:
     for url in servers:
         if (scheme := _scheme(url)) not in SCHEMES:
             raise ConfigError(
-                f"{url} is not the URL of a NATS server: its scheme is {scheme!r}, and must be one of "
+                f"{_without_password(url)} is not the URL of a NATS server: its scheme is {scheme!r}, and must be one of "
                 f"{', '.join(SCHEMES)}, as in nats://127.0.0.1:4222"
             )
 
@@ -111,7 +111,7 @@ def check_encrypted(servers: Sequence[str], options: TlsOptions | None) -> None:
     for url in servers:
         if not is_loopback(url) and not _is_encrypted(url, options):
             raise ConfigError(
-                f"{url} is on another machine and has no TLS: use tls:// with WRIT_TLS_CA, or set "
+                f"{_without_password(url)} is on another machine and has no TLS: use tls:// with WRIT_TLS_CA, or set "
                 "WRIT_NATS_PLAINTEXT=allow where the network itself is private"
             )
 
@@ -132,6 +132,13 @@ def is_loopback_host(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _without_password(url: str) -> str:
+    """Return the URL without user and password, which stand before the last @ of its address."""
+    scheme, _, rest = url.partition("://") if "://" in url else ("", "", url)
+    shown = rest.rpartition("@")[2]
+    return f"{scheme}://{shown}" if scheme else shown
 
 
 def _scheme(url: str) -> str:

@@ -10,21 +10,21 @@ from writ_installation.files.home import Home
 from writ_installation.nats.disk import MEGABYTE
 from writ_nats_server.streams import Sizes
 
-LEAST = 1_000_000
-"""The least that `Sizes` accepts for a stream."""
+LEAST, LEAST_POLICIES = 4 * MEGABYTE, 8 * MEGABYTE
+"""A stream holds more than the largest message, of 2 MiB. Versions of the policy are never removed."""
 
 
 def sizes_for(free: int, replicas: int = 1) -> Sizes:
-    """Return the limits for a disk with so many free bytes. The least ones, 120 units in all, are two thirds of a small
-    disk: streams that may outgrow it would be reported for as long as the installation is there.
+    """Return the limits for a disk with so many free bytes. They fit one with 44 MB: streams that may outgrow it would
+    be reported for as long as the installation is there.
     """
-    unit = max(min(MEGABYTE, free // 180), LEAST // 8)
+    unit = min(MEGABYTE, free // 180)
     return Sizes(
-        journal=max(min(8 << 30, free // 3), 64 * unit),
-        params=max(min(256 * MEGABYTE, free // 32), 16 * unit),
-        results=max(min(512 * MEGABYTE, free // 16), 16 * unit),
-        policies=max(min(256 * MEGABYTE, free // 64), 16 * unit),
-        scans=max(min(64 * MEGABYTE, free // 128), 8 * unit),
+        journal=max(min(8 << 30, free // 3), 64 * unit, LEAST),
+        params=max(min(256 * MEGABYTE, free // 32), 16 * unit, LEAST),
+        results=max(min(512 * MEGABYTE, free // 16), 16 * unit, LEAST),
+        policies=max(min(256 * MEGABYTE, free // 64), 16 * unit, LEAST_POLICIES),
+        scans=max(min(64 * MEGABYTE, free // 128), 8 * unit, LEAST),
         replicas=replicas,
     )
 

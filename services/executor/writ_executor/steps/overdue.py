@@ -124,7 +124,8 @@ def _running(life: AcceptedLife, age: WaitingAge, silence: float, patience: Wait
     if silent and overtime > patience.lease:
         return DueStep.MARK_UNKNOWN
     if life.state is State.CANCELLING:
-        lost = overtime > LONGEST_QUEUE + STUBBORN_LEASES * patience.lease
+        queue = LONGEST_QUEUE if life.requested.risk == "read" else 0.0
+        lost = overtime > queue + STUBBORN_LEASES * patience.lease
         return DueStep.MARK_UNKNOWN if lost else DueStep.CANCEL
     if silent and age.observed > patience.lease:  # a replica may not have read it yet
         return DueStep.PROBE
