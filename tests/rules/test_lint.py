@@ -27,18 +27,6 @@ def found(*rules: dict[str, Any], **sections: Any) -> list[str]:
     return [f"{finding.severity}: {finding.message}" for finding in lint(file, CATALOGUE, known)]
 
 
-@each_case("point", [0x200B, 0x200E, 0x200F, 0x061C, 0xFEFF, 0xAD, 0xE0041])
-def test_name_with_an_invisible_character_is_a_warning_with_its_code_point(point: int) -> None:
-    spelled = f"re{chr(point)}start{chr(point)}"
-    text = f"the name has U+{point:04X}, which nobody sees: another name can look the same"
-    assert found(rule(spelled, "service_restart")) == [f"warning: {text}"]
-    assert found(rule(spelled, "service_restart", enabled=False)) == [f"warning: {text}"]
-
-
-def test_name_with_letters_beyond_ascii_gets_no_finding() -> None:
-    assert found(rule("größe ✔ 再起動", "service_restart")) == []
-
-
 def name(**keys: Any) -> dict[str, Any]:
     return {"parameter_constraints": {"service_name": keys}}
 
