@@ -1,4 +1,4 @@
-"""A unit has one spelling, without `.service`: lint finds a rule about another spelling, and invisible ones of names."""
+"""A unit has one spelling, without `.service`: lint finds others. It finds invisible characters of names, too."""
 
 from typing import Any
 
