@@ -15,7 +15,8 @@ from tests.audit.history import History
 from tests.audit.replica import replica
 
 from writ_audit.metrics import metrics
-from writ_audit.notifications.delivery import BURST, post
+from writ_audit.notifications.delivery import post
+from writ_audit.notifications.limits import BURST
 from writ_audit.notifications.messages import notification_of
 from writ_audit.notifications.notifiers import BUILT_IN, AppriseOptions, NtfyOptions, signature
 from writ_audit.notifications.settings import NotifiedDestination, read_notifications
@@ -143,11 +144,12 @@ def test_apprise_gets_plain_text_for_the_services_with_a_tag() -> None:
 
 
 class Receiver(ThreadingHTTPServer):
-    """A real receiver: replies with `statuses` in turn, then 200."""
+    """A real receiver: replies with `statuses` in turn, then 200; with 503 if the body has `refused`."""
 
     def __init__(self, *statuses: int) -> None:
         self.statuses, self.received = list(statuses), list[tuple[dict[str, str], bytes]]()
         self.paths = list[str]()
+        self.refused: bytes | None = None
         super().__init__(("127.0.0.1", 0), Handler)
 
     @property
@@ -161,6 +163,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         status = self.server.statuses.pop(0) if self.server.statuses else 200
+        if self.server.refused is not None and self.server.refused in body:
+            status = 503
         self.server.paths.append(self.path)
         if status == 200:
             self.server.received.append((dict(self.headers), body))

@@ -211,7 +211,7 @@ services:
     security_opt: ["apparmor:unconfined"]
     volumes: ["/proc:/host/proc:ro"]
 """,
-        needs("host_namespaces", "capabilities", "unconfined", "host_mounts"),
+        needs("host_namespaces", "capabilities", "unconfined", "host_mounts", "engine_socket"),
     ),
     "a proxy in a network of others": (
         """

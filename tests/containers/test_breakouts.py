@@ -67,6 +67,23 @@ def test_folder_above_a_socket_needs_the_sockets_flag_too(path: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "path",
+    [
+        *("/run/docker", "/var/run/docker/containerd", "/run/k3s", "/run/k3s/containerd", "/run/user", "/var/run/user"),
+        *("/run/user/0", "/run/user/1001", "//var/run/user/1001/", "/run/user/1001/podman", "/run/user/1001/docker"),
+        *("/proc", "//proc", "/proc/.", "/proc/self/..", "/proc/self", "/proc/1/."),
+    ],
+)
+def test_folder_of_another_engine_and_of_all_processes_need_the_sockets_flag(path: str) -> None:
+    assert flags(binds=[path]) == ["allow_host_mounts", "allow_engine_socket"]
+
+
+@pytest.mark.parametrize("path", ["/run/user/1001/pulse", "/run/shop", "/proc/sys", "/proc/meminfo", "/run/k3s/shop"])
+def test_folder_beside_sockets_needs_no_flag_of_sockets(path: str) -> None:
+    assert flags(binds=[path]) == ["allow_host_mounts"]
+
+
+@pytest.mark.parametrize(
     "settings",
     [
         {"network": "frontend", "cap_add": ["CHOWN", "NET_BIND_SERVICE"], "binds": ["/srv/data", "/srv/data/a"]},

@@ -228,6 +228,31 @@ def test_secrets_are_neither_shown_nor_in_the_digest_nor_in_an_error() -> None:
 
 
 @pytest.mark.parametrize(
+    "line",
+    [
+        "environment: {USER: bob, PASSWORD:s3cret}",
+        "environment: {PASSWORD=s3cret}",
+        "environment: {PASSWORD=s3cret: 1, PASSWORD=s3cret: 2}",
+        "environment: {PASSWORD=s3cret: pa$word}",
+        "environment: {A: 'pa${s3cret}'}",
+        "environment: {A: 'pa${s3cret:?}'}",
+        "labels: {a=s3cret}",
+        "sysctls: {x=s3cret}",
+        "networks: {x=s3cret: {y: 1}}",
+        "deploy: {resources: {limits=s3cret: {}}}",
+        "environment:s3cret: x",
+        "healthcheck: {test: [CMD, a], 'retries:s3cret': }",
+        "healthcheck: {test: [CMD, a], 'retries` - at `$.s3cret': 1}",
+    ],
+)
+def test_password_in_place_of_a_key_or_variable_is_not_in_the_error(line: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        read(service(line))
+    assert "s3cret" not in str(refused.value)
+    assert re.search(r"an entry (of \S|that is not)|a variable|a key occurs", str(refused.value))
+
+
+@pytest.mark.parametrize(
     "value", ["!s3cret", "!!s3cret", "!<s3cret>", "pa$s3cret", "0173251", "[s3cret", "*s3cret", "@s3cret"]
 )
 @pytest.mark.parametrize("line", ["environment: {A: %s }", "environment:\n      A: %s", "command: %s"])

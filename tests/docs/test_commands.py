@@ -125,7 +125,7 @@ def missing_arguments(words: list[str]) -> str:
         if found is None:
             return ""
         command, words = found, words[1:]
-    if isinstance(command, click.Group) or {"--help", "…"} & {*words}:
+    if isinstance(command, click.Group) or "--help" in words or is_cut(words):
         return ""
     context = click.Context(command, **command.context_settings)
     try:
@@ -135,6 +135,11 @@ def missing_arguments(words: list[str]) -> str:
     values = [(one, one.consume_value(context, given)[0]) for one in command.params if one.required]
     lacking = [one.human_readable_name for one, value in values if one.value_is_missing(value)]
     return f"lacks {', '.join(lacking)}" if lacking else f"takes no {' '.join(rest)}" if rest else ""
+
+
+def is_cut(words: list[str]) -> bool:
+    """Return whether the last word stands for the rest of a command. Behind an option it is the option's value."""
+    return words[-1:] == ["…"] and not "".join(words[-2:-1]).startswith("-")
 
 
 def arguments_of(words: list[str]) -> list[str]:
@@ -155,8 +160,12 @@ def whole_commands(text: str, path: Path) -> Iterator[list[str]]:
 
 def is_whole(words: list[str]) -> bool:
     """Return whether a command has a value right behind its name."""
-    arguments = arguments_of(words[1:])
-    return bool(arguments) and not arguments[0].startswith("-")
+    return not [*arguments_of(words[1:]), "-"][0].startswith("-")
+
+
+def has_values(words: list[str]) -> bool:
+    """Return whether a command has an argument or a value of an option: others in messages only name it."""
+    return any(not one.startswith("-") for one in arguments_of(words[1:]))
 
 
 @each_case("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -180,7 +189,7 @@ def texts() -> Iterator[tuple[Path, str]]:
 
 def test_commands_in_messages_exist_and_have_their_arguments() -> None:
     found = {
-        f"{path.relative_to(ROOT)}: {span}": problem_of(words) or (is_whole(words) and missing_arguments(words[1:]))
+        f"{path.relative_to(ROOT)}: {span}": problem_of(words) or (has_values(words) and missing_arguments(words[1:]))
         for path, text in texts()
         for span in IN_CODE.findall(text)
         if span.startswith("writ ") and (words := split(span, path))
@@ -205,3 +214,12 @@ def test_a_missing_argument_or_option_is_a_problem() -> None:
     assert missing_arguments(["target", "add", "web1", "--ssh", "root@web1"]) == "lacks role"
     assert "requires an argument" in missing_arguments(["target", "add", "web1", "--ssh"])
     assert missing_arguments(["version", "now"]) == "takes no now"
+
+
+def test_left_out_words_are_a_value_behind_an_option_and_the_rest_of_a_command_at_its_end() -> None:
+    assert missing_arguments(["target", "add", "…"]) == missing_arguments(["policy", "publish", "…"]) == ""
+    assert missing_arguments(["target", "add", "web1", "--ssh", "…"]) == "lacks role"
+    assert missing_arguments(["policy", "rollback", "--reason", "…"]) == "lacks N"
+    assert missing_arguments(["stop", "lift", "…", "--nonsense"]) == "No such option '--nonsense'."
+    assert has_values(["writ", "policy", "rollback", "--reason", "…"])
+    assert not has_values(["writ", "policy", "rollback", "--reason"])

@@ -145,7 +145,7 @@ async def test_config_warns_of_a_principal_that_is_a_person(installation: Runnin
     ended = await installation.writ("mcp", "config", "--client", "claude", "--as", "operator")
     assert (ended.status, json.loads(ended.out)["mcpServers"]["writ"]["args"][3]) == (0, "operator")
     assert "operator is a human" in ended.err
-    assert "writ principal add --kind agent" in ended.err
+    assert "writ principal add NAME --kind agent" in ended.err
 
 
 async def test_printed_configuration_starts_a_server(installation: RunningInstallation) -> None:

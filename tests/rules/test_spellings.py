@@ -1,4 +1,4 @@
-"""A unit has one spelling, without `.service`: lint finds a rule about another spelling."""
+"""A unit has one spelling, without `.service`: lint finds others. It finds invisible characters of names, too."""
 
 from typing import Any
 
@@ -8,6 +8,7 @@ from tests.rules.test_lint import found, name
 
 from writ_contracts.errors import Invalid
 from writ_rules.values.regexes import alternatives_ending
+from writ_testing.each_case import each_case
 
 DENY = {"allowed": False}
 NEVER = "units are named without .service"
@@ -78,3 +79,15 @@ def test_only_names_of_units_have_no_such_ending() -> None:
 )
 def test_alternatives_of_a_pattern_with_an_ending_are_counted(pattern: str, counted: tuple[int, int]) -> None:
     assert alternatives_ending(pattern, ".x") == counted
+
+
+@each_case("point", [0x200B, 0x200E, 0x200F, 0x061C, 0xFEFF, 0xAD, 0xE0041])
+def test_name_with_an_invisible_character_is_a_warning_with_its_code_point(point: int) -> None:
+    spelled = f"re{chr(point)}start{chr(point)}"
+    text = f"the name has U+{point:04X}, which nobody sees: another name can look the same"
+    assert found(rule(spelled, "service_restart")) == [f"warning: {text}"]
+    assert found(rule(spelled, "service_restart", enabled=False)) == [f"warning: {text}"]
+
+
+def test_name_with_letters_beyond_ascii_gets_no_finding() -> None:
+    assert found(rule("größe ✔ 再起動", "service_restart")) == []

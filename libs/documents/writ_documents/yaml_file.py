@@ -1,8 +1,9 @@
 """YAML (and so JSON) files: plain data, and the position of every key and value for messages.
 
 The only importer of yaml. Refused: aliases (a bomb of a kilobyte grows to gigabytes), duplicate keys, tags, several
-documents, NaN, infinity, integers of more than 64 bits, more bytes or depth than the limits. Messages quote keys and no
-values: those of a stack may be secret, and a password without quotes can begin with `!` or 0. Scalars are read as YAML
+documents, NaN, infinity, integers of more than 64 bits, more bytes or depth than the limits. Messages quote no values,
+and only keys that look like keys: values of a stack may be secret, and a password without quotes can begin with `!` or
+0, or be read as a key. Scalars are read as YAML
 1.1, since existing files were written for it (`yes` is true), without its traps: `22:00` and `2026-11-24` stay text.
 """
 
@@ -26,6 +27,7 @@ _INTEGERS = range(-(2**63), 2**64)
 _BASE_60 = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
 _OCTAL = re.compile(r"[-+]?0[0-7_]*[1-7][0-7_]*")
 """`010` is 8 in YAML 1.1 and 10 in 1.2; its author may have meant either."""
+_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,59}")
 TAGS = "tags are not allowed: put a text that begins with ! in quotes"
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -75,6 +77,11 @@ def parse(data: bytes, name: str, *, largest: int = LARGEST) -> Document:
     if walk.found:
         raise FileErrors(*walk.found)
     return document
+
+
+def looks_like_key(key: str) -> bool:
+    """Return whether a message may name it: `PASSWORD:s3cret` in a mapping is a key, too, by mistake."""
+    return _KEY.fullmatch(key) is not None
 
 
 def dump(data: object, *, ascii_only: bool = False) -> str:
@@ -152,7 +159,8 @@ class _Walk:
         if isinstance(parent.container, dict) and parent.key is None:
             parent.key, parent.key_event = event.value, event
             if event.value in parent.container:
-                self._report(event, f"the key {event.value!r} occurs twice")
+                key = f"the key {event.value!r}" if looks_like_key(event.value) else "a key"
+                self._report(event, f"{key} occurs twice")
             if event.value == "<<" and event.implicit[0]:
                 self._report(event, "merge keys (<<) are not allowed")
             return

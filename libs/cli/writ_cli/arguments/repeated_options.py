@@ -1,7 +1,7 @@
 """Refuses options that click itself would drop without a word: one that is given twice where only one value counts,
 and one in the place of another one's value.
 
-`writ run -t A -t B` would act on B alone.
+`writ run OPERATION -t A -t B` would act on B alone.
 """
 
 from collections.abc import Iterator, Sequence

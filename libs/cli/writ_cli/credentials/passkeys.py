@@ -162,7 +162,9 @@ def _show_ssh(screen: Screen, file: Path) -> None:
     if screen.json:
         screen.data({"challenge": str(file), "command": words})
     else:
-        screen.line(f"next: `{words}`, then `writ credential request … --attestation attestation`")
+        screen.line(
+            f"next: `{words}`, then `writ credential request NAME FILE --ssh-key KEY --attestation attestation`"
+        )
 
 
 def _options_of_request(home: Home, file: Path) -> dict[str, Any]:

@@ -204,7 +204,7 @@ async def config(settings: Settings, name: str | None, client: str | None, profi
     click.echo(f"writ: this belongs in {file}", err=True)
     if not settings.context and _is_human(settings):
         warning = "is a human, so the agent could do everything that this person may: give it a principal of its own"
-        click.echo(f"writ: {settings.who()} {warning} (`writ principal add --kind agent`, then --as)", err=True)
+        click.echo(f"writ: {settings.who()} {warning} (`writ principal add NAME --kind agent`, then --as)", err=True)
 
 
 def _known(settings: Settings) -> str:

@@ -15,7 +15,13 @@ from msgspec import Struct
 from writ_contracts.errors import Invalid
 from writ_hostops.own_paths import INSTALLED, INSTALLED_CODE, ROOTS_HOSTOPS, overlap
 
-SOCKETS = ("/run/docker.sock", "/run/podman/podman.sock", "/run/containerd/containerd.sock", "/run/crio/crio.sock")
+SOCKETS = (
+    *("/run/docker.sock", "/run/podman/podman.sock", "/run/containerd/containerd.sock", "/run/crio/crio.sock"),
+    *("/run/docker/containerd/containerd.sock", "/run/k3s/containerd/containerd.sock"),
+)
+USERS = PurePosixPath("/run/user")
+SOCKETS_OF_USERS = ("docker.sock", "docker/containerd/containerd.sock", "podman/podman.sock")
+"""Of engines without root, below the folder of each account in `USERS`."""
 SOCKET_NAMES = frozenset({"docker.sock", "podman.sock", "containerd.sock", "crio.sock"})
 DEFAULT_CAPABILITIES = frozenset(
     (
@@ -113,16 +119,25 @@ def bind_breakouts(path: str, host: HostPaths) -> Iterator[Breakout]:
     elif reaches_own(path, host):
         yield Breakout("allow_host_mounts", f"the mount of {path}, which reaches files of Writ itself")
     shortest = PurePosixPath(f"/{posixpath.normpath(path).lstrip('/')}")
-    sockets = (PurePosixPath(one) for known in (*SOCKETS, host.socket) for one in _in_run(known))
-    holds = any(known.is_relative_to(shortest) for known in sockets)
+    known = (*SOCKETS, *_sockets_of_user(shortest), host.socket)
+    holds = any(PurePosixPath(one).is_relative_to(shortest) for socket in known for one in _in_run(socket))
     if holds or shortest.name in SOCKET_NAMES or _is_of_process(shortest):
         yield Breakout("allow_engine_socket", f"the mount of {path}, with the socket of an engine")
 
 
+def _sockets_of_user(path: PurePosixPath) -> Iterator[str]:
+    """Yield the possible sockets of the account in whose folder below `USERS` the path is, otherwise of root."""
+    parts = PurePosixPath(str(path).removeprefix("/var")).parts
+    account = parts[3] if parts[:3] == USERS.parts and len(parts) > 3 else "0"
+    yield from (f"{USERS}/{account}/{socket}" for socket in SOCKETS_OF_USERS)
+
+
 def _is_of_process(path: PurePosixPath) -> bool:
-    """Return whether it is below the folder of a process in /proc: `/proc/1/root/run` is /run."""
+    """Return whether it is /proc, or the folder of a process there or below: `/proc/1/root/run` is /run."""
     match path.parts:
-        case ("/", "proc", process, _, *_):
+        case ("/", "proc"):
+            return True
+        case ("/", "proc", process, *_):
             return process.isdecimal() or process in ("self", "thread-self")
         case _:
             return False

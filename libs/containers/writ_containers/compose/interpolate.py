@@ -8,12 +8,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from writ_containers.compose.places import place
 from writ_contracts.errors import Invalid
 
 _PART = re.compile(
     r"\$(?:(?P<dollar>\$)|(?P<plain>[A-Za-z_][A-Za-z0-9_]*)"
     r"|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?:(?P<kind>:?[-?+])(?P<word>[^${}]*))?\}|(?P<bad>))"
 )
+_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 
 
 def interpolated(value: Any, env: Mapping[str, str], where: str = "compose") -> Any:
@@ -24,7 +26,7 @@ def interpolated(value: Any, env: Mapping[str, str], where: str = "compose") -> 
         case list():
             return [interpolated(one, env, f"{where}[{at}]") for at, one in enumerate(value)]
         case dict():
-            return {name: interpolated(one, env, f"{where}.{name}") for name, one in value.items()}
+            return {name: interpolated(one, env, place(where, name)) for name, one in value.items()}
         case _:
             return value
 
@@ -46,8 +48,9 @@ def _filled(found: re.Match[str], env: Mapping[str, str], where: str) -> str:
         case "+":
             return "" if known is None else str(found["word"])
     if known is None:
-        # Without braces it may be a part of a password: messages are on record.
-        what = f"${{{name}}}" if found["name"] else "a $ with a name behind it"
+        # Without braces, or in lower case, it may be a part of a password: messages are on record.
+        braces = f"${{{name}}}" if _VARIABLE.fullmatch(name) else "a variable (${…})"
+        what = braces if found["name"] else "a $ with a name behind it"
         how = "give it in env of the request" + ("" if found["name"] else ", or write $$ for a $")
         raise Invalid(f"{where}: {what} has no value: {how}", code="compose_refused")
     return known

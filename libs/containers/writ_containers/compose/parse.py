@@ -11,6 +11,7 @@ import msgspec
 
 from writ_containers.compose import refused_keys
 from writ_containers.compose.interpolate import interpolated
+from writ_containers.compose.places import place
 from writ_containers.compose.types import (
     Attachment,
     ComposeNetwork,
@@ -34,6 +35,7 @@ _PORT = re.compile(
     r"(?P<inner>[0-9]{1,5})(?:/(?P<protocol>tcp|udp))?"
 )
 _VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+_UNKNOWN = re.compile(r"unknown field `(.*)`(?: - at `\$|$)", re.DOTALL)
 _QUOTED = re.compile(r"'.*'", re.DOTALL)
 
 
@@ -45,13 +47,13 @@ def parse(text: str, env: Mapping[str, str], name: str) -> Stack:
         raise refused("name", "differs from stack_name")
     data.pop("version", None)
     _known(data, Stack, refused_keys.STACK, "compose")
-    services = {key: _service(one, f"services.{key}") for key, one in _each(data, "services").items()}
+    services = {key: _service(one, place("services", key)) for key, one in _each(data, "services").items()}
     networks = {
-        key: _top(one, ComposeNetwork, refused_keys.NETWORK, f"networks.{key}")
+        key: _top(one, ComposeNetwork, refused_keys.NETWORK, place("networks", key))
         for key, one in _each(data, "networks").items()
     }
     volumes = {
-        key: _top(one, NamedVolume, refused_keys.VOLUME, f"volumes.{key}")
+        key: _top(one, NamedVolume, refused_keys.VOLUME, place("volumes", key))
         for key, one in _each(data, "volumes").items()
     }
     stack: Stack = _converted({"services": services, "networks": networks, "volumes": volumes}, Stack)
@@ -88,7 +90,7 @@ def _deploy(data: Any, where: str) -> None:
     if resources is not None:
         _known(_object(resources, f"{where}.resources"), Resources, {}, f"{where}.resources")
         for key in resources:
-            part = f"{where}.resources.{key}"
+            part = place(f"{where}.resources", key)
             _known(_object(resources[key], part), ContainerLimits, refused_keys.RESOURCES, part)
 
 
@@ -97,7 +99,7 @@ def _known(data: dict[str, Any], kind: type[msgspec.Struct], reasons: Mapping[st
     kept = {key: value for key, value in data.items() if not key.startswith("x-")}
     for key in kept:
         if key not in kind.__struct_fields__:
-            raise refused(f"{where}.{key[:60]}", reasons.get(key, "is not a key that a stack may have"))
+            raise refused(place(where, key), reasons.get(key, "is not a key that a stack may have"))
     return {key: value for key, value in kept.items() if value is not None}
 
 
@@ -115,7 +117,7 @@ def _pairs(data: Any, where: str) -> dict[str, str]:
         if any("=" not in one for one in texts):
             raise refused(where, "has an entry without `=`: a value would come from the agent's own environment")
         return dict(one.split("=", 1) for one in texts)
-    return {key: _text(value, f"{where}.{key}") for key, value in _object(data, where).items()}
+    return {key: _text(value, place(where, key)) for key, value in _object(data, where).items()}
 
 
 def _labels(data: Any, where: str) -> dict[str, str]:
@@ -183,7 +185,9 @@ def _networks(data: Any, where: str) -> dict[str, Any]:
         return {_text(one, where): None for one in data}
     found = _object(data, where)
     return {
-        key: None if one is None else _known(_object(one, where), Attachment, refused_keys.ATTACHMENT, f"{where}.{key}")
+        key: None
+        if one is None
+        else _known(_object(one, where), Attachment, refused_keys.ATTACHMENT, place(where, key))
         for key, one in found.items()
     }
 
@@ -227,14 +231,17 @@ def _converted(data: Any, kind: type[Any]) -> Any:
         return msgspec.convert(data, kind, strict=False)
     except msgspec.ValidationError as error:
         message = str(error)
-        place = message.rpartition(" - at `$.")[2].rstrip("`") if " - at `$." in message else "compose"
-        raise refused(place, _without_values(message)) from None
+        at = message.rpartition(" - at `$.")[2].rstrip("`") if " - at `$." in message else "compose"
+        raise refused(at, _without_values(message)) from None
 
 
 def _without_values(message: str) -> str:
-    """Return the message of msgspec without the quoted values."""
+    """Return the message of msgspec without the quoted values, and without what is no key."""
     if "matching regex" in message:
         return "does not fit its grammar"
+    unknown = _UNKNOWN.search(message)
+    if unknown and not yaml_file.looks_like_key(unknown[1]):
+        return "has an entry that is not a key"
     return f"is not valid: {_QUOTED.sub('‹value›', message.partition(' - at `$')[0])[:200]}"
 
 

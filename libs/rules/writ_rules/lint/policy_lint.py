@@ -1,6 +1,6 @@
 """Lint of a policy by itself, in Cedar's terms: vacuous, shadowed, redundant and overridden rules, conflicting
-defaults, denials that dependencies go round, paths without a bound, and unusable rules of emergencies and approval
-windows. `engine.lint` checks one key at a time.
+defaults, denials that dependencies go round, paths without a bound, names with invisible characters, and unusable rules
+of emergencies and approval windows. `engine.lint` checks one key at a time.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,6 +14,7 @@ from writ_rules.engine.policy_file.times import instant
 from writ_rules.engine.verbs import verbs
 from writ_rules.lint.conflicts import conflicts
 from writ_rules.lint.dependencies import dependencies
+from writ_rules.lint.invisible_names import invisible
 from writ_rules.lint.path_bounds import unbounded_paths
 from writ_rules.lint.rule_pairs import MOST_COMPARED, covered, demand
 from writ_rules.lint.rule_reading import RuleReading, readings
@@ -42,7 +43,8 @@ def lint(
         for length in range(len(finding.keys) + 1)
         if finding.severity is not Severity.WARNING
     }
-    every = readings(placed(file.policies), known)
+    rules = list(placed(file.policies))
+    every = readings(rules, known)
     reported = {rule.at for rule in every if rule.placed_rule.keys in wrong}
     findings, patterns = list(_in_effect(file)), PatternComparisons()
     for rule in every:
@@ -56,6 +58,7 @@ def lint(
         *conflicts(rest, known),
         *dependencies(rest, known, patterns),
         *(finding for rule in rest for finding in unbounded_paths(rule, known)),
+        *(finding for one in rules for finding in invisible(one)),
         *_emergencies(file, every, rest),
         *_windows(every, rest),
     ]

@@ -1,7 +1,8 @@
-"""Delivery of notifications. One task for each destination reads the journal from the destination's position, and
-repeats a notification until the receiver accepts it.
+"""Delivery of notifications. Two tasks for each destination, one for security events and one for all other kinds, read
+the journal from a position of their own, and repeat a notification until the receiver accepts it.
 
-A destination that does not reply delays only itself. Notifications older than an hour are dropped and counted.
+A destination that does not reply delays only itself, and a flood of security events delays no stop and no approval.
+Notifications older than an hour are dropped and counted.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ import http.client
 import socket
 import string
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -18,17 +19,17 @@ from urllib.parse import quote, urlsplit
 from msgspec import Struct
 
 from writ_audit.metrics import notification_counter
-from writ_audit.notifications.messages import notification_of
+from writ_audit.notifications.limits import NotificationLimits
+from writ_audit.notifications.messages import notification_of, pool_of
 from writ_audit.notifications.settings import NotifiedDestination
 from writ_bus.backoff import backoff
 from writ_bus.port import Journal
 from writ_bus.tasks import unending
 from writ_contracts.errors import ConfigError, TimedOut, Unreachable
 from writ_contracts.history.records import Record
-from writ_contracts.notifications import HttpRequest, Notification
+from writ_contracts.notifications import KINDS, HttpRequest, Kind, Notification
 from writ_contracts.subjects import JOURNAL
 from writ_contracts.version import VERSION
-from writ_runtime.buckets import Buckets
 from writ_runtime.files.state_file import StateFile
 from writ_runtime.health import Attention
 from writ_runtime.logs import Log
@@ -41,14 +42,8 @@ PAGE, PAUSE = 100, 0.5
 GIVE_UP = 3600.0
 SAVE_EVERY = 1_000
 """The position is saved after so many events, even if none of them gave a notification."""
-RATE, BURST = 0.5, 20.0
-"""Security events of one kind about one principal, and requests of one principal by kind, to one destination: a second
-on average, and at once. An attacker must not be able to fill an inbox, to delay what follows in it, or to have the
-notification of another attack dropped.
-"""
-ALL_RATE, ALL_BURST = 2.0, 100.0
-"""Security events of all kinds together: several attackers, or one who makes up kinds and principals."""
-OF_REQUESTS = ("pending", "decided", "expired")
+LANES: Mapping[str, frozenset[Kind]] = {"": frozenset(KINDS) - {"security"}, ".security": frozenset({"security"})}
+"""The kinds of each task of a destination, by the ending of the name of its position's file."""
 
 _log = Log("writ.audit")
 
@@ -77,19 +72,24 @@ class Deliveries:
         """
         self._journal = journal
         counter = notification_counter(measured)
-        self._each = [self._delivery(one, link, state, clock, counter) for one in targets]
+        self._each = [
+            self._delivery(one, lane, link, state, clock, counter)
+            for one in targets
+            for lane, kinds in LANES.items()
+            if not kinds.isdisjoint(one.destination.events)
+        ]
 
     @staticmethod
     def _delivery(
-        target: NotifiedDestination, link: str, state: Path, clock: Callable[[], float], counter: Counter
+        target: NotifiedDestination, lane: str, link: str, state: Path, clock: Callable[[], float], counter: Counter
     ) -> "NotificationDelivery":
         name = target.destination.name
 
         def count(result: str) -> None:
             counter.add(destination=name, result=result)
 
-        position = StateFile(state / f"notifications-{name}.json", DeliveryPosition)
-        return NotificationDelivery(target, link, position, clock, count)
+        position = StateFile(state / f"notifications-{name}{lane}.json", DeliveryPosition)
+        return NotificationDelivery(target, LANES[lane], link, position, clock, count)
 
     async def run(self) -> None:
         """Deliver to every destination until cancelled. A new destination begins at the present end of the journal."""
@@ -100,14 +100,18 @@ class Deliveries:
 
     async def check(self) -> str | None:
         """Return a problem for each destination that does not accept its notifications."""
-        problems = [f"{one.name}: {one.problem}" for one in self._each if one.problem]
-        return Attention("; ".join(problems)[:1000]) if problems else None
+        problems = {one.name: one.problem for one in self._each if one.problem}
+        text = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
+        return Attention(text[:1000]) if text else None
 
 
 class NotificationDelivery:
+    """The delivery of some kinds to one destination."""
+
     def __init__(
         self,
         target: NotifiedDestination,
+        kinds: Collection[Kind],
         link: str,
         position: StateFile[DeliveryPosition],
         clock: Callable[[], float],
@@ -119,8 +123,8 @@ class NotificationDelivery:
         self._position = position
         self._clock = clock
         self._count = count
-        self._flood = Buckets(RATE, BURST)
-        self._all_security = Buckets(ALL_RATE, ALL_BURST)
+        self._kinds = frozenset(kinds) & {*target.destination.events}
+        self._limits = NotificationLimits()
 
     @property
     def name(self) -> str:
@@ -133,8 +137,8 @@ class NotificationDelivery:
         self._save(saved)
         async for record in _records(journal, saved):
             one = notification_of(record, self._link)
-            if one is not None and one.kind in self._target.destination.events:
-                await self._deliver(one, record.time)
+            if one is not None and one.kind in self._kinds:
+                await self._deliver(one, record)
             elif record.sequence - saved < SAVE_EVERY:
                 continue
             saved = record.sequence
@@ -146,27 +150,18 @@ class NotificationDelivery:
         except OSError as error:  # a full disk: after a restart some are sent twice, with the same id
             _log.warning("notifications.position_not_saved", destination=self.name, error=str(error))
 
-    async def _deliver(self, one: Notification, stored: float) -> None:
-        if not self._is_within_rate(one):
+    async def _deliver(self, one: Notification, record: Record) -> None:
+        if not self._limits.permit(one, pool_of(record), asyncio.get_running_loop().time()):
             self._count("dropped")
             return
         for pause in backoff(first=1.0, most=60.0):
-            if self._clock() - stored > GIVE_UP:
+            if self._clock() - record.time > GIVE_UP:
                 self._count("dropped")
                 _log.warning("notification.dropped", destination=self.name, id=one.id, kind=one.kind)
                 return
             if await self._sent(one):
                 return
             await asyncio.sleep(pause)
-
-    def _is_within_rate(self, one: Notification) -> bool:
-        """Return whether it may be sent. Stops, emergencies and other changes that policy permitted always may."""
-        now = asyncio.get_running_loop().time()
-        if one.kind in OF_REQUESTS:
-            return self._flood.take(f"{one.kind} {one.principal}", now)
-        if one.kind == "security":
-            return self._flood.take(f"{one.title} {one.principal}", now) and self._all_security.take("", now)
-        return True
 
     async def _sent(self, one: Notification) -> bool:
         self.problem = await self._send(one)

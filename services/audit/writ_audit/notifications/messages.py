@@ -18,6 +18,7 @@ OF_CONTROL: Mapping[str, Kind] = {
     "principal_manage": "principal",
 }
 OF_OPERATIONS = frozenset({"awaiting_approval", "approved", "rejected", "finished"})
+OF_SECURITY = "writ.journal.security."
 LONGEST = 500
 
 
@@ -46,12 +47,20 @@ def notification_of(record: Record, link: str = "") -> Notification | None:
     )
 
 
+def pool_of(record: Record) -> str:
+    """Return the pool of a security event; "" without one, and for other events."""
+    if not record.subject.startswith(OF_SECURITY):
+        return ""
+    event = decode_event(record.data)
+    return (event.pool or "") if isinstance(event, journal.SecurityEvent) else ""
+
+
 def _is_of_interest(subject: str) -> bool:
     """Return true if the event has to be decoded. Most events belong to operations without approvals and do not."""
     where = parse_event(subject)
     if where is not None:
         return where.event in OF_OPERATIONS
-    return subject.startswith(("writ.journal.control.", "writ.journal.security."))
+    return subject.startswith(("writ.journal.control.", OF_SECURITY))
 
 
 Described = tuple[Kind, str, str, str, str]

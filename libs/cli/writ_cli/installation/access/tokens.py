@@ -89,7 +89,9 @@ def _check_principal(settings: Settings, known: Mapping[str, Principal], name: s
     if name not in known:
         raise Invalid(f"there is no principal {name[:80]!r} in {settings.home.principals}", code="unknown_principal")
     if known[name].kind == "human":
-        raise Invalid(f"{name} is a human: give the agent a principal of its own (`writ principal add --kind agent`)")
+        raise Invalid(
+            f"{name} is a human: give the agent a principal of its own (`writ principal add NAME --kind agent`)"
+        )
     if known[name].via is None and not any(one.kind == "gateway" for one in known.values()):
         make = "`writ principal add NAME --kind agent --via gateway` adds a new agent, and the gateway for it"
         raise Invalid(f"there is no gateway yet that could request for {name}: {make}")
