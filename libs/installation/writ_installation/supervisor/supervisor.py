@@ -165,7 +165,7 @@ class Supervisor:
         expected = services.core(self._table, self._home, server.url, self._options.replicas, self._environ, server.log)
         expected += self._agents(server, self._pools_here())
         async with self._admission(server, admitted):
-            await self._start_children(expected)
+            await self._start_children(expected, self._options.start_seconds)
         await self._open(server)
 
     async def _open(self, server: Server) -> None:
@@ -176,9 +176,9 @@ class Supervisor:
         else:  # not before: changes of principals are read from the journal, also where their file was lost
             bind_tokens(self._home.gateway_tokens, principals_of(self._home))
 
-    async def _start_children(self, expected: list[services.ServiceProcess]) -> None:
+    async def _start_children(self, expected: list[services.ServiceProcess], within: float) -> None:
         installed_distributions.require(service.argv for service in expected)
-        started = [self._child(self._health_ports.given_to(service)) for service in expected]
+        started = [self._child(self._health_ports.given_to(service), within) for service in expected]
         self._children += started
         try:
             async with asyncio.TaskGroup() as group:
@@ -192,16 +192,16 @@ class Supervisor:
         await asyncio.gather(*(child.stop() for child in children))
         self._children = [child for child in self._children if child not in children]
 
-    def _child(self, service: services.ServiceProcess) -> Child:
-        options = self._options
+    def _child(self, service: services.ServiceProcess, within: float | None = None) -> Child:
+        slow, stop = self._options.slow_seconds, self._options.stop_seconds or service.stop_seconds
         return Child(
             service,
             self._home,
             self._environ,
             self._show,
-            start_seconds=options.start_seconds,
-            slow_seconds=options.slow_seconds,
-            stop_seconds=options.stop_seconds or service.stop_seconds,
+            start_seconds=slow if within is None else within,
+            slow_seconds=slow,
+            stop_seconds=stop,
         )
 
     async def _start_child(self, child: Child) -> None:
@@ -283,7 +283,7 @@ class Supervisor:
         await self._stop_children(gone)
         running = {child.name for child in self._children}
         missing = [service for name, service in expected.items() if name not in running]
-        await self._start_children(missing)
+        await self._start_children(missing, self._options.slow_seconds)
         core = services.core(self._table, self._home, server.url, self._options.replicas, self._environ, server.log)
         await self._replace_keys({service.name: service for service in [*core, *expected.values()]})
 
