@@ -13,7 +13,7 @@ from functools import partial
 from msgspec import structs
 
 from writ_bus.errors import BusError
-from writ_contracts.errors import Unreachable
+from writ_contracts.errors import ConfigError, Unreachable
 from writ_documents.readers import read_agents, read_inventory
 from writ_installation.files import tokens
 from writ_installation.files.create import add_missing_pools, create_installation, make_gateway, undone_on_failure
@@ -166,7 +166,10 @@ class Supervisor:
         expected += self._agents(server, self._pools_here())
         async with self._admission(server, admitted):
             await self._start_children(expected, self._options.start_seconds)
-        await self._open(server)
+        try:
+            await self._open(server)
+        except ConfigError as error:  # of an edit during the start: the first round tries again
+            self._note(error)
 
     async def _open(self, server: Server) -> None:
         try:
@@ -221,8 +224,9 @@ class Supervisor:
         return services.agents(self._table, self._home, server.url, pools, self._environ, each)
 
     async def _follow(self, server: Server, observed: ObservedSession) -> None:
-        self._taken_in = observed.files
-        reconciler = Reconciler(self._rounds, self._files, partial(self._adapt, server), self._note, observed)
+        applied = None if self._problem else observed
+        self._taken_in = [] if applied is None else applied.files
+        reconciler = Reconciler(self._rounds, self._files, partial(self._adapt, server), self._note, applied)
         while True:
             await reconciler.pause(self._options.check_seconds)
             await self._check_server(server)
