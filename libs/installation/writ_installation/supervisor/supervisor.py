@@ -168,16 +168,15 @@ class Supervisor:
             await self._start_children(expected, self._options.start_seconds)
         try:
             await self._open(server)
-        except ConfigError as error:  # of an edit during the start: the first round tries again
+        except (ConfigError, Unreachable) as error:  # of an edit during the start, say: the first round tries again
             self._note(error)
 
     async def _open(self, server: Server) -> None:
         try:
             await self._enrolment_endpoint.open(server.url)
         except BusError as error:
-            self._show(f"agents cannot enrol: {hint(error, server)}")
-        else:  # not before: changes of principals are read from the journal, also where their file was lost
-            bind_tokens(self._home.gateway_tokens, principals_of(self._home))
+            raise Unreachable(hint(error, server)) from error
+        bind_tokens(self._home.gateway_tokens, principals_of(self._home))  # not before changes were read
 
     async def _start_children(self, expected: list[services.ServiceProcess], within: float) -> None:
         installed_distributions.require(service.argv for service in expected)
@@ -224,8 +223,7 @@ class Supervisor:
         return services.agents(self._table, self._home, server.url, pools, self._environ, each)
 
     async def _follow(self, server: Server, observed: ObservedSession) -> None:
-        applied = None if self._problem else observed
-        self._taken_in = [] if applied is None else applied.files
+        self._taken_in, applied = ([], None) if self._problem else (observed.files, observed)
         reconciler = Reconciler(self._rounds, self._files, partial(self._adapt, server), self._note, applied)
         while True:
             await reconciler.pause(self._options.check_seconds)
@@ -250,6 +248,7 @@ class Supervisor:
         paths = (*listed, *self._credentials)
         now = time.time()
         files = [*map(stamp, paths), *tls_state(home, now), *(token.id for token in tokens.good(home, now))]
+        files += [] if home.principal_changes.exists() else [object()]  # lost: a change until it is written again
         return ObservedSession(files, lasting(home, now))
 
     async def _adapt(self, server: Server) -> None:
@@ -257,14 +256,14 @@ class Supervisor:
         observed = self._files()
         files = observed.files
         if files == self._taken_in:  # a session: none of our processes depends on it
-            await server.adapt()
+            await self._admit(server)
             return
         self._taken_in = []
         keys = key_digests(self._home)
         before = {agent.pool for agent in read_agents(self._home.agents).agents}
-        changed = await server.adapt()  # first: a mistake in the inventory must not keep a removed principal's access
+        changed = await self._admit(server)  # first: a mistake in the inventory must not keep a removed principal's access
         added = set(add_missing_pools(self._home))
-        if (added and await server.adapt()) or changed:
+        if (added and await self._admit(server)) or changed:
             self._show("principals and pools match the files again")
         async with self._admission(server, observed):
             await self._adapt_processes(server, before | added)
@@ -272,7 +271,11 @@ class Supervisor:
 
     def _admission(self, server: Server, admitted: ObservedSession) -> AbstractAsyncContextManager[None]:
         """`admitted`: the files before the server read them."""
-        return companion_task(keep_admitted(server.adapt, self._files, LOOK_SECONDS, admitted))
+        return companion_task(keep_admitted(partial(self._admit, server), self._files, LOOK_SECONDS, admitted))
+
+    async def _admit(self, server: Server) -> bool:
+        await self._enrolment_endpoint.keep_changes(server.url)
+        return await server.adapt()
 
     async def _adapt_processes(self, server: Server, known: set[str]) -> None:
         """Make consumers and local agents equal to the files."""
@@ -307,8 +310,7 @@ class Supervisor:
         self._report()
         await self._enrolment_endpoint.close()
         for level in sorted({child.service.stop_at for child in self._children}):
-            children = [child for child in self._children if child.service.stop_at == level]
-            await self._stop_children(children)
+            await self._stop_children([child for child in self._children if child.service.stop_at == level])
         if self._server is not None:
             await self._server.stop()
         self._home.report_file.unlink(missing_ok=True)
