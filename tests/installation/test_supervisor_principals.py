@@ -73,6 +73,18 @@ async def test_a_mistake_in_a_list_that_is_made_during_the_start_does_not_end_it
         await asyncio.wait_for(one.process.wait(), WITHIN)
 
 
+async def test_a_lost_file_of_changes_is_written_before_the_services_start(tmp_path: Path) -> None:
+    one = await start(Home(tmp_path / "home"), tmp_path / "said", {"WRIT_STANDIN_POLICY": "wait"})
+    try:
+        await one.until(one.home.principal_changes.exists)
+        assert "READY" not in one.printed
+        (one.home.run / "go").touch()
+        await one.until(lambda: "READY" in one.printed)
+    finally:
+        one.process.terminate()
+        await asyncio.wait_for(one.process.wait(), WITHIN)
+
+
 async def test_a_lost_file_of_changes_is_written_again_once_the_journal_can_be_read(tmp_path: Path) -> None:
     async with up(tmp_path) as one:
         config, unread = one.home.server_config.read_bytes(), one.home.run / "no-journal"

@@ -160,6 +160,7 @@ class Supervisor:
         try:
             pools = {agent.pool for agent in read_agents(self._home.agents).agents}
             await make_streams(self._home, server.url, sorted(pools), client_tls(self._home, self._environ))
+            await self._enrolment_endpoint.keep_changes(server.url)
         except BusError as error:
             raise Unreachable(hint(error, server)) from error
         expected = services.core(self._table, self._home, server.url, self._options.replicas, self._environ, server.log)
@@ -219,8 +220,7 @@ class Supervisor:
         return {pool: backend for pool, backend in here.items() if pool not in self._options.without_agents}
 
     def _agents(self, server: Server, pools: Mapping[str, str]) -> list[services.ServiceProcess]:
-        each = self._options.replicas.agents
-        return services.agents(self._table, self._home, server.url, pools, self._environ, each)
+        return services.agents(self._table, self._home, server.url, pools, self._environ, self._options.replicas.agents)
 
     async def _follow(self, server: Server, observed: ObservedSession) -> None:
         self._taken_in, applied = ([], None) if self._problem else (observed.files, observed)
