@@ -1,8 +1,8 @@
 """A tiny service in the place of a real one, for tests of the supervisor: `standin.py NAME`.
 
 It has a health port, a run file and an end at SIGTERM. `WRIT_STANDIN_<NAME>` makes it `die` at its start, `sulk` (never
-ready), `wait` (ready once the file `go` is there), `stay` (deaf to SIGTERM), or `outgrow` the permissions of NATS at its
-restart. It loads little: a test starts four of them, and some again.
+ready), `wait` (ready once the file `go` is there), `stay` (deaf to SIGTERM), or `outgrow` the permissions of NATS at
+its restart. It loads little: a test starts four of them, and some again.
 """
 
 import asyncio

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import msgspec
 
-from writ_cli.terminal.error_output import refuse
 from writ_bus.errors import TimedOut
+from writ_cli.terminal.error_output import refuse
 from writ_installation.backends import AgentKind
 from writ_installation.files.home import Home
 from writ_installation.processes.services import ProcessTable

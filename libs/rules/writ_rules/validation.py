@@ -107,9 +107,7 @@ def _unprepared(
         return findings
     rules = [rule.entry for rule in written(prepared.policies)]
     unchanged = [rule.keys for rule in written(file.policies) if rule.entry in rules]
-    return [
-        one for one in findings if not one.to_come or not any(one.keys[: len(keys)] == keys for keys in unchanged)
-    ]
+    return [one for one in findings if not one.to_come or not any(one.keys[: len(keys)] == keys for keys in unchanged)]
 
 
 def _unreadable(name: str, errors: FileErrors) -> Validation:

@@ -261,7 +261,7 @@ class Supervisor:
         self._taken_in = []
         keys = key_digests(self._home)
         before = {agent.pool for agent in read_agents(self._home.agents).agents}
-        changed = await self._admit(server)  # first: a mistake in the inventory must not keep a removed principal's access
+        changed = await self._admit(server)  # first: a mistake in the inventory must not keep a removed principal in
         added = set(add_missing_pools(self._home))
         if (added and await self._admit(server)) or changed:
             self._show("principals and pools match the files again")
