@@ -203,7 +203,7 @@ async def test_gateway_that_sends_for_its_disabled_principal_is_not_taken_for_a_
     honest = [violation(f"writ.{one}", GATEWAY) for one in ("query.bot.targets", "request.bot.file_write")]
     honest.append(violation("writ.event.op.bot.>", GATEWAY, verb="Subscription"))
     await following(followed, lambda: append(followed.path, *honest))
-    events = await followed.has("principal_disabled", 3)
+    events = await followed.has("authentication_failed", 3)
     assert {one.principal for one in events} == {"bot"}
     assert "gateway mcp" in events[0].detail
     assert "for principal bot, which has no access now" in events[0].detail
@@ -234,7 +234,7 @@ def served(followed: Followed) -> Followed:
 async def test_refusals_of_a_disabled_principal_count_while_other_files_change(served: Followed, number: int) -> None:
     served.config.write_text("# changed just now")
     await following(served, lambda: append(served.path, *[violation("writ.query.bot.targets", GATEWAY)] * number))
-    await served.has("principal_disabled", 1)
+    await served.has("authentication_failed", 1)
     await eventually(lambda: asyncio.sleep(0, len(served.counted) == number))
     assert set(served.counted) == {"authentication_failed"}
     assert await served.events("permission_violation") == []
@@ -249,7 +249,7 @@ async def test_change_of_a_principal_by_an_operation_gives_nats_time(served: Fol
     await following(served, lambda: append(served.path, *lines))
     await served.has("permission_violation", 1)
     assert served.counted == ["authentication_failed", "permission_violation"]
-    assert await served.events("authentication_failed") == await served.events("principal_disabled") == []
+    assert await served.events("authentication_failed") == []
 
 
 async def test_line_that_waits_when_audit_stops_is_no_violation(
@@ -371,6 +371,35 @@ async def test_failed_login_of_a_disabled_principal_is_no_violation(
     assert [one for one in counted if not one.endswith((" 0", " 0.0"))] == [
         'writ_security_events_total{kind="authentication_failed"} 1.0'
     ]
+
+
+async def test_only_the_present_key_of_a_disabled_principal_is_no_violation(
+    followed: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key that was replaced may be a thief's. One that an operation added is known, too."""
+    monkeypatch.setattr(follower, "JUDGED_AFTER", 0.0)
+    rotated, added = (Key(generate_seed()).public for _ in range(2))
+    made = [
+        {"action": "rotate", "principal_id": "alice", "key": rotated, "replaces": f"{KEY}.0"},
+        DISABLE,
+        {"action": "add", "principal_id": "crawler", "kind": "human", "key": added, "replaces": ""},
+        {"action": "disable", "principal_id": "crawler", "replaces": ""},
+    ]
+    changes = [{"operation_id": f"{at}" * 26, "change": one} for at, one in enumerate(made)]
+    followed.principals.write_text(json.dumps({"principals": [{"id": "alice", "kind": "human", "key": KEY}]}))
+    file = followed.path.with_name("principal-changes.json")
+    file.write_text(json.dumps({"changes": changes}))
+    owners = KeyOwners(followed.principals, followed.path.with_name("agents.yaml"), followed.config)
+    followed.log = ServerLog(followed.path, owners, followed.security, followed.counted.append, followed.path.parent)
+    await following(followed, lambda: append(followed.path, failed(KEY), failed(rotated)))
+    [event] = await followed.has("principal_disabled", 1)
+    assert (event.principal, rotated in event.detail) == ("alice", True)
+    [event] = await followed.has("authentication_failed", 1)
+    assert (event.principal, KEY in event.detail) == ("alice", True)
+    file.write_text('{"chan')  # the last good content stays
+    append(followed.path, failed(added))
+    events = await followed.has("principal_disabled", 2)
+    assert events[1].principal == "crawler"
 
 
 async def test_login_before_nats_read_the_new_key_is_no_event(

@@ -126,17 +126,15 @@ async def test_changes_outlive_a_restart_of_everything(installation: RunningInst
 
 
 async def test_lost_file_of_changes_is_written_again(installation: RunningInstallation) -> None:
-    file = installation.home.principal_changes
+    file, key = installation.home.principal_changes, Key(generate_seed())
+    async with await installation.client("alice") as alice:
+        await changed(alice, "add", "visitor", kind="agent", acts_for="alice", key=key.public)
+        await changed(alice, "disable", "visitor")
     before = file.read_bytes()
     file.unlink()
     await eventually(lambda: asyncio.sleep(0, file.exists()))
     assert file.read_bytes() == before
-    seed = installation.home.key("principal-helper").seed
-
-    async def shut_out() -> bool:  # NATS reads the list once more
-        return not await connects(installation, "helper", seed)
-
-    await eventually(shut_out)
+    assert not await connects(installation, "visitor", key.seed)
 
 
 async def test_token_of_an_earlier_release_is_bound_by_the_changes_of_the_journal(

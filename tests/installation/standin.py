@@ -1,8 +1,8 @@
 """A tiny service in the place of a real one, for tests of the supervisor: `standin.py NAME`.
 
 It has a health port, a run file and an end at SIGTERM. `WRIT_STANDIN_<NAME>` makes it `die` at its start, `sulk` (never
-ready), `stay` (deaf to SIGTERM), or `outgrow` the permissions of NATS at its restart. It loads little: a test starts
-four of them, and some again.
+ready), `wait` (ready once the file `go` is there), `stay` (deaf to SIGTERM), or `outgrow` the permissions of NATS at
+its restart. It loads little: a test starts four of them, and some again.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import time
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 
@@ -35,8 +36,9 @@ async def service(name: str) -> None:
         listening(health, "127.0.0.1", int(os.environ.get("WRIT_HEALTH_PORT", "0"))) as port,
         StopSignal() as stop,
     ):
-        health.watch({"mood": _sulking if mood == "sulk" else _well})
         file = Path(os.environ["WRIT_RUN_FILE"])
+        check = partial(_waiting, file.with_name("go")) if mood == "wait" else _sulking if mood == "sulk" else _well
+        health.watch({"mood": check})
         write_atomically(file, msgspec.json.encode(RunFile(pid=os.getpid(), health_port=port, name=name)))
         if mood == "stay":
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -49,6 +51,10 @@ async def service(name: str) -> None:
 
 async def _well() -> str | None:
     return None
+
+
+async def _waiting(file: Path) -> str | None:
+    return None if file.exists() else f"waits for {file.name}"
 
 
 async def _sulking() -> str | None:

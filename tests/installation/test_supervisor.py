@@ -6,7 +6,6 @@ import re
 import signal
 import socket
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.installation.stand_in_installations import AGENT, WITHIN, start, up
@@ -277,16 +276,6 @@ async def test_new_pools_get_keys_accounts_and_here_an_agent(tmp_path: Path) -> 
         await bus.drain(1.0)
         await _without(one.home, "second")
         await one.until(lambda: "agent-local-second" not in {process.name for process in one.report.processes})
-
-
-async def test_agent_that_is_added_is_awaited_as_long_as_at_the_start(tmp_path: Path) -> None:
-    slow: dict[str, Any] = {"without_agents": [f"local-{host_token()}"], "slow_seconds": 0.5}
-    async with up(tmp_path, {"WRIT_STANDIN_AGENT": "sulk"}, **slow) as one:
-        entry: dict[str, Any] = {"id": "second", "role": "staging", "backend": "local", "agent": "local-second"}
-        entry["connection"] = {"host": host_token()}
-        list_edits.append(one.home.inventory, "targets", entry, unique="id")
-        await one.until(lambda: re.search("agent-local-second is not ready after [12] s .*waiting", one.printed))
-        assert "trying again" not in one.printed
 
 
 async def _without(home: Home, target: str) -> None:

@@ -56,6 +56,50 @@ async def test_a_principal_that_is_added_while_the_installation_starts_is_accept
         await asyncio.wait_for(one.process.wait(), WITHIN)
 
 
+async def test_a_mistake_in_a_list_that_is_made_during_the_start_does_not_end_it(tmp_path: Path) -> None:
+    one = await start(Home(tmp_path / "home"), tmp_path / "said", {"WRIT_STANDIN_POLICY": "wait"})
+    try:
+        await one.until(lambda: "agent-local" in one.printed and "is ready" in one.printed)
+        good = one.home.principals.read_text()
+        one.home.principals.write_text(f"{good}- id: broken\n")
+        (one.home.run / "go").touch()
+        await one.until(lambda: "READY" in one.printed or one.process.returncode is not None)
+        await one.until(lambda: one.report.state == "ready" and "principals.yaml" in one.report.problem)
+        one.home.principals.write_text(good)
+        await one.until(lambda: one.report.problem == "")
+    finally:
+        if one.process.returncode is None:
+            one.process.terminate()
+        await asyncio.wait_for(one.process.wait(), WITHIN)
+
+
+async def test_a_lost_file_of_changes_is_written_before_the_services_start(tmp_path: Path) -> None:
+    one = await start(Home(tmp_path / "home"), tmp_path / "said", {"WRIT_STANDIN_POLICY": "wait"})
+    try:
+        await one.until(one.home.principal_changes.exists)
+        assert "READY" not in one.printed
+        (one.home.run / "go").touch()
+        await one.until(lambda: "READY" in one.printed)
+    finally:
+        one.process.terminate()
+        await asyncio.wait_for(one.process.wait(), WITHIN)
+
+
+async def test_a_lost_file_of_changes_is_written_again_once_the_journal_can_be_read(tmp_path: Path) -> None:
+    async with up(tmp_path) as one:
+        config, unread = one.home.server_config.read_bytes(), one.home.run / "no-journal"
+        unread.touch()
+        one.home.principal_changes.unlink()
+        entry = {"id": "bob", "kind": "human", "roles": [], "key": one.home.make_key("principal-bob").public}
+        list_edits.append(one.home.principals, "principals", entry, unique="id")
+        await one.until(lambda: "no reply from the journal" in one.report.problem)
+        assert one.home.server_config.read_bytes() == config  # nobody gets access by the list alone
+        unread.unlink()
+        await one.until(one.home.principal_changes.exists)
+        await one.until(lambda: one.report.problem == "")
+        assert await admitted(one.home, "bob", one.home.key("principal-bob").seed)
+
+
 async def let_in(installation: Up, bob: Context) -> Bus:
     """Open a bus as a newly admitted principal."""
 

@@ -146,6 +146,8 @@ def test_each_named_package_needs_a_bound() -> None:
         ("openssl.*", {"keep_packages": {"required_items": ["openssl"]}}, "openssla"),
         ("openssl.*", {"keep_packages": {"required_items": ["open*"]}}, None),
         (".*", {"keep_packages": {"required_items": ["*"]}}, None),
+        ("[+].*|sudo", {"keep_packages": {"required_items": [SSL]}}, "sudo"),
+        ("[+].*|openssl", {"keep_packages": {"required_items": [SSL]}}, None),
         ("[a-z]+ssl", {"keep_packages": {"required_items": ["lib*"]}}, "assl"),
         ("[a-z]+ssl", {"only_packages": {"allowed_items": ["lib*"]}}, "libssl"),
         (

@@ -27,7 +27,7 @@ class FileFinding(Struct, frozen=True):
 class ValidationContext(Struct, frozen=True, eq=False, kw_only=True):
     """Targets and principals a policy must fit, and the principals with their enrolled credentials; None: unknown.
     `only_warn`: as a service does, which loads the policy all the same. `now`: Unix seconds, to find what is over.
-    `prepared`: a policy for people and targets to come: its rules need not fit as long as they are unchanged.
+    `prepared`: a policy for people and targets to come: its rules may name them as long as they are unchanged.
     """
 
     targets: Sequence[Target] | None = None
@@ -102,12 +102,12 @@ def validate(
 def _unprepared(
     findings: list[LintFinding], file: PolicyDocument, prepared: PolicyDocument | None
 ) -> list[LintFinding]:
-    """Return the findings that are not about an unchanged rule of the prepared policy."""
+    """Return the findings, without principals and targets to come of unchanged rules of the prepared policy."""
     if prepared is None or prepared.policies.name != file.policies.name:
         return findings
     rules = [rule.entry for rule in written(prepared.policies)]
     unchanged = [rule.keys for rule in written(file.policies) if rule.entry in rules]
-    return [one for one in findings if not any(one.keys[: len(keys)] == keys for keys in unchanged)]
+    return [one for one in findings if not one.to_come or not any(one.keys[: len(keys)] == keys for keys in unchanged)]
 
 
 def _unreadable(name: str, errors: FileErrors) -> Validation:

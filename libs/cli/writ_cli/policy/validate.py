@@ -69,10 +69,10 @@ async def validate(
 
     FILE is a policy, a suite (*_test.yaml), a folder with both, or - for standard input. Each problem comes with
     file:line:column, the line itself and the nearest known key. Names that inventory or principals lack are warnings,
-    as for the running Writ; not in rules that `writ up` or `writ init` wrote, as long as they are unchanged and
-    neither list is named. A suite is checked with the files it names. Exit status 2 when a service
-    in this mode would refuse one of them, or with --fail-on warning when there is any problem, or
-    a file of WRIT_HOME to compare with has a mistake.
+    as for the running Writ. Rules that `writ up` or `writ init` wrote may name people and targets to come as long as
+    they are unchanged, no listed name is similar, and neither list is named. A suite is checked with the files it
+    names. Exit status 2 when a service in this mode would refuse one of them, or with --fail-on warning when there
+    is any problem, or a file of WRIT_HOME to compare with has a mistake.
     """
     if running:
         refuse_typed(LISTS, "the running Writ has its own: leave them out, or --running")

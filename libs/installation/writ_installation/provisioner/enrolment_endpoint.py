@@ -54,12 +54,9 @@ class EnrolmentEndpoint:
         """
         finish(self._home)
         key = self._home.key("keeper").public
-        is_open = self._bus is not None and key == self._key
-        if is_open and self._home.principal_changes.exists():
+        if self._bus is not None and key == self._key:
             return
         await self._changes.read(url)
-        if is_open:
-            return
         bus = await connect(options_of(self._home, "keeper", url, client_tls(self._home, self._environ)))
         try:
             await self.close()
@@ -75,6 +72,13 @@ class EnrolmentEndpoint:
             tasks.keep("enrolment notices", partial(self._notifier.run, bus)),
             tasks.keep("idle sessions", partial(self._end_idle_sessions, url, bus)),
         ]
+
+    async def keep_changes(self, url: str) -> None:
+        """Write the changes of principals again if their file is lost: NATS would admit disabled ones. Raises as
+        `open`.
+        """
+        if not self._home.principal_changes.exists():
+            await self._changes.read(url)
 
     async def _end_idle_sessions(self, url: str, bus: Bus) -> None:
         while True:

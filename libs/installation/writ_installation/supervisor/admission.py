@@ -12,8 +12,8 @@ async def keep_admitted(
 ) -> None:
     """Call `adapt` whenever `files` differs from `adapted`, its value before NATS was adapted last, until cancelled.
 
-    A process may take minutes to start, and half a minute to end. A removed key must not stay good meanwhile. The
-    next round applies the rest, and reports what fails here.
+    A process may take half a minute to start or to end, and a removed key must not stay good meanwhile. The next round
+    applies the rest, and reports what fails here.
     """
     while True:
         await asyncio.sleep(seconds)

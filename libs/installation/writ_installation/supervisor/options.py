@@ -28,6 +28,7 @@ class SupervisorOptions(Struct, frozen=True, kw_only=True):
     verbose: bool = False
     check_seconds: float = CHECK_SECONDS
     start_seconds: float = START_SECONDS
+    """Of `writ up` itself: a process that is added later is tried again after `slow_seconds`."""
     slow_seconds: float = SLOW_SECONDS
     stop_seconds: float | None = None
     """Instead of the time of each service."""

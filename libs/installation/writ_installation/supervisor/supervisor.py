@@ -13,7 +13,7 @@ from functools import partial
 from msgspec import structs
 
 from writ_bus.errors import BusError
-from writ_contracts.errors import Unreachable
+from writ_contracts.errors import ConfigError, Unreachable
 from writ_documents.readers import read_agents, read_inventory
 from writ_installation.files import tokens
 from writ_installation.files.create import add_missing_pools, create_installation, make_gateway, undone_on_failure
@@ -160,25 +160,28 @@ class Supervisor:
         try:
             pools = {agent.pool for agent in read_agents(self._home.agents).agents}
             await make_streams(self._home, server.url, sorted(pools), client_tls(self._home, self._environ))
+            await self._enrolment_endpoint.keep_changes(server.url)
         except BusError as error:
             raise Unreachable(hint(error, server)) from error
         expected = services.core(self._table, self._home, server.url, self._options.replicas, self._environ, server.log)
         expected += self._agents(server, self._pools_here())
         async with self._admission(server, admitted):
-            await self._start_children(expected)
-        await self._open(server)
+            await self._start_children(expected, self._options.start_seconds)
+        try:
+            await self._open(server)
+        except (ConfigError, Unreachable) as error:  # of an edit during the start, say: the first round tries again
+            self._note(error)
 
     async def _open(self, server: Server) -> None:
         try:
             await self._enrolment_endpoint.open(server.url)
         except BusError as error:
-            self._show(f"agents cannot enrol: {hint(error, server)}")
-        else:  # not before: changes of principals are read from the journal, also where their file was lost
-            bind_tokens(self._home.gateway_tokens, principals_of(self._home))
+            raise Unreachable(hint(error, server)) from error
+        bind_tokens(self._home.gateway_tokens, principals_of(self._home))  # not before changes were read
 
-    async def _start_children(self, expected: list[services.ServiceProcess]) -> None:
+    async def _start_children(self, expected: list[services.ServiceProcess], within: float) -> None:
         installed_distributions.require(service.argv for service in expected)
-        started = [self._child(self._health_ports.given_to(service)) for service in expected]
+        started = [self._child(self._health_ports.given_to(service), within) for service in expected]
         self._children += started
         try:
             async with asyncio.TaskGroup() as group:
@@ -192,16 +195,16 @@ class Supervisor:
         await asyncio.gather(*(child.stop() for child in children))
         self._children = [child for child in self._children if child not in children]
 
-    def _child(self, service: services.ServiceProcess) -> Child:
-        options = self._options
+    def _child(self, service: services.ServiceProcess, within: float | None = None) -> Child:
+        slow, stop = self._options.slow_seconds, self._options.stop_seconds or service.stop_seconds
         return Child(
             service,
             self._home,
             self._environ,
             self._show,
-            start_seconds=options.start_seconds,
-            slow_seconds=options.slow_seconds,
-            stop_seconds=options.stop_seconds or service.stop_seconds,
+            start_seconds=slow if within is None else within,
+            slow_seconds=slow,
+            stop_seconds=stop,
         )
 
     async def _start_child(self, child: Child) -> None:
@@ -217,12 +220,11 @@ class Supervisor:
         return {pool: backend for pool, backend in here.items() if pool not in self._options.without_agents}
 
     def _agents(self, server: Server, pools: Mapping[str, str]) -> list[services.ServiceProcess]:
-        each = self._options.replicas.agents
-        return services.agents(self._table, self._home, server.url, pools, self._environ, each)
+        return services.agents(self._table, self._home, server.url, pools, self._environ, self._options.replicas.agents)
 
     async def _follow(self, server: Server, observed: ObservedSession) -> None:
-        self._taken_in = observed.files
-        reconciler = Reconciler(self._rounds, self._files, partial(self._adapt, server), self._note, observed)
+        self._taken_in, applied = ([], None) if self._problem else (observed.files, observed)
+        reconciler = Reconciler(self._rounds, self._files, partial(self._adapt, server), self._note, applied)
         while True:
             await reconciler.pause(self._options.check_seconds)
             await self._check_server(server)
@@ -246,6 +248,7 @@ class Supervisor:
         paths = (*listed, *self._credentials)
         now = time.time()
         files = [*map(stamp, paths), *tls_state(home, now), *(token.id for token in tokens.good(home, now))]
+        files += [] if home.principal_changes.exists() else [object()]  # lost: a change until it is written again
         return ObservedSession(files, lasting(home, now))
 
     async def _adapt(self, server: Server) -> None:
@@ -253,14 +256,14 @@ class Supervisor:
         observed = self._files()
         files = observed.files
         if files == self._taken_in:  # a session: none of our processes depends on it
-            await server.adapt()
+            await self._admit(server)
             return
         self._taken_in = []
         keys = key_digests(self._home)
         before = {agent.pool for agent in read_agents(self._home.agents).agents}
-        changed = await server.adapt()  # first: a mistake in the inventory must not keep a removed principal's access
+        changed = await self._admit(server)  # first: a mistake in the inventory must not keep a removed principal in
         added = set(add_missing_pools(self._home))
-        if (added and await server.adapt()) or changed:
+        if (added and await self._admit(server)) or changed:
             self._show("principals and pools match the files again")
         async with self._admission(server, observed):
             await self._adapt_processes(server, before | added)
@@ -268,7 +271,11 @@ class Supervisor:
 
     def _admission(self, server: Server, admitted: ObservedSession) -> AbstractAsyncContextManager[None]:
         """`admitted`: the files before the server read them."""
-        return companion_task(keep_admitted(server.adapt, self._files, LOOK_SECONDS, admitted))
+        return companion_task(keep_admitted(partial(self._admit, server), self._files, LOOK_SECONDS, admitted))
+
+    async def _admit(self, server: Server) -> bool:
+        await self._enrolment_endpoint.keep_changes(server.url)
+        return await server.adapt()
 
     async def _adapt_processes(self, server: Server, known: set[str]) -> None:
         """Make consumers and local agents equal to the files."""
@@ -283,7 +290,7 @@ class Supervisor:
         await self._stop_children(gone)
         running = {child.name for child in self._children}
         missing = [service for name, service in expected.items() if name not in running]
-        await self._start_children(missing)
+        await self._start_children(missing, self._options.slow_seconds)
         core = services.core(self._table, self._home, server.url, self._options.replicas, self._environ, server.log)
         await self._replace_keys({service.name: service for service in [*core, *expected.values()]})
 
@@ -303,8 +310,7 @@ class Supervisor:
         self._report()
         await self._enrolment_endpoint.close()
         for level in sorted({child.service.stop_at for child in self._children}):
-            children = [child for child in self._children if child.service.stop_at == level]
-            await self._stop_children(children)
+            await self._stop_children([child for child in self._children if child.service.stop_at == level])
         if self._server is not None:
             await self._server.stop()
         self._home.report_file.unlink(missing_ok=True)

@@ -14,7 +14,7 @@ from writ_rules.lint.rule_reading import RuleReading, Verbs
 from writ_rules.values.automata import PatternComparisons
 
 NAME, ONLY, KEEP, INDEX = "package_name", "only_packages", "keep_packages", "index"
-PACKAGE_CHARACTERS = f"{ascii_lowercase}{digits}+-."
+PACKAGE_CHARACTERS, PACKAGE = f"{ascii_lowercase}{digits}+-.", "[a-z0-9].*"
 MOST_COMPARED = 100
 """Rules of each kind, and names of a rule, that are compared: more of them get no finding."""
 
@@ -76,7 +76,7 @@ class _Bounds:
         if self._only is None and self._keep is None:
             return ""
         if constraint.allowed_values is None:
-            within = [constraint.pattern or "", *([] if self._only is None else [self._only])]
+            within = [PACKAGE, constraint.pattern or "", *([] if self._only is None else [self._only])]
             return self._patterns.example(within, self._keep, PACKAGE_CHARACTERS)
         names = [name for name in present(constraint.allowed_values) if isinstance(name, str)][:MOST_COMPARED]
         return next((name for name in names if not self._holds_name(name)), None)

@@ -140,10 +140,10 @@ class _Targets:
         missing = [name for name in rule.operations if not any(_offers(one, self._known[name]) for one in scope)]
         if missing and len(missing) == len(rule.operations):
             text = f"no target that '{rule.name}' is about has any of its operations"
-            yield LintFinding(Severity.LINT, (*rule.placed_rule.keys, "operations"), text)
+            yield LintFinding(Severity.LINT, (*rule.placed_rule.keys, "operations"), text, to_come=True)
         elif missing:
             text = f"no target that '{rule.name}' is about has {first_names(missing)}"
-            yield LintFinding(Severity.WARNING, place_of(rule, missing[0]), text)
+            yield LintFinding(Severity.WARNING, place_of(rule, missing[0]), text, to_come=True)
 
     def _scope(self, rule: RuleReading) -> list[Target]:
         entry = rule.entry
@@ -294,7 +294,8 @@ def _unknown(
         return
     for at, word in enumerate(getattr(rule.entry, key) or ()):
         if word is not None and not known(word):
-            yield LintFinding(Severity.WARNING, (*rule.placed_rule.keys, key, at), f"{problem} '{word}'{hint(word)}")
+            keys, near_one = (*rule.placed_rule.keys, key, at), hint(word)
+            yield LintFinding(Severity.WARNING, keys, f"{problem} '{word}'{near_one}", to_come=not near_one)
 
 
 def _no_scope(rule: RuleReading, unknown: list[LintFinding], text: str) -> Iterator[LintFinding]:
@@ -304,7 +305,7 @@ def _no_scope(rule: RuleReading, unknown: list[LintFinding], text: str) -> Itera
     for finding in unknown:
         yield structs.replace(finding, severity=Severity.LINT) if finding.keys[-2] in whole else finding
     if not whole:
-        yield LintFinding(Severity.LINT, rule.placed_rule.keys, text)
+        yield LintFinding(Severity.LINT, rule.placed_rule.keys, text, to_come=True)
 
 
 def _key(words: Sequence[str | None] | None) -> Any:

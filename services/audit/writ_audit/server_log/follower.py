@@ -200,7 +200,7 @@ class ServerLog:
             if too_early:
                 _log.info("gateway.too_early", principal=principal, subject=violation.subject)
             else:
-                self._record(_refused(violation, _kind_for(self._owners, principal), principal))
+                self._record(_refused(violation, "authentication_failed", principal))
         self._by_gateways.clear()
 
     def _record_violation(self, violation: Violation) -> None:
@@ -233,10 +233,10 @@ class ServerLog:
                 self._record(_failed_login(self._waiting.pop(key), owner, kind=kind))
 
     def _owner_of(self, key: str) -> tuple[AccountOwner | None, SecurityKind]:
+        """Return the owner, and the kind of a refusal. The client of a disabled principal may go on to try."""
         self._owners.read()
-        owner = self._owners.owner(key)
-        named = None if owner is None else owner.principal
-        return owner, "authentication_failed" if named is None else _kind_for(self._owners, named)
+        kind: SecurityKind = "principal_disabled" if key in self._owners.disabled else "authentication_failed"
+        return self._owners.owner(key), kind
 
     def _record_left_out(self) -> None:
         for one in self._repeats.due(time.monotonic()):
@@ -258,11 +258,6 @@ async def _save_whole(work: Callable[[list[UnjudgedLogin]], None], unjudged: lis
     except asyncio.CancelledError:
         await asyncio.wait([saving])
         raise
-
-
-def _kind_for(owners: KeyOwners, principal: str) -> SecurityKind:
-    """Return the kind of a refusal of this principal. The client of a disabled one may go on to try: it is no thief."""
-    return "principal_disabled" if principal in owners.disabled else "authentication_failed"
 
 
 def _refused(violation: Violation, kind: SecurityKind, sent_for: str = "") -> LoggedRefusal:

@@ -8,6 +8,7 @@ from msgspec import Struct
 from writ_audit.server_log.file_times import to_monotonic
 from writ_contracts.errors import ConfigError
 from writ_contracts.installation.account_names import AccountOwner
+from writ_contracts.installation.known_changes import KnownChanges
 from writ_contracts.inventory import Principal
 from writ_contracts.people.principal_changes import is_active, principals_in_force
 from writ_documents.principal_changes import CHANGES, read_principal_changes
@@ -37,10 +38,12 @@ class KeyOwners:
         pairs = ((principals, self._principals), (agents, _agents), (server_config, _nobody))
         self._files = [KeyFile(path=path, owners=owners) for path, owners in pairs if path is not None]
         self._known: dict[Path, tuple[Stamp | None, dict[str, AccountOwner]]] = {}
-        self.disabled = frozenset[str]()
-        """The principals that are disabled, or whose human is, by the file or by an operation, as last read."""
+        self.disabled: Mapping[str, AccountOwner] = {}
+        """The present keys of principals that are disabled, or whose human is, by the file or by an operation, as last
+        read; no key that was replaced, since a thief may have it."""
         self._listed: list[Principal] = []
         self._changes = agents and agents.with_name(CHANGES)
+        self._known_changes = KnownChanges()
         self._of_access = {path for path in (principals, self._changes) if path is not None}
         watched = self._of_access.union(one.path for one in self._files)
         self._stamps = {path: stamp(path) for path in watched}
@@ -59,7 +62,7 @@ class KeyOwners:
 
     def owner(self, key: str) -> AccountOwner | None:
         """Return the owner of a key, or None if the files name none."""
-        return next((found for one in self._files if (found := self._owners(one).get(key))), None)
+        return next((found for one in self._files if (found := self._owners(one).get(key))), self.disabled.get(key))
 
     def read(self) -> None:
         """Read the files that have changed."""
@@ -67,14 +70,14 @@ class KeyOwners:
             self._owners(one)
         self.disabled = self._disabled()
 
-    def _disabled(self) -> frozenset[str]:
-        try:
-            changes = read_principal_changes(self._changes).changes if self._changes is not None else []
-        except ConfigError as error:  # the provisioner reports it
-            _log.warning("keys.not_read", path=str(self._changes), error=str(error)[:1000])
-            changes = []
-        known = principals_in_force(self._listed, (one.change for one in changes))
-        return frozenset(name for name, one in known.items() if not is_active(one, known))
+    def _disabled(self) -> dict[str, AccountOwner]:
+        if self._changes is not None and self._changes.exists():  # one that is lost is written again
+            try:
+                self._known_changes = read_principal_changes(self._changes)
+            except ConfigError as error:  # the provisioner reports it; the last good content stays
+                _log.warning("keys.not_read", path=str(self._changes), error=str(error)[:1000])
+        known = principals_in_force(self._listed, (one.change for one in self._known_changes.changes))
+        return {one.key: _owner(one) for one in known.values() if not is_active(one, known)}
 
     def admitted(self, tried: Mapping[str, float]) -> set[str]:
         """Return the keys that a file names which was seen to change after this time: NATS may not have read it when
@@ -102,7 +105,11 @@ class KeyOwners:
         known = read_principals(path).principals
         self._listed = known
         self.gateways = {one.id: one.via for one in known if one.via is not None}
-        return {one.key: AccountOwner(text=f"principal {one.id}", principal=one.id) for one in known}
+        return {one.key: _owner(one) for one in known}
+
+
+def _owner(principal: Principal) -> AccountOwner:
+    return AccountOwner(text=f"principal {principal.id}", principal=principal.id)
 
 
 def _changed_at(path: Path) -> float | None:

@@ -19,7 +19,8 @@ class Severity(StrEnum):
 
 class LintFinding(Struct, frozen=True):
     """One finding. `at_key`: it is about the key, not the value. `new_only`: stored versions, which may have passed the
-    lint of an earlier release or with other plugins, are not refused for it.
+    lint of an earlier release or with other plugins, are not refused for it. `to_come`: principals or targets that may
+    come later would end it.
     """
 
     severity: Severity
@@ -27,3 +28,4 @@ class LintFinding(Struct, frozen=True):
     message: str
     at_key: bool = False
     new_only: bool = False
+    to_come: bool = False
