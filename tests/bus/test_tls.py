@@ -4,7 +4,7 @@ import asyncio
 import gc
 import json
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -56,6 +56,13 @@ async def test_url_of_another_scheme_is_refused_with_those_that_are_known(url: s
     expected = f"^{url} is not the URL of a NATS server: its scheme is '{scheme}', and must be one of nats, tls, ws,"
     with pytest.raises(ConfigError, match=expected):
         await connect(anybody(url, wait=0.5))
+
+
+@pytest.mark.parametrize("check", [check_schemes, lambda servers: check_encrypted(servers, None)])
+def test_error_of_a_url_has_no_password(check: Callable[[list[str]], None]) -> None:
+    with pytest.raises(ConfigError, match=r"^(http|nats)://hub:4222 is ") as refused:
+        check(["http://alice:s3cret@hub:4222"] if check is check_schemes else ["nats://alice:s3cret@hub:4222"])
+    assert "s3cret" not in str(refused.value)
 
 
 def test_ca_encrypts_every_url_but_those_of_plain_websockets() -> None:

@@ -49,8 +49,8 @@ class RunningOperation:
         return not self._run.done() and not self._task.operation.read_only and self._task.target.id == target
 
     async def wait(self) -> TaskResult:
-        """Return the outcome, at the latest after timeout, grace and the time to kill it. A read's wait in the backend's
-        queue comes on top.
+        """Return the outcome, at the latest after timeout, grace and the time to kill it. The time of a read in the
+        backend's queue comes on top.
         """
         try:
             await self._until_timeout()

@@ -100,8 +100,9 @@ def check_schemes(servers: Sequence[str]) -> None:
     """Raises ConfigError for a URL with a scheme that nats-py does not know: it would take it for a host's name."""
     for url in servers:
         if (scheme := _scheme(url)) not in SCHEMES:
+            shown = _without_password(url)
             raise ConfigError(
-                f"{_without_password(url)} is not the URL of a NATS server: its scheme is {scheme!r}, and must be one of "
+                f"{shown} is not the URL of a NATS server: its scheme is {scheme!r}, and must be one of "
                 f"{', '.join(SCHEMES)}, as in nats://127.0.0.1:4222"
             )
 
