@@ -109,7 +109,7 @@ async def test_wait_of_a_read_for_its_turn_does_not_count_in_the_timeout(monkeyp
 
 async def test_wait_of_a_change_for_its_turn_counts_in_the_timeout() -> None:
     """Its effect must not begin after its deadline: executors that do not hear its agent take it for lost then."""
-    granted = replace(task(CATALOGUE["test_count"], TARGET, "op"), timeout=0.01)
+    granted = replace(task(CATALOGUE["test_count"], TARGET, "op", path="/tmp/a"), timeout=0.01)
     assert not granted.operation.read_only
     done = await RunningOperation(Queue(3), granted, ProgressRecorder(), 0.1).wait()
     assert (done.outcome, done.code) == ("unknown", "timeout")

@@ -4,7 +4,7 @@ standard input, and over HTTP replies with pages of its validator.
 
 from typing import Any
 
-import pydantic_core
+import msgspec
 from mcp.types import (
     INVALID_REQUEST,
     PARSE_ERROR,
@@ -60,8 +60,8 @@ def _malformed(raw: Any) -> MalformedMessage:
 def _json(text: bytes) -> Any:
     """Return the value. Raises MalformedMessage where it is not JSON."""
     try:
-        return pydantic_core.from_json(text)
-    except ValueError:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         raise MalformedMessage(PARSE_ERROR, "this is not JSON, or it is nested too deeply") from None
 
 

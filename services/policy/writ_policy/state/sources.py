@@ -13,6 +13,7 @@ from collections.abc import Callable
 from operator import is_
 from typing import Any
 
+from writ_bus import tasks
 from writ_contracts.catalogue.control import PrincipalManage
 from writ_contracts.errors import ConfigError, WritError
 from writ_contracts.notices import Notice
@@ -156,7 +157,7 @@ class PolicySources:
                     await asyncio.to_thread(return_freed_memory)
                 if self._snapshot is not None and warned != self._composed and (warning is None or warning.done()):
                     warned = self._composed
-                    warning = asyncio.create_task(self._names.warn(self._snapshot))
+                    warning = tasks.spawn(self._names.warn(self._snapshot), "missing names")
                 await asyncio.sleep(INTERVAL)
                 try:
                     await self.refresh(again=True)
