@@ -256,7 +256,7 @@ async def limited(*messages: Message, length: bytes = b"0") -> tuple[list[Messag
         if message["type"] == "http.response.start":
             statuses.append(message["status"])
 
-    await ValueLimit(inner)({"type": "http", "headers": [(b"content-length", length)]}, receive, send)
+    await ValueLimit(inner)({"type": "http", "method": "POST", "headers": [(b"content-length", length)]}, receive, send)
     return received, statuses
 
 

@@ -73,7 +73,7 @@ async def connect_by_own_key(settings: Settings) -> Writ:
     except ConfigError as error:
         if settings.sessions.expired(context):
             raise ConfigError(f"{SESSION_ENDED}, by your own key ({error})") from error
-        of_context = settings.context is not None or any(map(settings.environ.get, ("WRIT_KEY_FILE", "NATS_URL")))
+        of_context = settings.context is not None or settings.environ.get("WRIT_KEY_FILE")
         if isinstance(error.__cause__, FileNotFoundError) and not of_context:
             again = f"`writ principal rotate {context.principal}` makes a new key"
             raise ConfigError(f"{error}; if it is lost, {again}") from error
