@@ -5,7 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -20,13 +20,15 @@ from writ_testing.eventually import eventually
 
 
 @asynccontextmanager
-async def stand_in(tmp_path: Path, lines: list[str], **seconds: float) -> AsyncIterator[Child]:
+async def stand_in(
+    tmp_path: Path, show: Callable[[str], None], mood: str = "", **seconds: float
+) -> AsyncIterator[Child]:
     home = Home(tmp_path / "home")
     home.make_folders()
     command = (sys.executable, standin.__file__, "audit")
-    own = {"WRIT_RUN_FILE": str(home.run / "audit.json")}
+    own = {"WRIT_RUN_FILE": str(home.run / "audit.json"), "WRIT_STANDIN_AUDIT": mood}
     service = ServiceProcess(name="audit", argv=command, env=own, stop_at=0)
-    child = Child(service, home, os.environ, lines.append, **seconds)
+    child = Child(service, home, os.environ, show, **seconds)
     await child.start()
     try:
         yield child
@@ -48,7 +50,7 @@ async def killed(child: Child) -> None:
 
 async def test_child_that_is_ready_late_is_reported_and_then_counts_as_ready(tmp_path: Path) -> None:
     lines = list[str]()
-    async with stand_in(tmp_path, lines) as child:
+    async with stand_in(tmp_path, lines.append) as child:
         child._start_seconds = 0.01  # less than any interpreter takes to start
         await killed(child)
     assert any("audit is not ready after 0.01 s" in words for words in lines)
@@ -57,9 +59,16 @@ async def test_child_that_is_ready_late_is_reported_and_then_counts_as_ready(tmp
 
 async def test_slow_child_is_reported_less_and_less_often_and_then_counts_as_ready(tmp_path: Path) -> None:
     lines = list[str]()
-    async with stand_in(tmp_path, lines, slow_seconds=0.01) as child:  # less than any interpreter takes to start
+
+    def show(line: str) -> None:
+        lines.append(line)
+        if len(lines) == 3:
+            (tmp_path / "home" / "run" / "go").touch()
+
+    async with stand_in(tmp_path, show, "wait", slow_seconds=0.01) as child:
         assert child.state == "ready"
-    assert lines[0] == f"audit is not ready after 0.01 s (starting): still waiting (log: {child.log})"
+    assert lines[0].startswith("audit is not ready after 0.01 s (")
+    assert lines[0].endswith(f"): still waiting (log: {child.log})")
     assert [line.split()[5] for line in lines[:3]] == ["0.01", "0.02", "0.04"]
 
 
@@ -84,7 +93,7 @@ def test_log_that_was_begun_anew_is_quoted_from_its_first_line(tmp_path: Path) -
 
 async def test_child_with_removed_folders_is_started_again(tmp_path: Path) -> None:
     lines = list[str]()
-    async with stand_in(tmp_path, lines) as child:
+    async with stand_in(tmp_path, lines.append) as child:
         for folder in (child.log.parent, child.run_file.parent):
             shutil.rmtree(folder)
         await killed(child)
