@@ -4,7 +4,8 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_THRESHOLDS = (50_000, 20, 20)
+_THRESHOLDS = (1_000_000, 20, 20)
+"""A comparison of 1,000 rules makes 900,000 objects; to scan each of them twice took an eighth of its time."""
 
 
 @contextmanager

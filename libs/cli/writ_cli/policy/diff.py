@@ -71,25 +71,30 @@ async def diff(
     files are compared without a server. Each change comes with one concrete request that shows it. Without an inventory
     and principals, synthetic ones are derived from the policies.
     """
-    warnings = list[PolicyProblem]()
     before, after = (None, _side(old)) if new is None else (_side(old), _side(new))
     if isinstance(before, Path) and isinstance(after, Path):
         with rare_collections():
             answer = _offline(settings, before, after, inventory, principals)
-    else:
-        if inventory is not None or principals is not None:
-            raise click.UsageError("--inventory and --principals go with two files; else the running Writ has them")
-        async with await settings.connect() as writ:
-            answer = await writ.policy.diff(_sent(after), None if before is None else _sent(before))
-            if not settings.screen.json and not answer.problems:
-                warnings = await added_warnings(writ, await _document(writ, before), await _document(writ, after))
-        titles = {"old": _name(before), "new": _name(after)}
-        answer = structs.replace(answer, problems=of_files(answer.problems, titles))
+            return _status(settings, answer, [], exit_code=exit_code)
+    if inventory is not None or principals is not None:
+        raise click.UsageError("--inventory and --principals go with two files; else the running Writ has them")
+    warnings = list[PolicyProblem]()
+    async with await settings.connect() as writ:
+        answer = await writ.policy.diff(_sent(after), None if before is None else _sent(before))
+        if not settings.screen.json and not answer.problems:
+            warnings = await added_warnings(writ, await _document(writ, before), await _document(writ, after))
+    titles = {"old": _name(before), "new": _name(after)}
+    answer = structs.replace(answer, problems=of_files(answer.problems, titles))
+    return _status(settings, answer, of_files(warnings, {"policy": _name(after)}), exit_code=exit_code)
+
+
+def _status(settings: Settings, answer: PolicyDiffReply, warnings: list[PolicyProblem], *, exit_code: bool) -> int:
+    """Show the answer, and return the exit status."""
     if settings.screen.json:
         settings.screen.data(answer)
     else:
         _show(settings.screen, answer)
-        show_problems(settings.screen, of_files(warnings, {"policy": _name(after)}))
+        show_problems(settings.screen, warnings)
     if answer.problems:
         return Exit.INVALID
     differs = answer.changes or answer.notes or answer.bounded
