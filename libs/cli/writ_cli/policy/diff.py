@@ -73,7 +73,7 @@ async def diff(
     """
     before, after = (None, _side(old)) if new is None else (_side(old), _side(new))
     if isinstance(before, Path) and isinstance(after, Path):
-        with rare_collections():
+        with rare_collections(at_end=True):
             answer = _offline(settings, before, after, inventory, principals)
             return _status(settings, answer, [], exit_code=exit_code)
     if inventory is not None or principals is not None:
