@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -171,13 +172,17 @@ async def test_processes_that_were_left_are_ended_first_wherever_they_went(world
         env=processes.marked_environ(ID),
         start_new_session=True,
     )
-    await until(lambda: len(processes.living(ID)) == 3)
-    await left(world.folder / "state", intent("test_count"))
-    await world.agent()
-    receipt = await world.executor.ended(ID)
-    assert receipt.over
-    assert processes.living(ID) == []
-    await left_over.wait()
+    try:
+        await until(lambda: len(processes.living(ID)) == 3)
+        await left(world.folder / "state", intent("test_count"))
+        await world.agent()
+        receipt = await world.executor.ended(ID)
+        assert receipt.over
+        assert processes.living(ID) == []
+    finally:
+        for pid in processes.living(ID):
+            os.kill(pid, signal.SIGKILL)
+        await left_over.wait()
 
 
 async def test_a_new_attempt_of_what_may_run_twice_is_a_new_claim_and_runs(world: World) -> None:

@@ -9,7 +9,7 @@ from tests.agent.test_host_reads import ask
 
 from writ_agent.backends.port import Progress, Task, TaskResult
 from writ_agent.preflight.host_reads import READS_AT_ONCE, READS_WAITING
-from writ_agent.work import running
+from writ_agent.work import detached_operations, running
 from writ_agent.work.detached_operations import DetachedOperations
 from writ_agent.work.running import RunningOperation
 from writ_contracts.agents import ReadReply
@@ -41,21 +41,21 @@ class HangingTarget:
         return TaskResult(outcome="succeeded")
 
 
-async def test_a_hanging_target_does_not_hold_the_slots_of_others(world: World) -> None:
+async def test_a_hanging_target_does_not_hold_the_slots_of_others(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hanging = HangingTarget(world)
     await world.agent(slots=SLOTS, waiting=64)
     held = [await world.executor.dispatch("test_noop", TARGET) for _ in range(SLOTS)]
     await until(lambda: hanging.running == SLOTS)
     with stopwatch() as seconds:
         await world.executor.ended(await world.executor.dispatch("test_noop", HEALTHY))
-    assert seconds() < 3.0
+    assert seconds() < 10.0
+    monkeypatch.setattr(detached_operations, "SLOT_SECONDS", 60.0)
     further = [await world.executor.dispatch("test_noop", TARGET) for _ in range(SLOTS)]
-    took = []
-    for _ in range(3):  # what is known to be slow gets no slot at all
-        with stopwatch() as seconds:
-            await world.executor.ended(await world.executor.dispatch("test_noop", HEALTHY))
-            took.append(seconds())
-    assert min(took) < 1.0, took  # a busy disk may take as long for one
+    with stopwatch() as seconds:  # what is known to be slow gets no slot at all
+        await world.executor.ended(await world.executor.dispatch("test_noop", HEALTHY))
+    assert seconds() < 10.0
     assert hanging.running <= SLOTS + SLOTS // 2  # those of the burst, and what is begun before it is known to hang
     hanging.go_on.set()
     for operation_id in held + further:
@@ -153,7 +153,7 @@ async def test_a_target_whose_listings_hang_delays_no_listing_of_another(
     with stopwatch() as seconds:
         assert (await look(HEALTHY)).error is None
         refused = (await look(TARGET)).error
-    assert seconds() < 1.0
+    assert seconds() < 10.0
     assert refused is not None
     assert (refused.code, refused.retry) == ("busy", True)
     go_on.set()

@@ -98,7 +98,12 @@ async def killed(cluster: Cluster, task: Task, moment: str) -> None:
     command = (sys.executable, "-m", "tests.agent_proxmox.killed_agent")
     env = {**os.environ, "WRIT_FAULT": moment}
     process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.PIPE, env=env)
-    await asyncio.wait_for(process.communicate(msgspec.json.encode(one)), 60)
+    try:
+        await asyncio.wait_for(process.communicate(msgspec.json.encode(one)), 60)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        raise
     assert process.returncode == -signal.SIGKILL
 
 

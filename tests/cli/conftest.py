@@ -5,28 +5,30 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from click.testing import CliRunner, Result
 from tests.cli.commands import Command
 from tests.client.scripted_api import ScriptedApi
 
-from writ_bus.nats.bus import NatsBus
 from writ_cli.main import cli
 from writ_testing.peers.nats_server import WritServer, writ_server
 
 
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[WritServer]:
-    async with writ_server(tmp_path, principals=("alice",), pools=("a",)) as running:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[WritServer]:
+    """Yield a server for all tests of a file. No scripted service stores anything on it."""
+    folder = tmp_path_factory.mktemp("server")
+    async with writ_server(folder, principals=("alice",), pools=("a",)) as running:
         yield running
 
 
 @pytest.fixture
-async def served(server: WritServer) -> ScriptedApi:
-    """Serve all queries, also audit's part in its account."""
-    bus: NatsBus = await server.bus("executor")
-    scripted = ScriptedApi(bus)
-    await scripted.serve(audit=await server.bus("audit"))
-    return scripted
+async def served(server: WritServer) -> AsyncIterator[ScriptedApi]:
+    """Serve all queries, also audit's part in its account, until the test ends."""
+    async with server.connected("executor") as bus, server.connected("audit") as audit:
+        scripted = ScriptedApi(bus)
+        await scripted.serve(audit=audit)
+        yield scripted
 
 
 @pytest.fixture

@@ -335,16 +335,15 @@ async def test_completion_of_a_decision_offers_the_requests_that_one_may_decide_
     async def reply(_: Message) -> bytes:
         return encode(ApprovalsReply(pending=[pending]))
 
-    policy = await server.bus("policy")
-    endpoint = Endpoint(name="approvals", subject="writ.query.*.approvals", handler=reply)
-    await policy.serve(Service(name="policy", version="0.0.0", description="scripted", endpoints=[endpoint]))
-
     async def offered(*words: str) -> list[str]:
         line = " ".join(["writ", "approvals", *words, ""])
         done = await run_command([], {**os.environ, **environ, "_WRIT_COMPLETE": "bash_complete", "COMP_LINE": line})
         return [row.partition(",")[2] for row in done.out.splitlines() if row]
 
-    assert await offered("approve") == await offered("reject") == await offered("challenge") == [theirs]
-    assert await offered("approve", theirs) == []
-    assert await offered("approve", theirs, "--parameter") == ["content=", "if_digest="]
-    assert await offered("show") == [theirs, own]
+    endpoint = Endpoint(name="approvals", subject="writ.query.*.approvals", handler=reply)
+    async with server.connected("policy") as policy:
+        await policy.serve(Service(name="policy", version="0.0.0", description="scripted", endpoints=[endpoint]))
+        assert await offered("approve") == await offered("reject") == await offered("challenge") == [theirs]
+        assert await offered("approve", theirs) == []
+        assert await offered("approve", theirs, "--parameter") == ["content=", "if_digest="]
+        assert await offered("show") == [theirs, own]

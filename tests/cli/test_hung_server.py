@@ -27,9 +27,14 @@ async def test_a_person_at_a_terminal_reads_at_once_that_nats_does_not_answer(en
             *called, env={**os.environ, **environ, "NATS_URL": url}, stdin=DEVNULL, stdout=DEVNULL, stderr=terminal
         )
         os.close(terminal)
-        async with asyncio.timeout(60):
-            status = await process.wait()
-        lines = everything(controller).decode().splitlines()
+        try:
+            status = await asyncio.wait_for(process.wait(), 60)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+            raise
+        finally:
+            lines = everything(controller).decode().splitlines()
     assert (status, lines) == (
         6,
         [

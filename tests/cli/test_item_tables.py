@@ -1,5 +1,7 @@
 """Lists of mappings in an output: a table where it fits, with the names of its values where it does not."""
 
+import re
+
 import pytest
 
 from writ_cli.terminal.output import Screen
@@ -47,8 +49,7 @@ def test_table_that_is_too_wide_is_shown_with_the_names_of_its_values(
 
 def test_time_is_a_date_with_its_zone(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     shown = lines(capsys, monkeypatch, 80, active_since=1795798749.4, at=12)
-    assert shown[0].startswith("    active_since: 2026-11-2")
-    assert shown[0].endswith(("+0000", "+0100", "00"))
+    assert re.fullmatch(r"    active_since: 2026-11-2\d \d\d:\d\d:\d\d[+-]\d{4}", shown[0])
     assert shown[1] == "    at: 12"
 
 

@@ -74,7 +74,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def documents(text: str, form: str) -> list[Any]:
     if form == "yaml":
-        return list(yaml.safe_load_all(text))
+        return list(yaml.load_all(text, Loader=yaml.CSafeLoader))
     decoder, found = json.JSONDecoder(), []
     while text := text.lstrip():
         document, end = decoder.raw_decode(text)

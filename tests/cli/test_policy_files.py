@@ -293,29 +293,6 @@ def test_matrix_by_files_outside_an_installation_needs_principals(bare: CliRunne
     assert refused.stderr.startswith("writ: name the principals by --principal: no installation here says who you are")
 
 
-@pytest.mark.parametrize("template", ["homelab", "production", "ci-runner", "ai-assistant", "change-freeze"])
-def test_a_template_is_valid_and_shown_by_its_suite(bare: CliRunner, tmp_path: Path, template: str) -> None:
-    file = tmp_path / "rules" / "mine.yaml"
-    begun = writ(bare, "init", "--template", template, file, "-o", "json")
-    assert begun.exit_code == 0, begun.output
-    assert json.loads(begun.stdout)["suite"] == str(tmp_path / "rules/mine_test.yaml")
-    validated = json.loads(writ(bare, "validate", file, tmp_path / "rules/mine_test.yaml", "-o", "json").stdout)
-    assert [(one["valid"], one["problems"]) for one in validated] == [(True, []), (True, [])]
-    tested = writ(bare, "test", file, "--fail-under", "100")
-    assert tested.exit_code == 0, tested.output
-    assert "(100 %)" in tested.stdout
-
-
-def test_a_template_overwrites_nothing(bare: CliRunner, tmp_path: Path) -> None:
-    suite = tmp_path / "mine_test.yaml"
-    suite.write_text("mine")
-    refused = writ(bare, "init", "--template", "homelab", tmp_path / "mine.yaml")
-    assert refused.exit_code == 2
-    assert "nothing is overwritten" in refused.stderr
-    assert not (tmp_path / "mine.yaml").exists()
-    assert suite.read_text() == "mine"
-
-
 def test_less_coverage_than_required_fails(bare: CliRunner, tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     writ(bare, "init", "--template", "homelab", file)

@@ -63,7 +63,8 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
 @pytest.mark.timeout(180)
 async def test_first_commands_of_a_new_user_work(shell: Shell) -> None:
     assert (await shell.writ("status")).status == 6
-    up = await shell.writ("up", "--detach", WRIT_AUDIT_LEVEL="full")
+    # A command with a variable that Python reads at its start is not forked, and nor is what it starts.
+    up = await shell.writ("up", "--detach", WRIT_AUDIT_LEVEL="full", PYTHONUNBUFFERED="1")
     try:
         assert up.status == 0, up
         assert "writ up: WRIT_AUDIT_LEVEL is not read; did you mean 'SYSTEMMANAGER_AUDIT_LEVEL'?\n" in up.err

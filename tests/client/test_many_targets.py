@@ -163,48 +163,6 @@ async def test_a_refusal_is_the_result_of_its_target_alone(
     assert {one.outcome for one in others} == {"succeeded"}
 
 
-async def test_a_target_whose_request_may_have_been_taken_is_unknown(
-    writ: Writ, executor: ScriptedApi, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The first attempt has no reply; then no executor listens, or one replies that policy is silent."""
-    monkeypatch.setattr(service_calls, "ATTEMPT_SECONDS", 0.1)
-    monkeypatch.setattr("writ_client.operations.time_left.SUBMIT_SECONDS", 0.3)
-
-    async def result() -> TargetResult:
-        (only,) = (await ManyTargets(writ, each_request("service_restart", key="one"), ["web-1"]).run()).results
-        return only
-
-    executor.script.extend([silent, Failure(code="policy_silent", message="policy does not reply", retry=True)])
-    replied = await result()
-    executor.script.append(silent)
-    running = asyncio.create_task(result())
-    await executor.wait_for_requests(3)
-    await executor.bus.drain(0.0)
-    left = await running
-    for one, why in (
-        (replied, "policy does not reply"),
-        (left, "nobody listens on writ.request.alice.service_restart"),
-    ):
-        assert (one.outcome, one.code) == ("unknown", "timeout"), one
-        assert one.operation_id == operation_id("alice", key_of("one", "web-1"))
-        assert one.message == f"{why}; an earlier attempt had no reply, and may have been taken"
-
-
-async def test_request_that_may_have_been_taken_is_repeated_when_a_replica_refuses_for_its_limits(
-    writ: Writ, executor: ScriptedApi, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """`Full` would say that nothing was done, although the first attempt may be carried out."""
-    monkeypatch.setattr(service_calls, "ATTEMPT_SECONDS", 0.1)
-
-    limited = Failure(code="rate_limited", message="too fast", retry=True)
-    executor.script.extend([silent, limited, limited])
-    reply = await writ.submit("service_restart", "web-1", idempotency_key="one")
-    assert (reply.outcome, len(executor.requests)) == ("succeeded", 4)
-    executor.script.extend([silent, *[limited] * 100])
-    with pytest.raises(TimedOut, match="too fast; an earlier attempt had no reply"):
-        await writ.submit("service_restart", "web-2", idempotency_key="two", timeout=0.3)
-
-
 async def test_requests_that_are_too_many_bytes_at_once_are_repeated(
     writ: Writ, executor: ScriptedApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from writ_installation.processes.report import read_report
 from writ_testing.eventually import eventually
 from writ_testing.installations import command_template
-from writ_testing.installations.commands import start_command
-from writ_testing.installations.installation import RunningInstallation, running_installation
+from writ_testing.installations.commands import run_command, start_command
+from writ_testing.installations.detached import down_if_killed
+from writ_testing.installations.installation import RunningInstallation, prepare, running_installation
 from writ_testing.peers.sshd import descendants
 from writ_testing.search import alive, cmdline
 
@@ -76,6 +78,23 @@ async def test_stopped_forked_installation_leaves_no_process(tmp_path: Path) -> 
     async with running_installation(tmp_path) as installation:
         running = descendants(installation.report.pid)
     await until_ended(running)
+
+
+async def test_forked_detached_start_outlives_its_command_in_a_session_of_its_own(tmp_path: Path) -> None:
+    home = prepare(tmp_path)
+    environ = {**os.environ, "WRIT_HOME": str(home.root)}
+    with down_if_killed(home.root):
+        up = await run_command(["up", "--detach", "--nats-port", "0"], environ)
+        assert (up.status, up.err) == (0, ""), up
+        report = read_report(home.report_file)
+        assert report is not None
+        running = descendants(report.pid)
+        assert all(map(is_forked, (report.pid, *(one.pid or 0 for one in report.processes if one.name != "nats"))))
+        assert os.getsid(report.pid) == report.pid
+        assert "Warning" not in (home.log / "up.log").read_text()
+        down = await run_command(["down"], environ)
+    assert (down.status, down.err) == (0, ""), down
+    await until_ended([report.pid, *running])
 
 
 async def test_command_with_other_variables_of_its_start_is_not_forked(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Any input gets one clear answer and a record, and the service continues."""
 
 import asyncio
+from functools import cache
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -144,8 +145,9 @@ SHAPES = st.recursive(
 )
 
 
+@cache
 def examples() -> list[bytes]:
-    """Drawn by Hypothesis, thrown within the test's own event loop."""
+    """Drawn once by Hypothesis, which takes longer than to send them; thrown within the test's own event loop."""
     found: list[bytes] = []
 
     @settings(max_examples=150, deadline=None, database=None, suppress_health_check=list(HealthCheck))

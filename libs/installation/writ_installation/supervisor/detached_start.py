@@ -51,6 +51,17 @@ class StartReports:
             self._after *= 2
 
 
+def start_session(arguments: Sequence[str], output: BinaryIO) -> subprocess.Popen[bytes]:
+    """Start `writ up` with these arguments in a session of its own."""
+    return subprocess.Popen(
+        [*MODULE, "writ_cli", "up", *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
+    )
+
+
 async def detach(home: Home, arguments: Sequence[str], show: ShowLine, within: float = UP_WITHIN) -> InstallationReport:
     """Start `writ up` in a session of its own, and return when it is ready. Raises its error, as the class that gives
     the same exit status: Invalid for 2, a user's mistake, TimedOut for 4, Unreachable for 6, WritError for any other.
@@ -62,13 +73,7 @@ async def detach(home: Home, arguments: Sequence[str], show: ShowLine, within: f
     log = home.log / "up.log"
     with private_log(log) as output:
         before = output.tell()
-        process = subprocess.Popen(  # noqa: ASYNC220 - returns at once
-            [*MODULE, "writ_cli", "up", *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
+        process = start_session(arguments, output)
     try:
         return await _ready(home, process, log, before, within, StartReports(show))
     except BaseException:

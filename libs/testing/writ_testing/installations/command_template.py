@@ -2,7 +2,8 @@
 
 Each message on its socket is the JSON of a `ForkedStart`, with four descriptors: the command's standard streams, and a
 socket for its pid and its exit status. It ends with the process that has the other end of its socket, and its commands
-with it. `writ up` gets a template of its own: its services are forked from that.
+with it. `writ up` gets a template of its own: its services are forked from that. What `writ up --detach` starts is
+forked from that command, and outlives it.
 """
 
 import asyncio
@@ -10,13 +11,14 @@ import gc
 import os
 import runpy
 import selectors
+import signal
 import socket
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module, reload
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO
 
 import msgspec
 
@@ -25,6 +27,7 @@ from writ_cli.main import PLACES
 from writ_hostops.syscalls import die_with_parent
 from writ_installation.backends import MODULE, Argv
 from writ_installation.processes import child
+from writ_installation.supervisor import detached_start
 from writ_runtime import faults
 from writ_testing.installations.forked_process import (
     ForkedProcess,
@@ -62,7 +65,7 @@ class CommandTemplate:
                 if not data:
                     return None
                 start = msgspec.json.decode(data, type=ForkedStart)
-                if is_installation(start):
+                if is_installation(start) or is_detached(start):
                     self._load(*SERVICES, *([GATEWAY] if "--gateway" in start.arguments else []))
                 elif start.module:
                     self._load(start.module)
@@ -119,6 +122,10 @@ def is_installation(start: ForkedStart) -> bool:
     return not start.module and start.arguments[:1] == ["up"] and "--detach" not in start.arguments
 
 
+def is_detached(start: ForkedStart) -> bool:
+    return not start.module and start.arguments[:1] == ["up"] and "--detach" in start.arguments
+
+
 def load(modules: Iterable[str]) -> None:
     """Import these modules, and exempt them from the garbage collector."""
     for module in modules:
@@ -160,10 +167,63 @@ class ServiceForks:
         return await fork_writing(self._control, start, output)
 
 
+def fork_detached() -> ForkedStart | None:
+    """Let `writ up --detach` fork what it starts. Return None in this process, and in a fork what it has to run."""
+    control, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    if pid := os.fork():
+        its.close()
+        detached_start.start_session = DetachedFork(pid, control).start  # type: ignore[assignment]
+        return None
+    control.close()
+    os.setsid()
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for stream in range(3):
+        os.dup2(nothing, stream)
+    data, descriptors, _, _ = socket.recv_fds(its, LARGEST, 1)
+    if not data:  # the command ended without a start
+        os._exit(0)
+    for stream in (1, 2):
+        os.dup2(descriptors[0], stream)
+    for descriptor in (nothing, *descriptors):
+        os.close(descriptor)
+    its.close()
+    return msgspec.json.decode(data, type=ForkedStart)
+
+
+class DetachedFork:
+    """Has those attributes and methods of `subprocess.Popen` that a detached start uses. It waits for `start`."""
+
+    def __init__(self, pid: int, control: socket.socket) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self._control = control
+
+    def start(self, arguments: Sequence[str], output: BinaryIO) -> "DetachedFork":
+        """As `writ_installation.supervisor.detached_start.start_session`."""
+        start = ForkedStart(arguments=["up", *arguments], environ={**os.environ}, folder=str(Path.cwd()))
+        socket.send_fds(self._control, [msgspec.json.encode(start)], [output.fileno()])
+        self._control.close()
+        return self
+
+    def poll(self) -> int | None:
+        """Return its exit status, or minus the signal that ended it; None while it runs."""
+        if self.returncode is None:
+            ended, status = os.waitpid(self.pid, os.WNOHANG)
+            self.returncode = os.waitstatus_to_exitcode(status) if ended else None
+        return self.returncode
+
+    def terminate(self) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, signal.SIGTERM)
+
+
 def run(started: ForkedStart) -> None:
     """Become what was started."""
     os.chdir(started.folder)
     _take_environ(started)
+    if is_detached(started) and (detached := fork_detached()):
+        started = detached
+        _take_environ(started)
     if is_installation(started) and (service := fork_services()):
         started = service
         _take_environ(started)
