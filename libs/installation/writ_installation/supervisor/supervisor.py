@@ -160,7 +160,7 @@ class Supervisor:
         try:
             pools = {agent.pool for agent in read_agents(self._home.agents).agents}
             await make_streams(self._home, server.url, sorted(pools), client_tls(self._home, self._environ))
-            await self._enrolment_endpoint.keep_changes(server.url)
+            await self._enrolment_endpoint.restore_files(server.url)
         except BusError as error:
             raise Unreachable(hint(error, server)) from error
         expected = services.core(self._table, self._home, server.url, self._options.replicas, self._environ, server.log)
@@ -274,7 +274,7 @@ class Supervisor:
         return companion_task(keep_admitted(partial(self._admit, server), self._files, LOOK_SECONDS, admitted))
 
     async def _admit(self, server: Server) -> bool:
-        await self._enrolment_endpoint.keep_changes(server.url)
+        await self._enrolment_endpoint.restore_files(server.url)
         return await server.adapt()
 
     async def _adapt_processes(self, server: Server, known: set[str]) -> None:
