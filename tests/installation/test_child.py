@@ -51,7 +51,7 @@ async def killed(child: Child) -> None:
 async def test_child_that_is_ready_late_is_reported_and_then_counts_as_ready(tmp_path: Path) -> None:
     lines = list[str]()
     async with stand_in(tmp_path, lines.append) as child:
-        child._start_seconds = 0.01  # less than any interpreter takes to start
+        child._slow_seconds = 0.01  # less than any interpreter takes to start
         await killed(child)
     assert any("audit is not ready after 0.01 s" in words for words in lines)
     assert lines[-1] == "audit is ready again"
