@@ -137,6 +137,23 @@ async def test_lost_file_of_changes_is_written_again(installation: RunningInstal
     assert not await connects(installation, "visitor", key.seed)
 
 
+async def test_older_file_of_changes_that_is_put_back_gives_nobody_access(installation: RunningInstallation) -> None:
+    file, key = installation.home.principal_changes, Key(generate_seed())
+    async with await installation.client("alice") as alice:
+        await changed(alice, "add", "guest", kind="agent", acts_for="alice", key=key.public)
+        older = file.read_bytes()
+        await changed(alice, "disable", "guest")
+    present = file.read_bytes()
+    save(file, older)
+    await eventually(lambda: asyncio.sleep(0, file.read_bytes() == present))
+    assert not await connects(installation, "guest", key.seed)
+    await installation.stop()
+    save(file, older)
+    await installation.start()
+    assert file.read_bytes() == present
+    assert not await connects(installation, "guest", key.seed)
+
+
 async def test_token_of_an_earlier_release_is_bound_by_the_changes_of_the_journal(
     installation: RunningInstallation,
 ) -> None:

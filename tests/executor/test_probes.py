@@ -6,7 +6,10 @@ import pytest
 from tests.executor.agent_requests import heartbeat, serve_agent
 from tests.executor.conftest import World
 
+from writ_contracts import subjects
 from writ_contracts.decisions import RuleLimit
+from writ_contracts.requests import OperationQuery, OperationReply
+from writ_contracts.wire import decode, encode
 
 RESTART = {"parameters": {"service_name": "nginx", "timeout": 1}}
 
@@ -70,6 +73,22 @@ async def test_no_probe_takes_a_later_operations_effect_for_an_earlier_ones(
 
     await world.until(resolved)
     assert (await world.life(first.operation_id)).state == "unknown"
+
+
+async def test_view_of_an_unknown_operation_has_the_reason_of_the_latest_probe(world: World) -> None:
+    await world.executor(lease=5.0)
+    await serve_agent(world, "unknown", observed={"reason": "by its log apt began at noon and did not end"})
+    await heartbeat(world)
+    operation_id = await ended_unknown(world)
+
+    async def reason() -> str | None:
+        query = encode(OperationQuery(operation_id=operation_id))
+        reply = decode(
+            (await world.bus.request(subjects.query("alice", "operation"), query, timeout=5)).data, OperationReply
+        )
+        return reply.operation.message if reply.operation and "probe" in reply.operation.message else None
+
+    assert (await world.until(reason)).endswith("the latest probe: by its log apt began at noon and did not end")
 
 
 async def ended_unknown(world: World) -> str:

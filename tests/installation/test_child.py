@@ -59,7 +59,7 @@ async def test_child_that_is_ready_late_is_reported_and_then_counts_as_ready(tmp
     async with stand_in(tmp_path, show, "wait", slow_seconds=0.01) as child:
         go.unlink()
         lines.clear()
-        child._start_seconds = 0.01
+        child._slow_seconds = 0.01
         await killed(child)
     assert any("audit is not ready after 0.01 s" in words for words in lines)
     assert lines[-1] == "audit is ready again"

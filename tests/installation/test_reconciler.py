@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from writ_contracts.errors import ConfigError
+from writ_contracts.errors import ConfigError, Unreachable
 from writ_installation.provisioner.reconciler import APART, Reconciler, Rounds
 
 
@@ -55,6 +55,18 @@ async def test_a_failure_is_retried_without_a_change_and_another_one_is_reported
         await files.reconciler.round()
     assert files.reports == ["disk full", "read only", "applied"]
     assert files.attempts == [2, 2, 2]
+
+
+async def test_failure_that_quotes_another_end_of_a_log_is_not_reported_again() -> None:
+    files = _Files()
+    files.version = 2
+    for line in ("at 1", "at 2"):
+        files.fault = ExceptionGroup("", [Unreachable(f"an agent ended; the end of its log:\n  {line}")])
+        await files.reconciler.round()
+    assert len(files.reports) == 1
+    files.fault = ExceptionGroup("", [Unreachable("another agent ended; the end of its log:\n  at 2")])
+    await files.reconciler.round()
+    assert len(files.reports) == 2
 
 
 async def test_a_change_during_the_attempt_is_applied_in_the_next_round() -> None:

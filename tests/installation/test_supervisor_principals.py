@@ -12,8 +12,11 @@ from tests.installation.stand_in_installations import AGENT, WITHIN, Up, start, 
 from writ_bus.errors import Forbidden
 from writ_bus.port import Bus
 from writ_client.context import Context, open_bus
+from writ_contracts.catalogue.control import PrincipalManage
 from writ_contracts.errors import Conflict, Invalid
-from writ_documents import yaml_file
+from writ_contracts.installation.known_changes import KnownChanges, VerifiedChange
+from writ_contracts.wire import encode
+from writ_documents import atomic_files, yaml_file
 from writ_documents.atomic_files import DRAFT
 from writ_documents.readers import read_principals
 from writ_installation.administration.principals import add_principal, admitted
@@ -73,6 +76,25 @@ async def test_a_mistake_in_a_list_that_is_made_during_the_start_does_not_end_it
         await asyncio.wait_for(one.process.wait(), WITHIN)
 
 
+async def test_older_file_of_changes_is_written_again_before_the_services_start(tmp_path: Path) -> None:
+    async with up(tmp_path) as one:
+        home = one.home
+    present = home.principal_changes.read_bytes()
+    change = PrincipalManage(action="disable", principal_id="operator", replaces="x.0", timeout=30)
+    atomic_files.save(
+        home.principal_changes, encode(KnownChanges(changes=[VerifiedChange(operation_id="a" * 26, change=change)]))
+    )
+    one = await start(home, tmp_path / "again", {"WRIT_STANDIN_POLICY": "wait"})
+    try:
+        await one.until(lambda: home.principal_changes.read_bytes() == present)
+        assert "READY" not in one.printed
+        (home.run / "go").touch()
+        await one.until(lambda: "READY" in one.printed)
+    finally:
+        one.process.terminate()
+        await asyncio.wait_for(one.process.wait(), WITHIN)
+
+
 async def test_a_lost_file_of_changes_is_written_before_the_services_start(tmp_path: Path) -> None:
     one = await start(Home(tmp_path / "home"), tmp_path / "said", {"WRIT_STANDIN_POLICY": "wait"})
     try:
@@ -83,6 +105,37 @@ async def test_a_lost_file_of_changes_is_written_before_the_services_start(tmp_p
     finally:
         one.process.terminate()
         await asyncio.wait_for(one.process.wait(), WITHIN)
+
+
+DAMAGES = pytest.mark.parametrize("content", [b"", b'{"changes": ['], ids=["empty", "cut off"])
+
+
+@DAMAGES
+async def test_damaged_files_of_what_the_journal_has_are_written_again(tmp_path: Path, content: bytes) -> None:
+    async with up(tmp_path) as one:
+        changes, sessions = one.home.principal_changes, one.home.sessions
+        present = changes.read_bytes()
+        sessions.write_bytes(content)
+        changes.write_bytes(content)
+        await one.until(lambda: changes.exists() and changes.read_bytes() == present)
+        await one.until(lambda: one.report.problem == "" and not sessions.exists())
+        assert await admitted(one.home, "operator", one.home.key("principal-operator").seed)
+        assert one.printed.count("keeper.file_damaged") == 2
+
+
+@DAMAGES
+async def test_damaged_files_of_what_the_journal_has_do_not_keep_an_installation_from_starting(
+    tmp_path: Path, content: bytes
+) -> None:
+    async with up(tmp_path) as one:
+        home = one.home
+    present = home.principal_changes.read_bytes()
+    for file in (home.sessions, home.principal_changes):
+        file.write_bytes(content)
+    (tmp_path / "said").unlink()
+    async with up(tmp_path) as one:
+        assert home.principal_changes.read_bytes() == present
+        assert one.report.problem == ""
 
 
 async def test_a_lost_file_of_changes_is_written_again_once_the_journal_can_be_read(tmp_path: Path) -> None:

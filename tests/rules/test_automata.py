@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from writ_contracts.catalogue.grammar import FILE_PATTERN, IMAGE_PATTERN, UNIT_PATTERN
 from writ_rules.engine.clauses.patterns import pattern as compiled
-from writ_rules.values.automata import MOST_WORK, PatternComparisons, _common, shortest_common
+from writ_rules.values.automata import MOST_WORK, PatternComparisons, _common
 
 ATOMS = st.sampled_from(["a", "b", "-", "/", ".", "[a-c]", "[^a]", r"\d", r"\W", "[^\\s/]", "$", "^", "é"])
 EXPRESSIONS = st.recursive(
@@ -27,14 +27,14 @@ EXPRESSIONS = st.recursive(
 @given(EXPRESSIONS, EXPRESSIONS, st.text("ab-/.c1 \n é", max_size=6))
 def test_a_text_that_fits_both_is_never_shorter_than_claimed(grammar: str, expression: str, text: str) -> None:
     if re.search(grammar, text) and compiled(expression, deny=True).covers(text):
-        assert shortest_common(grammar, expression) <= len(text)
+        assert PatternComparisons().shortest(grammar, expression) <= len(text)
 
 
 def test_automata_find_that_no_text_fits() -> None:
-    assert shortest_common(UNIT_PATTERN, "[A-Z ]+!") == float("inf")
-    assert shortest_common(FILE_PATTERN, "srv/.*") == float("inf")
-    assert shortest_common(IMAGE_PATTERN, "registry.example/[a-z]+@sha256:[0-9a-f]{64}") < float("inf")
-    assert shortest_common(UNIT_PATTERN, "(?i)NGINX") == 0
+    assert PatternComparisons().shortest(UNIT_PATTERN, "[A-Z ]+!") == float("inf")
+    assert PatternComparisons().shortest(FILE_PATTERN, "srv/.*") == float("inf")
+    assert PatternComparisons().shortest(IMAGE_PATTERN, "registry.example/[a-z]+@sha256:[0-9a-f]{64}") < float("inf")
+    assert PatternComparisons().shortest(UNIT_PATTERN, "(?i)NGINX") == 0
 
 
 def test_patterns_of_one_file_are_compared_up_to_a_number() -> None:

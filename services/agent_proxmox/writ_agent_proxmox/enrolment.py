@@ -7,12 +7,10 @@ token on standard input.
 import hashlib
 import ssl
 import sys
-from collections.abc import Callable, Mapping
 
-import msgspec
-
+from writ_agent.json_answers import Answers, write_answer
 from writ_agent_proxmox.connection.credentials import parse_token
-from writ_contracts.errors import Unreachable, WritError
+from writ_contracts.errors import Unreachable
 
 SECONDS = 10.0
 
@@ -32,16 +30,12 @@ def read_token() -> dict[str, str]:
     return {"id": parse_token(sys.stdin.read(4096), "standard input").id}
 
 
-ANSWERS: Mapping[str, Callable[..., dict[str, str]]] = {"certificate": certificate, "read-token": read_token}
+ANSWERS: Answers = {"certificate": certificate, "read-token": read_token}
 
 
 def main() -> None:
-    """Write one answer; a refusal is an answer too."""
-    try:
-        answer = ANSWERS[sys.argv[1]](*sys.argv[2:])
-    except WritError as error:
-        answer = {"code": error.code, "error": str(error)}
-    sys.stdout.write(msgspec.json.encode(answer).decode() + "\n")
+    """Write one answer to standard output."""
+    write_answer(ANSWERS, sys.argv[1:])
 
 
 if __name__ == "__main__":

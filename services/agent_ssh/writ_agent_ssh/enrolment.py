@@ -8,16 +8,16 @@ the address of an alias of ssh_config(5). `leftovers`: traces of Writ on a host,
 
 import asyncio
 import sys
-from collections.abc import Callable, Mapping
 
 import asyncssh
 import msgspec
 
+from writ_agent.json_answers import Answers, write_answer
 from writ_agent_ssh.connection import algorithms
 from writ_agent_ssh.connection.link import tell_why, translated
 from writ_agent_ssh.leftovers import CleaningRequest, read_or_remove
 from writ_agent_ssh.startup import sudo
-from writ_contracts.errors import Invalid, Unreachable, WritError
+from writ_contracts.errors import Invalid, Unreachable
 from writ_contracts.host_addresses import host_and_port
 
 SECONDS = 10.0
@@ -113,7 +113,7 @@ def _sudoers(user: str) -> dict[str, str]:
     return {"rule": sudo.rule(user)}
 
 
-ANSWERS: Mapping[str, Callable[..., dict[str, str]]] = {
+ANSWERS: Answers = {
     "host-key": _host_key,
     "new-key": _new_key,
     "read-key": _read_key,
@@ -126,12 +126,8 @@ ANSWERS: Mapping[str, Callable[..., dict[str, str]]] = {
 
 
 def main() -> None:
-    """Write one answer to standard output; a refusal is an answer too."""
-    try:
-        reply = ANSWERS[sys.argv[1]](*sys.argv[2:])
-    except WritError as error:
-        reply = {"code": error.code, "error": str(error)}
-    sys.stdout.write(msgspec.json.encode(reply).decode() + "\n")
+    """Write one answer to standard output."""
+    write_answer(ANSWERS, sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -262,6 +262,7 @@ def _queries(
             base.policy.problem,
         ),
         base.host_lacks,
+        steps.host_reads.undecided,
         base.recorder.clock,
     )
 

@@ -37,7 +37,7 @@ def known_changes(home: Home) -> KnownChanges:
     try:
         return read_principal_changes(home.principal_changes)
     except ConfigError as error:
-        raise ConfigError(f"{error}; `writ up` creates it again if it is missing") from error
+        raise ConfigError(f"{error}; `writ up` writes it again") from error
 
 
 def keep_changes(home: Home, known: KnownChanges) -> None:

@@ -13,6 +13,7 @@ from writ_contracts.catalogue.sessions import SESSION_OPEN
 from writ_contracts.errors import ConfigError, Invalid
 from writ_contracts.history.copied_control_events import CARRIED_FROM
 from writ_contracts.history.records import Record
+from writ_contracts.installation.known_changes import KnownChanges
 from writ_contracts.installation.restore_marker import JOURNAL_RESTORED
 from writ_contracts.inventory import Principal
 from writ_contracts.journal import ControlEvent
@@ -44,7 +45,19 @@ def known_sessions(home: Home) -> KnownSessions:
     except FileNotFoundError:
         return KnownSessions()
     except (OSError, msgspec.DecodeError) as error:
-        raise ConfigError(f"{home.sessions}: {error}; `writ up` creates it again if it is missing") from error
+        raise ConfigError(f"{home.sessions}: {error}; `writ up` writes it again") from error
+
+
+def discard_damaged(home: Home) -> None:
+    """Delete a damaged file of changes or sessions: the journal has its content, and a lost file is written again."""
+    for path, kind in ((home.principal_changes, KnownChanges), (home.sessions, KnownSessions)):
+        try:
+            msgspec.json.decode(path.read_bytes(), type=kind)
+        except FileNotFoundError:
+            continue
+        except msgspec.DecodeError as error:
+            _log.warning("keeper.file_damaged", path=str(path), error=str(error), effect="it is written again")
+            path.unlink()
 
 
 def keep_sessions(home: Home, known: KnownSessions) -> None:

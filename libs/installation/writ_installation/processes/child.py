@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
+from math import inf
 from pathlib import Path
 from typing import IO
 
@@ -31,6 +32,7 @@ STEADY_SECONDS = 30.0
 """After this time a death counts as the first one, and the backoff starts again."""
 LARGEST_LOG = 16 << 20
 POLL_SECONDS = 0.05
+LOG_FOLLOWS = "; the end of"
 
 ShowLine = Callable[[str], None]
 
@@ -105,10 +107,19 @@ class Child:
 
     async def start(self) -> None:
         """Start it; return when it is ready. Raises Unreachable with the end of its log if it ended, or is not ready
-        after `start_seconds`, and ConfigError where it ended for a mistake in its files or variables.
+        after `start_seconds` (then it is awaited further, until `stop`), and ConfigError where it ended for a mistake
+        in its files or variables.
         """
         await self._spawn()
-        await self._ready()
+        try:
+            await self._ready(self._start_seconds)
+        except Unreachable:
+            if self.pid is not None:
+                self._watch()
+            raise
+        self._watch()
+
+    def _watch(self) -> None:
         self._watcher = tasks.keep(f"keep {self.name}", self._keep_running)
 
     async def stop(self) -> None:
@@ -143,13 +154,13 @@ class Child:
             environ = {**passed_on(self._environ), **self.service.env, **bytecode.environ()}
             self._process = await start_process(self.service.argv, environ, output)
 
-    async def _ready(self) -> None:
+    async def _ready(self, within: float = inf) -> None:
         began, reported_after = time.monotonic(), self._slow_seconds
         while not (readiness := await probe(self.run_file, self.pid)).ready:
             if self.pid is None:
                 raise self._ended_at_start()
-            if (waited := time.monotonic() - began) > self._start_seconds:
-                raise Unreachable(f"{self._not_ready(self._start_seconds, readiness)}{self._last_words()}")
+            if (waited := time.monotonic() - began) > within:
+                raise Unreachable(f"{self._not_ready(within, readiness)}{self._last_words()}")
             if waited > reported_after:
                 self._show(f"{self._not_ready(reported_after, readiness)}: still waiting (log: {self.log})")
                 reported_after *= 2
@@ -169,6 +180,7 @@ class Child:
     async def _keep_running(self) -> None:
         pause = FIRST_PAUSE
         while self._process is not None:
+            await self._late()
             began = time.monotonic()
             await self._process.wait()
             pause = FIRST_PAUSE if time.monotonic() - began > STEADY_SECONDS else pause
@@ -185,10 +197,13 @@ class Child:
             await self._spawn()
         except OSError as error:
             self._show(str(error))
-        while self.pid is not None and self.state != "ready":  # a slow one is reported, and still awaited
+
+    async def _late(self) -> None:
+        """Wait for it while it runs, if it is not ready yet. A slow one is reported."""
+        while self.pid is not None and self.state != "ready":
             try:
                 await self._ready()
-                self._show(f"{self.name} is ready again")
+                self._show(f"{self.name} is ready{' again' if self.restarts else ''}")
             except (ConfigError, Unreachable) as error:
                 self._show(str(error))
 
@@ -230,4 +245,4 @@ def quoted(log: Path, lines: int = 5, *, since: int = 0) -> str:
         return ""
     text = written[since if since <= len(written) else 0 :][-8192:].decode(errors="replace")
     last = [line.strip()[:500] for line in text.splitlines() if line.strip()][-lines:]
-    return "".join([f"; the end of {log}:", *(f"\n  {line}" for line in last)]) if last else ""
+    return "".join([f"{LOG_FOLLOWS} {log}:", *(f"\n  {line}" for line in last)]) if last else ""

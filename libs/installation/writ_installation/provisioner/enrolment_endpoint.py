@@ -73,12 +73,11 @@ class EnrolmentEndpoint:
             tasks.keep("idle sessions", partial(self._end_idle_sessions, url, bus)),
         ]
 
-    async def keep_changes(self, url: str) -> None:
-        """Write the changes of principals again if their file is lost: NATS would admit disabled ones. Raises as
+    async def restore_files(self, url: str) -> None:
+        """Write changes of principals and sessions again where their files are not those of the journal. Raises as
         `open`.
         """
-        if not self._home.principal_changes.exists():
-            await self._changes.read(url)
+        await self._changes.restore_files(url)
 
     async def _end_idle_sessions(self, url: str, bus: Bus) -> None:
         while True:

@@ -17,12 +17,19 @@ from writ_contracts.registry import channel
 from writ_contracts.wire import decode
 from writ_installation.files.home import Home
 from writ_installation.files.principal_changes import keep_changes, known_changes, taken_in
-from writ_installation.files.sessions import KnownSessions, SessionRecord, keep_sessions, known_sessions
+from writ_installation.files.sessions import (
+    KnownSessions,
+    SessionRecord,
+    discard_damaged,
+    keep_sessions,
+    known_sessions,
+)
 from writ_installation.provisioner.reconciler import Rounds
 from writ_installation.provisioner.reply_frame import provisioner_handler
 from writ_installation.server_access.server_options import options_of
 from writ_installation.server_access.server_tls import client_tls
 from writ_runtime.endpoint_frame import Observe
+from writ_runtime.files.watched_file import Stamp, stamp
 from writ_trust.sessions import Session
 
 LARGEST = 4096
@@ -34,11 +41,14 @@ class PrincipalChangeEndpoint:
 
     def __init__(self, home: Home, rounds: Rounds, environ: Mapping[str, str], observe: Observe) -> None:
         self._home = home
+        discard_damaged(home)
         self._observe = observe
         self._rounds = rounds
         self._environ = environ
         self._url = ""
         self._sessions = SessionRecord(known_sessions(home).sessions)
+        self._kept: list[Stamp | None] = []
+        """Both files as they were when they last equalled the journal; empty before the first read."""
         self._reading = asyncio.Lock()
         self._requested_rounds: deque[tuple[int, int]] = deque(maxlen=MOST_REQUESTS)
         """The control events that were read by a request's time, each with the round that applies them."""
@@ -49,17 +59,32 @@ class PrincipalChangeEndpoint:
         async with self._reading:
             await self._read(url)
 
+    async def restore_files(self, url: str) -> None:
+        """Write the files again if they are lost or damaged, or may not be those that were written last: by older ones
+        NATS would admit those who have lost their access since. Raises as `read`.
+        """
+        discard_damaged(self._home)
+        if not self._has_files():
+            await self.read(url)
+
+    def _has_files(self) -> bool:
+        return self._home.principal_changes.exists() and self._kept == self._stamps()
+
+    def _stamps(self) -> list[Stamp | None]:
+        return [stamp(self._home.principal_changes), stamp(self._home.sessions)]
+
     async def _read(self, url: str) -> None:
         bus = await connect(options_of(self._home, "bootstrap", url, client_tls(self._home, self._environ)))
         try:
             events = await bus.journal.read(subjects.CONTROL, after=max(self._sessions.sequence - 1, 0))
-            if self._sessions.continues(events) and self._home.principal_changes.exists():
+            if self._sessions.continues(events) and self._has_files():
                 self._sessions.take_in(events, self._home.policy_keys(), self._home.installation)
             else:
                 self._take_in_all(await bus.journal.read(subjects.CONTROL))
         finally:
             await bus.drain(1.0)
         self._keep_sessions()
+        self._kept = self._stamps()
 
     def _take_in_all(self, records: Sequence[Record]) -> None:
         known, keys, installation = known_changes(self._home), self._home.policy_keys(), self._home.installation

@@ -125,7 +125,7 @@ class Provisioner:
         files = self._files().files
         self._warning = await asyncio.to_thread(renew, self._home, time.time())
         if self.settled.is_set():  # until then the servers may wait for their files
-            await self._enrolment_endpoint.keep_changes(self._url)
+            await self._enrolment_endpoint.restore_files(self._url)
         if _write(self._home):
             self._written, self._reload_due = time.monotonic(), True
         if self._reload_due:

@@ -10,6 +10,7 @@ from contextlib import suppress
 
 from writ_bus.errors import BusError
 from writ_contracts.errors import ConfigError, Unreachable
+from writ_installation.processes.child import LOG_FOLLOWS
 
 RETRIED = (BusError, ConfigError, Unreachable, OSError, ExceptionGroup)
 """Failures of the files, the server or a process. Any other error is a defect and ends the loop."""
@@ -69,7 +70,7 @@ class Reconciler:
     ) -> None:
         """`files`: a value that changes with the files; `applied`: its value when they were applied last.
 
-        `report` gets each success as None, and each failure unless the one before had the same text.
+        `report` gets each success as None, and each failure unless the one before was the same.
         """
         self._rounds = rounds
         self._files = files
@@ -104,7 +105,7 @@ class Reconciler:
         self._rounds.done(number)
 
     def _fail(self, error: Exception) -> None:
-        text = repr(error)
+        text = _without_logs(error)
         if text != self._failure:
             self._failure = text
             self._report(error)
@@ -115,6 +116,13 @@ def failure_text(failure: Exception) -> str:
     if isinstance(failure, ConfigError):
         return f"no change was applied, since a file has an error: {failure}"
     return f"a change could not be applied, trying again: {_reason(failure)}"
+
+
+def _without_logs(error: Exception) -> str:
+    """Return the text of the error without the ends of logs in it, which differ from one attempt to the next."""
+    if isinstance(error, ExceptionGroup):
+        return " ".join(map(_without_logs, error.exceptions))
+    return repr(error).partition(LOG_FOLLOWS)[0]
 
 
 def _reason(error: Exception) -> str:

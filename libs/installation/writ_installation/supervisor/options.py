@@ -28,7 +28,7 @@ class SupervisorOptions(Struct, frozen=True, kw_only=True):
     verbose: bool = False
     check_seconds: float = CHECK_SECONDS
     start_seconds: float = START_SECONDS
-    """Of `writ up` itself: a process that is added later is tried again after `slow_seconds`."""
+    """Of `writ up` itself. A process that is added later holds up other changes for `slow_seconds`, and is awaited."""
     slow_seconds: float = SLOW_SECONDS
     stop_seconds: float | None = None
     """Instead of the time of each service."""

@@ -38,6 +38,7 @@ from writ_installation.provisioner.reconciler import LOOK_SECONDS, Reconciler, R
 from writ_installation.server_access.server_address import LOOPBACK, ServerAddress
 from writ_installation.server_access.server_tls import client_tls, tls_state
 from writ_installation.server_access.start_tls import set_up_for_start
+from writ_installation.supervisor.added_processes import start_each
 from writ_installation.supervisor.admission import keep_admitted
 from writ_installation.supervisor.companion_task import companion_task, unless
 from writ_installation.supervisor.foreign_services import refuse_services_of_others
@@ -78,8 +79,7 @@ class Supervisor:
         self._health_ports = HealthPorts(options.health_port, environ, show)
         self._began = time.time()
         self._reported: InstallationReport | None = None
-        self._unwritten, self._keys = "", KeyDigests()
-        self._server_checked = 0.0
+        self._unwritten, self._keys, self._server_checked = "", KeyDigests(), 0.0
         self._taken_in: list[object] = []
         self.readiness: dict[str, Readiness] = {}
 
@@ -160,13 +160,13 @@ class Supervisor:
         try:
             pools = {agent.pool for agent in read_agents(self._home.agents).agents}
             await make_streams(self._home, server.url, sorted(pools), client_tls(self._home, self._environ))
-            await self._enrolment_endpoint.keep_changes(server.url)
+            await self._enrolment_endpoint.restore_files(server.url)
         except BusError as error:
             raise Unreachable(hint(error, server)) from error
         expected = services.core(self._table, self._home, server.url, self._options.replicas, self._environ, server.log)
         expected += self._agents(server, self._pools_here())
         async with self._admission(server, admitted):
-            await self._start_children(expected, self._options.start_seconds)
+            await self._start_children(expected)
         try:
             await self._open(server)
         except (ConfigError, Unreachable) as error:  # of an edit during the start, say: the first round tries again
@@ -179,32 +179,33 @@ class Supervisor:
             raise Unreachable(hint(error, server)) from error
         bind_tokens(self._home.gateway_tokens, principals_of(self._home))  # not before changes were read
 
-    async def _start_children(self, expected: list[services.ServiceProcess], within: float) -> None:
+    async def _start_children(self, expected: list[services.ServiceProcess]) -> None:
         installed_distributions.require(service.argv for service in expected)
-        started = [self._child(self._health_ports.given_to(service), within) for service in expected]
-        self._children += started
-        try:
-            async with asyncio.TaskGroup() as group:
-                for child in started:
-                    group.create_task(self._start_child(child))
-        except BaseException:
-            await self._stop_children(started)
-            raise
+        async with asyncio.TaskGroup() as group:
+            for child in self._new_children(expected, self._options.start_seconds):
+                group.create_task(self._start_child(child))
+
+    async def _add_children(self, added: list[services.ServiceProcess]) -> None:
+        children = self._new_children(added, self._options.slow_seconds)
+        await start_each(children, self._start_child, self._stop_children)
+
+    def _new_children(self, wanted: list[services.ServiceProcess], within: float) -> list[Child]:
+        self._children += (made := [self._child(self._health_ports.given_to(one), within) for one in wanted])
+        return made
 
     async def _stop_children(self, children: list[Child]) -> None:
         await asyncio.gather(*(child.stop() for child in children))
         self._children = [child for child in self._children if child not in children]
 
     def _child(self, service: services.ServiceProcess, within: float | None = None) -> Child:
-        slow, stop = self._options.slow_seconds, self._options.stop_seconds or service.stop_seconds
         return Child(
             service,
             self._home,
             self._environ,
             self._show,
-            start_seconds=slow if within is None else within,
-            slow_seconds=slow,
-            stop_seconds=stop,
+            start_seconds=self._options.start_seconds if within is None else within,
+            slow_seconds=self._options.slow_seconds,
+            stop_seconds=self._options.stop_seconds or service.stop_seconds,
         )
 
     async def _start_child(self, child: Child) -> None:
@@ -274,7 +275,7 @@ class Supervisor:
         return companion_task(keep_admitted(partial(self._admit, server), self._files, LOOK_SECONDS, admitted))
 
     async def _admit(self, server: Server) -> bool:
-        await self._enrolment_endpoint.keep_changes(server.url)
+        await self._enrolment_endpoint.restore_files(server.url)
         return await server.adapt()
 
     async def _adapt_processes(self, server: Server, known: set[str]) -> None:
@@ -289,8 +290,7 @@ class Supervisor:
             self._show(f"{child.name} is no longer needed: stopping it")
         await self._stop_children(gone)
         running = {child.name for child in self._children}
-        missing = [service for name, service in expected.items() if name not in running]
-        await self._start_children(missing, self._options.slow_seconds)
+        await self._add_children([service for name, service in expected.items() if name not in running])
         core = services.core(self._table, self._home, server.url, self._options.replicas, self._environ, server.log)
         await self._replace_keys({service.name: service for service in [*core, *expected.values()]})
 

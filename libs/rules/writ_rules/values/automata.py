@@ -51,7 +51,9 @@ class PatternComparisons:
         self._known: dict[tuple[str, str], float] = {}
 
     def shortest(self, grammar: str, pattern: str) -> float:
-        """Return `shortest_common`, or 0 after too many comparisons."""
+        """Return a length that each text has at least that `grammar` is found in and that `pattern` covers as a whole;
+        infinity where there is no such text, 0 where nothing is known, or after too many comparisons.
+        """
         if (grammar, pattern) not in self._known:
             self._left -= 1
             self._known[grammar, pattern] = self._compared(grammar, pattern)
@@ -79,13 +81,6 @@ class PatternComparisons:
         shortest, work = _common(grammar, pattern)
         self._work -= work
         return shortest
-
-
-def shortest_common(grammar: str, pattern: str) -> float:
-    """Return a length that each text has at least that `grammar` is found in and that `pattern` covers as a whole;
-    infinity where there is no such text, 0 where nothing is known.
-    """
-    return _common(grammar, pattern)[0]
 
 
 def _common(grammar: str, pattern: str) -> tuple[float, int]:

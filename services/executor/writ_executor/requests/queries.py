@@ -16,7 +16,7 @@ from writ_contracts.errors import Denied, Full, Invalid, Untrusted
 from writ_contracts.history.audit import JournalQuery, JournalReply
 from writ_contracts.history.views import latest, view
 from writ_contracts.ids import encode_id
-from writ_contracts.life import Life
+from writ_contracts.life import Life, State
 from writ_contracts.operations import Catalogue
 from writ_contracts.people.previews import PreviewQuery, PreviewReply
 from writ_contracts.requests import (
@@ -73,9 +73,12 @@ class QueryEndpoint:
         generations: Generations,
         waiting: WaitingReasons,
         lacks: HostLacks,
+        undecided: Callable[[str], str],
         clock: Callable[[], float],
     ) -> None:
-        """`buckets` limits the queries of one principal. `clock`: the journal server's time."""
+        """`buckets` limits the queries of one principal. `undecided`: why a probe did not find an operation's outcome.
+        `clock`: the journal server's time.
+        """
         self._catalogue = catalogue
         self._index = index
         self._lives = lives
@@ -89,6 +92,7 @@ class QueryEndpoint:
         self._generations = generations
         self._waiting = waiting
         self._lacks = lacks
+        self._undecided = undecided
         self._clock = clock
 
     async def operation(self, message: Message) -> OperationReply:
@@ -107,7 +111,11 @@ class QueryEndpoint:
 
     def _view(self, life: Life) -> OperationView | None:
         shown = view(life, latest(life))
-        return None if shown is None else structs.replace(shown, waiting=self._waiting.of(life))
+        if shown is None:
+            return None
+        if life.state is State.UNKNOWN and (reason := self._undecided(shown.operation_id)):
+            shown = structs.replace(shown, message=f"{shown.message}; the latest probe: {reason}".removeprefix("; "))
+        return structs.replace(shown, waiting=self._waiting.of(life))
 
     async def result(self, message: Message) -> ResultReply:
         """Return the full output if it is still kept, else the public part."""

@@ -35,6 +35,7 @@ from writ_trust.statements import digest, read
 
 READ_GRANT_SECONDS = 60.0
 REPLY_SECONDS = 35.0
+MOST_REASONS, LONGEST_REASON = 1_000, 500
 
 
 class TakenPreview(Struct, frozen=True):
@@ -72,6 +73,8 @@ class HostReadRequests:
         self._statements = statements
         self._replies = replies
         self._previewing: set[str] = set()
+        self._undecided: dict[str, str] = {}
+        """Why the latest probe of an operation did not find its outcome."""
 
     async def preview(self, life: AcceptedLife) -> None:
         """End a dry run: `previewed` with the expected changes on the present target, or `failed` with the reason."""
@@ -131,12 +134,24 @@ class HostReadRequests:
         await self._replies.check_any(life, sent, message)
         reply = _result(message)
         await self._check_finding(life, sent, reply)
+        self._keep_reason(life.requested.operation_id, reply)
         if not await shows_its_effect():
             return
         if reply.verdict == "took_effect":
             await self._settle(life, "succeeded", "the probe found its effect", reply)
         elif reply.verdict == "no_effect" and life.state is State.UNKNOWN:
             await self._settle(life, "failed", "the probe found no effect and no running process of it", reply)
+
+    def _keep_reason(self, operation_id: str, reply: ReadReply) -> None:
+        self._undecided.pop(operation_id, None)
+        if reply.verdict == "unknown" and (reason := str(reply.observed.get("reason", ""))):
+            self._undecided[operation_id] = reason[:LONGEST_REASON]
+            if len(self._undecided) > MOST_REASONS:
+                del self._undecided[next(iter(self._undecided))]
+
+    def undecided(self, operation_id: str) -> str:
+        """Return why the latest probe by this replica did not find the operation's outcome, if it found none."""
+        return self._undecided.get(operation_id, "")
 
     async def _check_finding(self, life: GrantedLife, sent: bytes, reply: ReadReply) -> None:
         """Check the signed finding. Raises Untrusted."""
