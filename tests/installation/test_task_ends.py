@@ -53,7 +53,7 @@ async def test_child_is_kept_after_a_defect_of_its_watcher(tmp_path: Path, monke
     async def kept_again() -> bool:
         return calls() == 2
 
-    async with stand_in(tmp_path, messages) as child:
+    async with stand_in(tmp_path, messages.append) as child:
         await eventually(kept_again)
         await killed(child)
     assert tasks.take_ended() == {"keep audit": 1}
