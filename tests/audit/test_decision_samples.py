@@ -1,6 +1,7 @@
 """Samples of recorded decisions, as audit takes them."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,9 +15,10 @@ from tests.policy.publishing import publishable
 from tests.policy.replica import Asking
 from tests.policy.second_decisions import recorded
 
-from writ_audit import decision_samples
+from writ_audit import decision_samples, file_copies
 from writ_audit.config import AuditConfig
 from writ_audit.decision_samples import AFTER, FILE, MOST_WAITING, CheckedVerdicts, DecisionSamples
+from writ_audit.file_copies import FOLDER
 from writ_audit.index import AuditIndex, IndexPosition
 from writ_audit.projection import project
 from writ_bus.port import Bus
@@ -37,6 +39,7 @@ Counted = asyncio.Queue[str]
 @pytest.fixture(autouse=True)
 def frequent_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decision_samples, "CHECK_EVERY", 0.05)
+    monkeypatch.setattr(file_copies, "LOOK_EVERY", 0.05)
     monkeypatch.setattr(decision_samples, "STORE_EVERY", 0.0)
 
 
@@ -70,13 +73,14 @@ async def sampling(
         lambda: asking.clock.now + age,
         index,
     )
-    running = asyncio.create_task(samples.run())
+    running = [asyncio.create_task(work) for work in (samples.keep_copies(), samples.run())]
     try:
         async with asyncio.timeout(20):
             yield samples, counted
     finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
         index.close()
 
 
@@ -108,6 +112,28 @@ async def test_a_record_from_before_the_clock_of_nats_was_set_back_holds_up_no_c
         async with sampling(asking, tmp_path, age=-3_600.0) as (samples, counted):
             samples.offer(record)
             assert await counted.get() == "open"
+
+
+async def test_files_that_change_while_a_large_policy_is_compiled_cause_no_alarm(tmp_path: Path) -> None:
+    """The first decision waits for its policy, while principals come and go and are decided on."""
+    async with publishable(tmp_path) as asking:
+        versions = Held(asking.bus.policies)
+        first = asking.subject()
+        record = await recorded(asking, first, await asking.decision(first))
+        listed, key = asking.files.path("principals").read_text(), asking.files.keys["stranger"].public
+        async with sampling(asking, tmp_path, policies=versions) as (samples, counted):
+            samples.offer(record)
+            await versions.reached.wait()
+            for name in ("carol", "dave"):
+                asking.files.write("principals", f"{listed}\n- {{id: {name}, kind: human, key: {key}}}\n")
+                about = structs.replace(asking.subject(principal=name), key=key)
+                decision = await asking.decision(about)
+                assert decision.effect == "allow"
+                samples.offer(await recorded(asking, about, decision))
+                await copies_of(asking, tmp_path, "principals")
+            versions.go_on.set()
+            assert [await counted.get() for _ in range(3)] == ["same"] * 3
+        assert await findings(asking) == []
 
 
 async def forged_rejection(asking: Asking) -> Record:
@@ -258,6 +284,30 @@ async def reached(folder: Path, sequence: int | None) -> None:
         return position(folder) == (None if sequence is None else CheckedVerdicts(sequence))
 
     await eventually(is_stored, what=f"the position {sequence}")
+
+
+async def copies_of(asking: Asking, folder: Path, name: str) -> None:
+    """Wait until there is a copy of the file as it is."""
+    data = asking.files.path(name).read_bytes()
+    copy = folder / "audit" / FOLDER / f"{name}-{hashlib.sha256(data).hexdigest()}.yaml"
+
+    async def is_kept() -> bool:
+        return copy.exists()
+
+    await eventually(is_kept, what=f"the copy {copy.name}")
+
+
+class Held:
+    """Holds the first reading of versions until it may go on."""
+
+    def __init__(self, policies: Any) -> None:
+        self._policies = policies
+        self.reached, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def read(self, *arguments: Any, **more: Any) -> Any:
+        self.reached.set()
+        await self.go_on.wait()
+        return await self._policies.read(*arguments, **more)
 
 
 class Interrupted:

@@ -11,6 +11,7 @@ from msgspec import structs
 from tests.audit.replica import replica
 from tests.audit.test_notifications import STAMP, WAITING, Receiver, configured, control, exists, record
 
+from writ_audit.notifications.delivery import DeliveryPosition
 from writ_audit.notifications.limits import (
     ALL_BURST,
     FIRST_BURST,
@@ -25,6 +26,7 @@ from writ_contracts import journal, subjects
 from writ_contracts.agents import SecurityKind
 from writ_contracts.notifications import Notification
 from writ_contracts.wire import encode
+from writ_runtime.files.state_file import StateFile
 from writ_testing.eventually import eventually
 from writ_testing.memory.broker import Broker
 from writ_testing.memory.bus import MemoryBus
@@ -149,3 +151,19 @@ async def test_stop_does_not_wait_for_security_events_before_it(tmp_path: Path, 
         await eventually(is_notified, within=20)
         assert await audit.checks()["notifications"]() == "ops: HTTP 503"
     assert set(titles(inbox)) == {"stop_set by alice"}
+
+
+async def test_security_events_during_an_upgrade_are_notified(tmp_path: Path, inbox: Receiver) -> None:
+    """The release before had one position for all kinds."""
+    bus, state = MemoryBus(Broker()), tmp_path / "state"
+    state.mkdir()
+    await raise_alarm(bus, 1, "forged_claim", "seen")
+    StateFile(state / "notifications-ops.json", DeliveryPosition).write(DeliveryPosition(sequence=1))
+    await raise_alarm(bus, 2, "forged_receipt", "thief")
+
+    async def is_notified() -> bool:
+        return bool(inbox.received)
+
+    async with replica(bus, state, notifications=configured(tmp_path, inbox.url)):
+        await eventually(is_notified, within=20)
+    assert titles(inbox) == Counter(["security: forged_receipt"])

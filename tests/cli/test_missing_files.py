@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 from tests.cli.commands import Command
 
+from writ_cli.context import connecting
 from writ_cli.main import cli
 from writ_installation.files.create import create_installation
 from writ_installation.files.home import Home
@@ -60,6 +62,43 @@ def test_lost_key_of_a_principal_leads_to_the_command_that_makes_a_new_one(tmp_p
     assert (done.exit_code, done.stderr) == (2, f"{missing}; {again}\n")
     named = CliRunner(env={**environ, "WRIT_KEY_FILE": str(lost)}).invoke(cli, ["op", "list", "--as", "operator"])
     assert (named.exit_code, named.stderr) == (2, f"{missing}\n")
+
+
+def test_lost_key_of_the_operator_is_named_where_no_principal_is(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    create_installation(home)
+    lost = home.seed_file("principal-operator")
+    lost.unlink()
+    environ = {"WRIT_HOME": str(home.root), "NATS_URL": "nats://127.0.0.1:1"}
+    done = CliRunner(env=environ).invoke(cli, ["op", "list"])
+    missing = f"the key of operator is missing, {lost}: if it is lost, `writ principal rotate operator` makes a new one"
+    expected = f"writ: which principal? name one with --as or WRIT_PRINCIPAL; {missing}\n"
+    assert (done.exit_code, done.stderr) == (2, expected)
+
+
+@pytest.mark.parametrize(
+    ("url", "other"),
+    [
+        ("nats://127.0.0.1:1", True),
+        ("nats://127.0.0.2:4222", True),
+        ("nats://localhost:4222", False),
+        ("tls://127.0.0.1", False),
+    ],
+)
+def test_missing_key_for_the_server_of_another_installation_is_not_called_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, *, other: bool
+) -> None:
+    home, own = Home(tmp_path / "home"), "nats://127.0.0.1:4222"
+    create_installation(home)
+    lost = home.seed_file("principal-operator")
+    lost.unlink()
+    monkeypatch.setattr(connecting, "running_url", lambda _: own)
+    monkeypatch.setattr(connecting, "public_url", lambda _: own)
+    environ = {"WRIT_HOME": str(home.root), "NATS_URL": url}
+    done = CliRunner(env=environ).invoke(cli, ["op", "list", "--as", "operator"])
+    assert done.exit_code == 2
+    told = f"NATS_URL names a server that is not that of {home.root}, which is at {own}: unset it"
+    assert (told in done.stderr, "principal rotate" in done.stderr) == (other, not other)
 
 
 def test_file_of_another_kind_is_said_to_be_no_backup_or_archive(tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 """Maintenance windows: once, daily, weekly, monthly, by the wall clock of their zone, both changes of it included."""
 
+import re
 from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from tests.rules.asking import World, policy, rule
+from tests.rules.asking import CATALOGUE, World, file_of, policy, rule
 
+from writ_rules.engine.compile import compile_policy
 from writ_rules.engine.policy_file.format import MaintenanceWindow
 from writ_rules.engine.policy_file.maintenance import maintenance
 
@@ -142,3 +144,33 @@ def test_a_deny_may_hold_in_a_window_alone() -> None:
         ["frozen"],
         ["updates"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("keys", "key", "found"),
+    [
+        (
+            {"recurrence": "daily", "day_of_month": 4},
+            "day_of_month",
+            "warning: .* daily window .* day 4 of a month alone:",
+        ),
+        ({"recurrence": "daily", "day_of_month": 4, "days_of_week": [1]}, "day_of_month", "warning: .*is its weekday:"),
+        (
+            {"recurrence": "weekly", "day_of_month": 4},
+            "day_of_month",
+            "warning: .* alone, and only if that is its weekday:",
+        ),
+        ({"recurrence": "daily", "days_of_week": []}, "days_of_week", "lint: .*never opens: .* for each day$"),
+        ({"recurrence": "weekly", "days_of_week": []}, "days_of_week", "lint: .* for the weekday of its start$"),
+        ({"recurrence": "monthly", "days_of_week": [None]}, "days_of_week", "lint: .* for any weekday$"),
+    ],
+)
+@pytest.mark.parametrize("named", [True, False])
+def test_lint_reports_days_on_which_a_repeated_window_opens_seldom_or_never(
+    keys: dict[str, Any], key: str, found: str, *, named: bool
+) -> None:
+    shown = window("2026-01-04T02:00", "2026-01-04T04:00", **keys)
+    file = file_of(global_policies=[ONLY], maintenance_windows={"w": shown} if named else [{"name": "w", **shown}])
+    _, [finding] = compile_policy(file, CATALOGUE)
+    assert finding.keys == ("policies", "maintenance_windows", "w" if named else 0, key)
+    assert re.match(found, f"{finding.severity}: {finding.message}")

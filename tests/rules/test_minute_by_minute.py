@@ -7,7 +7,7 @@ southern hemisphere), one at midnight (there, too).
 
 from datetime import UTC, date, datetime, timedelta
 from random import Random
-from typing import Literal
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -138,3 +138,37 @@ def test_next_opening_of_a_window_is_when_it_opens(zone: str, change: date) -> N
                 if opening is not None and not is_open[number]:
                     assert reported is not None, (seed, made)
                     assert reported.timestamp() == walked[opening][0], (seed, str(made), walked[number][1], reported)
+
+
+@pytest.mark.parametrize(
+    ("zone", "change"),
+    [
+        ("Europe/Berlin", date(2026, 10, 25)),
+        ("Europe/Berlin", date(2026, 3, 29)),
+        ("America/Havana", date(2026, 11, 1)),  # back to midnight
+        ("America/Havana", date(2026, 3, 8)),
+        ("Asia/Beirut", date(2026, 10, 24)),  # from midnight back into the day before
+        ("America/St_Johns", date(2006, 10, 28)),  # after midnight back into the day before
+        ("Australia/Lord_Howe", date(2026, 4, 5)),
+    ],
+)
+@pytest.mark.parametrize(
+    ("start", "length"), [("23:30", 20), ("00:30", 60), ("02:15", 30), ("01:30", 60), ("22:00", 255)]
+)
+def test_opening_and_end_of_a_window_are_told_right_in_a_repeated_hour(
+    zone: str, change: date, start: str, length: int
+) -> None:
+    first = at(change, start) - 7 * DAY
+    day = change.isoweekday()
+    keys: dict[str, Any] = {"timezone": zone, "days_of_week": [day]}
+    end = first + length * MINUTE
+    weekly = MaintenanceWindow(start_time=first.isoformat(), end_time=end.isoformat(), recurrence="weekly", **keys)
+    walked = walk(zone, change + DAY, days=2)
+    for made in (window(WindowEntry(start_time=start, end_time=f"{end:%H:%M}", **keys)), maintenance("m", weekly)):
+        opens = [made.holds(local) for _, local in walked]
+        edges = [n for n in range(1, len(walked)) if opens[n] is not opens[n - 1]]
+        for number in range(0, edges[-1] if edges else 0, 7):  # none, if the clock skips it
+            edge = next(n for n in edges if n > number)
+            told = made.closes(walked[number][0]) if opens[number] else made.opens(walked[number][0])
+            assert told is not None
+            assert told.timestamp() == walked[edge][0], (made, walked[number][1], told)

@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from subprocess import TimeoutExpired
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from writ_audit.config import AuditConfig
+from writ_audit.file_copies import FileCopies
 from writ_audit.index import AuditIndex
 from writ_audit.index_file import IndexDamaged
 from writ_bus.port import Bus
@@ -26,7 +26,6 @@ from writ_runtime.buckets import Bucket
 from writ_runtime.clocks import ServerClock
 from writ_runtime.files.policy_keys import PolicyKeys
 from writ_runtime.files.state_file import StateFile
-from writ_runtime.files.watched_file import stamp
 from writ_runtime.journal.security_events import SecurityEvents, SecurityFinding
 from writ_runtime.logs import Log
 from writ_runtime.plugins.entry_points import load_catalogue
@@ -34,7 +33,6 @@ from writ_runtime.short_process import run_once
 
 if TYPE_CHECKING:
     from writ_rules.second_decisions.checker import Checker, SecondDecision
-    from writ_rules.second_decisions.file_history import FileHistory
 
 CHECK_EVERY = 1.0
 AFTER = 5.0
@@ -43,7 +41,6 @@ the event.
 """
 MOST_WAITING = 1_000
 """Events above which no more decisions are chosen. A verdict always waits, as its place in the journal alone."""
-FOLDER = "inputs"
 FILE = "verdicts.json"
 STORE_EVERY = 60.0
 """Seconds between two stored positions, each of which is synced; the end of the process stores one, too. After a kill
@@ -81,7 +78,8 @@ class CheckedVerdicts(Struct, frozen=True):
 
 
 class DecisionSamples:
-    """Makes sampled decisions a second time. `offer` receives every event; `run` processes the chosen ones.
+    """Makes sampled decisions a second time. `offer` receives every event; `run` processes the chosen ones, by the
+    files that `keep_copies` keeps beside it.
 
     What waits when the process ends is checked by the next one. After a kill this holds for each verdict, and for the
     sampled decisions that waited when the position was stored last.
@@ -108,7 +106,9 @@ class DecisionSamples:
         self._security, self._count, self._clock = security, count, clock
         burst = max(1.0, config.recheck_rate)
         self._bucket = Bucket(config.recheck_rate, burst, burst, time.monotonic())
-        self._on = config.recheck_one_in > 0 and config.inventory is not None and config.principals is not None
+        self._copies: FileCopies | None = None
+        if config.recheck_one_in > 0 and config.inventory is not None and config.principals is not None:
+            self._copies = FileCopies(config.state_dir, config.inventory, config.principals, clock)
         self._path = config.state_dir / FILE
         self._file = StateFile(self._path, CheckedVerdicts)
         self._storing = Lock()  # a cancelled pass leaves its thread to write on
@@ -126,7 +126,8 @@ class DecisionSamples:
         checked for certain: a finding of a sampled decision may be the first one.
         """
         self._offered = max(self._offered, record.sequence)
-        if not self._on or (where := parse_event(record.subject)) is None or where.event not in KINDS | VERDICTS:
+        where = None if self._copies is None else parse_event(record.subject)
+        if where is None or where.event not in KINDS | VERDICTS:
             return
         if where.event in VERDICTS or self._is_chosen():
             checked = where.event in VERDICTS and self._kept is not None and record.sequence <= self._kept.until
@@ -137,26 +138,28 @@ class DecisionSamples:
             return False
         return secrets.randbelow(self._config.recheck_one_in) == 0 and self._bucket.take(time.monotonic())
 
+    async def keep_copies(self) -> None:
+        """Keep copies of the files until cancelled."""
+        await (asyncio.Event().wait() if self._copies is None else self._copies.run())
+
     async def run(self) -> None:
-        """Keep copies of the files, and make the waiting decisions a second time, until cancelled."""
-        if not self._on or self._config.inventory is None or self._config.principals is None:
+        """Make the waiting decisions a second time until cancelled."""
+        if self._copies is None:
             self._path.unlink(missing_ok=True)  # or all verdicts of this time would be checked at once afterwards
             await asyncio.Event().wait()
             return
         try:
-            await self._check_waiting(self._histories(self._config.inventory, self._config.principals))
+            await self._check_waiting(self._copies)
         finally:
             self._store(self._position())
 
-    async def _check_waiting(self, histories: "dict[Path, FileHistory]") -> None:
+    async def _check_waiting(self, copies: FileCopies) -> None:
         checker: Checker | None = None
         while True:
-            for path, history in histories.items():
-                with suppress(ConfigError):  # policy reports the problem; the last good content stays in force
-                    await asyncio.to_thread(history.record_change, self._clock(), stamp(path))
             await self._read_unchecked()
             while self._waiting and self._is_due(self._waiting[0]):
-                checker = checker or self._checker(histories)
+                checker = checker or self._checker(copies)
+                await copies.look()  # the check before may have taken minutes
                 try:
                     await self._check(checker, self._waiting[0])
                 except (Unreachable, TimedOut) as error:
@@ -206,16 +209,10 @@ class DecisionSamples:
         else:
             self._kept = position
 
-    def _histories(self, *paths: Path) -> "dict[Path, FileHistory]":
-        from writ_rules.second_decisions.file_history import FileHistory  # noqa: PLC0415 - the engine is large
-
-        return {path: FileHistory(self._config.state_dir / FOLDER, path) for path in paths}
-
-    def _checker(self, histories: "dict[Path, FileHistory]") -> "Checker":
+    def _checker(self, copies: FileCopies) -> "Checker":
         from writ_rules.policy_reader import PolicyReader  # noqa: PLC0415 - the engine is large
         from writ_rules.second_decisions.checker import Checker  # noqa: PLC0415 - the engine is large
 
-        inventory, principals = histories.values()
         catalogue = load_catalogue()
         run = partial(run_once, "writ_audit.compiler_process")
         read = PolicyReader(catalogue, "permissive", run, _compiled_here)
@@ -223,8 +220,8 @@ class DecisionSamples:
             self._bus.journal,
             self._bus.policies,
             catalogue,
-            inventory,
-            principals,
+            copies.inventory,
+            copies.principals,
             events=self._keys.events,
             versions=self._keys.versions,
             installation=self._config.installation,

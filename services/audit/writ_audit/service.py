@@ -126,6 +126,7 @@ class Audit:
             group.create_task(unending("security events", self._security.run()))
             group.create_task(unending("clock", self._time.follow()))
             group.create_task(unending("people", self._people.run()))
+            group.create_task(unending("copies of files", self._samples.keep_copies()))
             group.create_task(unending("second decisions", self._samples.run()))
             group.create_task(unending("reports", self._reports.watch()))
             group.create_task(unending("server log", self._server_log.run()))

@@ -15,6 +15,7 @@ import click
 
 from writ_bus.errors import Forbidden
 from writ_bus.private_files import read_private
+from writ_cli.context.session_files import servers
 from writ_cli.context.settings import Settings
 from writ_client.client import Writ
 from writ_client.context import Context, open_bus, read_context
@@ -24,7 +25,7 @@ from writ_documents.document import FileErrors
 from writ_installation.files.home import Home
 from writ_installation.files.principal_changes import principals_of
 from writ_installation.server_access.server_tls import pinned_ca
-from writ_installation.status.server_url import running_url
+from writ_installation.status.server_url import public_url, running_url
 from writ_trust.keys import Key
 
 CONNECT_SECONDS = 3.0
@@ -75,10 +76,23 @@ async def connect_by_own_key(settings: Settings) -> Writ:
             raise ConfigError(f"{SESSION_ENDED}, by your own key ({error})") from error
         of_context = settings.context is not None or settings.environ.get("WRIT_KEY_FILE")
         if isinstance(error.__cause__, FileNotFoundError) and not of_context:
-            again = f"`writ principal rotate {context.principal}` makes a new key"
-            raise ConfigError(f"{error}; if it is lost, {again}") from error
+            raise ConfigError(f"{error}; {_without_key(settings, context)}") from error
         raise
     return await _connected(settings, context, seed)
+
+
+def _without_key(settings: Settings, context: Context) -> str:
+    """Return what to do where the folder lacks the principal's key."""
+    own = running_url(settings.home)
+    if own is not None and _places(context.url).isdisjoint(_places(f"{own},{public_url(settings.home)}")):
+        other = f"NATS_URL names a server that is not that of {settings.home.root}, which is at {own}"
+        return f"{other}: unset it, or name your key for that server with WRIT_KEY_FILE"
+    return f"if it is lost, `writ principal rotate {context.principal}` makes a new key"
+
+
+def _places(urls: str) -> set[str]:
+    """Return the hosts with their ports, whether with TLS or without."""
+    return {one.partition("://")[2].replace("localhost:", "127.0.0.1:") for one in servers(urls)}
 
 
 async def _connected(settings: Settings, context: Context, seed: bytes) -> Writ:

@@ -79,7 +79,14 @@ class Settings(Struct, frozen=True, kw_only=True):
         if not known and not self.environ.get("NATS_URL") and not self.home.installation_file.exists():
             raise self._no_installation()
         choice = f": {', '.join(with_key)}" if with_key else ""
-        raise Invalid(f"which principal? name one with --as or WRIT_PRINCIPAL{choice}")
+        lost = f"; {self._lost_key(OPERATOR)}" if OPERATOR in known and not self.environ.get("WRIT_KEY_FILE") else ""
+        raise Invalid(f"which principal? name one with --as or WRIT_PRINCIPAL{choice}{lost}")
+
+    def _lost_key(self, principal: str) -> str:
+        """Return which key is missing, and the command that makes a new one."""
+        path = self.home.seed_file(f"principal-{principal}")
+        again = f"`writ principal rotate {principal}` makes a new one"
+        return f"the key of {principal} is missing, {path}: if it is lost, {again}"
 
     def check_installation(self) -> None:
         """Raises Invalid where the folder does not exist."""

@@ -75,15 +75,15 @@ class FileHistory:
     def _add(self, data: bytes, digest: str, now: float) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         atomic_files.save(self._copy(digest), data)
-        since = 0.0
-        if self.versions:
-            former = self.versions[-1]
+        since, versions = 0.0, self.versions.copy()
+        if versions:
+            former = versions[-1]
             since = former.since if self._looked is None else self._looked
-            self.versions[-1] = structs.replace(former, until=now)
-        self.versions.append(FileVersion(digest=digest, since=since))
-        for one in self.versions[:-MOST]:
+            versions[-1] = structs.replace(former, until=now)
+        versions.append(FileVersion(digest=digest, since=since))
+        self.versions = versions[-MOST:]  # at once: another thread may be reading them
+        for one in versions[:-MOST]:
             self._copy(one.digest).unlink(missing_ok=True)
-        self.versions = self.versions[-MOST:]
         atomic_files.save(self._index, msgspec.json.encode(self.versions))
 
     def _copy(self, digest: str) -> Path:
@@ -98,8 +98,8 @@ class FileHistory:
 
     def around(self, at: float, slack: float) -> list[str]:
         """Return the digests of the contents at that time; of the first one known for an earlier time."""
-        digests = [one.digest for one in self.versions if one.was_there(at, slack)]
-        return digests or [one.digest for one in self.versions[:1]]
+        versions = self.versions
+        return [one.digest for one in versions if one.was_there(at, slack)] or [one.digest for one in versions[:1]]
 
     def copy(self, digest: str) -> Path | None:
         """Return the file with this content, if it still has it."""

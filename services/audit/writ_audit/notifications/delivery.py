@@ -88,8 +88,8 @@ class Deliveries:
         def count(result: str) -> None:
             counter.add(destination=name, result=result)
 
-        position = StateFile(state / f"notifications-{name}{lane}.json", DeliveryPosition)
-        return NotificationDelivery(target, LANES[lane], link, position, clock, count)
+        positions = [StateFile(state / f"notifications-{name}{one}.json", DeliveryPosition) for one in (lane, "")]
+        return NotificationDelivery(target, LANES[lane], link, positions, clock, count)
 
     async def run(self) -> None:
         """Deliver to every destination until cancelled. A new destination begins at the present end of the journal."""
@@ -113,14 +113,15 @@ class NotificationDelivery:
         target: NotifiedDestination,
         kinds: Collection[Kind],
         link: str,
-        position: StateFile[DeliveryPosition],
+        positions: Sequence[StateFile[DeliveryPosition]],
         clock: Callable[[], float],
         count: Callable[[str], None],
     ) -> None:
+        """`positions`: its own, then the one of an earlier release, which counts until there is its own."""
         self.problem = ""
         self._target = target
         self._link = link
-        self._position = position
+        self._positions = positions
         self._clock = clock
         self._count = count
         self._kinds = frozenset(kinds) & {*target.destination.events}
@@ -132,7 +133,7 @@ class NotificationDelivery:
 
     async def run(self, journal: Journal) -> None:
         """Deliver the events of the journal from the saved position on."""
-        known = self._position.read()
+        known = next(filter(None, (one.read() for one in self._positions)), None)
         saved = known.sequence if known else await _last_sequence(journal)
         self._save(saved)
         async for record in _records(journal, saved):
@@ -146,7 +147,7 @@ class NotificationDelivery:
 
     def _save(self, sequence: int) -> None:
         try:
-            self._position.write(DeliveryPosition(sequence=sequence))
+            self._positions[0].write(DeliveryPosition(sequence=sequence))
         except OSError as error:  # a full disk: after a restart some are sent twice, with the same id
             _log.warning("notifications.position_not_saved", destination=self.name, error=str(error))
 

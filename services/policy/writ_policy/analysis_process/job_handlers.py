@@ -20,8 +20,8 @@ from writ_policy.analysis_process.jobs import (
     Job,
     JobResult,
     Kind,
-    MissingNamesReply,
     ProposedDocument,
+    first_missing,
     less_of,
 )
 from writ_rules import replies
@@ -29,7 +29,7 @@ from writ_rules.analysis.lockout import lockouts
 from writ_rules.engine.clauses.patterns import KEPT
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.decisions.reach import about
-from writ_rules.lint.installation_lint import lint_with, texts
+from writ_rules.lint.installation_lint import lint_with
 from writ_rules.loading import Mode, compile_document, compile_proposal, shaped
 from writ_rules.policy_reader import SMALL, collection_paused
 from writ_rules.prepared import prepared
@@ -157,7 +157,7 @@ def _prepared(policy: Policy, warnings: list[FileProblem], text: str) -> bytes:
 def _names(job: Job, catalogue: Catalogue) -> Struct:
     file = shaped(_document(document_in(job.policy), "policy"), catalogue, "permissive")
     found = lint_with(file, catalogue, targets=job.targets, principals=job.principals, people=job.people())
-    return MissingNamesReply(findings=texts(found))
+    return first_missing(found)
 
 
 def _refused(name: str, error: ConfigError) -> DocumentCheck:

@@ -1,6 +1,6 @@
 """The jobs of the analysis process and their results, as they pass between it and the service."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal
 
@@ -9,6 +9,8 @@ from msgspec import Raw, Struct, field
 from writ_contracts.inventory import Principal, Target
 from writ_contracts.people.credentials import Presence
 from writ_rules.engine.people import People, people_of
+from writ_rules.engine.policy_file.findings import LintFinding
+from writ_rules.lint.installation_lint import texts
 from writ_rules.loading import Mode
 
 Kind = Literal["validate", "test", "allowed", "who_can", "diff", "check", "names"]
@@ -17,7 +19,10 @@ LARGEST_ANSWER = 1_500_000
 CPU_SECONDS = 30.0
 """Processor time of one job. The process dies by SIGPROF beyond it."""
 
-LESS: Mapping[Kind, str] = MappingProxyType({"check": "write fewer rules, or smaller patterns"})
+MOST_NAMES = 50
+"""The most missing names in a reply: the log has no use for more."""
+
+LESS: Mapping[Kind, str] = MappingProxyType(dict.fromkeys(("check", "names"), "write fewer rules, or smaller patterns"))
 LESS_QUERIED = "query fewer targets, principals or operations"
 
 
@@ -41,9 +46,17 @@ class DocumentCheck(Struct, frozen=True, kw_only=True):
 
 
 class MissingNamesReply(Struct, frozen=True, kw_only=True):
-    """The reply to `names`: what in the policy in force names nothing of the installation."""
+    """The reply to `names`: what in the policy in force names nothing of the installation. `count`: of all findings,
+    of which the first are listed.
+    """
 
     findings: list[str] = field(default_factory=list)
+    count: int = 0
+
+
+def first_missing(findings: Sequence[LintFinding]) -> MissingNamesReply:
+    """Return the reply with these findings."""
+    return MissingNamesReply(findings=texts(findings[:MOST_NAMES]), count=len(findings))
 
 
 class Job(Struct, frozen=True, kw_only=True):

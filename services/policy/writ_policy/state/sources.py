@@ -155,7 +155,8 @@ class PolicySources:
                 if trimmed != self._composed:
                     trimmed = self._composed
                     await asyncio.to_thread(return_freed_memory)
-                if self._snapshot is not None and warned != self._composed and (warning is None or warning.done()):
+                due = warned != self._composed or self._names.is_due
+                if self._snapshot is not None and due and (warning is None or warning.done()):
                     warned = self._composed
                     warning = tasks.spawn(self._names.warn(self._snapshot), "missing names")
                 await asyncio.sleep(INTERVAL)

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 
 from writ_rules.engine.policy_file.format import MaintenanceWindow, present
-from writ_rules.engine.policy_file.times import DAY, LAST_DAY, Occasion, closing, first_at, wall_clock, weekday, zone
+from writ_rules.engine.policy_file.times import DAY, LAST_DAY, Occasion, closing, opening, wall_clock, weekday, zone
 
 LONGEST_DAYS = 31
 _CLOCK = re.compile(r"[0-9]{1,2}:[0-9]{2}(:[0-9]{2})?")
@@ -76,27 +76,10 @@ class RepeatedWindow(Struct, frozen=True, kw_only=True):
     def opens(self, at: float) -> datetime | None:
         """Return the next opening after `at`, if within a year or at its first date."""
         begin = min(max(wall_clock(at, self.zone).date(), self.first), LAST_DAY)
-        for ahead in range(LOOK_AHEAD_DAYS):
-            day = begin + timedelta(days=ahead)
-            opening = first_at(day, self.start, self.zone)
-            if self._starts_on(day) and opening.timestamp() > at and self.holds(opening):
-                return opening
-        return None
+        return opening(self, at, begin, self.start, LOOK_AHEAD_DAYS)
 
     def closes(self, at: float) -> datetime | None:
-        return closing(self, at, self._end)
-
-    def _end(self, local: datetime) -> datetime:
-        """Return the latest end of the periods that are open at this moment."""
-        second = local.hour * 3600 + local.minute * 60 + local.second
-        days = next(
-            days
-            for days in range((self.start + self.length - 1) // DAY + 1)
-            if self.start <= second + days * DAY < self.start + self.length
-            and self._starts_on(local.date() - timedelta(days=days))
-        )
-        day, rest = divmod(self.start + self.length, DAY)
-        return first_at(local.date() + timedelta(days=day - days), rest, self.zone)
+        return closing(self, at, self.start + self.length, 2 * LONGEST_DAYS)
 
     @property
     def ended(self) -> None:

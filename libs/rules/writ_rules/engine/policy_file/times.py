@@ -7,6 +7,7 @@ Saturday at 01:00. Where the clock is set forward, the skipped hour never holds;
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Protocol, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -100,24 +101,13 @@ class Window(Struct, frozen=True, kw_only=True):
         the clock may skip one opening.
         """
         today = wall_clock(at, self.zone).date()
-        begin = min(max(today, self.first or today), LAST_DAY)
-        for ahead in range(LOOK_AHEAD_DAYS):
-            day = begin + timedelta(days=ahead)
-            opening = first_at(day, self.start, self.zone)
-            if self._starts_on(day) and opening.timestamp() > at and self.holds(opening):
-                return opening
-        return None
+        return opening(self, at, min(max(today, self.first or today), LAST_DAY), self.start, LOOK_AHEAD_DAYS)
 
     def closes(self, at: float) -> datetime | None:
         if len(self.days) == 7 and (self.end - self.start) % DAY == 0:  # open from its first day to its last
             ended = self.ended if self.holds(wall_clock(at, self.zone)) else None
             return None if ended is None or ended.timestamp() <= at else ended
-        return closing(self, at, self._end)
-
-    def _end(self, local: datetime) -> datetime:
-        """Return the next end after this moment in the window."""
-        second = local.hour * 3600 + local.minute * 60 + local.second
-        return first_at(local.date() + timedelta(days=second >= self.end), self.end, self.zone)
+        return closing(self, at, self.end, LOOK_AHEAD_DAYS)
 
     @property
     def ended(self) -> datetime | None:
@@ -132,19 +122,75 @@ class Window(Struct, frozen=True, kw_only=True):
         return f"{_days_text(self.days)} {_clock_text(self.start)}-{_clock_text(self.end)} {self.zone.key}{dates}"
 
 
-def closing(occasion: Occasion, at: float, end_of: Callable[[datetime], datetime]) -> datetime | None:
-    """Return the first end, by `end_of`, at which the occasion is not open again at once; None if there is none in
-    sight.
+def opening(occasion: Occasion, at: float, begin: date, start: int, days: int) -> datetime | None:
+    """Return the first opening after `at`, among these days from `begin` on. `start`: seconds after midnight."""
+    moments = _moments(occasion.zone, begin, start, days)
+    opened = (
+        moment
+        for moment, by_change in moments
+        if moment > at and is_open(occasion, moment) and not (by_change and is_open(occasion, moment - 1))
+    )
+    found = next(opened, None)
+    return None if found is None else wall_clock(found, occasion.zone)
+
+
+def closing(occasion: Occasion, at: float, end: int, days: int) -> datetime | None:
+    """Return the end of the period that is open at `at`, where the occasion is not open again at once, if it is within
+    these days. `end`: seconds after midnight.
     """
-    local = wall_clock(at, occasion.zone)
-    for _ in range(LOOK_AHEAD_DAYS if occasion.holds(local) else 0):
-        ahead = end_of(local)
-        if ahead.timestamp() <= local.timestamp():
-            return None
-        local = ahead
-        if not occasion.holds(local):
-            return local
-    return None
+    if not is_open(occasion, at):
+        return None
+    moments = _moments(occasion.zone, min(wall_clock(at, occasion.zone).date(), LAST_DAY), end % DAY, days)
+    found = next((moment for moment, _ in moments if moment > at and not is_open(occasion, moment)), None)
+    return None if found is None else wall_clock(found, occasion.zone)
+
+
+def is_open(occasion: Occasion, at: float) -> bool:
+    """Return whether it is open at an instant."""
+    return occasion.holds(wall_clock(at, occasion.zone))
+
+
+def _moments(zone: ZoneInfo, begin: date, seconds: int, days: int) -> Iterator[tuple[float, bool]]:
+    """Yield the instants, in order, at which the clock shows this time of a day, or (true) at which it is changed.
+
+    A clock that is set back over midnight shows the end of a day again after the next day began.
+    """
+    waiting: list[tuple[float, bool]] = []
+    for ahead in range(-1, days + 1):
+        day = begin + timedelta(days=ahead)
+        shown = [(moment, False) for moment in showing(day, seconds, zone)]
+        earlier = waiting[-1:]
+        waiting = sorted([*waiting, *shown, *((moment, True) for moment in changes(day, zone))])
+        while earlier and waiting and waiting[0] <= earlier[0]:
+            yield waiting.pop(0)
+
+
+def showing(day: date, seconds: int, zone: ZoneInfo) -> list[float]:
+    """Return the instants at which the wall clock shows this time of the day: two where it is set back over it, none
+    where it skips it.
+    """
+    wall = datetime(day.year, day.month, day.day, tzinfo=zone) + timedelta(seconds=seconds)
+    moments = dict.fromkeys(wall.replace(fold=fold).timestamp() for fold in (0, 1))
+    return [one for one in moments if wall_clock(one, zone).replace(tzinfo=None, fold=0) == wall.replace(tzinfo=None)]
+
+
+@lru_cache(maxsize=1024)
+def changes(day: date, zone: ZoneInfo) -> tuple[float, ...]:
+    """Return the instant at which the wall clock is changed, if it is: after the first midnight of this day, and not
+    after that of the next one.
+    """
+    early, late = (_midnight(day + timedelta(days=days), zone) for days in (0, 1))
+    before = wall_clock(early, zone).utcoffset()
+    if wall_clock(late, zone).utcoffset() == before:
+        return ()
+    while late - early > 1:
+        middle = (early + late) // 2
+        early, late = (middle, late) if wall_clock(middle, zone).utcoffset() == before else (early, middle)
+    return (float(late),)
+
+
+def _midnight(day: date, zone: ZoneInfo) -> int:
+    return int(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp())
 
 
 def window(entry: WindowEntry) -> Window:

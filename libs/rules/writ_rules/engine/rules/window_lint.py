@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from writ_rules.engine.policy_file.findings import Keys, LintFinding, Severity
-from writ_rules.engine.policy_file.format import PlacedRule, PolicyEntry, present
+from writ_rules.engine.policy_file.format import MaintenanceWindow, PlacedRule, PolicyEntry, present
+
+_ALL_DAYS = {"daily": "each day", "weekly": "the weekday of its start", "monthly": "any weekday"}
 
 
 def of_policy(policy: PolicyEntry) -> Iterator[LintFinding]:
@@ -17,7 +19,21 @@ def of_policy(policy: PolicyEntry) -> Iterator[LintFinding]:
                 text = "the window comes once: without a recurrence this is ignored"
                 yield LintFinding(Severity.WARNING, (*keys, key), text)
         if window is not None and window.recurrence not in (None, "none"):
-            yield from _workdays(keys, window.days_of_week)
+            yield from _repeated(keys, window)
+
+
+def _repeated(keys: Keys, window: MaintenanceWindow) -> Iterator[LintFinding]:
+    """Yield findings for the days of a window that comes again."""
+    if window.days_of_week is not None and not present(window.days_of_week):
+        text = f"a window without days never opens: leave out 'days_of_week' for {_ALL_DAYS[str(window.recurrence)]}"
+        yield LintFinding(Severity.LINT, (*keys, "days_of_week"), text, new_only=True)
+    if window.day_of_month is not None and window.recurrence != "monthly":
+        among = ", and only if that is its weekday" if window.recurrence == "weekly" or window.days_of_week else ""
+        text = f"with this the {window.recurrence} window opens on day {window.day_of_month} of a month alone{among}"
+        yield LintFinding(
+            Severity.WARNING, (*keys, "day_of_month"), f"{text}: leave it out, or write `recurrence: monthly`"
+        )
+    yield from _workdays(keys, window.days_of_week)
 
 
 def of_rule(item: PlacedRule, policy: PolicyEntry) -> Iterator[LintFinding]:
