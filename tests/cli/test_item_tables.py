@@ -29,7 +29,8 @@ def test_list_of_mappings_is_a_table_with_names_first(
     shown = lines(capsys, monkeypatch, 80, listening=SOCKETS)
     assert shown[0] == "    listening:"
     assert shown[1].split() == ["process_name", "address", "port", "up", "since"]
-    assert shown[3].split() == ["sshd", "127.0.0.1", "22", "yes", "2026-11-27", *shown[3].split()[5:]]
+    assert shown[3].split()[:4] == ["sshd", "127.0.0.1", "22", "yes"]
+    assert shown[3].split()[4] in ("2026-11-27", "2026-11-28")  # by the zone
     assert shown[4].split() == ["nginx", "::1", "8080", "no"]
     assert all(line.startswith(" " * 6) and len(line) <= 80 for line in shown[1:])
 
