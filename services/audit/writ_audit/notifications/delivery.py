@@ -100,8 +100,11 @@ class Deliveries:
 
     async def check(self) -> str | None:
         """Return a problem for each destination that does not accept its notifications."""
-        problems = {one.name: one.problem for one in self._each if one.problem}
-        text = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
+        tasks = dict[str, list[NotificationDelivery]]()
+        for one in self._each:
+            tasks.setdefault(one.name, []).append(one)
+        problems = {name: _problem(each) for name, each in tasks.items()}
+        text = "; ".join(f"{name}: {problem}" for name, problem in problems.items() if problem)
         return Attention(text[:1000]) if text else None
 
 
@@ -119,6 +122,9 @@ class NotificationDelivery:
     ) -> None:
         """`positions`: its own, then the one of an earlier release, which counts until there is its own."""
         self.problem = ""
+        """Of the last attempt, which was at `tried_at`."""
+        self.tried_at = 0.0
+        self.will_retry = False
         self._target = target
         self._link = link
         self._positions = positions
@@ -159,6 +165,7 @@ class NotificationDelivery:
             if self._clock() - record.time > GIVE_UP:
                 self._count("dropped")
                 _log.warning("notification.dropped", destination=self.name, id=one.id, kind=one.kind)
+                self.will_retry = False
                 return
             if await self._sent(one):
                 return
@@ -166,6 +173,7 @@ class NotificationDelivery:
 
     async def _sent(self, one: Notification) -> bool:
         self.problem = await self._send(one)
+        self.tried_at, self.will_retry = asyncio.get_running_loop().time(), bool(self.problem)
         self._count("failed" if self.problem else "sent")
         if self.problem:
             _log.warning("notification.failed", destination=self.name, id=one.id, problem=self.problem)
@@ -179,6 +187,14 @@ class NotificationDelivery:
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin's defect holds up its own destination alone
             return f"no request could be made: {type(error).__name__}"  # its message may contain the secret
         return await _posted(request, f"notify-{self.name}")
+
+
+def _problem(tasks: Sequence[NotificationDelivery]) -> str:
+    """Return the problem of a destination by its tasks: that of one that will retry, else of the last attempt of any.
+    The next security event may come weeks after one that was dropped.
+    """
+    retried = [one.problem for one in tasks if one.will_retry]
+    return retried[0] if retried else max(tasks, key=lambda one: one.tried_at).problem
 
 
 async def _posted(request: HttpRequest, name: str) -> str:
