@@ -11,6 +11,7 @@ from tests.audit.test_notifications import Receiver, configured, control, exists
 
 from writ_audit.metrics import metrics
 from writ_audit.notifications.delivery import GIVE_UP, Deliveries
+from writ_audit.notifications.limits import FIRST_BURST, SOURCE_BURST
 from writ_bus.port import Entry
 from writ_contracts import subjects
 from writ_contracts.wire import encode
@@ -41,13 +42,12 @@ class Delivering:
 
 
 @asynccontextmanager
-async def delivering(folder: Path, inbox: Receiver) -> AsyncIterator[Delivering]:
-    one = Delivering(folder, inbox)
+async def delivering(one: Delivering, folder: Path) -> AsyncIterator[None]:
     running = asyncio.create_task(one.deliveries.run())
     await eventually(lambda: exists(folder / "notifications-ops.json"))
     await eventually(lambda: exists(folder / "notifications-ops.security.json"))
     try:
-        yield one
+        yield
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
@@ -55,7 +55,7 @@ async def delivering(folder: Path, inbox: Receiver) -> AsyncIterator[Delivering]
 
 async def test_problem_ends_with_the_next_accepted_notification_of_any_kind(tmp_path: Path, inbox: Receiver) -> None:
     """The receiver is away for longer than a security event is repeated; no further one follows for weeks."""
-    inbox.refused = b""
+    inbox.refused, one = b"", Delivering(tmp_path, inbox)
 
     async def is_accepted() -> bool:
         return titles(inbox)["stop_set by alice"] == 1
@@ -63,7 +63,7 @@ async def test_problem_ends_with_the_next_accepted_notification_of_any_kind(tmp_
     async def is_dropped() -> bool:
         return one.count("dropped") == 1
 
-    async with delivering(tmp_path, inbox) as one:
+    async with delivering(one, tmp_path):
         await raise_alarm(one.bus, 1, "forged_claim", "mallory")
         assert await eventually(one.deliveries.check, within=20) == "ops: HTTP 503"
         one.now += GIVE_UP + 1
@@ -80,3 +80,20 @@ async def test_problem_ends_with_the_next_accepted_notification_of_any_kind(tmp_
 
 async def passes(one: Delivering) -> bool:
     return await one.deliveries.check() is None
+
+
+async def test_old_security_events_use_up_no_limit_of_new_ones(tmp_path: Path, inbox: Receiver) -> None:
+    """Audit starts after hours in which a thief caused more events than the limits permit at once."""
+    one, many = Delivering(tmp_path, inbox), int(FIRST_BURST + SOURCE_BURST)
+    (tmp_path / "notifications-ops.json").write_text('{"sequence": 0}')
+    for number in range(many):
+        await raise_alarm(one.bus, number, "permission_violation", "mallory")
+    one.now += GIVE_UP + 1
+    await raise_alarm(one.bus, many, "permission_violation", "mallory")
+
+    async def is_notified() -> bool:
+        return titles(inbox)["security: permission_violation"] == 1
+
+    async with delivering(one, tmp_path):
+        await eventually(is_notified, within=20)
+    assert one.count("dropped") == many

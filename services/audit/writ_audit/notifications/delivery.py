@@ -158,18 +158,26 @@ class NotificationDelivery:
             _log.warning("notifications.position_not_saved", destination=self.name, error=str(error))
 
     async def _deliver(self, one: Notification, record: Record) -> None:
+        # First of all: events older than an hour must not use up the limits of those after them.
+        if self._is_dropped(one, record):
+            return
         if not self._limits.permit(one, pool_of(record), asyncio.get_running_loop().time()):
             self._count("dropped")
             return
         for pause in backoff(first=1.0, most=60.0):
-            if self._clock() - record.time > GIVE_UP:
-                self._count("dropped")
-                _log.warning("notification.dropped", destination=self.name, id=one.id, kind=one.kind)
-                self.will_retry = False
-                return
             if await self._sent(one):
                 return
             await asyncio.sleep(pause)
+            if self._is_dropped(one, record):
+                return
+
+    def _is_dropped(self, one: Notification, record: Record) -> bool:
+        if self._clock() - record.time <= GIVE_UP:
+            return False
+        self._count("dropped")
+        _log.warning("notification.dropped", destination=self.name, id=one.id, kind=one.kind)
+        self.will_retry = False
+        return True
 
     async def _sent(self, one: Notification) -> bool:
         self.problem = await self._send(one)
