@@ -6,7 +6,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from writ_audit.metrics import AuditMeasures
-from writ_audit.server_log import follower
+from writ_audit.server_log import follower, key_owners
 from writ_audit.server_log.followed_logs import FollowedLogs
 from writ_audit.server_log.follower import ServerLog
 from writ_audit.server_log.key_owners import KeyOwners
@@ -23,8 +23,11 @@ from writ_audit.server_log.refusal import FailedLogin, Violation, refusal
 from writ_bus.tasks import spawn
 from writ_contracts import subjects
 from writ_contracts.agents import SecurityKind
+from writ_contracts.catalogue.control import PrincipalManage
 from writ_contracts.installation.account_names import account_owner
+from writ_contracts.inventory import Principal
 from writ_contracts.journal import SecurityEvent
+from writ_contracts.people.principal_changes import principals_in_force
 from writ_contracts.wire import decode_event
 from writ_executor.journal import own_violations
 from writ_executor.journal.own_violations import OwnViolations
@@ -400,6 +403,32 @@ async def test_only_the_present_key_of_a_disabled_principal_is_no_violation(
     append(followed.path, failed(added))
     events = await followed.has("principal_disabled", 2)
     assert events[1].principal == "crawler"
+
+
+async def test_failed_logins_by_many_keys_read_the_changes_once(
+    followed: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody can name keys. To apply 1,000 changes to as many principals takes 50 ms, for which the log waits."""
+    monkeypatch.setattr(follower, "JUDGED_AFTER", 0.0)
+    applied = list[int]()
+
+    def counted(listed: Sequence[Principal], changes: Iterable[PrincipalManage]) -> Mapping[str, Principal]:
+        applied.append(1)
+        return principals_in_force(listed, changes)
+
+    monkeypatch.setattr(key_owners, "principals_in_force", counted)
+    file = followed.path.with_name("principal-changes.json")
+    file.write_text('{"changes": []}')
+    owners = KeyOwners(followed.principals, followed.path.with_name("agents.yaml"), followed.config)
+    followed.log = ServerLog(followed.path, owners, followed.security, followed.counted.append, followed.path.parent)
+    strangers = [failed(Key(generate_seed()).public, f"127.0.0.{at}") for at in range(1, 5)]
+    await following(followed, lambda: append(followed.path, *strangers))
+    await followed.has("authentication_failed", len(strangers))
+    assert len(applied) == 1
+    file.write_text(json.dumps({"changes": [{"operation_id": "a" * 26, "change": DISABLE}]}))
+    append(followed.path, failed())
+    await followed.has("principal_disabled", 1)
+    assert len(applied) == 2
 
 
 async def test_login_before_nats_read_the_new_key_is_no_event(

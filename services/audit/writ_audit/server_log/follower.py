@@ -7,7 +7,7 @@ to its sender and to its log alone.
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from msgspec import Struct
@@ -227,14 +227,19 @@ class ServerLog:
         admitted = await asyncio.to_thread(self._owners.admitted, tried)
         for key in [key for key in self._waiting if key[0] in admitted]:
             _log.info("login.too_early", key=key[0], count=self._waiting.pop(key).count)
+        due = [key for key in due if key in self._waiting]
+        found = await asyncio.to_thread(self._owners_of, {key for key, _ in due}) if due else {}
         for key in due:
-            if key in self._waiting:
-                owner, kind = await asyncio.to_thread(self._owner_of, key[0])
-                self._record(_failed_login(self._waiting.pop(key), owner, kind=kind))
+            owner, kind = found[key[0]]
+            self._record(_failed_login(self._waiting.pop(key), owner, kind=kind))
+
+    def _owners_of(self, keys: Iterable[str]) -> dict[str, tuple[AccountOwner | None, SecurityKind]]:
+        """Return the owner of each key, and the kind of its refusal."""
+        self._owners.read()
+        return {key: self._owner_of(key) for key in keys}
 
     def _owner_of(self, key: str) -> tuple[AccountOwner | None, SecurityKind]:
-        """Return the owner, and the kind of a refusal. The client of a disabled principal may go on to try."""
-        self._owners.read()
+        """The client of a disabled principal may go on to try."""
         kind: SecurityKind = "principal_disabled" if key in self._owners.disabled else "authentication_failed"
         return self._owners.owner(key), kind
 

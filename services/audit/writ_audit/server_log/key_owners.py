@@ -44,6 +44,9 @@ class KeyOwners:
         self._listed: list[Principal] = []
         self._changes = agents and agents.with_name(CHANGES)
         self._known_changes = KnownChanges()
+        self._changes_read: Stamp | None = None
+        self._disabled_of: list[Principal] | None = None
+        """The list of principals from which `disabled` was computed."""
         self._of_access = {path for path in (principals, self._changes) if path is not None}
         watched = self._of_access.union(one.path for one in self._files)
         self._stamps = {path: stamp(path) for path in watched}
@@ -68,14 +71,23 @@ class KeyOwners:
         """Read the files that have changed."""
         for one in self._files:
             self._owners(one)
-        self.disabled = self._disabled()
+        if self._changes_are_new() or self._disabled_of is not self._listed:
+            self.disabled, self._disabled_of = self._disabled(), self._listed
+
+    def _changes_are_new(self) -> bool:
+        """Read the changes if their file has changed. Return whether they were read."""
+        now = None if self._changes is None else stamp(self._changes)
+        if self._changes is None or now is None or now == self._changes_read:  # a file that is lost is written again
+            return False
+        try:
+            self._known_changes = read_principal_changes(self._changes)
+        except ConfigError as error:  # the provisioner reports it; the last good content stays
+            _log.warning("keys.not_read", path=str(self._changes), error=str(error)[:1000])
+            return False
+        self._changes_read = now
+        return True
 
     def _disabled(self) -> dict[str, AccountOwner]:
-        if self._changes is not None and self._changes.exists():  # one that is lost is written again
-            try:
-                self._known_changes = read_principal_changes(self._changes)
-            except ConfigError as error:  # the provisioner reports it; the last good content stays
-                _log.warning("keys.not_read", path=str(self._changes), error=str(error)[:1000])
         known = principals_in_force(self._listed, (one.change for one in self._known_changes.changes))
         return {one.key: _owner(one) for one in known.values() if not is_active(one, known)}
 
