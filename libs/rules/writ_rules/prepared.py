@@ -58,8 +58,8 @@ def policy_in(
     """Return the prepared policy of the document with this digest, and its warnings. `on_pattern` receives the size of
     each large pattern once it is compiled.
 
-    Raises ValueError and MsgspecError for that of another document, and for one that another release or other plugins
-    prepared.
+    Raises ValueError and MsgspecError for that of another document, for one that another release prepared, and for one
+    with an evaluator that this catalogue lacks. Operations of other plugins are no error here, as in stored versions.
     """
     known = msgpack.decode(data, type=PreparedPolicy)
     if known.digest != digest:

@@ -22,7 +22,7 @@ POOL_RATE, POOL_BURST = 0.25, 40.0
 ALL_RATE, ALL_BURST = 0.5, 80.0
 TITLES = frozenset(f"security: {kind}" for kind in get_args(SecurityKind))
 LONGEST_KEY = 200
-"""Characters of the key of a limit: names in security events can be long, and up to 10,000 keys are kept."""
+"""Characters of the key of a limit: names in security events can be long, and tens of thousands of keys are kept."""
 
 
 class NotificationLimits:
