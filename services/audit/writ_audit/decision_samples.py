@@ -6,8 +6,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
-from subprocess import TimeoutExpired
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -17,8 +15,9 @@ from writ_audit.config import AuditConfig
 from writ_audit.file_copies import FileCopies
 from writ_audit.index import AuditIndex
 from writ_audit.index_file import IndexDamaged
+from writ_audit.version_compiler import VersionCompiler
 from writ_bus.port import Bus
-from writ_contracts.errors import ConfigError, TimedOut, Unreachable, WritError
+from writ_contracts.errors import TimedOut, Unreachable, WritError
 from writ_contracts.history.records import Record
 from writ_contracts.people.directory import PeopleDirectory
 from writ_contracts.subjects import parse_event
@@ -29,7 +28,6 @@ from writ_runtime.files.state_file import StateFile
 from writ_runtime.journal.security_events import SecurityEvents, SecurityFinding
 from writ_runtime.logs import Log
 from writ_runtime.plugins.entry_points import load_catalogue
-from writ_runtime.short_process import run_once
 
 if TYPE_CHECKING:
     from writ_rules.second_decisions.checker import Checker, SecondDecision
@@ -51,13 +49,6 @@ VERDICTS = frozenset({"approval_given", "approved", "rejected"})
 """Kinds of events of which each is checked: people cause few of them."""
 
 _log = Log("writ.audit")
-
-
-def _compiled_here(name: str, error: Exception) -> None:
-    """Raises ConfigError for a process that takes too long: here it would take as long, and block the rest."""
-    if isinstance(error, TimeoutExpired):
-        raise ConfigError(f"{name} of the policy is not compiled in time") from error
-    _log.warning("policy.compiled_here", name=name, reason=str(error))
 
 
 class Chosen(Struct, frozen=True):
@@ -210,12 +201,9 @@ class DecisionSamples:
             self._kept = position
 
     def _checker(self, copies: FileCopies) -> "Checker":
-        from writ_rules.policy_reader import PolicyReader  # noqa: PLC0415 - the engine is large
         from writ_rules.second_decisions.checker import Checker  # noqa: PLC0415 - the engine is large
 
         catalogue = load_catalogue()
-        run = partial(run_once, "writ_audit.compiler_process")
-        read = PolicyReader(catalogue, "permissive", run, _compiled_here)
         return Checker(
             self._bus.journal,
             self._bus.policies,
@@ -228,7 +216,7 @@ class DecisionSamples:
             now=self._clock,
             people=self._people,
             set_forward=self._server.set_forward,
-            compile_text=lambda data, name: read(data, name, compared=False)[0],
+            compile_text=VersionCompiler(catalogue),
         )
 
     async def _check(self, checker: "Checker", chosen: Chosen) -> None:
