@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from functools import partial
 from mmap import mmap
 from typing import Protocol
 
@@ -68,8 +69,8 @@ class PolicyReader:
         run: RunProcess,
         on_failure: Callable[[str, Exception], None],
     ) -> None:
-        """`on_failure` receives the name of a document whose process failed, and the reason. What it raises is raised
-        instead of compiling the document here.
+        """`on_failure` receives the name of a document whose prepared form or whose process failed, and the reason.
+        What it raises is raised instead of compiling the document in another way.
         """
         self._catalogue, self._mode = catalogue, mode
         self._run, self._on_failure = run, on_failure
@@ -78,15 +79,16 @@ class PolicyReader:
         """Return the policy in a document and its warnings. Raises FileErrors with all mistakes. `compared`: with the
         lint of rules beside each other. `known`: the document as another process has prepared it, if it has.
 
-        A document is compiled here if the process fails: a stored version has to be enforced in any case.
+        A document whose prepared form is of no use, such as that of another release, is prepared again; one is compiled
+        here if the process fails: a stored version has to be enforced in any case.
         """
         if len(data) > SMALL:
-            try:
-                if known:
-                    return self._policy_in(known, data)
-                return self._compiled_beside(data, name, compared=compared)
-            except (OSError, ValueError, MsgspecError, subprocess.SubprocessError) as error:
-                self._on_failure(name, error)
+            beside = partial(self._compiled_beside, data, name, compared=compared)
+            for attempt in (partial(self._policy_in, known, data), beside) if known else (beside,):
+                try:
+                    return attempt()
+                except (OSError, ValueError, MsgspecError, subprocess.SubprocessError) as error:
+                    self._on_failure(name, error)
         with collection_paused():
             document = yaml_file.parse(data, name, largest=MAX_DOCUMENT_BYTES)
             on_pattern = _Pauses().after

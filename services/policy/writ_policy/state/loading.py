@@ -30,8 +30,8 @@ class LoadedFile(Struct, Generic[Value], frozen=True):
     digest: str
 
 
-def _compiled_here(name: str, error: Exception) -> None:
-    _log.warning("policy.compiled_here", name=name, reason=str(error))
+def _note_failure(name: str, error: Exception) -> None:
+    _log.warning("policy.not_prepared", name=name, reason=str(error))
 
 
 class FileReading(Struct, frozen=True):
@@ -54,7 +54,7 @@ class Compiler:
 
     def __init__(self, catalogue: Catalogue, mode: Mode) -> None:
         self.mode = mode
-        self._read = PolicyReader(catalogue, mode, partial(run_once, "writ_policy.compiler_process"), _compiled_here)
+        self._read = PolicyReader(catalogue, mode, partial(run_once, "writ_policy.compiler_process"), _note_failure)
         self._last: tuple[str, bool, Policy] | None = None
 
     def __call__(self, text: str, name: str, *, compared: bool = False, known: bytes = b"") -> Policy:
