@@ -5,7 +5,8 @@ import json
 import os
 import re
 import signal
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,10 @@ from msgspec.structs import replace
 from tests.agent_ssh.conftest import ID, SshHost, ssh_host
 
 from writ_agent.backends.port import Task, TaskResult
+from writ_agent.backends.turn_waits import TurnWait
 from writ_agent.work.running import RunningOperation
 from writ_agent_ssh.host_sessions.session import HostopsSession
+from writ_agent_ssh.host_sessions.settlement import Probe, Settlement
 from writ_agent_ssh.startup import bootstrap
 from writ_contracts.errors import WritError
 from writ_hostops import processes
@@ -53,6 +56,24 @@ async def test_a_change_whose_connection_breaks_is_finished_there_and_its_own_re
     done = await asyncio.wait_for(run, 20)
     assert (done.outcome, done.effect, done.output, done.over) == ("succeeded", "done", {"lines": 1}, True)
     assert counted(host) == [ID]
+
+
+async def test_settlement_of_a_change_ends_with_its_timeout_however_long_it_waited_its_turn(
+    host: SshHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left, wait = list[float](), Settlement.wait
+
+    async def timed(one: Settlement, until: float, probe: Probe, replied: Callable[[], None]) -> TaskResult:
+        left.append(until - time.monotonic())
+        return await wait(one, until, probe, replied)
+
+    monkeypatch.setattr(Settlement, "wait", timed)
+    monkeypatch.setattr(TurnWait, "seconds", 1_000.0)
+    task = count(host, delay=1.0)
+    run = await begun(host, task)
+    kill_sessions(host)
+    assert (await asyncio.wait_for(run, 20)).outcome == "succeeded"
+    assert [seconds <= task.timeout for seconds in left] == [True]
 
 
 async def test_read_fails_when_its_connection_breaks(host: SshHost) -> None:

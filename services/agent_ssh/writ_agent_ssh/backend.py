@@ -79,7 +79,6 @@ class SshBackend(HostopsBackend):
             if session is None:
                 return TaskResult(outcome="cancelled", code="cancelled", message="it was cancelled before it began")
             fault("ssh.connected")
-            until += run.turn_wait.seconds
             message = request("run", task, self.declared(task.target))
             try:
                 with notices.running(session.is_silent):

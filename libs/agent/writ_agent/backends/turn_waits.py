@@ -1,4 +1,4 @@
-"""The time for which operations wait their turn to connect: it does not count in their timeouts."""
+"""The time for which operations wait their turn to connect: it does not count in the timeouts of reads."""
 
 from collections import defaultdict
 from collections.abc import Iterator
