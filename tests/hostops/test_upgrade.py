@@ -128,7 +128,11 @@ def test_upgrade_that_apt_ended_is_known_by_its_log_though_newer_packages_came_s
         "by its log apt ended without an error",
     )
     log = apt_root.root / "var/log/apt/history.log"
-    log.write_text(log.read_text().rpartition("End-Date")[0])
+    whole = log.read_text()
+    log.write_text(re.sub("^Upgrade: .*\n", "", whole, flags=re.MULTILINE))
+    probed = ask("package_update", "probe", **probe)["output"]
+    assert (probed["verdict"], probed["reason"].rpartition(", ")[2]) == ("unknown", "but no package is named")
+    log.write_text(whole.rpartition("End-Date")[0])
     probed = ask("package_update", "probe", **probe)["output"]
     assert probed["verdict"] == "unknown"
     assert re.search(r"^1 packages are still .*; by its log apt began at \S+  \S+ and did not end$", probed["reason"])
@@ -187,9 +191,14 @@ ONE = dpkg.Package("a", "2", "all")
         ("Purge: a:amd64 (2)", [replace(ONE, status="config-files")], ["a"]),
         ("Upgrade: a:i386 (1, 2)", [replace(ONE, architecture="amd64")], ["a"]),
         ("Upgrade: a:i386 (1, 2)", [replace(ONE, architecture="i386", version="1")], ["a"]),
+        ("Upgrade: a:amd64 (2)", [ONE], ["a"]),
+        ("Downgrade: a:amd64 (2)", [ONE], ["a"]),
+        ("Requested-By: alice (1000)", [ONE], None),
     ],
 )
-def test_end_in_the_log_proves_what_dpkg_has_as_well(field: str, now: list[dpkg.Package], left: list[str]) -> None:
+def test_end_in_the_log_proves_what_dpkg_has_as_well(
+    field: str, now: list[dpkg.Package], left: list[str] | None
+) -> None:
     packages = {f"{one.name}:i386" if one.architecture == "i386" else one.name: one for one in now}
     assert history._left(dict([field.split(": ", 1)]), packages) == left
 

@@ -47,23 +47,29 @@ def settled(call: OperationCall, probed: HostReply) -> HostReply:
         how = f"apt ended at {end} with an error: {found['Error']}"
     else:
         left = _left(found, dpkg.installed(call.stop, absent=True))
-        if not left:
+        if left is None:  # as where apt has only configured what was unpacked before
+            how = f"apt ended at {end}, but no package is named"
+        elif not left:
             return _with(probed, "succeeded", f"by its log apt ended without an error, at {end}")
-        how = f"apt ended at {end}, but these are not known to be as it planned: {', '.join(left)}"
+        else:
+            how = f"apt ended at {end}, but these are not known to be as it planned: {', '.join(left)}"
     return _with(probed, "unknown", f"{probed.output['reason']}; by its log {how}"[:500])
 
 
-def _left(found: Dict[str, str], now: dpkg.Installed) -> List[str]:
-    """Return the packages of the transaction that dpkg does not show to be as it was to make them."""
-    left = []
+def _left(found: Dict[str, str], now: dpkg.Installed) -> Optional[List[str]]:
+    """Return the packages of the transaction that dpkg does not show to be as it was to make them; None if it names no
+    package.
+    """
+    left, is_named = [], False
     for kind in _KINDS:
         for name, architecture, versions in _CHANGED.findall(found.get(kind, "")):
+            is_named = True
             package = now.get(f"{name}:{architecture}", now.get(name))
             if package is not None and package.architecture not in ("all", architecture):
                 package = None  # of another architecture
             if not _is_done(kind, versions.split(", "), package):
                 left.append(name)
-    return left
+    return left if is_named else None
 
 
 def _is_done(kind: str, versions: List[str], package: Optional[dpkg.Package]) -> bool:
@@ -72,6 +78,8 @@ def _is_done(kind: str, versions: List[str], package: Optional[dpkg.Package]) ->
     if kind in ("Remove", "Purge"):
         gone = package is None or package.status == "not-installed"
         return gone or (kind == "Remove" and package is not None and package.status == "config-files")
+    if kind != "Install" and len(versions) != 2:
+        return False
     after = versions[0] if kind == "Install" else versions[1]
     return package is not None and (package.status, package.version) == ("installed", after)
 
