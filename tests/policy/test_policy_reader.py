@@ -161,6 +161,21 @@ def test_policy_is_compiled_here_if_its_process_fails(
     assert (made.rules, made.file is None, failed) == (RULES, False, ["p.yaml"])
 
 
+def test_versions_leave_no_cycles_which_a_freeze_would_keep() -> None:
+    def replace_version() -> None:
+        read(data)
+        policy_reader.return_freed_memory()
+
+    data = text()
+    with policy_reader.collection_paused():
+        replace_version()  # what is made once
+        replace_version()
+        before = gc.get_freeze_count()
+        for _ in range(10):
+            replace_version()
+        assert gc.get_freeze_count() - before < 10
+
+
 def test_no_file_stays_open() -> None:
     data = text()
     gc.collect()  # what others left open is closed before it is counted

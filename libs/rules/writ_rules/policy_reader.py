@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from mmap import mmap
 from typing import Protocol
 
@@ -172,6 +172,12 @@ def return_freed_memory() -> None:
     """
     if gc.get_freeze_count():  # few objects are left to scan, and the lists of free tuples lie among the former rules
         gc.collect()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    trim = _malloc_trim()
     if trim is not None:
         trim(0)
+
+
+@cache
+def _malloc_trim() -> Callable[[int], int] | None:
+    """Loaded once: each `CDLL` makes a class, a cycle that the freeze of the next version would keep for good."""
+    return getattr(ctypes.CDLL(None), "malloc_trim", None)
