@@ -31,6 +31,7 @@ from writ_testing.installations.commands import WritResult, run_command
 from writ_testing.installations.detached import down_if_killed
 from writ_testing.installations.installation import RunningInstallation, prepare, running_installation
 from writ_testing.peers.nats_server import free_port, free_ports
+from writ_testing.search import cmdline
 
 HERE = host_token()
 
@@ -64,11 +65,12 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
 async def test_first_commands_of_a_new_user_work(shell: Shell) -> None:
     assert (await shell.writ("status")).status == 6
     # A command with a variable that Python reads at its start is not forked, and nor is what it starts.
-    up = await shell.writ("up", "--detach", WRIT_AUDIT_LEVEL="full", PYTHONUNBUFFERED="1")
+    up = await shell.writ("up", "--detach", WRIT_AUDIT_LEVEL="full", PYTHONPATH=str(shell.folder))
     try:
-        assert up.status == 0, up
+        assert (up.status, "Writ is ready on" in up.out) == (0, True), up
+        supervisor = holder(shell.folder / ".writ" / "run" / "lock") or 0
+        assert (os.getsid(supervisor), b"command_template" in cmdline(supervisor)) == (supervisor, False)
         assert "writ up: WRIT_AUDIT_LEVEL is not read; did you mean 'SYSTEMMANAGER_AUDIT_LEVEL'?\n" in up.err
-        assert "Writ is ready on" in up.out
         await _look_around(shell)
         await _write_and_read(shell)
         await _add_somebody(shell)
@@ -77,8 +79,7 @@ async def test_first_commands_of_a_new_user_work(shell: Shell) -> None:
         keep = await shell.writ("keep")
         assert (keep.status, "does the work of `writ keep` itself" in keep.err) == (2, True), keep
         stranger = await shell.writ("context", "nobody")
-        assert (stranger.status, stranger.out) == (2, "")
-        assert "there is no principal 'nobody'" in stranger.err
+        assert (stranger.status, stranger.out, "there is no principal 'nobody'" in stranger.err) == (2, "", True)
         detached = await shell.writ("up", "--detach")
         assert (detached.status, detached.err, "already up" in detached.out) == (0, "", True)
         await keep_its_options(shell.writ)
@@ -90,8 +91,7 @@ async def test_first_commands_of_a_new_user_work(shell: Shell) -> None:
     assert (await shell.json("down")) == {"state": "down"}
     assert (await shell.writ("status")).status == 6
     unreachable = await shell.writ("target", "list")
-    assert (unreachable.status, unreachable.out) == (6, "")
-    assert "start it with `writ up`" in unreachable.err
+    assert (unreachable.status, unreachable.out, "start it with `writ up`" in unreachable.err) == (6, "", True)
 
 
 @pytest.mark.timeout(120)

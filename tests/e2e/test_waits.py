@@ -1,6 +1,7 @@
 """What an operation waits for is in the replies to each query: op list, show and watch, the client, and MCP."""
 
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 
 import pytest
 import pytest_asyncio
@@ -150,9 +151,12 @@ async def test_read_on_a_silent_host_is_told(world: World) -> None:
 
 async def test_operation_without_a_grant_names_policy_or_its_claim(world: World) -> None:
     first = await world.start("web-1", "holds", delay=4.0)
-    second = await world.start("web-1", "granted-late")
-    assert (await world.until_waiting(second, f"{first} holds its lock")).operation_id == first
-    with world.installation.paused("policy"):
+    await world.until_state(first, "started")
+    with ExitStack() as policy_paused:
+        with paused(world.server.sessions()):  # the first keeps its lock until policy is paused
+            second = await world.start("web-1", "granted-late")
+            assert (await world.until_waiting(second, f"{first} holds its lock")).operation_id == first
+            policy_paused.enter_context(world.installation.paused("policy"))
         await shown_everywhere_but_watch(world, second, "waits for its grant: ")
     assert (await world.ended(second)).outcome == "succeeded"
 
