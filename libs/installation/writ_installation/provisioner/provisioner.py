@@ -126,6 +126,8 @@ class Provisioner:
         self._warning = await asyncio.to_thread(renew, self._home, time.time())
         if self.settled.is_set():  # until then the servers may wait for their files
             await self._enrolment_endpoint.restore_files(self._url)
+        else:  # by a damaged file NATS would admit those who have lost their access: it stays as it is until the read
+            await self._enrolment_endpoint.restore_damaged(self._url)
         if _write(self._home):
             self._written, self._reload_due = time.monotonic(), True
         if self._reload_due:

@@ -145,6 +145,8 @@ class Supervisor:
 
     async def _serve(self, server: Server) -> None:
         """Start the server. Another process may take the chosen port before that: then choose again."""
+        if isinstance(server, ExternalServer):
+            await self._enrolment_endpoint.restore_damaged(server.url)
         try:
             await server.start()
         except Unreachable:
@@ -254,8 +256,7 @@ class Supervisor:
 
     async def _adapt(self, server: Server) -> None:
         """Make users, accounts, consumers and local agents equal to the files."""
-        observed = self._files()
-        files = observed.files
+        files = (observed := self._files()).files
         if files == self._taken_in:  # a session: none of our processes depends on it
             await self._admit(server)
             return
@@ -317,7 +318,6 @@ class Supervisor:
 
     def _report(self) -> InstallationReport:
         assert self._server is not None  # noqa: S101 - made before anything is reported
-        bundled = [self._server] if isinstance(self._server, BundledServer) else []
         report = InstallationReport(
             pid=os.getpid(),
             state=self._state,
@@ -325,7 +325,7 @@ class Supervisor:
             url=self._server.url,
             started_at=self._began,
             external=isinstance(self._server, ExternalServer),
-            processes=[*(one.report() for one in bundled), *(one.report() for one in self._children)],
+            processes=[*([self._server.report()] if isinstance(self._server, BundledServer) else []), *(one.report() for one in self._children)],
             policy_file=str(services.policy_file(self._home, self._environ)),
             options=self._options.reported,
             **self._keys._asdict(),
