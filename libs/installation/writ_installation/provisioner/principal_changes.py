@@ -95,9 +95,10 @@ class PrincipalChangeEndpoint:
         keys, installation, lost = self._home.policy_keys(), self._home.installation, damaged(self._home)
         for path in lost:
             report_damaged(path)
-        known = KnownChanges() if self._home.principal_changes in lost else known_changes(self._home)
+        changes = self._home.principal_changes
+        known = KnownChanges() if changes in lost else known_changes(self._home)
         found = taken_in(known, records, keys, installation)
-        if found != known or self._home.principal_changes in lost or not self._home.principal_changes.exists():  # without a file, its readers know of no change
+        if found != known or changes in lost or not changes.exists():  # without a file, its readers know of no change
             keep_changes(self._home, found)
         if self._home.sessions in lost:  # after that nobody has access by it, until it is written again
             self._home.sessions.unlink()

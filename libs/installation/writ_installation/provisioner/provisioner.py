@@ -85,10 +85,11 @@ class Provisioner:
     async def close(self) -> None:
         await self._enrolment_endpoint.close()
 
-    def _note(self, failure: Exception | None) -> None:
+    def _note(self, failure: Exception | None, is_new: bool) -> None:
         if failure is not None:
             self._problem = str(failure)
-            _log.warning("keeper.not_settled", error=self._problem)
+            if is_new:
+                _log.warning("keeper.not_settled", error=self._problem)
             return
         _log.info("keeper.settled")
         self.settled.set()

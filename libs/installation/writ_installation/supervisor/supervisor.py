@@ -239,9 +239,9 @@ class Supervisor:
             await server.check()
             self._server_checked = time.monotonic()
 
-    def _note(self, failure: Exception | None) -> None:
+    def _note(self, failure: Exception | None, is_new: bool = True) -> None:
         self._problem = "" if failure is None else failure_text(failure)
-        if self._problem:
+        if self._problem and is_new:
             self._show(self._problem)
 
     def _files(self) -> ObservedSession:
@@ -264,8 +264,7 @@ class Supervisor:
         keys = key_digests(self._home)
         before = {agent.pool for agent in read_agents(self._home.agents).agents}
         changed = await self._admit(server)  # first: a mistake in the inventory must not keep a removed principal in
-        added = set(add_missing_pools(self._home))
-        if (added and await self._admit(server)) or changed:
+        if ((added := set(add_missing_pools(self._home))) and await self._admit(server)) or changed:
             self._show("principals and pools match the files again")
         async with self._admission(server, observed):
             await self._adapt_processes(server, before | added)
@@ -318,6 +317,7 @@ class Supervisor:
 
     def _report(self) -> InstallationReport:
         assert self._server is not None  # noqa: S101 - made before anything is reported
+        bundled = [self._server] if isinstance(self._server, BundledServer) else []
         report = InstallationReport(
             pid=os.getpid(),
             state=self._state,
@@ -325,7 +325,7 @@ class Supervisor:
             url=self._server.url,
             started_at=self._began,
             external=isinstance(self._server, ExternalServer),
-            processes=[*([self._server.report()] if isinstance(self._server, BundledServer) else []), *(one.report() for one in self._children)],
+            processes=[*(one.report() for one in bundled), *(one.report() for one in self._children)],
             policy_file=str(services.policy_file(self._home, self._environ)),
             options=self._options.reported,
             **self._keys._asdict(),
