@@ -88,7 +88,7 @@ async def test_a_provisioner_that_restarts_with_a_damaged_file_lets_no_disabled_
     assert files_with(operator.key, home) == []
     home.principal_changes.write_bytes(content)
     failures: list[Exception | None] = []
-    monkeypatch.setattr(Provisioner, "_note", lambda _, failure, __: failures.append(failure))
+    monkeypatch.setattr(Provisioner, "_note", lambda _, failure, *__: failures.append(failure))
     await Provisioner(home, URL, {})._reconciler.round()
     assert files_with(operator.key, home) == []
     assert home.principal_changes.read_bytes() == content
