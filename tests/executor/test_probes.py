@@ -10,6 +10,7 @@ from writ_contracts import subjects
 from writ_contracts.decisions import RuleLimit
 from writ_contracts.requests import OperationQuery, OperationReply
 from writ_contracts.wire import decode, encode
+from writ_testing.eventually import eventually
 
 RESTART = {"parameters": {"service_name": "nginx", "timeout": 1}}
 
@@ -88,7 +89,7 @@ async def test_view_of_an_unknown_operation_has_the_reason_of_the_latest_probe(w
         )
         return reply.operation.message if reply.operation and "probe" in reply.operation.message else None
 
-    assert (await world.until(reason)).endswith("the latest probe: by its log apt began at noon and did not end")
+    assert (await eventually(reason)).endswith("the latest probe: by its log apt began at noon and did not end")
 
 
 async def ended_unknown(world: World) -> str:

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from writ_contracts.errors import ConfigError, Unreachable
-from writ_installation.provisioner.reconciler import APART, Reconciler, Rounds
+from writ_installation.provisioner.reconciler import APART, Reconciler, Rounds, failure_text
 
 
 class _Files:
@@ -17,6 +17,7 @@ class _Files:
         self.fault: Exception | None = None
         self.attempts: list[int] = []
         self.reports: list[str] = []
+        self.latest = ""
         self.rounds = Rounds()
         self.reconciler = Reconciler(self.rounds, lambda: self.version, self._apply, self._report, applied=1)
 
@@ -25,8 +26,10 @@ class _Files:
         if self.fault is not None:
             raise self.fault
 
-    def _report(self, failure: Exception | None) -> None:
-        self.reports.append(str(failure or "applied"))
+    def _report(self, failure: Exception | None, is_new: bool) -> None:
+        self.latest = str(failure or "applied")
+        if is_new:
+            self.reports.append(self.latest)
 
 
 async def test_unchanged_files_are_not_applied_and_a_requested_round_succeeds() -> None:
@@ -57,16 +60,22 @@ async def test_a_failure_is_retried_without_a_change_and_another_one_is_reported
     assert files.attempts == [2, 2, 2]
 
 
-async def test_failure_that_quotes_another_end_of_a_log_is_not_reported_again() -> None:
+async def test_failure_that_quotes_another_end_of_a_log_is_not_new_and_the_present_end_is_reported() -> None:
     files = _Files()
     files.version = 2
     for line in ("at 1", "at 2"):
-        files.fault = ExceptionGroup("", [Unreachable(f"an agent ended; the end of its log:\n  {line}")])
+        files.fault = Unreachable(f"an agent ended; the end of its log:\n  {line}")
         await files.reconciler.round()
+        assert line in files.latest
     assert len(files.reports) == 1
     files.fault = ExceptionGroup("", [Unreachable("another agent ended; the end of its log:\n  at 2")])
     await files.reconciler.round()
     assert len(files.reports) == 2
+
+
+def test_the_text_has_each_failure_of_several_processes_once() -> None:
+    failure = ExceptionGroup("", [Unreachable("one ended"), Unreachable("another ended"), Unreachable("one ended")])
+    assert failure_text(failure).endswith("trying again: one ended\nanother ended")
 
 
 async def test_a_change_during_the_attempt_is_applied_in_the_next_round() -> None:

@@ -153,6 +153,24 @@ async def test_a_lost_file_of_changes_is_written_again_once_the_journal_can_be_r
         assert await admitted(one.home, "bob", one.home.key("principal-bob").seed)
 
 
+async def test_nats_that_dies_while_a_file_is_damaged_starts_again_as_it_was(tmp_path: Path) -> None:
+    async with up(tmp_path) as one:
+        config, unread, server = one.home.server_config.read_bytes(), one.home.run / "no-journal", one.pid("nats")
+        assert server is not None
+        unread.touch()
+        entry = {"id": "bob", "kind": "human", "roles": [], "key": one.home.make_key("principal-bob").public}
+        one.home.principal_changes.write_bytes(b"{")
+        list_edits.append(one.home.principals, "principals", entry, unique="id")
+        await one.until(lambda: "no reply from the journal" in one.report.problem)
+        os.kill(server, signal.SIGKILL)
+        await one.until(lambda: one.pid("nats") not in {None, server})
+        assert one.home.server_config.read_bytes() == config
+        assert one.home.principal_changes.read_bytes() == b"{"
+        unread.unlink()
+        await one.until(lambda: one.report.problem == "")
+        assert await admitted(one.home, "bob", one.home.key("principal-bob").seed)
+
+
 async def let_in(installation: Up, bob: Context) -> Bus:
     """Open a bus as a newly admitted principal."""
 

@@ -17,5 +17,5 @@ def read_principal_changes(path: Path) -> KnownChanges:
         return msgspec.json.decode(path.read_bytes(), type=KnownChanges)
     except FileNotFoundError:
         return KnownChanges()
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: {error}") from error

@@ -5,6 +5,7 @@ was verified when it was read: policy allowed exactly this change on its author'
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import msgspec
 
@@ -29,6 +30,7 @@ from writ_trust.keys import is_public
 
 KIND = "principal_manage"
 CHANGES = subjects.control_event(KIND)
+REPAIRED = "`writ up` writes it again"
 _log = Log("writ.keeper")
 
 
@@ -37,7 +39,24 @@ def known_changes(home: Home) -> KnownChanges:
     try:
         return read_principal_changes(home.principal_changes)
     except ConfigError as error:
-        raise ConfigError(f"{error}; `writ up` writes it again") from error
+        if not is_damaged(home.principal_changes):
+            raise
+        raise ConfigError(f"{error}; {REPAIRED}") from error
+
+
+def is_damaged(path: Path) -> bool:
+    """Return whether the file is not JSON, as after a power cut: it may be written again from the journal. A file of
+    another release is not damaged. Raises ConfigError if it cannot be read.
+    """
+    try:
+        msgspec.json.decode(path.read_bytes())
+    except FileNotFoundError:
+        return False
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return True
+    except OSError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    return False
 
 
 def keep_changes(home: Home, known: KnownChanges) -> None:

@@ -4,6 +4,7 @@ Each was verified when it was read: its principal signed for exactly this key, a
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 
 import msgspec
 from msgspec import Struct
@@ -13,14 +14,13 @@ from writ_contracts.catalogue.sessions import SESSION_OPEN
 from writ_contracts.errors import ConfigError, Invalid
 from writ_contracts.history.copied_control_events import CARRIED_FROM
 from writ_contracts.history.records import Record
-from writ_contracts.installation.known_changes import KnownChanges
 from writ_contracts.installation.restore_marker import JOURNAL_RESTORED
 from writ_contracts.inventory import Principal
 from writ_contracts.journal import ControlEvent
 from writ_contracts.wire import decode
 from writ_documents import atomic_files
 from writ_installation.files.home import Home
-from writ_installation.files.principal_changes import ordered_events, trusted_keys, without_copies
+from writ_installation.files.principal_changes import REPAIRED, is_damaged, ordered_events, trusted_keys, without_copies
 from writ_runtime.logs import Log
 from writ_trust.control_events import is_decided, stored_late
 from writ_trust.keys import is_public
@@ -44,20 +44,26 @@ def known_sessions(home: Home) -> KnownSessions:
         return msgspec.json.decode(home.sessions.read_bytes(), type=KnownSessions)
     except FileNotFoundError:
         return KnownSessions()
-    except (OSError, msgspec.DecodeError) as error:
-        raise ConfigError(f"{home.sessions}: {error}; `writ up` writes it again") from error
+    except (OSError, ValueError) as error:
+        advice = f"; {REPAIRED}" if is_damaged(home.sessions) else ""
+        raise ConfigError(f"{home.sessions}: {error}{advice}") from error
+
+
+def damaged(home: Home) -> list[Path]:
+    """Return the damaged files of changes and sessions. Raises ConfigError if one cannot be read."""
+    return [path for path in (home.principal_changes, home.sessions) if is_damaged(path)]
 
 
 def discard_damaged(home: Home) -> None:
-    """Delete a damaged file of changes or sessions: the journal has its content, and a lost file is written again."""
-    for path, kind in ((home.principal_changes, KnownChanges), (home.sessions, KnownSessions)):
-        try:
-            msgspec.json.decode(path.read_bytes(), type=kind)
-        except FileNotFoundError:
-            continue
-        except msgspec.DecodeError as error:
-            _log.warning("keeper.file_damaged", path=str(path), error=str(error), effect="it is written again")
-            path.unlink()
+    """Delete the damaged files, for a server that must start before the journal can be read. Raises ConfigError."""
+    for path in damaged(home):
+        report_damaged(path)
+        path.unlink()
+
+
+def report_damaged(path: Path) -> None:
+    """Log that the file is written again."""
+    _log.warning("keeper.file_damaged", path=str(path), effect="it is written again")
 
 
 def keep_sessions(home: Home, known: KnownSessions) -> None:

@@ -25,7 +25,7 @@ from writ_installation.files import tokens
 from writ_installation.files.home import Home
 from writ_installation.files.lock import turn
 from writ_installation.files.principal_changes import admitted_principals
-from writ_installation.files.sessions import known_sessions, session_keys
+from writ_installation.files.sessions import damaged, discard_damaged, known_sessions, session_keys
 from writ_installation.nats import disk
 from writ_installation.nats.leaf_sites import check_listener, listener, read_leaves
 from writ_installation.nats.recovered_streams import require_recovered_streams
@@ -206,6 +206,7 @@ class BundledServer:
         self._home.store.mkdir(parents=True, exist_ok=True)
         self._short = disk.shortage(self._home.store, sizes(self._home))
         self._warn(renew(self._home, time.time()))
+        discard_damaged(self._home)  # the journal, which has their content, cannot be read before
         with _port_advice():
             await self._spawn()
         self._watcher = tasks.keep("keep nats", self._keep_running)
@@ -218,7 +219,11 @@ class BundledServer:
             self._show(warning)
 
     async def _spawn(self) -> None:
-        address, expected = self.address, configuration(self._home, self.address)
+        address = self.address
+        if self._server is not None and damaged(self._home):  # until the journal can be read again
+            expected = self._home.server_config.read_text()
+        else:
+            expected = configuration(self._home, address)
         leaf = listener(self._home)
         atomic_files.save(self._home.server_config, expected.encode())
         rotate_log(self.log)

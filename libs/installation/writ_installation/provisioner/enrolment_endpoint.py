@@ -79,6 +79,10 @@ class EnrolmentEndpoint:
         """
         await self._changes.restore_files(url)
 
+    async def restore_damaged(self, url: str) -> None:
+        """Write the damaged ones of these files again. Raises as `open`."""
+        await self._changes.restore_damaged(url)
+
     async def _end_idle_sessions(self, url: str, bus: Bus) -> None:
         while True:
             await asyncio.sleep(IDLE_CHECK_SECONDS)

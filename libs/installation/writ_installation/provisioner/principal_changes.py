@@ -12,6 +12,7 @@ from writ_bus.port import Endpoint, Message
 from writ_contracts import subjects
 from writ_contracts.errors import Unreachable
 from writ_contracts.history.records import Record
+from writ_contracts.installation.known_changes import KnownChanges
 from writ_contracts.installation.provisioning import ProvisionReply, ProvisionRequest
 from writ_contracts.registry import channel
 from writ_contracts.wire import decode
@@ -20,9 +21,10 @@ from writ_installation.files.principal_changes import keep_changes, known_change
 from writ_installation.files.sessions import (
     KnownSessions,
     SessionRecord,
-    discard_damaged,
+    damaged,
     keep_sessions,
     known_sessions,
+    report_damaged,
 )
 from writ_installation.provisioner.reconciler import Rounds
 from writ_installation.provisioner.reply_frame import provisioner_handler
@@ -41,12 +43,11 @@ class PrincipalChangeEndpoint:
 
     def __init__(self, home: Home, rounds: Rounds, environ: Mapping[str, str], observe: Observe) -> None:
         self._home = home
-        discard_damaged(home)
         self._observe = observe
         self._rounds = rounds
         self._environ = environ
         self._url = ""
-        self._sessions = SessionRecord(known_sessions(home).sessions)
+        self._sessions = SessionRecord()
         self._kept: list[Stamp | None] = []
         """Both files as they were when they last equalled the journal; empty before the first read."""
         self._reading = asyncio.Lock()
@@ -63,8 +64,12 @@ class PrincipalChangeEndpoint:
         """Write the files again if they are lost or damaged, or may not be those that were written last: by older ones
         NATS would admit those who have lost their access since. Raises as `read`.
         """
-        discard_damaged(self._home)
         if not self._has_files():
+            await self.read(url)
+
+    async def restore_damaged(self, url: str) -> None:
+        """Write damaged files again, before NATS is made to follow the files. Raises as `read`."""
+        if damaged(self._home):
             await self.read(url)
 
     def _has_files(self) -> bool:
@@ -81,17 +86,23 @@ class PrincipalChangeEndpoint:
                 self._sessions.take_in(events, self._home.policy_keys(), self._home.installation)
             else:
                 self._take_in_all(await bus.journal.read(subjects.CONTROL))
+            self._keep_sessions()
+            self._kept = self._stamps()  # nothing is awaited since they were compared: another may put an older one
         finally:
             await bus.drain(1.0)
-        self._keep_sessions()
-        self._kept = self._stamps()
 
     def _take_in_all(self, records: Sequence[Record]) -> None:
-        known, keys, installation = known_changes(self._home), self._home.policy_keys(), self._home.installation
+        keys, installation, lost = self._home.policy_keys(), self._home.installation, damaged(self._home)
+        for path in lost:
+            report_damaged(path)
+        changes = self._home.principal_changes
+        known = KnownChanges() if changes in lost else known_changes(self._home)
         found = taken_in(known, records, keys, installation)
-        if found != known or not self._home.principal_changes.exists():  # without a file, its readers know of no change
+        if found != known or changes in lost or not changes.exists():  # without a file, its readers know of no change
             keep_changes(self._home, found)
-        self._sessions = SessionRecord([*known_sessions(self._home).sessions])
+        if self._home.sessions in lost:  # after that nobody has access by it, until it is written again
+            self._home.sessions.unlink()
+        self._sessions = SessionRecord(known_sessions(self._home).sessions)
         self._sessions.take_in(records, keys, installation)
 
     def _keep_sessions(self) -> None:

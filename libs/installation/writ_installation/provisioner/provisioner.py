@@ -85,10 +85,11 @@ class Provisioner:
     async def close(self) -> None:
         await self._enrolment_endpoint.close()
 
-    def _note(self, failure: Exception | None) -> None:
+    def _note(self, failure: Exception | None, is_new: bool) -> None:
         if failure is not None:
             self._problem = str(failure)
-            _log.warning("keeper.not_settled", error=self._problem)
+            if is_new:
+                _log.warning("keeper.not_settled", error=self._problem)
             return
         _log.info("keeper.settled")
         self.settled.set()
@@ -126,6 +127,8 @@ class Provisioner:
         self._warning = await asyncio.to_thread(renew, self._home, time.time())
         if self.settled.is_set():  # until then the servers may wait for their files
             await self._enrolment_endpoint.restore_files(self._url)
+        else:  # by a damaged file NATS would admit those who have lost their access: it stays as it is until the read
+            await self._enrolment_endpoint.restore_damaged(self._url)
         if _write(self._home):
             self._written, self._reload_due = time.monotonic(), True
         if self._reload_due:

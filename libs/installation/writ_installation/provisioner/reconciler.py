@@ -65,12 +65,12 @@ class Reconciler:
         rounds: Rounds,
         files: Callable[[], object],
         apply: Callable[[], Awaitable[None]],
-        report: Callable[[Exception | None], None],
+        report: Callable[[Exception | None, bool], None],
         applied: object = None,
     ) -> None:
         """`files`: a value that changes with the files; `applied`: its value when they were applied last.
 
-        `report` gets each success as None, and each failure unless the one before was the same.
+        `report` gets each success as None, and each failure; and whether that differs from the one before.
         """
         self._rounds = rounds
         self._files = files
@@ -101,14 +101,12 @@ class Reconciler:
                 self._fail(error)
                 return
             self._applied, self._failure = files, ""
-            self._report(None)
+            self._report(None, True)
         self._rounds.done(number)
 
     def _fail(self, error: Exception) -> None:
-        text = _without_logs(error)
-        if text != self._failure:
-            self._failure = text
-            self._report(error)
+        before, self._failure = self._failure, _without_logs(error)
+        self._report(error, self._failure != before)
 
 
 def failure_text(failure: Exception) -> str:
@@ -126,4 +124,6 @@ def _without_logs(error: Exception) -> str:
 
 
 def _reason(error: Exception) -> str:
-    return _reason(error.exceptions[0]) if isinstance(error, ExceptionGroup) else str(error)
+    if isinstance(error, ExceptionGroup):
+        return "\n".join(dict.fromkeys(map(_reason, error.exceptions)))
+    return str(error)

@@ -145,6 +145,8 @@ class Supervisor:
 
     async def _serve(self, server: Server) -> None:
         """Start the server. Another process may take the chosen port before that: then choose again."""
+        if isinstance(server, ExternalServer):
+            await self._enrolment_endpoint.restore_damaged(server.url)
         try:
             await server.start()
         except Unreachable:
@@ -237,9 +239,9 @@ class Supervisor:
             await server.check()
             self._server_checked = time.monotonic()
 
-    def _note(self, failure: Exception | None) -> None:
+    def _note(self, failure: Exception | None, is_new: bool = True) -> None:
         self._problem = "" if failure is None else failure_text(failure)
-        if self._problem:
+        if self._problem and is_new:
             self._show(self._problem)
 
     def _files(self) -> ObservedSession:
@@ -254,8 +256,7 @@ class Supervisor:
 
     async def _adapt(self, server: Server) -> None:
         """Make users, accounts, consumers and local agents equal to the files."""
-        observed = self._files()
-        files = observed.files
+        files = (observed := self._files()).files
         if files == self._taken_in:  # a session: none of our processes depends on it
             await self._admit(server)
             return
@@ -263,8 +264,7 @@ class Supervisor:
         keys = key_digests(self._home)
         before = {agent.pool for agent in read_agents(self._home.agents).agents}
         changed = await self._admit(server)  # first: a mistake in the inventory must not keep a removed principal in
-        added = set(add_missing_pools(self._home))
-        if (added and await self._admit(server)) or changed:
+        if ((added := set(add_missing_pools(self._home))) and await self._admit(server)) or changed:
             self._show("principals and pools match the files again")
         async with self._admission(server, observed):
             await self._adapt_processes(server, before | added)
