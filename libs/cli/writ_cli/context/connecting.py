@@ -83,11 +83,12 @@ async def connect_by_own_key(settings: Settings) -> Writ:
 
 def _without_key(settings: Settings, context: Context) -> str:
     """Return what to do where the folder lacks the principal's key."""
+    lost = f"if it is lost, `writ principal rotate {context.principal}` makes a new key"
     own = running_url(settings.home)
-    if own is not None and _places(context.url).isdisjoint(_places(f"{own},{public_url(settings.home)}")):
-        other = f"NATS_URL names a server that is not that of {settings.home.root}, which is at {own}"
-        return f"{other}: unset it, or name your key for that server with WRIT_KEY_FILE"
-    return f"if it is lost, `writ principal rotate {context.principal}` makes a new key"
+    if own is None or not _places(context.url).isdisjoint(_places(f"{own},{public_url(settings.home)}")):
+        return lost
+    other = f"NATS_URL may be of another installation than {settings.home.root}, which is at {own}"
+    return f"{other}: then unset it, or name your key with WRIT_KEY_FILE; {lost}"
 
 
 def _places(urls: str) -> set[str]:
